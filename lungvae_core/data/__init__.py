@@ -1,0 +1,1 @@
+"""Scans become slices: annotations, pixels, SliceSets and patient-grouped splits."""

@@ -1,0 +1,214 @@
+"""SliceSet: 64x64 CT slices of lesions with masks and a table, on disk, memory-mapped and checked.
+
+The folder holds `slices.npy` (int16 HU, N x 64 x 64), `masks.npy` (uint8 0 or 1, N x 64 x 64),
+`table.parquet` (a row a slice; key patient_id, nodule, slice) and `dataset.json` (where it came from, the
+rule, a content hash). Everything that trains, encodes or evaluates takes a SliceSet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lungvae_core.errors import UserError
+from lungvae_core.files import atomic_folder, read_json, sha256, write_json
+
+SIZE = 64
+KEY = ["patient_id", "nodule", "slice"]
+RATINGS = [
+    "subtlety",
+    "internalStructure",
+    "calcification",
+    "sphericity",
+    "margin",
+    "lobulation",
+    "spiculation",
+    "texture",
+    "malignancy",
+]
+FORMAT = 1
+_FILES = ("slices.npy", "masks.npy", "table.parquet")
+
+
+class DatasetInfo(BaseModel):
+    """dataset.json: what a SliceSet is and where it came from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = FORMAT
+    name: str
+    source: str  # in words: the archive, the folder's kind, the generator and its seed
+    rule: str  # how the crops and labels were made
+    attribution: str = ""
+    generated: bool = False  # True for phantoms: no patient was scanned
+    details: dict[str, Any] = {}
+    count: int = 0
+    content_hash: str = ""  # sha256 over slices.npy, masks.npy, table.parquet
+
+
+@dataclass(frozen=True)
+class SliceSet:
+    """N slices with their masks and table; row i of all three is the same slice."""
+
+    folder: Path
+    slices: np.ndarray  # (N, 64, 64) int16 HU, memory-mapped read-only
+    masks: np.ndarray  # (N, 64, 64) uint8, 1 inside the lesion, memory-mapped read-only
+    table: pd.DataFrame  # N rows; at least KEY; see docs/formats.md
+    info: DatasetInfo
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    @classmethod
+    def open(cls, folder: str | Path, *, verify: bool = True) -> SliceSet:
+        """Open a SliceSet, checking its files, shapes and (if `verify`) content hash.
+
+        Raises UserError when anything is missing, damaged, or of another shape or format.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise UserError(
+                f"There is no data set at {folder}. Make one with `lungvae prepare`, `lungvae import` or "
+                "`lungvae phantom`, or correct the path."
+            )
+        if not (folder / "dataset.json").exists():
+            raise UserError(
+                f"{folder} is not a data set: it has no dataset.json. Make one with `lungvae prepare`, "
+                "`lungvae import` or `lungvae phantom`."
+            )
+        info = _read_info(folder)
+        for name in _FILES:
+            if not (folder / name).is_file():
+                raise UserError(f"The data set {folder} is damaged: {name} is missing. Make it again.")
+        if verify and sha256(*(folder / name for name in _FILES)) != info.content_hash:
+            raise UserError(
+                f"The data set {folder} is damaged or was changed: its content does not match the hash in "
+                "dataset.json. Make it again from its source."
+            )
+        slices = _load(folder / "slices.npy", np.dtype(np.int16))
+        masks = _load(folder / "masks.npy", np.dtype(np.uint8))
+        try:
+            table = pd.read_parquet(folder / "table.parquet")
+        except Exception as error:  # pyarrow raises many kinds; to a person they are one
+            raise UserError(f"The data set {folder} is damaged: table.parquet cannot be read.") from error
+        check(slices, masks, table, where=str(folder))
+        if len(table) != info.count:
+            raise UserError(
+                f"The data set {folder} is damaged: {len(table)} rows, but dataset.json says {info.count}."
+            )
+        return cls(folder, slices, masks, table, info)
+
+    def labelled(self) -> np.ndarray:
+        """(N,) float: 1 malignant (rating above 3), 0 benign (below 3), NaN indeterminate or unknown."""
+        return malignant(self.table)
+
+
+def malignant(table: pd.DataFrame) -> np.ndarray:
+    """(N,) float: 1 where malignancy is above 3, 0 where below, NaN at 3 or where it is not known."""
+    if "malignancy" not in table:
+        return np.full(len(table), np.nan)
+    rating = table["malignancy"].to_numpy(dtype=float, na_value=np.nan)
+    return np.where(rating > 3, 1.0, np.where(rating < 3, 0.0, np.nan))
+
+
+def write(
+    folder: str | Path,
+    slices: np.ndarray,
+    masks: np.ndarray,
+    table: pd.DataFrame,
+    info: DatasetInfo,
+    *,
+    overwrite: bool = False,
+) -> SliceSet:
+    """Write a SliceSet in one go from arrays (N, 64, 64) and open it. Nothing is left behind on an error."""
+
+    def fill(into_slices: np.ndarray, into_masks: np.ndarray) -> None:
+        into_slices[:] = slices
+        into_masks[:] = masks
+
+    check(np.asarray(slices), np.asarray(masks), table, where="the arrays")
+    return write_streaming(folder, len(table), fill, table, info, overwrite=overwrite)
+
+
+def write_streaming(
+    folder: str | Path,
+    count: int,
+    fill: Callable[[np.ndarray, np.ndarray], None],
+    table: pd.DataFrame,
+    info: DatasetInfo,
+    *,
+    overwrite: bool = False,
+) -> SliceSet:
+    """Write a SliceSet whose pixels `fill(slices, masks)` puts into two memory-mapped arrays (N, 64, 64)."""
+    folder = Path(folder)
+    with atomic_folder(folder, overwrite=overwrite) as temporary:
+        shape = (count, SIZE, SIZE)
+        into_slices = np.lib.format.open_memmap(temporary / "slices.npy", "w+", np.int16, shape)
+        into_masks = np.lib.format.open_memmap(temporary / "masks.npy", "w+", np.uint8, shape)
+        fill(into_slices, into_masks)
+        check(into_slices, into_masks, table, where=str(folder))
+        into_slices.flush()
+        into_masks.flush()
+        table.reset_index(drop=True).to_parquet(temporary / "table.parquet", compression="zstd")
+        digest = sha256(*(temporary / name for name in _FILES))
+        saved = info.model_copy(update={"count": count, "content_hash": digest})
+        write_json(temporary / "dataset.json", saved.model_dump())
+    return SliceSet.open(folder, verify=False)
+
+
+def check(slices: np.ndarray, masks: np.ndarray, table: pd.DataFrame, *, where: str) -> None:
+    """Raise UserError unless the three parts have the SliceSet's shapes and types and a unique key."""
+    for name, array, kind in (("slices", slices, np.int16), ("masks", masks, np.uint8)):
+        if array.ndim != 3 or array.shape[1:] != (SIZE, SIZE):
+            raise UserError(
+                f"{where}: {name} have the shape {array.shape}, but (N, {SIZE}, {SIZE}) is needed."
+            )
+        if array.dtype != kind:
+            raise UserError(f"{where}: {name} are {array.dtype}, but {np.dtype(kind)} is needed.")
+    if not len(slices) == len(masks) == len(table):
+        raise UserError(
+            f"{where}: {len(slices)} slices, {len(masks)} masks and {len(table)} table rows; "
+            "the three must be the same number, row i of each being the same slice."
+        )
+    if len(slices) == 0:
+        raise UserError(f"{where}: there is no slice in it.")
+    missing = [column for column in KEY if column not in table]
+    if missing:
+        raise UserError(f"{where}: the table lacks the column(s) {', '.join(missing)}.")
+    if table[KEY].isna().any().any():
+        raise UserError(f"{where}: {', '.join(KEY)} must be filled in every row of the table.")
+    twice = table[table.duplicated(KEY)]
+    if len(twice):
+        first = ", ".join(str(twice.iloc[0][column]) for column in KEY)
+        raise UserError(f"{where}: {len(twice)} rows repeat an earlier key, the first being ({first}).")
+
+
+def _read_info(folder: Path) -> DatasetInfo:
+    raw = read_json(folder / "dataset.json", what="The data set's description")
+    if isinstance(raw, dict) and isinstance(raw.get("format"), int) and raw["format"] > FORMAT:
+        raise UserError(
+            f"The data set {folder} has format {raw['format']}; this version reads up to {FORMAT}. "
+            "Update lungvae, or make the data set again."
+        )
+    try:
+        return DatasetInfo.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(
+            f"The data set {folder} is damaged: dataset.json does not have the expected fields."
+        ) from error
+
+
+def _load(path: Path, dtype: np.dtype) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"The data set {path.parent} is damaged: {path.name} cannot be read.") from error
+    if array.dtype != dtype:
+        raise UserError(f"The data set {path.parent} is damaged: {path.name} is {array.dtype}, not {dtype}.")
+    return array

@@ -1,0 +1,1 @@
+"""The models: networks, latent distributions and the objective."""
