@@ -1,0 +1,235 @@
+"""A run's folder and everything that is written in it; nothing elsewhere knows its layout.
+
+config.json          the configuration, the data it was trained on, versions
+metrics.jsonl        a line an epoch
+progress.json        where a running training is, renewed every few seconds
+samples.png          held-out slices above their reconstructions (pixels: never shipped)
+model.safetensors    the weights
+last.safetensors     the newest checkpoint: weights, optimiser, random state, position in the data order
+latents.parquet      a row a slice: table columns, split, code_000 ..., score
+classifier.safetensors, evaluation.json, map-slice.parquet, map-nodule.parquet
+
+No pickle anywhere; every file is written under a temporary name and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+import lungvae_core
+from lungvae_core.data.slices import DatasetInfo, SliceSet
+from lungvae_core.errors import UserError
+from lungvae_core.files import atomic_path, read_json, write_json
+from lungvae_core.vae.config import Config, parse
+from lungvae_core.vae.model import VAE
+
+FORMAT = 1
+CODE = "code_"
+
+
+class RunInfo(BaseModel):
+    """config.json: what was trained, on what, with which versions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = FORMAT
+    title: str
+    config: Config
+    data: DatasetInfo
+    data_folder: str = ""  # where the data was; empty in shipped models
+    device: str = "cpu"
+    versions: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, opened; its weights and tables are read on demand."""
+
+    folder: Path
+    info: RunInfo
+
+    @property
+    def config(self) -> Config:
+        return self.info.config
+
+    @classmethod
+    def create(cls, folder: Path, config: Config, data: SliceSet, *, device: str, title: str = "") -> Run:
+        """Start a run in `folder` by writing its config.json."""
+        info = RunInfo(
+            title=title or folder.name,
+            config=config,
+            data=data.info,
+            data_folder=str(data.folder.resolve()),
+            device=device,
+            versions={
+                "lungvae": lungvae_core.__version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+            },
+        )
+        write_json(folder / "config.json", info.model_dump())
+        return cls(folder, info)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """Open a run or a shipped model; UserError when it is missing, damaged or too new."""
+        folder = Path(folder)
+        if not (folder / "config.json").is_file():
+            raise UserError(
+                f"{folder} is not a model: it has no config.json. Name a run's or model's folder."
+            )
+        raw = read_json(folder / "config.json", what="The model's configuration")
+        if not isinstance(raw, dict):
+            raise UserError(f"The model {folder} is damaged: config.json is not an object.")
+        if isinstance(raw.get("format"), int) and raw["format"] > FORMAT:
+            raise UserError(
+                f"The model {folder} has format {raw['format']}; this version reads up to {FORMAT}. "
+                "Update lungvae."
+            )
+        config = parse(raw.get("config"))
+        try:
+            info = RunInfo.model_validate({**raw, "config": config})
+        except ValidationError as error:
+            raise UserError(
+                f"The model {folder} is damaged: config.json lacks fields or has others."
+            ) from error
+        return cls(folder, info)
+
+    def has(self, name: str) -> bool:
+        """Whether the run has that file."""
+        return (self.folder / name).is_file()
+
+    def save_model(self, vae: VAE) -> None:
+        save_tensors(self.folder / "model.safetensors", vae.state_dict(), {})
+
+    def load_model(self) -> VAE:
+        """The trained VAE on the CPU in evaluation mode; UserError when missing or damaged."""
+        tensors, _ = load_tensors(self.folder / "model.safetensors")
+        vae = VAE(self.config.model)
+        try:
+            vae.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise UserError(
+                f"The model {self.folder} is damaged: its weights do not fit its configuration."
+            ) from error
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+            raise UserError(f"The model {self.folder} is damaged: its weights are not finite numbers.")
+        return vae.eval()
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The epochs' figures, oldest first; a last line cut short by a crash is left out."""
+        path = self.folder / "metrics.jsonl"
+        rows = []
+        if path.is_file():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    rows.append(json.loads(line))
+                except json.JSONDecodeError:
+                    break
+        return rows
+
+    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+        with atomic_path(self.folder / "metrics.jsonl") as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    def write_latents(self, table: pd.DataFrame, codes: np.ndarray) -> None:
+        """Save codes (N, K) float32 beside `table` (N rows)."""
+        names = [f"{CODE}{index:03d}" for index in range(codes.shape[1])]
+        joined = pd.concat([table.reset_index(drop=True), pd.DataFrame(codes, columns=names)], axis=1)
+        self.write_table("latents.parquet", joined)
+
+    def latents(self) -> tuple[pd.DataFrame, np.ndarray]:
+        """(table with N rows, codes (N, K) float32) of the slices that the run has encoded."""
+        joined = self.read_table("latents.parquet", hint="Make it with `lungvae encode`.")
+        names = [column for column in joined if str(column).startswith(CODE)]
+        if len(names) != self.config.model.dimensions:
+            raise UserError(
+                f"The model {self.folder} is damaged: latents.parquet has {len(names)} code columns, "
+                f"but the model has {self.config.model.dimensions} dimensions."
+            )
+        return joined.drop(columns=names), joined[names].to_numpy(np.float32)
+
+    def write_table(self, name: str, table: pd.DataFrame) -> None:
+        with atomic_path(self.folder / name) as temporary:
+            table.to_parquet(temporary, compression="zstd", index=False)
+
+    def read_table(self, name: str, *, hint: str) -> pd.DataFrame:
+        """A parquet table of the run; UserError with `hint` when it is missing."""
+        if not self.has(name):
+            raise UserError(f"{self.folder} has no {name}. {hint}")
+        try:
+            return pd.read_parquet(self.folder / name)
+        except Exception as error:  # pyarrow raises many kinds; to a person they are one
+            raise UserError(f"The model {self.folder} is damaged: {name} cannot be read. {hint}") from error
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Write tensors and a JSON state as one safetensors file, atomically."""
+    contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(contiguous, temporary, metadata={"state": json.dumps(state)})
+        except SafetensorError as error:
+            raise UserError(f"Cannot write {path}: {error}. Free space, or choose another folder.") from error
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, JSON state) of a file written by `save_tensors`; UserError when missing or damaged."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: the model has no weights there.")
+    try:
+        with safe_open(path, framework="pt") as stream:
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+            state = json.loads((stream.metadata() or {}).get("state", "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged and cannot be read ({error}).") from error
+    return tensors, state
+
+
+def save_checkpoint(run: Run, vae: VAE, optimiser: torch.optim.Optimizer, position: dict[str, Any]) -> None:
+    """Everything that a resumed training needs to go on as if it had never stopped."""
+    tensors = {f"model.{name}": tensor for name, tensor in vae.state_dict().items()}
+    saved = optimiser.state_dict()
+    for index, entries in saved["state"].items():
+        for name, value in entries.items():
+            tensors[f"optimiser.{index}.{name}"] = torch.as_tensor(value)
+    tensors["random.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    save_tensors(run.folder / "last.safetensors", tensors, position)
+
+
+def load_checkpoint(run: Run, vae: VAE, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """Put the newest checkpoint back into `vae`, `optimiser` and the random state; return its position."""
+    tensors, position = load_tensors(run.folder / "last.safetensors")
+    try:
+        vae.load_state_dict(
+            {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+        )
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimiser."):
+                _, index, entry = name.split(".", 2)
+                state.setdefault(int(index), {})[entry] = tensor
+        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+        torch.set_rng_state(tensors["random.cpu"])
+        if torch.cuda.is_available() and "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"])
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise UserError(
+            f"The checkpoint in {run.folder} does not fit its configuration and cannot be resumed."
+        ) from error
+    return position

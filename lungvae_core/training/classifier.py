@@ -1,0 +1,127 @@
+"""An MLP on codes: malignant (rating above 3) against benign (below 3).
+
+Blocks are Linear, GELU, BatchNorm, Dropout as in the paper (arXiv 2311.15719, section 3), smaller, with
+inputs standardised. Codes on the simplex enter as centred log-ratios (Aitchison 1982), since their raw
+coordinates are skewed and sum to one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from lungvae_core.errors import UserError
+from lungvae_core.training.checkpoints import Run, load_tensors, save_tensors
+from lungvae_core.vae.networks import BatchNorm1d
+
+
+class ClassifierConfig(BaseModel):
+    """The MLP and its training."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hidden: tuple[int, ...] = (128, 64)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    epochs: int = Field(default=30, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    seed: int = 0
+
+
+class Classifier(nn.Module):
+    """Codes (N, K) to logits (N,); the standardisation is part of it."""
+
+    def __init__(self, dimensions: int, config: ClassifierConfig, *, simplex: bool) -> None:
+        super().__init__()
+        self.config, self.simplex, self.dimensions = config, simplex, dimensions
+        self.register_buffer("mean", torch.zeros(dimensions))
+        self.register_buffer("deviation", torch.ones(dimensions))
+        layers: list[nn.Module] = []
+        size = dimensions
+        for into in config.hidden:
+            layers += [nn.Linear(size, into), nn.GELU(), BatchNorm1d(into), nn.Dropout(config.dropout)]
+            size = into
+        self.body = nn.Sequential(*layers, nn.Linear(size, 1))
+
+    def features(self, codes: Tensor) -> Tensor:
+        """(N, K) the inputs before standardisation."""
+        if not self.simplex:
+            return codes
+        logs = (codes.clamp(min=0) + 1e-5).log()
+        return logs - logs.mean(1, keepdim=True)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return self.body((self.features(codes) - self.mean) / self.deviation)[:, 0]
+
+    @torch.inference_mode()
+    def logits(self, codes: np.ndarray) -> np.ndarray:
+        """(N,) float32 logits of codes (N, K)."""
+        self.eval()
+        return self(torch.as_tensor(np.asarray(codes, np.float32))).numpy()
+
+
+def fit_classifier(
+    codes: np.ndarray, labels: np.ndarray, config: ClassifierConfig, *, simplex: bool
+) -> Classifier:
+    """Train on codes (N, K) with labels (N,) of 0 and 1; the same seed gives the same classifier.
+
+    The caller's random state is left as it was. Raises UserError when only one class is there.
+    """
+    labels = np.asarray(labels, np.float32)
+    if len(labels) < 2 or labels.min() == labels.max():
+        raise UserError(
+            "A classifier needs both malignant (above 3) and benign (below 3) slices to learn from."
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = Classifier(codes.shape[1], config, simplex=simplex)
+        inputs, target = torch.tensor(codes, dtype=torch.float32), torch.tensor(labels)
+        features = model.features(inputs)
+        model.mean.copy_(features.mean(0))
+        model.deviation.copy_(features.std(0).clamp(min=1e-6))
+        optimiser = torch.optim.AdamW(
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        batches = -(-len(inputs) // config.batch_size)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, config.learning_rate * 3, total_steps=config.epochs * batches
+        )
+        loss_of = nn.BCEWithLogitsLoss()
+        model.train()
+        for _ in range(config.epochs):
+            for rows in torch.randperm(len(inputs)).split(config.batch_size):
+                loss = loss_of(model(inputs[rows]), target[rows])
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+    return model.eval()
+
+
+def save_classifier(run: Run, model: Classifier) -> None:
+    """Write classifier.safetensors into the run."""
+    state = {
+        "config": model.config.model_dump(),
+        "simplex": model.simplex,
+        "dimensions": model.dimensions,
+    }
+    save_tensors(run.folder / "classifier.safetensors", model.state_dict(), state)
+
+
+def load_classifier(run: Run) -> Classifier | None:
+    """The run's classifier, or None when it has none; UserError when damaged."""
+    if not run.has("classifier.safetensors"):
+        return None
+    tensors, state = load_tensors(run.folder / "classifier.safetensors")
+    try:
+        config = ClassifierConfig.model_validate(state["config"])
+        model = Classifier(int(state["dimensions"]), config, simplex=bool(state["simplex"]))
+        model.load_state_dict(tensors)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"The classifier in {run.folder} is damaged. Make it with `lungvae classify`."
+        ) from error
+    return model.eval()

@@ -1,0 +1,235 @@
+"""Encoders and decoders for 64x64 slices: the released architecture of the paper and our lean one.
+
+All take images (N, 1, 64, 64) in 0..1 and give raw latents (N, heads * K), or the reverse.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lungvae_core.vae.config import ModelConfig
+
+
+class _OneSampleSafe:
+    """A batch norm that falls back to its running statistics when a batch has one value a channel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert isinstance(self, nn.modules.batchnorm._BatchNorm)
+        if self.training and x.numel() == x.shape[1]:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)  # type: ignore[misc]
+
+
+class BatchNorm1d(_OneSampleSafe, nn.BatchNorm1d):
+    """BatchNorm1d that takes a batch of one in training."""
+
+
+class BatchNorm2d(_OneSampleSafe, nn.BatchNorm2d):
+    """BatchNorm2d that takes a batch of one in training."""
+
+
+class Residual(nn.Module):
+    """x + conv(act(norm(conv(act(norm(x)))))), same shape; arXiv 1603.05027."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            BatchNorm2d(channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            BatchNorm2d(channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class LeanEncoder(nn.Module):
+    """Strided convolutions with a residual block a scale; no convolution runs at the full 64x64."""
+
+    def __init__(self, outputs: int, width: int) -> None:
+        super().__init__()
+        w = width
+        self.body = nn.Sequential(
+            nn.Conv2d(1, w // 2, 4, stride=2, padding=1),  # (N, w/2, 32, 32)
+            BatchNorm2d(w // 2),
+            nn.SiLU(),
+            nn.Conv2d(w // 2, 2 * w, 4, stride=2, padding=1),  # (N, 2w, 16, 16)
+            Residual(2 * w),
+            BatchNorm2d(2 * w),
+            nn.SiLU(),
+            nn.Conv2d(2 * w, 4 * w, 4, stride=2, padding=1),  # (N, 4w, 8, 8)
+            Residual(4 * w),
+            BatchNorm2d(4 * w),
+            nn.SiLU(),
+            nn.Conv2d(4 * w, 4 * w, 4, stride=2, padding=1),  # (N, 4w, 4, 4)
+            Residual(4 * w),
+            BatchNorm2d(4 * w),
+            nn.SiLU(),
+            nn.Flatten(),  # (N, 64w)
+        )
+        self.head = nn.Linear(64 * w, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x))
+
+
+class _Up(nn.Sequential):
+    """Twice the side by sub-pixel convolution (arXiv 1609.05158): all arithmetic at the small side."""
+
+    def __init__(self, channels: int, into: int) -> None:
+        super().__init__(
+            BatchNorm2d(channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, 4 * into, 3, padding=1),
+            nn.PixelShuffle(2),
+        )
+
+
+class LeanDecoder(nn.Module):
+    """Mirror of the lean encoder, upsampling by sub-pixel convolutions."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        w = width
+        self.stem = nn.Linear(inputs, 64 * w)
+        self.body = nn.Sequential(
+            nn.Unflatten(1, (4 * w, 4, 4)),
+            Residual(4 * w),
+            _Up(4 * w, 4 * w),  # (N, 4w, 8, 8)
+            Residual(4 * w),
+            _Up(4 * w, 2 * w),  # (N, 2w, 16, 16)
+            Residual(2 * w),
+            _Up(2 * w, w // 2),  # (N, w/2, 32, 32)
+            _Up(w // 2, w // 4),  # (N, w/4, 64, 64)
+            nn.SiLU(),
+            nn.Conv2d(w // 4, 1, 3, padding=1),  # (N, 1, 64, 64)
+            nn.Sigmoid(),
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.body(self.stem(z))
+
+
+def _conv(channels: int, into: int, kernel: int = 3, stride: int = 1, padding: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, into, kernel, stride, padding, bias=False), nn.GELU(), BatchNorm2d(into)
+    )
+
+
+class _ReleasedUp(nn.Module):
+    """Bilinear x4, then a 4x4 convolution of stride 2, as released: twice the side at 4 times the cost."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = _conv(channels, channels, kernel=4, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=4, mode="bilinear", align_corners=False))
+
+
+class ReleasedEncoder(nn.Module):
+    """The encoder of the paper's released code; `dense` adds the DirVAE's layer before its head."""
+
+    def __init__(self, outputs: int, dimensions: int, width: int, *, dense: bool) -> None:
+        super().__init__()
+        b = width
+        self.body = nn.Sequential(
+            _conv(1, b),  # (N, b, 64, 64)
+            _conv(b, 2 * b),
+            _conv(2 * b, 2 * b, stride=2),  # (N, 2b, 32, 32)
+            _conv(2 * b, 2 * b),
+            _conv(2 * b, 4 * b, stride=2),  # (N, 4b, 16, 16)
+            _conv(4 * b, 4 * b),
+            _conv(4 * b, 4 * b, stride=2),  # (N, 4b, 8, 8)
+            nn.Conv2d(4 * b, 32 * b, 8),  # (N, 32b, 1, 1)
+            nn.GELU(),
+            nn.Flatten(),
+        )
+        features = 32 * b
+        if dense:
+            self.body.extend(
+                [
+                    nn.Linear(features, dimensions, bias=False),
+                    BatchNorm1d(dimensions, momentum=0.9),
+                    nn.GELU(),
+                ]
+            )
+            features = dimensions
+        self.head = nn.Linear(features, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x))
+
+
+class ReleasedDecoder(nn.Module):
+    """The decoder of the paper's released code; `dense` adds the DirVAE's layer after the code."""
+
+    def __init__(self, dimensions: int, width: int, *, dense: bool) -> None:
+        super().__init__()
+        b = width
+        first: list[nn.Module] = []
+        features = dimensions
+        if dense:
+            features = 32 * b
+            first = [
+                nn.Linear(dimensions, features, bias=False),
+                BatchNorm1d(features, momentum=0.9),
+                nn.GELU(),
+            ]
+        self.body = nn.Sequential(
+            *first,
+            nn.Unflatten(1, (features, 1, 1)),
+            nn.Conv2d(features, 32 * b, 1),
+            nn.ConvTranspose2d(32 * b, 4 * b, 8, bias=False),  # (N, 4b, 8, 8)
+            nn.GELU(),
+            BatchNorm2d(4 * b),
+            _conv(4 * b, 4 * b),
+            _ReleasedUp(4 * b),  # (N, 4b, 16, 16)
+            _conv(4 * b, 2 * b),
+            _ReleasedUp(2 * b),  # (N, 2b, 32, 32)
+            _conv(2 * b, b),
+            _ReleasedUp(b),  # (N, b, 64, 64)
+            nn.Conv2d(b, 1, 3, padding=1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.body(z)
+
+
+def make_networks(config: ModelConfig, heads: int) -> tuple[nn.Module, nn.Module]:
+    """(encoder, decoder) for a model's configuration; `heads` raw numbers a latent dimension."""
+    outputs = heads * config.dimensions
+    if config.network == "lean":
+        return LeanEncoder(outputs, config.width), LeanDecoder(config.dimensions, config.width)
+    dense = config.prior == "dirichlet"
+    return (
+        ReleasedEncoder(outputs, config.dimensions, config.width, dense=dense),
+        ReleasedDecoder(config.dimensions, config.width, dense=dense),
+    )
+
+
+def parameter_count(module: nn.Module) -> int:
+    """How many numbers a network learns."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+def decoder_column_norms(decoder: nn.Module) -> Tensor:
+    """(K,) L2 norm of the decoder's first weights for each dimension; a collapsed one is near 0."""
+    for module in decoder.modules():
+        if isinstance(module, nn.Linear):
+            return module.weight.detach().norm(dim=0)
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            return module.weight.detach().flatten(2).norm(dim=(0, 2))
+    raise TypeError("the decoder has no linear or convolutional layer")
+
+
+def normalise(hu: Tensor, config: ModelConfig) -> Tensor:
+    """HU of any shape to 0..1 within the model's window, float32."""
+    low, high = config.hu_low, config.hu_high
+    return ((hu.to(torch.float32) - low) / (high - low)).clamp_(0, 1)

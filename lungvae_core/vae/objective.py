@@ -1,0 +1,91 @@
+"""The training objective: a reconstruction term and beta times the KL, both in nats a slice.
+
+`elbo` (ours): loss = 4096 * (l1 * |x - y| + mse * (x - y)^2 + ssim * (1 - SSIM) + ms_ssim * (1 - MS-SSIM))
++ beta * KL, each term averaged over pixels and the batch first, KL summed over dimensions and averaged over
+the batch. With l1 = 1 alone and beta = 1 it is the negative ELBO of a Laplace likelihood of scale 1 up to a
+constant; SSIM terms are a perceptual likelihood on the same scale. beta means the same for both priors, and
+no weight depends on the batch's size.
+
+`released`: the paper's code: L1 summed over pixels and divided by the base width, (1 - SSIM) once a batch,
+and KL with the weight that its code gives it (beta * K / 4096 / base for the Gaussian,
+10 * beta * K / base / 4096 for the Dirichlet).
+
+SSIM: Wang et al. 2004, from pytorch-msssim. MS-SSIM at 64 px needs a window of 3 for its five scales.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from pytorch_msssim import ms_ssim as _ms_ssim
+from pytorch_msssim import ssim as _ssim
+from torch import Tensor
+from torch.distributions.distribution import Distribution
+
+from lungvae_core.vae.config import Config
+from lungvae_core.vae.latents import Latent
+
+PIXELS = 64 * 64
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The parts of one batch's loss; scalars, averaged over the batch."""
+
+    loss: Tensor
+    reconstruction: Tensor  # weighted as the objective says
+    kl: Tensor  # nats a slice, summed over dimensions, always KL(posterior || prior)
+
+
+def ssim(x: Tensor, y: Tensor, *, reduce: bool = True) -> Tensor:
+    """SSIM of images (N, 1, 64, 64) in 0..1 with an 11-pixel Gaussian window: a scalar, or (N,)."""
+    # The library's own clamp: SSIM can dip below 0 early in training, where its gradient would mislead.
+    return _ssim(x, y, data_range=1.0, size_average=reduce, nonnegative_ssim=True)
+
+
+def ms_ssim(x: Tensor, y: Tensor, *, reduce: bool = True) -> Tensor:
+    """Five-scale MS-SSIM of images (N, 1, 64, 64) in 0..1 with a 3-pixel window: a scalar, or (N,)."""
+    return _ms_ssim(x, y, data_range=1.0, size_average=reduce, win_size=3)
+
+
+def beta_at(config: Config, epoch: float) -> float:
+    """The KL's weight at `epoch` (fractional, from 0): rises linearly from 0 over the warm-up."""
+    warmup = config.objective.warmup_epochs
+    return config.objective.beta * (min(epoch / warmup, 1.0) if warmup > 0 else 1.0)
+
+
+def objective(
+    x: Tensor, y: Tensor, posterior: Distribution, latent: Latent, config: Config, *, beta: float
+) -> Terms:
+    """Loss of reconstructions y of images x, both (N, 1, 64, 64) float32 in 0..1."""
+    weights = config.objective
+    kl = latent.kl(posterior).mean()
+    penalty = latent.reversed_kl(posterior).mean() if weights.reversed_kl else kl
+    if weights.form == "released":
+        # Its code's weights, per image: sums over pixels / base; KL by K / 4096.
+        base, k = config.model.width, config.model.dimensions
+        reconstruction = weights.l1 * (x - y).abs().sum() / (len(x) * base)
+        factor = k / PIXELS / base if config.model.prior == "gaussian" else 10 * k / base / PIXELS
+    else:
+        reconstruction = PIXELS * weights.l1 * (x - y).abs().mean()
+        factor = 1.0
+    scale = 1.0 if weights.form == "released" else float(PIXELS)
+    if weights.mse:
+        reconstruction = reconstruction + scale * weights.mse * (x - y).square().mean()
+    if weights.ssim:
+        reconstruction = reconstruction + scale * weights.ssim * (1 - ssim(x, y))
+    if weights.ms_ssim:
+        reconstruction = reconstruction + scale * weights.ms_ssim * (1 - ms_ssim(x, y))
+    return Terms(reconstruction + beta * factor * penalty, reconstruction.detach(), kl.detach())
+
+
+@torch.no_grad()
+def image_metrics(x: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """Per image (N,): SSIM, MSE and MAE of y against x, both (N, 1, 64, 64) in 0..1."""
+    difference = (x - y).flatten(1)
+    return {
+        "ssim": ssim(x, y, reduce=False),
+        "mse": difference.square().mean(1),
+        "mae": difference.abs().mean(1),
+    }
