@@ -100,7 +100,8 @@ def train(
     print(f"{out}: trained for {run.config.training.epochs} epochs.")
     if finish:
         encode(out, data)
-        if opened is None:
+        labels = opened.labelled()
+        if (labels == 1).any() and (labels == 0).any():
             classify(out)
         else:
             print("No malignant and benign labels in this data set: no classifier was made.")
@@ -118,6 +119,129 @@ def encode(run: RunFolder, data: Data) -> None:
     with _bar("encoding", len(opened)) as advance:
         encode_run(Run.open(run), opened, on_progress=advance)
     print(f"{run}: encoded {len(opened):,} slices.")
+
+
+@app.command()
+def classify(
+    run: RunFolder,
+    seed: Annotated[int, typer.Option(help="Of the folds and the classifier.")] = 0,
+) -> None:
+    """Cross-validate an MLP on the codes, by patient, beside what size alone gives; keep it in the run."""
+    from lungvae_core.evaluation.frozen import FOLDS
+    from lungvae_core.evaluation.frozen import classify as classify_run
+    from lungvae_core.training.checkpoints import Run
+    from lungvae_core.training.classifier import ClassifierConfig
+
+    with _bar("cross-validating", FOLDS + 1) as advance:
+        report = classify_run(Run.open(run), ClassifierConfig(seed=seed), on_progress=advance)
+    _print_report(report)
+
+
+@app.command("map")
+def map_(
+    run: RunFolder,
+    seed: Annotated[int, typer.Option(help="Of UMAP and t-SNE.")] = 0,
+) -> None:
+    """Lay the codes out in two dimensions by UMAP, t-SNE and PCA, slices and nodules."""
+    from lungvae_core.explore.maps import METHODS, UNITS, make_maps
+    from lungvae_core.training.checkpoints import Run
+
+    with _bar("mapping", len(METHODS) * len(UNITS)) as advance:
+        make_maps(Run.open(run), seed=seed, on_progress=advance)
+    print(f"{run}: maps by {', '.join(METHODS)}.")
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="A model's folder, or its name in models/ or runs/.")],
+    image: Annotated[Path, typer.Argument(help="npy, png, DICOM or NIfTI.")],
+    row: Annotated[float | None, typer.Option(help="The lesion's centre, in pixels from the top.")] = None,
+    column: Annotated[float | None, typer.Option(help="The same from the left.")] = None,
+    index: Annotated[int | None, typer.Option(help="Which slice of a stack, from 0.")] = None,
+    hu_low: Annotated[float | None, typer.Option(help="HU of black, for png and 8-bit npy.")] = None,
+    hu_high: Annotated[float | None, typer.Option(help="HU of white.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score a lesion's slice with a model and list its neighbours; for research, not for clinical use."""
+    import json
+
+    from lungvae_core import NOTICE
+    from lungvae_core.data.images import patch_of, read_image
+    from lungvae_core.serving.registry import Registry
+
+    if (hu_low is None) != (hu_high is None):
+        raise UserError("A HU range needs both --hu-low and --hu-high.")
+    hu_range = None if hu_low is None or hu_high is None else (hu_low, hu_high)
+    loaded = Registry().load(model)
+    patch = patch_of(
+        read_image(image, hu_range=hu_range), row=row, column=column, slice_index=index, where=str(image)
+    )
+    prediction = loaded.predict(patch)
+    if json_:
+        print(json.dumps({"model": model, "image": str(image), "notice": NOTICE, **prediction.summary()}))
+        return
+    score = "no classifier in this model" if prediction.score is None else f"{prediction.score:.3f}"
+    print(f"Model score (0 benign .. 1 malignant, not a probability of cancer): {score}")
+    print(
+        f"Reconstruction: SSIM {prediction.ssim:.3f} (lower than {prediction.ssim_rank:.0%} of the training "
+        f"set's slices), MSE {prediction.mse:.4f}"
+    )
+    print("Nearest lesions of other patients:")
+    for near in prediction.neighbours:
+        print(
+            f"  {near['patient_id']} nodule {near['nodule']} slice {near['slice']}"
+            f"  malignancy {near['malignancy'] or '-'}  distance {near['distance']:.3f}"
+        )
+    print(NOTICE)
+
+
+@app.command("models")
+def models_() -> None:
+    """List the models that the app would offer."""
+    from lungvae_core.serving.registry import Registry
+
+    registry = Registry()
+    entries, broken = registry.entries(), registry.broken()
+    for entry in entries:
+        print(f"{entry.name:<24} {entry.prior:<10} {entry.dimensions:>4} dimensions  {entry.folder}")
+    for folder, reason in broken.items():
+        print(f"{folder}: left out. {reason}")
+    if not entries:
+        print("There is no model yet. Train one with `lungvae train`.")
+
+
+@app.command()
+def presets() -> None:
+    """Print every preset's settings as JSON."""
+    from lungvae_core.vae.config import PRESETS
+
+    for name, config in PRESETS.items():
+        print(f"{name}: {config.model_dump_json(exclude={'preset'})}")
+
+
+def _print_report(report: dict) -> None:
+    """The AUC table: the model beside the size of the lesion, per slice and per nodule."""
+
+    def cell(unit: dict | None) -> str:
+        if unit is None:
+            return f"{'-':>24}"
+        area = unit["auc"]
+        return f"{area['value']:8.3f} ({area['low']:.3f}-{area['high']:.3f})"
+
+    def table(units: dict, baselines: dict) -> None:
+        print(f"{'':<22}{'slice':>24}{'nodule':>24}")
+        print(f"{'classifier on codes':<22}{cell(units['slice'])}{cell(units['nodule'])}")
+        for name, both in baselines.items():
+            print(f"{name + ' alone':<22}{cell(both['slice'])}{cell(both['nodule'])}")
+
+    nodule = report["units"]["nodule"]
+    print(f"AUC, {report['label_rule']}; {report['protocol_in_words']}.")
+    print(f"{nodule['patients']} patients, {nodule['count']} nodules; 95 % interval by resampling patients.")
+    table(report["units"], report["baselines"])
+    if held := report["heldout"]:
+        inner = held["units"]["nodule"]
+        print(f"\nOf these, {held['what']}: {inner['patients']} patients, {inner['count']} nodules.")
+        table(held["units"], held["baselines"])
 
 
 @contextmanager

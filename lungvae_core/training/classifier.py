@@ -34,6 +34,9 @@ class ClassifierConfig(BaseModel):
 class Classifier(nn.Module):
     """Codes (N, K) to logits (N,); the standardisation is part of it."""
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, dimensions: int, config: ClassifierConfig, *, simplex: bool) -> None:
         super().__init__()
         self.config, self.simplex, self.dimensions = config, simplex, dimensions

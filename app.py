@@ -1,0 +1,17 @@
+"""The web app's front door: Streamlit's pages together with the core's HTTP and WebSocket routes.
+
+Start it with `lungvae app`, or `streamlit run app.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from lungvae_core.serving.routes import routes
+
+app = st.App(Path(__file__).resolve().parent / "pages" / "shell.py", routes=routes())
+
+if __name__ == "__main__":
+    app.run()

@@ -1,0 +1,46 @@
+"""Which lesions lie near a code in the original latent space, and where that puts it on a map."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def features(codes: np.ndarray, prior: str) -> np.ndarray:
+    """(N, K) float32 codes with a Euclidean meaning: as they are, or on the simplex their square roots.
+
+    Distances of square roots are Hellinger distances, the usual metric of distributions.
+    """
+    codes = np.asarray(codes, np.float32)
+    return np.sqrt(np.clip(codes, 0, None)) if prior == "dirichlet" else codes
+
+
+def nearest(
+    codes: np.ndarray,
+    code: np.ndarray,
+    count: int,
+    *,
+    prior: str,
+    patients: np.ndarray | None = None,
+    exclude_patient: str | None = None,
+    one_per_patient: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, distances) of the `count` codes (N, K) nearest to `code` (K,), nearest first.
+
+    `exclude_patient` leaves out the lesion's own patient, whose other slices would always come first;
+    `one_per_patient` keeps only the nearest slice of each patient.
+    """
+    distance = np.linalg.norm(features(codes, prior) - features(code[None], prior), axis=1)
+    order = np.argsort(distance, kind="stable")
+    if patients is not None and exclude_patient is not None:
+        order = order[patients[order] != exclude_patient]
+    if patients is not None and one_per_patient:
+        _, first = np.unique(patients[order], return_index=True)
+        order = order[np.sort(first)]
+    rows = order[:count]
+    return rows, distance[rows]
+
+
+def place(xy: np.ndarray, rows: np.ndarray, distances: np.ndarray) -> np.ndarray:
+    """(2,) a position on the map xy (N, 2): the mean of the neighbours' places, weighted by nearness."""
+    weights = 1 / (distances + max(float(distances.mean()) * 0.1, 1e-9))
+    return np.average(xy[rows], axis=0, weights=weights).astype(np.float32)

@@ -1,0 +1,45 @@
+"""Walking through the latent space one dimension at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from lungvae_core.data.slices import malignant
+from lungvae_core.vae.latents import Latent
+
+
+def ranges(codes: np.ndarray, prior: str) -> np.ndarray:
+    """(K, 2) float32: what each dimension's slider spans, from the codes (N, K) that were seen.
+
+    The 0.5th to 99.5th percentile, widened by a tenth; on the simplex from 0, at most 1.
+    """
+    low, high = np.percentile(codes, [0.5, 99.5], axis=0)
+    margin = np.maximum(0.1 * (high - low), 1e-3)
+    low, high = low - margin, high + margin
+    if prior == "dirichlet":
+        low, high = np.zeros_like(low), np.minimum(high, 1)
+    return np.stack([low, high], axis=1).astype(np.float32)
+
+
+def order(codes: np.ndarray) -> np.ndarray:
+    """(K,) dimensions, those that vary most over the lesions first."""
+    return np.argsort(-codes.std(0), kind="stable")
+
+
+def class_means(table: pd.DataFrame, codes: np.ndarray, latent: Latent) -> dict[str, np.ndarray]:
+    """Mean code (K,) of the malignant, the benign and the indeterminate slices, where there are any."""
+    labels = malignant(table)
+    indeterminate = np.zeros(len(table), bool)
+    if "malignancy" in table:
+        indeterminate = table["malignancy"].to_numpy(dtype=float, na_value=np.nan) == 3
+    groups = {"malignant": labels == 1, "benign": labels == 0, "indeterminate": indeterminate}
+    return {name: latent.valid(codes[rows].mean(0)) for name, rows in groups.items() if rows.any()}
+
+
+def strip(
+    latent: Latent, code: np.ndarray, dimension: int, span: np.ndarray, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(values (steps,), codes (steps, K)): the whole range of one dimension from `code` (K,)."""
+    values = np.linspace(span[0], span[1], steps, dtype=np.float32)
+    return values, latent.path(code, dimension, values)

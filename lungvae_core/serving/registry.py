@@ -1,0 +1,313 @@
+"""The trained models that can be served: found in folders, opened once, shared by everybody."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lungvae_core.data.slices import KEY, DatasetInfo, SliceSet
+from lungvae_core.errors import UserError
+from lungvae_core.explore import maps, traversal
+from lungvae_core.explore.neighbours import nearest, place
+from lungvae_core.files import read_json
+from lungvae_core.serving.settings import Settings
+from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.classifier import Classifier, load_classifier
+from lungvae_core.training.encode import encode_with_quality
+from lungvae_core.vae.latents import Latent
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model that can be picked, before it is opened."""
+
+    name: str  # the folder's name; unique, and safe in a URL
+    title: str
+    folder: Path
+    prior: str  # "gaussian" or "dirichlet"
+    preset: str
+    dimensions: int
+    shipped: bool
+    data: DatasetInfo
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one slice."""
+
+    code: np.ndarray  # (K,) float32
+    reconstruction: np.ndarray  # (64, 64) float32, 0..1 of the model's window
+    score: float | None  # 0 benign .. 1 malignant; None without a classifier
+    ssim: float
+    mse: float
+    ssim_rank: float  # share of the model's own slices that are reconstructed better
+    distance_rank: float  # share of them whose nearest other patient is nearer than this slice's
+    neighbours: list[dict[str, Any]]  # nearest first: patient_id, nodule, slice, malignancy, row, distance
+
+    def summary(self) -> dict[str, Any]:
+        """Everything but the arrays, ready for JSON."""
+        return {
+            "score": self.score,
+            "ssim": self.ssim,
+            "mse": self.mse,
+            "ssim_rank": self.ssim_rank,
+            "distance_rank": self.distance_rank,
+            "neighbours": self.neighbours,
+        }
+
+
+class LoadedModel:
+    """A model opened for serving; its methods may be called from many threads."""
+
+    def __init__(self, entry: ModelEntry, settings: Settings) -> None:
+        self.entry = entry
+        self.run = Run.open(entry.folder)
+        self.vae = self.run.load_model()
+        self.classifier: Classifier | None = load_classifier(self.run)
+        self._settings = settings
+
+    @property
+    def latent(self) -> Latent:
+        return self.vae.latent
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """(low, high) HU that 0 and 1 of its images stand for."""
+        return self.run.config.model.hu_low, self.run.config.model.hu_high
+
+    @cached_property
+    def _latents(self) -> tuple[pd.DataFrame, np.ndarray]:
+        return self.run.latents()
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row a slice that the model has encoded; row numbers are 0 .. N-1 everywhere."""
+        return self._latents[0]
+
+    @property
+    def codes(self) -> np.ndarray:
+        """(N, K) float32, in the table's order."""
+        return self._latents[1]
+
+    @cached_property
+    def nodules(self) -> tuple[pd.DataFrame, np.ndarray]:
+        """(a row a nodule: patient_id, nodule, row (its representative slice), slices; codes (M, K))."""
+        return maps.nodules(self.table, self.codes)
+
+    @cached_property
+    def ranges(self) -> np.ndarray:
+        """(K, 2) what each dimension's slider spans."""
+        return traversal.ranges(self.codes, self.entry.prior)
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """(K,) dimensions, those that vary most over the lesions first."""
+        return traversal.order(self.codes)
+
+    @cached_property
+    def starts(self) -> dict[str, np.ndarray]:
+        """Codes (K,) to start from by name: prior, malignant, benign, indeterminate."""
+        return {
+            "prior": self.latent.centre(),
+            **traversal.class_means(self.table, self.codes, self.latent),
+        }
+
+    @cached_property
+    def evaluation(self) -> dict[str, Any] | None:
+        """evaluation.json, or None."""
+        if not self.run.has("evaluation.json"):
+            return None
+        return read_json(self.run.folder / "evaluation.json", what="The model's evaluation")
+
+    def map(self, unit: str, method: str) -> np.ndarray:
+        """(N or M, 2) float32 positions of slices or nodules; UserError when the run has no such map."""
+        if unit not in maps.UNITS or method not in maps.METHODS:
+            raise UserError(f"There is no {method!r} map of {unit!r}.")
+        table = self.run.read_table(f"map-{unit}.parquet", hint="Make it with `lungvae map`.")
+        return table[[f"{method}_x", f"{method}_y"]].to_numpy(np.float32)
+
+    @cached_property
+    def data(self) -> SliceSet | None:
+        """The slices themselves when this machine has them (by content hash), else None."""
+        wanted = self.run.info.data.content_hash
+        folders = [Path(self.run.info.data_folder)] if self.run.info.data_folder else []
+        if self._settings.data.is_dir():
+            folders += sorted(path.parent for path in self._settings.data.glob("*/dataset.json"))
+        for folder in folders:
+            try:
+                if read_json(folder / "dataset.json", what="").get("content_hash") == wanted:
+                    return SliceSet.open(folder)
+            except (UserError, AttributeError):
+                continue
+        return None
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Images (N, 64, 64) float32 in 0..1 from codes (N, K)."""
+        return self.vae.decode_codes(codes)
+
+    def score(self, codes: np.ndarray) -> np.ndarray | None:
+        """(N,) model scores 0..1 of codes (N, K), or None without a classifier."""
+        if self.classifier is None:
+            return None
+        return 1 / (1 + np.exp(-self.classifier.logits(codes).astype(np.float64)))
+
+    def image(self, row: int) -> tuple[np.ndarray, bool]:
+        """((64, 64) float32 in 0..1, whether it is the real slice); else its reconstruction."""
+        data = self.data
+        if data is not None and row < len(data) and self._same_slice(data, row):
+            return self.vae.images(data.slices[row][None])[0, 0].numpy(), True
+        return self.decode(self.codes[row][None])[0], False
+
+    def _same_slice(self, data: SliceSet, row: int) -> bool:
+        return bool((data.table.iloc[row][KEY].astype(str) == self.table.iloc[row][KEY].astype(str)).all())
+
+    def predict(self, hu: np.ndarray, *, count: int = 8, exclude_patient: str | None = None) -> Prediction:
+        """Encode, reconstruct and score a slice hu (64, 64) int16, with neighbours, one a patient."""
+        if hu.shape != (64, 64):
+            raise UserError(f"A slice of 64x64 pixels is needed, not {hu.shape}.")
+        codes, quality = encode_with_quality(self.vae, hu[None])
+        rows, distances = self.neighbours(codes[0], count, exclude_patient=exclude_patient)
+        scores = self.score(codes)
+        ssim = float(quality["ssim"][0])
+        return Prediction(
+            code=codes[0],
+            reconstruction=self.decode(codes)[0],
+            score=None if scores is None else float(scores[0]),
+            ssim=ssim,
+            mse=float(quality["mse"][0]),
+            ssim_rank=float((self.table["ssim"] > ssim).mean()),
+            distance_rank=float((self._nearest_other < distances[0]).mean()) if len(distances) else 1.0,
+            neighbours=[
+                self._neighbour(int(row), float(distance))
+                for row, distance in zip(rows, distances, strict=True)
+            ],
+        )
+
+    def neighbours(
+        self, code: np.ndarray, count: int = 8, *, exclude_patient: str | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(rows, distances) of the nearest slices in the latent space, at most one a patient."""
+        return nearest(
+            self.codes,
+            code,
+            count,
+            prior=self.entry.prior,
+            patients=self._patients,
+            exclude_patient=exclude_patient,
+            one_per_patient=True,
+        )
+
+    def place(self, code: np.ndarray, unit: str, method: str) -> np.ndarray:
+        """(2,) where a code lies on a map, among its ten nearest slices or nodules."""
+        codes = self.codes if unit == "slice" else self.nodules[1]
+        rows, distances = nearest(codes, code, 10, prior=self.entry.prior)
+        return place(self.map(unit, method), rows, distances)
+
+    @cached_property
+    def _patients(self) -> np.ndarray:
+        return self.table["patient_id"].astype(str).to_numpy()
+
+    @cached_property
+    def _nearest_other(self) -> np.ndarray:
+        """Distances of a fixed sample of slices to the nearest slice of another patient."""
+        sample = np.random.default_rng(0).choice(len(self.codes), min(300, len(self.codes)), replace=False)
+        found = [
+            self.neighbours(self.codes[row], 1, exclude_patient=self._patients[row])[1] for row in sample
+        ]
+        return np.array([distance[0] for distance in found if len(distance)])
+
+    def _neighbour(self, row: int, distance: float) -> dict[str, Any]:
+        entry = self.table.iloc[row]
+        malignancy = entry.get("malignancy")
+        return {
+            "row": row,
+            "patient_id": str(entry["patient_id"]),
+            "nodule": int(entry["nodule"]),
+            "slice": int(entry["slice"]),
+            "malignancy": None if malignancy is None or pd.isna(malignancy) else int(malignancy),
+            "distance": distance,
+        }
+
+
+class Registry:
+    """Finds models in the settings' folders; opened models stay in memory until their files change."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self._lock = threading.Lock()
+        self._open: dict[str, tuple[tuple, LoadedModel]] = {}
+
+    def entries(self) -> list[ModelEntry]:
+        """All usable models, shipped ones first; a model is usable once it has weights and codes."""
+        return self._scan()[0]
+
+    def broken(self) -> dict[str, str]:
+        """Folders that look like models but cannot be used, with the reason."""
+        return self._scan()[1]
+
+    def load(self, name: str) -> LoadedModel:
+        """The model of that name, or in that folder; UserError when there is none or it is damaged."""
+        entry = next((entry for entry in self.entries() if entry.name == name), None)
+        if entry is None:
+            folder = Path(name)
+            if not (folder / "config.json").is_file():
+                known = ", ".join(entry.name for entry in self.entries()) or "none yet"
+                raise UserError(f"There is no model {name!r}. Models here: {known}.")
+            entry = self._entry(folder, shipped=False)
+        stamp = tuple(
+            (path.name, path.stat().st_mtime_ns)
+            for path in sorted(entry.folder.iterdir())
+            if path.is_file() and path.name in _WATCHED
+        )
+        with self._lock:
+            held = self._open.get(entry.name)
+            if held is None or held[0] != stamp:
+                held = (stamp, LoadedModel(entry, self.settings))
+                self._open[entry.name] = held
+            return held[1]
+
+    def _scan(self) -> tuple[list[ModelEntry], dict[str, str]]:
+        found: dict[str, ModelEntry] = {}
+        broken: dict[str, str] = {}
+        for base, shipped in ((self.settings.models, True), (self.settings.runs, False)):
+            for config in sorted(base.glob("*/config.json")) if base.is_dir() else []:
+                folder = config.parent
+                if not all((folder / name).is_file() for name in ("model.safetensors", "latents.parquet")):
+                    continue  # still in training
+                try:
+                    entry = self._entry(folder, shipped=shipped)
+                except UserError as error:
+                    broken[str(folder)] = str(error)
+                    continue
+                found.setdefault(entry.name, entry)
+        return list(found.values()), broken
+
+    def _entry(self, folder: Path, *, shipped: bool) -> ModelEntry:
+        info = Run.open(folder).info
+        return ModelEntry(
+            name=folder.name,
+            title=info.title,
+            folder=folder,
+            prior=info.config.model.prior,
+            preset=info.config.preset,
+            dimensions=info.config.model.dimensions,
+            shipped=shipped,
+            data=info.data,
+        )
+
+
+_WATCHED = {
+    "config.json",
+    "model.safetensors",
+    "latents.parquet",
+    "classifier.safetensors",
+    "evaluation.json",
+    "map-slice.parquet",
+    "map-nodule.parquet",
+}

@@ -1,0 +1,1 @@
+"""Thin Streamlit pages: no maths, no training, no file formats."""

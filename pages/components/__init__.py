@@ -1,0 +1,1 @@
+"""Small browser components for what Streamlit widgets cannot do."""

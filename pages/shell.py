@@ -1,0 +1,31 @@
+"""The frame around every page: navigation, the model picker and the standing notice."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+# The pages import each other as the package `pages`, wherever the app was started from.
+_ROOT = str(Path(__file__).resolve().parents[1])
+if _ROOT not in sys.path:
+    sys.path.insert(0, _ROOT)
+
+from pages import common  # noqa: E402
+
+st.set_page_config(page_title="Lung lesion explorer", page_icon=":material/lungs:", layout="wide")
+
+_PAGES = Path(__file__).resolve().parent
+
+page = st.navigation(
+    [
+        st.Page(_PAGES / "home.py", title="Home", icon=":material/home:", default=True),
+        st.Page(_PAGES / "latent_map.py", title="Latent map", icon=":material/scatter_plot:", url_path="map"),
+        st.Page(_PAGES / "traversal.py", title="Traversal", icon=":material/tune:"),
+        st.Page(_PAGES / "predict.py", title="Predict", icon=":material/biotech:"),
+        st.Page(_PAGES / "train.py", title="Train", icon=":material/model_training:"),
+    ]
+)
+common.frame()
+page.run()
