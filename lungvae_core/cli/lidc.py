@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lungvae_core.cli import app
 from lungvae_core.errors import UserError
 
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from lungvae_core.data.prepare import Prepared
+
+
+LISTED = 20  # lines about single slices and files; the rest is in the report
+
 
 @contextlib.contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error; yields a function of the number done and in all."""
+def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar a task on standard error; yields a function of the task's name, the number done and in all."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description:8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = None
+        tasks: dict[str, TaskID] = {}
 
-        def update(done: int, total: int) -> None:
-            nonlocal task
-            if task is None:
-                task = bar.add_task(what, total=total)
-            bar.update(task, completed=done, total=total)
+        def update(what: str, done: int, total: int | None) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done, total=total)
 
         yield update
 
@@ -48,8 +56,8 @@ def cohort(
     from lungvae_core.data import cohort as paper
     from lungvae_core.files import atomic_path
 
-    with _progress("Patients") as progress:
-        table = paper.cohort(progress=progress, workers=workers)
+    with _progress() as progress:
+        table = paper.cohort(progress=lambda done, total: progress("Patients", done, total), workers=workers)
     with atomic_path(out) as temporary:
         table.to_csv(temporary, index=False)
     counts = table["malignancy"].value_counts().sort_index()
@@ -58,3 +66,75 @@ def cohort(
         f"{len(table):,} slices of {nodules:,} nodules and {table['patient_id'].nunique():,} patients. "
         f"Malignancy 1 to 5: {' / '.join(f'{count:,}' for count in counts)} slices. Written to {out}."
     )
+
+
+@app.command()
+def prepare(
+    folder: Annotated[Path, typer.Argument(help="The folder that LIDC-IDRI's DICOM files lie below.")],
+    out: Annotated[Path, typer.Option(help="The data set to write: a new folder.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the data set if it exists.")
+    ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Write nothing if a lesion slice of a patient in the folder is missing."
+        ),
+    ] = False,
+    list_missing: Annotated[
+        bool, typer.Option("--list-missing", help="List the cohort's patients that are not in the folder.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes to use. Default: one a core.", show_default=False)
+    ] = None,
+) -> None:
+    """Turn a folder of LIDC-IDRI's DICOM into a data set: the paper's lesion slices in HU with their masks.
+
+    Series are found by their headers, whatever the folders are called. Only files with a lesion are read in
+    full. Interrupted, the same command goes on where it was. What is missing or damaged is listed at the end.
+    """
+    from lungvae_core.data import prepare as lidc
+
+    try:
+        with _progress() as progress:
+            prepared = lidc.prepare(
+                folder, out, overwrite=overwrite, strict=strict, workers=workers, progress=progress
+            )
+    except KeyboardInterrupt:
+        print("Interrupted. Run the same command again: it goes on where it was.", file=sys.stderr)
+        raise typer.Exit(130) from None
+    for line in _account(prepared, list_missing):
+        print(line.encode("utf-8", "backslashreplace").decode())  # file names may be no UTF-8
+
+
+def _account(prepared: Prepared, list_missing: bool) -> list[str]:
+    """What was prepared and what not, in lines; at most LISTED of them about single slices and files."""
+    table = prepared.dataset.table
+    nodules = len(table[["patient_id", "nodule"]].drop_duplicates())
+    patients = table["patient_id"].nunique()
+    lines = [
+        f"{len(table):,} slices of {nodules:,} {'nodule' if nodules == 1 else 'nodules'} and {patients:,} "
+        f"{'patient' if patients == 1 else 'patients'} are in {prepared.dataset.folder}."
+    ]
+    problems = prepared.problems
+    if len(problems):
+        slices = int(problems["slice"].notna().sum())
+        lines.append(
+            f"{slices:,} of {prepared.wanted:,} lesion slices of the patients in this folder are missing or "
+            f"damaged, and {len(problems) - slices:,} other files are unreadable:"
+        )
+        for row in problems.head(LISTED).itertuples():
+            place = f"{row.patient_id} nodule {row.nodule} slice {row.slice} (z {row.z_mm:g} mm)"
+            about = [place] if row.patient_id else []
+            lines.append(f"  {': '.join([*about, f'{row.file} {row.reason}'.strip()])}")
+        more = f"  and {len(problems) - LISTED:,} more; all" if len(problems) > LISTED else "  All"
+        lines.append(f"{more} are listed in {prepared.dataset.folder / 'prepare-report.csv'}.")
+    if passed_over := prepared.passed_over:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in passed_over.items())
+        lines.append(f"Files passed over: {kinds}.")
+    if missing := prepared.missing_patients:
+        how = ":" if list_missing else " (--list-missing lists them)."
+        lines.append(f"{len(missing):,} patients of the cohort are not in this folder{how}")
+        if list_missing:
+            lines.extend(f"  {patient}" for patient in missing)
+    return lines

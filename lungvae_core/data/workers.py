@@ -1,0 +1,45 @@
+"""Run a function over many items on several processes, in bounded memory."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from lungvae_core.errors import UserError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def unordered(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
+) -> Iterator[Result]:
+    """Yield `function(item)` for every item as it is done, in no fixed order.
+
+    `function` must be importable. `workers` is the number of processes (default: all cores; 1: this one).
+    Items are taken from their iterable only as workers come free. Raises UserError when the operating system
+    kills a worker, and whatever `function` raises.
+    """
+    # loky, unlike multiprocessing's spawn, does not import the caller's __main__ in its workers, and unlike
+    # fork it is safe where torch or a web server has threads running.
+    from joblib import Parallel, delayed, parallel_config  # type: ignore[import-untyped]
+    from joblib.externals.loky.process_executor import (  # type: ignore[import-untyped]
+        TerminatedWorkerError,
+    )
+
+    with parallel_config("loky", initializer=_leave_interrupts_to_the_parent):
+        parallel = Parallel(
+            n_jobs=workers or -1, batch_size=1, return_as="generator_unordered", max_nbytes=None
+        )
+        results = parallel(delayed(function)(item) for item in items)
+    try:
+        yield from results
+    except TerminatedWorkerError as error:
+        raise UserError(
+            "A worker process was killed, most likely for lack of memory. Run it again with fewer --workers."
+        ) from error
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
