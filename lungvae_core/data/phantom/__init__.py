@@ -1,0 +1,11 @@
+"""Synthetic nodules that look like CT, each with known factors.
+
+Nobody was scanned for them, so they can be shared, and what a model finds in them can be checked against what
+was put in. `make_phantom` writes a SliceSet; `render` draws one slice from explicit factors.
+"""
+
+from lungvae_core.data.phantom.factors import COLUMNS, FACTORS, INDEPENDENT, Factors, Span
+from lungvae_core.data.phantom.generate import make_phantom
+from lungvae_core.data.phantom.render import render
+
+__all__ = ["COLUMNS", "FACTORS", "INDEPENDENT", "Factors", "Span", "make_phantom", "render"]
