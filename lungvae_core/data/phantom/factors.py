@@ -98,12 +98,15 @@ def draw_independent(rng: np.random.Generator) -> Factors:
     return Factors(**{name: float(rng.uniform(low, high)) for name, (low, high) in INDEPENDENT.items()})
 
 
-def draw_from_ratings(row: Mapping[str, Any], radius_mm: float, rng: np.random.Generator) -> Factors:
+def draw_from_ratings(
+    row: Mapping[str, Any], radius_mm: float, spacing_mm: float, rng: np.random.Generator
+) -> Factors:
     """Turn the LIDC readers' ratings of one nodule into factors.
 
-    `row` holds `texture_all` and the other ratings, readers separated by `|`. `radius_mm` is the radius of the
-    nodule's largest slice; the edge's blur and elongation are limited by it so that the nodule stays itself.
-    The HU per texture rating and the share of nodules at the pleura were measured on LIDC-IDRI.
+    `row` holds `texture_all` and the other ratings, readers separated by `|`. `radius_mm` is the radius of
+    the nodule's largest slice; it limits the edge's blur, so that the nodule stays itself, and with the size
+    of a pixel, `spacing_mm`, the elongation and lobulation, so that the outline stays in the crop. The HU per
+    texture rating and the share of nodules at the pleura were measured on LIDC-IDRI.
     """
     # One draw of everything first, so that no factor's value depends on which branch another one took.
     jitter = rng.normal(size=8)
@@ -121,8 +124,11 @@ def draw_from_ratings(row: Mapping[str, Any], radius_mm: float, rng: np.random.G
 
     # Sphericity 5 is round, 3 ovoid, 1 linear.
     elongation = 1.05 + 0.22 * (5 - _mean(row, "sphericity")) + 0.10 * abs(jitter[3])
-    # LIDC's rule leaves out masks of 61 pixels or more, about 42 mm: the long half axis must stay inside.
-    elongation = min(elongation, max(1.0, (16.0 / max(radius_mm, 1.0)) ** 2))
+    # What the longest ray may be, over the circle's radius; 1.12 of it is the outline's unevenness.
+    room = 30.5 * spacing_mm / radius_mm
+    elongation = float(np.clip(elongation, 1.0, np.clip((room / 1.25) ** 2, 1.0, 2.5)))
+    lobulation = _grade(_mean(row, "lobulation"), jitter[5])
+    lobulation = float(np.clip(lobulation, 0, max(0.0, (room / np.sqrt(elongation) - 1.12) / 0.34)))
 
     # Calcification: 1 popcorn, 2 laminated, 3 solid, 4 non-central, 5 central, 6 absent.
     amount = {1: 0.4, 2: 0.4, 3: 0.6, 4: 0.5, 5: 0.3, 6: 0.0}
@@ -133,9 +139,9 @@ def draw_from_ratings(row: Mapping[str, Any], radius_mm: float, rng: np.random.G
         diameter_mm=float(np.clip(2 * radius_mm, 2, 45)),
         density_hu=float(np.clip(density, -720, 120)),
         margin_mm=float(margin),
-        lobulation=_grade(_mean(row, "lobulation"), jitter[5]),
+        lobulation=lobulation,
         spiculation=_grade(_mean(row, "spiculation"), jitter[6]),
-        elongation=float(np.clip(elongation, 1.0, 2.5)),
+        elongation=elongation,
         angle_deg=float(180 * uniform[0]),
         calcification=float(np.clip(calcium, 0, 1)),
         pleura_mm=_pleura(radius_mm, uniform[1], uniform[2], jitter[7]),

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +16,7 @@ from lungvae_core.data.phantom.factors import COLUMNS, Factors, draw_from_rating
 from lungvae_core.data.phantom.render import Slab, render_slab
 from lungvae_core.data.phantom.scene import Scanner
 from lungvae_core.data.slices import RATINGS, DatasetInfo, SliceSet, write_streaming
+from lungvae_core.data.workers import unordered
 from lungvae_core.errors import UserError
 from lungvae_core.files import refuse_existing
 
@@ -74,16 +72,16 @@ def make_phantom(
 ) -> SliceSet:
     """Write a SliceSet of generated nodules to the folder `out` and open it.
 
-    `factors` is "lidc" (drawn from the readers' ratings of the real nodules; patient ids, malignancy and sizes
-    are LIDC's own) or "independent" (every factor uniform and independent of the others; no malignancy). `seed`
-    is a whole number, 0 or more; the result depends on it alone, not on `workers` (processes; default: as many
-    as the machine has cores). `count` is the number of slices (default 13,852, the paper's cohort); a smaller
-    LIDC set is a random choice of nodules, the last of them cut short. `cohort()` returns the
-    table of real nodules (default: `lungvae_core.data.cohort.cohort`). `progress(done, total)` is called with
-    slices.
+    `factors` is "lidc" (drawn from the readers' ratings of the real nodules; patient ids, malignancy and
+    sizes are LIDC's own) or "independent" (every factor uniform and independent of the others; no
+    malignancy). `seed` is a whole number, 0 or more; the result depends on it alone, not on `workers`
+    (processes; default: as many as the machine has cores). `count` is the number of slices (default 13,852,
+    the paper's cohort); a smaller LIDC set is a random choice of nodules, the last of them cut short.
+    `cohort()` returns the table of real nodules (default: `lungvae_core.data.cohort.cohort`).
+    `progress(done, total)` is called with slices.
 
-    Raises UserError for an unknown `factors`, a `count` or `workers` below 1, a negative seed, more slices than
-    the cohort has, or an `out` that exists (unless `overwrite`); nothing is left behind then.
+    Raises UserError for an unknown `factors`, a `count` or `workers` below 1, a negative seed, more slices
+    than the cohort has, or an `out` that exists (unless `overwrite`); nothing is left behind then.
     """
     if factors not in MODES:
         raise UserError(f"There is no way to draw factors called {factors!r}. Use {' or '.join(MODES)}.")
@@ -102,7 +100,10 @@ def make_phantom(
 
     def fill(into_slices: np.ndarray, into_masks: np.ndarray) -> None:
         done = 0
-        for rows, hu, masks, columns in _render_all(jobs, seed, workers):
+        chunks = [jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK)]
+        # One chunk is not worth starting processes for.
+        parts = unordered(partial(_render_chunk, seed=seed), chunks, 1 if len(chunks) == 1 else workers)
+        for rows, hu, masks, columns in parts:
             into_slices[rows], into_masks[rows], values[rows] = hu, masks, columns
             done += len(rows)
             if progress is not None:
@@ -122,10 +123,10 @@ def make_phantom(
 
 
 _RULES = {
-    "lidc": "Nodules, slices, areas and ratings of the LIDC-IDRI cohort; pixels drawn from factors that follow "
-    "the ratings. The mask is where the nodule fills at least half of a pixel.",
-    "independent": "Factors uniform and independent of each other, four slices a nodule. The mask is where the "
-    "nodule fills at least half of a pixel.",
+    "lidc": "Nodules, slices, areas and ratings of the LIDC-IDRI cohort; pixels drawn from factors that "
+    "follow the ratings. The mask is where the nodule fills at least half of a pixel.",
+    "independent": "Factors uniform and independent of each other, four slices a nodule. The mask is where "
+    "the nodule fills at least half of a pixel.",
 }
 
 
@@ -155,7 +156,7 @@ def _plan_lidc(cohort: pd.DataFrame, seed: int, count: int | None) -> tuple[pd.D
     jobs = []
     for rows in groups:
         if (place[rows] >= 0).any():
-            # The whole nodule is rendered even where only part is kept, so that the part does not depend on it.
+            # All of a nodule is rendered even where only part is kept: no slice depends on `count`.
             part = whole.iloc[rows]
             rating = {f"{name}_all": part[f"{name}_all"].iloc[0] for name in RATINGS}
             jobs.append(
@@ -229,7 +230,7 @@ def _draw_factors(job: _Job, seed: int) -> Factors:
     rng = np.random.default_rng(_sequence(seed, job.patient, job.nodule, 1))
     if job.rating is None:
         return draw_independent(rng)
-    return draw_from_ratings(job.rating, float(job.slab.radius.max()), rng)
+    return draw_from_ratings(job.rating, float(job.slab.radius.max()), job.slab.spacing_mm, rng)
 
 
 def _sequence(seed: int, patient: str, *parts: int) -> np.random.SeedSequence:
@@ -258,49 +259,9 @@ def _render_job(job: _Job, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def _render_chunk(jobs: list[_Job], seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     # One thread: the matrices are small, and how a product is split among threads could change its last bit.
     with threadpool_limits(1, user_api="blas"):
         rows, hu, masks, columns = zip(*(_render_job(job, seed) for job in jobs), strict=True)
     return np.concatenate(rows), np.concatenate(hu), np.concatenate(masks), np.concatenate(columns)
-
-
-def _render_all(
-    jobs: list[_Job], seed: int, workers: int | None
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Render every nodule, in whatever order the processes finish."""
-    chunks = [jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK)]
-    processes = min(workers or _cores(), len(chunks))
-    if processes == 1:
-        for chunk in chunks:
-            yield _render_chunk(chunk, seed)
-        return
-    # loky neither imports the caller's __main__ as multiprocessing's spawn does, nor forks a program that may
-    # have threads.
-    from joblib import Parallel, delayed
-
-    parallel = Parallel(n_jobs=processes, return_as="generator_unordered", max_nbytes=None)
-    with _without_interrupts():
-        results = parallel(delayed(_render_chunk)(chunk, seed) for chunk in chunks)
-    yield from results
-
-
-def _cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-@contextlib.contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Start processes that ignore Ctrl-C: it is for this one, which stops them without a trace on the screen."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

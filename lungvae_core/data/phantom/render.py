@@ -39,11 +39,12 @@ class Shape:
     def draw(cls, rng: np.random.Generator) -> Shape:
         """Draw an outline's individuality; the factors say how much of it shows."""
         weight = rng.uniform(0.4, 1, 4)
+        bumps = rng.normal(size=(2, 8)) * 0.028 / np.sqrt(np.arange(1, 9))
         return cls(
             lobe_phase=rng.uniform(0, 2 * np.pi, 4),
             lobe_turn=rng.normal(0, 0.12, 4),
             lobe_weight=weight * np.sqrt(2 / (weight**2).sum()),
-            bumps=rng.normal(size=(2, 8)) * 0.028 / np.sqrt(np.arange(1, 9)),
+            bumps=bumps * min(1.0, 0.12 / np.hypot(*bumps).sum()),
             strand_angle=(np.arange(_STRANDS) + rng.uniform(-0.4, 0.4, _STRANDS)) * (2 * np.pi / _STRANDS),
             strand_length=rng.uniform(0.35, 1.2, _STRANDS),
             strand_bend=rng.normal(0, 0.012, _STRANDS),
@@ -156,9 +157,9 @@ def _outline(
     half = np.maximum(np.ptp(edge_x, axis=1), np.ptp(edge_y, axis=1)) / 2 * slab.radius
     if half.max() > 31 * slab.spacing_mm:
         raise UserError(
-            f"A phantom nodule of {2 * slab.radius.max():.1f} mm with elongation {factors.elongation:.2f} and "
-            f"lobulation {factors.lobulation:.2f} does not fit into 64 pixels of {slab.spacing_mm:.2f} mm. "
-            "Make it smaller or rounder."
+            f"A phantom nodule of {2 * slab.radius.max():.1f} mm with elongation {factors.elongation:.2f} "
+            f"and lobulation {factors.lobulation:.2f} does not fit into 64 pixels of "
+            f"{slab.spacing_mm:.2f} mm. Make it smaller or rounder."
         )
     x = grid[None, None, :] + (middle_x * slab.radius)[:, None, None]
     y = grid[None, :, None] + (middle_y * slab.radius)[:, None, None]
@@ -200,7 +201,7 @@ def _radius_for_area(
 
 
 def _place_wall(pleura_mm: float, slab: Slab, scene: Scene, radius: np.ndarray) -> tuple[float, np.ndarray]:
-    """The wall's distance from the scene's origin that leaves `pleura_mm` at the nearest slice; all distances."""
+    """The wall's distance from the origin that leaves `pleura_mm` in the nearest slice; all distances."""
     x, y = slab.shift[:, 0], slab.shift[:, 1]
     offset = scene.wall.offset_for(x, y, slab.z, pleura_mm + radius)
     return offset, scene.wall.depth(x, y, slab.z, offset)[0] - radius
@@ -227,7 +228,7 @@ def _add_nodule(
         share = 1 - (1 - share) * (1 - strands)
 
     # Ground glass is less even than solid tissue.
-    uneven = np.float32(np.interp(factors.density_hu, [-700, -400, 0], [60, 80, 45]))
+    uneven = np.float32(np.interp(factors.density_hu, [-700, -400, 0], [60, 80, 38]))
     tissue = np.float32(factors.density_hu) + uneven * shape.inside.at(
         grid, np.zeros_like(slab.shift), slab.z
     )

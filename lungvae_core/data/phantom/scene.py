@@ -1,8 +1,8 @@
 """What surrounds a phantom nodule: its scanner, its lung, its vessels, its chest wall.
 
-Everything here is a nuisance: it is drawn from the seed alone, never from the factors, so that a factor can be
-moved while all of this stays as it is. Lengths are mm in a frame whose origin is the nodule's centre in its
-middle slice; x runs along an image row to the right, y down the image, z along the table.
+Everything here is a nuisance: it is drawn from the seed alone, never from the factors, so that a factor can
+be moved while all of this stays as it is. Lengths are mm in a frame whose origin is the nodule's centre in
+its middle slice; x runs along an image row to the right, y down the image, z along the table.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Waves:
         return cls(rng.normal(size=(count, 3)) / length_mm, rng.uniform(0, 2 * np.pi, count))
 
     def at(self, grid: np.ndarray, shift: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """Values (n, 64, 64) float32 on a grid (64,) along x and y, shifted by (n, 2), in the planes z (n,); mm."""
+        """Values (n, 64, 64) float32 on `grid` (64,) along x and y, shifted by (n, 2), in planes z (n,)."""
         # A plane wave is a product of one factor per axis, which makes the sum of waves a matrix product.
         start = np.exp(1j * (shift @ self.k[:, :2].T + z[:, None] * self.k[:, 2] + self.phase))
         along_x = np.exp(1j * (self.k[:, 0, None] * grid))
@@ -331,7 +331,7 @@ class Scene:
         spacing_mm: float,
         thickness_mm: float,
     ) -> None:
-        """Draw each `segment` (P,) into the slice `which` (P,), in a square around it instead of the whole."""
+        """Draw each `segment` (P,) into its slice `which` (P,), in a square around it, not in the whole."""
         steep = np.float32(0.8 / self.scanner.psf_mm)
         middle = self.ends[segment].mean(axis=1)
         first = np.stack([middle[:, 0] - x[which, 0], middle[:, 1] - y[which, 0]], axis=1) / spacing_mm
@@ -377,7 +377,7 @@ def _vessels(
     half = 0.6 * SIZE * spacing_mm
     volume = (2 * half) ** 2 * (z_high - z_low)
     # Few and thin near the pleura, many and thick near the hilum: where a nodule lies is a matter of luck.
-    abundance *= float(np.exp(rng.normal(0, 0.45)))
+    abundance *= float(np.exp(rng.normal(0, 0.35)))
     scale = 0.45 * float(np.exp(rng.normal(0.1, 0.25)))
     parents = max(3, int(rng.poisson(abundance * volume / 900)))
     steps = 8
@@ -406,7 +406,7 @@ def _vessels(
 def _grow(
     rng: np.random.Generator, starts: np.ndarray, heading: np.ndarray, steps: int, length: float
 ) -> np.ndarray:
-    """Points (V, steps + 1, 3) of wandering lines from `starts` (V, 3) in unit directions `heading` (V, 3)."""
+    """Points (V, steps + 1, 3) of wandering lines from `starts` (V, 3) in directions `heading` (V, 3)."""
     turns = np.cumsum(0.22 * rng.normal(size=(len(starts), steps, 3)), axis=1)
     moves = length * _unit(heading[:, None] + turns)
     return np.concatenate([starts[:, None], starts[:, None] + np.cumsum(moves, axis=1)], axis=1)
