@@ -1,11 +1,15 @@
-"""Fixtures shared by the whole suite."""
+"""Fixtures shared by the whole suite: small data, tiny trained models, and real data where there is any."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+
+from lungvae_core.data.slices import DatasetInfo, SliceSet, write
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -17,3 +21,67 @@ def lidc() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("needs real LIDC data: set LUNGVAE_LIDC to its folder")
     return Path(folder)
+
+
+def blobs(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
+    """Slices (N, 64, 64) HU of bright discs in lung, their masks, and a table of five slices a patient.
+
+    Large discs are malignant, so that a classifier has something to find.
+    """
+    generator = np.random.default_rng(seed)
+    y, x = np.mgrid[:64, :64] - 31.5
+    radius = np.repeat(generator.uniform(3, 14, -(-count // 5)), 5)[:count]
+    masks = (y**2 + x**2 < radius[:, None, None] ** 2).astype(np.uint8)
+    slices = -850 + 880 * masks + generator.normal(0, 30, (count, 64, 64))
+    patient = np.arange(count) // 5
+    malignancy = np.select([radius < 7, radius < 9], [2, 3], default=4)
+    spacing = 0.7
+    table = pd.DataFrame(
+        {
+            "patient_id": [f"TEST-{number:04d}" for number in patient],
+            "nodule": 0,
+            "slice": np.arange(count) % 5,
+            "malignancy": pd.array(malignancy, dtype="Int64"),
+            "n_readers": 2,
+            "diameter_mm": 2 * radius * spacing,
+            "area_px": masks.reshape(count, -1).sum(1),
+            "pixel_spacing_mm": spacing,
+            "z_mm": np.arange(count) % 5 * 2.5,
+            "malignancy_all": [f"{rating}|{rating}" for rating in malignancy],
+            "texture_all": generator.choice(["5|5", "4|5", "1|2"], count),
+            "spiculation_all": generator.choice(["1|1", "3|4", "5|5"], count),
+        }
+    )
+    return slices.round().astype(np.int16), masks, table
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SliceSet of 120 slices of 24 patients, in a folder `tiny` below a folder of its own."""
+    folder = tmp_path_factory.mktemp("data") / "tiny"
+    slices, masks, table = blobs(120)
+    info = DatasetInfo(name="tiny discs", source="made by the tests", rule="discs in noise", generated=True)
+    write(folder, slices, masks, table, info)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
+    """A folder of two tiny finished runs, `tiny-gvae` and `tiny-dirvae`, as the app's registry finds them."""
+    from lungvae_core.evaluation.frozen import classify
+    from lungvae_core.explore.maps import make_maps
+    from lungvae_core.training.classifier import ClassifierConfig
+    from lungvae_core.training.encode import encode
+    from lungvae_core.training.fit import fit
+    from lungvae_core.vae.config import override, preset
+
+    base = tmp_path_factory.mktemp("models")
+    data = SliceSet.open(tiny_data)
+    for name in ("gvae", "dirvae"):
+        config = override(preset(name), {"width": 4, "dimensions": 4, "epochs": 2, "batch_size": 32})
+        run, finished = fit(config, data, base / f"tiny-{name}", device="cpu", title=f"Tiny {name}")
+        assert finished
+        encode(run, data)
+        classify(run, ClassifierConfig(hidden=(8,), epochs=3))
+        make_maps(run)
+    return base

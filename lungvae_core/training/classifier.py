@@ -63,7 +63,7 @@ class Classifier(nn.Module):
     def logits(self, codes: np.ndarray) -> np.ndarray:
         """(N,) float32 logits of codes (N, K)."""
         self.eval()
-        return self(torch.as_tensor(np.asarray(codes, np.float32))).numpy()
+        return self(torch.tensor(np.asarray(codes), dtype=torch.float32)).numpy()
 
 
 def fit_classifier(

@@ -40,6 +40,7 @@ class ObjectiveConfig(_Frozen):
     ssim: float = Field(default=0.5, ge=0)
     ms_ssim: float = Field(default=0.0, ge=0)
     mse: float = Field(default=0.0, ge=0)
+    focus: float = Field(default=0.0, ge=0)  # L1 and MSE count 1 + focus times in the crop's middle
     beta: float = Field(default=1.0, ge=0)
     reversed_kl: bool = False  # the released DirVAE's KL(prior || posterior); not an ELBO
     warmup_epochs: float = Field(default=0.0, ge=0)  # beta rises linearly from 0 over these
@@ -48,9 +49,9 @@ class ObjectiveConfig(_Frozen):
 class TrainingConfig(_Frozen):
     """How long and how fast to train, and on what."""
 
-    epochs: int = Field(default=40, ge=1, le=10_000)
+    epochs: int = Field(default=30, ge=1, le=10_000)
     batch_size: int = Field(default=64, ge=1, le=65_536)
-    learning_rate: float = Field(default=1e-3, gt=0, le=1)
+    learning_rate: float = Field(default=1.5e-3, gt=0, le=1)
     weight_decay: float = Field(default=0.0, ge=0, le=1)
     schedule: Literal["constant", "cosine"] = "cosine"
     clip_norm: float = Field(default=0.0, ge=0)  # 0: no clipping of the gradient's norm
@@ -72,13 +73,13 @@ class Config(_Frozen):
 PRESETS: dict[str, Config] = {
     "gvae": Config(
         preset="gvae",
-        model=ModelConfig(prior="gaussian", network="lean", dimensions=32, width=32),
-        objective=ObjectiveConfig(beta=0.5, warmup_epochs=5),
+        model=ModelConfig(prior="gaussian", network="lean", dimensions=64, width=32),
+        objective=ObjectiveConfig(l1=1.0, ssim=0.15, focus=4, beta=0.1, warmup_epochs=3),
     ),
     "dirvae": Config(
         preset="dirvae",
-        model=ModelConfig(prior="dirichlet", network="lean", dimensions=32, width=32),
-        objective=ObjectiveConfig(beta=0.5, warmup_epochs=5),
+        model=ModelConfig(prior="dirichlet", network="lean", dimensions=64, width=32),
+        objective=ObjectiveConfig(l1=1.0, ssim=0.15, focus=4, beta=0.1, warmup_epochs=3),
     ),
     # arXiv 2311.15719 and its released code: best GVAE (base 128 x latent 4) and DirVAE (base 64 x 8).
     "paper-gvae": Config(

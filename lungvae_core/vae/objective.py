@@ -2,9 +2,10 @@
 
 `elbo` (ours): loss = 4096 * (l1 * |x - y| + mse * (x - y)^2 + ssim * (1 - SSIM) + ms_ssim * (1 - MS-SSIM))
 + beta * KL, each term averaged over pixels and the batch first, KL summed over dimensions and averaged over
-the batch. With l1 = 1 alone and beta = 1 it is the negative ELBO of a Laplace likelihood of scale 1 up to a
-constant; SSIM terms are a perceptual likelihood on the same scale. beta means the same for both priors, and
-no weight depends on the batch's size.
+the batch. `focus` weighs the pixels of L1 and MSE by 1 + focus * exp(-r^2 / (2 * 12^2)), r in pixels from
+the crop's middle, where the lesion is, scaled to a mean of 1. With l1 = 1 alone and beta = 1 it is the
+negative ELBO of a Laplace likelihood of scale 1 up to a constant; SSIM terms are a perceptual likelihood on
+the same scale. beta means the same for both priors, and no weight depends on the batch's size.
 
 `released`: the paper's code: L1 summed over pixels and divided by the base width, (1 - SSIM) once a batch,
 and KL with the weight that its code gives it (beta * K / 4096 / base for the Gaussian,
@@ -16,6 +17,7 @@ SSIM: Wang et al. 2004, from pytorch-msssim. MS-SSIM at 64 px needs a window of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from pytorch_msssim import ms_ssim as _ms_ssim
@@ -60,6 +62,7 @@ def objective(
 ) -> Terms:
     """Loss of reconstructions y of images x, both (N, 1, 64, 64) float32 in 0..1."""
     weights = config.objective
+    pixels = _pixel_weights(weights.focus, x.device)
     kl = latent.kl(posterior).mean()
     penalty = latent.reversed_kl(posterior).mean() if weights.reversed_kl else kl
     if weights.form == "released":
@@ -68,16 +71,24 @@ def objective(
         reconstruction = weights.l1 * (x - y).abs().sum() / (len(x) * base)
         factor = k / PIXELS / base if config.model.prior == "gaussian" else 10 * k / base / PIXELS
     else:
-        reconstruction = PIXELS * weights.l1 * (x - y).abs().mean()
+        reconstruction = PIXELS * weights.l1 * (pixels * (x - y).abs()).mean()
         factor = 1.0
     scale = 1.0 if weights.form == "released" else float(PIXELS)
     if weights.mse:
-        reconstruction = reconstruction + scale * weights.mse * (x - y).square().mean()
+        reconstruction = reconstruction + scale * weights.mse * (pixels * (x - y).square()).mean()
     if weights.ssim:
         reconstruction = reconstruction + scale * weights.ssim * (1 - ssim(x, y))
     if weights.ms_ssim:
         reconstruction = reconstruction + scale * weights.ms_ssim * (1 - ms_ssim(x, y))
     return Terms(reconstruction + beta * factor * penalty, reconstruction.detach(), kl.detach())
+
+
+@cache
+def _pixel_weights(focus: float, device: torch.device) -> Tensor:
+    """(64, 64) float32 of mean 1."""
+    distance = torch.arange(64, device=device) - 31.5
+    weights = 1 + focus * torch.exp(-(distance[:, None] ** 2 + distance**2) / (2 * 12**2))
+    return weights / weights.mean()
 
 
 @torch.no_grad()
