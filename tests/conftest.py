@@ -32,7 +32,7 @@ def blobs(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, pd.DataFra
     y, x = np.mgrid[:64, :64] - 31.5
     radius = np.repeat(generator.uniform(3, 14, -(-count // 5)), 5)[:count]
     masks = (y**2 + x**2 < radius[:, None, None] ** 2).astype(np.uint8)
-    slices = -850 + 880 * masks + generator.normal(0, 30, (count, 64, 64))
+    slices = -850 + 880.0 * masks + generator.normal(0, 30, (count, 64, 64))
     patient = np.arange(count) // 5
     malignancy = np.select([radius < 7, radius < 9], [2, 3], default=4)
     spacing = 0.7
