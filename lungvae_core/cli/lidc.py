@@ -29,15 +29,21 @@ def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description:8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        tasks: dict[str, TaskID] = {}
+    bar = Progress(*columns, console=Console(stderr=True))
+    tasks: dict[str, TaskID] = {}
 
-        def update(what: str, done: int, total: int | None) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done, total=total)
+    def update(what: str, done: int, total: int | None) -> None:
+        if not tasks:
+            bar.start()  # not before: a refusal is to be one line, without a bar above it
+        if what not in tasks:
+            tasks[what] = bar.add_task(what, total=total)
+        bar.update(tasks[what], completed=done, total=total)
 
+    try:
         yield update
+    finally:
+        if tasks:
+            bar.stop()
 
 
 @app.command()
@@ -104,7 +110,7 @@ def prepare(
         print("Interrupted. Run the same command again: it goes on where it was.", file=sys.stderr)
         raise typer.Exit(130) from None
     for line in _account(prepared, list_missing):
-        print(line.encode("utf-8", "backslashreplace").decode())  # file names may be no UTF-8
+        print(line)
 
 
 def _account(prepared: Prepared, list_missing: bool) -> list[str]:

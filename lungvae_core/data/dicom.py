@@ -6,12 +6,14 @@ intercept of its Modality LUT (C.11.1).
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -32,6 +34,8 @@ _HEADER_TAGS = [
 ]
 
 Source = str | Path | BinaryIO
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 
 class NotDicom(UserError):
@@ -66,6 +70,19 @@ class CTMeta:
     manufacturer: str
 
 
+def _quietly(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Silence pydicom's warnings of oddities in single values; what matters is checked here."""
+
+    @functools.wraps(function)
+    def quiet(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return function(*args, **kwargs)
+
+    return quiet
+
+
+@_quietly
 def read_header(source: Source, *, name: str | None = None) -> Header:
     """Read what identifies a DICOM file; its pixels stay unread.
 
@@ -92,6 +109,7 @@ def is_ct_header(header: Header) -> bool:
     return header.sop_class == CT_IMAGE
 
 
+@_quietly
 def read_ct(source: Source, *, name: str | None = None) -> tuple[np.ndarray, CTMeta]:
     """Read one CT slice: (rows, columns) int16 HU, and what its header says.
 
@@ -103,8 +121,8 @@ def read_ct(source: Source, *, name: str | None = None) -> tuple[np.ndarray, CTM
     name = name or _name(source)
     data = _parse(source, name)
     _check_kind(data, name)
-    slope, intercept = _rescale(data, name)
     stored = _pixels(data, name)
+    slope, intercept = _rescale(data, name)
     hu = stored * slope + intercept
     if hu.min() < -32768 or hu.max() > 32767:
         raise UserError(
@@ -147,9 +165,7 @@ def _parse(source: Source, name: str, **how: Any) -> Any:
         if _DEFLATED in start:
             # Inflated in one go before anything can be checked, so a small forged file could fill the memory.
             raise UserError(f"{name} is a deflated DICOM file, which is not read. Save it uncompressed.")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # oddities of single values; what matters is checked below
-            return dcmread(source, force=False, **how)
+        return dcmread(source, force=False, **how)
     except UserError:
         raise
     except InvalidDicomError as error:
@@ -203,34 +219,34 @@ def _rescale(data: Any, name: str) -> tuple[float, float]:
 def _pixels(data: Any, name: str) -> np.ndarray:
     """(rows, columns) stored values, float64."""
     rows, columns = _numbers(data, "Rows", 1), _numbers(data, "Columns", 1)
-    if "PixelData" not in data or not rows or not columns:
+    if "PixelData" not in data:  # the last element of a CT file, so a truncated one has lost it
         raise UserError(
-            f"{name} has no pixels: it is truncated, or only a header. Export or download it again."
+            f"{name} has no pixels: it is truncated, or a mere header. Export or download it again."
         )
+    if not rows or not columns:
+        raise UserError(f"{name} does not say how many pixels it has. Export it again with its full header.")
     if not (0 < rows[0] <= MAX_SIDE and 0 < columns[0] <= MAX_SIDE):
         raise UserError(
             f"{name} claims {rows[0]:.0f} x {columns[0]:.0f} pixels, which no CT has. Use another file."
         )
+    compressed = ""
     try:
         syntax = data.file_meta.TransferSyntaxUID
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if not syntax.is_compressed:
-                needed = int(rows[0]) * int(columns[0]) * ((int(data.BitsAllocated) + 7) // 8)
-                there = len(data.PixelData)
-                if there < needed:
-                    raise UserError(
-                        f"{name} is truncated: {there:,} of {needed:,} bytes of pixels are there. "
-                        "Export or download it again."
-                    )
-            stored = np.asarray(data.pixel_array)
+        compressed = syntax.name if syntax.is_compressed else ""
+        needed = int(rows[0]) * int(columns[0]) * ((int(data.BitsAllocated) + 7) // 8)
+        there = len(data.PixelData)
+        if not compressed and there < needed:
+            raise UserError(
+                f"{name} is truncated: {there:,} of {needed:,} bytes of pixels are there. "
+                "Export or download it again."
+            )
+        stored = np.asarray(data.pixel_array)
     except UserError:
         raise
     except Exception as error:  # pydicom and its decoders raise whatever a damaged file leads them to
-        compressed = getattr(getattr(data, "file_meta", None), "TransferSyntaxUID", None)
-        if compressed is not None and compressed.is_compressed:
+        if compressed:
             raise UserError(
-                f"{name} has pixels compressed as {compressed.name} that cannot be decoded here. "
+                f"{name} has pixels compressed as {compressed} that cannot be decoded here. "
                 "Save it uncompressed."
             ) from error
         raise UserError(f"{name} has pixels that cannot be decoded. Export or download it again.") from error
@@ -252,13 +268,16 @@ def _pixel_spacing(data: Any, name: str) -> float | None:
 
 
 def _sop_class(data: Any) -> str:
-    """The kind of the object; a DICOMDIR says it in the file's meta header only."""
-    return _text(data, "SOPClassUID") or _text(getattr(data, "file_meta", None), "MediaStorageSOPClassUID")
+    """The kind of the object; where the file ends before or within that, as its meta header says it."""
+    own = _text(data, "SOPClassUID")
+    meta = _text(getattr(data, "file_meta", None), "MediaStorageSOPClassUID")
+    return meta if meta.startswith(own) else own
 
 
 def _text(data: Any, keyword: str) -> str:
     try:
-        return str(getattr(data, keyword, None) or "").strip()
+        text = str(getattr(data, keyword, None) or "")
+        return "".join(character for character in text if character.isprintable()).strip()
     except Exception:  # a value that cannot be decoded is as good as none
         return ""
 

@@ -445,7 +445,7 @@ def _assemble(
     for left in work.glob(".whole.*"):
         shutil.rmtree(left, ignore_errors=True)
     write_streaming(whole, len(rows), fill, rows, info)
-    listed.to_csv(whole / REPORT, index=False, errors="backslashreplace")
+    listed.to_csv(whole / REPORT, index=False)
     with atomic_folder(out, overwrite=overwrite) as temporary:
         for path in whole.iterdir():
             path.replace(temporary / path.name)
@@ -459,10 +459,15 @@ def _problem_table(
     """A row for each slice that is missing or damaged, then one for each file whose header cannot be read."""
     columns = ["patient_id", "nodule", "slice", "z_mm", "file", "reason"]
     keys = table[columns[:4]].to_numpy(dtype=object)
-    rows: list[list[Any]] = [[*keys[row], path, reason] for row, path, reason in problems]
-    rows += [["", None, None, None, path, reason] for path, reason in damaged]
+    rows: list[list[Any]] = [[*keys[row], _shown(path), reason] for row, path, reason in problems]
+    rows += [["", None, None, None, _shown(path), reason] for path, reason in damaged]
     listed = pd.DataFrame(rows, columns=columns)
     return listed.astype({"nodule": "Int64", "slice": "Int64", "z_mm": "float64"})
+
+
+def _shown(path: str) -> str:
+    """A path as text that can be written, even where a file's name is no UTF-8."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 # --- going on after an interruption -------------------------------------------

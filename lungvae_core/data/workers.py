@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -28,7 +31,7 @@ def unordered(
         TerminatedWorkerError,
     )
 
-    with parallel_config("loky", initializer=_leave_interrupts_to_the_parent):
+    with parallel_config("loky", initializer=_be_a_good_child, idle_worker_timeout=30):
         parallel = Parallel(
             n_jobs=workers or -1, batch_size=1, return_as="generator_unordered", max_nbytes=None
         )
@@ -41,5 +44,14 @@ def unordered(
         ) from error
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _be_a_good_child() -> None:
+    """In a worker: leave Ctrl-C to the parent, and end with it even when it is killed outright."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -18,18 +18,9 @@ from lungvae_core.data.slices import KEY, RATINGS
 TEXT = dict.fromkeys(["annotation_ids", *(f"{name}_all" for name in RATINGS)], str)
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    """A store of its own, so that the code under test computes the cohort, and only once (10 s)."""
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
-        patch.setenv("LUNGVAE_CACHE", str(folder))
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def table(cache):
-    return paper.cohort()
+@pytest.fixture
+def table(cohort_table):
+    return cohort_table
 
 
 @pytest.mark.slow
@@ -43,7 +34,7 @@ def test_the_published_counts(table):
 
 
 @pytest.mark.slow
-def test_the_exclusions(cache, table):
+def test_the_exclusions(table):
     everything = paper.candidates()
     assert len(everything) == 13_916
     counts = everything["excluded"].value_counts().to_dict()
