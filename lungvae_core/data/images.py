@@ -1,14 +1,18 @@
 """One image file of any supported kind as HU, and the 64x64 crop around a position in it.
 
 npy holds HU, unless a range is stated; png holds grey levels, so a range must be stated; DICOM and NIfTI
-carry their own scale.
+carry their own scale. A file may be a path, or bytes that never touch the disk, such as an upload.
 """
 
 from __future__ import annotations
 
+import gzip
+import io
 import math
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -18,6 +22,8 @@ from lungvae_core.errors import UserError
 AIR = -1000  # HU, what a crop sees beyond the image
 LOWEST, HIGHEST = -1024, 3071  # HU, what 12 bits of a CT hold
 MOST_PIXELS = 4096 * 4096
+MOST_BYTES = 2**30  # of an unpacked upload; a few megabytes of gzip can hold a terabyte of zeros
+GREY_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 KINDS = ".npy, .png, DICOM (.dcm) or NIfTI (.nii, .nii.gz)"
 
 
@@ -32,27 +38,41 @@ class ImageFile:
     z_mm: float | None = None
 
 
-def read_image(path: Path, *, hu_range: tuple[float, float] | None = None) -> ImageFile:
+def read_image(
+    source: str | Path | bytes | BinaryIO,
+    *,
+    name: str | None = None,
+    hu_range: tuple[float, float] | None = None,
+) -> ImageFile:
     """Read an image; `hu_range` says which HU a png's or npy's least and greatest grey level stand for.
 
+    `source` is a path, or the file's bytes, or an open binary file, which stay in memory; `name` tells the
+    kind of bytes by its ending and stands for the file in messages.
     Raises UserError for a missing file, an unknown kind, a png without a range, and damaged content.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"There is no image at {path}.")
-    name = path.name.lower()
-    if name.endswith(".npy"):
-        return _read_npy(path, hu_range)
-    if name.endswith((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")):
-        return _read_png(path, hu_range)
-    if name.endswith((".nii", ".nii.gz")):
-        return _read_nifti(path)
-    if name.endswith((".dcm", ".dicom", ".ima")) or _is_dicom(path):
+    file: Path | BinaryIO
+    if isinstance(source, (str, Path)):
+        file, where = Path(source), str(source)
+        if not file.is_file():
+            raise UserError(f"There is no image at {where}.")
+    else:
+        content = source if isinstance(source, bytes) else source.read()
+        file, where = io.BytesIO(content), name or str(getattr(source, "name", "The file"))
+        if not content:
+            raise UserError(f"{where} is empty. Choose another file.")
+    kind = where.lower()
+    if kind.endswith(".npy"):
+        return _read_npy(file, where, hu_range)
+    if kind.endswith(GREY_SUFFIXES):
+        return _read_png(file, where, hu_range)
+    if kind.endswith((".nii", ".nii.gz")):
+        return _read_nifti(file, where)
+    if kind.endswith((".dcm", ".dicom", ".ima")) or _is_dicom(file):
         from lungvae_core.data.dicom import read_ct
 
-        hu, meta = read_ct(path)
+        hu, meta = read_ct(file, name=where)
         return ImageFile(hu, meta.pixel_spacing_mm, meta.patient_id, meta.series_uid, meta.z_mm)
-    raise UserError(f"{path} is of no kind that is read here. Give {KINDS}.")
+    raise UserError(f"{where} is of no kind that is read here. Give {KINDS}.")
 
 
 def crop(hu: np.ndarray, row: float, column: float, *, where: str = "The image") -> np.ndarray:
@@ -123,53 +143,78 @@ def load_array(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} is not a readable npy array: it is damaged or holds objects.") from error
+        raise UserError(
+            f"{path} is not a readable npy array: it is damaged or holds objects. Save it again."
+        ) from error
 
 
-def _read_npy(path: Path, hu_range: tuple[float, float] | None) -> ImageFile:
-    array = load_array(path)
+def _parse_array(stream: BinaryIO, where: str) -> np.ndarray:
+    """An npy file's array from memory; its header is believed only as far as there are bytes behind it."""
+    try:
+        version = np.lib.format.read_magic(stream)
+        header: Any = np.lib.format.read_array_header_1_0
+        if version != (1, 0):
+            header = np.lib.format.read_array_header_2_0
+        shape, columns_first, dtype = header(stream)
+        if dtype.hasobject:
+            raise ValueError("objects")
+        content = stream.read()
+        if math.prod(shape) * dtype.itemsize > len(content):
+            raise ValueError("truncated")
+        array = np.frombuffer(content, dtype, math.prod(shape))
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError) as error:
+        raise UserError(
+            f"{where} is not a readable npy array: it is damaged or holds objects. Save it again."
+        ) from error
+    return array.reshape(shape, order="F" if columns_first else "C")
+
+
+def _read_npy(file: Path | BinaryIO, where: str, hu_range: tuple[float, float] | None) -> ImageFile:
+    array = load_array(file) if isinstance(file, Path) else _parse_array(file, where)
     if array.ndim not in (2, 3) or array.size == 0:
-        raise UserError(f"{path} has the shape {array.shape}; a slice or a stack of slices is needed.")
+        raise UserError(f"{where} has the shape {array.shape}; a slice or a stack of slices is needed.")
     if array.shape[-1] * array.shape[-2] > MOST_PIXELS or array.size > 64 * MOST_PIXELS:
-        raise UserError(f"{path} is too large: {array.shape}.")
+        raise UserError(f"{where} is too large: {array.shape}.")
     if array.dtype.kind not in "iuf":
-        raise UserError(f"{path} holds {array.dtype}, not numbers.")
+        raise UserError(f"{where} holds {array.dtype}, not numbers.")
     values = np.asarray(array)
     if not np.isfinite(values).all():
-        raise UserError(f"{path} holds values that are not numbers (NaN or infinite).")
+        raise UserError(f"{where} holds values that are not numbers (NaN or infinite).")
     if hu_range is not None:
         # Floats in 0..1 are normalised images; integers span their type.
         top = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)
         return ImageFile(to_hu(values, hu_range, (0.0, top)))
     if values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1:
         raise UserError(
-            f"{path} holds values between 0 and 1, which are not HU. State the HU range that they stand for."
+            f"{where} holds values between 0 and 1, which are not HU. State the HU range that they stand for."
         )
     if values.dtype == np.uint8:
-        raise UserError(f"{path} holds 8-bit grey levels. State the HU range that 0 to 255 stand for.")
+        raise UserError(f"{where} holds 8-bit grey levels. State the HU range that 0 to 255 stand for.")
     return ImageFile(as_int16(values))
 
 
-def _read_png(path: Path, hu_range: tuple[float, float] | None) -> ImageFile:
+def _read_png(file: Path | BinaryIO, where: str, hu_range: tuple[float, float] | None) -> ImageFile:
     from PIL import Image, UnidentifiedImageError
 
     if hu_range is None:
         raise UserError(
-            f"{path} holds grey levels, not HU. State the HU range that black and white stand for, "
+            f"{where} holds grey levels, not HU. State the HU range that black and white stand for, "
             "for example -1000 and 400."
         )
     try:
-        with Image.open(path) as picture:
+        with Image.open(file) as picture:
             if picture.width * picture.height > MOST_PIXELS:
-                raise UserError(f"{path} is too large: {picture.width}x{picture.height} pixels.")
+                raise UserError(f"{where} is too large: {picture.width}x{picture.height} pixels.")
             deep = picture.mode in ("I", "I;16", "I;16B", "I;16L")
             levels = np.asarray(picture if deep else picture.convert("L"))
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} cannot be read as an image: it is damaged or of another kind.") from error
+        raise UserError(
+            f"{where} cannot be read as an image: it is damaged or of another kind. Save it again."
+        ) from error
     return ImageFile(to_hu(levels, hu_range, (0.0, 65535.0 if deep else 255.0)))
 
 
-def _read_nifti(path: Path) -> ImageFile:
+def _read_nifti(file: Path | BinaryIO, where: str) -> ImageFile:
     try:
         import nibabel
     except ImportError as error:
@@ -177,20 +222,47 @@ def _read_nifti(path: Path) -> ImageFile:
             'Reading NIfTI needs nibabel: install it with pip install "lungvae[nifti]".'
         ) from error
     try:
-        volume = nibabel.load(path)
+        if isinstance(file, Path):
+            volume = nibabel.load(file)
+        else:
+            volume = nibabel.Nifti1Image.from_bytes(_unpack(file.read(), where))
         # Canonical is right-anterior-superior; CT slices are shown with rows to posterior, columns to left.
         volume = nibabel.as_closest_canonical(volume)
         data = np.asarray(volume.dataobj)
         spacing = float(volume.header.get_zooms()[0])
+    except UserError:
+        raise
     except Exception as error:  # nibabel raises many kinds on damaged input
-        raise UserError(f"{path} cannot be read as NIfTI: it is damaged or of another kind.") from error
+        raise UserError(
+            f"{where} cannot be read as NIfTI: it is damaged or of another kind. Export it again."
+        ) from error
     if data.ndim != 3:
-        raise UserError(f"{path} has {data.ndim} dimensions; a single CT volume is needed.")
+        raise UserError(f"{where} has {data.ndim} dimensions; a single CT volume is needed.")
+    if data.size == 0 or data.dtype.kind not in "iuf":
+        raise UserError(f"{where} holds no grey values; a CT volume in HU is needed.")
     if not np.isfinite(data).all():
-        raise UserError(f"{path} holds values that are not numbers (NaN or infinite).")
+        raise UserError(f"{where} holds values that are not numbers (NaN or infinite).")
     return ImageFile(as_int16(data.transpose(2, 1, 0)[:, ::-1, ::-1]), spacing)
 
 
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+def _unpack(content: bytes, where: str) -> bytes:
+    """gzip's content where it is gzip, else as it is; UserError when it is damaged or grows too large."""
+    if content[:2] != b"\x1f\x8b":
+        return content
+    try:
+        with gzip.open(io.BytesIO(content)) as stream:
+            unpacked = stream.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{where} is damaged and cannot be unpacked. Export or download it again.") from error
+    if len(unpacked) > MOST_BYTES:
+        raise UserError(f"{where} unpacks to more than 1 GiB. Cut the lesion's slices out of it.")
+    return unpacked
+
+
+def _is_dicom(file: Path | BinaryIO) -> bool:
+    if isinstance(file, Path):
+        with file.open("rb") as stream:
+            return _is_dicom(stream)
+    start = file.read(132)
+    file.seek(0)
+    return start[128:] == b"DICM"
