@@ -14,7 +14,7 @@ if _ROOT not in sys.path:
 
 from pages import common  # noqa: E402
 
-st.set_page_config(page_title="Lung lesion explorer", page_icon=":material/lungs:", layout="wide")
+st.set_page_config(page_title="Lung lesion explorer", page_icon=":material/pulmonology:", layout="wide")
 
 _PAGES = Path(__file__).resolve().parent
 
