@@ -22,7 +22,7 @@ def _register() -> None:
     import contextlib
     import importlib
 
-    for name in ("lidc", "data", "phantom", "models", "web"):
+    for name in ("lidc", "data", "phantom", "models", "web", "jobs"):
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(f"lungvae_core.cli.{name}")
 

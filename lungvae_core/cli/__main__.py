@@ -1,0 +1,5 @@
+"""`python -m lungvae_core.cli` is `lungvae`, for where the script is not on the PATH."""
+
+from lungvae_core.cli import main
+
+main()

@@ -1,0 +1,94 @@
+"""`lungvae jobs`: the app's background work, listed, shown, stopped and resumed without a browser."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lungvae_core.cli import app
+
+if TYPE_CHECKING:
+    from lungvae_core.serving.jobs import Job
+
+JobId = Annotated[int, typer.Argument(metavar="ID", help="The job's number, as `lungvae jobs list` has it.")]
+
+group = typer.Typer(help="Trainings and other work that the app started.", no_args_is_help=True)
+app.add_typer(group, name="jobs")
+
+
+@group.command("list")
+def list_() -> None:
+    """List all jobs, the newest first."""
+    from lungvae_core.serving.jobs import Jobs
+
+    found = Jobs().all()
+    for job in found:
+        print(
+            f"{job.id:>4}  {job.status:<9} {job.kind:<9} {job.name:<24} {_when(job.created)}  {job.message}"
+        )
+    if not found:
+        print("There is no job yet. Start one on the Train page.")
+
+
+@group.command()
+def show(
+    job_id: JobId,
+    lines: Annotated[int, typer.Option(min=0, help="How many of its last lines to print.")] = 20,
+) -> None:
+    """Show a job: its state, its command, and the last lines of its output."""
+    from lungvae_core.serving.jobs import Jobs
+
+    jobs = Jobs()
+    job = jobs.get(job_id)
+    print(f"Job {job.id}, {job.kind} {job.name}: {job.status}. {job.message}".rstrip())
+    print(f"Folder   {job.folder}")
+    print(f"Command  lungvae {' '.join(job.argv)}")
+    print(f"Output   {job.log}")
+    for word, moment in (("Queued", job.queued), ("Started", job.started), ("Ended", job.ended)):
+        if moment is not None:
+            print(f"{word:<8} {_when(moment)}")
+    if job.kind == "training":
+        _print_progress(job)
+    if lines:
+        print("\n" + jobs.output(job, lines))
+
+
+@group.command()
+def stop(job_id: JobId) -> None:
+    """Ask a job to stop; a training ends after the batch in hand, with a checkpoint."""
+    from lungvae_core.serving.jobs import Jobs
+
+    job = Jobs().stop(job_id)
+    print(f"Job {job.id}, {job.name}: {job.status}.")
+
+
+@group.command()
+def resume(job_id: JobId) -> None:
+    """Let a stopped or failed training go on from its last checkpoint."""
+    from lungvae_core.serving.jobs import Jobs
+
+    job = Jobs().resume(job_id)
+    print(f"Job {job.id}, {job.name}: {job.status}.")
+
+
+def _print_progress(job: Job) -> None:
+    from lungvae_core.serving.progress import read_state
+
+    state = read_state(job.folder)
+    if state is None:
+        return
+    print(f"Epoch    {state.epoch} of {state.config.training.epochs}, {state.fraction:.0%}, {state.phase}")
+    if state.rows:
+        held_out = state.rows[-1]["validation"]
+        print(
+            f"Held out SSIM {held_out['ssim']:.3f}, MSE {held_out['mse']:.5f} (both on 0..1 of the HU "
+            f"window), KL {held_out['kl']:.1f} nats, {held_out['active_units']} active units"
+        )
+    for warning in state.warnings:
+        print(warning)
+
+
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
