@@ -14,9 +14,10 @@ if _ROOT not in sys.path:
 
 from pages import common  # noqa: E402
 
-st.set_page_config(page_title="Lung lesion explorer", page_icon=":material/pulmonology:", layout="wide")
-
 _PAGES = Path(__file__).resolve().parent
+
+# A file, since the browser would fetch a named icon from the internet.
+st.set_page_config(page_title="Lung lesion explorer", page_icon=_PAGES / "icon.png", layout="wide")
 
 page = st.navigation(
     [

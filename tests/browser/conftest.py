@@ -1,0 +1,166 @@
+"""The app in a real browser: one server a session with tiny models, one Chromium, a fresh page a test.
+
+Chromium is the one that LUNGVAE_CHROMIUM names, else one on the PATH, else Playwright's own. Without any the
+tests are skipped, unless LUNGVAE_REQUIRE_BROWSER=1, which turns the skip into a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+TIMEOUT_MS = 30_000
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder is marked `browser`."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker("browser")
+
+
+def _missing(reason: str) -> None:
+    if os.environ.get("LUNGVAE_REQUIRE_BROWSER") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def app_folders(
+    tmp_path_factory: pytest.TempPathFactory, tiny_models: Path, tiny_data: Path
+) -> dict[str, Path]:
+    """The folders that the app under test is told of: models, runs, data and workspace."""
+    base = tmp_path_factory.mktemp("app")
+    folders = {"models": tiny_models, "data": tiny_data.parent}
+    for name in ("runs", "workspace"):
+        folders[name] = base / name
+        folders[name].mkdir()
+    return folders
+
+
+@pytest.fixture(scope="session")
+def app_url(
+    tmp_path_factory: pytest.TempPathFactory,
+    app_folders: dict[str, Path],
+    chromium: Any,  # first of all: without a browser no server is started
+) -> Iterator[str]:
+    """Address of a running app, without a trailing slash; its log is shown when it does not start."""
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {f"LUNGVAE_{name.upper()}": str(path) for name, path in app_folders.items()}
+    environment |= {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-c", "from lungvae_core.cli import main; main()", "app", "--port", str(port)]
+    log = folder / "server.log"
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait(f"{url}/api/health", server, log)
+        yield url
+    finally:
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def _wait(url: str, server: subprocess.Popen, log: Path, seconds: float = 90) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and server.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"The app did not start:\n{log.read_text()[-4000:]}")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A headless Chromium for the session (playwright.sync_api.Browser)."""
+    try:
+        from playwright.sync_api import Error, sync_playwright
+    except ImportError:
+        _missing("needs Playwright: pip install lungvae[browser]")
+    binary = os.environ.get("LUNGVAE_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=binary, args=ARGUMENTS)
+        except Error as error:
+            _missing(f"needs Chromium: {str(error).splitlines()[0]}")
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def errors() -> list[str]:
+    """What the page under test wrote to the console as an error, and its uncaught exceptions."""
+    return []
+
+
+@pytest.fixture
+def page(chromium: Any, errors: list[str]) -> Iterator[Any]:
+    """A fresh 1366x768 page (playwright.sync_api.Page) whose errors are gathered in `errors`."""
+    context = chromium.new_context(viewport={"width": 1366, "height": 768}, accept_downloads=True)
+    context.set_default_timeout(TIMEOUT_MS)
+    page = context.new_page()
+
+    def note(message: Any) -> None:
+        # Below /map and the like Streamlit first looks for its own addresses there, and is told 404.
+        if message.type == "error" and "/_stcore/" not in message.location.get("url", ""):
+            errors.append(message.text)
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def open_page(page: Any, app_url: str) -> Any:
+    """open_page("/map?model=tiny-gvae") opens the address and waits until Streamlit has run the page."""
+
+    def go(path: str) -> Any:
+        page.goto(f"{app_url}{path}", wait_until="domcontentloaded")
+        settled(page)
+        trouble = page.locator("[data-testid='stException']")
+        assert trouble.count() == 0, trouble.first.inner_text()
+        return page
+
+    return go
+
+
+@pytest.fixture
+def settled_page() -> Any:
+    """settled_page(page) waits until no script is running."""
+    return settled
+
+
+def settled(page: Any) -> None:
+    """Wait until the script of this page has run to its end."""
+    page.locator("[data-testid='stApp'][data-test-script-state='notRunning']").wait_for()
