@@ -1,0 +1,204 @@
+"""What the points of a map can be coloured by: ratings, size, patient, split, score.
+
+Palettes tell apart without red and green: Okabe-Ito for categories, cividis for order and degree.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lungvae_core.data.slices import RATINGS
+from lungvae_core.errors import UserError
+
+# Okabe & Ito 2008, without black, which a dark page would swallow.
+OKABE_ITO = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#0072b2", "#d55e00"]
+# cividis (Nunez, Anderton & Renslow 2018) at nine even steps; its darkest fifth is left out, because it
+# vanishes on a dark page.
+CIVIDIS = ["#33456d", "#4f576d", "#666971", "#7d7c76", "#958f76", "#aea371", "#c9b865", "#e4cf52", "#fee838"]
+STEPS = 64  # of a continuous scale
+
+# LIDC's own words for the ends of each rating's scale.
+SCALES = {
+    "subtlety": (1, 5, "extremely subtle", "obvious"),
+    "internalStructure": (1, 4, "soft tissue", "air"),
+    "calcification": (1, 6, "popcorn", "absent"),
+    "sphericity": (1, 5, "linear", "round"),
+    "margin": (1, 5, "poorly defined", "sharp"),
+    "lobulation": (1, 5, "none", "marked"),
+    "spiculation": (1, 5, "none", "marked"),
+    "texture": (1, 5, "non-solid", "solid"),
+    "malignancy": (1, 5, "highly unlikely", "highly suspicious"),
+}
+TITLES = {"internalStructure": "internal structure"}
+MALIGNANCY = [
+    "1 highly unlikely",
+    "2 moderately unlikely",
+    "3 indeterminate",
+    "4 moderately suspicious",
+    "5 highly suspicious",
+]
+BANDS = ["under 6 mm", "6 to under 8 mm", "8 to under 15 mm", "15 mm and over"]
+
+
+@dataclass(frozen=True)
+class Colouring:
+    """A colour for each of N points, and what the colours mean."""
+
+    title: str
+    index: np.ndarray  # (N,) int16 into `palette`; -1 where the value is not known
+    palette: list[str]  # "#rrggbb"
+    labels: list[str]  # a label a palette entry, for categories; empty for a scale
+    low: str = ""  # what the scale's first and last colour stand for
+    high: str = ""
+    note: str = ""
+
+    def summary(self) -> dict[str, Any]:
+        """Ready for JSON, with how many points each category has."""
+        counts = np.bincount(self.index[self.index >= 0], minlength=len(self.palette))
+        return {
+            "title": self.title,
+            "index": self.index.tolist(),
+            "palette": self.palette,
+            "labels": self.labels,
+            "counts": counts.tolist() if self.labels else [],
+            "unknown": int((self.index < 0).sum()),
+            "low": self.low,
+            "high": self.high,
+            "note": self.note,
+        }
+
+
+def rating_means(joined: pd.Series) -> np.ndarray:
+    """(N,) float: the mean of each row's ratings, which are joined as "3|4|4"; NaN where there is none."""
+    # Few distinct strings stand for thousands of rows.
+    means = {
+        text: float(np.mean([float(part) for part in str(text).split("|") if part]))
+        for text in joined.dropna().unique()
+        if str(text).strip("|")
+    }
+    return joined.map(means).to_numpy(dtype=float, na_value=np.nan)
+
+
+def available(table: pd.DataFrame) -> dict[str, str]:
+    """What this table's points can be coloured by: name -> title, in the order of a menu."""
+    return {name: title for name, (title, column, _) in _CHOICES.items() if _usable(table, column)}
+
+
+def colour(table: pd.DataFrame, name: str) -> Colouring:
+    """Colours for the table's rows by `name`, one of `available`; UserError where there is no such choice."""
+    if name not in _CHOICES or not _usable(table, _CHOICES[name][1]):
+        known = ", ".join(available(table))
+        raise UserError(f"The map cannot be coloured by {name!r}. Choose one of: {known}.")
+    title, column, make = _CHOICES[name]
+    return make(title, table[column])
+
+
+def _usable(table: pd.DataFrame, column: str) -> bool:
+    return column in table and bool(table[column].notna().any())
+
+
+def _numbers(values: pd.Series) -> np.ndarray:
+    return values.to_numpy(dtype=float, na_value=np.nan)
+
+
+def _ramp(steps: int) -> list[str]:
+    """cividis at `steps` even steps."""
+    stops = np.array([[int(stop[i : i + 2], 16) for i in (1, 3, 5)] for stop in CIVIDIS], float)
+    at = np.linspace(0, len(CIVIDIS) - 1, steps)
+    channels = [np.interp(at, np.arange(len(CIVIDIS)), stops[:, channel]) for channel in range(3)]
+    rgb = np.rint(np.stack(channels, axis=1)).astype(int)
+    return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in rgb]
+
+
+def _scale(
+    title: str, values: np.ndarray, low: float, high: float, low_text: str, high_text: str, note: str = ""
+) -> Colouring:
+    share = np.clip((values - low) / max(high - low, 1e-9), 0, 1)
+    index = np.where(np.isnan(values), -1, np.rint(np.nan_to_num(share) * (STEPS - 1)))
+    return Colouring(title, index.astype(np.int16), _ramp(STEPS), [], low_text, high_text, note)
+
+
+def _malignancy(title: str, values: pd.Series) -> Colouring:
+    rating = _numbers(values)
+    index = np.where(np.isnan(rating), -1, np.clip(np.nan_to_num(rating), 1, 5) - 1).astype(np.int16)
+    return Colouring(title, index, _ramp(5), MALIGNANCY, note="Median of the readers' ratings, upper of two.")
+
+
+def _score(title: str, values: pd.Series) -> Colouring:
+    return _scale(title, _numbers(values), 0, 1, "0", "1", "Not a probability of cancer.")
+
+
+def _quality(title: str, values: pd.Series) -> Colouring:
+    numbers = _numbers(values)
+    low, high = np.nanpercentile(numbers, [2, 98])
+    return _scale(title, numbers, low, high, f"{low:.2f} (2 %)", f"{high:.2f} (98 %)")
+
+
+def _size(title: str, values: pd.Series) -> Colouring:
+    numbers = _numbers(values)
+    # Diameters are skewed; on a logarithmic scale small ones differ as visibly as large ones.
+    low, high = np.nanpercentile(numbers, [1, 99])
+    low = max(low, 1e-3)
+    note = "Logarithmic, from the readers' outlines."
+    ends = f"{low:.0f} mm", f"{high:.0f} mm"
+    return _scale(title, np.log(np.maximum(numbers, 1e-3)), np.log(low), np.log(high), *ends, note)
+
+
+def _bands(title: str, values: pd.Series) -> Colouring:
+    numbers = _numbers(values)
+    index = np.where(np.isnan(numbers), -1, np.digitize(np.nan_to_num(numbers), [6, 8, 15]))
+    return Colouring(title, index.astype(np.int16), _ramp(4), BANDS)
+
+
+def _patient(title: str, values: pd.Series) -> Colouring:
+    slots = {name: zlib.crc32(str(name).encode()) % len(OKABE_ITO) for name in values.unique()}
+    index = values.map(slots).to_numpy(np.int16)
+    note = (
+        f"{len(slots):,} patients share {len(OKABE_ITO)} colours: the same colour is not the same patient. "
+        "Point at a lesion to see its patient's others ringed."
+    )
+    return Colouring(title, index, list(OKABE_ITO), [], note=note)
+
+
+def _categories(title: str, values: pd.Series) -> Colouring:
+    names = sorted(str(name) for name in values.dropna().unique())[: len(OKABE_ITO)]
+    slots = {name: number for number, name in enumerate(names)}
+    index = np.array([-1 if pd.isna(value) else slots.get(str(value), -1) for value in values], np.int16)
+    return Colouring(title, index, OKABE_ITO[: len(names)], names)
+
+
+def _rating(name: str) -> Callable[[str, pd.Series], Colouring]:
+    low, high, low_word, high_word = SCALES[name]
+    notes = {
+        "calcification": "1 to 5 are kinds of calcification, 6 is none.",
+        "internalStructure": "1 soft tissue, 2 fluid, 3 fat, 4 air; almost always 1.",
+        "lobulation": "Some early cases used the scale the other way round.",
+        "spiculation": "Some early cases used the scale the other way round.",
+    }
+    ends = f"{low} {low_word}", f"{high} {high_word}"
+
+    def make(title: str, values: pd.Series) -> Colouring:
+        return _scale(title, rating_means(values), low, high, *ends, notes.get(name, ""))
+
+    return make
+
+
+_CHOICES: dict[str, tuple[str, str, Callable[[str, pd.Series], Colouring]]] = {
+    "malignancy": ("Malignancy, as the readers saw it", "malignancy", _malignancy),
+    "score": ("Model score", "score", _score),
+    "size": ("Size: diameter in mm", "diameter_mm", _size),
+    "bands": ("Size: bands", "diameter_mm", _bands),
+    "patient": ("Patient", "patient_id", _patient),
+    **{
+        f"rating-{name}": (f"Mean rating: {TITLES.get(name, name)}", f"{name}_all", _rating(name))
+        for name in RATINGS
+    },
+    "split": ("Split: how the VAE was trained", "split", _categories),
+    "quality": ("Reconstruction quality (SSIM)", "ssim", _quality),
+}
