@@ -38,15 +38,16 @@ def phantom(
     from lungvae_core.data.phantom import make_phantom
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        # A bar appears with its first report, so not at all where the options are refused.
-        tasks: dict[str, TaskID] = {}
+    bar = Progress(*columns, console=Console(stderr=True))
+    tasks: dict[str, TaskID] = {}
 
-        def report(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done)
+    def report(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            bar.start()  # not before: options that are refused need no bar
+            tasks[what] = bar.add_task(what, total=total)
+        bar.update(tasks[what], completed=done)
 
+    try:
         made = make_phantom(
             out,
             seed=seed,
@@ -57,6 +58,9 @@ def phantom(
             cohort=lambda: cohort(progress=partial(report, "Patients"), workers=workers),
             progress=partial(report, "Slices"),
         )
+    finally:
+        if tasks:
+            bar.stop()
     nodules = len(made.table[["patient_id", "nodule"]].drop_duplicates())
     print(
         f"{out}: {len(made):,} generated slices of {nodules:,} nodules, hash {made.info.content_hash[:12]}."

@@ -113,10 +113,11 @@ def draw_from_ratings(
     uniform = rng.uniform(size=4)
 
     texture = float(np.clip(_mean(row, "texture") + 0.15 * jitter[0], 1, 5))
-    density = np.interp(texture, [1, 2, 3, 4, 4.6, 5], [-605, -540, -370, -110, 5, 35])
+    density = np.interp(texture, [1, 2, 3, 4, 4.6, 5], [-590, -525, -350, -100, 15, 42])
     # The smaller a nodule, the less of it fills any voxel, and the darker it is.
     density -= np.interp(radius_mm, [2, 5], [120, 0]) * (texture - 1) / 4
-    density += np.interp(texture, [1, 4, 5], [55, 60, 22]) * jitter[1]
+    density += np.interp(texture, [1, 3, 4, 5], [85, 110, 90, 20]) * jitter[1]
+    density -= 150 * max(0.0, -np.log1p(-uniform[3]) - 1.3)  # some solid nodules are far from dense
 
     # Margin 5 is sharp and 1 poorly defined.
     margin = 0.12 + 0.26 * (5 - _mean(row, "margin")) + 0.08 * abs(jitter[2])
@@ -150,8 +151,8 @@ def draw_from_ratings(
 
 def _pleura(radius_mm: float, which: float, where: float, jitter: float) -> float:
     """Draw the distance to the pleura (mm) as on LIDC: a third touch it, more of the large ones."""
-    if which < np.interp(radius_mm, [3, 12], [0.28, 0.65]):
-        return float(-0.8 + 0.5 * abs(jitter))
+    if which < np.interp(radius_mm, [3, 12], [0.28, 0.85]):
+        return float(-0.8 + 0.5 * abs(jitter) - 0.15 * max(0.0, radius_mm - 4))
     # Quantiles of the rest; the last ones put the wall outside the crop.
     return float(np.interp(where, [0, 0.2, 0.4, 0.6, 0.8, 0.87, 1], [0.5, 3.0, 6.0, 10.5, 17.0, 26, 40]))
 

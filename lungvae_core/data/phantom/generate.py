@@ -97,6 +97,7 @@ def make_phantom(
     else:
         table, jobs = _plan_independent(seed, COHORT_SLICES if count is None else count)
     values = np.zeros((len(table), len(COLUMNS)))
+    area = np.zeros(len(table), int)  # in a LIDC set, what its table says already
 
     def fill(into_slices: np.ndarray, into_masks: np.ndarray) -> None:
         done = 0
@@ -105,10 +106,12 @@ def make_phantom(
         parts = unordered(partial(_render_chunk, seed=seed), chunks, 1 if len(chunks) == 1 else workers)
         for rows, hu, masks, columns in parts:
             into_slices[rows], into_masks[rows], values[rows] = hu, masks, columns
+            area[rows] = masks.sum(axis=(1, 2))
             done += len(rows)
             if progress is not None:
                 progress(done, len(table))
         table[COLUMNS] = values
+        table["area_px"] = area
 
     info = DatasetInfo(
         name="phantom" if factors == "lidc" else "phantom-independent",
@@ -215,6 +218,7 @@ def _plan_independent(seed: int, count: int) -> tuple[pd.DataFrame, list[_Job]]:
                 "nodule": 0,
                 "slice": i,
                 "z_mm": float(z[i]),
+                "area_px": 0,
                 "pixel_spacing_mm": INDEPENDENT_SPACING_MM,
                 "slice_thickness_mm": INDEPENDENT_THICKNESS_MM,
                 "slice_spacing_mm": INDEPENDENT_THICKNESS_MM,

@@ -30,6 +30,7 @@ class Shape:
     bumps: np.ndarray  # (2, 8) cosine and sine of 3 to 10 bumps: the unevenness that every nodule has
     strand_angle: np.ndarray  # (12,)
     strand_length: np.ndarray  # (12,) relative
+    strand_weight: np.ndarray  # (12,) relative
     strand_bend: np.ndarray  # (12,) radians per mm
     strand_turn: np.ndarray  # (12, 2) radians per mm of z, phase
     core: np.ndarray  # (2,) centre of the calcified core, relative to the radius
@@ -45,8 +46,9 @@ class Shape:
             lobe_turn=rng.normal(0, 0.12, 4),
             lobe_weight=weight * np.sqrt(2 / (weight**2).sum()),
             bumps=bumps * min(1.0, 0.12 / np.hypot(*bumps).sum()),
-            strand_angle=(np.arange(_STRANDS) + rng.uniform(-0.4, 0.4, _STRANDS)) * (2 * np.pi / _STRANDS),
-            strand_length=rng.uniform(0.35, 1.2, _STRANDS),
+            strand_angle=(np.arange(_STRANDS) + rng.uniform(-0.9, 0.9, _STRANDS)) * (2 * np.pi / _STRANDS),
+            strand_length=rng.uniform(0.3, 1.4, _STRANDS),
+            strand_weight=rng.uniform(0.4, 1.0, _STRANDS),
             strand_bend=rng.normal(0, 0.012, _STRANDS),
             strand_turn=np.stack(
                 [rng.uniform(0.2, 0.5, _STRANDS), rng.uniform(0, 2 * np.pi, _STRANDS)], axis=1
@@ -228,7 +230,7 @@ def _add_nodule(
         share = 1 - (1 - share) * (1 - strands)
 
     # Ground glass is less even than solid tissue.
-    uneven = np.float32(np.interp(factors.density_hu, [-700, -400, 0], [60, 80, 38]))
+    uneven = np.float32(np.interp(factors.density_hu, [-700, -400, 0], [60, 80, 32]))
     tissue = np.float32(factors.density_hu) + uneven * shape.inside.at(
         grid, np.zeros_like(slab.shift), slab.z
     )
@@ -266,7 +268,7 @@ def _strands(
     for k in range(_STRANDS):
         # Strands come and go along z, and each is a little bent.
         turn, phase = shape.strand_turn[k]
-        strength = 0.55 + 0.45 * np.cos(turn * slab.z + phase)
+        strength = shape.strand_weight[k] * (0.75 + 0.25 * np.cos(turn * slab.z + phase))
         length = factors.spiculation * shape.strand_length[k] * (2.5 + 0.5 * radius)
         reach = (1.0 / np.maximum(length, 1e-3)).astype(np.float32)[:, None, None]
         delta = angle - np.float32(shape.strand_angle[k]) - np.float32(shape.strand_bend[k]) * outside

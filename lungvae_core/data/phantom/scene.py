@@ -48,7 +48,7 @@ class Scanner:
             noise_hu=float(np.clip((64 if sharp else 24) * np.exp(0.42 * normal[1]), 7, 170)),
             noise_power=float(0.1 + 0.35 * uniform[3]),
             noise_cut=float((0.26 if sharp else 0.185) * np.exp(0.12 * normal[2])),
-            streaks=float(1.05 + 0.6 * abs(normal[3])),
+            streaks=float(1.0 + 0.55 * abs(normal[3])),
             lung_hu=float(np.clip(-868 + 48 * normal[4], -960, -740)),
             texture_hu=float(23 * np.exp(0.3 * normal[5])),
             vessels=float(np.exp(0.35 * normal[6])),
@@ -123,7 +123,7 @@ class Wall:
             rib_width=float(width),
             rib_depth=float(width + 1.2 + 2.5 * uniform[8]),
             rib_lean=float(0.22 * normal[3]),
-            rib_hu=float(140 + 180 * uniform[9]),
+            rib_hu=float(100 + 320 * uniform[9]),
             muscle_mm=float(2 + 8 * uniform[10]),
             skin_mm=float(26 + 40 * uniform[11]),
         )
@@ -228,7 +228,7 @@ class Scene:
 
         coarse = self.coarse.at(grid, shift, z)
         hu = scanner.lung_hu + np.float32(scanner.texture_hu) * (
-            np.float32(0.75) * self.fine.at(grid, shift, z) + np.float32(0.65) * coarse
+            np.float32(0.7) * self.fine.at(grid, shift, z) + np.float32(0.85) * coarse
         )
         if scanner.emphysema:
             hu -= np.float32(scanner.emphysema) * ndtr((coarse - np.float32(0.7)) * 3)
@@ -292,7 +292,7 @@ class Scene:
         rib = np.hypot(place / np.float32(wall.rib_length), level / np.float32(wall.rib_width)) - 1
         rib = rib * np.float32(wall.rib_width) + np.float32(0.5) * coarse
         cortex = np.exp(-0.5 * ((rib + 0.9) / np.float32(0.9)) ** 2)
-        bone = np.float32(wall.rib_hu) + 25 * coarse + np.float32(480) * cortex
+        bone = np.float32(wall.rib_hu) + 25 * coarse + np.float32(270) * cortex
         hu += ndtr(-rib * 1.6) * (bone - hu)
         hu += ndtr((into - np.float32(wall.skin_mm)) * 1.5) * (-1000 - hu)
         return hu
@@ -379,8 +379,8 @@ def _vessels(
     # Few and thin near the pleura, many and thick near the hilum: where a nodule lies is a matter of luck.
     abundance *= float(np.exp(rng.normal(0, 0.35)))
     scale = 0.45 * float(np.exp(rng.normal(0.1, 0.25)))
-    parents = max(3, int(rng.poisson(abundance * volume / 900)))
-    steps = 8
+    parents = max(3, int(rng.poisson(abundance * volume / 1000)))
+    steps = 10
     length = 6 * spacing_mm
     mean = 0.5 * np.array([np.cos(outward), np.sin(outward), 0.0])
     starts = rng.uniform([-half, -half, z_low], [half, half, z_high], size=(parents, 3))
@@ -407,7 +407,7 @@ def _grow(
     rng: np.random.Generator, starts: np.ndarray, heading: np.ndarray, steps: int, length: float
 ) -> np.ndarray:
     """Points (V, steps + 1, 3) of wandering lines from `starts` (V, 3) in directions `heading` (V, 3)."""
-    turns = np.cumsum(0.22 * rng.normal(size=(len(starts), steps, 3)), axis=1)
+    turns = np.cumsum(0.17 * rng.normal(size=(len(starts), steps, 3)), axis=1)
     moves = length * _unit(heading[:, None] + turns)
     return np.concatenate([starts[:, None], starts[:, None] + np.cumsum(moves, axis=1)], axis=1)
 
