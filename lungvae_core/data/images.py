@@ -20,7 +20,6 @@ from lungvae_core.data.slices import SIZE
 from lungvae_core.errors import UserError
 
 AIR = -1000  # HU, what a crop sees beyond the image
-LOWEST, HIGHEST = -1024, 3071  # HU, what 12 bits of a CT hold
 MOST_PIXELS = 4096 * 4096
 MOST_BYTES = 2**30  # of an unpacked upload; a few megabytes of gzip can hold a terabyte of zeros
 GREY_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -132,8 +131,9 @@ def to_hu(levels: np.ndarray, hu_range: tuple[float, float], span: tuple[float, 
 
 
 def as_int16(hu: np.ndarray) -> np.ndarray:
-    """HU rounded to int16 and held to what a CT's 12 bits can say."""
-    return np.clip(np.rint(hu), LOWEST, HIGHEST).astype(np.int16)
+    """HU rounded to int16; scanners' padding, as -2000, stays what it is."""
+    limits = np.iinfo(np.int16)
+    return np.clip(np.rint(hu), limits.min, limits.max).astype(np.int16)
 
 
 def load_array(path: Path) -> np.ndarray:

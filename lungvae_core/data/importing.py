@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lungvae_core.data import slices as slice_set
-from lungvae_core.data.images import as_int16, load_array, patch_of, read_image
+from lungvae_core.data.images import GREY_SUFFIXES, ImageFile, as_int16, load_array, patch_of, read_image
 from lungvae_core.data.slices import KEY, SIZE, DatasetInfo, SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.files import refuse_existing
@@ -80,51 +80,48 @@ def import_manifest(
     rows = read_table(manifest)
     if "file" not in rows:
         raise UserError(f"{manifest} needs a column named file with the image files' paths.")
-    base = manifest.parent
+    table = rows.drop(columns=["mask"], errors="ignore")
+    if "pixel_spacing_mm" not in table:
+        table["pixel_spacing_mm"] = np.nan
 
     def fill(into_slices: np.ndarray, into_masks: np.ndarray) -> None:
+        # What the files know beyond their pixels joins the table, which is written after this.
+        spacing = table["pixel_spacing_mm"].to_numpy(float, copy=True)
         for index, row in enumerate(rows.to_dict("records")):
-            where = f"{manifest}, row {index + 2}: {row['file']}"
             try:
-                image = read_image(base / str(row["file"]), hu_range=_range(row))
-                position = {
-                    "row": _number(row.get("row")),
-                    "column": _number(row.get("column")),
-                    "slice_index": None if (at := _number(row.get("index"))) is None else int(at),
-                }
-                into_slices[index] = patch_of(image, where=str(row["file"]), **position)  # type: ignore[arg-type]
-                if isinstance(row.get("mask"), str) and row["mask"]:
-                    outline = read_image(base / row["mask"], hu_range=(0, 1))
-                    into_masks[index] = patch_of(outline, where=row["mask"], **position) > 0  # type: ignore[arg-type]
-                else:
-                    into_masks[index] = 0
+                into_slices[index], into_masks[index], found = _read_row(manifest.parent, row)
             except UserError as error:
-                raise UserError(f"{where}: {error}") from error
-            if image.spacing_mm is not None and pd.isna(spacing[index]):
-                spacing[index] = image.spacing_mm
+                raise UserError(f"{manifest}, row {index + 2}: {row['file']}: {error}") from error
+            if found is not None and np.isnan(spacing[index]):
+                spacing[index] = found
+        table["pixel_spacing_mm"] = spacing
+        if "mask" in rows and "area_px" not in table:
+            table["area_px"] = into_masks.reshape(len(table), -1).sum(1, dtype=np.int64)
 
-    spacing = pd.to_numeric(
-        rows.get("pixel_spacing_mm", pd.Series(np.nan, index=rows.index)), errors="coerce"
-    ).to_numpy(float, copy=True)
-    table = rows.drop(columns=["mask"], errors="ignore")
     info = DatasetInfo(
         name=name or out.name,
         source=f"imported from the files listed in {manifest.name}",
         rule="64x64 around the given centres, native spacing",
         attribution=attribution,
     )
-    # Spacing is learned from the files while they are read; the table refers to the same memory.
-    table["pixel_spacing_mm"] = spacing
-    table = table.copy(deep=False)
+    return slice_set.write_streaming(out, len(table), fill, table, info, overwrite=overwrite)
 
-    def fill_and_space(into_slices: np.ndarray, into_masks: np.ndarray) -> None:
-        fill(into_slices, into_masks)
-        table["pixel_spacing_mm"] = spacing
-        area = into_masks.reshape(len(into_masks), -1).sum(1, dtype=np.int64)
-        if "area_px" not in table and area.any():
-            table["area_px"] = area
 
-    return slice_set.write_streaming(out, len(table), fill_and_space, table, info, overwrite=overwrite)
+def _read_row(base: Path, row: dict) -> tuple[np.ndarray, np.ndarray, float | None]:
+    """(slice (64, 64) HU, mask (64, 64) of 0 and 1, pixel spacing in mm if the file tells it)."""
+    low, high, index = (_number(row.get(name)) for name in ("hu_low", "hu_high", "index"))
+    centre = {
+        "row": _number(row.get("row")),
+        "column": _number(row.get("column")),
+        "slice_index": None if index is None else int(index),
+    }
+    image = read_image(base / str(row["file"]), hu_range=None if low is None or high is None else (low, high))
+    patch = patch_of(image, where="the image", **centre)  # type: ignore[arg-type]
+    inside = np.zeros_like(patch, np.uint8)
+    if isinstance(row.get("mask"), str) and row["mask"]:
+        outline = patch_of(_read_mask(base / row["mask"]), where="the mask", **centre)  # type: ignore[arg-type]
+        inside = (outline == 1).astype(np.uint8)  # beyond the image a crop holds air, not 1
+    return patch, inside, image.spacing_mm
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -150,7 +147,7 @@ def read_table(path: Path) -> pd.DataFrame:
         if bad.any():
             raise UserError(
                 f"{path}: malignancy must be 1 to 5 or empty; row {int(np.flatnonzero(bad)[0]) + 2} has "
-                f"{table['malignancy'][bad].iloc[0]!r}."
+                f"{table['malignancy'][bad].iloc[0]}."
             )
         table["malignancy"] = rating.astype("Int64")
     if "nodule" not in table:
@@ -160,6 +157,17 @@ def read_table(path: Path) -> pd.DataFrame:
     ratings = [column for column in table if str(column).endswith("_all")]
     table = table.astype(dict.fromkeys(ratings, "string"))
     return table[[*KEY, *(column for column in table if column not in KEY)]]
+
+
+def _read_mask(path: Path) -> ImageFile:
+    """A mask's file as 0 and 1: anything but 0 is inside."""
+    if path.suffix.lower() == ".npy":
+        values = np.asarray(load_array(path))
+    elif path.suffix.lower() in GREY_SUFFIXES:
+        values = read_image(path, hu_range=(0, np.iinfo(np.int16).max)).hu
+    else:
+        values = read_image(path).hu
+    return ImageFile((values != 0).astype(np.int16))
 
 
 def _unpack(block: np.ndarray, path: Path | None) -> np.ndarray:
@@ -175,8 +183,3 @@ def _unpack(block: np.ndarray, path: Path | None) -> np.ndarray:
 
 def _number(value: object) -> float | None:
     return None if value is None or pd.isna(value) else float(value)  # type: ignore[call-overload, arg-type]
-
-
-def _range(row: dict) -> tuple[float, float] | None:
-    low, high = _number(row.get("hu_low")), _number(row.get("hu_high"))
-    return None if low is None or high is None else (low, high)

@@ -1,0 +1,192 @@
+"""Training repeats by seed, resumes to the bit, stops cleanly, and says what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lungvae_core.data.slices import SliceSet, write
+from lungvae_core.errors import UserError
+from lungvae_core.files import folder_lock
+from lungvae_core.training.checkpoints import Run, load_tensors, save_tensors
+from lungvae_core.training.encode import encode
+from lungvae_core.training.fit import fit, pick_device
+from lungvae_core.vae.config import PRESETS, Config, override, preset
+from tests.conftest import blobs
+
+TINY = {"width": 4, "dimensions": 4, "epochs": 2, "batch_size": 32}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(params=sorted(PRESETS))
+def config(request: pytest.FixtureRequest) -> Config:
+    return override(preset(request.param), TINY)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_tensors(folder / "model.safetensors")[0]
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_stopped_and_resumed_training_is_the_unbroken_one(
+    config: Config, tiny_data: Path, tmp_path: Path
+) -> None:
+    data = SliceSet.open(tiny_data)
+    fit(config, data, tmp_path / "whole", device="cpu")
+    steps = 0
+
+    def stop() -> bool:
+        nonlocal steps
+        steps += 1
+        return steps > 5  # in the middle of the second epoch: four batches an epoch
+
+    _, finished = fit(config, data, tmp_path / "broken", device="cpu", should_stop=stop)
+    assert not finished
+    torch.rand(7)  # whatever happens in between must not matter
+    run, finished = fit(config, data, tmp_path / "broken", device="cpu", resume=True)
+    assert finished
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
+    whole = Run.open(tmp_path / "whole").metrics()
+    for ours, theirs in zip(run.metrics(), whole, strict=True):
+        assert ours["validation"] == theirs["validation"]
+        assert ours["train"] == pytest.approx(theirs["train"])
+
+
+def test_a_model_learns(tiny_data: Path, tmp_path: Path) -> None:
+    data = SliceSet.open(tiny_data)
+    for name in ("gvae", "dirvae"):
+        config = override(preset(name), {**TINY, "width": 8, "epochs": 12, "learning_rate": 0.01})
+        run, _ = fit(config, data, tmp_path / name, device="cpu")
+        first, last = run.metrics()[0]["validation"], run.metrics()[-1]["validation"]
+        assert last["mse"] < 0.5 * first["mse"]
+        assert last["ssim"] > first["ssim"]
+
+
+def test_the_seed_decides(tiny_data: Path, tmp_path: Path) -> None:
+    data = SliceSet.open(tiny_data)
+    config = override(preset("gvae"), {**TINY, "epochs": 1})
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        fit(override(config, {"seed": seed}), data, tmp_path / name, device="cpu")
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+def test_a_run_is_complete(tiny_models: Path) -> None:
+    for name in ("tiny-gvae", "tiny-dirvae"):
+        run = Run.open(tiny_models / name)
+        rows = run.metrics()
+        assert [row["epoch"] for row in rows] == [1, 2]
+        assert rows[1]["validation"].keys() >= {"ssim", "mse", "mae", "kl", "active_units"}
+        table, codes = run.latents()
+        assert codes.shape == (len(table), 4) == (120, 4)
+        assert set(table["split"]) == {"train", "validation"}
+        held_out = set(table["patient_id"][table["split"] == "validation"])
+        assert not held_out & set(table["patient_id"][table["split"] == "train"])
+        names = {path.name for path in run.folder.iterdir()}
+        assert not {n for n in names if n.endswith((".pkl", ".pt", ".pth", ".tmp"))}
+        info = json.loads((run.folder / "config.json").read_text())
+        assert info["versions"]["torch"] == torch.__version__
+
+
+def test_saving_and_loading_is_exact(tiny_models: Path, tiny_data: Path) -> None:
+    data = SliceSet.open(tiny_data)
+    for name in ("tiny-gvae", "tiny-dirvae"):
+        run = Run.open(tiny_models / name)
+        _, codes = run.latents()
+        np.testing.assert_array_equal(run.load_model().encode_hu(data.slices), codes)
+
+
+def test_slices_of_other_data_are_unseen(tiny_models: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from lungvae_core.data.slices import DatasetInfo
+
+    folder = shutil.copytree(tiny_models / "tiny-gvae", tmp_path / "run")
+    other = write(tmp_path / "d", *blobs(10, seed=5), DatasetInfo(name="o", source="t", rule="n"))
+    encode(Run.open(folder), other)
+    assert set(Run.open(folder).latents()[0]["split"]) == {"unseen"}
+
+
+def test_existing_runs_are_kept(tiny_data: Path, tmp_path: Path) -> None:
+    data = SliceSet.open(tiny_data)
+    config = override(preset("gvae"), {**TINY, "epochs": 1})
+    fit(config, data, tmp_path / "a", device="cpu")
+    before = (tmp_path / "a" / "model.safetensors").read_bytes()
+    with pytest.raises(UserError, match="Add --resume"):
+        fit(config, data, tmp_path / "a", device="cpu")
+    assert (tmp_path / "a" / "model.safetensors").read_bytes() == before
+    with pytest.raises(UserError, match="no run to resume"):
+        fit(config, data, tmp_path / "b", device="cpu", resume=True)
+    assert not (tmp_path / "b").exists()
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="not empty"):
+        fit(config, data, tmp_path / "c", device="cpu")
+    from lungvae_core.data.slices import DatasetInfo
+
+    other = write(tmp_path / "d", *blobs(30, seed=5), DatasetInfo(name="o", source="t", rule="n"))
+    with pytest.raises(UserError, match="other content"):
+        fit(config, other, tmp_path / "a", device="cpu", resume=True)
+
+
+def test_two_processes_do_not_write_one_run(tiny_data: Path, tmp_path: Path) -> None:
+    with folder_lock(tmp_path / "a", what="the run"), pytest.raises(UserError, match="Another process"):
+        fit(override(preset("gvae"), TINY), SliceSet.open(tiny_data), tmp_path / "a", device="cpu")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == [".lock"]
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_slices(tiny_data: Path, tmp_path: Path) -> None:
+    config = override(preset("gvae"), {**TINY, "learning_rate": 1, "beta": 1e38, "warmup_epochs": 0})
+    with pytest.raises(UserError, match=r"not a finite number in epoch 1.*TEST-"):
+        fit(config, SliceSet.open(tiny_data), tmp_path / "a", device="cpu")
+
+
+def test_damaged_models_are_told(tiny_models: Path, tmp_path: Path) -> None:
+    import shutil
+
+    def copy(name: str) -> Path:
+        return Path(shutil.copytree(tiny_models / "tiny-gvae", tmp_path / name))
+
+    folder = copy("truncated")
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match="damaged"):
+        Run.open(folder).load_model()
+    folder = copy("other")
+    raw = json.loads((folder / "config.json").read_text())
+    raw["config"]["model"]["dimensions"] = 5
+    (folder / "config.json").write_text(json.dumps(raw))
+    with pytest.raises(UserError, match="do not fit"):
+        Run.open(folder).load_model()
+    folder = copy("nan")
+    tensors, state = load_tensors(folder / "model.safetensors")
+    tensors["encoder.head.bias"] *= float("nan")
+    save_tensors(folder / "model.safetensors", tensors, state)
+    with pytest.raises(UserError, match="not finite"):
+        Run.open(folder).load_model()
+    for content, said in (("{", "not JSON"), ('{"format": 9}', "Update lungvae"), ("[]", "not an object")):
+        (folder / "config.json").write_text(content)
+        with pytest.raises(UserError, match=said):
+            Run.open(folder)
+    with pytest.raises(UserError, match="is not a model"):
+        Run.open(tmp_path)
+
+
+def test_devices_that_are_not_there_are_told() -> None:
+    assert pick_device("cpu").type == "cpu"
+    with pytest.raises(UserError, match="no device 'tpu'"):
+        pick_device("tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="no CUDA"):
+            pick_device("cuda")
