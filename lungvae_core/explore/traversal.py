@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
 from lungvae_core.data.slices import malignant
-from lungvae_core.vae.latents import Latent
+from lungvae_core.vae.latents import DirichletLatent, Latent
 
 
 def ranges(codes: np.ndarray, prior: str) -> np.ndarray:
@@ -43,3 +45,27 @@ def strip(
     """(values (steps,), codes (steps, K)): the whole range of one dimension from `code` (K,)."""
     values = np.linspace(span[0], span[1], steps, dtype=np.float32)
     return values, latent.path(code, dimension, values)
+
+
+def edited(latent: Latent, start: np.ndarray, edits: Mapping[int, float]) -> np.ndarray:
+    """(K,) float32: `start` (K,) with some dimensions set to other values; the order of edits is nothing.
+
+    On the simplex the dimensions that are not named share what is left in the start's proportions, so moving
+    one after another along `Latent.path` is the same as setting all at once to where they ended.
+    """
+    code = latent.valid(start).astype(np.float64)
+    if not edits:
+        return code.astype(np.float32)
+    at, values = list(edits), np.array(list(edits.values()), np.float64)
+    if isinstance(latent, DirichletLatent):
+        values = np.clip(values, 0, 1)
+        values /= max(values.sum(), 1)
+        others = np.ones(len(code), bool)
+        others[at] = False
+        share = np.where(others, code, 0)
+        if share.sum() == 0:  # the start's whole mass was on the edited ones: the others are equal
+            share = others.astype(np.float64)
+        if others.any():
+            code = share * (1 - values.sum()) / share.sum()
+    code[at] = values
+    return latent.valid(code)
