@@ -1,0 +1,46 @@
+"""Cards of lesions: an image from the core's routes and a few words; clicking one picks it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import streamlit as st
+
+_HERE = Path(__file__).parent
+_COMPONENT = st.components.v2.component(
+    "lesion_cards",
+    html='<div class="cards" role="list"></div>\n',
+    css=(_HERE / "cards.css").read_text(encoding="utf-8"),
+    js=(_HERE / "cards.js").read_text(encoding="utf-8"),
+)
+
+
+def lesion_cards(
+    model: str,
+    cards: Sequence[dict[str, Any]],
+    *,
+    key: str,
+    picked: int | None = None,
+    smallest: int = 96,
+    action: str = "Choose this lesion",
+) -> int | None:
+    """Show cards {"row", "title", "lines", "real"} in a grid; return the row that was just clicked, or None.
+
+    `picked` is the row that is marked, `smallest` a card's least width in pixels, `action` its tooltip.
+    """
+    result = _COMPONENT(
+        data={
+            "api": f"/api/models/{quote(model)}",
+            "cards": [dict(card) for card in cards],
+            "picked": picked,
+            "smallest": smallest,
+            "action": action,
+        },
+        key=key,
+        height="content",
+        on_picked_change=lambda: None,
+    )
+    return result.get("picked")
