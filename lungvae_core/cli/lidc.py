@@ -119,15 +119,15 @@ def _account(prepared: Prepared, list_missing: bool) -> list[str]:
     nodules = len(table[["patient_id", "nodule"]].drop_duplicates())
     patients = table["patient_id"].nunique()
     lines = [
-        f"{len(table):,} slices of {nodules:,} {'nodule' if nodules == 1 else 'nodules'} and {patients:,} "
-        f"{'patient' if patients == 1 else 'patients'} are in {prepared.dataset.folder}."
+        f"{_count(len(table), 'slice')} of {_count(nodules, 'nodule')} and {_count(patients, 'patient')} "
+        f"are in {prepared.dataset.folder}."
     ]
     problems = prepared.problems
     if len(problems):
         slices = int(problems["slice"].notna().sum())
         lines.append(
-            f"{slices:,} of {prepared.wanted:,} lesion slices of the patients in this folder are missing or "
-            f"damaged, and {len(problems) - slices:,} other files are unreadable:"
+            f"Of the {_count(prepared.wanted, 'lesion slice')} of the patients in this folder, {slices:,} "
+            f"are missing or damaged; {_count(len(problems) - slices, 'file')} beside them cannot be read:"
         )
         for row in problems.head(LISTED).itertuples():
             place = f"{row.patient_id} nodule {row.nodule} slice {row.slice} (z {row.z_mm:g} mm)"
@@ -139,8 +139,13 @@ def _account(prepared: Prepared, list_missing: bool) -> list[str]:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in passed_over.items())
         lines.append(f"Files passed over: {kinds}.")
     if missing := prepared.missing_patients:
+        verb = "is" if len(missing) == 1 else "are"
         how = ":" if list_missing else " (--list-missing lists them)."
-        lines.append(f"{len(missing):,} patients of the cohort are not in this folder{how}")
+        lines.append(f"{_count(len(missing), 'patient')} of the cohort {verb} not in this folder{how}")
         if list_missing:
             lines.extend(f"  {patient}" for patient in missing)
     return lines
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

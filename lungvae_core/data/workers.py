@@ -31,7 +31,7 @@ def unordered(
         TerminatedWorkerError,
     )
 
-    with parallel_config("loky", initializer=_be_a_good_child, idle_worker_timeout=30):
+    with parallel_config("loky", initializer=_be_a_good_child):
         parallel = Parallel(
             n_jobs=workers or -1, batch_size=1, return_as="generator_unordered", max_nbytes=None
         )

@@ -465,7 +465,7 @@ def test_the_command_gives_an_account(tmp_path, out, write_ct, write_series, mak
     assert result.exit_code == 0, result.output
     text = result.stdout
     assert f"9 slices of 1 nodule and 1 patient are in {out}." in text
-    assert "2 of 11 lesion slices" in text
+    assert "Of the 11 lesion slices of the patients in this folder, 2 are missing or damaged" in text
     assert "LIDC-IDRI-0023 nodule 0 slice 1 (z -93.25 mm): no file of this slice" in text
     assert "is truncated" in text
     assert "1 MR" in text
