@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -221,6 +222,14 @@ def test_whatever_the_ratings_say_fits_the_crop(radius, seed, ratings):
     hu, mask = render(factors.replace(diameter_mm=2 * radius), seed=seed)
     assert mask.sum() == mask[1:-1, 1:-1].sum() > 0
     assert -1024 <= hu.min() <= hu.max() <= 3071
+
+
+def test_the_page_has_every_factor():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "phantom.md").read_text(encoding="utf-8")
+    for name, span in FACTORS.items():
+        unit = f" {span.unit} " if span.unit else " "
+        row = f"| `factor_{name}` | {span.low:g} to {span.high:g} |{unit}| {span.meaning} |"
+        assert row in page
 
 
 # --- sets -----------------------------------------------------------------------------------------------
