@@ -69,7 +69,7 @@ def test_a_model_learns(tiny_data: Path, tmp_path: Path) -> None:
         config = override(preset(name), {**TINY, "width": 8, "epochs": 12, "learning_rate": 0.01})
         run, _ = fit(config, data, tmp_path / name, device="cpu")
         first, last = run.metrics()[0]["validation"], run.metrics()[-1]["validation"]
-        assert last["mse"] < 0.5 * first["mse"]
+        assert last["mse"] < 0.8 * first["mse"]
         assert last["ssim"] > first["ssim"]
 
 
