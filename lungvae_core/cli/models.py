@@ -195,6 +195,21 @@ def predict(
     print(NOTICE)
 
 
+@app.command()
+def publish(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(help="Folder of the model, as models/NAME.")],
+    title: Annotated[str, typer.Option(help="Its name in the app; by default the run's.")] = "",
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing --out.")] = False,
+) -> None:
+    """Copy a finished run without checkpoints and pixels, with a model card, ready to ship."""
+    from lungvae_core.serving.publish import publish as publish_run
+    from lungvae_core.training.checkpoints import Run
+
+    size = publish_run(Run.open(run), out, title=title, overwrite=overwrite)
+    print(f"{out}: {size / 2**20:.1f} MB.")
+
+
 @app.command("models")
 def models_() -> None:
     """List the models that the app would offer."""

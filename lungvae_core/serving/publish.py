@@ -1,0 +1,135 @@
+"""A run made ready to travel: only what serving needs, no pixels of patients, and a model card."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lungvae_core import NOTICE
+from lungvae_core.errors import UserError
+from lungvae_core.files import atomic_folder, write_json, write_text
+from lungvae_core.training.checkpoints import Run
+
+FILES = (
+    "metrics.jsonl",
+    "model.safetensors",
+    "latents.parquet",
+    "classifier.safetensors",
+    "evaluation.json",
+    "map-slice.parquet",
+    "map-nodule.parquet",
+)
+MOST_BYTES = 15 * 2**20
+
+
+def publish(run: Run, out: Path, *, title: str = "", overwrite: bool = False) -> int:
+    """Copy `run` to `out` with a card; return its size in bytes.
+
+    Left behind are checkpoints, logs and samples.png, which shows pixels of patients. Raises UserError when a
+    part is missing or the model would be larger than 15 MB.
+    """
+    missing = [name for name in FILES if not run.has(name)]
+    if missing:
+        raise UserError(
+            f"{run.folder} lacks {', '.join(missing)}. Finish it with `lungvae encode`, `classify` and `map`."
+        )
+    with atomic_folder(out, overwrite=overwrite) as temporary:
+        for name in FILES:
+            shutil.copyfile(run.folder / name, temporary / name)
+        info = run.info.model_copy(update={"data_folder": "", "title": title or run.info.title})
+        write_json(temporary / "config.json", info.model_dump())
+        write_text(temporary / "README.md", card(Run(temporary, info)))
+        size = sum(path.stat().st_size for path in temporary.iterdir())
+        if size > MOST_BYTES:
+            raise UserError(f"The model would be {size / 2**20:.1f} MB; a model that ships is at most 15 MB.")
+    return size
+
+
+def card(run: Run) -> str:
+    """The model card (Mitchell et al., arXiv 1810.03993) as Markdown, from the run's own files."""
+    from lungvae_core.files import read_json
+
+    info, config = run.info, run.info.config
+    report = read_json(run.folder / "evaluation.json", what="The model's evaluation")
+    epochs = run.metrics()
+    held_out = epochs[-1]["validation"]
+    model, training = config.model, config.training
+    prior = "standard normal" if model.prior == "gaussian" else f"Dirichlet({model.prior_alpha:g})"
+    lines = [
+        f"# {info.title}",
+        "",
+        f"**{NOTICE}** It has not been validated on patients of any other source.",
+        "",
+        f"A variational autoencoder of 64x64 CT slices of lung lesions: {model.dimensions} latent "
+        f"dimensions, {model.prior} posterior, {prior} prior, preset `{config.preset}`, window {model.hu_low:g} to "
+        f"{model.hu_high:g} HU.",
+        "",
+        "## Data",
+        "",
+        f"{info.data.name}: {info.data.count:,} slices ({info.data.source}). {info.data.attribution}",
+        "",
+        f"{training.validation_fraction:.0%} of the patients were held out of the training "
+        f"(seed {training.seed}). No pixel of a patient is in this folder: weights, codes, ratings and "
+        "figures only.",
+        "",
+        "## Training",
+        "",
+        f"{training.epochs} epochs, batches of {training.batch_size}, learning rate "
+        f"{training.learning_rate:g} ({training.schedule}), beta {config.objective.beta:g}, on "
+        f"{info.device}, {epochs[-1]['seconds'] / 60:.0f} minutes, torch {info.versions.get('torch', '?')}. "
+        "All settings are in config.json.",
+        "",
+        "## Figures",
+        "",
+        "Reconstruction of the held-out patients' slices from their codes, in 0..1 of the window:",
+        "",
+        "| SSIM | MSE | MAE | KL (nats) | active units |",
+        "|---|---|---|---|---|",
+        f"| {held_out['ssim']:.3f} | {held_out['mse']:.5f} | {held_out['mae']:.4f} | {held_out['kl']:.1f} | "
+        f"{held_out['active_units']} of {model.dimensions} |",
+        "",
+        *_auc_table(report),
+        "",
+        "## Limits",
+        "",
+        "- Labels are radiologists' impressions of malignancy, not pathology.",
+        "- The size of the lesion alone separates these labels about as well or better; compare the rows.",
+        "- A score is not a probability of cancer. Traversals and reconstructions are generated images.",
+        "- Slices keep their native pixel spacing, so that size in pixels differs from size in millimetres.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _auc_table(report: dict[str, Any]) -> list[str]:
+    def cell(unit: dict[str, Any]) -> str:
+        area = unit["auc"]
+        return f"{area['value']:.3f} ({area['low']:.3f} to {area['high']:.3f})"
+
+    def rows(part: dict[str, Any], who: str) -> list[str]:
+        units = part["units"]
+        found = [f"| classifier on codes, {who} | {cell(units['slice'])} | {cell(units['nodule'])} |"]
+        for name, both in part["baselines"].items():
+            found.append(f"| {name} alone, {who} | {cell(both['slice'])} | {cell(both['nodule'])} |")
+        return found
+
+    nodule = report["units"]["nodule"]
+    lines = [
+        f"AUC, malignant against benign, with the 95 % interval of a bootstrap over patients. Protocol "
+        f"`{report['protocol']}`: {report['protocol_in_words']}; "
+        + (
+            "transductive (the VAE saw pixels, not labels, of its training patients). "
+            if report["transductive"]
+            else ""
+        )
+        + f"Labels: {report['label_rule']}. {nodule['patients']} patients, {nodule['count']} nodules; seed "
+        f"{report['seeds'][0]}.",
+        "",
+        "| | slice | nodule |",
+        "|---|---|---|",
+        *rows(report, "all patients"),
+    ]
+    if report["heldout"]:
+        count = report["heldout"]["units"]["nodule"]
+        lines += rows(report["heldout"], f"{count['patients']} patients that the VAE never saw")
+    return lines

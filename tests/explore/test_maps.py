@@ -1,0 +1,57 @@
+"""Maps keep neighbours near, repeat by seed, and nodules are summarised by their largest slice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lungvae_core.explore.maps import METHODS, nodules, project
+from lungvae_core.explore.neighbours import features, nearest, place
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_two_far_groups_stay_apart(method: str) -> None:
+    generator = np.random.default_rng(0)
+    codes = generator.normal(0, 1, (80, 6)) + np.repeat([[0], [30]], 40, axis=0)
+    xy = project(codes.astype(np.float32), method)
+    assert xy.shape == (80, 2)
+    assert np.abs(xy).max() == pytest.approx(1)
+    centres = xy[:40].mean(0), xy[40:].mean(0)
+    for rows, own, other in ((slice(0, 40), *centres), (slice(40, 80), *centres[::-1])):
+        assert (np.linalg.norm(xy[rows] - own, axis=1) < np.linalg.norm(xy[rows] - other, axis=1)).all()
+    np.testing.assert_array_equal(xy, project(codes.astype(np.float32), method))
+
+
+def test_few_points_do_not_break_a_map() -> None:
+    for count in (2, 3, 4, 6):
+        for method in ("tsne", "pca"):
+            assert np.isfinite(project(np.random.default_rng(0).normal(size=(count, 3)), method)).all()
+
+
+def test_nodules_are_means_shown_by_their_largest_slice() -> None:
+    table = pd.DataFrame({"patient_id": ["A"] * 3 + ["B"], "nodule": [0, 0, 1, 0], "area_px": [5, 9, 2, 1]})
+    codes = np.arange(8, dtype=np.float32).reshape(4, 2)
+    frame, means = nodules(table, codes)
+    assert frame["row"].tolist() == [1, 2, 3]
+    assert frame["slices"].tolist() == [2, 1, 1]
+    np.testing.assert_array_equal(means[0], [1, 2])
+
+
+def test_nearest_leaves_out_the_own_patient_and_repeats() -> None:
+    codes = np.array([[0.0], [0.1], [0.2], [5], [5.1]], np.float32)
+    patients = np.array(["A", "A", "B", "C", "C"])
+    rows, distances = nearest(codes, codes[0], 9, prior="gaussian", patients=patients, exclude_patient="A")
+    assert rows.tolist() == [2, 3, 4]
+    assert distances.tolist() == sorted(distances)
+    rows, _ = nearest(codes, codes[0], 9, prior="gaussian", patients=patients, one_per_patient=True)
+    assert rows.tolist() == [0, 2, 3]
+    xy = np.array([[0, 0], [0, 1], [1, 0], [9, 9], [9, 9]], np.float32)
+    assert np.linalg.norm(place(xy, np.array([0, 3]), np.array([0.0, 5.0])) - xy[0]) < 2
+
+
+def test_simplex_distances_are_hellingers() -> None:
+    p, q = np.array([[0.5, 0.5, 0]]), np.array([[0, 0.5, 0.5]])
+    found = np.linalg.norm(features(p, "dirichlet") - features(q, "dirichlet")) / np.sqrt(2)
+    assert found == pytest.approx(np.sqrt(1 - np.sqrt(p * q).sum()))

@@ -1,0 +1,46 @@
+"""What ships has no pixels, no checkpoint and no path of the machine, and opens where there is no data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lungvae_core.errors import UserError
+from lungvae_core.serving.publish import publish
+from lungvae_core.serving.registry import Registry
+from lungvae_core.serving.settings import Settings
+from lungvae_core.training.checkpoints import Run
+
+
+def test_a_published_model_stands_alone(tiny_models: Path, tmp_path: Path) -> None:
+    for name in ("tiny-gvae", "tiny-dirvae"):
+        size = publish(Run.open(tiny_models / name), tmp_path / "models" / name, title="Shipped")
+        folder = tmp_path / "models" / name
+        names = {path.name for path in folder.iterdir()}
+        assert not names & {"samples.png", "last.safetensors", "progress.json", ".lock"}
+        assert size == sum(path.stat().st_size for path in folder.iterdir())
+        text = (folder / "config.json").read_text() + (folder / "README.md").read_text()
+        assert str(tiny_models.parent) not in text
+        assert "Not for clinical use" in text
+        assert "diameter alone" in text
+    settings = Settings(models=tmp_path / "models", runs=tmp_path / "no", data=tmp_path / "no")
+    registry = Registry(settings)
+    assert [entry.title for entry in registry.entries()] == ["Shipped", "Shipped"]
+    model = registry.load("tiny-gvae")
+    assert model.data is None
+    image, real = model.image(3)
+    assert not real
+    assert image.shape == (64, 64)
+
+
+def test_an_unfinished_run_is_not_published(tiny_models: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = Path(shutil.copytree(tiny_models / "tiny-gvae", tmp_path / "run"))
+    (folder / "map-slice.parquet").unlink()
+    with pytest.raises(UserError, match=r"lacks map-slice\.parquet"):
+        publish(Run.open(folder), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    np.testing.assert_equal(len(list(tmp_path.iterdir())), 1)

@@ -1,0 +1,85 @@
+"""Models are found, opened once, renewed when their files change, and left out with a reason when damaged."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lungvae_core.data.slices import SliceSet
+from lungvae_core.errors import UserError
+from lungvae_core.serving.registry import Registry
+from lungvae_core.serving.settings import Settings
+
+
+@pytest.fixture
+def registry(tiny_models: Path, tmp_path: Path) -> Registry:
+    shutil.copytree(tiny_models, tmp_path / "runs")
+    return Registry(Settings(models=tmp_path / "no", runs=tmp_path / "runs", data=tmp_path / "no"))
+
+
+def test_models_are_opened_once_and_renewed(registry: Registry) -> None:
+    assert [entry.name for entry in registry.entries()] == ["tiny-dirvae", "tiny-gvae"]
+    first = registry.load("tiny-gvae")
+    assert registry.load("tiny-gvae") is first
+    (first.entry.folder / "samples.png").touch()
+    assert registry.load("tiny-gvae") is first
+    (first.entry.folder / "evaluation.json").write_text("{}")
+    assert registry.load("tiny-gvae") is not first
+
+
+def test_unfinished_and_damaged_models_are_left_out(registry: Registry) -> None:
+    folder = registry.settings.runs / "tiny-gvae"
+    (folder / "latents.parquet").unlink()
+    assert [entry.name for entry in registry.entries()] == ["tiny-dirvae"]
+    (registry.settings.runs / "tiny-dirvae" / "config.json").write_text("{")
+    assert registry.entries() == []
+    assert list(registry.broken()) == [str(registry.settings.runs / "tiny-dirvae")]
+    with pytest.raises(UserError, match="none yet"):
+        registry.load("tiny-dirvae")
+
+
+@pytest.mark.parametrize("name", ["tiny-gvae", "tiny-dirvae"])
+def test_predictions_match_the_saved_codes(registry: Registry, tiny_data: Path, name: str) -> None:
+    model, data = registry.load(name), SliceSet.open(tiny_data)
+    own = str(model.table["patient_id"][7])
+    found = model.predict(data.slices[7], exclude_patient=own)
+    np.testing.assert_allclose(found.code, model.codes[7], atol=1e-6)
+    assert own not in {near["patient_id"] for near in found.neighbours}
+    distances = [near["distance"] for near in found.neighbours]
+    assert distances == sorted(distances)
+    assert model.predict(data.slices[7]).neighbours[0]["row"] == 7
+    np.testing.assert_allclose(found.reconstruction, model.decode(model.codes[7][None])[0], atol=1e-6)
+    assert 0 <= found.ssim_rank <= 1
+    assert 0 <= found.distance_rank <= 1
+    with pytest.raises(UserError, match="64x64"):
+        model.predict(data.slices[7][:32])
+
+
+def test_real_images_where_the_data_is(registry: Registry, tiny_data: Path, tmp_path: Path) -> None:
+    model, data = registry.load("tiny-gvae"), SliceSet.open(tiny_data)
+    image, real = model.image(5)
+    assert real
+    np.testing.assert_allclose(image, np.clip((data.slices[5] + 1000) / 1400, 0, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["tiny-gvae", "tiny-dirvae"])
+def test_starts_ranges_and_places(registry: Registry, name: str) -> None:
+    model = registry.load(name)
+    assert set(model.starts) == {"prior", "malignant", "benign", "indeterminate"}
+    assert model.ranges.shape == (4, 2)
+    assert (model.ranges[:, 0] < model.ranges[:, 1]).all()
+    assert sorted(model.order) == [0, 1, 2, 3]
+    if name == "tiny-dirvae":
+        for code in model.starts.values():
+            assert code.sum() == pytest.approx(1, abs=1e-5)
+    for unit, count in (("slice", 120), ("nodule", 24)):
+        xy = model.map(unit, "pca")
+        assert xy.shape == (count, 2)
+        place = model.place(model.codes[0], unit, "pca")
+        assert (place >= xy.min(0)).all()
+        assert (place <= xy.max(0)).all()
+    with pytest.raises(UserError, match="no 'nonsense' map"):
+        model.map("slice", "nonsense")
