@@ -21,8 +21,13 @@ MALIGNANCY_WORDS = {
 }
 
 
+# Streamlit leaves 6rem free above a page, which a laptop's screen needs for what the page shows.
+_STYLE = "<style>[data-testid='stMainBlockContainer'] { padding-top: 3rem; }</style>"
+
+
 def frame() -> None:
     """The sidebar: standing notice and model picker. The model is in the URL as ?model=name."""
+    st.html(_STYLE)
     with st.sidebar:
         st.warning(NOTICE, icon=":material/warning:")
         entries = registry().entries()

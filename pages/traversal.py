@@ -1,7 +1,337 @@
-"""Traversal (being built)."""
+"""Traversal: move along the latent dimensions and watch what the decoder makes of it."""
 
 from __future__ import annotations
 
-from pages import common
+from dataclasses import dataclass
 
-common.introduce("Traversal", shows="", does_not_mean="")
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from lungvae_core import NOTICE
+from lungvae_core.explore.traversal import edited, strip
+from lungvae_core.serving.live import DIFFERENCE_FULL, LARGEST, start_code
+from lungvae_core.serving.registry import LoadedModel
+from lungvae_core.serving.render import Walk, gif, strip_png
+from pages import common
+from pages.components.traversal import Released, Slider, traversal_view
+
+STRIP_STEPS, GIF_STEPS = 11, 25
+NAMED = {
+    "prior": "Prior",
+    "malignant": "Malignant",
+    "benign": "Benign",
+    "indeterminate": "Indeterminate",
+}
+PICKED, LESION = "Picked on the map", "Lesion"
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the walk begins: its name in addresses and on the wire, and in words."""
+
+    name: str
+    words: str
+    row: int | None = None
+
+
+def main() -> None:
+    """The page from top to bottom."""
+    common.introduce(
+        "Traversal",
+        shows="Drag a slider: the decoder draws what the model makes of that code while you move. What is "
+        "labelled *generated* is nobody's scan.",
+        does_not_mean=(
+            "- **Not a disease's course.** A traversal is the decoder's imagination along one direction of "
+            "what it learned. No lesion was followed over time, and none turns from benign to malignant "
+            "here.\n"
+            "- **Not a clinical factor.** A dimension is a number that the training found useful. It may mix "
+            "size, density, texture and surroundings, and another training would find others.\n"
+            "- **Not a probability of cancer.** The model score is the output of a classifier on codes, "
+            "uncalibrated. Its change along a walk tells of the classifier, not of biology; the walk "
+            "may leave the region where there were any lesions to learn from.\n"
+            "- **Not sharp.** Fine detail that the decoder cannot draw is missing from every image here."
+        ),
+    )
+    model = common.current_model()
+    start = pick_start(model)
+    walk(model.entry.name, start)
+
+
+def pick_start(model: LoadedModel) -> Start:
+    """The start picker; the choice is in the address as ?start=name or ?row=number."""
+    picked = [int(row) for row in st.session_state.get("selected_rows", []) if 0 <= row < len(model.table)]
+    named = {NAMED[name]: name for name in NAMED if name in model.starts}
+    kinds = [*([PICKED] if picked else []), LESION, *named]
+    row = _row_asked(model)
+    key = f"start-{model.entry.name}"
+    if st.session_state.get(key) not in kinds:
+        asked = NAMED.get(st.query_params.get("start", ""))
+        st.session_state[key] = asked if asked in kinds else LESION if row is not None else kinds[0]
+    with st.container(horizontal=True):
+        kind = st.segmented_control(
+            "Start from",
+            kinds,
+            key=key,
+            required=True,
+            help="A lesion's code, the prior's mean, or the mean code of the slices that readers rated malignant "
+            "(above 3), benign (below 3) or indeterminate (3).",
+        )
+        if kind == PICKED:
+            label = f"Lesion ({len(picked)} picked)"
+            chosen = st.selectbox(label, picked, format_func=lambda at: lesion_words(model, at), width=340)
+            return _lesion(model, chosen)
+        if kind == LESION:
+            kept = st.session_state.get(f"row-{model.entry.name}")
+            chosen = pick_lesion(model, kept if row is None else row)
+            st.session_state[f"row-{model.entry.name}"] = chosen
+            return _lesion(model, chosen)
+        return Start(named[kind], f"the {kind.lower()} mean")
+
+
+def pick_lesion(model: LoadedModel, row: int | None) -> int:
+    """A row of the model's table by patient, nodule and slice; `row` is what the pickers begin with."""
+    table = model.table
+    largest = model.nodules[0].set_index(["patient_id", "nodule"])["row"]
+    at = table.iloc[int(largest.iloc[0]) if row is None else row]
+    patient = _pick("Patient", 165, table["patient_id"].unique().tolist(), at["patient_id"])
+    of_patient = table[table["patient_id"] == patient]
+    nodule = _pick("Nodule", 75, of_patient["nodule"].unique().tolist(), at["nodule"], patient)
+    rows = of_patient.index[of_patient["nodule"] == nodule].tolist()
+    first = row if row in rows else int(largest[(patient, nodule)])  # the largest slice shows the most
+    number = table["slice"].to_dict()
+    return _pick("Slice", 75, rows, first, patient, nodule, words=lambda each: str(number[each]))
+
+
+def _pick(label: str, width: int, options: list, first, *of, words=str):
+    """A select box that begins with `first`, where that is an option, once for each `of`."""
+    key = f"{label}-{st.session_state['model_name']}-{of}"
+    if st.session_state.get(key) not in options:
+        st.session_state[key] = first if first in options else options[0]
+    return st.selectbox(label, options, format_func=words, key=key, width=width)
+
+
+def lesion_words(model: LoadedModel, row: int) -> str:
+    """A slice by its key, with the readers' word where there is one."""
+    entry = model.table.iloc[row]
+    words = f"{entry['patient_id']}, nodule {entry['nodule']}, slice {entry['slice']}"
+    rating = entry.get("malignancy")
+    if rating is not None and not pd.isna(rating):
+        words += f" (readers: malignancy {int(rating)}, {common.MALIGNANCY_WORDS[int(rating)]})"
+    return words
+
+
+def _lesion(model: LoadedModel, row: int) -> Start:
+    return Start(f"row:{row}", lesion_words(model, row), row)
+
+
+def _row_asked(model: LoadedModel) -> int | None:
+    asked = st.query_params.get("row", "")
+    if not asked:
+        return None
+    if asked.isascii() and asked.isdigit() and int(asked) < len(model.table):
+        return int(asked)
+    st.warning(f"This model has no slice in row {asked[:20]}; its rows are 0 to {len(model.table) - 1}.")
+    return None
+
+
+@st.fragment
+def walk(name: str, start: Start) -> None:
+    """The live view and, below it, one dimension's whole range; runs again when a slider is let go."""
+    model = common.current_model()
+    if model.entry.name != name:  # the model was changed beside this fragment
+        st.rerun()
+    released = live(model, start)
+    dimension = pick_dimension(model, released.dimension)
+    _remember(start, dimension, released.edits)
+    code = edited(model.latent, start_code(model, start.name), released.edits)
+    span = _span(model, dimension, code)
+    shown = _decoded(model, start, code, dimension, span, STRIP_STEPS)
+    st.image(strip_png(shown), width="stretch")
+    if shown.scores is not None:
+        st.plotly_chart(score_chart(shown, float(code[dimension])), config={"displayModeBar": False})
+    downloads(model, start, shown, _decoded(model, start, code, dimension, span, GIF_STEPS))
+
+
+def live(model: LoadedModel, start: Start) -> Released:
+    """The component with the sliders."""
+    code = start_code(model, start.name)
+    edits = _edits_asked(model, start)
+    scores = model.score(code[None])
+    real, spacing = None, None
+    if start.row is not None:
+        image, is_real = model.image(start.row)
+        if is_real:
+            real = image
+            entry = model.table.iloc[start.row]
+            value = entry.get("pixel_spacing_mm")
+            spacing = None if value is None or pd.isna(value) else float(value)
+    where = edited(model.latent, code, edits)
+    sliders = []
+    for dimension in model.order.tolist():
+        low, high = _span(model, dimension, where)
+        low, high = min(low, float(code[dimension])), max(high, float(code[dimension]))
+        sliders.append(Slider(dimension, low, high, float(code[dimension])))
+    low, high = model.window
+    return traversal_view(
+        key="traversal",
+        model=model.entry.name,
+        start=start.name,
+        start_label=f"From {start.words}",
+        start_image=model.decode(code[None])[0],
+        real_image=real,
+        spacing_mm=spacing,
+        start_score=None if scores is None else float(scores[0]),
+        sliders=sliders,
+        edits=edits,
+        dimension=_dimension_asked(model),
+        window=model.window,
+        difference_hu=DIFFERENCE_FULL * (high - low),
+        notice=NOTICE,
+    )
+
+
+def pick_dimension(model: LoadedModel, moved: int | None) -> int:
+    """Which dimension the strip shows: the one moved last, or another that is picked here."""
+    key, last = f"dimension-{model.entry.name}", f"moved-{model.entry.name}"
+    if moved is not None and moved != st.session_state.get(last):
+        st.session_state[last] = st.session_state[key] = moved
+    order = model.order.tolist()
+    if st.session_state.get(key) not in order:
+        st.session_state[key] = order[0]
+    left, right = st.columns([1, 3], vertical_alignment="bottom")
+    dimension = left.selectbox(
+        "Whole range of one dimension", order, format_func=lambda at: f"z {at}", key=key
+    )
+    right.caption(
+        "From left to right this dimension takes its whole range over the lesions, everything else as set "
+        "above. It follows the slider that you moved last."
+    )
+    return int(dimension)
+
+
+def score_chart(shown: Walk, value: float) -> go.Figure:
+    """The classifier's score along the strip; its columns stand below the strip's."""
+    assert shown.scores is not None
+    step = float(shown.values[1] - shown.values[0])
+    figure = go.Figure(
+        go.Scatter(
+            x=shown.values,
+            y=shown.scores,
+            mode="lines+markers",
+            line={"color": "#56b4e9", "width": 2},
+            hovertemplate="value %{x:.3f}<br>model score %{y:.2f}<extra></extra>",
+        )
+    )
+    figure.add_vline(
+        value, line={"color": "#e69f00", "dash": "dot"}, annotation_text="now", annotation_position="top"
+    )
+    figure.update_layout(
+        height=190,
+        margin={"l": 0, "r": 0, "t": 26, "b": 0},
+        showlegend=False,
+        title={"text": "Model score along the strip (0 benign … 1 malignant)", "font_size": 14, "x": 0},
+        xaxis={
+            "range": [float(shown.values[0]) - step / 2, float(shown.values[-1]) + step / 2],
+            "showgrid": False,
+            "zeroline": False,
+        },
+        yaxis={"range": [-0.05, 1.05], "ticklabelposition": "inside top", "tickvals": [0, 0.5, 1]},
+    )
+    return figure
+
+
+def downloads(model: LoadedModel, start: Start, shown: Walk, smooth: Walk) -> None:
+    """PNG and GIF, made when they are asked for."""
+    name = f"{model.entry.name}_{start.name.replace(':', '-')}_z{shown.dimension}"
+    left, right, rest = st.columns([1, 1, 3], vertical_alignment="center")
+    left.download_button(
+        "Strip as PNG",
+        lambda: strip_png(shown),
+        f"{name}.png",
+        "image/png",
+        on_click="ignore",
+        icon=":material/image:",
+        width="stretch",
+    )
+    right.download_button(
+        "Walk as GIF",
+        lambda: gif(smooth),
+        f"{name}.gif",
+        "image/gif",
+        on_click="ignore",
+        icon=":material/animation:",
+        width="stretch",
+    )
+    rest.caption(
+        "Both carry the notice. The address of this page leads back to this model, start and dimension."
+    )
+
+
+def _decoded(
+    model: LoadedModel, start: Start, code: np.ndarray, dimension: int, span: tuple[float, float], steps: int
+) -> Walk:
+    values, codes = strip(model.latent, code, dimension, np.array(span), steps)
+    return Walk(
+        title=model.entry.title,
+        start=start.words,
+        dimension=dimension,
+        values=values,
+        images=model.decode(codes),
+        at_start=model.decode(start_code(model, start.name)[None])[0],
+        window=model.window,
+        scores=model.score(codes),
+        difference_full=DIFFERENCE_FULL,
+    )
+
+
+def _span(model: LoadedModel, dimension: int, code: np.ndarray) -> tuple[float, float]:
+    """What a slider spans: the lesions' range, and further where the code itself lies beyond."""
+    low, high = model.ranges[dimension].tolist()
+    return min(low, float(code[dimension])), max(high, float(code[dimension]))
+
+
+# What is shared is in the address: ?model, ?start or ?row, ?dimension, and ?edits=12:0.3,5:-1.2.
+
+
+def _remember(start: Start, dimension: int, edits: dict[int, float]) -> None:
+    address = {"dimension": str(dimension)}
+    if start.row is None:
+        address["start"] = start.name
+    else:
+        address["row"] = str(start.row)
+    if edits:
+        address["edits"] = ",".join(f"{at}:{value:.4g}" for at, value in edits.items())
+    for name in ("start", "row", "edits", "dimension"):
+        if name not in address:
+            st.query_params.pop(name, None)
+        elif st.query_params.get(name) != address[name]:
+            st.query_params[name] = address[name]
+
+
+def _dimension_asked(model: LoadedModel) -> int | None:
+    asked = st.query_params.get("dimension", "")
+    valid = asked.isascii() and asked.isdigit() and int(asked) < model.entry.dimensions
+    return int(asked) if valid else None
+
+
+def _edits_asked(model: LoadedModel, start: Start) -> dict[int, float]:
+    """The address's edits, unless they were made to another start or in another model."""
+    here = (model.entry.name, start.name)
+    if st.session_state.setdefault("traversal-of", here) != here:
+        st.session_state["traversal-of"] = here
+        return {}
+    edits = {}
+    for part in st.query_params.get("edits", "")[:20_000].split(","):
+        at, _, value = part.partition(":")
+        try:
+            dimension, number = int(at), float(value)
+        except ValueError:
+            continue
+        if 0 <= dimension < model.entry.dimensions and abs(number) <= LARGEST:
+            edits[dimension] = number if model.entry.prior == "gaussian" else min(max(number, 0), 1)
+    return edits
+
+
+main()

@@ -1,0 +1,105 @@
+"""The live view of the Traversal page: images that change while a slider is dragged.
+
+The browser talks to /api/live/{model} by itself (lungvae_core.serving.live has the protocol). Python hears of
+a change only when a slider is let go, and gives the view a new state only when `token` changes.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+_FOLDER = Path(__file__).resolve().parent
+
+_VIEW = st.components.v2.component(
+    "lungvae_traversal",
+    html=(_FOLDER / "view.html").read_text(encoding="utf-8"),
+    css=(_FOLDER / "view.css").read_text(encoding="utf-8"),
+    js=(_FOLDER / "view.js").read_text(encoding="utf-8"),
+)
+
+
+@dataclass(frozen=True)
+class Slider:
+    """One dimension: its number, what its slider spans, and its value at the start."""
+
+    dimension: int
+    low: float
+    high: float
+    start: float
+
+
+@dataclass(frozen=True)
+class Released:
+    """What the view says when a slider is let go."""
+
+    edits: dict[int, float]
+    dimension: int | None  # moved or chosen last
+
+
+def traversal_view(
+    *,
+    key: str,
+    model: str,
+    start: str,
+    start_label: str,
+    start_image: np.ndarray,
+    real_image: np.ndarray | None,
+    spacing_mm: float | None,
+    start_score: float | None,
+    sliders: list[Slider],
+    edits: Mapping[int, float],
+    dimension: int | None,
+    window: tuple[float, float],
+    difference_hu: float,
+    notice: str,
+) -> Released:
+    """Show the view and return its state as of the last release.
+
+    `start_image` and `real_image` are (64, 64) in 0..1 of `window`, (low, high) HU. The view takes up `edits`
+    whenever model or start changes, or when they differ from what it said last (an address was opened).
+    """
+    said = _said(st.session_state.get(key), model, start)
+    known = said.edits if said is not None else dict(edits)
+    low, high = window
+    _VIEW(
+        key=key,
+        data={
+            "model": model,
+            "start": start,
+            "startLabel": start_label,
+            "startImage": _pixels(start_image),
+            "realImage": None if real_image is None else _pixels(real_image),
+            "spacing": spacing_mm,
+            "startScore": start_score,
+            "sliders": [[item.dimension, item.low, item.high, item.start] for item in sliders],
+            "edits": [[int(at), float(value)] for at, value in known.items()],
+            "dimension": dimension if said is None else said.dimension,
+            "window": f"W {high - low:.0f}  L {(low + high) / 2:.0f} HU",
+            "differenceHu": round(difference_hu),
+            "notice": notice,
+        },
+        on_released_change=lambda: None,
+    )
+    return said or Released(dict(edits), dimension)
+
+
+def _said(state: Any, model: str, start: str) -> Released | None:
+    """The last release, if it was of this model and start."""
+    released = (state or {}).get("released")
+    if not released or released.get("model") != model or released.get("start") != start:
+        return None
+    edits = {int(at): float(value) for at, value in released["edits"]}
+    dimension = released.get("dimension")
+    return Released(edits, None if dimension is None else int(dimension))
+
+
+def _pixels(image: np.ndarray) -> str:
+    grey = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return base64.b64encode(grey.tobytes()).decode()
