@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import torch
 
-from lungvae_core.vae.config import override, preset
+from lungvae_core.vae.config import Config, override, preset
 from lungvae_core.vae.model import VAE
 from lungvae_core.vae.networks import parameter_count
 from lungvae_core.vae.objective import objective
@@ -55,31 +55,34 @@ def main() -> None:
         ("paper-gvae, base 32", override(preset("paper-gvae"), small)),
         ("paper-dirvae, base 32", override(preset("paper-dirvae"), small)),
     ):
-        torch.manual_seed(0)
-        vae = VAE(config.model).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimiser = torch.optim.AdamW(vae.parameters(), lr=1e-4, fused=True)
-        x = torch.rand(BATCH, 1, 64, 64, device=device)
+        print(f"{title:<24}{row(config, device, chosen.seconds, chosen.threads)}", flush=True)
 
-        def train(vae=vae, optimiser=optimiser, config=config, x=x) -> None:
-            y, posterior = vae(x)
-            loss = objective(x, y, posterior, vae.latent, config, beta=1.0).loss
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            _wait(device)
 
-        trained = rate(train, chosen.seconds) * BATCH
-        vae.eval()
-        with torch.inference_mode():
-            z = vae.latent.code(vae.posterior(x))
-            encoded = rate(lambda: (vae.posterior(x), _wait(device)), chosen.seconds) * BATCH
-            decoded = rate(lambda: (vae.reconstruct(z), _wait(device)), chosen.seconds) * BATCH
-            torch.set_num_threads(1)
-            single = 1e3 / rate(lambda: (vae.reconstruct(z[:1]), _wait(device)), chosen.seconds)
-            torch.set_num_threads(chosen.threads)
-        print(
-            f"{title:<24}{parameter_count(vae):>12,}{trained:>9.0f}{encoded:>9.0f}{decoded:>9.0f}{single:>14.2f}"
-        )
+def row(config: Config, device: torch.device, seconds: float, threads: int) -> str:
+    """The figures of one configuration, as a line."""
+    torch.manual_seed(0)
+    vae = VAE(config.model).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(vae.parameters(), lr=1e-4, fused=True)
+    x = torch.rand(BATCH, 1, 64, 64, device=device)
+
+    def train() -> None:
+        y, posterior = vae(x)
+        loss = objective(x, y, posterior, vae.latent, config, beta=1.0).loss
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        _wait(device)
+
+    trained = rate(train, seconds) * BATCH
+    vae.eval()
+    with torch.inference_mode():
+        z = vae.latent.code(vae.posterior(x))
+        encoded = rate(lambda: (vae.posterior(x), _wait(device)), seconds) * BATCH
+        decoded = rate(lambda: (vae.reconstruct(z), _wait(device)), seconds) * BATCH
+        torch.set_num_threads(1)
+        single = 1e3 / rate(lambda: (vae.reconstruct(z[:1]), _wait(device)), seconds)
+        torch.set_num_threads(threads)
+    return f"{parameter_count(vae):>12,}{trained:>9.0f}{encoded:>9.0f}{decoded:>9.0f}{single:>14.2f}"
 
 
 def _wait(device: torch.device) -> None:

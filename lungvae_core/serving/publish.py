@@ -62,8 +62,8 @@ def card(run: Run) -> str:
         f"**{NOTICE}** It has not been validated on patients of any other source.",
         "",
         f"A variational autoencoder of 64x64 CT slices of lung lesions: {model.dimensions} latent "
-        f"dimensions, {model.prior} posterior, {prior} prior, preset `{config.preset}`, window {model.hu_low:g} to "
-        f"{model.hu_high:g} HU.",
+        f"dimensions, {model.prior} posterior, {prior} prior, preset `{config.preset}`, window "
+        f"{model.hu_low:g} to {model.hu_high:g} HU.",
         "",
         "## Data",
         "",
