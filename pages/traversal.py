@@ -75,8 +75,8 @@ def pick_start(model: LoadedModel) -> Start:
             kinds,
             key=key,
             required=True,
-            help="A lesion's code, the prior's mean, or the mean code of the slices that readers rated malignant "
-            "(above 3), benign (below 3) or indeterminate (3).",
+            help="A lesion's code, the prior's mean, or the mean code of the slices that readers rated "
+            "malignant (above 3), benign (below 3) or indeterminate (3).",
         )
         if kind == PICKED:
             label = f"Lesion ({len(picked)} picked)"

@@ -1,0 +1,182 @@
+"""How long from a mouse move on a traversal slider to new pixels, in Chromium, button held down.
+
+    python benchmarks/traversal_latency.py --model gvae [--moves 60] [--runs 3]
+
+It starts the app, opens the Traversal page and drags the first slider with real mouse events. A move counts
+as shown when the canvas first has pixels of a wish that was made at this move or later: while an answer is
+under way only the newest value waits, so some moves are overtaken. Three times are reported from each move's
+event:
+
+    handled    from the slider's input event being handled to the pixels being put on the canvas
+    moved      from the browser's time stamp of the mouse event (before it was handed to the page) to the same
+    on screen  from that time stamp to the next animation frame, in which a compositor would show the pixels;
+               without a GPU this waits for a software clock of 60 Hz
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+# Records every input event and every decoded image; runs in the page before the drag.
+RECORD = """
+() => {
+  const record = { inputs: [], puts: [] };
+  window.__record = record;
+  let stamp = 0;
+  document.addEventListener("pointermove", (event) => { stamp = event.timeStamp; }, true);
+  document.addEventListener("input", (event) => {
+    const input = event.composedPath()[0];
+    if (input.type === "range") {
+      record.inputs.push({ value: Number(input.value), handled: performance.now(), stamp, held: true });
+    }
+  }, true);
+  document.addEventListener("decoded", (event) => {
+    const put = { value: event.detail.move ? event.detail.move[1] : null, put: event.detail.put };
+    record.puts.push(put);
+    requestAnimationFrame(() => { put.frame = performance.now(); });
+  });
+}
+"""
+
+
+@contextmanager
+def serving(port: int) -> Iterator[str]:
+    """The app on a port of its own."""
+    command = [sys.executable, "-c", "from lungvae_core.cli import main; main()", "app", "--port", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def drag(page, moves: int, pause_ms: float) -> dict:
+    """Drag the first slider there and back with the button down; the page's record of it."""
+    slider = page.locator("input[type=range][data-dimension]").first
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    y = box["y"] + box["height"] / 2
+    share = float(slider.evaluate("e => (e.value - e.min) / (e.max - e.min)"))
+    radius = 8
+    x = box["x"] + radius + share * (box["width"] - 2 * radius)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.evaluate(RECORD)
+    left, right = box["x"] + 20, box["x"] + box["width"] - 20
+    for at in range(moves):
+        phase = (1 - np.cos(2 * np.pi * (at + 1) / moves)) / 2
+        page.mouse.move(left + (right - left) * phase, y)
+        page.wait_for_timeout(pause_ms)
+    page.wait_for_timeout(400)
+    record = page.evaluate("window.__record")  # before the button is let go
+    page.mouse.up()
+    return record
+
+
+def latencies(record: dict) -> dict[str, np.ndarray]:
+    """Milliseconds of each move, by kind; moves without any later pixels are an error."""
+    puts = [put for put in record["puts"] if put["value"] is not None]
+    found: dict[str, list[float]] = {"handled": [], "moved": [], "on screen": []}
+    at = 0
+    order = []
+    for put in puts:  # which input each answer belongs to; answers come in order
+        while at < len(record["inputs"]) and record["inputs"][at]["value"] != put["value"]:
+            at += 1
+        if at == len(record["inputs"]):
+            raise SystemExit("an answer belongs to no move")
+        order.append(at)
+    for number, event in enumerate(record["inputs"]):
+        shown = next((put for put, of in zip(puts, order, strict=True) if of >= number), None)
+        if shown is None:
+            raise SystemExit("a move was never shown")
+        found["handled"].append(shown["put"] - event["handled"])
+        found["moved"].append(shown["put"] - event["stamp"])
+        found["on screen"].append(shown["frame"] - event["stamp"])
+    return {name: np.array(values) for name, values in found.items()}
+
+
+def main() -> None:
+    """Measure and print."""
+    from playwright.sync_api import sync_playwright
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, help="a model's name")
+    parser.add_argument("--moves", type=int, default=60)
+    parser.add_argument("--pause", type=float, default=16, help="milliseconds between moves")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--chromium", default=os.environ.get("LUNGVAE_CHROMIUM") or shutil.which("chromium"))
+    arguments = parser.parse_args()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with serving(port) as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=arguments.chromium, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1366, "height": 768})
+        page.goto(f"{url}/traversal?model={arguments.model}&start=prior")
+        page.locator("input[type=range][data-dimension]").first.wait_for(timeout=60_000)
+        page.wait_for_timeout(2000)
+        everything: dict[str, list[np.ndarray]] = {}
+        for run in range(arguments.runs):
+            load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+            record = drag(page, arguments.moves, arguments.pause)
+            page.wait_for_timeout(1500)  # the rerun after the release
+            times = latencies(record)
+            print(
+                f"run {run + 1}: {len(record['inputs'])} moves, {len(record['puts'])} images, "
+                f"load average {load:.1f}"
+            )
+            for name, values in times.items():
+                everything.setdefault(name, []).append(values)
+                print(f"  {name:<10} {describe(values)}")
+        print(f"all runs, {arguments.model}:")
+        for name, parts in everything.items():
+            print(f"  {name:<10} {describe(np.concatenate(parts))}")
+        print(f"{os.cpu_count()} cores, {processor()}, Chromium {browser.version}, {platform.platform()}")
+        browser.close()
+
+
+def describe(values: np.ndarray) -> str:
+    """Median, 95th percentile and largest."""
+    median, high = np.percentile(values, [50, 95])
+    return f"median {median:5.1f} ms   95th percentile {high:5.1f} ms   largest {values.max():5.1f} ms"
+
+
+def processor() -> str:
+    """The processor's name, where the system tells."""
+    info = Path("/proc/cpuinfo")
+    names = [line for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
+    return names[0].split(":")[1].strip() if names else platform.processor()
+
+
+if __name__ == "__main__":
+    main()
