@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -26,22 +27,34 @@ def unordered(
     """
     # loky, unlike multiprocessing's spawn, does not import the caller's __main__ in its workers, and unlike
     # fork it is safe where torch or a web server has threads running.
-    from joblib import Parallel, delayed, parallel_config  # type: ignore[import-untyped]
-    from joblib.externals.loky.process_executor import (  # type: ignore[import-untyped]
-        TerminatedWorkerError,
-    )
+    from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     with parallel_config("loky", initializer=_be_a_good_child):
         parallel = Parallel(
             n_jobs=workers or -1, batch_size=1, return_as="generator_unordered", max_nbytes=None
         )
-        results = parallel(delayed(function)(item) for item in items)
+        with _ignoring_ctrl_c():
+            results = parallel(delayed(function)(item) for item in items)
     try:
         yield from results
     except TerminatedWorkerError as error:
         raise UserError(
             "A worker process was killed, most likely for lack of memory. Run it again with fewer --workers."
         ) from error
+
+
+@contextlib.contextmanager
+def _ignoring_ctrl_c() -> Iterator[None]:
+    """Start workers deaf to Ctrl-C: they inherit it, and until `_be_a_good_child` ran would print traces."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _be_a_good_child() -> None:

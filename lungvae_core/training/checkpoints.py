@@ -224,11 +224,11 @@ def load_checkpoint(run: Run, vae: VAE, optimiser: torch.optim.Optimizer) -> dic
             if name.startswith("optimiser."):
                 _, index, entry = name.split(".", 2)
                 state.setdefault(int(index), {})[entry] = tensor
-        for index, parameter in enumerate(vae.parameters()):
-            for entry, tensor in state.get(index, {}).items():
+        for number, parameter in enumerate(vae.parameters()):
+            for entry, tensor in state.get(number, {}).items():
                 if tensor.shape == parameter.shape:
                     # Files hold tensors row by row; the moments must lie in memory as their weights do.
-                    state[index][entry] = torch.empty_like(parameter).copy_(tensor)
+                    state[number][entry] = torch.empty_like(parameter).copy_(tensor)
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
         torch.set_rng_state(tensors["random.cpu"])
         if torch.cuda.is_available() and "random.cuda" in tensors:
