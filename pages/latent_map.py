@@ -9,15 +9,16 @@ from lungvae_core.explore import colours
 from lungvae_core.explore.maps import UNITS
 from lungvae_core.serving.images import is_real
 from lungvae_core.serving.selection import card, composition, counted, csv
-from pages import common, selection
+from pages import common, layout, selection, url
 from pages.components.latent_map import latent_map
 from pages.components.lesion_cards import lesion_cards
 
 METHODS = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
 MOST_CARDS = 60
-HEIGHT = 560
+HEIGHT = 450
 MAP_KEY = "latent_map"
 
+layout.compact()
 model = common.current_model()
 generated = not is_real(model).any()
 common.introduce(
@@ -44,33 +45,27 @@ common.introduce(
 )
 
 choices = colours.available(model.table)
+for name, options in (("unit", UNITS), ("method", METHODS), ("colour", choices)):
+    url.start(name, options, key=f"map_{name}")
 unit_column, method_column, colour_column = st.columns([1, 1.2, 2], vertical_alignment="bottom")
 unit = unit_column.segmented_control(
     "A point is a",
     UNITS,
-    default=UNITS[0],
     required=True,
-    key="unit",
-    bind="query-params",
+    key="map_unit",
     help="A nodule lies at the mean of its slices' codes and is shown by its largest slice.",
 )
 method = method_column.segmented_control(
     "Map",
     list(METHODS),
-    default="umap",
     required=True,
     format_func=METHODS.get,
-    key="method",
-    bind="query-params",
+    key="map_method",
     help="UMAP and t-SNE keep neighbours together; PCA shows the two directions of largest spread.",
 )
-by = colour_column.selectbox(
-    "Colour",
-    list(choices),
-    format_func=choices.get,
-    key="colour",
-    bind="query-params",
-)
+by = colour_column.selectbox("Colour", list(choices), format_func=choices.get, key="map_colour")
+for name in ("unit", "method", "colour"):
+    url.keep(name, key=f"map_{name}")
 try:
     model.map(unit, method)
 except UserError as error:
@@ -101,19 +96,19 @@ with map_column:
 chosen = selection.rows(model)
 with list_column, st.container(height=HEIGHT, border=True):
     if not chosen:
-        st.markdown("##### Selection")
+        st.markdown("**Selection**")
         st.caption(
             "Nothing selected yet. Click a point, or draw around a group: its lesions are listed here, can "
             "be downloaded, and taken to the other pages."
         )
     else:
-        st.markdown(f"##### {counted(model, chosen)}")
+        st.markdown(f"**{counted(model, chosen)}**")
         focus = selection.focus(model)
         cards = [card(model, row) for row in chosen[:MOST_CARDS]]
-        with st.container(horizontal=True, gap="small"):
-            if st.button("Walk from this lesion", icon=":material/tune:", width="stretch"):
+        with st.container(horizontal=True, gap="xsmall"):
+            if st.button("Walk from this lesion", icon=":material/tune:"):
                 st.switch_page("traversal.py", query_params={"model": model.entry.name, "row": str(focus)})
-            if st.button("Predict this lesion", icon=":material/biotech:", width="stretch"):
+            if st.button("Predict this lesion", icon=":material/biotech:"):
                 st.switch_page("predict.py", query_params={"model": model.entry.name, "row": str(focus)})
             st.download_button(
                 "CSV",
@@ -122,12 +117,16 @@ with list_column, st.container(height=HEIGHT, border=True):
                 mime="text/csv",
                 icon=":material/download:",
                 on_click="ignore",
-                width="stretch",
             )
         if len(chosen) > MOST_CARDS:
             st.caption(f"The first {MOST_CARDS} of {len(chosen):,}; the file has all.")
         picked = lesion_cards(
-            model.entry.name, cards, key="selection_cards", picked=focus, action="Take this lesion"
+            model.entry.name,
+            cards,
+            key="selection_cards",
+            picked=focus,
+            smallest=78,
+            action="Take this lesion",
         )
         if picked is not None and picked != focus:
             selection.set_focus(picked)

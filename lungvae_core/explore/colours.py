@@ -127,7 +127,7 @@ def _scale(
 def _malignancy(title: str, values: pd.Series) -> Colouring:
     rating = _numbers(values)
     index = np.where(np.isnan(rating), -1, np.clip(np.nan_to_num(rating), 1, 5) - 1).astype(np.int16)
-    return Colouring(title, index, _ramp(5), MALIGNANCY, note="Median of the readers' ratings, upper of two.")
+    return Colouring(title, index, _ramp(5), MALIGNANCY)
 
 
 def _score(title: str, values: pd.Series) -> Colouring:
@@ -190,7 +190,7 @@ def _rating(name: str) -> Callable[[str, pd.Series], Colouring]:
 
 
 _CHOICES: dict[str, tuple[str, str, Callable[[str, pd.Series], Colouring]]] = {
-    "malignancy": ("Malignancy, as the readers saw it", "malignancy", _malignancy),
+    "malignancy": ("Malignancy: median of the readers", "malignancy", _malignancy),
     "score": ("Model score", "score", _score),
     "size": ("Size: diameter in mm", "diameter_mm", _size),
     "bands": ("Size: bands", "diameter_mm", _bands),

@@ -57,6 +57,7 @@ async function sheet(api) {
 class MapView {
   constructor(parent) {
     this.root = parent.querySelector(".map");
+    this.stage = this.root.querySelector(".stage");
     this.points = this.root.querySelector("canvas.points");
     this.overlay = this.root.querySelector("canvas.overlay");
     this.card = this.root.querySelector(".card");
@@ -97,7 +98,7 @@ class MapView {
     const before = this.data;
     this.data = data;
     this.setStateValue = setStateValue;
-    this.root.style.height = `${data.height}px`;
+    this.stage.style.height = `${data.height}px`;
     this.root.classList.toggle("fixed", !data.selectable);
     this.readTheme();
     if (before && before.api !== data.api) {
@@ -109,8 +110,19 @@ class MapView {
       this.rows = data.selection.rows;
     }
     const same = (...names) => before && names.every((name) => before[name] === data[name]);
-    if (!same("api", "unit", "method", "by")) this.load(!same("api", "unit"));
+    const anew = !same("api", "unit");
+    if (anew) this.forget();
+    if (!same("api", "unit", "method", "by")) this.load(anew);
     this.choose();
+  }
+
+  // The points of another unit or model are other points: nothing of the old ones may be drawn or pointed at.
+  forget() {
+    this.hover(-1);
+    this.lesions = null;
+    this.xy = null;
+    this.shown = null;
+    delete this.root.dataset.ready;
   }
 
   async load(anew) {
@@ -124,7 +136,6 @@ class MapView {
         get(`${api}/colours?unit=${unit}&by=${encodeURIComponent(by)}`, json),
       ]);
       if (!current()) return;
-      if (anew) this.lesions = null;
       this.hover(-1);
       this.setColours(colours);
       this.moveTo(xy, anew);
@@ -165,7 +176,7 @@ class MapView {
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const from = this.shown;
     this.xy = xy;
-    if (xy === this.shown) return this.draw();
+    if (xy === this.shown) return this.draw(() => this.painted());
     this.shuffle(xy.length / 2);
     const target = this.fitted(xy);
     if (anew || calm || !from || from.length !== xy.length) {
@@ -257,7 +268,7 @@ class MapView {
   // ---- drawing --------------------------------------------------------------------------------------------
 
   get width() {
-    return this.root.clientWidth;
+    return this.stage.clientWidth;
   }
 
   get height() {
@@ -279,10 +290,13 @@ class MapView {
   }
 
   draw(then) {
+    if (then) this.afterwards = then;
     cancelAnimationFrame(this.frame);
     this.frame = requestAnimationFrame(() => {
       this.paint();
-      if (then) then();
+      const done = this.afterwards;
+      this.afterwards = null;
+      if (done) done();
     });
   }
 
@@ -303,7 +317,9 @@ class MapView {
   // A disc of each colour, drawn once and stamped thousands of times.
   makeStamps(radius) {
     const size = Math.ceil((radius + 2.5) * this.ratio) * 2;
-    if (this.stamps && this.stamps.size === size && this.stamps.radius === radius) return this.stamps;
+    const edge = this.chosen.size > 250 ? 0.7 : 1.6; // a thick edge would hide a large selection's colours
+    const made = `${size}/${radius}/${edge}`;
+    if (this.stamps && this.stamps.made === made) return this.stamps;
     const colours = [...this.colours.palette, UNKNOWN, this.text];
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [size * colours.length, size];
@@ -318,11 +334,11 @@ class MapView {
         context.stroke();
       } else {
         context.fillStyle = colour;
-        context.arc(x, y, (i === colours.length - 1 ? radius + 1.6 : radius) * this.ratio, 0, 7);
+        context.arc(x, y, (i === colours.length - 1 ? radius + edge : radius) * this.ratio, 0, 7);
         context.fill();
       }
     });
-    this.stamps = { canvas, size, radius, unknown: colours.length - 2, ring: colours.length - 1 };
+    this.stamps = { canvas, size, made, unknown: colours.length - 2, ring: colours.length - 1 };
     return this.stamps;
   }
 
@@ -376,6 +392,7 @@ class MapView {
     const { context, ratio } = this;
     const side = 40 * ratio;
     for (const i of inSight) {
+      if (!this.visible(i)) continue;
       const [x, y] = this.toScreen(i).map((value) => value * ratio);
       const of = this.colours.index[i];
       const chosen = this.chosen.has(i);
@@ -672,7 +689,7 @@ class MapView {
       if (!this.zoomed) this.view = target;
       this.draw();
     });
-    this.resizing.observe(this.root);
+    this.resizing.observe(this.stage);
   }
 
   key(event) {
@@ -764,11 +781,11 @@ class MapView {
     };
     colours.labels.forEach((label, i) => entry(i, label, colours.counts[i], colours.palette[i]));
     if (!colours.labels.length && colours.low) {
-      const ramp = make("div", "ramp");
+      const ramp = make("span", "ramp");
       ramp.style.background = `linear-gradient(90deg, ${colours.palette.join(", ")})`;
-      const ends = make("div", "ends");
-      ends.append(make("span", "", colours.low), make("span", "", colours.high));
-      parts.push(ramp, ends);
+      const scale = make("span", "scale");
+      scale.append(make("span", "", colours.low), ramp, make("span", "", colours.high));
+      parts.push(scale);
     }
     if (colours.unknown) entry(-1, "not known", colours.unknown, null);
     if (colours.note) parts.push(make("p", "note", colours.note));
