@@ -17,21 +17,14 @@ app = typer.Typer(
 )
 
 
-def _register() -> None:
-    """Import the command modules; each adds its commands to `app`."""
-    import contextlib
-    import importlib
-
-    for name in ("lidc", "data", "phantom", "models", "web", "jobs"):
-        with contextlib.suppress(ModuleNotFoundError):
-            importlib.import_module(f"lungvae_core.cli.{name}")
-
-
 def main() -> None:
     """Run the command line; a UserError becomes a sentence on standard error and exit code 2."""
-    _register()
     try:
         app()
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+# Each module adds its commands to `app`, in the order of `--help`; none imports anything heavy by itself.
+from lungvae_core.cli import lidc, data, phantom, models, web, jobs  # noqa: E402, F401, I001

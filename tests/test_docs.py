@@ -1,0 +1,33 @@
+"""What the documents say is there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+from lungvae_core.serving.settings import Settings
+from tests.conftest import ROOT
+
+
+def test_every_command_is_documented_as_it_is() -> None:
+    done = subprocess.run([sys.executable, ROOT / "docs" / "make_commands.py", "--check"], check=False)
+    assert done.returncode == 0, "run python docs/make_commands.py"
+
+
+def test_links_and_pictures_of_the_documents_exist() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "models").glob("*/README.md")]:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name} names {target}"
+
+
+def test_every_setting_and_module_is_documented() -> None:
+    text = "".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    assert Settings.__doc__ is not None
+    for variable in ("LUNGVAE_MODELS", "LUNGVAE_RUNS", "LUNGVAE_DATA", "LUNGVAE_WORKSPACE", "LUNGVAE_CACHE"):
+        assert variable in text, variable
+    architecture = (ROOT / "docs" / "architecture.md").read_text()
+    for module in (ROOT / "lungvae_core").glob("*/*.py"):
+        if module.stem != "__init__" and module.parent.name not in ("cli", "serving", "explore"):
+            assert module.name in architecture, f"{module} is not in docs/architecture.md"
