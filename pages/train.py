@@ -16,6 +16,7 @@ from lungvae_core.serving.datasets import FoundData, find_data
 from lungvae_core.serving.jobs import DONE, FAILED, PHANTOM, QUEUED, RUNNING, STOPPED, STOPPING, Job, Jobs
 from lungvae_core.serving.progress import TrainingState, read_state
 from lungvae_core.serving.settings import Settings
+from lungvae_core.training.fit import ACTIVE
 from lungvae_core.vae.config import PRESETS
 from pages import common
 
@@ -132,7 +133,7 @@ def new_training() -> None:
 
     fields = form.settings_of(PRESETS[preset])
     name = Jobs().suggest(preset)
-    with st.form("train-form", border=True):
+    with st.form("train-form", enter_to_submit=False):
         columns = st.columns(4)
         main = [setting for setting in fields if setting.main]
         for index, setting in enumerate(main):
@@ -290,23 +291,11 @@ def training(job: Job) -> None:
     held_out = state.rows[-1]["validation"]
     share = state.config.training.validation_fraction
     st.markdown(
-        f"After epoch {len(state.rows)}, on slices of the **held-out patients** (about {share:.0%} of the "
-        "patients; the network is not trained on them):"
-    )
-    columns = st.columns(4)
-    columns[0].metric(
-        "SSIM, 0 to 1", f"{held_out['ssim']:.3f}", help="Of the HU window's picture; 1 is the same picture."
-    )
-    columns[1].metric(
-        "MSE, on 0..1", f"{held_out['mse']:.5f}", help="Mean squared error; 0..1 is the HU window."
-    )
-    columns[2].metric(
-        "KL, nats a slice", f"{held_out['kl']:.1f}", help="How much a code says beyond the prior."
-    )
-    columns[3].metric(
-        "Active dimensions",
-        f"{held_out['active_units']} of {state.config.model.dimensions}",
-        help="Those whose KL exceeds 0.01 nats on average.",
+        f"Epoch {len(state.rows)}, slices of **held-out patients** (about {share:.0%}; never trained on): "
+        f"SSIM **{held_out['ssim']:.3f}** (0..1, 1 is perfect) and MSE **{held_out['mse']:.5f}**, both of "
+        "pictures on 0..1 of the HU window; "
+        f"KL **{held_out['kl']:.1f} nats** a slice; **{held_out['active_units']} of "
+        f"{state.config.model.dimensions}** dimensions active (KL above {ACTIVE} nats)."
     )
     st.plotly_chart(
         curves(state), key=f"train-curves-{job.id}", config={"displayModeBar": False}, theme="streamlit"
@@ -392,14 +381,15 @@ def curves(state: TrainingState) -> go.Figure:
     line(2, 2, [row["validation"]["active_units"] for row in rows], "held-out patients", HELD_OUT)
     line(2, 3, [row["beta"] for row in rows], "training slices", TRAINED)
     figure.update_xaxes(title_text="epoch", row=2)
-    figure.update_xaxes(range=[0.5, max(state.config.training.epochs, 2) + 0.5], tickformat="d")
+    # All epochs to come, unless that would squeeze the curves into a corner.
+    last = max(2, min(state.config.training.epochs, max(10, 2 * len(rows))))
+    figure.update_xaxes(range=[0.5, last + 0.5], tickformat="d")
     figure.update_yaxes(rangemode="tozero", row=2)
     figure.update_annotations(font_size=13)
     figure.update_layout(
         height=430,
         margin={"l": 10, "r": 10, "t": 30, "b": 10},
         legend={"orientation": "h", "y": -0.15},
-        uirevision="stay",  # what the reader zoomed stays zoomed while the curves grow
     )
     return figure
 

@@ -41,6 +41,7 @@ _WORDS = {
     "ssim": ("Weight of 1 − SSIM", "Structural similarity."),
     "ms_ssim": ("Weight of 1 − MS-SSIM", "SSIM on five scales."),
     "mse": ("Weight of MSE", "Mean squared difference of pixels."),
+    "focus": ("Focus on the middle", "Pixels of L1 and MSE count 1 + this in the crop's middle."),
     "reversed_kl": ("Reversed KL", "KL(prior || posterior), as in the paper's code; then not an ELBO."),
     "weight_decay": ("Weight decay", "Pull of the weights towards 0."),
     "schedule": ("Learning rate over time", "cosine: falls to 0 at the end."),
