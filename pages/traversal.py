@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -151,7 +152,7 @@ def walk(name: str, start: Start) -> None:
     st.image(strip_png(shown), width="stretch")
     if shown.scores is not None:
         st.plotly_chart(score_chart(shown, float(code[dimension])), config={"displayModeBar": False})
-    downloads(model, start, shown, _decoded(model, start, code, dimension, span, GIF_STEPS))
+    downloads(model, start, shown, lambda: _decoded(model, start, code, dimension, span, GIF_STEPS))
 
 
 def live(model: LoadedModel, start: Start) -> Released:
@@ -242,7 +243,7 @@ def score_chart(shown: Walk, value: float) -> go.Figure:
     return figure
 
 
-def downloads(model: LoadedModel, start: Start, shown: Walk, smooth: Walk) -> None:
+def downloads(model: LoadedModel, start: Start, shown: Walk, smooth: Callable[[], Walk]) -> None:
     """PNG and GIF, made when they are asked for."""
     name = f"{model.entry.name}_{start.name.replace(':', '-')}_z{shown.dimension}"
     left, right, rest = st.columns([1, 1, 3], vertical_alignment="center")
@@ -257,7 +258,7 @@ def downloads(model: LoadedModel, start: Start, shown: Walk, smooth: Walk) -> No
     )
     right.download_button(
         "Walk as GIF",
-        lambda: gif(smooth),
+        lambda: gif(smooth()),
         f"{name}.gif",
         "image/gif",
         on_click="ignore",

@@ -88,7 +88,7 @@ def strip_png(walk: Walk, *, side: int = 128) -> bytes:
     full = walk.difference_full * (walk.window[1] - walk.window[0])
     foot = size[1] - 26
     _write(draw, (_GAP, foot), walk.notice, 16, _LIGHT)
-    legend = f"second row: difference to the start, blue −{full:.0f} to orange +{full:.0f} HU"
+    legend = f"second row: difference to the start, blue -{full:.0f} to orange +{full:.0f} HU"
     _write(draw, (size[0] - _GAP, foot), legend, 15, _DIM, anchor="ra")
     stream = io.BytesIO()
     picture.save(stream, "PNG", pnginfo=_metadata(walk))
