@@ -226,7 +226,10 @@ def score_chart(shown: Walk, value: float) -> go.Figure:
         )
     )
     figure.add_vline(
-        value, line={"color": "#e69f00", "dash": "dot"}, annotation_text="now", annotation_position="top"
+        value,
+        line={"color": "#e69f00", "dash": "dot"},
+        annotation_text="now",
+        annotation_position="bottom right",
     )
     figure.update_layout(
         height=190,
@@ -238,7 +241,12 @@ def score_chart(shown: Walk, value: float) -> go.Figure:
             "showgrid": False,
             "zeroline": False,
         },
-        yaxis={"range": [-0.05, 1.05], "ticklabelposition": "inside top", "tickvals": [0, 0.5, 1]},
+        yaxis={
+            "range": [-0.05, 1.05],
+            "ticklabelposition": "inside top",
+            "tickvals": [0, 0.5, 1],
+            "automargin": False,
+        },
     )
     return figure
 

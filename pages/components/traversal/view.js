@@ -55,8 +55,7 @@ class View {
     const other = this.data?.model !== data.model;
     this.data = data;
     this.find(".window").textContent = data.window;
-    this.find(".head strong").textContent = data.startLabel;
-    this.find(".head strong").title = data.startLabel;
+    this.find(".origin").textContent = data.startLabel;
     this.find(".legend .less").textContent = `−${data.differenceHu}`;
     this.find(".legend .more").textContent = `+${data.differenceHu} HU`;
     grey(this.contexts.start, data.startImage);
