@@ -36,6 +36,7 @@ from lungvae_core.files import atomic_path
 from lungvae_core.serving.registry import LoadedModel, Registry
 
 SPRITE = 32  # pixels a side
+WINDOWS = {"Lung": (1500, -600), "Mediastinum": (350, 50)}  # width, level in HU
 SPRITES_A_LINE = 128  # 4,096 pixels wide, which every browser can hold
 _HEADERS = {"Cache-Control": "no-store"}
 
@@ -61,6 +62,11 @@ def png(image: np.ndarray) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(_grey(image)).save(stream, "PNG", compress_level=1)
     return stream.getvalue()
+
+
+def windowed(hu: np.ndarray, width: float, level: float) -> np.ndarray:
+    """HU of any shape as uint8 grey: black at level - width/2, white at level + width/2."""
+    return _grey((hu.astype(np.float32) - (level - width / 2)) / width)
 
 
 @_kept

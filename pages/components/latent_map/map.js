@@ -482,18 +482,18 @@ class MapView {
     above.save();
     above.translate(x, y);
     above.beginPath();
-    for (const [dx, dy] of [[0, -12], [12, 0], [0, 12], [-12, 0]]) above.lineTo(dx, dy);
+    for (const [dx, dy] of [[0, -15], [15, 0], [0, 15], [-15, 0]]) above.lineTo(dx, dy);
     above.closePath();
-    above.fillStyle = "#d55e00";
-    above.strokeStyle = "#ffffff";
-    above.lineWidth = 2;
-    above.fill();
-    above.stroke();
+    for (const [colour, width] of [["#ffffff", 5.5], ["#d55e00", 3]]) {
+      above.strokeStyle = colour;
+      above.lineWidth = width;
+      above.stroke();
+    }
     above.restore();
     if (data.markerLabel) {
       above.font = "600 12px sans-serif";
       above.textAlign = x > this.width - 160 ? "right" : "left";
-      const at = x + (x > this.width - 160 ? -17 : 17);
+      const at = x + (x > this.width - 160 ? -21 : 21);
       above.lineWidth = 4;
       above.strokeStyle = "rgba(0, 0, 0, 0.75)";
       above.strokeText(data.markerLabel, at, y);

@@ -1,0 +1,219 @@
+"""One lesion, of the set or uploaded, with everything that the Predict page says of it, in words.
+
+A model score is a classifier's output on a code, never a probability of cancer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lungvae_core.data.slices import RATINGS, malignant
+from lungvae_core.explore.colours import MALIGNANCY, TITLES
+from lungvae_core.serving.registry import LoadedModel
+
+UNUSUAL, FAR = 0.8, 0.95  # shares of the model's own slices from which an image is called unusual
+SCORE_KINDS = {
+    "cross-validated": "Cross-validated: scored by classifiers that had not seen this patient.",
+    "fitted on other patients": "Not labelled: scored by a classifier fitted on other patients.",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A lesion as the model sees it. Images are (64, 64) float32 in 0..1 of the model's window."""
+
+    title: str
+    code: np.ndarray  # (K,)
+    image: np.ndarray | None  # the CT slice; None where this machine has it not
+    reconstruction: np.ndarray
+    score: float | None
+    score_note: str
+    ssim_rank: float | None  # share of the model's own slices that are reconstructed better
+    distance_rank: float | None  # share of them whose nearest other patient is nearer
+    neighbours: list[int]  # rows of other patients, nearest first, one a patient
+    distances: list[float]
+    spacing_mm: float | None = None
+    row: int | None = None  # in the model's table; None for an upload
+
+
+def case_of_row(model: LoadedModel, row: int, *, count: int = 8) -> Case:
+    """A lesion of the set, with the score that was stored for it and neighbours of other patients."""
+    entry = model.table.iloc[row]
+    patient = str(entry["patient_id"])
+    rows, distances = model.neighbours(model.codes[row], count, exclude_patient=patient)
+    image, real = model.image(row)
+    score, ssim = _number(entry, "score"), _number(entry, "ssim")
+    return Case(
+        title=f"{patient}, nodule {entry['nodule']}, slice {entry['slice']}",
+        code=model.codes[row],
+        image=image if real else None,
+        reconstruction=model.decode(model.codes[row][None])[0],
+        score=score,
+        score_note=SCORE_KINDS.get(str(entry.get("score_kind", "")), "") if score is not None else "",
+        ssim_rank=None if ssim is None else float((model.table["ssim"] > ssim).mean()),
+        distance_rank=None,
+        neighbours=[int(found) for found in rows],
+        distances=[float(distance) for distance in distances],
+        spacing_mm=_number(entry, "pixel_spacing_mm"),
+        row=row,
+    )
+
+
+def case_of_upload(
+    model: LoadedModel,
+    hu: np.ndarray,
+    *,
+    title: str,
+    spacing_mm: float | None = None,
+    patient_id: str = "",
+    count: int = 8,
+) -> Case:
+    """An uploaded slice hu (64, 64) int16; neighbours leave out `patient_id` where the set has it."""
+    known = patient_id if patient_id and (model.table["patient_id"] == patient_id).any() else None
+    prediction = model.predict(hu, count=count, exclude_patient=known)
+    note = "Scored by the classifier that was fitted on all labelled slices of the set."
+    if known:
+        note = (
+            f"**{known} is a patient of this set: the classifier was fitted with this patient's labels, so "
+            "this score says nothing about how well it works.** Look the lesion up in the set instead."
+        )
+    return Case(
+        title=title,
+        code=prediction.code,
+        image=model.vae.images(hu[None])[0, 0].numpy(),
+        reconstruction=prediction.reconstruction,
+        score=prediction.score,
+        score_note=note,
+        ssim_rank=prediction.ssim_rank,
+        distance_rank=prediction.distance_rank,
+        neighbours=[neighbour["row"] for neighbour in prediction.neighbours],
+        distances=[neighbour["distance"] for neighbour in prediction.neighbours],
+        spacing_mm=spacing_mm,
+    )
+
+
+def hints(case: Case) -> list[tuple[bool, str]]:
+    """(whether it is a warning, sentence): how usual the image is for the model."""
+    found = []
+    if case.ssim_rank is not None:
+        worse = f"{case.ssim_rank:.0%}"
+        if case.ssim_rank >= FAR:
+            text = f"The model draws this image worse than {worse} of its own slices. It may show something "
+            found.append((True, text + "that the model has not learned: do not rely on the score."))
+        elif case.ssim_rank >= UNUSUAL:
+            found.append((True, f"The model draws this image worse than {worse} of its own slices."))
+        else:
+            found.append((False, f"Reconstruction: as usual (worse than {worse} of the model's own slices)."))
+    if case.distance_rank is not None:
+        nearer = f"{case.distance_rank:.0%}"
+        if case.distance_rank >= FAR:
+            text = (
+                f"Its nearest lesion is farther than that of {nearer} of the model's own slices: the model "
+            )
+            found.append((True, text + "has seen hardly anything like it. Do not rely on the score."))
+        elif case.distance_rank >= UNUSUAL:
+            found.append((True, f"Its nearest lesion is farther than that of {nearer} of the own slices."))
+        else:
+            text = f"Nearest lesion: as near as usual (farther than that of {nearer} of the own slices)."
+            found.append((False, text))
+    return found
+
+
+def score_context(model: LoadedModel, score: float) -> str:
+    """Where a score lies among those of the labelled slices; empty without such."""
+    table = model.table
+    if "score" not in table:
+        return ""
+    labels, scores = malignant(table), table["score"].to_numpy(float)
+    groups = [scores[(labels == label) & ~np.isnan(scores)] for label in (0, 1)]
+    if not all(len(group) for group in groups):
+        return ""
+    benign, suspicious = (float((group < score).mean()) for group in groups)
+    return (
+        f"Higher than {benign:.0%} of the slices that readers took for benign (1, 2) and than "
+        f"{suspicious:.0%} of those they took for malignant (4, 5)."
+    )
+
+
+def score_histograms(model: LoadedModel, bins: int = 24) -> dict[str, list[float]]:
+    """Shares (0..1) of the benign and the malignant slices' stored scores in `bins` even bins of 0..1."""
+    table = model.table
+    if "score" not in table:
+        return {}
+    labels, scores = malignant(table), table["score"].to_numpy(float)
+    found = {}
+    for name, label in (("benign", 0), ("malignant", 1)):
+        group = scores[(labels == label) & ~np.isnan(scores)]
+        if len(group):
+            counts, _ = np.histogram(group, bins, range=(0, 1))
+            found[name] = (counts / len(group)).tolist()
+    return found
+
+
+def evaluated(evaluation: dict[str, Any] | None) -> tuple[pd.DataFrame, str] | None:
+    """(AUC with its interval beside the size baselines, a row a unit; what it is in words), or None.
+
+    None where the model has no evaluation, or one without an AUC.
+    """
+    if not evaluation:
+        return None
+    rows = {}
+    for unit, figures in (evaluation.get("units") or {}).items():
+        row = {"model": _interval(figures.get("auc"))}
+        for name, words in (("diameter", "readers' diameter alone"), ("area", "outline's area alone")):
+            baseline = ((evaluation.get("baselines") or {}).get(name) or {}).get(unit) or {}
+            row[words] = _interval(baseline.get("auc"))
+        if row["model"]:
+            rows[f"{figures.get('count', 0):,} {unit}s, {figures.get('malignant', 0):,} malignant"] = row
+    if not rows:
+        return None
+    sentences = [str(evaluation[key]) for key in ("protocol_in_words", "label_rule") if evaluation.get(key)]
+    if evaluation.get("transductive"):
+        sentences.append("the VAE itself was trained on these slices, without labels")
+    words = " ".join(f"{sentence[:1].upper()}{sentence[1:]}." for sentence in sentences)
+    return pd.DataFrame.from_dict(rows, orient="index"), f"{words} Intervals cover 95 %.".strip()
+
+
+def ratings(model: LoadedModel, rows: Sequence[int], distances: Sequence[float]) -> pd.DataFrame:
+    """The lesions of `rows`, nearest first, with what each reader said ("4, 5, 3")."""
+    table = model.table.iloc[list(rows)]
+    found: dict[str, Any] = {
+        "lesion": [
+            f"{patient}, nodule {nodule}, slice {number}"
+            for patient, nodule, number in zip(
+                table["patient_id"], table["nodule"], table["slice"], strict=True
+            )
+        ],
+        "distance": [round(float(distance), 2) for distance in distances],
+    }
+    if "malignancy" in table:
+        found["malignancy (median)"] = [
+            "not rated" if pd.isna(rating) else MALIGNANCY[int(rating) - 1] for rating in table["malignancy"]
+        ]
+    if "diameter_mm" in table:
+        found["diameter mm"] = table["diameter_mm"].round(1).to_numpy()
+    for name in ["malignancy", *(name for name in RATINGS if name != "malignancy")]:
+        if f"{name}_all" in table:
+            found[f"{TITLES.get(name, name)}, each reader"] = [
+                "" if pd.isna(text) else str(text).replace("|", ", ") for text in table[f"{name}_all"]
+            ]
+    return pd.DataFrame(found, index=pd.RangeIndex(1, len(table) + 1, name="no."))
+
+
+def _interval(figure: dict[str, float] | None) -> str:
+    if not figure or figure.get("value") is None:
+        return ""
+    text = f"{figure['value']:.2f}"
+    if figure.get("low") is not None and figure.get("high") is not None:
+        text += f" ({figure['low']:.2f} to {figure['high']:.2f})"
+    return text
+
+
+def _number(entry: pd.Series, name: str) -> float | None:
+    value = entry.get(name)
+    return None if value is None or pd.isna(value) else float(value)

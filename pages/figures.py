@@ -1,0 +1,80 @@
+"""Images of lesions with what must be said beside them: real or generated, window, scale."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+
+import numpy as np
+import streamlit as st
+
+from lungvae_core.serving.images import png
+from lungvae_core.serving.registry import LoadedModel
+
+_STYLE = """
+<style>
+.lesion {margin: 0}
+.lesion .picture {position: relative; border-radius: .4rem; overflow: hidden; background: #000}
+.lesion img {display: block; width: 100%; aspect-ratio: 1}
+.lesion .window, .lesion .bar {position: absolute; bottom: .4rem; color: #fff; font-size: .72rem;
+  text-shadow: 0 0 3px #000}
+.lesion .window {left: .5rem}
+.lesion .bar {right: .5rem; border-bottom: 2px solid #fff; text-align: center}
+.lesion .badge {position: absolute; top: .4rem; left: .4rem; padding: .1rem .45rem; border-radius: .3rem;
+  font-size: .72rem; color: #1a1200; background: #e69f00}
+.lesion figcaption {margin-top: .3rem; font-size: .85rem}
+</style>
+"""
+
+
+def lesion(model: LoadedModel, image: np.ndarray, caption: str, *, spacing_mm: float | None = None) -> None:
+    """A CT slice (64, 64) in 0..1 of the model's window, with a scale bar where the spacing is known."""
+    bar = ""
+    if spacing_mm:
+        bar = f'<div class="bar" style="width: {10 / (64 * spacing_mm):.1%}">10 mm</div>'
+    _show(model, image, caption, bar)
+
+
+def generated(model: LoadedModel, image: np.ndarray, caption: str) -> None:
+    """An image that the model made, marked so; it has no scale."""
+    _show(model, image, caption, '<div class="badge">generated</div>')
+
+
+def _show(model: LoadedModel, image: np.ndarray, caption: str, extra: str) -> None:
+    low, high = model.window
+    source = base64.b64encode(png(image)).decode()
+    st.html(
+        f'{_STYLE}<figure class="lesion"><div class="picture">'
+        f'<img alt="{escape(caption)}" src="data:image/png;base64,{source}">{extra}'
+        f'<div class="window">W {high - low:.0f} L {(low + high) / 2:.0f}</div></div>'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def score_figure(score: float, histograms: dict[str, list[float]]) -> None:
+    """The score as a line across the stored scores of benign (upwards) and malignant (downwards) slices."""
+    most = max((max(shares) for shares in histograms.values()), default=1) or 1
+    bars = []
+    for name, colour, up in (("benign", "#56b4e9", True), ("malignant", "#e69f00", False)):
+        shares = histograms.get(name, [])
+        for number, share in enumerate(shares):
+            width, height = 300 / len(shares), 34 * share / most
+            bars.append(
+                f'<rect x="{number * width + 0.5:.1f}" y="{40 - height if up else 42:.1f}" '
+                f'width="{width - 1:.1f}" height="{height:.1f}" fill="{colour}"></rect>'
+            )
+    at = 300 * score
+    # As an image, because st.html lets no inline SVG through; greys that show on light and dark pages.
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 300 92" font-family="sans-serif">'
+        f'{"".join(bars)}<rect x="{at - 1:.1f}" y="2" width="2" height="78" fill="#d55e00"></rect>'
+        '<g font-size="8.5" fill="#8f959b"><text x="0" y="90">0</text>'
+        '<text x="300" y="90" text-anchor="end">1</text>'
+        '<text x="150" y="90" text-anchor="middle">stored scores: benign above, malignant below</text>'
+        "</g></svg>"
+    )
+    source = base64.b64encode(svg.encode()).decode()
+    st.html(
+        f'<img style="width: 100%; max-width: 30rem" src="data:image/svg+xml;base64,{source}" '
+        f'alt="Score {score:.2f} among the stored scores of benign and malignant slices">'
+    )
