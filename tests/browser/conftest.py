@@ -131,8 +131,7 @@ def page(chromium: Any, errors: list[str]) -> Iterator[Any]:
     page = context.new_page()
 
     def note(message: Any) -> None:
-        # Below /map and the like Streamlit first looks for its own addresses there, and is told 404.
-        if message.type == "error" and "/_stcore/" not in message.location.get("url", ""):
+        if message.type == "error":
             errors.append(message.text)
 
     page.on("console", note)

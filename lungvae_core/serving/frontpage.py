@@ -1,0 +1,62 @@
+"""Tell the pages where the server is, so that opening a page by its own address asks for nothing in vain.
+
+Opened at /map, Streamlit's front end first looks for its server below /map/ and is told 404 before it tries
+the root; each is an error in the browser's console. It leaves that out when `window.__streamlit` names the
+server, which is what the script put into the page here does.
+"""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+SCRIPT = b"<script>window.__streamlit = { BACKEND_BASE_URL: location.origin + '/' }</script>"
+
+
+class NameTheServer:
+    """ASGI middleware that puts the script at the head of every HTML document."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "GET" or not _wants_document(scope):
+            await self.app(scope, receive, send)
+            return
+        # The document is changed on its way, so it must come uncompressed and whole, not as "not modified".
+        dropped = (b"accept-encoding", b"if-none-match", b"if-modified-since")
+        scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] not in dropped]}
+        start: Message | None = None
+        body = b""
+
+        async def forward(message: Message) -> None:
+            nonlocal start, body
+            if message["type"] == "http.response.start":
+                start = message
+                if not _is_html(message):
+                    await send(message)
+                return
+            if start is None or not _is_html(start):
+                await send(message)
+                return
+            body += message.get("body", b"")
+            if message.get("more_body"):
+                return
+            changed = body.replace(b"<head>", b"<head>" + SCRIPT, 1)
+            headers = MutableHeaders(scope=start)
+            headers["content-length"] = str(len(changed))
+            for name in ("etag", "last-modified"):
+                if name in headers:
+                    del headers[name]
+            await send(start)
+            await send({"type": "http.response.body", "body": changed})
+
+        await self.app(scope, receive, forward)
+
+
+def _wants_document(scope: Scope) -> bool:
+    return "text/html" in Headers(scope=scope).get("accept", "")
+
+
+def _is_html(start: Message) -> bool:
+    return Headers(raw=start["headers"]).get("content-type", "").startswith("text/html")
