@@ -49,7 +49,7 @@ def test_training_started_in_a_tab_is_found_in_the_next(
     page.goto(f"{app_url}/train", wait_until="domcontentloaded")
     page.get_by_text("from-the-browser, dirvae on tiny discs: running").wait_for()
     # It goes on, and the page follows it without being touched.
-    said = page.get_by_text("slices of held-out patients")
+    said = page.get_by_text(", slices of held-out patients")
     first = said.inner_text()
     page.wait_for_function(
         "first => ![...document.querySelectorAll('p')].some(p => p.innerText === first)", arg=first
