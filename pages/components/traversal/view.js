@@ -45,6 +45,8 @@ class View {
     find("#smooth").onchange = (event) => this.root.classList.toggle("smooth", event.target.checked);
     find("#reset-all").onclick = () => this.set(new Map());
     find("#more").ontoggle = () => this.follow();
+    this.root.addEventListener("pointerdown", () => { this.keys = false; });
+    this.root.addEventListener("keydown", () => { this.keys = true; });
   }
 
   // ---- what Python gives ----
@@ -116,8 +118,10 @@ class View {
   // ---- what the hand does ----
 
   move(dimension, value) {
+    clearTimeout(this.saying);
     if (this.held !== dimension) {
       this.held = dimension;
+      delete this.rows.get(dimension).row.dataset.value;
       this.drag += 1;
       this.choose(dimension, false);
     }
@@ -142,7 +146,8 @@ class View {
 
   ask(wish) {
     const last = this.queue.at(-1);
-    if (last && last.drag === wish.drag) this.queue.pop();
+    const same = last?.move && wish.move && last.move[0] === wish.move[0];
+    if (last && (same || last.drag === wish.drag)) this.queue.pop();
     this.queue.push(wish);
     this.send();
   }
@@ -232,12 +237,11 @@ class View {
       if (folded && !open) continue;
       const value = this.code[at];
       const edited = this.edits.has(at);
-      if (at !== this.held) {
-        if (row.dataset.value !== String(value)) {
-          row.dataset.value = value;
-          input.value = value;
-          output.textContent = format(value);
-        }
+      // A slider in hand, or with a newer wish under way, is ahead of this answer.
+      if (at !== this.held && at !== this.sent?.move?.[0] && row.dataset.value !== String(value)) {
+        row.dataset.value = value;
+        input.value = value;
+        output.textContent = format(value);
       }
       row.classList.toggle("edited", edited);
       reset.disabled = !edited;
@@ -263,10 +267,13 @@ class View {
   }
 
   settle() {
-    if (this.unsaid && !this.sent && !this.queue.length) this.say();
+    if (!this.unsaid || this.sent || this.queue.length) return;
+    clearTimeout(this.saying);
+    this.saying = setTimeout(() => this.say(), this.keys ? 300 : 0); // keys come in rows
   }
 
   say() {
+    clearTimeout(this.saying);
     this.unsaid = false;
     this.tell({
       model: this.data.model,
