@@ -1,0 +1,105 @@
+"""Images read from memory, as uploads are: the same as from a file, and refused in a sentence."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from lungvae_core.data import images
+from lungvae_core.data.images import read_image
+from lungvae_core.errors import UserError
+
+PATCH = np.arange(64 * 64, dtype=np.int16).reshape(64, 64) % 900 - 700
+
+
+def npy(array: np.ndarray, **how) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array, **how)
+    return stream.getvalue()
+
+
+def png(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def nifti(array: np.ndarray) -> bytes:
+    return nibabel.Nifti1Image(array, np.eye(4)).to_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.npy", npy(PATCH)),
+        ("A.NPY", npy(np.asfortranarray(PATCH))),
+        ("stack.npy", npy(np.stack([PATCH, PATCH]))),
+        ("v.nii", nifti(np.zeros((70, 80, 9), np.int16))),
+        ("v.nii.gz", gzip.compress(nifti(np.zeros((70, 80, 9), np.int16)))),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "content",
+)
+def test_memory_gives_what_the_file_gives(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    from_file = read_image(path)
+    for source in (content, io.BytesIO(content)):
+        found = read_image(source, name=name)
+        np.testing.assert_array_equal(found.hu, from_file.hu)
+        assert found.spacing_mm == from_file.spacing_mm
+
+
+def test_a_picture_spans_the_stated_range():
+    grey = np.zeros((64, 64), np.uint8)
+    grey[0, 0] = 255
+    found = read_image(png(grey), name="a.png", hu_range=(-1000, 400))
+    assert (found.hu.min(), found.hu.max()) == (-1000, 400)
+
+
+FORGED = b"\x93NUMPY\x01\x00v\x00" + (
+    b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000, 1000000), }".ljust(117) + b"\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.npy", b"", "empty"),
+        ("a.npy", b"garbage", "damaged"),
+        ("a.npy", npy(PATCH)[:3000], "damaged"),
+        ("a.npy", FORGED, "damaged"),  # claims terabytes
+        ("a.npy", npy(np.array([{}], object), allow_pickle=True), "holds objects"),
+        ("a.npy", npy(np.full((64, 64), np.nan)), "not numbers"),
+        ("a.npy", npy(np.zeros((64, 64), np.uint8)), "State the HU range"),
+        ("a.npy", npy(np.zeros(64)), "shape"),
+        ("a.png", png(np.zeros((64, 64), np.uint8)), "State the HU range"),
+        ("a.dcm", b"x" * 999, "not a DICOM"),
+        ("a.nii", b"x" * 999, "NIfTI"),
+        ("a.nii.gz", gzip.compress(nifti(np.zeros((9, 9, 9), np.int16)))[:40], "damaged"),
+        ("a.nii", nifti(np.zeros((9, 9, 9), np.complex64)), "grey values"),
+        ("notes.pdf", b"%PDF-1.7", "of no kind"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "content",
+)
+def test_bad_uploads_are_refused_in_a_sentence(name, content, says):
+    with pytest.raises(UserError, match=says) as refusal:
+        read_image(content, name=name)
+    assert str(refusal.value).startswith(name)
+    assert re.search(r"\.$", str(refusal.value))
+
+
+def test_a_picture_that_is_none_is_refused():
+    with pytest.raises(UserError, match="damaged"):
+        read_image(b"no picture", name="a.png", hu_range=(-1000, 400))
+
+
+def test_a_gzip_that_grows_too_large_is_refused(monkeypatch):
+    monkeypatch.setattr(images, "MOST_BYTES", 10_000)
+    with pytest.raises(UserError, match="unpacks to more"):
+        read_image(gzip.compress(bytes(100_000)), name="a.nii.gz")

@@ -1,0 +1,134 @@
+"""The Latent map page without a browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from lungvae_core import NOTICE
+from lungvae_core.files import read_json, write_json
+from lungvae_core.serving.routes import registry
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def models(tiny_models, tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("LUNGVAE_MODELS", str(tiny_models))
+    monkeypatch.setenv("LUNGVAE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("LUNGVAE_DATA", str(tiny_data.parent))
+    monkeypatch.setenv("LUNGVAE_WORKSPACE", str(tmp_path / "workspace"))
+    registry.cache_clear()
+    yield tiny_models
+    registry.cache_clear()
+
+
+def opened(**query: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "pages" / "shell.py"), default_timeout=60)
+    app.run().switch_page("latent_map.py")
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+def text(app: AppTest) -> str:
+    kinds = (app.markdown, app.info, app.warning, app.error, app.caption)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+def map_data(app: AppTest) -> dict:
+    """What the map component is told."""
+    found = [element.proto for element in app.get("bidi_component")]
+    return next(json.loads(proto.json) for proto in found if proto.component_name == "latent_map")
+
+
+def test_the_page_says_what_it_shows_and_what_that_does_not_mean(models):
+    app = opened()
+    said = text(app)
+    assert NOTICE in said
+    assert "Distances and axes have no clinical meaning" in said
+    assert "not a probability of cancer" in said
+    assert "CT slices in the model's window" in said
+
+
+def test_the_address_carries_the_view(models):
+    app = opened(model="tiny-dirvae", unit="nodule", method="pca", colour="rating-texture")
+    told = map_data(app)
+    assert told["api"].endswith("/tiny-dirvae")
+    assert (told["unit"], told["method"], told["by"]) == ("nodule", "pca", "rating-texture")
+    app.selectbox(key="map_colour").set_value("size").run()
+    assert app.query_params["colour"] == "size"
+    assert app.query_params["unit"] == "nodule"
+
+
+def test_a_nonsense_address_falls_back(models):
+    app = opened(unit="planet", method="magic", colour="<script>", row="-1", model="none")
+    told = map_data(app)
+    assert (told["unit"], told["method"], told["by"]) == ("slice", "umap", "malignancy")
+    assert told["selection"]["rows"] == []
+
+
+def test_a_row_in_the_address_is_selected_and_listed(models):
+    app = opened(row="7")
+    assert map_data(app)["selection"]["rows"] == [7]
+    assert "1 slice of 1 nodule of 1 patient" in text(app)
+    assert app.session_state["selected_rows"] == [7]
+
+
+def test_the_selection_outlives_a_change_of_colour_and_of_model(models):
+    app = opened(row="7")
+    app.selectbox(key="map_colour").set_value("patient").run()
+    assert app.session_state["selected_rows"] == [7]
+    app.sidebar.selectbox[0].set_value("tiny-dirvae").run()
+    assert not app.exception
+    assert map_data(app)["selection"]["rows"] == [7]
+
+
+def test_a_selection_of_other_data_is_dropped(models):
+    app = opened()
+    app.session_state["selected_rows"] = [7]
+    app.session_state["selected_data"] = "other"
+    app.run()
+    assert map_data(app)["selection"]["rows"] == []
+
+
+def test_the_selection_can_be_taken_to_the_other_pages(models):
+    app = opened(row="7")
+    labels = {button.label for button in app.button}
+    assert {"Walk from this lesion", "Predict this lesion"} <= labels
+    next(button for button in app.button if button.label == "Predict this lesion").click().run()
+    assert not app.exception
+    assert app.title[0].value == "Predict"
+    assert app.query_params["row"] == "7"
+
+
+def test_without_the_data_the_page_says_that_images_are_generated(models, tmp_path, monkeypatch):
+    folder = tmp_path / "models" / "tiny-gvae"
+    shutil.copytree(models / "tiny-gvae", folder)
+    config = folder / "config.json"
+    write_json(config, {**read_json(config, what=""), "data_folder": ""})
+    monkeypatch.setenv("LUNGVAE_MODELS", str(folder.parent))
+    monkeypatch.setenv("LUNGVAE_DATA", str(tmp_path / "nothing"))
+    registry.cache_clear()
+    assert "every image here is a reconstruction" in text(opened())
+
+
+def test_a_model_without_a_map_says_how_to_make_one(models, tmp_path, monkeypatch):
+    folder = tmp_path / "models" / "tiny-gvae"
+    shutil.copytree(models / "tiny-gvae", folder)
+    (folder / "map-slice.parquet").unlink()
+    monkeypatch.setenv("LUNGVAE_MODELS", str(folder.parent))
+    registry.cache_clear()
+    assert "lungvae map" in text(opened())
+
+
+def test_without_any_model_the_page_says_so(models, tmp_path, monkeypatch):
+    monkeypatch.setenv("LUNGVAE_MODELS", str(tmp_path / "nothing"))
+    registry.cache_clear()
+    assert "There is no model yet" in text(opened())

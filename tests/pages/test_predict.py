@@ -1,0 +1,189 @@
+"""The Predict page without a browser: a lesion of the set, uploads good and bad."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from lungvae_core import NOTICE
+from lungvae_core.files import read_json, write_json
+from lungvae_core.serving.routes import registry
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def models(tiny_models, tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("LUNGVAE_MODELS", str(tiny_models))
+    monkeypatch.setenv("LUNGVAE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("LUNGVAE_DATA", str(tiny_data.parent))
+    monkeypatch.setenv("LUNGVAE_WORKSPACE", str(tmp_path / "workspace"))
+    registry.cache_clear()
+    yield tiny_models
+    registry.cache_clear()
+
+
+def opened(**query: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "pages" / "shell.py"), default_timeout=60)
+    app.run().switch_page("predict.py")
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+def uploaded(name: str, content: bytes) -> AppTest:
+    app = opened(source="upload")
+    app.file_uploader[0].set_value((name, content, "application/octet-stream"))
+    app.run()
+    assert not app.exception
+    return app
+
+
+def text(app: AppTest) -> str:
+    kinds = (app.markdown, app.info, app.warning, app.error, app.caption)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+def told(app: AppTest, component: str) -> dict | None:
+    found = [element.proto for element in app.get("bidi_component")]
+    return next((json.loads(proto.json) for proto in found if proto.component_name == component), None)
+
+
+def npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("name", ["tiny-gvae", "tiny-dirvae"])
+def test_a_lesion_of_the_set_shows_its_stored_score_and_other_patients(models, name):
+    app = opened(model=name, row="12")
+    model = registry().load(name)
+    assert app.metric[0].value == f"{model.table['score'].iloc[12]:.2f}"
+    assert "not a probability" in app.metric[0].label
+    rows = [card["row"] for card in told(app, "lesion_cards")["cards"]]
+    patients = model.table["patient_id"].iloc[[12, *rows]]
+    assert patients.is_unique
+    said = text(app)
+    assert NOTICE in said
+    assert "not seen this patient" in said
+    assert "no clinical meaning" in said
+    np.testing.assert_allclose(told(app, "latent_map")["marker"], model.map("slice", "umap")[12])
+
+
+def test_another_lesion_can_be_picked(models):
+    app = opened(row="12")
+    next(box for box in app.selectbox if box.label == "Patient").set_value("TEST-0009").run()
+    assert not app.exception
+    row = int(app.query_params["row"])
+    assert registry().load("tiny-gvae").table["patient_id"].iloc[row] == "TEST-0009"
+
+
+def test_the_score_stands_beside_the_evaluation_and_size(models):
+    app = opened(row="12")
+    table = app.table[0].value
+    assert "readers' diameter alone" in table
+    assert "model" in table
+
+
+def test_a_small_array_is_scored_as_it_is(models, tiny_data):
+    patch = np.load(tiny_data / "slices.npy")[12]
+    app = uploaded("mine.npy", npy(patch))
+    assert len(app.metric) == 1
+    assert told(app, "lesion_position") is None
+    assert told(app, "latent_map")["marker"] is not None
+    button = next(button for button in app.button if button.label == "Walk from this lesion")
+    button.click().run()
+    assert app.title[0].value == "Traversal"
+    assert app.session_state["start_code"].shape == (4,)
+    assert app.session_state["start_code_name"] == "mine.npy"
+
+
+def test_a_large_image_is_scored_once_the_lesion_is_shown(models):
+    image = np.full((200, 300), -800, np.int16)
+    image[90:110, 140:160] = 30
+    app = uploaded("mine.npy", npy(image))
+    assert len(app.metric) == 0
+    assert told(app, "lesion_position")["window"] == "Lung: W 1500 L -600 HU"
+    app.number_input(key="upload_row").set_value(100)
+    app.number_input(key="upload_column").set_value(150)
+    app.run()
+    assert not app.exception
+    assert told(app, "lesion_position")["position"] == [100, 150]
+    assert len(app.metric) == 1
+
+
+def test_a_stack_has_a_slice_to_choose(models):
+    app = uploaded("stack.npy", npy(np.full((5, 64, 64), -700, np.int16)))
+    assert (app.slider[0].min, app.slider[0].max) == (0, 4)
+    assert len(app.metric) == 1
+
+
+def test_a_picture_needs_the_range_that_its_greys_stand_for(models):
+    stream = io.BytesIO()
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(stream, "PNG")
+    app = uploaded("mine.png", stream.getvalue())
+    assert "State the HU range" in app.error[0].value
+    app.number_input[0].set_value(-1000)
+    app.number_input[1].set_value(400)
+    app.run()
+    assert not app.error
+    assert len(app.metric) == 1
+    app.number_input[1].set_value(-2000).run()
+    assert "lower value first" in app.error[0].value
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("notes.pdf", b"%PDF-1.7"),
+        ("mine.npy", b"garbage"),
+        ("mine.npy", npy(np.zeros((40, 40), np.int16))),
+        ("mine.npy", npy(np.zeros((64, 64), np.float32))),
+        ("mine.dcm", b"x" * 500),
+        ("mine.nii.gz", b"x" * 500),
+        ("no-ending", b""),
+    ],
+)
+def test_a_bad_upload_gets_a_sentence_and_no_score(models, name, content):
+    app = uploaded(name, content)
+    assert len(app.error) == 1
+    assert app.error[0].value.endswith(".")
+    assert "Traceback" not in text(app)
+    assert len(app.metric) == 0
+
+
+def test_without_the_data_reconstructions_are_shown_and_called_so(models, tmp_path, monkeypatch):
+    folder = tmp_path / "models" / "tiny-gvae"
+    shutil.copytree(models / "tiny-gvae", folder)
+    config = folder / "config.json"
+    write_json(config, {**read_json(config, what=""), "data_folder": ""})
+    (folder / "evaluation.json").unlink()
+    monkeypatch.setenv("LUNGVAE_MODELS", str(folder.parent))
+    monkeypatch.setenv("LUNGVAE_DATA", str(tmp_path / "nothing"))
+    registry.cache_clear()
+    app = opened(row="12")
+    said = text(app)
+    assert "reconstructions, generated by" in said
+    assert "was not evaluated" in said
+    assert not any(card["real"] for card in told(app, "lesion_cards")["cards"])
+
+
+def test_a_model_without_a_classifier_has_no_score(models, tmp_path, monkeypatch):
+    folder = tmp_path / "models" / "tiny-gvae"
+    shutil.copytree(models / "tiny-gvae", folder)
+    (folder / "classifier.safetensors").unlink()
+    monkeypatch.setenv("LUNGVAE_MODELS", str(folder.parent))
+    registry.cache_clear()
+    app = uploaded("mine.npy", npy(np.full((64, 64), -700, np.int16)))
+    assert "no classifier" in text(app)
+    assert len(app.metric) == 0
