@@ -384,6 +384,7 @@ def curves(state: TrainingState) -> go.Figure:
     # All epochs to come, unless that would squeeze the curves into a corner.
     last = max(2, min(state.config.training.epochs, max(10, 2 * len(rows))))
     figure.update_xaxes(range=[0.5, last + 0.5], tickformat="d")
+    figure.update_yaxes(rangemode="nonnegative", row=1)
     figure.update_yaxes(rangemode="tozero", row=2)
     figure.update_annotations(font_size=13)
     figure.update_layout(

@@ -46,6 +46,8 @@ def show(
     print(f"Folder   {job.folder}")
     print(f"Command  lungvae {' '.join(job.argv)}")
     print(f"Output   {job.log}")
+    if job.pid is not None:
+        print(f"Process  {job.pid}")
     for word, moment in (("Queued", job.queued), ("Started", job.started), ("Ended", job.ended)):
         if moment is not None:
             print(f"{word:<8} {_when(moment)}")

@@ -71,7 +71,7 @@ def signs_of_collapse(config: Config, held_out: dict[str, Any]) -> list[str]:
     """
     signs, dimensions = [], config.model.dimensions
     active, dead = held_out.get("active_units", dimensions), held_out.get("dead_columns", 0)
-    advice = "A lower beta or a longer warm-up keeps more of them."
+    advice = "A lower beta or a longer warm-up prevents it."
     if active == 0:
         signs.append(
             f"The latent space has collapsed: no dimension carries more than {ACTIVE} nats, so every slice "

@@ -268,6 +268,31 @@ def test_error_of_the_command_is_the_job_s_message(workspace):
     assert [path.name for path in Path(job.folder).iterdir()] == ["notes.txt"]
 
 
+def test_command_line_lists_shows_and_stops(workspace, monkeypatch):
+    from typer.testing import CliRunner
+
+    import lungvae_core.cli.jobs  # noqa: F401  it adds its commands to the app
+    from lungvae_core.cli import app
+
+    def lungvae(*arguments: str) -> str:
+        result = CliRunner().invoke(app, ["jobs", *arguments], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    assert "There is no job yet" in lungvae("list")
+    monkeypatch.setattr(Jobs, "_launch", lambda self, job_id, lock: None)
+    workspace("lost")
+    listed = lungvae("list")
+    assert "lost" in listed
+    assert "failed" in listed  # without a keeper
+    shown = lungvae("show", "1")
+    assert "lungvae train --data=" in shown
+    assert "waited for its turn" in shown
+    assert "failed" in lungvae("stop", "1")  # it has ended; nothing changes
+    with pytest.raises(UserError, match="There is no job 9"):
+        lungvae("stop", "9")
+
+
 def test_damaged_database_and_bad_url_are_sentences(workspace, tmp_path, monkeypatch):
     (tmp_path / "workspace").mkdir()
     (tmp_path / "workspace" / "workspace.db").write_bytes(b"this is no database, but long enough " * 100)
