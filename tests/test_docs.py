@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 
-from lungvae_core.serving.settings import Settings
 from tests.conftest import ROOT
 
 
@@ -24,10 +23,10 @@ def test_links_and_pictures_of_the_documents_exist() -> None:
 
 def test_every_setting_and_module_is_documented() -> None:
     text = "".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-    assert Settings.__doc__ is not None
-    for variable in ("LUNGVAE_MODELS", "LUNGVAE_RUNS", "LUNGVAE_DATA", "LUNGVAE_WORKSPACE", "LUNGVAE_CACHE"):
+    code = "".join(path.read_text() for path in (ROOT / "lungvae_core").rglob("*.py"))
+    for variable in set(re.findall(r"LUNGVAE_[A-Z]+", code)):
         assert variable in text, variable
     architecture = (ROOT / "docs" / "architecture.md").read_text()
     for module in (ROOT / "lungvae_core").glob("*/*.py"):
-        if module.stem != "__init__" and module.parent.name not in ("cli", "serving", "explore"):
+        if not module.stem.startswith("__") and module.parent.name != "cli":
             assert module.name in architecture, f"{module} is not in docs/architecture.md"

@@ -9,17 +9,8 @@ from typing import Any
 from lungvae_core import NOTICE
 from lungvae_core.errors import UserError
 from lungvae_core.files import atomic_folder, write_json, write_text
-from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.checkpoints import SERVED, Run
 
-FILES = (
-    "metrics.jsonl",
-    "model.safetensors",
-    "latents.parquet",
-    "classifier.safetensors",
-    "evaluation.json",
-    "map-slice.parquet",
-    "map-nodule.parquet",
-)
 MOST_BYTES = 15 * 2**20
 
 
@@ -29,13 +20,13 @@ def publish(run: Run, out: Path, *, title: str = "", overwrite: bool = False) ->
     Left behind are checkpoints, logs and samples.png, which shows pixels of patients. Raises UserError when a
     part is missing or the model would be larger than 15 MB.
     """
-    missing = [name for name in FILES if not run.has(name)]
+    missing = [name for name in SERVED if not run.has(name)]
     if missing:
         raise UserError(
             f"{run.folder} lacks {', '.join(missing)}. Finish it with `lungvae encode`, `classify` and `map`."
         )
     with atomic_folder(out, overwrite=overwrite) as temporary:
-        for name in FILES:
+        for name in SERVED:
             shutil.copyfile(run.folder / name, temporary / name)
         info = run.info.model_copy(update={"data_folder": "", "title": title or run.info.title})
         write_json(temporary / "config.json", info.model_dump())

@@ -17,7 +17,7 @@ from lungvae_core.explore import maps, traversal
 from lungvae_core.explore.neighbours import nearest, place
 from lungvae_core.files import read_json
 from lungvae_core.serving.settings import Settings
-from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.checkpoints import SERVED, Run
 from lungvae_core.training.classifier import Classifier, load_classifier
 from lungvae_core.training.encode import encode_with_quality
 from lungvae_core.vae.latents import Latent
@@ -263,7 +263,7 @@ class Registry:
         stamp = tuple(
             (path.name, path.stat().st_mtime_ns)
             for path in sorted(entry.folder.iterdir())
-            if path.is_file() and path.name in _WATCHED
+            if path.is_file() and path.name in SERVED
         )
         with self._lock:
             held = self._open.get(entry.name)
@@ -300,14 +300,3 @@ class Registry:
             shipped=shipped,
             data=info.data,
         )
-
-
-_WATCHED = {
-    "config.json",
-    "model.safetensors",
-    "latents.parquet",
-    "classifier.safetensors",
-    "evaluation.json",
-    "map-slice.parquet",
-    "map-nodule.parquet",
-}

@@ -37,6 +37,17 @@ from lungvae_core.vae.model import VAE
 
 FORMAT = 1
 CODE = "code_"
+# What a finished run is served from; all else is of use to the training alone.
+SERVED = (
+    "config.json",
+    "metrics.jsonl",
+    "model.safetensors",
+    "latents.parquet",
+    "classifier.safetensors",
+    "evaluation.json",
+    "map-slice.parquet",
+    "map-nodule.parquet",
+)
 
 
 class RunInfo(BaseModel):
