@@ -24,7 +24,8 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/throughput.py
-	$(BIN)/python benchmarks/traversal_latency.py
+	$(BIN)/python benchmarks/traversal_latency.py --model gvae
+	$(BIN)/python benchmarks/traversal_latency.py --model dirvae
 
 clean:
 	rm -rf $(VENV)
