@@ -160,7 +160,7 @@ def live(model: LoadedModel, start: Start) -> Released:
     code = start_code(model, start.name)
     edits = _edits_asked(model, start)
     scores = model.score(code[None])
-    real, spacing = None, None
+    real, spacing, words = None, None, f"From {start.words}."
     if start.row is not None:
         image, is_real = model.image(start.row)
         if is_real:
@@ -168,6 +168,8 @@ def live(model: LoadedModel, start: Start) -> Released:
             entry = model.table.iloc[start.row]
             value = entry.get("pixel_spacing_mm")
             spacing = None if value is None or pd.isna(value) else float(value)
+        else:
+            words += " The slice itself is not on this machine; its reconstruction stands for it."
     where = edited(model.latent, code, edits)
     sliders = []
     for dimension in model.order.tolist():
@@ -179,7 +181,7 @@ def live(model: LoadedModel, start: Start) -> Released:
         key="traversal",
         model=model.entry.name,
         start=start.name,
-        start_label=f"From {start.words}",
+        start_label=words,
         start_image=model.decode(code[None])[0],
         real_image=real,
         spacing_mm=spacing,
@@ -200,7 +202,8 @@ def pick_dimension(model: LoadedModel, moved: int | None) -> int:
         st.session_state[last] = st.session_state[key] = moved
     order = model.order.tolist()
     if st.session_state.get(key) not in order:
-        st.session_state[key] = order[0]
+        asked = _dimension_asked(model)
+        st.session_state[key] = order[0] if asked is None else asked
     left, right = st.columns([1, 3], vertical_alignment="bottom")
     dimension = left.selectbox(
         "Whole range of one dimension", order, format_func=lambda at: f"z {at}", key=key

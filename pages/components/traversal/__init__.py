@@ -37,10 +37,10 @@ class Slider:
 
 @dataclass(frozen=True)
 class Released:
-    """What the view says when a slider is let go."""
+    """What the view said when a slider was let go; before that, the edits it was given."""
 
     edits: dict[int, float]
-    dimension: int | None  # moved or chosen last
+    dimension: int | None  # moved or chosen last; None before that
 
 
 def traversal_view(
@@ -87,7 +87,7 @@ def traversal_view(
         },
         on_released_change=lambda: None,
     )
-    return said or Released(dict(edits), dimension)
+    return said or Released(dict(edits), None)
 
 
 def _said(state: Any, model: str, start: str) -> Released | None:

@@ -1,0 +1,174 @@
+"""The Traversal page without a browser: its view is a component, tried in tests/browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from lungvae_core import NOTICE
+from lungvae_core.serving.routes import registry
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def models(tiny_models, tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("LUNGVAE_MODELS", str(tiny_models))
+    monkeypatch.setenv("LUNGVAE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("LUNGVAE_DATA", str(tiny_data.parent))
+    registry.cache_clear()
+    yield tiny_models
+    registry.cache_clear()
+
+
+def opened(state: dict | None = None, **query: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "pages" / "shell.py"), default_timeout=60)
+    app.run().switch_page("traversal.py")
+    for name, value in query.items():
+        app.query_params[name] = value
+    for name, value in (state or {}).items():
+        app.session_state[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+def text(app: AppTest) -> str:
+    kinds = (app.title, app.markdown, app.info, app.warning, app.error, app.caption)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+def told(app: AppTest) -> dict:
+    """What the view's component is given."""
+    found = [element.proto for element in app.get("bidi_component")]
+    return next(json.loads(proto.json) for proto in found if proto.component_name == "lungvae_traversal")
+
+
+def labels(app: AppTest) -> list[str]:
+    return [box.label for box in app.selectbox]
+
+
+def test_the_page_says_what_it_shows_and_what_that_does_not_mean(models):
+    said = text(opened())
+    assert NOTICE in said
+    for words in ("Not a disease's course", "Not a clinical factor", "Not a probability of cancer"):
+        assert words in said
+
+
+@pytest.mark.parametrize("name", ["tiny-gvae", "tiny-dirvae"])
+def test_the_view_has_a_slider_for_every_dimension_around_its_start(models, name):
+    data = told(opened(model=name, start="malignant"))
+    model = registry().load(name)
+    assert [slider[0] for slider in data["sliders"]] == model.order.tolist()
+    for dimension, low, high, start in data["sliders"]:
+        assert low <= start <= high
+        assert start == pytest.approx(float(model.starts["malignant"][dimension]), abs=1e-6)
+    assert (data["model"], data["start"], data["realImage"]) == (name, "malignant", None)
+    assert data["window"] == "W 1400  L -300 HU"
+
+
+def test_every_start_can_be_picked(models):
+    app = opened(model="tiny-gvae")
+    assert told(app)["start"].startswith("row:")
+    for label, name in (("Prior", "prior"), ("Malignant", "malignant"), ("Benign", "benign")):
+        app.get("button_group")[0].set_value(label).run()
+        assert told(app)["start"] == name
+        assert app.query_params["start"] == name
+        assert "row" not in app.query_params
+
+
+def test_a_lesion_is_chosen_by_patient_nodule_and_slice(models):
+    app = opened(model="tiny-gvae", row="12")
+    assert told(app)["start"] == "row:12"
+    boxes = dict(zip(labels(app), app.selectbox, strict=True))
+    assert (boxes["Patient"].value, boxes["Nodule"].value, boxes["Slice"].value) == ("TEST-0002", 0, 12)
+    boxes["Patient"].set_value("TEST-0005").run()
+    row = int(told(app)["start"].removeprefix("row:"))
+    assert registry().load("tiny-gvae").table.at[row, "patient_id"] == "TEST-0005"
+    assert app.query_params["row"] == str(row)
+
+
+def test_lesions_picked_on_the_map_come_first(models):
+    app = opened({"selected_rows": [40, 41, 999]}, model="tiny-gvae")
+    assert told(app)["start"] == "row:40"
+    assert "Lesion (2 picked)" in labels(app)
+
+
+def test_the_address_gives_start_dimension_and_edits(models):
+    app = opened(model="tiny-dirvae", row="3", dimension="2", edits="2:0.5,1:0.2,x:1,9:1,0:nan")
+    data = told(app)
+    assert data["start"] == "row:3"
+    assert dict(data["edits"]) == {2: 0.5, 1: 0.2}
+    assert data["dimension"] == 2
+    assert app.query_params["dimension"] == "2"
+    assert app.query_params["edits"] == "2:0.5,1:0.2"
+
+
+@pytest.mark.parametrize(
+    "query", [{"row": "5000"}, {"row": "²"}, {"start": "nowhere"}, {"dimension": "77"}, {"edits": ":::,,"}]
+)
+def test_nonsense_in_the_address_does_no_harm(models, query):
+    app = opened(model="tiny-gvae", **query)
+    assert told(app)["edits"] == []
+    assert not app.error
+
+
+def test_another_start_begins_without_the_edits(models):
+    app = opened(model="tiny-gvae", start="prior", edits="1:0.5")
+    assert dict(told(app)["edits"]) == {1: 0.5}
+    app.get("button_group")[0].set_value("Malignant").run()
+    assert told(app)["edits"] == []
+    assert "edits" not in app.query_params
+
+
+def test_another_dimension_can_be_chosen_for_the_strip(models):
+    app = opened(model="tiny-gvae", start="prior")
+    box = next(box for box in app.selectbox if box.label == "Whole range of one dimension")
+    box.set_value(3).run()
+    assert app.query_params["dimension"] == "3"
+    assert app.get("plotly_chart")
+    assert {button.label for button in app.get("download_button")} == {"Strip as PNG", "Walk as GIF"}
+
+
+def test_with_the_data_the_real_slice_stands_beside_with_its_spacing(models):
+    data = told(opened(model="tiny-gvae", row="7"))
+    assert data["realImage"]
+    assert data["spacing"] == pytest.approx(0.7)
+
+
+def test_without_the_data_a_lesion_is_shown_by_its_reconstruction_and_says_so(models, monkeypatch):
+    monkeypatch.setattr(registry().load("tiny-gvae"), "data", None)
+    data = told(opened(model="tiny-gvae", row="7"))
+    assert data["realImage"] is None
+    assert "not on this machine" in data["startLabel"]
+
+
+def test_without_a_classifier_there_is_no_score(models, monkeypatch):
+    monkeypatch.setattr(registry().load("tiny-gvae"), "classifier", None)
+    app = opened(model="tiny-gvae", start="prior")
+    assert told(app)["startScore"] is None
+    assert not app.get("plotly_chart")
+
+
+def test_without_any_model_the_page_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("LUNGVAE_MODELS", str(tmp_path))
+    monkeypatch.setenv("LUNGVAE_RUNS", str(tmp_path))
+    registry.cache_clear()
+    assert "There is no model yet" in text(opened())
+    registry.cache_clear()
+
+
+def test_a_code_beyond_the_range_widens_its_slider(models, tmp_path, monkeypatch):
+    model = registry().load("tiny-gvae")
+    codes = model.codes.copy()
+    codes[0, 1] = 50.0
+    monkeypatch.setattr(model, "_latents", (model.table, codes))
+    sliders = {slider[0]: slider for slider in told(opened(model="tiny-gvae", row="0"))["sliders"]}
+    assert sliders[1][2] == pytest.approx(50.0)
+    assert np.isfinite(sliders[1][1])
+    shutil.rmtree(tmp_path, ignore_errors=True)
