@@ -144,7 +144,7 @@ def walk(name: str, start: Start) -> None:
     if model.entry.name != name:  # the model was changed beside this fragment
         st.rerun()
     released = live(model, start)
-    dimension = pick_dimension(model, released.dimension)
+    dimension = pick_dimension(model, released)
     _remember(start, dimension, released.edits)
     code = edited(model.latent, start_code(model, start.name), released.edits)
     span = _span(model, dimension, code)
@@ -195,11 +195,12 @@ def live(model: LoadedModel, start: Start) -> Released:
     )
 
 
-def pick_dimension(model: LoadedModel, moved: int | None) -> int:
+def pick_dimension(model: LoadedModel, released: Released) -> int:
     """Which dimension the strip shows: the one moved last, or another that is picked here."""
-    key, last = f"dimension-{model.entry.name}", f"moved-{model.entry.name}"
-    if moved is not None and moved != st.session_state.get(last):
-        st.session_state[last] = st.session_state[key] = moved
+    key = f"dimension-{model.entry.name}"
+    if released.dimension is not None and released.turn > st.session_state.get("traversal-turn", 0):
+        st.session_state["traversal-turn"] = released.turn
+        st.session_state[key] = released.dimension
     order = model.order.tolist()
     if st.session_state.get(key) not in order:
         asked = _dimension_asked(model)

@@ -136,6 +136,24 @@ def test_letting_go_is_heard_by_the_page_and_kept_in_the_address(open_page, sett
     assert errors == []
 
 
+def test_the_strip_follows_the_slider_moved_last_even_the_same_one(open_page, settled_page):
+    page = open_page("/traversal?model=tiny-gvae&start=prior")
+    ready(page)
+    slider = slider_of(page, 1)
+    for to in (0.7, 0.3):
+        drag(page, slider, moves=5, to=to)
+        page.mouse.up()
+        moved = f"dimension=1&edits=1%3A{float(slider.input_value()):.4g}"
+        page.wait_for_url(lambda url, moved=moved: moved in url)
+        settled_page(page)
+        page.get_by_role("combobox", name="Whole range of one dimension").click()
+        page.get_by_role("option", name="z 3").click()
+        page.wait_for_url("**dimension=3*")
+        settled_page(page)
+    page.get_by_role("button", name="z 0", exact=True).click()
+    page.wait_for_url("**dimension=0*")
+
+
 def test_keyboard_and_resets(open_page, errors):
     page = open_page("/traversal?model=tiny-gvae&start=prior")
     ready(page)

@@ -41,6 +41,7 @@ class Released:
 
     edits: dict[int, float]
     dimension: int | None  # moved or chosen last; None before that
+    turn: int = 0  # grows each time
 
 
 def traversal_view(
@@ -97,7 +98,7 @@ def _said(state: Any, model: str, start: str) -> Released | None:
         return None
     edits = {int(at): float(value) for at, value in released["edits"]}
     dimension = released.get("dimension")
-    return Released(edits, None if dimension is None else int(dimension))
+    return Released(edits, None if dimension is None else int(dimension), int(released["turn"]))
 
 
 def _pixels(image: np.ndarray) -> str:

@@ -42,6 +42,7 @@ class View {
     this.count = 0; // of wishes
     this.drag = 0; // of drags
     this.failures = 0;
+    this.turn = Date.now(); // grows with all that is said, also by a view that comes after this one
     find("#smooth").onchange = (event) => this.root.classList.toggle("smooth", event.target.checked);
     find("#reset-all").onclick = () => this.set(new Map());
     find("#more").ontoggle = () => this.follow();
@@ -280,6 +281,7 @@ class View {
       start: this.data.start,
       edits: [...this.edits],
       dimension: this.chosen ?? null,
+      turn: (this.turn += 1),
     });
   }
 
