@@ -73,8 +73,9 @@ except UserError as error:
 
 # What the map told since the last run counts before anything is drawn.
 selection.from_map(model, st.session_state.get(MAP_KEY, {}).get("selection"))
+# A row in the address is taken up once; afterwards the address follows the selection, also when it is cleared.
 asked = st.query_params.get("row", "")
-if asked.isdecimal() and not selection.rows(model):
+if asked.isdecimal() and asked != st.session_state.get("map_row") and int(asked) not in selection.rows(model):
     selection.select(model, [int(asked)], int(asked))
 
 map_column, list_column = st.columns([2.15, 1], gap="medium")
@@ -132,8 +133,9 @@ with list_column, st.container(height=HEIGHT, border=True):
             selection.set_focus(picked)
             st.rerun()
 
+st.session_state["map_row"] = str(selection.focus(model)) if chosen else None
 if chosen:
-    st.query_params["row"] = str(selection.focus(model))
+    st.query_params["row"] = st.session_state["map_row"]
     shares = composition(model, chosen)
     if len(shares):
         with st.expander("How the readers rated the selection", icon=":material/bar_chart:"):

@@ -384,6 +384,7 @@ class MapView {
     }
     this.thumbnails = inSight.length <= THUMBNAILS_BELOW && this.view.k > this.smallest * 2.5;
     if (this.thumbnails) this.paintThumbnails(inSight);
+    this.root.dataset.zoom = (this.view.k / this.smallest).toFixed(2);
     this.paintOverlay();
   }
 

@@ -1,0 +1,214 @@
+"""The latent map in a real browser: painted, pointed at, selected."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pandas as pd
+import pytest
+
+POINTS = 120  # slices of the tiny data
+
+# Where each point lies on the page, read from the positions that the browser itself was given.
+PLACES = """
+async ([model, unit, method]) => {
+  const answer = await fetch(`/api/models/${model}/points?unit=${unit}&method=${method}`);
+  const xy = new Float32Array(await answer.arrayBuffer());
+  const find = (node) => {
+    for (const each of node.querySelectorAll("*")) {
+      if (each.matches("canvas.overlay")) return each;
+      const found = each.shadowRoot && find(each.shadowRoot);
+      if (found) return found;
+    }
+    return null;
+  };
+  const box = find(document).getBoundingClientRect();
+  const xs = xy.filter((_, i) => i % 2 === 0);
+  const ys = xy.filter((_, i) => i % 2 === 1);
+  const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  const k = Math.min((box.width - 110) / (right - left), (box.height - 50) / (high - low));
+  return Array.from(xs, (x, i) => [
+    box.left + box.width / 2 + (x - (left + right) / 2) * k,
+    box.top + box.height / 2 - (ys[i] - (low + high) / 2) * k,
+  ]);
+}
+"""
+
+
+@pytest.fixture
+def map_page(open_page, settled_page):
+    """map_page("?...") opens the map and waits until it is painted and can be pointed at."""
+
+    def go(query=""):
+        page = open_page(f"/map?model=tiny-gvae{query}")
+        page.locator(".map[data-ready]").wait_for()
+        settled_page(page)
+        page.locator("canvas.overlay").scroll_into_view_if_needed()
+        return page
+
+    return go
+
+
+def places(page, unit="slice", method="umap"):
+    return page.evaluate(PLACES, ["tiny-gvae", unit, method])
+
+
+def lonely(spots):
+    """The point that is farthest from all others, so that pointing at it cannot mean another."""
+
+    def room(i):
+        x, y = spots[i]
+        return min(abs(x - a) + abs(y - b) for j, (a, b) in enumerate(spots) if j != i)
+
+    return max(range(len(spots)), key=room)
+
+
+def pixels(canvas):
+    """The canvas as red, green, blue, alpha, 0 to 255 each."""
+    return canvas.evaluate("c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)")
+
+
+def around(page, *, shift=False):
+    """Draw a lasso around all points; on its way it may cross the toolbar."""
+    box = page.locator("canvas.overlay").bounding_box()
+    left, right = box["x"] + 6, box["x"] + box["width"] - 6
+    top, bottom = box["y"] + 6, box["y"] + box["height"] - 6
+    if shift:
+        page.keyboard.down("Shift")
+    page.mouse.move(left, top)
+    page.mouse.down()
+    for x, y in ((right, top), (right, bottom), (left, bottom)):
+        page.mouse.move(x, y, steps=5)
+    page.mouse.up()
+    if shift:
+        page.keyboard.up("Shift")
+
+
+def test_the_map_is_painted(map_page, errors):
+    page = map_page()
+    assert page.locator(".map").get_attribute("data-painted") == str(POINTS)
+    assert sum(value > 0 for value in pixels(page.locator("canvas.points"))[3::4]) > POINTS * 10
+    assert errors == []
+
+
+def test_pointing_at_a_lesion_shows_its_image_and_what_it_is(map_page, errors):
+    page = map_page()
+    page.wait_for_timeout(500)  # the sprites come after the points
+    spots = places(page)
+    row = lonely(spots)
+    page.mouse.move(*spots[row], steps=3)
+    card = page.locator(".map .card")
+    card.wait_for()
+    assert page.locator(".map").get_attribute("data-card") == str(row)
+    assert "CT slice" in card.inner_text()
+    assert "Readers:" in card.inner_text()
+    assert max(pixels(card.locator("canvas"))[0::4]) > 60
+    page.mouse.move(5, 5)
+    card.wait_for(state="hidden")
+    assert errors == []
+
+
+def test_a_click_selects_and_the_list_shows_it(map_page, settled_page, errors):
+    page = map_page()
+    spots = places(page)
+    row = lonely(spots)
+    page.mouse.click(*spots[row])
+    page.get_by_text("1 slice of 1 nodule of 1 patient").wait_for()
+    card = page.locator(f".cards button[data-row='{row}']")
+    card.wait_for()
+    assert (
+        card.locator("img").evaluate("async image => { await image.decode(); return image.naturalWidth }")
+        == 64
+    )
+    settled_page(page)
+    assert re.search(rf"[?&]row={row}\b", page.url)
+    assert errors == []
+
+
+def test_a_lasso_selects_shift_adds_and_escape_clears(map_page, settled_page):
+    page = map_page()
+    spots = places(page)
+    row = lonely(spots)
+    page.mouse.click(*spots[row])
+    page.get_by_text("1 slice of 1 nodule of 1 patient").wait_for()
+    around(page, shift=True)
+    page.locator(f".map[data-selected='{POINTS}']").wait_for()
+    page.get_by_text(f"{POINTS} slices of").wait_for()
+    page.get_by_text(f"The first 60 of {POINTS}").wait_for()
+    page.locator(".cards[data-count='60']").wait_for()
+    page.locator("canvas.overlay").press("Escape")
+    page.get_by_text("Nothing selected yet").wait_for()
+
+
+def test_a_box_selects(map_page):
+    page = map_page()
+    spots = places(page)
+    page.locator(".map [data-tool=box]").click()
+    x, y = spots[lonely(spots)]
+    page.mouse.move(x - 7, y - 7)
+    page.mouse.down()
+    page.mouse.move(x + 7, y + 7, steps=4)
+    page.mouse.up()
+    page.locator(".map:not([data-selected='0'])").wait_for()
+
+
+def test_the_selection_outlives_colour_method_and_unit(map_page, settled_page, errors):
+    page = map_page()
+    around(page)
+    page.get_by_text(f"{POINTS} slices of").wait_for()
+    settled_page(page)
+    page.get_by_test_id("stMainBlockContainer").get_by_test_id("stSelectbox").first.click()
+    page.get_by_role("option", name="Size: bands").click()
+    page.locator(".map[data-view='slice/umap/bands']").wait_for()
+    assert page.locator(".map").get_attribute("data-selected") == str(POINTS)
+    page.get_by_text("PCA", exact=True).click()
+    page.locator(".map[data-view='slice/pca/bands']").wait_for()
+    assert page.locator(".map").get_attribute("data-selected") == str(POINTS)
+    page.get_by_text("nodule", exact=True).click()
+    page.locator(".map[data-view='nodule/pca/bands'][data-ready='nodule']").wait_for()
+    assert 0 < int(page.locator(".map").get_attribute("data-selected")) <= POINTS
+    page.get_by_text(f"{POINTS} slices of").wait_for()
+    settled_page(page)
+    for part in ("unit=nodule", "method=pca", "colour=bands", "model=tiny-gvae"):
+        assert part in page.url
+    assert errors == []
+
+
+def test_a_nodule_that_is_clicked_is_its_largest_slice(map_page):
+    page = map_page("&unit=nodule")
+    spots = places(page, unit="nodule")
+    page.mouse.click(*spots[lonely(spots)])
+    page.get_by_text("1 slice of 1 nodule of 1 patient").wait_for()
+
+
+def test_the_legend_sets_other_points_back(map_page):
+    page = map_page("&colour=bands")
+    entry = page.locator(".legend button").last
+    count = int(entry.locator(".count").inner_text())
+    entry.click()
+    assert entry.get_attribute("aria-pressed") == "true"
+    around(page)
+    page.get_by_text(f"{count} slices of").wait_for()
+
+
+def test_the_selection_is_a_file_with_the_notice(map_page):
+    page = map_page("&row=7")
+    page.get_by_text("1 slice of 1 nodule of 1 patient").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    table = pd.read_csv(io.BytesIO(download.value.path().read_bytes()))
+    assert table["row"].tolist() == [7]
+    assert "Not for clinical use" in table["notice"].iloc[0]
+
+
+def test_the_wheel_zooms_until_points_become_images(map_page):
+    page = map_page()
+    spots = places(page)
+    page.mouse.move(*spots[lonely(spots)])
+    page.locator(".map[data-zoom='1.00']").wait_for()
+    for _ in range(8):
+        page.mouse.wheel(0, -240)
+    page.wait_for_function("map => Number(map.dataset.zoom) > 5", arg=page.locator(".map").element_handle())
+    page.locator(".map [data-do=fit]").click()
+    page.locator(".map[data-zoom='1.00']").wait_for()
