@@ -306,6 +306,7 @@ def _span(model: LoadedModel, dimension: int, code: np.ndarray) -> tuple[float, 
 
 
 # What is shared is in the address: ?model, ?start or ?row, ?dimension, and ?edits=12:0.3,5:-1.2.
+_OURS = ("start", "row", "edits", "dimension")
 
 
 def _remember(start: Start, dimension: int, edits: dict[int, float]) -> None:
@@ -316,11 +317,10 @@ def _remember(start: Start, dimension: int, edits: dict[int, float]) -> None:
         address["row"] = str(start.row)
     if edits:
         address["edits"] = ",".join(f"{at}:{value:.4g}" for at, value in edits.items())
-    for name in ("start", "row", "edits", "dimension"):
-        if name not in address:
-            st.query_params.pop(name, None)
-        elif st.query_params.get(name) != address[name]:
-            st.query_params[name] = address[name]
+    before = st.query_params.to_dict()
+    after = {name: value for name, value in before.items() if name not in _OURS} | address
+    if after != before:
+        st.query_params.from_dict(after)  # at once, for one step in the browser's history
 
 
 def _dimension_asked(model: LoadedModel) -> int | None:

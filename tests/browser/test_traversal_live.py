@@ -53,7 +53,8 @@ def ready(page):
           const canvas = find(document);
           return canvas && canvas.getContext("2d").getImageData(32, 32, 1, 1).data[3] === 255
             && canvas.getContext("2d").getImageData(0, 0, 64, 64).data.some((v, at) => at % 4 !== 3 && v > 0);
-        }"""
+        }""",
+        timeout=90_000,
     )
 
 
@@ -143,10 +144,13 @@ def test_the_strip_follows_the_slider_moved_last_even_the_same_one(open_page, se
     for to in (0.7, 0.3):
         drag(page, slider, moves=5, to=to)
         page.mouse.up()
-        moved = f"dimension=1&edits=1%3A{float(slider.input_value()):.4g}"
-        page.wait_for_url(lambda url, moved=moved: moved in url)
+        moved = f"edits=1%3A{float(slider.input_value()):.4g}"
+        page.wait_for_url(lambda url, moved=moved: "dimension=1&" in url + "&" and moved in url)
         settled_page(page)
-        page.get_by_role("combobox", name="Whole range of one dimension").click()
+        box = page.get_by_role("combobox", name="Whole range of one dimension")
+        box.scroll_into_view_if_needed()  # scrolling would close the list
+        page.wait_for_timeout(300)
+        box.click()
         page.get_by_role("option", name="z 3").click()
         page.wait_for_url("**dimension=3*")
         settled_page(page)
