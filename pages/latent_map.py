@@ -73,7 +73,7 @@ except UserError as error:
 
 # What the map told since the last run counts before anything is drawn.
 selection.from_map(model, st.session_state.get(MAP_KEY, {}).get("selection"))
-# A row in the address is taken up once; afterwards the address follows the selection, also when it is cleared.
+# A row in the address is taken up once; afterwards the address follows the selection, even a cleared one.
 asked = st.query_params.get("row", "")
 if asked.isdecimal() and asked != st.session_state.get("map_row") and int(asked) not in selection.rows(model):
     selection.select(model, [int(asked)], int(asked))
