@@ -198,16 +198,18 @@ def predict(
 @app.command()
 def publish(
     run: RunFolder,
+    data: Data,
     out: Annotated[Path, typer.Option(help="Folder of the model, as models/NAME.")],
     title: Annotated[str, typer.Option(help="Its name in the app; by default the run's.")] = "",
     overwrite: Annotated[bool, typer.Option(help="Replace an existing --out.")] = False,
 ) -> None:
-    """Copy a finished run without checkpoints and pixels, with a model card, ready to ship."""
+    """Make a finished run ready to ship: half the size, no pixels, a model card."""
+    from lungvae_core.data.slices import SliceSet
     from lungvae_core.serving.publish import publish as publish_run
     from lungvae_core.training.checkpoints import Run
 
-    size = publish_run(Run.open(run), out, title=title, overwrite=overwrite)
-    print(f"{out}: {size / 2**20:.1f} MB.")
+    size = publish_run(Run.open(run), SliceSet.open(data), out, title=title, overwrite=overwrite)
+    print(f"{out}: {size / 1e6:.1f} MB.")
 
 
 @app.command("models")

@@ -6,41 +6,57 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from lungvae_core import NOTICE
+from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
-from lungvae_core.files import atomic_folder, write_json, write_text
-from lungvae_core.training.checkpoints import SERVED, Run
+from lungvae_core.evaluation.frozen import classify
+from lungvae_core.files import atomic_folder, read_json, write_json, write_text
+from lungvae_core.training.checkpoints import SERVED, Run, save_tensors
+from lungvae_core.training.encode import encode
 
-MOST_BYTES = 15 * 2**20
+MOST_BYTES = 15_000_000
 
 
-def publish(run: Run, out: Path, *, title: str = "", overwrite: bool = False) -> int:
-    """Copy `run` to `out` with a card; return its size in bytes.
+def publish(run: Run, data: SliceSet, out: Path, *, title: str = "", overwrite: bool = False) -> int:
+    """Copy `run` to `out` with half-precision weights and a card; return its size in bytes.
 
-    Left behind are checkpoints, logs and samples.png, which shows pixels of patients. Raises UserError when a
-    part is missing or the model would be larger than 15 MB.
+    Codes, classifier and figures are made again from the weights as they ship, on `data`, which the run was
+    trained on; the maps are the run's. Left behind are checkpoints, logs and samples.png, which shows pixels
+    of patients. Raises UserError when the run is not finished, the data are others, or the model would be
+    larger than 15 MB.
     """
     missing = [name for name in SERVED if not run.has(name)]
     if missing:
         raise UserError(
             f"{run.folder} lacks {', '.join(missing)}. Finish it with `lungvae encode`, `classify` and `map`."
         )
+    if data.info.content_hash != run.info.data.content_hash:
+        raise UserError(f"{run.folder} was trained on {run.info.data.name}, but {data.folder} is other data.")
     with atomic_folder(out, overwrite=overwrite) as temporary:
-        for name in SERVED:
+        for name in ("metrics.jsonl", "map-slice.parquet", "map-nodule.parquet"):
             shutil.copyfile(run.folder / name, temporary / name)
         info = run.info.model_copy(update={"data_folder": "", "title": title or run.info.title})
         write_json(temporary / "config.json", info.model_dump())
-        write_text(temporary / "README.md", card(Run(temporary, info)))
+        shipped = Run(temporary, info)
+        save_tensors(temporary / "model.safetensors", _halved(run.load_model().state_dict()), {})
+        encode(shipped, data)
+        classify(shipped)
+        write_text(temporary / "README.md", card(shipped))
         size = sum(path.stat().st_size for path in temporary.iterdir())
         if size > MOST_BYTES:
-            raise UserError(f"The model would be {size / 2**20:.1f} MB; a model that ships is at most 15 MB.")
+            raise UserError(f"The model would be {size / 1e6:.1f} MB; a model that ships is at most 15 MB.")
     return size
+
+
+def _halved(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices and kernels in float16; biases and the norms' statistics, which are few, as they are."""
+    return {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in weights.items()}
 
 
 def card(run: Run) -> str:
     """The model card (Mitchell et al., arXiv 1810.03993) as Markdown, from the run's own files."""
-    from lungvae_core.files import read_json
-
     info, config = run.info, run.info.config
     report = read_json(run.folder / "evaluation.json", what="The model's evaluation")
     epochs = run.metrics()

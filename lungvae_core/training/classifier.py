@@ -7,6 +7,9 @@ coordinates are skewed and sum to one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -78,7 +81,7 @@ def fit_classifier(
         raise UserError(
             "A classifier needs both malignant (above 3) and benign (below 3) slices to learn from."
         )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(config.seed)
         model = Classifier(codes.shape[1], config, simplex=simplex)
         inputs, target = torch.tensor(codes, dtype=torch.float32), torch.tensor(labels)
@@ -102,6 +105,17 @@ def fit_classifier(
                 optimiser.step()
                 schedule.step()
     return model.eval()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Batches of so small a network cost less than waking another core for them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def save_classifier(run: Run, model: Classifier) -> None:

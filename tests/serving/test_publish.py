@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.serving.publish import publish
 from lungvae_core.serving.registry import Registry
@@ -14,9 +15,10 @@ from lungvae_core.serving.settings import Settings
 from lungvae_core.training.checkpoints import Run
 
 
-def test_a_published_model_stands_alone(tiny_models: Path, tmp_path: Path) -> None:
+def test_a_published_model_stands_alone(tiny_models: Path, tiny_data: Path, tmp_path: Path) -> None:
+    data = SliceSet.open(tiny_data)
     for name in ("tiny-gvae", "tiny-dirvae"):
-        size = publish(Run.open(tiny_models / name), tmp_path / "models" / name, title="Shipped")
+        size = publish(Run.open(tiny_models / name), data, tmp_path / "models" / name, title="Shipped")
         folder = tmp_path / "models" / name
         names = {path.name for path in folder.iterdir()}
         assert not names & {"samples.png", "last.safetensors", "progress.json", ".lock"}
@@ -30,17 +32,20 @@ def test_a_published_model_stands_alone(tiny_models: Path, tmp_path: Path) -> No
     assert [entry.title for entry in registry.entries()] == ["Shipped", "Shipped"]
     model = registry.load("tiny-gvae")
     assert model.data is None
+    np.testing.assert_array_equal(model.vae.encode_hu(data.slices), model.codes)
+    full = Run.open(tiny_models / "tiny-gvae").latents()[1]
+    np.testing.assert_allclose(model.codes, full, atol=0.01 * np.abs(full).max())
     image, real = model.image(3)
     assert not real
     assert image.shape == (64, 64)
 
 
-def test_an_unfinished_run_is_not_published(tiny_models: Path, tmp_path: Path) -> None:
+def test_an_unfinished_run_is_not_published(tiny_models: Path, tiny_data: Path, tmp_path: Path) -> None:
     import shutil
 
     folder = Path(shutil.copytree(tiny_models / "tiny-gvae", tmp_path / "run"))
     (folder / "map-slice.parquet").unlink()
     with pytest.raises(UserError, match=r"lacks map-slice\.parquet"):
-        publish(Run.open(folder), tmp_path / "out")
+        publish(Run.open(folder), SliceSet.open(tiny_data), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     np.testing.assert_equal(len(list(tmp_path.iterdir())), 1)
