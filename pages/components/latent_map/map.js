@@ -10,6 +10,16 @@ const NEAR = 14; // CSS pixels within which a point counts as pointed at
 const MORPH_MS = 550;
 const THUMBNAILS_BELOW = 110; // so few points in sight are drawn as their images
 
+// Any CSS colour as [red, green, blue], 0 to 255 each.
+const probe = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+function rgb(colour) {
+  probe.clearRect(0, 0, 1, 1);
+  probe.fillStyle = colour;
+  probe.fillRect(0, 0, 1, 1);
+  return [...probe.getImageData(0, 0, 1, 1).data.slice(0, 3)];
+}
+const UNKNOWN_RGB = rgb(UNKNOWN);
+
 const views = new WeakMap();
 const kept = new Map(); // address -> promise of what it answered
 
@@ -167,8 +177,8 @@ class MapView {
 
   setColours(colours) {
     this.colours = colours;
+    this.rgbPalette = colours.palette.map(rgb);
     this.isolated = null;
-    this.stamps = null;
     this.showLegend();
   }
 
@@ -230,9 +240,11 @@ class MapView {
   readTheme() {
     const style = getComputedStyle(this.root);
     this.text = style.color || "#fff";
+    this.textRgb = rgb(this.text);
     this.accent = style.getPropertyValue("--st-primary-color").trim() || "#56b4e9";
-    const [r, g, b] = (this.text.match(/[\d.]+/g) || [255, 255, 255]).map(Number);
+    const [r, g, b] = this.textRgb;
     this.root.style.setProperty("--map-ground", r + g + b > 380 ? "#000" : "#fff");
+    this.ground = rgb(getComputedStyle(this.stage).backgroundColor);
   }
 
   // ---- selection ----------------------------------------------------------------------------------------
@@ -305,7 +317,6 @@ class MapView {
     const [width, height] = [Math.round(this.width * this.ratio), Math.round(this.height * this.ratio)];
     if (this.points.width === width && this.points.height === height) return;
     for (const canvas of [this.points, this.overlay]) [canvas.width, canvas.height] = [width, height];
-    this.stamps = null;
   }
 
   radius() {
@@ -314,32 +325,26 @@ class MapView {
     return Math.min(base * Math.sqrt(Math.max(this.view.k / this.smallest, 0.6)), 8);
   }
 
-  // A disc of each colour, drawn once and stamped thousands of times.
-  makeStamps(radius) {
-    const size = Math.ceil((radius + 2.5) * this.ratio) * 2;
-    const edge = this.chosen.size > 250 ? 0.7 : 1.6; // a thick edge would hide a large selection's colours
-    const made = `${size}/${radius}/${edge}`;
-    if (this.stamps && this.stamps.made === made) return this.stamps;
-    const colours = [...this.colours.palette, UNKNOWN, this.text];
-    const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [size * colours.length, size];
-    const context = canvas.getContext("2d");
-    colours.forEach((colour, i) => {
-      const [x, y] = [i * size + size / 2, size / 2];
-      context.beginPath();
-      if (i === colours.length - 2) {
-        context.strokeStyle = colour; // unknown: a small ring, so that it is no colour of the scale
-        context.lineWidth = 1.1 * this.ratio;
-        context.arc(x, y, radius * 0.85 * this.ratio, 0, 7);
-        context.stroke();
-      } else {
-        context.fillStyle = colour;
-        context.arc(x, y, (i === colours.length - 1 ? radius + edge : radius) * this.ratio, 0, 7);
-        context.fill();
-      }
-    });
-    this.stamps = { canvas, size, made, unknown: colours.length - 2, ring: colours.length - 1 };
-    return this.stamps;
+  // The three shapes of a point as coverage, 0..1: a disc, a wider one behind it where it is selected, and a
+  // small ring where the value is not known, so that it is no colour of the scale.
+  makeMasks(radius) {
+    const edge = this.chosen.size > 250 ? 0.7 : 1.6; // a wide edge would hide a large selection's colours
+    const made = `${radius}/${edge}/${this.ratio}`;
+    if (this.masks && this.masks.made === made) return this.masks;
+    const r = radius * this.ratio;
+    const wide = r + edge * this.ratio;
+    const half = Math.ceil(wide) + 1;
+    const size = 2 * half + 1;
+    const [disc, behind, ring] = [0, 1, 2].map(() => new Float32Array(size * size));
+    const inside = (distance, reach) => Math.min(Math.max(reach + 0.5 - distance, 0), 1);
+    for (let i = 0; i < size * size; i++) {
+      const distance = Math.hypot((i % size) - half, Math.floor(i / size) - half);
+      disc[i] = inside(distance, r);
+      behind[i] = inside(distance, wide);
+      ring[i] = inside(distance, r * 0.95) - inside(distance, r * 0.95 - 1.1 * this.ratio);
+    }
+    this.masks = { made, half, size, disc, behind, ring };
+    return this.masks;
   }
 
   paint() {
@@ -347,14 +352,37 @@ class MapView {
     this.resize();
     const { context, ratio, shown, order, chosen } = this;
     const { index } = this.colours;
-    const stamps = this.makeStamps(this.radius());
-    const { canvas, size } = stamps;
-    const half = size / 2;
+    const { half, size, disc, behind, ring } = this.makeMasks(this.radius());
     const [w, h] = [this.points.width, this.points.height];
+    // Blended by hand into one image: thousands of calls of drawImage take a second where there is no GPU.
+    if (!this.picture || this.picture.width !== w || this.picture.height !== h)
+      this.picture = context.createImageData(w, h);
+    const pixels = this.picture.data;
+    const [gr, gg, gb] = this.ground;
+    new Uint32Array(pixels.buffer).fill(((255 << 24) | (gb << 16) | (gg << 8) | gr) >>> 0);
+    const palette = this.rgbPalette;
     const k = this.view.k * ratio;
     const [dx, dy] = [w / 2 - this.view.x * k, h / 2 + this.view.y * k];
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.clearRect(0, 0, w, h);
+    const put = (mask, i, colour, alpha) => {
+      const left = Math.round(shown[2 * i] * k + dx) - half;
+      const top = Math.round(dy - shown[2 * i + 1] * k) - half;
+      const [x0, x1] = [Math.max(left, 0), Math.min(left + size, w)];
+      const [y0, y1] = [Math.max(top, 0), Math.min(top + size, h)];
+      const [r, g, b] = colour;
+      for (let y = y0; y < y1; y++) {
+        let at = 4 * (y * w + x0);
+        let from = (y - top) * size + x0 - left;
+        for (let x = x0; x < x1; x++, at += 4) {
+          const a = mask[from++] * alpha;
+          if (a === 0) continue;
+          pixels[at] += (r - pixels[at]) * a;
+          pixels[at + 1] += (g - pixels[at + 1]) * a;
+          pixels[at + 2] += (b - pixels[at + 2]) * a;
+        }
+      }
+    };
+    const point = (i, alpha) =>
+      index[i] < 0 ? put(ring, i, UNKNOWN_RGB, alpha) : put(disc, i, palette[index[i]], alpha);
     const inSight = [];
     const late = [];
     const any = chosen.size > 0;
@@ -366,22 +394,15 @@ class MapView {
       if (px < -half || py < -half || px > w + half || py > h + half) continue;
       if (inSight.length <= THUMBNAILS_BELOW) inSight.push(i);
       const of = index[i];
-      if (any && chosen.has(i)) {
-        late.push(i);
-        continue;
-      }
-      context.globalAlpha = alone !== null && of !== alone ? 0.07 : any ? 0.28 : of < 0 ? 0.45 : 0.88;
-      const stamp = of < 0 ? stamps.unknown : of;
-      context.drawImage(canvas, stamp * size, 0, size, size, (px - half) | 0, (py - half) | 0, size, size);
+      if (any && chosen.has(i)) late.push(i);
+      else point(i, alone !== null && of !== alone ? 0.07 : any ? 0.28 : of < 0 ? 0.6 : 0.88);
     }
-    context.globalAlpha = 1;
     for (const i of late) {
-      const px = (shown[2 * i] * k + dx - half) | 0;
-      const py = (dy - shown[2 * i + 1] * k - half) | 0;
-      const stamp = index[i] < 0 ? stamps.unknown : index[i];
-      context.drawImage(canvas, stamps.ring * size, 0, size, size, px, py, size, size);
-      context.drawImage(canvas, stamp * size, 0, size, size, px, py, size, size);
+      put(behind, i, this.textRgb, 1);
+      if (index[i] < 0) put(disc, i, this.ground, 1);
+      point(i, 1);
     }
+    context.putImageData(this.picture, 0, 0);
     this.thumbnails = inSight.length <= THUMBNAILS_BELOW && this.view.k > this.smallest * 2.5;
     if (this.thumbnails) this.paintThumbnails(inSight);
     this.root.dataset.zoom = (this.view.k / this.smallest).toFixed(2);
