@@ -50,7 +50,7 @@ RECORD = """
   document.addEventListener("input", (event) => {
     const input = event.composedPath()[0];
     if (input.type === "range") {
-      record.inputs.push({ value: Number(input.value), handled: performance.now(), stamp, held: true });
+      record.inputs.push({ value: Number(input.value), handled: performance.now(), stamp });
     }
   }, true);
   document.addEventListener("decoded", (event) => {

@@ -10,7 +10,6 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from lungvae_core import NOTICE
 from lungvae_core.explore.traversal import edited, strip
 from lungvae_core.serving.live import DIFFERENCE_FULL, LARGEST, start_code
 from lungvae_core.serving.registry import LoadedModel
@@ -191,7 +190,6 @@ def live(model: LoadedModel, start: Start) -> Released:
         dimension=_dimension_asked(model),
         window=model.window,
         difference_hu=DIFFERENCE_FULL * (high - low),
-        notice=NOTICE,
     )
 
 

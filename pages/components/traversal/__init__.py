@@ -59,7 +59,6 @@ def traversal_view(
     dimension: int | None,
     window: tuple[float, float],
     difference_hu: float,
-    notice: str,
 ) -> Released:
     """Show the view and return its state as of the last release.
 
@@ -84,7 +83,6 @@ def traversal_view(
             "dimension": dimension if said is None else said.dimension,
             "window": f"W {high - low:.0f}  L {(low + high) / 2:.0f} HU",
             "differenceHu": round(difference_hu),
-            "notice": notice,
         },
         on_released_change=lambda: None,
     )
