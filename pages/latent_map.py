@@ -7,7 +7,6 @@ import streamlit as st
 from lungvae_core.errors import UserError
 from lungvae_core.explore import colours
 from lungvae_core.explore.maps import UNITS
-from lungvae_core.serving.images import is_real
 from lungvae_core.serving.selection import card, composition, counted, csv
 from pages import common, layout, selection, url
 from pages.components.latent_map import latent_map
@@ -20,7 +19,7 @@ MAP_KEY = "latent_map"
 
 layout.compact()
 model = common.current_model()
-generated = not is_real(model).any()
+generated = not model.real.any()
 common.introduce(
     "Latent map",
     shows=(

@@ -101,7 +101,7 @@ def hints(case: Case) -> list[tuple[bool, str]]:
     """(whether it is a warning, sentence): how usual the image is for the model."""
     found = []
     if case.ssim_rank is not None:
-        worse = f"{case.ssim_rank:.0%}"
+        worse = _percent(case.ssim_rank)
         if case.ssim_rank >= FAR:
             text = f"The model draws this image worse than {worse} of its own slices. It may show something "
             found.append((True, text + "that the model has not learned: do not rely on the score."))
@@ -110,7 +110,7 @@ def hints(case: Case) -> list[tuple[bool, str]]:
         else:
             found.append((False, f"Reconstruction: as usual (worse than {worse} of the model's own slices)."))
     if case.distance_rank is not None:
-        nearer = f"{case.distance_rank:.0%}"
+        nearer = _percent(case.distance_rank)
         if case.distance_rank >= FAR:
             text = (
                 f"Its nearest lesion is farther than that of {nearer} of the model's own slices: the model "
@@ -135,8 +135,8 @@ def score_context(model: LoadedModel, score: float) -> str:
         return ""
     benign, suspicious = (float((group < score).mean()) for group in groups)
     return (
-        f"Higher than {benign:.0%} of the slices that readers took for benign (1, 2) and than "
-        f"{suspicious:.0%} of those they took for malignant (4, 5)."
+        f"Higher than {_percent(benign)} of the slices that readers took for benign (1, 2) and than "
+        f"{_percent(suspicious)} of those they took for malignant (4, 5)."
     )
 
 
@@ -212,6 +212,11 @@ def _interval(figure: dict[str, float] | None) -> str:
     if figure.get("low") is not None and figure.get("high") is not None:
         text += f" ({figure['low']:.2f} to {figure['high']:.2f})"
     return text
+
+
+def _percent(share: float) -> str:
+    """A share in per cent, never rounded up to all: there is always the lesion itself."""
+    return f"{min(share, 0.99):.0%}"
 
 
 def _number(entry: pd.Series, name: str) -> float | None:

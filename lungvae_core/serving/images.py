@@ -29,7 +29,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from lungvae_core.data.slices import KEY
 from lungvae_core.errors import UserError
 from lungvae_core.explore import colours
 from lungvae_core.files import atomic_path
@@ -69,21 +68,6 @@ def windowed(hu: np.ndarray, width: float, level: float) -> np.ndarray:
     return _grey((hu.astype(np.float32) - (level - width / 2)) / width)
 
 
-@_kept
-def is_real(model: LoadedModel) -> np.ndarray:
-    """(N,) bool: which rows' images are CT slices; the others' are reconstructions, which are generated."""
-    table, data = model.table, model.data
-    real = np.zeros(len(table), bool)
-    if data is not None:
-        count = min(len(table), len(data))
-        same = np.ones(count, bool)
-        for column in KEY:
-            ours = table[column].iloc[:count].astype(str).to_numpy()
-            same &= ours == data.table[column].iloc[:count].astype(str).to_numpy()
-        real[:count] = same
-    return real
-
-
 class Sprites:
     """A model's slices at 32x32 in one JPEG, 128 a line, in the table's order.
 
@@ -101,7 +85,7 @@ class Sprites:
     def get(self) -> bytes | None:
         """The JPEG, or None while it is being made."""
         with self._lock:
-            if self._jpeg is None and is_real(self._model).any():
+            if self._jpeg is None and self._model.real.any():
                 self._jpeg = _atlas(self._model)
             if self._jpeg is None:
                 self._jpeg = self._read()
@@ -183,7 +167,7 @@ def lesions(model: LoadedModel, unit: str) -> dict[str, Any]:
         "patients": list(names),
         "nodule": points["nodule"].tolist(),
         "slice": points["slice"].tolist(),
-        "real": is_real(model)[points["row"].to_numpy()].astype(int).tolist(),
+        "real": model.real[points["row"].to_numpy()].astype(int).tolist(),
     }
     for column, name, digits in _SHOWN:
         if column in points:
@@ -272,18 +256,12 @@ def _get_slice(model: LoadedModel, request: Request) -> Response:
 
 
 def _atlas(model: LoadedModel) -> bytes:
-    real, data = is_real(model), model.data
-    count = len(real)
+    count = len(model.table)
     lines = -(-count // SPRITES_A_LINE)
     sheet = np.zeros((lines, SPRITE, SPRITES_A_LINE, SPRITE), np.uint8)
     for start in range(0, count, SPRITES_A_LINE):
         rows = np.arange(start, min(start + SPRITES_A_LINE, count))
-        images = np.zeros((len(rows), 64, 64), np.float32)
-        shown = real[rows]
-        if data is not None and shown.any():
-            images[shown] = model.vae.images(data.slices[rows[shown]])[:, 0].numpy()
-        if not shown.all():
-            images[~shown] = model.decode(model.codes[rows[~shown]])
+        images, _ = model.images(rows)
         small = images.reshape(len(rows), SPRITE, 2, SPRITE, 2).mean((2, 4))
         sheet[rows // SPRITES_A_LINE, :, rows % SPRITES_A_LINE] = _grey(small)
     stream = io.BytesIO()

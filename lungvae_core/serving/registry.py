@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lungvae_core.data.slices import KEY, DatasetInfo, SliceSet
+from lungvae_core.data.slices import DatasetInfo
 from lungvae_core.errors import UserError
 from lungvae_core.explore import maps, traversal
 from lungvae_core.explore.neighbours import nearest, place
 from lungvae_core.files import read_json
+from lungvae_core.serving.pixels import Pixels, locate
 from lungvae_core.serving.settings import Settings
 from lungvae_core.training.checkpoints import SERVED, Run
 from lungvae_core.training.classifier import Classifier, load_classifier
@@ -133,19 +134,16 @@ class LoadedModel:
         return table[[f"{method}_x", f"{method}_y"]].to_numpy(np.float32)
 
     @cached_property
-    def data(self) -> SliceSet | None:
-        """The slices themselves when this machine has them (by content hash), else None."""
-        wanted = self.run.info.data.content_hash
+    def pixels(self) -> Pixels | None:
+        """The CT slices behind the codes, where this machine has them."""
         folders = [Path(self.run.info.data_folder)] if self.run.info.data_folder else []
-        if self._settings.data.is_dir():
-            folders += sorted(path.parent for path in self._settings.data.glob("*/dataset.json"))
-        for folder in folders:
-            try:
-                if read_json(folder / "dataset.json", what="").get("content_hash") == wanted:
-                    return SliceSet.open(folder)
-            except (UserError, AttributeError):
-                continue
-        return None
+        folders += [path.parent for path in _data_sets(self._settings)]
+        return locate(self.run.info.data, self.table, folders)
+
+    @property
+    def real(self) -> np.ndarray:
+        """(N,) bool: which rows have CT slices here; the others show reconstructions, which are generated."""
+        return np.zeros(len(self.table), bool) if self.pixels is None else self.pixels.at >= 0
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Images (N, 64, 64) float32 in 0..1 from codes (N, K)."""
@@ -159,13 +157,18 @@ class LoadedModel:
 
     def image(self, row: int) -> tuple[np.ndarray, bool]:
         """((64, 64) float32 in 0..1, whether it is the real slice); else its reconstruction."""
-        data = self.data
-        if data is not None and row < len(data) and self._same_slice(data, row):
-            return self.vae.images(data.slices[row][None])[0, 0].numpy(), True
-        return self.decode(self.codes[row][None])[0], False
+        images, real = self.images(np.array([row]))
+        return images[0], bool(real[0])
 
-    def _same_slice(self, data: SliceSet, row: int) -> bool:
-        return bool((data.table.iloc[row][KEY].astype(str) == self.table.iloc[row][KEY].astype(str)).all())
+    def images(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """((M, 64, 64) float32 in 0..1, (M,) whether each is the real slice); else reconstructions."""
+        real = self.real[rows]
+        images = np.empty((len(rows), 64, 64), np.float32)
+        if self.pixels is not None and real.any():
+            images[real] = self.vae.images(self.pixels.slices(rows[real]))[:, 0].numpy()
+        if not real.all():
+            images[~real] = self.decode(self.codes[rows[~real]])
+        return images, real
 
     def predict(self, hu: np.ndarray, *, count: int = 8, exclude_patient: str | None = None) -> Prediction:
         """Encode, reconstruct and score a slice hu (64, 64) int16, with neighbours, one a patient."""
@@ -260,11 +263,9 @@ class Registry:
                 known = ", ".join(entry.name for entry in self.entries()) or "none yet"
                 raise UserError(f"There is no model {name!r}. Models here: {known}.")
             entry = self._entry(folder, shipped=False)
-        stamp = tuple(
-            (path.name, path.stat().st_mtime_ns)
-            for path in sorted(entry.folder.iterdir())
-            if path.is_file() and path.name in SERVED
-        )
+        # A data set that appears or changes can stand behind the codes, so it counts like the model's files.
+        files = [path for path in sorted(entry.folder.iterdir()) if path.name in SERVED]
+        stamp = tuple((str(path), path.stat().st_mtime_ns) for path in files + _data_sets(self.settings))
         with self._lock:
             held = self._open.get(entry.name)
             if held is None or held[0] != stamp:
@@ -300,3 +301,7 @@ class Registry:
             shipped=shipped,
             data=info.data,
         )
+
+
+def _data_sets(settings: Settings) -> list[Path]:
+    return sorted(settings.data.glob("*/dataset.json")) if settings.data.is_dir() else []

@@ -9,7 +9,6 @@ import pandas as pd
 
 from lungvae_core import NOTICE
 from lungvae_core.explore.colours import MALIGNANCY
-from lungvae_core.serving.images import is_real
 from lungvae_core.serving.registry import LoadedModel
 
 
@@ -59,7 +58,7 @@ def card(model: LoadedModel, row: int) -> dict[str, Any]:
         "row": int(row),
         "title": str(entry["patient_id"]),
         "lines": lines,
-        "real": bool(is_real(model)[row]),
+        "real": bool(model.real[row]),
     }
 
 

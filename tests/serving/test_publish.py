@@ -31,7 +31,7 @@ def test_a_published_model_stands_alone(tiny_models: Path, tiny_data: Path, tmp_
     registry = Registry(settings)
     assert [entry.title for entry in registry.entries()] == ["Shipped", "Shipped"]
     model = registry.load("tiny-gvae")
-    assert model.data is None
+    assert model.pixels is None
     np.testing.assert_array_equal(model.vae.encode_hu(data.slices), model.codes)
     full = Run.open(tiny_models / "tiny-gvae").latents()[1]
     np.testing.assert_allclose(model.codes, full, atol=0.01 * np.abs(full).max())

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lungvae_core.data.slices import SliceSet
+from lungvae_core.data.slices import DatasetInfo, SliceSet, write
 from lungvae_core.errors import UserError
 from lungvae_core.serving.registry import Registry
 from lungvae_core.serving.settings import Settings
+from lungvae_core.training.checkpoints import Run
 
 
 @pytest.fixture
@@ -83,3 +85,42 @@ def test_starts_ranges_and_places(registry: Registry, name: str) -> None:
         assert (place <= xy.max(0)).all()
     with pytest.raises(UserError, match="no 'nonsense' map"):
         model.map("slice", "nonsense")
+
+
+def test_the_same_crops_in_another_data_set_stand_behind_the_codes(
+    registry: Registry, tiny_data: Path, tmp_path: Path
+) -> None:
+    """A model trained on imported slices shows those of LIDC-IDRI prepared anew, but never a phantom's."""
+    data = SliceSet.open(tiny_data)
+    run = Run.open(registry.settings.runs / "tiny-gvae")
+    crops = {"series_uid": "1.2.3", "row0": 100, "col0": 200}
+    table, codes = run.latents()
+    run.write_latents(table.assign(**crops), codes)
+    raw = json.loads((run.folder / "config.json").read_text())
+    raw["data"]["generated"], raw["data_folder"] = False, ""
+    (run.folder / "config.json").write_text(json.dumps(raw))
+    settings = Settings(models=tmp_path / "no", runs=registry.settings.runs, data=tmp_path / "sets")
+    again = Registry(settings)
+    assert not again.load("tiny-gvae").real.any()
+
+    # Fewer slices, in another order; one of them is another crop of the same slice.
+    rows = np.arange(60)[::-1]
+    other = data.table.iloc[rows].reset_index(drop=True).assign(**crops)
+    other.loc[0, "row0"] = 101
+    info = DatasetInfo(name="o", source="t", rule="r")
+    for name, generated in (("a-phantom", True), ("real", False)):
+        write(
+            settings.data / name,
+            data.slices[rows],
+            data.masks[rows],
+            other,
+            info.model_copy(update={"generated": generated}),
+        )
+    model = again.load("tiny-gvae")  # found without a restart
+    assert model.pixels is not None
+    assert model.pixels.data.folder.name == "real"
+    assert model.real[:59].all()
+    assert not model.real[59:].any()
+    images, real = model.images(np.array([3, 100]))
+    assert real.tolist() == [True, False]
+    np.testing.assert_allclose(images[0], np.clip((data.slices[3] + 1000) / 1400, 0, 1), atol=1e-6)

@@ -1,0 +1,72 @@
+"""The CT slices behind a model's codes, where this machine has them.
+
+Models travel without pixels. Where the data set that a model was trained on lies here, or another one with
+the same crops of the same series (LIDC-IDRI prepared anew), its slices stand behind the codes again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lungvae_core.data.slices import KEY, DatasetInfo, SliceSet
+from lungvae_core.errors import UserError
+from lungvae_core.files import read_json
+
+# A key is unique within a data set only; series and crop make it the same pixels in another one too.
+CROP = [*KEY, "series_uid", "row0", "col0"]
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A data set, and where each of a model's N rows is in it."""
+
+    data: SliceSet
+    at: np.ndarray  # (N,) row of `data`, -1 where it has none
+
+    def slices(self, rows: np.ndarray) -> np.ndarray:
+        """(M, 64, 64) int16 HU of the model's rows, all of which must have a place."""
+        return self.data.slices[self.at[rows]]
+
+
+def locate(info: DatasetInfo, table: pd.DataFrame, folders: Iterable[Path]) -> Pixels | None:
+    """The data set among `folders` that holds most of the rows of `table`, or None.
+
+    `info` describes the data that the table is of. Damaged and generated data sets are passed over, the
+    latter unless they are the very set.
+    """
+    best: Pixels | None = None
+    for folder in folders:
+        try:
+            found = _look(info, table, folder)
+        except UserError:
+            continue
+        if found is not None and (best is None or (found.at >= 0).sum() > (best.at >= 0).sum()):
+            best = found
+            if (best.at >= 0).all():
+                break
+    return best
+
+
+def _look(info: DatasetInfo, table: pd.DataFrame, folder: Path) -> Pixels | None:
+    raw = read_json(folder / "dataset.json", what="The data set's description")
+    if not isinstance(raw, dict):
+        return None
+    same = raw.get("content_hash") == info.content_hash
+    if not same and (info.generated or raw.get("generated")):
+        return None
+    data = SliceSet.open(folder)
+    if same and len(data) == len(table) and _index(data.table, KEY).equals(_index(table, KEY)):
+        return Pixels(data, np.arange(len(table)))
+    if not all(column in part for part in (data.table, table) for column in CROP):
+        return None
+    at = _index(data.table, CROP).get_indexer(_index(table, CROP))
+    return Pixels(data, at) if (at >= 0).any() else None
+
+
+def _index(table: pd.DataFrame, columns: list[str]) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(table[columns].astype(str))
