@@ -103,3 +103,18 @@ def test_a_gzip_that_grows_too_large_is_refused(monkeypatch):
     monkeypatch.setattr(images, "MOST_BYTES", 10_000)
     with pytest.raises(UserError, match="unpacks to more"):
         read_image(gzip.compress(bytes(100_000)), name="a.nii.gz")
+
+
+def test_a_ct_slice_needs_no_ending_and_no_disk(tmp_path, write_ct, make_image):
+    path = tmp_path / "slice"
+    write_ct(path, make_image(1))
+    found = read_image(path.read_bytes(), name="upload")
+    np.testing.assert_array_equal(found.hu, read_image(path).hu)
+    assert found.patient_id == "anyone"
+
+
+def test_a_dicom_that_is_no_ct_is_refused(tmp_path, write_ct, make_image):
+    path = tmp_path / "slice.dcm"
+    write_ct(path, make_image(1), SOPClassUID="1.2.840.10008.5.1.4.1.1.4", Modality="MR")
+    with pytest.raises(UserError, match="is not a CT slice"):
+        read_image(path.read_bytes(), name="upload.dcm")
