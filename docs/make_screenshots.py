@@ -2,13 +2,14 @@
 
     python docs/make_screenshots.py [--out docs/images]
 
-Needs Playwright and Chromium (LUNGVAE_CHROMIUM names one that is not on the PATH). The app is started with
-empty data and run folders, so that every lesion shown is a reconstruction.
+Needs Playwright and Chromium (LUNGVAE_CHROMIUM names one that is not on the PATH). The app is started with a
+phantom as its only data, so that every lesion shown is a reconstruction or generated.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import socket
@@ -19,12 +20,19 @@ import time
 import urllib.request
 from pathlib import Path
 
+TRAINING = """
+from lungvae_core.serving.jobs import Jobs
+from lungvae_core.serving.settings import Settings
+changes = {"width": 8, "dimensions": 16, "epochs": 200}
+Jobs().start_training(Settings().data / "phantom", "dirvae", changes, "phantom-dirvae", threads=1)
+"""
+
 PAGES = {
     "home": "/?model=gvae",
     "map": "/map?model=gvae",
     "traversal": "/traversal?model=gvae",
     "predict": "/predict?model=gvae",
-    "train": "/train",
+    "train": "/train?job=1",
 }
 
 
@@ -41,9 +49,15 @@ def main() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        empty = {f"LUNGVAE_{name}": f"{folder}/{name}" for name in ("DATA", "RUNS", "WORKSPACE")}
-        command = [sys.executable, "-m", "lungvae_core.cli", "app", "--port", str(port)]
-        server = subprocess.Popen(command, env=os.environ | empty, stdout=subprocess.DEVNULL)
+        own = {f"LUNGVAE_{name}": f"{folder}/{name.lower()}" for name in ("DATA", "RUNS", "WORKSPACE")}
+        environment = os.environ | own
+        command = [sys.executable, "-m", "lungvae_core.cli"]
+        phantom = ["phantom", "--out", f"{folder}/data/phantom", "--count", "800"]
+        subprocess.run([*command, *phantom], env=environment, check=True)
+        subprocess.run([sys.executable, "-c", TRAINING], env=environment, check=True)
+        server = subprocess.Popen(
+            [*command, "app", "--port", str(port)], env=environment, stdout=subprocess.DEVNULL
+        )
         try:
             url = f"http://127.0.0.1:{port}"
             _wait(f"{url}/api/health")
@@ -54,14 +68,33 @@ def main() -> None:
                 page.goto(url + address)
                 page.locator("[data-testid='stApp'][data-test-script-state='notRunning']").wait_for()
                 page.wait_for_timeout(1000 * chosen.seconds)
+                if name == "map":
+                    _lasso(page)
                 if name == "traversal":
                     _drag(page)
                 page.screenshot(path=chosen.out / f"{name}.png")
                 print(chosen.out / f"{name}.png")
             browser.close()
+            subprocess.run([*command, "jobs", "stop", "1"], env=environment, check=True)
         finally:
             server.terminate()
             server.wait(10)
+
+
+def _lasso(page) -> None:
+    """Draw around a group, then point at a lesion beside it."""
+    box = page.locator("canvas").first.bounding_box()
+    x, y = box["x"] + 0.5 * box["width"], box["y"] + 0.38 * box["height"]
+    page.mouse.move(x + 40, y)
+    page.mouse.down()
+    for step in range(25):
+        angle = 2 * math.pi * step / 24
+        page.mouse.move(x + 40 * math.cos(angle), y + 40 * math.sin(angle))
+    page.mouse.up()
+    page.wait_for_timeout(4000)
+    for across in range(60):
+        page.mouse.move(x - 60 - across, y + 50)
+    page.wait_for_timeout(1000)
 
 
 def _drag(page) -> None:

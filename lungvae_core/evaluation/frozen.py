@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from lungvae_core.data.slices import malignant
 from lungvae_core.data.splits import grouped_folds
@@ -63,7 +64,7 @@ def classify(
     everywhere[known] = logits
     kind = np.full(len(table), "fitted on other patients", dtype=object)
     kind[known] = "cross-validated"
-    score = 1 / (1 + np.exp(-everywhere))
+    score = expit(everywhere)
     run.write_latents(table.assign(score=score.astype(np.float32), score_kind=kind), codes)
 
     seen = inner["split"].to_numpy() == TRAINED

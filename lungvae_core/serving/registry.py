@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from lungvae_core.data.slices import DatasetInfo
 from lungvae_core.errors import UserError
@@ -153,7 +154,7 @@ class LoadedModel:
         """(N,) model scores 0..1 of codes (N, K), or None without a classifier."""
         if self.classifier is None:
             return None
-        return 1 / (1 + np.exp(-self.classifier.logits(codes).astype(np.float64)))
+        return expit(self.classifier.logits(codes).astype(np.float64))
 
     def image(self, row: int) -> tuple[np.ndarray, bool]:
         """((64, 64) float32 in 0..1, whether it is the real slice); else its reconstruction."""
