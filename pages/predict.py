@@ -159,6 +159,8 @@ def of_an_upload(model: LoadedModel) -> Case | None:
         if st.button("Walk from this lesion", icon=":material/tune:"):
             st.session_state["start_code"] = case.code
             st.session_state["start_code_name"] = title
+            st.session_state["start_code_model"] = model.entry.name
+            st.session_state[f"start-{model.entry.name}"] = "Your image"
             st.switch_page("traversal.py", query_params={"model": model.entry.name})
         if case.score is not None:
             worth(model)

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from lungvae_core.explore.traversal import edited, strip
-from lungvae_core.serving.live import DIFFERENCE_FULL, LARGEST, start_code
+from lungvae_core.serving.live import DIFFERENCE_FULL, LARGEST, code_name, start_code
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.render import Walk, gif, strip_png
 from pages import common
@@ -24,7 +24,7 @@ NAMED = {
     "benign": "Benign",
     "indeterminate": "Indeterminate",
 }
-PICKED, LESION = "Picked on the map", "Lesion"
+PICKED, LESION, UPLOADED = "Picked on the map", "Lesion", "Your image"
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,12 @@ class Start:
     name: str
     words: str
     row: int | None = None
+
+    @property
+    def short(self) -> str:
+        """For a file's name."""
+        kind, _, rest = self.name.partition(":")
+        return f"row-{rest}" if kind == "row" else "upload" if kind == "code" else kind
 
 
 def main() -> None:
@@ -63,7 +69,8 @@ def pick_start(model: LoadedModel) -> Start:
     """The start picker; the choice is in the address as ?start=name or ?row=number."""
     picked = [int(row) for row in st.session_state.get("selected_rows", []) if 0 <= row < len(model.table)]
     named = {NAMED[name]: name for name in NAMED if name in model.starts}
-    kinds = [*([PICKED] if picked else []), LESION, *named]
+    upload = uploaded(model)
+    kinds = [*([UPLOADED] if upload else []), *([PICKED] if picked else []), LESION, *named]
     row = _row_asked(model)
     key = f"start-{model.entry.name}"
     if st.session_state.get(key) not in kinds:
@@ -78,6 +85,8 @@ def pick_start(model: LoadedModel) -> Start:
             help="A lesion's code, the prior's mean, or the mean code of the slices that readers rated "
             "malignant (above 3), benign (below 3) or indeterminate (3).",
         )
+        if kind == UPLOADED and upload is not None:
+            return upload
         if kind == PICKED:
             label = f"Lesion ({len(picked)} picked)"
             chosen = st.selectbox(label, picked, format_func=lambda at: lesion_words(model, at), width=340)
@@ -88,6 +97,14 @@ def pick_start(model: LoadedModel) -> Start:
             st.session_state[f"row-{model.entry.name}"] = chosen
             return _lesion(model, chosen)
         return Start(named[kind], f"the {kind.lower()} mean")
+
+
+def uploaded(model: LoadedModel) -> Start | None:
+    """The image that was taken here from the Predict page, if it was encoded by this model."""
+    code = st.session_state.get("start_code")
+    if code is None or st.session_state.get("start_code_model") != model.entry.name:
+        return None
+    return Start(code_name(code), st.session_state.get("start_code_name", "your image"))
 
 
 def pick_lesion(model: LoadedModel, row: int | None) -> int:
@@ -255,7 +272,7 @@ def score_chart(shown: Walk, value: float) -> go.Figure:
 
 def downloads(model: LoadedModel, start: Start, shown: Walk, smooth: Callable[[], Walk]) -> None:
     """PNG and GIF, made when they are asked for."""
-    name = f"{model.entry.name}_{start.name.replace(':', '-')}_z{shown.dimension}"
+    name = f"{model.entry.name}_{start.short}_z{shown.dimension}"
     left, right, rest = st.columns([1, 1, 3], vertical_alignment="center")
     left.download_button(
         "Strip as PNG",
@@ -309,10 +326,10 @@ _OURS = ("start", "row", "edits", "dimension")
 
 def _remember(start: Start, dimension: int, edits: dict[int, float]) -> None:
     address = {"dimension": str(dimension)}
-    if start.row is None:
-        address["start"] = start.name
-    else:
+    if start.row is not None:
         address["row"] = str(start.row)
+    elif start.name in NAMED:  # an upload stays out of addresses, which are shared and kept
+        address["start"] = start.name
     if edits:
         address["edits"] = ",".join(f"{at}:{value:.4g}" for at, value in edits.items())
     before = st.query_params.to_dict()

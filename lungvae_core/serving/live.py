@@ -7,9 +7,10 @@ The browser sends JSON text, one wish at a time:
 
     {"id": 7, "start": "row:12", "edits": [[3, 0.5]], "move": [5, 1.25]}
 
-`start` is a name in `LoadedModel.starts` or "row:N"; `edits` are dimensions set to values (see
-`explore.traversal.edited`), and `move` then takes one dimension to a value along `Latent.path`, which on the
-simplex rescales the others. The answer is little-endian and has the whole code, so that every slider follows:
+`start` is a name in `LoadedModel.starts`, "row:N", or a code itself (see `code_name`); `edits` are dimensions
+set to values (see `explore.traversal.edited`), and `move` then takes one dimension to a value along
+`Latent.path`, which on the simplex rescales the others. The answer is little-endian and has the whole code,
+so that every slider follows:
 
     uint32 id, uint32 K, float32 score (NaN without a classifier), float32 code[K],
     uint8 image[64 * 64] of the model's window, int8 difference[64 * 64] to the decoded start, where
@@ -21,6 +22,7 @@ A bad wish closes the connection with code 1008 and the reason in words.
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import os
 import struct
@@ -55,7 +57,7 @@ class Wish(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     id: int = Field(ge=0, lt=2**32)
-    start: str = Field(max_length=40)
+    start: str = Field(max_length=24_000)  # a code of 4,096 dimensions, the most a model has
     edits: tuple[_Edit, ...] = ()
     move: _Edit | None = None
 
@@ -70,7 +72,7 @@ class Session:
     @property
     def longest_message(self) -> int:
         """Characters that the longest reasonable wish has."""
-        return 200 + 40 * self.model.entry.dimensions
+        return 200 + 50 * self.model.entry.dimensions
 
     def answer(self, text: str) -> bytes:
         """The frame for a wish in JSON; UserError says what is wrong with it."""
@@ -104,14 +106,26 @@ class Session:
             raise UserError(f"{value:g} lies outside {low:g} to {high:g}.")
 
 
+def code_name(code: np.ndarray) -> str:
+    """The name of a start that is a code (K,) itself, as an uploaded lesion's."""
+    return "code:" + base64.urlsafe_b64encode(np.asarray(code, "<f4").tobytes()).decode()
+
+
 def start_code(model: LoadedModel, name: str) -> np.ndarray:
-    """The code (K,) of a start: a name in `model.starts`, or "row:N" for a row of its table."""
+    """The code (K,) of a start: a name in `model.starts`, "row:N" of its table, or a `code_name`."""
     if name in model.starts:
         return model.starts[name]
-    kind, _, number = name.partition(":")
-    if kind == "row" and number.isascii() and number.isdigit() and int(number) < len(model.codes):
-        return model.codes[int(number)]
-    raise UserError(f"There is no start {name!r} in this model.")
+    kind, _, rest = name.partition(":")
+    if kind == "row" and rest.isascii() and rest.isdigit() and int(rest) < len(model.codes):
+        return model.codes[int(rest)]
+    if kind == "code":
+        try:
+            code = np.frombuffer(base64.urlsafe_b64decode(rest), "<f4")
+        except ValueError:
+            code = np.empty(0)
+        if len(code) == model.entry.dimensions and (np.abs(code) <= LARGEST).all():  # NaN is neither
+            return model.latent.valid(code)
+    raise UserError(f"There is no start {name[:40]!r} in this model.")
 
 
 def frame(identity: int, code: np.ndarray, score: float, image: np.ndarray, at_start: np.ndarray) -> bytes:

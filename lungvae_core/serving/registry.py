@@ -15,7 +15,7 @@ from scipy.special import expit
 from lungvae_core.data.slices import DatasetInfo
 from lungvae_core.errors import UserError
 from lungvae_core.explore import maps, traversal
-from lungvae_core.explore.neighbours import nearest, place
+from lungvae_core.explore.neighbours import features, nearest, place
 from lungvae_core.files import read_json
 from lungvae_core.serving.pixels import Pixels, locate
 from lungvae_core.serving.settings import Settings
@@ -220,11 +220,14 @@ class LoadedModel:
     @cached_property
     def _nearest_other(self) -> np.ndarray:
         """Distances of a fixed sample of slices to the nearest slice of another patient."""
-        sample = np.random.default_rng(0).choice(len(self.codes), min(300, len(self.codes)), replace=False)
-        found = [
-            self.neighbours(self.codes[row], 1, exclude_patient=self._patients[row])[1] for row in sample
-        ]
-        return np.array([distance[0] for distance in found if len(distance)])
+        inputs = features(self.codes, self.entry.prior)
+        sample = np.random.default_rng(0).choice(len(inputs), min(300, len(inputs)), replace=False)
+        squares = (inputs**2).sum(1)
+        apart = squares[sample, None] + squares - 2 * inputs[sample] @ inputs.T  # (300, N), squared
+        patient = pd.factorize(self._patients)[0]
+        apart[patient[sample, None] == patient] = np.inf
+        nearest_of = np.sqrt(np.maximum(apart.min(1), 0))
+        return nearest_of[np.isfinite(nearest_of)]
 
     def _neighbour(self, row: int, distance: float) -> dict[str, Any]:
         entry = self.table.iloc[row]

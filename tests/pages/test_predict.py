@@ -106,6 +106,8 @@ def test_a_small_array_is_scored_as_it_is(models, tiny_data):
     assert app.title[0].value == "Traversal"
     assert app.session_state["start_code"].shape == (4,)
     assert app.session_state["start_code_name"] == "mine.npy"
+    assert app.segmented_control[0].value == "Your image"
+    assert "code:" not in str(app.query_params)
 
 
 def test_a_large_image_is_scored_once_the_lesion_is_shown(models):

@@ -142,7 +142,7 @@ def test_with_the_data_the_real_slice_stands_beside_with_its_spacing(models):
 
 
 def test_without_the_data_a_lesion_is_shown_by_its_reconstruction_and_says_so(models, monkeypatch):
-    monkeypatch.setattr(registry().load("tiny-gvae"), "data", None)
+    monkeypatch.setattr(registry().load("tiny-gvae"), "pixels", None)
     data = told(opened(model="tiny-gvae", row="7"))
     assert data["realImage"] is None
     assert "not on this machine" in data["startLabel"]
