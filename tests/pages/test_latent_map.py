@@ -6,7 +6,6 @@ import json
 import shutil
 from pathlib import Path
 
-import pytest
 from streamlit.testing.v1 import AppTest
 
 from lungvae_core import NOTICE
@@ -14,17 +13,6 @@ from lungvae_core.files import read_json, write_json
 from lungvae_core.serving.routes import registry
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def models(tiny_models, tiny_data, tmp_path, monkeypatch):
-    monkeypatch.setenv("LUNGVAE_MODELS", str(tiny_models))
-    monkeypatch.setenv("LUNGVAE_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("LUNGVAE_DATA", str(tiny_data.parent))
-    monkeypatch.setenv("LUNGVAE_WORKSPACE", str(tmp_path / "workspace"))
-    registry.cache_clear()
-    yield tiny_models
-    registry.cache_clear()
 
 
 def opened(**query: str) -> AppTest:

@@ -16,16 +16,6 @@ from lungvae_core.serving.routes import registry
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def models(tiny_models, tiny_data, tmp_path, monkeypatch):
-    monkeypatch.setenv("LUNGVAE_MODELS", str(tiny_models))
-    monkeypatch.setenv("LUNGVAE_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("LUNGVAE_DATA", str(tiny_data.parent))
-    registry.cache_clear()
-    yield tiny_models
-    registry.cache_clear()
-
-
 def opened(state: dict | None = None, **query: str) -> AppTest:
     app = AppTest.from_file(str(ROOT / "pages" / "shell.py"), default_timeout=60)
     app.run().switch_page("traversal.py")
