@@ -1,5 +1,10 @@
 """Variational autoencoders for lung lesions on CT: data, models, training, evaluation and serving."""
 
+import os
+
+# Sampling from a Dirichlet is not there on Apple's GPUs; PyTorch reads this when it is imported.
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+
 __version__ = "0.1.0"
 
 NOTICE = "For research and education. Not for clinical use."

@@ -81,6 +81,7 @@ def train(
                 f"SSIM {held_out['ssim']:.4f}  MSE {held_out['mse']:.5f}  KL {held_out['kl']:.1f} nats  "
                 f"{held_out['active_units']} active units  {_duration(row['seconds'])}",
                 highlight=False,
+                soft_wrap=True,
             )
 
         run, finished = training.fit(
