@@ -16,6 +16,8 @@ from PIL import Image
 
 from lungvae_core.cli import main
 from lungvae_core.data.slices import SliceSet
+from lungvae_core.explore import maps
+from lungvae_core.explore.maps import project
 
 TINY = ["--set", "width=4", "--set", "dimensions=4", "--set", "batch_size=32", "--device", "cpu"]
 
@@ -34,6 +36,8 @@ def run(
 def test_from_training_to_a_prediction(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
+    # UMAP's compiler takes longer than all else here; the maps and the jobs have tests with the real one.
+    monkeypatch.setattr(maps, "project", lambda codes, _method, **_: project(codes, "pca"))
     out = tmp_path / "runs" / "a"
     code, text, err = run(
         monkeypatch,
