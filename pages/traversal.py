@@ -55,8 +55,10 @@ def main() -> None:
             "- **Not a clinical factor.** A dimension is a number that the training found useful. It may mix "
             "size, density, texture and surroundings, and another training would find others.\n"
             "- **Not a probability of cancer.** The model score is the output of a classifier on codes, "
-            "uncalibrated. Its change along a walk tells of the classifier, not of biology; the walk "
-            "may leave the region where there were any lesions to learn from.\n"
+            "uncalibrated. It was fitted on all labelled slices, the lesions that a walk starts from among "
+            "them, so it is surer of those than the cross-validated score on the map. Its change along a "
+            "walk tells of the classifier, not of biology; the walk may leave the region where there were "
+            "any lesions to learn from.\n"
             "- **Not sharp.** Fine detail that the decoder cannot draw is missing from every image here."
         ),
     )
@@ -260,13 +262,12 @@ def score_chart(shown: Walk, value: float) -> go.Figure:
             "showgrid": False,
             "zeroline": False,
         },
-        yaxis={
-            "range": [-0.05, 1.05],
-            "ticklabelposition": "inside top",
-            "tickvals": [0, 0.5, 1],
-            "automargin": False,
-        },
+        yaxis={"range": [-0.05, 1.15], "showticklabels": False, "tickvals": [0, 0.5, 1]},
     )
+    for tick in (0, 0.5, 1):  # within the plot, which is as wide as the strip
+        figure.add_annotation(
+            text=f"{tick:g}", xref="paper", x=0, xanchor="left", y=tick, yanchor="bottom", showarrow=False
+        )
     return figure
 
 
