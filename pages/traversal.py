@@ -24,6 +24,7 @@ NAMED = {
     "benign": "Benign",
     "indeterminate": "Indeterminate",
 }
+DRAWN = "Prior draw"
 PICKED, LESION, UPLOADED = "Picked on the map", "Lesion", "Your image"
 
 
@@ -38,8 +39,8 @@ class Start:
     @property
     def short(self) -> str:
         """For a file's name."""
-        kind, _, rest = self.name.partition(":")
-        return f"row-{rest}" if kind == "row" else "upload" if kind == "code" else kind
+        kind = self.name.partition(":")[0]
+        return "upload" if kind == "code" else self.name.replace(":", "-")
 
 
 def main() -> None:
@@ -72,11 +73,12 @@ def pick_start(model: LoadedModel) -> Start:
     picked = [int(row) for row in st.session_state.get("selected_rows", []) if 0 <= row < len(model.table)]
     named = {NAMED[name]: name for name in NAMED if name in model.starts}
     upload = uploaded(model)
-    kinds = [*([UPLOADED] if upload else []), *([PICKED] if picked else []), LESION, *named]
+    kinds = [*([UPLOADED] if upload else []), *([PICKED] if picked else []), LESION, *named, DRAWN]
     row = _row_asked(model)
     key = f"start-{model.entry.name}"
     if st.session_state.get(key) not in kinds:
-        asked = NAMED.get(st.query_params.get("start", ""))
+        wish = st.query_params.get("start", "")
+        asked = DRAWN if wish.startswith("draw:") else NAMED.get(wish)
         st.session_state[key] = asked if asked in kinds else LESION if row is not None else kinds[0]
     with st.container(horizontal=True):
         kind = st.segmented_control(
@@ -84,8 +86,8 @@ def pick_start(model: LoadedModel) -> Start:
             kinds,
             key=key,
             required=True,
-            help="A lesion's code, the prior's mean, or the mean code of the slices that readers rated "
-            "malignant (above 3), benign (below 3) or indeterminate (3).",
+            help="A lesion's code, the prior's mean, the mean code of the slices that readers rated "
+            "malignant (above 3), benign (below 3) or indeterminate (3), or a code drawn from the prior.",
         )
         if kind == UPLOADED and upload is not None:
             return upload
@@ -98,7 +100,19 @@ def pick_start(model: LoadedModel) -> Start:
             chosen = pick_lesion(model, kept if row is None else row)
             st.session_state[f"row-{model.entry.name}"] = chosen
             return _lesion(model, chosen)
+        if kind == DRAWN:
+            return draw()
         return Start(named[kind], f"the {kind.lower()} mean")
+
+
+def draw() -> Start:
+    """A code drawn from the prior, and a button that draws another; the draw's number is in the address."""
+    asked = st.query_params.get("start", "").removeprefix("draw:")
+    number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else 0
+    number = st.session_state.setdefault("prior-draw", number)
+    if st.button("Draw another", icon=":material/casino:"):
+        number = st.session_state["prior-draw"] = (number + 1) % 10**9
+    return Start(f"draw:{number}", f"draw {number} from the prior, which is nobody's lesion")
 
 
 def uploaded(model: LoadedModel) -> Start | None:
@@ -329,7 +343,7 @@ def _remember(start: Start, dimension: int, edits: dict[int, float]) -> None:
     address = {"dimension": str(dimension)}
     if start.row is not None:
         address["row"] = str(start.row)
-    elif start.name in NAMED:  # an upload stays out of addresses, which are shared and kept
+    elif not start.name.startswith("code:"):  # an upload stays out of addresses, which are shared and kept
         address["start"] = start.name
     if edits:
         address["edits"] = ",".join(f"{at}:{value:.4g}" for at, value in edits.items())

@@ -7,10 +7,10 @@ The browser sends JSON text, one wish at a time:
 
     {"id": 7, "start": "row:12", "edits": [[3, 0.5]], "move": [5, 1.25]}
 
-`start` is a name in `LoadedModel.starts`, "row:N", or a code itself (see `code_name`); `edits` are dimensions
-set to values (see `explore.traversal.edited`), and `move` then takes one dimension to a value along
-`Latent.path`, which on the simplex rescales the others. The answer is little-endian and has the whole code,
-so that every slider follows:
+`start` is a name in `LoadedModel.starts`, "row:N", "draw:SEED" (from the prior), or a code itself (see
+`code_name`); `edits` are dimensions set to values (see `explore.traversal.edited`), and `move` then takes one
+dimension to a value along `Latent.path`, which on the simplex rescales the others. The answer is
+little-endian and has the whole code, so that every slider follows:
 
     uint32 id, uint32 K, float32 score (NaN without a classifier), float32 code[K],
     uint8 image[64 * 64] of the model's window, int8 difference[64 * 64] to the decoded start, where
@@ -112,12 +112,15 @@ def code_name(code: np.ndarray) -> str:
 
 
 def start_code(model: LoadedModel, name: str) -> np.ndarray:
-    """The code (K,) of a start: a name in `model.starts`, "row:N" of its table, or a `code_name`."""
+    """The code (K,) of a start: one of `model.starts`, "row:N" of its table, "draw:SEED", a `code_name`."""
     if name in model.starts:
         return model.starts[name]
     kind, _, rest = name.partition(":")
-    if kind == "row" and rest.isascii() and rest.isdigit() and int(rest) < len(model.codes):
-        return model.codes[int(rest)]
+    number = int(rest) if rest.isascii() and rest.isdigit() and len(rest) < 10 else -1
+    if kind == "row" and 0 <= number < len(model.codes):
+        return model.codes[number]
+    if kind == "draw" and number >= 0:
+        return model.latent.draw(number)
     if kind == "code":
         try:
             code = np.frombuffer(base64.urlsafe_b64decode(rest), "<f4")

@@ -64,6 +64,10 @@ class Latent(ABC):
         """(K,) float32: the prior's mean."""
 
     @abstractmethod
+    def draw(self, seed: int) -> np.ndarray:
+        """(K,) float32: a code drawn from the prior; the same seed draws the same one."""
+
+    @abstractmethod
     def path(self, code: np.ndarray, dimension: int, values: np.ndarray) -> np.ndarray:
         """(T, K) float32: `code` (K,) with `dimension` taking each of `values` (T,), the rest kept valid."""
 
@@ -110,6 +114,9 @@ class GaussianLatent(Latent):
 
     def centre(self) -> np.ndarray:
         return np.zeros(self.dimensions, np.float32)
+
+    def draw(self, seed: int) -> np.ndarray:
+        return np.random.default_rng(seed).standard_normal(self.dimensions).astype(np.float32)
 
     def path(self, code: np.ndarray, dimension: int, values: np.ndarray) -> np.ndarray:
         codes = np.repeat(self.valid(code)[None], len(values), axis=0)
@@ -162,6 +169,10 @@ class DirichletLatent(Latent):
 
     def centre(self) -> np.ndarray:
         return np.full(self.dimensions, 1 / self.dimensions, np.float32)
+
+    def draw(self, seed: int) -> np.ndarray:
+        concentration = np.full(self.dimensions, self.prior_alpha)
+        return self.valid(np.random.default_rng(seed).dirichlet(concentration))
 
     def path(self, code: np.ndarray, dimension: int, values: np.ndarray) -> np.ndarray:
         t = np.clip(np.asarray(values, np.float64), 0, 1)[:, None]

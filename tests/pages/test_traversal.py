@@ -162,3 +162,13 @@ def test_a_code_beyond_the_range_widens_its_slider(models, tmp_path, monkeypatch
     assert sliders[1][2] == pytest.approx(50.0)
     assert np.isfinite(sliders[1][1])
     shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+@pytest.mark.parametrize("name", ["tiny-gvae", "tiny-dirvae"])
+def test_the_prior_can_be_drawn_from_again_and_the_address_keeps_it(models, name):
+    app = opened(model=name, start="draw:7")
+    assert app.segmented_control[0].value == "Prior draw"
+    assert app.query_params["start"] == "draw:7"
+    next(button for button in app.button if button.label == "Draw another").click().run()
+    assert not app.exception
+    assert app.query_params["start"] == "draw:8"

@@ -58,7 +58,7 @@ def test_health(client):
 def test_a_start_is_decoded_with_its_score_and_no_difference(client, name):
     model = registry().load(name)
     with client.websocket_connect(f"/api/live/{name}") as socket:
-        for start in ("prior", "malignant", "row:7", live.code_name(model.codes[9])):
+        for start in ("prior", "malignant", "row:7", "draw:5", live.code_name(model.codes[9])):
             identity, score, code, image, difference = ask(socket, id=3, start=start)
             expected = live.start_code(model, start)
             assert identity == 3
@@ -145,6 +145,7 @@ def test_without_a_classifier_the_score_is_not_a_number(client, monkeypatch):
         ('{"id": 1, "start": "prior", "more": 1}', "more"),
         ('{"id": 1, "start": "nowhere"}', "no start"),
         ('{"id": 1, "start": "row:-1"}', "no start"),
+        ('{"id": 1, "start": "draw:x"}', "no start"),
         ('{"id": 1, "start": "code:AAAA"}', "no start"),
         ('{"id": 1, "start": "code:AAAAAAAAAAAAAAAAAADAfw=="}', "no start"),
         ('{"id": 1, "start": "row:120"}', "no start"),

@@ -165,3 +165,13 @@ def test_codes_and_interpolations_are_on_the_simplex() -> None:
     np.testing.assert_allclose(way.sum(1), 1, atol=1e-5)
     np.testing.assert_allclose(latent.valid(np.array([np.nan, -1, 2, 2, 0, 0])), [0, 0, 0.5, 0.5, 0, 0])
     np.testing.assert_allclose(latent.valid(np.zeros(K)), np.full(K, 1 / K))
+
+
+def test_draws_have_the_priors_moments(latent: Latent) -> None:
+    draws = np.stack([latent.draw(seed) for seed in range(4000)])
+    prior = latent.prior()
+    np.testing.assert_allclose(draws.mean(0), latent.centre(), atol=0.08)
+    np.testing.assert_allclose(draws.var(0), prior.variance, rtol=0.2)
+    np.testing.assert_array_equal(latent.draw(3), draws[3])
+    if isinstance(latent, DirichletLatent):
+        np.testing.assert_allclose(draws.sum(1), 1, atol=1e-5)
