@@ -24,6 +24,7 @@ from lungvae_core.training.classifier import ClassifierConfig, fit_classifier, s
 from lungvae_core.training.encode import TRAINED
 
 FOLDS = 5
+CROSS_VALIDATED, FITTED = "cross-validated", "fitted on all labelled slices"
 
 
 def classify(
@@ -62,8 +63,9 @@ def classify(
 
     everywhere = final.logits(codes).astype(np.float64)
     everywhere[known] = logits
-    kind = np.full(len(table), "fitted on other patients", dtype=object)
-    kind[known] = "cross-validated"
+    # The final classifier may have seen other, labelled nodules of an unlabelled slice's patient.
+    kind = np.full(len(table), FITTED, dtype=object)
+    kind[known] = CROSS_VALIDATED
     score = expit(everywhere)
     run.write_latents(table.assign(score=score.astype(np.float32), score_kind=kind), codes)
 

@@ -13,13 +13,15 @@ import numpy as np
 import pandas as pd
 
 from lungvae_core.data.slices import RATINGS, malignant
+from lungvae_core.evaluation.frozen import CROSS_VALIDATED, FITTED
 from lungvae_core.explore.colours import MALIGNANCY, TITLES
 from lungvae_core.serving.registry import LoadedModel
 
 UNUSUAL, FAR = 0.8, 0.95  # shares of the model's own slices from which an image is called unusual
 SCORE_KINDS = {
-    "cross-validated": "Cross-validated: scored by classifiers that had not seen this patient.",
-    "fitted on other patients": "Not labelled: scored by a classifier fitted on other patients.",
+    CROSS_VALIDATED: "Cross-validated: scored by classifiers that had not seen this patient.",
+    FITTED: "Not labelled: scored by the classifier that was fitted on all labelled slices; other nodules of "
+    "this patient may be among them.",
 }
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from lungvae_core.data.slices import DatasetInfo, SliceSet, write
 from lungvae_core.errors import UserError
+from lungvae_core.evaluation.frozen import CROSS_VALIDATED, FITTED
 from lungvae_core.serving.registry import Registry
 from lungvae_core.serving.settings import Settings
 from lungvae_core.training.checkpoints import Run
@@ -124,3 +125,12 @@ def test_the_same_crops_in_another_data_set_stand_behind_the_codes(
     images, real = model.images(np.array([3, 100]))
     assert real.tolist() == [True, False]
     np.testing.assert_allclose(images[0], np.clip((data.slices[3] + 1000) / 1400, 0, 1), atol=1e-6)
+
+
+def test_what_is_said_of_a_score_is_true_of_how_it_was_made(registry: Registry) -> None:
+    """Only labelled slices are cross-validated; others share patients with the classifier's training."""
+    for name in ("tiny-gvae", "tiny-dirvae"):
+        table = registry.load(name).table
+        labelled = table["malignancy"].to_numpy() != 3
+        assert set(table["score_kind"][labelled]) == {CROSS_VALIDATED}
+        assert set(table["score_kind"][~labelled]) == {FITTED}
