@@ -11,16 +11,6 @@ from lungvae_core.errors import UserError
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.routes import registry
 
-# LIDC's own words for the malignancy rating (1 to 5).
-MALIGNANCY_WORDS = {
-    1: "highly unlikely",
-    2: "moderately unlikely",
-    3: "indeterminate",
-    4: "moderately suspicious",
-    5: "highly suspicious",
-}
-
-
 # Streamlit leaves 6rem free above a page, which a laptop's screen needs for what the page shows.
 _STYLE = "<style>[data-testid='stMainBlockContainer'] { padding-top: 3rem; }</style>"
 

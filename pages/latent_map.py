@@ -6,13 +6,12 @@ import streamlit as st
 
 from lungvae_core.errors import UserError
 from lungvae_core.explore import colours
-from lungvae_core.explore.maps import UNITS
+from lungvae_core.explore.maps import METHODS, TITLES, UNITS
 from lungvae_core.serving.selection import card, composition, counted, csv
 from pages import common, layout, selection, url
 from pages.components.latent_map import latent_map
 from pages.components.lesion_cards import lesion_cards
 
-METHODS = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
 MOST_CARDS = 60
 HEIGHT = 450
 MAP_KEY = "latent_map"
@@ -56,9 +55,9 @@ unit = unit_column.segmented_control(
 )
 method = method_column.segmented_control(
     "Map",
-    list(METHODS),
+    METHODS,
     required=True,
-    format_func=METHODS.get,
+    format_func=TITLES.get,
     key="map_method",
     help="UMAP and t-SNE keep neighbours together; PCA shows the two directions of largest spread.",
 )

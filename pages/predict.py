@@ -9,8 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from lungvae_core.data.images import GREY_SUFFIXES, KINDS, ImageFile, crop, read_image
-from lungvae_core.data.slices import SIZE
+from lungvae_core.data.slices import MALIGNANCY_WORDS, SIZE
 from lungvae_core.errors import UserError
+from lungvae_core.explore.maps import METHODS, TITLES
 from lungvae_core.serving import cases
 from lungvae_core.serving.cases import Case
 from lungvae_core.serving.images import WINDOWS, png, windowed
@@ -22,7 +23,6 @@ from pages.components.lesion_cards import lesion_cards
 from pages.components.position import lesion_position
 
 SOURCES = {"set": "A lesion of the set", "upload": "An image of yours"}
-METHODS = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
 NEIGHBOURS = 8
 POSITION_KEY = "lesion_position"
 
@@ -304,7 +304,7 @@ def readers(model: LoadedModel, row: int) -> None:
     rating = entry.get("malignancy")
     if rating is not None and not pd.isna(rating):
         st.markdown(
-            f"**Readers:** malignancy {common.MALIGNANCY_WORDS[int(rating)]} ({int(rating)}, median)"
+            f"**Readers:** malignancy {MALIGNANCY_WORDS[int(rating)]} ({int(rating)}, median)"
             + (f", diameter {entry['diameter_mm']:.1f} mm" if pd.notna(entry.get("diameter_mm")) else "")
         )
 
@@ -337,9 +337,9 @@ def place(model: LoadedModel, case: Case) -> None:
     url.start("method", METHODS, key="predict_method")
     method = st.segmented_control(
         "Map",
-        list(METHODS),
+        METHODS,
         required=True,
-        format_func=METHODS.get,
+        format_func=TITLES.get,
         key="predict_method",
         label_visibility="collapsed",
     )

@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from lungvae_core.data.slices import MALIGNANCY_WORDS
 from lungvae_core.explore.traversal import edited, strip
 from lungvae_core.serving.live import DIFFERENCE_FULL, LARGEST, code_name, start_code
 from lungvae_core.serving.registry import LoadedModel
@@ -151,7 +152,7 @@ def lesion_words(model: LoadedModel, row: int) -> str:
     words = f"{entry['patient_id']}, nodule {entry['nodule']}, slice {entry['slice']}"
     rating = entry.get("malignancy")
     if rating is not None and not pd.isna(rating):
-        words += f" (readers: malignancy {int(rating)}, {common.MALIGNANCY_WORDS[int(rating)]})"
+        words += f" (readers: malignancy {int(rating)}, {MALIGNANCY_WORDS[int(rating)]})"
     return words
 
 

@@ -32,6 +32,14 @@ RATINGS = [
     "texture",
     "malignancy",
 ]
+# LIDC's own words for the malignancy rating.
+MALIGNANCY_WORDS = {
+    1: "highly unlikely",
+    2: "moderately unlikely",
+    3: "indeterminate",
+    4: "moderately suspicious",
+    5: "highly suspicious",
+}
 FORMAT = 1
 _FILES = ("slices.npy", "masks.npy", "table.parquet")
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lungvae_core.data.slices import RATINGS
+from lungvae_core.data.slices import MALIGNANCY_WORDS, RATINGS
 from lungvae_core.errors import UserError
 
 # Okabe & Ito 2008, without black, which a dark page would swallow.
@@ -36,13 +36,7 @@ SCALES = {
     "malignancy": (1, 5, "highly unlikely", "highly suspicious"),
 }
 TITLES = {"internalStructure": "internal structure"}
-MALIGNANCY = [
-    "1 highly unlikely",
-    "2 moderately unlikely",
-    "3 indeterminate",
-    "4 moderately suspicious",
-    "5 highly suspicious",
-]
+MALIGNANCY = [f"{rating} {words}" for rating, words in MALIGNANCY_WORDS.items()]
 BANDS = ["under 6 mm", "6 to under 8 mm", "8 to under 15 mm", "15 mm and over"]
 
 

@@ -16,7 +16,8 @@ from sklearn.manifold import TSNE
 from lungvae_core.explore.neighbours import features
 from lungvae_core.training.checkpoints import Run
 
-METHODS = ("umap", "tsne", "pca")
+TITLES = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
+METHODS = tuple(TITLES)
 UNITS = ("slice", "nodule")
 
 

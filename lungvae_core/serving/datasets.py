@@ -27,7 +27,7 @@ class FoundData:
 def find_data(settings: Settings) -> tuple[list[FoundData], dict[str, str]]:
     """(usable data sets by folder, {folder: why it was left out})."""
     found, broken = [], {}
-    for path in sorted(settings.data.glob("*/dataset.json")) if settings.data.is_dir() else []:
+    for path in settings.data_sets():
         try:
             found.append(_describe(path.parent, path.stat().st_mtime_ns))
         except (UserError, OSError) as error:

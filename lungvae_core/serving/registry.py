@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from lungvae_core.explore.neighbours import features, nearest, place
 from lungvae_core.files import read_json
 from lungvae_core.serving.pixels import Pixels, locate
 from lungvae_core.serving.settings import Settings
-from lungvae_core.training.checkpoints import SERVED, Run
+from lungvae_core.training.checkpoints import SERVED, Run, RunInfo
 from lungvae_core.training.classifier import Classifier, load_classifier
 from lungvae_core.training.encode import encode_with_quality
 from lungvae_core.vae.latents import Latent
@@ -73,6 +73,7 @@ class LoadedModel:
         self.vae = self.run.load_model()
         self.classifier: Classifier | None = load_classifier(self.run)
         self._settings = settings
+        self._maps: dict[str, pd.DataFrame] = {}
 
     @property
     def latent(self) -> Latent:
@@ -131,14 +132,15 @@ class LoadedModel:
         """(N or M, 2) float32 positions of slices or nodules; UserError when the run has no such map."""
         if unit not in maps.UNITS or method not in maps.METHODS:
             raise UserError(f"There is no {method!r} map of {unit!r}.")
-        table = self.run.read_table(f"map-{unit}.parquet", hint="Make it with `lungvae map`.")
-        return table[[f"{method}_x", f"{method}_y"]].to_numpy(np.float32)
+        if unit not in self._maps:
+            self._maps[unit] = self.run.read_table(f"map-{unit}.parquet", hint="Make it with `lungvae map`.")
+        return self._maps[unit][[f"{method}_x", f"{method}_y"]].to_numpy(np.float32)
 
     @cached_property
     def pixels(self) -> Pixels | None:
         """The CT slices behind the codes, where this machine has them."""
         folders = [Path(self.run.info.data_folder)] if self.run.info.data_folder else []
-        folders += [path.parent for path in _data_sets(self._settings)]
+        folders += [path.parent for path in self._settings.data_sets()]
         return locate(self.run.info.data, self.table, folders)
 
     @property
@@ -269,7 +271,7 @@ class Registry:
             entry = self._entry(folder, shipped=False)
         # A data set that appears or changes can stand behind the codes, so it counts like the model's files.
         files = [path for path in sorted(entry.folder.iterdir()) if path.name in SERVED]
-        stamp = tuple((str(path), path.stat().st_mtime_ns) for path in files + _data_sets(self.settings))
+        stamp = tuple((str(path), path.stat().st_mtime_ns) for path in files + self.settings.data_sets())
         with self._lock:
             held = self._open.get(entry.name)
             if held is None or held[0] != stamp:
@@ -294,7 +296,7 @@ class Registry:
         return list(found.values()), broken
 
     def _entry(self, folder: Path, *, shipped: bool) -> ModelEntry:
-        info = Run.open(folder).info
+        info = _info(folder, (folder / "config.json").stat().st_mtime_ns)
         return ModelEntry(
             name=folder.name,
             title=info.title,
@@ -307,5 +309,7 @@ class Registry:
         )
 
 
-def _data_sets(settings: Settings) -> list[Path]:
-    return sorted(settings.data.glob("*/dataset.json")) if settings.data.is_dir() else []
+@lru_cache(maxsize=1024)
+def _info(folder: Path, _changed: int) -> RunInfo:
+    """A run's description, read anew only when its file changes: every request looks through all runs."""
+    return Run.open(folder).info

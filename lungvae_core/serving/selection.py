@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from lungvae_core import NOTICE
+from lungvae_core.data.slices import MALIGNANCY_WORDS
 from lungvae_core.explore.colours import MALIGNANCY
 from lungvae_core.serving.registry import LoadedModel
 
@@ -47,7 +48,7 @@ def card(model: LoadedModel, row: int) -> dict[str, Any]:
     lines = [f"nodule {entry['nodule']}, slice {entry['slice']}"]
     rating = entry.get("malignancy")
     if rating is not None and not pd.isna(rating):
-        lines.append(MALIGNANCY[int(rating) - 1][2:])
+        lines.append(MALIGNANCY_WORDS[int(rating)])
     diameter = entry.get("diameter_mm")
     if diameter is not None and not pd.isna(diameter):
         lines.append(f"{diameter:.1f} mm")

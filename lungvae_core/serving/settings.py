@@ -29,3 +29,7 @@ class Settings:
     runs: Path = field(default_factory=lambda: _folder("LUNGVAE_RUNS", Path.cwd() / "runs"))
     data: Path = field(default_factory=lambda: _folder("LUNGVAE_DATA", Path.cwd() / "data"))
     workspace: Path = field(default_factory=lambda: _folder("LUNGVAE_WORKSPACE", Path.cwd() / "workspace"))
+
+    def data_sets(self) -> list[Path]:
+        """The dataset.json of every data set in the data folder, by name."""
+        return sorted(self.data.glob("*/dataset.json"))

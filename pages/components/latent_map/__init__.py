@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import streamlit as st
 
-from pages.common import MALIGNANCY_WORDS
+from lungvae_core.data.slices import MALIGNANCY_WORDS
 
 _HERE = Path(__file__).parent
 _COMPONENT = st.components.v2.component(
