@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from lungvae_core.serving.routes import registry
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -22,3 +26,22 @@ def models(
     registry.cache_clear()
     yield tiny_models
     registry.cache_clear()
+
+
+def open_page(file: str, state: dict[str, Any] | None = None, **query: str) -> AppTest:
+    """The app at a page, run with an address and a session's state, without an exception."""
+    app = AppTest.from_file(str(ROOT / "pages" / "shell.py"), default_timeout=60)
+    app.run().switch_page(file)
+    for name, value in query.items():
+        app.query_params[name] = value
+    for name, value in (state or {}).items():
+        app.session_state[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+def told(app: AppTest, component: str) -> dict[str, Any] | None:
+    """What a component of the page is given, or None where it is not shown."""
+    found = [element.proto for element in app.get("bidi_component")]
+    return next((json.loads(proto.json) for proto in found if proto.component_name == component), None)

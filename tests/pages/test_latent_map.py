@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
 from lungvae_core import NOTICE
 from lungvae_core.files import read_json, write_json
 from lungvae_core.serving.routes import registry
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.pages.conftest import open_page, told
 
 
 def opened(**query: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "pages" / "shell.py"), default_timeout=60)
-    app.run().switch_page("latent_map.py")
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
-    return app
+    return open_page("latent_map.py", **query)
 
 
 def text(app: AppTest) -> str:
@@ -31,9 +22,9 @@ def text(app: AppTest) -> str:
 
 
 def map_data(app: AppTest) -> dict:
-    """What the map component is told."""
-    found = [element.proto for element in app.get("bidi_component")]
-    return next(json.loads(proto.json) for proto in found if proto.component_name == "latent_map")
+    found = told(app, "latent_map")
+    assert found is not None
+    return found
 
 
 def test_the_page_says_what_it_shows_and_what_that_does_not_mean(models):

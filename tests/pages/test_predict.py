@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,18 +13,11 @@ from streamlit.testing.v1 import AppTest
 from lungvae_core import NOTICE
 from lungvae_core.files import read_json, write_json
 from lungvae_core.serving.routes import registry
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.pages.conftest import open_page, told
 
 
 def opened(**query: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "pages" / "shell.py"), default_timeout=60)
-    app.run().switch_page("predict.py")
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
-    return app
+    return open_page("predict.py", **query)
 
 
 def uploaded(name: str, content: bytes) -> AppTest:
@@ -40,11 +31,6 @@ def uploaded(name: str, content: bytes) -> AppTest:
 def text(app: AppTest) -> str:
     kinds = (app.markdown, app.info, app.warning, app.error, app.caption)
     return "\n".join(str(element.value) for kind in kinds for element in kind)
-
-
-def told(app: AppTest, component: str) -> dict | None:
-    found = [element.proto for element in app.get("bidi_component")]
-    return next((json.loads(proto.json) for proto in found if proto.component_name == component), None)
 
 
 def npy(array: np.ndarray) -> bytes:

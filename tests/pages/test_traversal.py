@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,20 +10,11 @@ from streamlit.testing.v1 import AppTest
 
 from lungvae_core import NOTICE
 from lungvae_core.serving.routes import registry
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.pages.conftest import open_page, told
 
 
 def opened(state: dict | None = None, **query: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "pages" / "shell.py"), default_timeout=60)
-    app.run().switch_page("traversal.py")
-    for name, value in query.items():
-        app.query_params[name] = value
-    for name, value in (state or {}).items():
-        app.session_state[name] = value
-    app.run()
-    assert not app.exception
-    return app
+    return open_page("traversal.py", state, **query)
 
 
 def text(app: AppTest) -> str:
@@ -33,10 +22,10 @@ def text(app: AppTest) -> str:
     return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
-def told(app: AppTest) -> dict:
-    """What the view's component is given."""
-    found = [element.proto for element in app.get("bidi_component")]
-    return next(json.loads(proto.json) for proto in found if proto.component_name == "lungvae_traversal")
+def view(app: AppTest) -> dict:
+    found = told(app, "lungvae_traversal")
+    assert found is not None
+    return found
 
 
 def labels(app: AppTest) -> list[str]:
@@ -52,7 +41,7 @@ def test_the_page_says_what_it_shows_and_what_that_does_not_mean(models):
 
 @pytest.mark.parametrize("name", ["tiny-gvae", "tiny-dirvae"])
 def test_the_view_has_a_slider_for_every_dimension_around_its_start(models, name):
-    data = told(opened(model=name, start="malignant"))
+    data = view(opened(model=name, start="malignant"))
     model = registry().load(name)
     assert [slider[0] for slider in data["sliders"]] == model.order.tolist()
     for dimension, low, high, start in data["sliders"]:
@@ -64,34 +53,34 @@ def test_the_view_has_a_slider_for_every_dimension_around_its_start(models, name
 
 def test_every_start_can_be_picked(models):
     app = opened(model="tiny-gvae")
-    assert told(app)["start"].startswith("row:")
+    assert view(app)["start"].startswith("row:")
     for label, name in (("Prior", "prior"), ("Malignant", "malignant"), ("Benign", "benign")):
         app.get("button_group")[0].set_value(label).run()
-        assert told(app)["start"] == name
+        assert view(app)["start"] == name
         assert app.query_params["start"] == name
         assert "row" not in app.query_params
 
 
 def test_a_lesion_is_chosen_by_patient_nodule_and_slice(models):
     app = opened(model="tiny-gvae", row="12")
-    assert told(app)["start"] == "row:12"
+    assert view(app)["start"] == "row:12"
     boxes = dict(zip(labels(app), app.selectbox, strict=True))
     assert (boxes["Patient"].value, boxes["Nodule"].value, boxes["Slice"].value) == ("TEST-0002", 0, 12)
     boxes["Patient"].set_value("TEST-0005").run()
-    row = int(told(app)["start"].removeprefix("row:"))
+    row = int(view(app)["start"].removeprefix("row:"))
     assert registry().load("tiny-gvae").table.at[row, "patient_id"] == "TEST-0005"
     assert app.query_params["row"] == str(row)
 
 
 def test_lesions_picked_on_the_map_come_first(models):
     app = opened({"selected_rows": [40, 41, 999]}, model="tiny-gvae")
-    assert told(app)["start"] == "row:40"
+    assert view(app)["start"] == "row:40"
     assert "Lesion (2 picked)" in labels(app)
 
 
 def test_the_address_gives_start_dimension_and_edits(models):
     app = opened(model="tiny-dirvae", row="3", dimension="2", edits="2:0.5,1:0.2,x:1,9:1,0:nan")
-    data = told(app)
+    data = view(app)
     assert data["start"] == "row:3"
     assert dict(data["edits"]) == {2: 0.5, 1: 0.2}
     assert data["dimension"] == 2
@@ -104,15 +93,15 @@ def test_the_address_gives_start_dimension_and_edits(models):
 )
 def test_nonsense_in_the_address_does_no_harm(models, query):
     app = opened(model="tiny-gvae", **query)
-    assert told(app)["edits"] == []
+    assert view(app)["edits"] == []
     assert not app.error
 
 
 def test_another_start_begins_without_the_edits(models):
     app = opened(model="tiny-gvae", start="prior", edits="1:0.5")
-    assert dict(told(app)["edits"]) == {1: 0.5}
+    assert dict(view(app)["edits"]) == {1: 0.5}
     app.get("button_group")[0].set_value("Malignant").run()
-    assert told(app)["edits"] == []
+    assert view(app)["edits"] == []
     assert "edits" not in app.query_params
 
 
@@ -126,14 +115,14 @@ def test_another_dimension_can_be_chosen_for_the_strip(models):
 
 
 def test_with_the_data_the_real_slice_stands_beside_with_its_spacing(models):
-    data = told(opened(model="tiny-gvae", row="7"))
+    data = view(opened(model="tiny-gvae", row="7"))
     assert data["realImage"]
     assert data["spacing"] == pytest.approx(0.7)
 
 
 def test_without_the_data_a_lesion_is_shown_by_its_reconstruction_and_says_so(models, monkeypatch):
     monkeypatch.setattr(registry().load("tiny-gvae"), "pixels", None)
-    data = told(opened(model="tiny-gvae", row="7"))
+    data = view(opened(model="tiny-gvae", row="7"))
     assert data["realImage"] is None
     assert "not on this machine" in data["startLabel"]
 
@@ -141,7 +130,7 @@ def test_without_the_data_a_lesion_is_shown_by_its_reconstruction_and_says_so(mo
 def test_without_a_classifier_there_is_no_score(models, monkeypatch):
     monkeypatch.setattr(registry().load("tiny-gvae"), "classifier", None)
     app = opened(model="tiny-gvae", start="prior")
-    assert told(app)["startScore"] is None
+    assert view(app)["startScore"] is None
     assert not app.get("plotly_chart")
 
 
@@ -158,7 +147,7 @@ def test_a_code_beyond_the_range_widens_its_slider(models, tmp_path, monkeypatch
     codes = model.codes.copy()
     codes[0, 1] = 50.0
     monkeypatch.setattr(model, "_latents", (model.table, codes))
-    sliders = {slider[0]: slider for slider in told(opened(model="tiny-gvae", row="0"))["sliders"]}
+    sliders = {slider[0]: slider for slider in view(opened(model="tiny-gvae", row="0"))["sliders"]}
     assert sliders[1][2] == pytest.approx(50.0)
     assert np.isfinite(sliders[1][1])
     shutil.rmtree(tmp_path, ignore_errors=True)
