@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,11 @@ import pytest
 from lungvae_core.data.slices import DatasetInfo, SliceSet, write
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# A shell's background job is deaf to Ctrl-C and hands that on to every program that a test starts and
+# interrupts; a terminal's is not. The tests are about the latter, however they are started themselves.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
