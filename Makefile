@@ -39,5 +39,5 @@ $(VENV)/.app: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[dev,browser,nifti]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,browser,nifti,cluster]"
 	@touch $@ $(VENV)/.app

@@ -24,6 +24,9 @@ class ModelConfig(_Frozen):
     hu_high: float = 400.0  # HU shown as 1
     prior_alpha: float = Field(default=0.6, gt=0, le=100)  # Dirichlet: the symmetric prior's concentration
     alpha_floor: float = Field(default=0.01, ge=1e-6, le=1)  # Dirichlet: least posterior concentration
+    # Dirichlet: pathwise gradients of the Dirichlet itself, or its Laplace approximation in the softmax basis
+    sampler: Literal["pathwise", "laplace"] = "pathwise"
+    spacing_mm: float = Field(default=0.0, ge=0, le=5)  # slices are resampled to it; 0: native pixels
 
     @model_validator(mode="after")
     def _window(self) -> ModelConfig:
@@ -40,10 +43,13 @@ class ObjectiveConfig(_Frozen):
     ssim: float = Field(default=0.5, ge=0)
     ms_ssim: float = Field(default=0.0, ge=0)
     mse: float = Field(default=0.0, ge=0)
-    focus: float = Field(default=0.0, ge=0)  # L1 and MSE count 1 + focus times in the crop's middle
+    bce: float = Field(default=0.0, ge=0)
+    focus: float = Field(default=0.0, ge=0)  # L1, MSE and BCE count 1 + focus times in the crop's middle
     beta: float = Field(default=1.0, ge=0)
     reversed_kl: bool = False  # the released DirVAE's KL(prior || posterior); not an ELBO
     warmup_epochs: float = Field(default=0.0, ge=0)  # beta rises linearly from 0 over these
+    warmup: Literal["linear", "cyclical"] = "linear"  # cyclical: the rise repeats every 2 * warmup_epochs
+    free_bits: float = Field(default=0.0, ge=0)  # nats a dimension that cost nothing
 
 
 class TrainingConfig(_Frozen):
@@ -55,10 +61,34 @@ class TrainingConfig(_Frozen):
     weight_decay: float = Field(default=0.0, ge=0, le=1)
     schedule: Literal["constant", "cosine"] = "cosine"
     clip_norm: float = Field(default=0.0, ge=0)  # 0: no clipping of the gradient's norm
+    on_nonfinite: Literal["stop", "halve"] = "stop"  # halve: back to the last good epoch at half the rate
     flips: bool = True  # random horizontal and vertical flips
-    precision: Literal["float32", "bfloat16"] = "float32"
+    rotate_degrees: float = Field(default=0.0, ge=0, le=180)  # random rotation up to this, either way
+    shift_px: float = Field(default=0.0, ge=0, le=16)  # random shift up to this, each axis, either way
+    jitter_hu: float = Field(default=0.0, ge=0, le=500)  # one random offset a slice up to this, either way
+    noise_hu: float = Field(default=0.0, ge=0, le=500)  # white noise, its deviation drawn from 0 to this
+    # auto: bfloat16 where it was measured to help (GPUs; the released network on CPUs that have it)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"  # torch.compile; auto: on CUDA only
     validation_fraction: float = Field(default=0.15, gt=0, le=0.5)  # of the patients
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
+
+
+class JointConfig(_Frozen):
+    """The joint ("EM") phase: the VAE goes on with a classifier's cross-entropy added to its loss.
+
+    arXiv 2311.15719, section 3. A round is: fit a classifier on the codes, then train the VAE for
+    `round_epochs` with the classifier fixed. The last classifier is fitted after the last round.
+    """
+
+    rounds: int = Field(default=0, ge=0, le=100)
+    round_epochs: int = Field(default=4, ge=1, le=10_000)
+    round_rate: float = Field(default=0.5, gt=0, le=1)  # times learning_rate
+    label_weight: float = Field(default=20.0, ge=0)  # nats of loss for a nat of cross-entropy
+    # training: labels of held-out patients are never seen. released: a random 70 % of all patients, held-out
+    # ones among them, as in the paper's code; figures of such a run leak.
+    labels_of: Literal["training", "released"] = "training"
+    class_balanced: bool = False  # both classes weigh alike in the cross-entropy, however many there are
 
 
 class Config(_Frozen):
@@ -68,6 +98,15 @@ class Config(_Frozen):
     model: ModelConfig
     objective: ObjectiveConfig = ObjectiveConfig()
     training: TrainingConfig = TrainingConfig()
+    joint: JointConfig = JointConfig()
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the VAE in all: the first phase and every joint round."""
+        return self.training.epochs + self.joint.rounds * self.joint.round_epochs
+
+
+PARTS = ("model", "objective", "training", "joint")
 
 
 PRESETS: dict[str, Config] = {
@@ -122,13 +161,13 @@ def preset(name: str) -> Config:
 def override(config: Config, changes: dict[str, Any]) -> Config:
     """A copy of `config` with flat setting names (as `epochs` or `beta`) changed; UserError on a bad one.
 
-    Every setting's name is unique over the three parts, so that a form or a flag can name it alone.
+    Every setting's name is unique over the parts, so that a form or a flag can name it alone.
     """
     values = config.model_dump()
     for name, value in changes.items():
-        part = next((p for p in ("model", "objective", "training") if name in values[p]), None)
+        part = next((p for p in PARTS if name in values[p]), None)
         if part is None:
-            known = [key for p in ("model", "objective", "training") for key in values[p]]
+            known = [key for p in PARTS for key in values[p]]
             raise UserError(f"There is no setting {name!r}. The settings are: {', '.join(known)}.")
         values[part][name] = value
     return parse(values)
