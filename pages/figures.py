@@ -28,7 +28,10 @@ _STYLE = """
 
 
 def lesion(model: LoadedModel, image: np.ndarray, caption: str, *, spacing_mm: float | None = None) -> None:
-    """A CT slice (64, 64) in 0..1 of the model's window, with a scale bar where the spacing is known."""
+    """A CT slice (64, 64) in 0..1 of the model's window, with a scale bar where the spacing is known.
+
+    `spacing_mm` is that of the image as it is shown, which for a model of a fixed spacing is the model's.
+    """
     bar = ""
     if spacing_mm:
         bar = f'<div class="bar" style="width: {10 / (64 * spacing_mm):.1%}">10 mm</div>'

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from lungvae_core.data.images import GREY_SUFFIXES, KINDS, ImageFile, crop, read_image
+from lungvae_core.data.resample import LEAST_MM, MOST_MM
 from lungvae_core.data.slices import MALIGNANCY_WORDS, SIZE
 from lungvae_core.errors import UserError
 from lungvae_core.explore.maps import METHODS, TITLES
@@ -145,11 +146,12 @@ def of_an_upload(model: LoadedModel) -> Case | None:
         hu_range = ask_range(file.name)
         try:
             image = read(file, hu_range)
+            spacing = ask_spacing(model, image, file.file_id)
             hu, title = choose_slice(image, file.name)
             patch = place_box(hu, file.file_id)
             if patch is None:
                 return None
-            case = uploaded(model, patch, image, title)
+            case = uploaded(model, patch, spacing, image.patient_id, title)
         except UserError as error:
             st.error(str(error))
             return None
@@ -188,6 +190,25 @@ def read(file, hu_range: tuple[float, float] | None) -> ImageFile:
     if kept is None or kept[0] != key:
         st.session_state["upload_image"] = kept = (key, read_image(file, name=file.name, hu_range=hu_range))
     return kept[1]
+
+
+def ask_spacing(model: LoadedModel, image: ImageFile, file_id: str) -> float | None:
+    """The pixel spacing in mm: the file's own; asked for where the model needs it and the file lacks it."""
+    usable = image.spacing_mm is not None and LEAST_MM <= image.spacing_mm <= MOST_MM
+    if usable or not model.spacing_mm:
+        return image.spacing_mm
+    return st.number_input(
+        "Pixel spacing in mm",
+        LEAST_MM,
+        MOST_MM,
+        value=None,
+        step=0.01,
+        format="%.3f",
+        placeholder="0.700",
+        help=f"How far apart the image's pixels are. This model sees every lesion at {model.spacing_mm:g} mm "
+        "a pixel, and this file does not say what it has. On chest CT it is mostly between 0.5 and 1.",
+        key=f"upload_spacing_{file_id}",  # of this file alone: the next one can have another
+    )
 
 
 def choose_slice(image: ImageFile, name: str) -> tuple[np.ndarray, str]:
@@ -241,9 +262,11 @@ def place_box(hu: np.ndarray, file_id: str) -> np.ndarray | None:
     return None if row is None or column is None else crop(hu, row, column)
 
 
-def uploaded(model: LoadedModel, patch: np.ndarray, image: ImageFile, title: str) -> Case:
-    """The upload's case; computed once a patch and model."""
-    key = (model.entry.name, hashlib.sha256(np.ascontiguousarray(patch).tobytes()).hexdigest())
+def uploaded(
+    model: LoadedModel, patch: np.ndarray, spacing_mm: float | None, patient_id: str, title: str
+) -> Case:
+    """The upload's case; computed once a patch, spacing and model."""
+    key = (model.entry.name, hashlib.sha256(np.ascontiguousarray(patch).tobytes()).hexdigest(), spacing_mm)
     kept = st.session_state.get("upload_case")
     if kept is None or kept[0] != key or kept[1] is not model:
         with st.spinner("Asking the model…"):
@@ -251,8 +274,8 @@ def uploaded(model: LoadedModel, patch: np.ndarray, image: ImageFile, title: str
                 model,
                 patch,
                 title=title,
-                spacing_mm=image.spacing_mm,
-                patient_id=image.patient_id,
+                spacing_mm=spacing_mm,
+                patient_id=patient_id,
                 count=NEIGHBOURS,
             )
         st.session_state["upload_case"] = kept = (key, model, case)
@@ -266,7 +289,8 @@ def pictures(model: LoadedModel, case: Case) -> None:
         if case.image is None:
             st.info("This slice is not on this machine; beside it is what the model kept of it.")
         else:
-            figures.lesion(model, case.image, f"CT slice: {case.title}", spacing_mm=case.spacing_mm)
+            how = f" ({model.spacing_words})" if model.spacing_words else ""
+            figures.lesion(model, case.image, f"CT slice: {case.title}{how}", spacing_mm=case.spacing_mm)
     with second:
         figures.generated(model, case.reconstruction, "Reconstruction: what the model kept of it")
 

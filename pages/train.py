@@ -16,7 +16,7 @@ from lungvae_core.serving.datasets import FoundData, find_data
 from lungvae_core.serving.jobs import DONE, FAILED, PHANTOM, QUEUED, RUNNING, STOPPED, STOPPING, Job, Jobs
 from lungvae_core.serving.progress import TrainingState, read_state
 from lungvae_core.serving.settings import Settings
-from lungvae_core.training.fit import ACTIVE
+from lungvae_core.training.validate import ACTIVE
 from lungvae_core.vae.config import PRESETS
 from pages import common
 
@@ -337,7 +337,7 @@ def say_status(job: Job, state: TrainingState | None) -> None:
 def progress_words(job: Job, state: TrainingState) -> str:
     if state.phase != "training":
         return PHASES[state.phase]
-    words = f"Epoch {state.epoch} of {state.config.training.epochs}"
+    words = f"Epoch {state.epoch} of {state.config.epochs}"
     if job.status == RUNNING and state.seconds_left is not None:
         words += f", about {duration(state.seconds_left)} of training left"
         words += f", {state.images_per_second:.0f} slices a second"
@@ -382,7 +382,7 @@ def curves(state: TrainingState) -> go.Figure:
     line(2, 3, [row["beta"] for row in rows], "training slices", TRAINED)
     figure.update_xaxes(title_text="epoch", row=2)
     # All epochs to come, unless that would squeeze the curves into a corner.
-    last = max(2, min(state.config.training.epochs, max(10, 2 * len(rows))))
+    last = max(2, min(state.config.epochs, max(10, 2 * len(rows))))
     figure.update_xaxes(range=[0.5, last + 0.5], tickformat="d")
     figure.update_yaxes(rangemode="nonnegative", row=1)
     figure.update_yaxes(rangemode="tozero", row=2)

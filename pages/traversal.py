@@ -198,9 +198,9 @@ def live(model: LoadedModel, start: Start) -> Released:
         image, is_real = model.image(start.row)
         if is_real:
             real = image
-            entry = model.table.iloc[start.row]
-            value = entry.get("pixel_spacing_mm")
-            spacing = None if value is None or pd.isna(value) else float(value)
+            spacing = model.shown_spacing(start.row)
+            if model.spacing_words:
+                words += f" Its slice is {model.spacing_words}."
         else:
             words += " The slice itself is not on this machine; its reconstruction stands for it."
     where = edited(model.latent, code, edits)

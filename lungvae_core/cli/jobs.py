@@ -81,7 +81,7 @@ def _print_progress(job: Job) -> None:
     state = read_state(job.folder)
     if state is None:
         return
-    print(f"Epoch    {state.epoch} of {state.config.training.epochs}, {state.fraction:.0%}, {state.phase}")
+    print(f"Epoch    {state.epoch} of {state.config.epochs}, {state.fraction:.0%}, {state.phase}")
     if state.rows:
         held_out = state.rows[-1]["validation"]
         print(

@@ -41,16 +41,21 @@ def train(
 
     from lungvae_core.data.slices import SliceSet
     from lungvae_core.training import fit as training
+    from lungvae_core.training.device import pick_device
+    from lungvae_core.training.parallel import first_process, torchrun_size
     from lungvae_core.vae.config import override
     from lungvae_core.vae.config import preset as preset_named
 
     config = preset_named(preset)
-    changes = {name: value for name, value in (("epochs", epochs), ("seed", seed)) if value is not None}
-    config = override(config, {**changes, **_settings(set_ or [])})
-    if resume and (changes or set_):
-        raise UserError("A resumed run keeps its settings: leave out --epochs, --seed and --set.")
+    named = {name: value for name, value in (("epochs", epochs), ("seed", seed)) if value is not None}
+    changes = {**named, **_settings(set_ or [])}
+    config = override(config, changes)
+    if resume and changes.keys() - {"on_nonfinite"}:
+        raise UserError(
+            "A resumed run keeps its settings: leave out --epochs, --seed and --set (but on_nonfinite)."
+        )
     _use_threads(threads)
-    device = str(training.pick_device(device))
+    device = str(pick_device(device))
     opened = SliceSet.open(data)
     with (
         _stop_on_signals() as stop,
@@ -59,9 +64,12 @@ def train(
             BarColumn(),
             TextColumn("{task.description}"),
             transient=True,
+            disable=not first_process(),
         ) as bar,
     ):
         task = bar.add_task("starting", total=1, epoch="-")
+        if torchrun_size() > 1 and first_process():
+            bar.console.print(f"{torchrun_size()} processes train one model together.")
 
         def show(progress: training.Progress) -> None:
             ssim = "-" if progress.ssim is None else f"{progress.ssim:.3f}"
@@ -83,6 +91,8 @@ def train(
                 highlight=False,
                 soft_wrap=True,
             )
+            for sign in row.get("collapse", []):
+                bar.console.print(f"            {sign}", style="yellow", highlight=False, soft_wrap=True)
 
         run, finished = training.fit(
             config,
@@ -91,14 +101,17 @@ def train(
             device=device,
             resume=resume,
             title=title,
+            on_nonfinite=str(changes["on_nonfinite"]) if "on_nonfinite" in changes else None,
             on_progress=show,
             on_epoch=line,
             should_stop=stop.is_set,
         )
+    if not first_process():
+        return  # the first one finishes the run
     if not finished:
         print(f"Stopped. Go on with: lungvae train --data {data} --out {out} --resume")
         raise typer.Exit(130)
-    print(f"{out}: trained for {run.config.training.epochs} epochs.")
+    print(f"{out}: trained for {run.config.epochs} epochs.")
     if finish:
         encode(out, data)
         labels = opened.labelled()
@@ -161,6 +174,10 @@ def predict(
     index: Annotated[int | None, typer.Option(help="Which slice of a stack, from 0.")] = None,
     hu_low: Annotated[float | None, typer.Option(help="HU of black, for png and 8-bit npy.")] = None,
     hu_high: Annotated[float | None, typer.Option(help="HU of white.")] = None,
+    spacing: Annotated[
+        float | None,
+        typer.Option(help="Pixel spacing in mm, where a model needs it and the image does not tell."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score a lesion's slice with a model and list its neighbours; for research, not for clinical use."""
@@ -174,10 +191,10 @@ def predict(
         raise UserError("A HU range needs both --hu-low and --hu-high.")
     hu_range = None if hu_low is None or hu_high is None else (hu_low, hu_high)
     loaded = Registry().load(model)
-    patch = patch_of(
-        read_image(image, hu_range=hu_range), row=row, column=column, slice_index=index, where=str(image)
-    )
-    prediction = loaded.predict(patch)
+    opened = read_image(image, hu_range=hu_range)
+    patch = patch_of(opened, row=row, column=column, slice_index=index, where=str(image))
+    # What a person states comes before what the file says: files can be wrong.
+    prediction = loaded.predict(patch, spacing_mm=opened.spacing_mm if spacing is None else spacing)
     if json_:
         print(json.dumps({"model": model, "image": str(image), "notice": NOTICE, **prediction.summary()}))
         return

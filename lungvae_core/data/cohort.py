@@ -21,9 +21,9 @@ import pandas as pd
 
 from lungvae_core.data import annotations as lidc
 from lungvae_core.data.slices import KEY, RATINGS, SIZE
-from lungvae_core.data.workers import unordered
 from lungvae_core.errors import UserError
 from lungvae_core.files import atomic_path, sha256
+from lungvae_core.workers import unordered
 
 RULE = 1  # raise it whenever a change below can change a row: stored results of other rules are not used
 CHUNK = 25  # scans a task: each reads the database once, and each moves the progress on

@@ -31,7 +31,7 @@ class ImageFile:
     """An image as read: a slice (rows, columns) or a stack of them (slices, rows, columns)."""
 
     hu: np.ndarray  # int16
-    spacing_mm: float | None = None  # within the slice
+    spacing_mm: float | None = None  # within the slice; None where the file does not tell, as npy and png
     patient_id: str = ""
     series_uid: str = ""
     z_mm: float | None = None
@@ -229,7 +229,7 @@ def _read_nifti(file: Path | BinaryIO, where: str) -> ImageFile:
         # Canonical is right-anterior-superior; CT slices are shown with rows to posterior, columns to left.
         volume = nibabel.as_closest_canonical(volume)
         data = np.asarray(volume.dataobj)
-        spacing = float(volume.header.get_zooms()[0])
+        zooms = [float(zoom) for zoom in volume.header.get_zooms()[:2]]
     except UserError:
         raise
     except Exception as error:  # nibabel raises many kinds on damaged input
@@ -242,7 +242,13 @@ def _read_nifti(file: Path | BinaryIO, where: str) -> ImageFile:
         raise UserError(f"{where} holds no grey values; a CT volume in HU is needed.")
     if not np.isfinite(data).all():
         raise UserError(f"{where} holds values that are not numbers (NaN or infinite).")
-    return ImageFile(as_int16(data.transpose(2, 1, 0)[:, ::-1, ::-1]), spacing)
+    known = all(math.isfinite(zoom) and zoom > 0 for zoom in zooms)
+    if known and abs(zooms[0] - zooms[1]) > 0.01 * zooms[0]:
+        raise UserError(
+            f"{where} has pixels of {zooms[0]:g} x {zooms[1]:g} mm, which are not square. "
+            "Resample it to square pixels first."
+        )
+    return ImageFile(as_int16(data.transpose(2, 1, 0)[:, ::-1, ::-1]), zooms[0] if known else None)
 
 
 def _unpack(content: bytes, where: str) -> bytes:

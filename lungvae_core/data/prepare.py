@@ -25,9 +25,9 @@ import pandas as pd
 from lungvae_core.data import cohort as paper
 from lungvae_core.data.dicom import NotDicom, is_ct_header, read_ct, read_header
 from lungvae_core.data.slices import SIZE, DatasetInfo, SliceSet, write_streaming
-from lungvae_core.data.workers import unordered
 from lungvae_core.errors import UserError
 from lungvae_core.files import atomic_folder, atomic_path, folder_lock, refuse_existing
+from lungvae_core.workers import unordered
 
 RULE = 1  # raise it whenever stored work of an earlier version must not be used
 Z_TOLERANCE_MM = 0.05  # LIDC's closest slices are 0.45 mm apart

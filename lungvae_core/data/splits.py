@@ -58,3 +58,10 @@ def holdout(table: pd.DataFrame, *, fraction: float, seed: int = 0) -> tuple[np.
         raise UserError("Data of a single patient cannot be split; at least two patients are needed.")
     folds = min(max(round(1 / fraction), 2), count)
     return next(grouped_folds(table, folds, seed=seed))
+
+
+def share_of_patients(table: pd.DataFrame, *, share: float, seed: int = 0) -> np.ndarray:
+    """Rows of a random `share` (0 to 1) of the patients, in the table's order; for protocols that leak."""
+    patients = np.unique(table["patient_id"].to_numpy().astype(str))
+    chosen = np.random.default_rng(seed).permutation(patients)[: round(share * len(patients))]
+    return np.flatnonzero(table["patient_id"].astype(str).isin(set(chosen)))

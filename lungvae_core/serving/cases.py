@@ -27,7 +27,10 @@ SCORE_KINDS = {
 
 @dataclass(frozen=True)
 class Case:
-    """A lesion as the model sees it. Images are (64, 64) float32 in 0..1 of the model's window."""
+    """A lesion as the model sees it. Images are (64, 64) float32 in 0..1 of the model's window.
+
+    `spacing_mm` is the images' own: the model's, where it has a fixed one, else the slice's.
+    """
 
     title: str
     code: np.ndarray  # (K,)
@@ -61,7 +64,7 @@ def case_of_row(model: LoadedModel, row: int, *, count: int = 8) -> Case:
         distance_rank=None,
         neighbours=[int(found) for found in rows],
         distances=[float(distance) for distance in distances],
-        spacing_mm=_number(entry, "pixel_spacing_mm"),
+        spacing_mm=model.shown_spacing(row),
         row=row,
     )
 
@@ -75,9 +78,12 @@ def case_of_upload(
     patient_id: str = "",
     count: int = 8,
 ) -> Case:
-    """An uploaded slice hu (64, 64) int16; neighbours leave out `patient_id` where the set has it."""
+    """An uploaded slice hu (64, 64) int16; neighbours leave out `patient_id` where the set has it.
+
+    `spacing_mm` is that of hu's pixels; UserError where it is unknown and the model needs it.
+    """
     known = patient_id if patient_id and (model.table["patient_id"] == patient_id).any() else None
-    prediction = model.predict(hu, count=count, exclude_patient=known)
+    prediction = model.predict(hu, spacing_mm=spacing_mm, count=count, exclude_patient=known)
     note = "Scored by the classifier that was fitted on all labelled slices of the set."
     if known:
         note = (
@@ -87,7 +93,7 @@ def case_of_upload(
     return Case(
         title=title,
         code=prediction.code,
-        image=model.vae.images(hu[None])[0, 0].numpy(),
+        image=model.vae.images(model.seen(hu, spacing_mm)[None])[0, 0].numpy(),
         reconstruction=prediction.reconstruction,
         score=prediction.score,
         score_note=note,
@@ -95,7 +101,7 @@ def case_of_upload(
         distance_rank=prediction.distance_rank,
         neighbours=[neighbour["row"] for neighbour in prediction.neighbours],
         distances=[neighbour["distance"] for neighbour in prediction.neighbours],
-        spacing_mm=spacing_mm,
+        spacing_mm=model.spacing_mm or spacing_mm,
     )
 
 

@@ -107,7 +107,7 @@ def cores() -> int:
 
 def devices() -> list[str]:
     """What can train here: cpu, and an accelerator that PyTorch finds, which then comes first."""
-    from lungvae_core.training.fit import pick_device
+    from lungvae_core.training.device import pick_device
 
     return list(dict.fromkeys([str(pick_device("auto")), "cpu"]))
 

@@ -127,7 +127,7 @@ class Jobs:
         """
         # torch comes with these two; a keeper, which imports this module as well, has no use for it.
         from lungvae_core.data.slices import SliceSet
-        from lungvae_core.training.fit import pick_device
+        from lungvae_core.training.device import pick_device
         from lungvae_core.vae.config import override
         from lungvae_core.vae.config import preset as preset_named
 

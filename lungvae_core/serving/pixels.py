@@ -29,7 +29,7 @@ class Pixels:
     at: np.ndarray  # (N,) row of `data`, -1 where it has none
 
     def slices(self, rows: np.ndarray) -> np.ndarray:
-        """(M, 64, 64) int16 HU of the model's rows, all of which must have a place."""
+        """(M, 64, 64) int16 HU of the model's rows in native pixels; all of them must have a place."""
         return self.data.slices[self.at[rows]]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from lungvae_core.errors import UserError
 from lungvae_core.files import read_json
 from lungvae_core.training.checkpoints import Run
-from lungvae_core.training.fit import ACTIVE
+from lungvae_core.training.validate import signs_of_collapse
 from lungvae_core.vae.config import Config
 
 
@@ -41,7 +41,7 @@ def read_state(folder: str | Path) -> TrainingState | None:
         return None
     run = Run.open(folder)
     rows = run.metrics()
-    epochs = run.config.training.epochs
+    epochs = run.config.epochs
     progress: dict[str, Any] = {}
     if run.has("progress.json"):
         with contextlib.suppress(UserError):
@@ -62,32 +62,6 @@ def read_state(folder: str | Path) -> TrainingState | None:
         samples=samples.read_bytes() if samples.is_file() else None,
         warnings=signs_of_collapse(run.config, rows[-1]["validation"]) if rows else [],
     )
-
-
-def signs_of_collapse(config: Config, held_out: dict[str, Any]) -> list[str]:
-    """Both faces of collapse in words: dimensions that carry nothing, and weights that use nothing.
-
-    `held_out` has the figures of an epoch's validation.
-    """
-    signs, dimensions = [], config.model.dimensions
-    active, dead = held_out.get("active_units", dimensions), held_out.get("dead_columns", 0)
-    advice = "A lower beta or a longer warm-up prevents it."
-    if active == 0:
-        signs.append(
-            f"The latent space has collapsed: no dimension carries more than {ACTIVE} nats, so every slice "
-            f"gets the same code and the same picture. {advice}"
-        )
-    elif active < dimensions / 2:
-        signs.append(
-            f"Partial collapse: only {active} of {dimensions} dimensions carry more than {ACTIVE} nats on "
-            f"held-out slices; the others hold to the prior and tell slices apart no more. {advice}"
-        )
-    if dead:
-        signs.append(
-            f"The decoder does not use {dead} of {dimensions} dimensions (their weights have a norm below "
-            "0.001): moving along them changes no picture. Fewer dimensions, or a lower beta, would do."
-        )
-    return signs
 
 
 def _phase(run: Run) -> str:

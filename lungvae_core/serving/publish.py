@@ -103,9 +103,17 @@ def card(run: Run) -> str:
         "- Labels are radiologists' impressions of malignancy, not pathology.",
         "- The size of the lesion alone separates these labels about as well or better; compare the rows.",
         "- A score is not a probability of cancer. Traversals and reconstructions are generated images.",
-        "- Slices keep their native pixel spacing, so that size in pixels differs from size in millimetres.",
+        _spacing(model.spacing_mm),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _spacing(spacing_mm: float) -> str:
+    if spacing_mm:
+        words = f"are resampled to {spacing_mm:g} mm a pixel; where the crop ends, its border is mirrored"
+    else:
+        words = "keep their native pixel spacing, so that size in pixels differs from size in millimetres"
+    return f"- Slices {words}."
 
 
 def _auc_table(report: dict[str, Any]) -> list[str]:

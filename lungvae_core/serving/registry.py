@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from lungvae_core.data.resample import at_spacing, to_spacing
 from lungvae_core.data.slices import DatasetInfo
 from lungvae_core.errors import UserError
 from lungvae_core.explore import maps, traversal
@@ -83,6 +84,18 @@ class LoadedModel:
     def window(self) -> tuple[float, float]:
         """(low, high) HU that 0 and 1 of its images stand for."""
         return self.run.config.model.hu_low, self.run.config.model.hu_high
+
+    @property
+    def spacing_mm(self) -> float:
+        """The pixel spacing that slices are resampled to before the model sees them; 0: native pixels."""
+        return self.run.config.model.spacing_mm
+
+    @property
+    def spacing_words(self) -> str:
+        """What was done to the pixels of the slices that it shows; empty for a model of native pixels."""
+        if not self.spacing_mm:
+            return ""
+        return f"resampled to {self.spacing_mm:g} mm a pixel, mirrored at the border where the crop ends"
 
     @cached_property
     def _latents(self) -> tuple[pd.DataFrame, np.ndarray]:
@@ -164,20 +177,54 @@ class LoadedModel:
         return images[0], bool(real[0])
 
     def images(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """((M, 64, 64) float32 in 0..1, (M,) whether each is the real slice); else reconstructions."""
+        """((M, 64, 64) float32 in 0..1, (M,) whether each is the real slice); else reconstructions.
+
+        Slices are as the model sees them: at its pixel spacing, if it has a fixed one.
+        """
         real = self.real[rows]
         images = np.empty((len(rows), 64, 64), np.float32)
         if self.pixels is not None and real.any():
-            images[real] = self.vae.images(self.pixels.slices(rows[real]))[:, 0].numpy()
+            hu = at_spacing(self.pixels.slices(rows[real]), self.table.iloc[rows[real]], self.spacing_mm)
+            images[real] = self.vae.images(hu)[:, 0].numpy()
         if not real.all():
             images[~real] = self.decode(self.codes[rows[~real]])
         return images, real
 
-    def predict(self, hu: np.ndarray, *, count: int = 8, exclude_patient: str | None = None) -> Prediction:
-        """Encode, reconstruct and score a slice hu (64, 64) int16, with neighbours, one a patient."""
+    def shown_spacing(self, row: int) -> float | None:
+        """The pixel spacing in mm of a row's image as it is shown: the model's own, else the slice's."""
+        value = self.table["pixel_spacing_mm"].iloc[row] if "pixel_spacing_mm" in self.table else None
+        return self.spacing_mm or (None if value is None or pd.isna(value) else float(value))
+
+    def seen(self, hu: np.ndarray, spacing_mm: float | None = None) -> np.ndarray:
+        """A slice hu (64, 64) int16 of pixels of `spacing_mm`, as the model sees it: at its own spacing.
+
+        Raises UserError for another shape, and for an unknown spacing where the model needs it.
+        """
         if hu.shape != (64, 64):
             raise UserError(f"A slice of 64x64 pixels is needed, not {hu.shape}.")
-        codes, quality = encode_with_quality(self.vae, hu[None])
+        if not self.spacing_mm:
+            return hu
+        if spacing_mm is None:
+            raise UserError(
+                f"The model {self.entry.name} sees slices at {self.spacing_mm:g} mm a pixel, and the image "
+                "does not tell its own pixel spacing. State it in mm (`lungvae predict --spacing MM`, or the "
+                "field on the Predict page), or choose a model of native pixels."
+            )
+        return to_spacing(hu[None], np.array([spacing_mm]), self.spacing_mm, names=["The image"])[0]
+
+    def predict(
+        self,
+        hu: np.ndarray,
+        *,
+        spacing_mm: float | None = None,
+        count: int = 8,
+        exclude_patient: str | None = None,
+    ) -> Prediction:
+        """Encode, reconstruct and score a slice hu (64, 64) int16, with neighbours, one a patient.
+
+        `hu` has native pixels of `spacing_mm`, which a model of a fixed spacing needs; see `seen`.
+        """
+        codes, quality = encode_with_quality(self.vae, self.seen(hu, spacing_mm)[None])
         rows, distances = self.neighbours(codes[0], count, exclude_patient=exclude_patient)
         scores = self.score(codes)
         ssim = float(quality["ssim"][0])

@@ -30,6 +30,7 @@ from torch import Tensor
 
 import lungvae_core
 from lungvae_core.data.slices import DatasetInfo, SliceSet
+from lungvae_core.data.splits import holdout
 from lungvae_core.errors import UserError
 from lungvae_core.files import atomic_path, read_json, write_json
 from lungvae_core.vae.config import Config, parse
@@ -61,6 +62,11 @@ class RunInfo(BaseModel):
     data: DatasetInfo
     data_folder: str = ""  # where the data was; empty in shipped models
     device: str = "cpu"
+    processes: int = 1  # that trained it together
+    # Patients of the data by what this run did with them; None in runs older than this field, which split
+    # by `holdout` with their seed. Patients in neither list were set aside.
+    trained: list[str] | None = None
+    held_out: list[str] | None = None
     versions: dict[str, str] = {}
 
 
@@ -76,14 +82,33 @@ class Run:
         return self.info.config
 
     @classmethod
-    def create(cls, folder: Path, config: Config, data: SliceSet, *, device: str, title: str = "") -> Run:
-        """Start a run in `folder` by writing its config.json."""
+    def create(
+        cls,
+        folder: Path,
+        config: Config,
+        data: SliceSet,
+        *,
+        device: str,
+        title: str = "",
+        processes: int = 1,
+        split: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> Run:
+        """Start a run in `folder` by writing its config.json.
+
+        `split` is (training rows, held-out rows) of the data; by default that of the configuration.
+        """
+        rows = _default_split(config, data.table) if split is None else split
+        patients = data.table["patient_id"].astype(str)
+        trained, held_out = (sorted(set(patients.iloc[part])) for part in rows)
         info = RunInfo(
             title=title or folder.name,
             config=config,
             data=data.info,
             data_folder=str(data.folder.resolve()),
             device=device,
+            processes=processes,
+            trained=trained,
+            held_out=held_out,
             versions={
                 "lungvae": lungvae_core.__version__,
                 "python": platform.python_version(),
@@ -122,6 +147,16 @@ class Run:
     def has(self, name: str) -> bool:
         """Whether the run has that file."""
         return (self.folder / name).is_file()
+
+    def split(self, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """(training rows, held-out rows) of the run's own data; other rows were set aside."""
+        if self.info.trained is None or self.info.held_out is None:
+            return _default_split(self.config, table)
+        patients = table["patient_id"].astype(str)
+        return (
+            np.flatnonzero(patients.isin(set(self.info.trained))),
+            np.flatnonzero(patients.isin(set(self.info.held_out))),
+        )
 
     def save_model(self, vae: VAE) -> None:
         save_tensors(self.folder / "model.safetensors", vae.state_dict(), {})
@@ -187,6 +222,11 @@ class Run:
             raise UserError(f"The model {self.folder} is damaged: {name} cannot be read. {hint}") from error
 
 
+def _default_split(config: Config, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    training = config.training
+    return holdout(table, fraction=training.validation_fraction, seed=training.seed)
+
+
 def save_tensors(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Write tensors and a JSON state as one safetensors file, atomically."""
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
@@ -210,21 +250,37 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, state
 
 
-def save_checkpoint(run: Run, vae: VAE, optimiser: torch.optim.Optimizer, position: dict[str, Any]) -> None:
-    """Everything that a resumed training needs to go on as if it had never stopped."""
+def save_checkpoint(
+    run: Run,
+    vae: VAE,
+    optimiser: torch.optim.Optimizer,
+    position: dict[str, Any],
+    guide: dict[str, Tensor] | None = None,
+) -> None:
+    """Everything that a resumed training needs to go on as if it had never stopped.
+
+    `position` is JSON: epoch, batch, the schedule's scale, sums; the order of the slices and all random draws
+    follow from the seed, the epoch and the batch. `guide` are the joint phase's classifier's tensors.
+    """
     tensors = {f"model.{name}": tensor for name, tensor in vae.state_dict().items()}
     saved = optimiser.state_dict()
     for index, entries in saved["state"].items():
         for name, value in entries.items():
             tensors[f"optimiser.{index}.{name}"] = torch.as_tensor(value)
+    tensors |= {f"guide.{name}": tensor for name, tensor in (guide or {}).items()}
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
     save_tensors(run.folder / "last.safetensors", tensors, position)
 
 
-def load_checkpoint(run: Run, vae: VAE, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    """Put the newest checkpoint back into `vae`, `optimiser` and the random state; return its position."""
+def load_checkpoint(
+    run: Run, vae: VAE, optimiser: torch.optim.Optimizer
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Put the newest checkpoint back into `vae`, `optimiser` and the random state.
+
+    Returns its position and the guide's tensors, which are none outside the joint phase.
+    """
     tensors, position = load_tensors(run.folder / "last.safetensors")
     try:
         vae.load_state_dict(
@@ -235,7 +291,8 @@ def load_checkpoint(run: Run, vae: VAE, optimiser: torch.optim.Optimizer) -> dic
             if name.startswith("optimiser."):
                 _, index, entry = name.split(".", 2)
                 state.setdefault(int(index), {})[entry] = tensor
-        for number, parameter in enumerate(vae.parameters()):
+        learned = [parameter for parameter in vae.parameters() if parameter.requires_grad]
+        for number, parameter in enumerate(learned):
             for entry, tensor in state.get(number, {}).items():
                 if tensor.shape == parameter.shape:
                     # Files hold tensors row by row; the moments must lie in memory as their weights do.
@@ -248,4 +305,7 @@ def load_checkpoint(run: Run, vae: VAE, optimiser: torch.optim.Optimizer) -> dic
         raise UserError(
             f"The checkpoint in {run.folder} does not fit its configuration and cannot be resumed."
         ) from error
-    return position
+    prefix = "guide."
+    return position, {
+        name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)
+    }

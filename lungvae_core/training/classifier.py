@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from lungvae_core.errors import UserError
 from lungvae_core.training.checkpoints import Run, load_tensors, save_tensors
-from lungvae_core.vae.networks import BatchNorm1d
+from lungvae_core.vae.networks import OwnBatchNorm1d
+from lungvae_core.vae.objective import label_loss
 
 
 class ClassifierConfig(BaseModel):
@@ -31,6 +32,7 @@ class ClassifierConfig(BaseModel):
     batch_size: int = Field(default=128, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
+    class_balanced: bool = False  # both classes weigh alike, however many slices they have
     seed: int = 0
 
 
@@ -48,7 +50,7 @@ class Classifier(nn.Module):
         layers: list[nn.Module] = []
         size = dimensions
         for into in config.hidden:
-            layers += [nn.Linear(size, into), nn.GELU(), BatchNorm1d(into), nn.Dropout(config.dropout)]
+            layers += [nn.Linear(size, into), nn.GELU(), OwnBatchNorm1d(into), nn.Dropout(config.dropout)]
             size = into
         self.body = nn.Sequential(*layers, nn.Linear(size, 1))
 
@@ -87,7 +89,8 @@ def fit_classifier(
         inputs, target = torch.tensor(codes, dtype=torch.float32), torch.tensor(labels)
         features = model.features(inputs)
         model.mean.copy_(features.mean(0))
-        model.deviation.copy_(features.std(0).clamp(min=1e-6))
+        # A dimension that hardly varies is unused; stretched to unit variance it would be all noise.
+        model.deviation.copy_(features.std(0).clamp(min=0.05))
         optimiser = torch.optim.AdamW(
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
@@ -95,16 +98,23 @@ def fit_classifier(
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, config.learning_rate * 3, total_steps=config.epochs * batches
         )
-        loss_of = nn.BCEWithLogitsLoss()
+        weights = class_weights(labels) if config.class_balanced else (1.0, 1.0)
         model.train()
         for _ in range(config.epochs):
             for rows in torch.randperm(len(inputs)).split(config.batch_size):
-                loss = loss_of(model(inputs[rows]), target[rows])
+                loss = label_loss(model(inputs[rows]), target[rows], weights)
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 optimiser.step()
                 schedule.step()
     return model.eval()
+
+
+def class_weights(labels: np.ndarray) -> tuple[float, float]:
+    """Weights of the classes 0 and 1 under which both count alike in labels (N,); NaN counts nothing."""
+    positive, negative = float(np.sum(labels == 1)), float(np.sum(labels == 0))
+    half = (positive + negative) / 2
+    return half / max(negative, 1.0), half / max(positive, 1.0)
 
 
 @contextmanager

@@ -1,4 +1,8 @@
-"""Training a VAE on a SliceSet: one loop, all slices in memory, resumable to the bit."""
+"""Training a VAE on a SliceSet: one loop, all slices in memory, resumable to the bit.
+
+Every step's random numbers follow from the seed, the epoch and the batch alone, so a training that was killed
+draws from its checkpoint on what it would have drawn.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +11,32 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from lungvae_core.data.resample import at_spacing
 from lungvae_core.data.slices import SliceSet
-from lungvae_core.data.splits import holdout
 from lungvae_core.errors import UserError
 from lungvae_core.files import atomic_path, folder_lock, write_json
+from lungvae_core.training.augment import augment, draw
 from lungvae_core.training.checkpoints import Run, load_checkpoint, save_checkpoint
+from lungvae_core.training.classifier import Classifier
+from lungvae_core.training.device import memory_error, pick_device, settle
+from lungvae_core.training.joint import Labels, fit_guide, guidance, labels_for, restored_guide
+from lungvae_core.training.parallel import Team
+from lungvae_core.training.validate import signs_of_collapse, validate
 from lungvae_core.vae.config import Config
 from lungvae_core.vae.model import VAE
-from lungvae_core.vae.networks import decoder_column_norms, normalise
-from lungvae_core.vae.objective import beta_at, image_metrics, objective
+from lungvae_core.vae.networks import normalise
+from lungvae_core.vae.objective import beta_at, objective
 
-ACTIVE = 0.01  # a dimension is active when its KL exceeds this many nats on average (arXiv 1509.00519)
+SUMS = ("loss", "reconstruction", "kl", "gradient_norm", "label_loss")  # of an epoch's batches
+HALVINGS = 8  # of the learning rate, before a loss that is still not finite ends the training
+CHECKPOINT_SECONDS = 300.0  # a long epoch is saved in its middle this often
 
 
 @dataclass(frozen=True)
@@ -41,17 +54,12 @@ class Progress:
     seconds_left: float
 
 
-def pick_device(name: str) -> torch.device:
-    """The torch device for auto, cpu, cuda or mps; UserError when that hardware is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if name not in ("cpu", "cuda", "mps"):
-        raise UserError(f"There is no device {name!r}. Choose auto, cpu, cuda or mps.")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("This machine has no CUDA GPU that PyTorch can use. Choose --device auto or cpu.")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise UserError("This machine has no Apple GPU that PyTorch can use. Choose --device auto or cpu.")
-    return torch.device(name)
+class _NotFinite(Exception):
+    """A step's loss or gradient is no finite number."""
+
+    def __init__(self, batch: int, keys: list[str]) -> None:
+        super().__init__(batch, keys)
+        self.batch, self.keys = batch, keys
 
 
 def fit(
@@ -62,226 +70,387 @@ def fit(
     device: str = "auto",
     resume: bool = False,
     title: str = "",
+    split: tuple[np.ndarray, np.ndarray] | None = None,
+    until: int | None = None,
+    on_nonfinite: str | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_epoch: Callable[[dict], None] = lambda row: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Run, bool]:
     """Train on `data` into the run folder `out`; return (the run, whether it reached its last epoch).
 
-    Patients are held out for validation, never slices. When `should_stop` turns true the training stops
-    after the batch in hand, with a checkpoint from which `resume` goes on exactly as if never stopped.
+    Patients are held out for validation, never slices: those of `split` (training rows, held-out rows), by
+    default a share of all patients. When `should_stop` turns true the training stops after the batch in hand,
+    with a checkpoint from which `resume` goes on exactly as if never stopped; likewise after epoch `until`.
+    A resumed run keeps its configuration, but for `on_nonfinite`. Under torchrun all processes train one
+    model, and `batch_size` is theirs together.
+
     Raises UserError for an `out` that holds another run, one that another process writes, data that differ
-    from the run's when resuming, and a loss that is not finite.
+    from the run's when resuming, a loss that is not finite, and a device that runs out of memory.
     """
+    team = Team(pick_device(device))
+
+    def run() -> tuple[Run, bool]:
+        fitting = _Fit(config, data, out, team, resume, title, split, on_nonfinite)
+        try:
+            return fitting.run(until, on_progress, on_epoch, should_stop)
+        except (RuntimeError, MemoryError) as error:
+            told = memory_error(error, team.device, fitting.config.training.batch_size)
+            if told is None:
+                raise
+            raise told from error
+
+    if not team.first:
+        return run()
+    _check_out(out, resume)
+    with folder_lock(out, what="the run"):
+        return run()
+
+
+def _check_out(out: Path, resume: bool) -> None:
     if not resume and (out / "config.json").exists():
         raise UserError(f"{out} already holds a run. Add --resume to go on with it, or choose another --out.")
     if resume and not (out / "config.json").exists():
         raise UserError(f"{out} holds no run to resume. Leave out --resume to start one there.")
     if not resume and out.is_dir() and any(entry.name != ".lock" for entry in out.iterdir()):
         raise UserError(f"{out} is not empty and is not a run. Choose another --out.")
-    with folder_lock(out, what="the run"):
-        return _Fit(config, data, out, device, resume, title).run(on_progress, on_epoch, should_stop)
 
 
 class _Fit:
     """One training in progress."""
 
     def __init__(
-        self, config: Config, data: SliceSet, out: Path, device: str, resume: bool, title: str
+        self,
+        config: Config,
+        data: SliceSet,
+        out: Path,
+        team: Team,
+        resume: bool,
+        title: str,
+        split: tuple[np.ndarray, np.ndarray] | None,
+        on_nonfinite: str | None,
     ) -> None:
-        self.device = pick_device(device)
-        if resume:
-            self.run_ = Run.open(out)
-            if self.run_.info.data.content_hash != data.info.content_hash:
-                raise UserError(
-                    f"{out} was trained on {self.run_.info.data.name}, but {data.folder} has other content. "
-                    "Resume with the data it began with."
+        self.team, self.device = team, team.device
+        if not resume:
+            team.first_does(
+                lambda: Run.create(
+                    out,
+                    settle(config, self.device),
+                    data,
+                    device=str(self.device),
+                    title=title,
+                    processes=team.size,
+                    split=split,
                 )
-        else:
-            self.run_ = Run.create(out, config, data, device=str(self.device), title=title)
+            )
+        self.run_ = Run.open(out)
+        if self.run_.info.data.content_hash != data.info.content_hash:
+            raise UserError(
+                f"{out} was trained on {self.run_.info.data.name}, but {data.folder} has other content. "
+                "Resume with the data it began with."
+            )
         self.config = self.run_.config
+        self.on_nonfinite = on_nonfinite or self.config.training.on_nonfinite
+        train, held_out = self.run_.split(data.table)
+        # int16 HU on the device: a quarter of float32, normalised batch by batch there.
+        slices = at_spacing(data.slices, data.table, self.config.model.spacing_mm)
+        hu = torch.tensor(np.asarray(slices), device=self.device)
+        self.hu, self.held_out = hu, hu[torch.as_tensor(held_out, device=self.device)]
+        self.keys = data.table[["patient_id", "nodule", "slice"]].reset_index(drop=True)
+        self.train = torch.as_tensor(train)
+        self.labels: Labels | None = None
+        if self.config.joint.rounds:
+            self.labels = labels_for(self.config, data.table, train)
+            self.targets = torch.tensor(self.labels.labels, device=self.device)
+        self._begin()
+        if self.run_.has("last.safetensors"):
+            self._go_back()
+        # Lines of epochs after the checkpoint belong to a future that is now trained again.
+        self.rows = self.run_.metrics()[: self.epoch]
+        self._write(lambda: self.run_.write_metrics(self.rows))
+
+    def _begin(self) -> None:
+        """Weights and optimiser as at the very start."""
         training = self.config.training
         torch.manual_seed(training.seed)
         self.vae = VAE(self.config.model).to(self.device)
         if self.device.type != "mps":
             self.vae = self.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if training.compile == "on":
+            # Only the networks: sampling and the objective stay eager, and so do their random numbers.
+            mode = "reduce-overhead" if self.device.type == "cuda" else "default"
+            for network in (self.vae.encoder, self.vae.decoder):
+                network.compile(mode=mode)
         self.optimiser = torch.optim.AdamW(
-            self.vae.parameters(),
+            [parameter for parameter in self.vae.parameters() if parameter.requires_grad],
             lr=training.learning_rate,
             weight_decay=training.weight_decay,
             fused=self.device.type in ("cpu", "cuda"),
         )
-        train, held_out = holdout(data.table, fraction=training.validation_fraction, seed=training.seed)
-        # int16 HU on the device: a quarter of float32, normalised batch by batch there.
-        self.train = torch.tensor(data.slices[train], device=self.device)
-        self.held_out = torch.tensor(data.slices[held_out], device=self.device)
-        self.keys = data.table.iloc[train][["patient_id", "nodule", "slice"]].reset_index(drop=True)
-        self.batches = math.ceil(len(self.train) / training.batch_size)
+        self.module = self.team.wrap(self.vae)
+        self.guide: Classifier | None = None
         self.epoch, self.batch = 0, 0
-        self.sums = {"loss": 0.0, "reconstruction": 0.0, "kl": 0.0, "gradient_norm": 0.0}
-        self.seconds = 0.0
-        if resume and self.run_.has("last.safetensors"):
-            position = load_checkpoint(self.run_, self.vae, self.optimiser)
-            self.epoch, self.batch = position["epoch"], position["batch"]
-            self.sums, self.seconds = position["sums"], position["seconds"]
-        # Lines of epochs after the checkpoint belong to a future that is now trained again.
-        self.rows = self.run_.metrics()[: self.epoch]
-        self.run_.write_metrics(self.rows)
+        self.seconds, self.halvings = 0.0, 0
+        self.sums = self._no_sums()
+        self.unchecked: list[tuple[int, Tensor, Tensor]] = []
+        self.saved_at = time.monotonic()
+
+    def _go_back(self) -> None:
+        """To the newest checkpoint."""
+        position, guide = load_checkpoint(self.run_, self.vae, self.optimiser)
+        self.epoch, self.batch = position["epoch"], position["batch"]
+        self.seconds, self.halvings = position["seconds"], max(self.halvings, position["halvings"])
+        self.sums = torch.tensor(position["sums"], dtype=self.sums.dtype, device=self.device)
+        self.guide = restored_guide(self.config, guide, self.device) if guide else None
+        self.unchecked = []
 
     def run(
         self,
+        until: int | None,
         on_progress: Callable[[Progress], None],
         on_epoch: Callable[[dict], None],
         should_stop: Callable[[], bool],
     ) -> tuple[Run, bool]:
-        epochs = self.config.training.epochs
-        began, done = time.monotonic(), 0
-        reported = 0.0
-        while self.epoch < epochs:
-            order = self._order()
-            self.vae.train()
-            while self.batch < self.batches:
-                if should_stop():
-                    self._checkpoint(time.monotonic() - began)
+        last = min(self.config.epochs, until or self.config.epochs)
+        self.began = time.monotonic()
+        if self.epoch == 0 and self.batch == 0 and last > 0:
+            self._checkpoint()  # something to go back to from the first batch on
+        while self.epoch < last:
+            try:
+                if not self._epoch(on_progress, should_stop):
                     return self.run_, False
-                self._step(order)
-                done += 1
-                now = time.monotonic()
-                if now - reported > 0.5 or self.batch == self.batches:
-                    reported = now
-                    rate = done / (now - began)
-                    left = (epochs - self.epoch) * self.batches - self.batch
-                    progress = Progress(
-                        epoch=self.epoch + 1,
-                        epochs=epochs,
-                        batch=self.batch,
-                        batches=self.batches,
-                        loss=self.sums["loss"] / self.batch,
-                        kl=self.sums["kl"] / self.batch,
-                        ssim=self.rows[-1]["validation"]["ssim"] if self.rows else None,
-                        images_per_second=rate * self.config.training.batch_size,
-                        seconds_left=left / rate,
-                    )
-                    write_json(self.run_.folder / "progress.json", asdict(progress))
-                    on_progress(progress)
-            row = {
-                "epoch": self.epoch + 1,
-                "seconds": round(self.seconds + time.monotonic() - began, 2),
-                "learning_rate": self._rate(self.epoch * self.batches + self.batch - 1),
-                "beta": beta_at(self.config, self.epoch + 1),
-                "train": {name: value / self.batches for name, value in self.sums.items()},
-                "validation": self._validate(),
-            }
+            except _NotFinite as found:
+                self._halve_or_stop(found)
+                continue
+            row = self._row()
             self.rows.append(row)
             self.epoch, self.batch = self.epoch + 1, 0
-            self.sums = dict.fromkeys(self.sums, 0.0)
-            self.run_.save_model(self.vae)
-            self.run_.write_metrics(self.rows)
-            self._checkpoint(time.monotonic() - began)
-            on_epoch(row)
-        return self.run_, True
+            self.sums = self._no_sums()
+            self._write(self._save_epoch)
+            self._checkpoint()
+            if self.team.first:
+                on_epoch(row)
+        return self.run_, self.epoch >= self.config.epochs
+
+    def _epoch(self, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> bool:
+        """Train to the end of the epoch in hand; False when asked to stop before."""
+        self._begin_round()
+        order, batches = self._order(), self._batches(self.epoch)
+        began, done, reported = time.monotonic(), 0, 0.0
+        self.vae.train()
+        while self.batch < batches:
+            if self._asked_to_stop(should_stop):
+                self._check_finite()
+                self._checkpoint()
+                return False
+            self._step(order)
+            done += 1
+            now = time.monotonic()
+            if self.team.first and (now - reported > 0.5 or self.batch == batches):
+                reported = now
+                progress = self._progress(done / (now - began))
+                write_json(self.run_.folder / "progress.json", asdict(progress))
+                on_progress(progress)
+            # In step on every process, which each would time differently.
+            if self.batch % 64 == 0 and self.team.any(now - self.saved_at > CHECKPOINT_SECONDS):
+                self._check_finite()
+                self._checkpoint()
+        self._check_finite()
+        return True
+
+    def _asked_to_stop(self, should_stop: Callable[[], bool]) -> bool:
+        if self.team.size == 1:
+            return should_stop()
+        return self.batch % 8 == 0 and self.team.any(should_stop())
+
+    def _begin_round(self) -> None:
+        """At the first batch of a joint round: a new guide."""
+        training, joint = self.config.training, self.config.joint
+        number, into = divmod(self.epoch - training.epochs, joint.round_epochs)
+        if self.labels is not None and self.epoch >= training.epochs and into == 0 and self.batch == 0:
+            self.guide = fit_guide(self.vae, self.hu, self.labels, self.config, round_=number)
+
+    def _rows(self, epoch: int) -> Tensor:
+        """Rows of the data that the epoch trains on."""
+        if self.labels is not None and epoch >= self.config.training.epochs:
+            return torch.as_tensor(self.labels.rows)
+        return self.train
+
+    def _batches(self, epoch: int) -> int:
+        return math.ceil(len(self._rows(epoch)) / self.config.training.batch_size)
 
     def _order(self) -> Tensor:
         """This epoch's order of the slices: of seed and epoch alone, so that resuming finds it again."""
         generator = torch.Generator().manual_seed(self.config.training.seed * 100_003 + self.epoch)
-        return torch.randperm(len(self.train), generator=generator).to(self.device)
+        rows = self._rows(self.epoch)
+        return rows[torch.randperm(len(rows), generator=generator)]
 
-    def _rate(self, step: int) -> float:
-        training = self.config.training
-        total = training.epochs * self.batches
+    def _rate(self) -> float:
+        """The learning rate of the batch in hand."""
+        training, joint = self.config.training, self.config.joint
+        batches, first = self._batches(self.epoch), self.epoch < training.epochs
+        epoch, epochs = (
+            (self.epoch, training.epochs)
+            if first
+            else (self.epoch - training.epochs, joint.rounds * joint.round_epochs)
+        )
+        step = epoch * batches + self.batch
         # Adam's second moment is unreliable in its first steps; a short ramp keeps them small.
-        ramp = min(1.0, (step + 1) / 100)
-        decay = 0.5 * (1 + math.cos(math.pi * step / total)) if training.schedule == "cosine" else 1.0
-        return training.learning_rate * ramp * decay
+        ramp = min(1.0, (step + 1) / 100) if first else joint.round_rate
+        cosine = training.schedule == "cosine"
+        decay = 0.5 * (1 + math.cos(math.pi * step / (epochs * batches))) if cosine else 1.0
+        return training.learning_rate * ramp * decay * 0.5**self.halvings
 
     def _step(self, order: Tensor) -> None:
         training = self.config.training
-        rows = order[self.batch * training.batch_size : (self.batch + 1) * training.batch_size]
-        x = normalise(self.train[rows], self.config.model)[:, None]  # (B, 1, 64, 64)
-        if training.flips:
-            x = _flip(x)
+        whole = order[self.batch * training.batch_size : (self.batch + 1) * training.batch_size]
+        share = self.team.share(len(whole))
+        # All of a step's random numbers: the same whoever takes it, and when.
+        torch.manual_seed((training.seed * 1_000_003 + self.epoch) * 1_000_003 + self.batch)
+        draws = draw(len(whole), training).rows(slice(share.start, share.stop))
+        rows = whole[share.start : share.stop].to(self.device, non_blocking=True)
+        hu = augment(self.hu[rows].float(), training, draws)
+        x = normalise(hu, self.config.model)[:, None]  # (B, 1, 64, 64)
         for group in self.optimiser.param_groups:
-            group["lr"] = self._rate(self.epoch * self.batches + self.batch)
-        autocast = training.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=autocast):
-            y, posterior = self.vae(x)
-        beta = beta_at(self.config, self.epoch + self.batch / self.batches)
+            group["lr"] = self._rate()
+        if training.compile == "on" and self.device.type == "cuda":
+            torch.compiler.cudagraph_mark_step_begin()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
+            y, posterior = self.module(x, share)
+        beta = beta_at(self.config, self.epoch + self.batch / self._batches(self.epoch))
         terms = objective(x, y, posterior, self.vae.latent, self.config, beta=beta)
-        loss = float(terms.loss.detach())
-        if not math.isfinite(loss):
-            keys = ", ".join(
-                f"{key.patient_id}/{key.nodule}/{key.slice}"
-                for key in self.keys.iloc[rows[:4].cpu().numpy()].itertuples()
-            )
-            raise UserError(
-                f"The loss is not a finite number in epoch {self.epoch + 1}, batch {self.batch + 1} "
-                f"(slices {keys}, ...). The last checkpoint is kept; lower the learning rate "
-                "or set clip_norm and start again."
-            )
+        loss, label = terms.loss, torch.zeros((), device=self.device)
+        if self.guide is not None and self.labels is not None:
+            codes = self.vae.latent.code(posterior).to(self.device)
+            label = guidance(self.guide, codes, self.targets[rows], self.labels.weights, self.config)
+            loss = loss + label
         self.optimiser.zero_grad(set_to_none=True)
-        terms.loss.backward()
-        limit = training.clip_norm or math.inf
-        norm = torch.nn.utils.clip_grad_norm_(self.vae.parameters(), limit)
+        weight = self.team.weight(share)
+        self.team.backward(loss * weight)
+        norm = torch.nn.utils.clip_grad_norm_(self.vae.parameters(), training.clip_norm or math.inf)
+        self.unchecked.append((self.batch, loss.detach(), norm.detach()))
+        if self.device.type != "cuda":
+            self._check_finite()  # before the weights are touched; asking a GPU each time would hold it up
         self.optimiser.step()
+        parts = (loss.detach(), terms.reconstruction, terms.kl.to(self.device), norm, label.detach())
+        self.sums += torch.stack([part.to(self.sums.dtype) * weight for part in parts])
         self.batch += 1
-        self.sums["loss"] += loss
-        self.sums["reconstruction"] += float(terms.reconstruction)
-        self.sums["kl"] += float(terms.kl)
-        self.sums["gradient_norm"] += float(norm)
+        if len(self.unchecked) >= 50:
+            self._check_finite()
 
-    @torch.no_grad()
-    def _validate(self) -> dict[str, float]:
-        """Figures of the held-out patients' slices, reconstructed from their codes."""
-        figures, samples = validate(self.vae, self.held_out)
-        _write_samples(self.run_.folder / "samples.png", samples)
-        return figures
+    def _check_finite(self) -> None:
+        """Raise _NotFinite for the first batch, not yet looked at, whose loss or gradient is not finite."""
+        if not self.unchecked:
+            return
+        numbers, losses, norms = zip(*self.unchecked, strict=True)
+        self.unchecked = []
+        fine = torch.isfinite(torch.stack(losses)) & torch.isfinite(torch.stack(norms))
+        bad = torch.nonzero(~fine).flatten().tolist()
+        if not self.team.any(bool(bad)):
+            return
+        number = numbers[bad[0] if bad else 0]
+        size = self.config.training.batch_size
+        rows = self._order()[number * size : (number + 1) * size].tolist()
+        keys = [f"{key.patient_id}/{key.nodule}/{key.slice}" for key in self.keys.iloc[rows].itertuples()]
+        raise _NotFinite(number, keys)
 
-    def _checkpoint(self, seconds: float) -> None:
+    def _halve_or_stop(self, found: _NotFinite) -> None:
+        """Go back to the newest checkpoint at half the rate, if that is the setting; else UserError."""
+        epoch = self.epoch + 1
+        path = self.run_.folder / "not-finite.json"
+        report = {"epoch": epoch, "batch": found.batch + 1, "slices": found.keys}
+        self._write(lambda: write_json(path, report))
+        what = (
+            f"The loss is not a finite number in epoch {epoch}, batch {found.batch + 1} "
+            f"(slices {', '.join(found.keys[:4])}, ...; all are in {path}). The last good checkpoint is kept."
+        )
+        if self.on_nonfinite == "stop":
+            raise UserError(
+                f"{what} Go on from it at half the learning rate with --resume --set on_nonfinite=halve, or "
+                "start again with a lower learning_rate or with clip_norm=10."
+            )
+        if self.halvings >= HALVINGS:
+            raise UserError(
+                f"{what} Halving the learning rate {HALVINGS} times did not help: look at these slices, "
+                "and at the weights of the objective."
+            )
+        halvings = self.halvings + 1
+        self._go_back()
+        self.halvings = halvings
+        self._checkpoint()
+
+    def _progress(self, rate: float) -> Progress:
+        """Where it is, at `rate` batches a second."""
+        epochs, batches = self.config.epochs, self._batches(self.epoch)
+        left = sum(self._batches(epoch) for epoch in range(self.epoch, epochs)) - self.batch
+        means = self._means(self.batch)
+        return Progress(
+            epoch=self.epoch + 1,
+            epochs=epochs,
+            batch=self.batch,
+            batches=batches,
+            loss=means["loss"],
+            kl=means["kl"],
+            ssim=self.rows[-1]["validation"]["ssim"] if self.rows else None,
+            images_per_second=rate * self.config.training.batch_size,
+            seconds_left=left / rate,
+        )
+
+    def _row(self) -> dict[str, Any]:
+        """The line of metrics.jsonl for the epoch that just ended."""
+        batches = self._batches(self.epoch)
+        self.sums = self.team.mean(self.sums)
+        with torch.compiler.set_stance("force_eager"):
+            figures, units, samples = validate(self.vae, self.held_out, self.config)
+        self._write(lambda: _write_samples(self.run_.folder / "samples.png", samples))
+        self.batch -= 1  # whose rate the last step had
+        rate = self._rate()
+        self.batch += 1
+        row: dict[str, Any] = {
+            "epoch": self.epoch + 1,
+            "phase": "vae" if self.guide is None else "joint",
+            "seconds": round(self.seconds + time.monotonic() - self.began, 2),
+            "learning_rate": rate,
+            "beta": beta_at(self.config, self.epoch + 1),
+            "train": self._means(batches),
+            "validation": figures,
+            "units": units,
+        }
+        if self.halvings:
+            row["halvings"] = self.halvings
+        if signs := signs_of_collapse(self.config, figures):
+            row["collapse"] = signs
+        return row
+
+    def _save_epoch(self) -> None:
+        self.run_.save_model(self.vae)
+        self.run_.write_metrics(self.rows)
+
+    def _checkpoint(self) -> None:
         position = {
             "epoch": self.epoch,
             "batch": self.batch,
-            "sums": self.sums,
-            "seconds": self.seconds + seconds,
+            "sums": self.team.mean(self.sums).tolist(),
+            "seconds": self.seconds + time.monotonic() - self.began,
+            "halvings": self.halvings,
         }
-        save_checkpoint(self.run_, self.vae, self.optimiser, position)
+        guide = None if self.guide is None else self.guide.state_dict()
+        self._write(lambda: save_checkpoint(self.run_, self.vae, self.optimiser, position, guide))
+        self.saved_at = time.monotonic()
 
+    def _write(self, work: Callable[[], object]) -> None:
+        """Let the first process write."""
+        self.team.first_does(work)
 
-@torch.no_grad()
-def validate(vae: VAE, hu: Tensor, *, batch_size: int = 256) -> tuple[dict[str, float], Tensor]:
-    """Mean SSIM, MSE, MAE (0..1 scale), KL in nats and active units of slices hu (N, 64, 64).
+    def _no_sums(self) -> Tensor:
+        kind = torch.float32 if self.device.type == "mps" else torch.float64
+        return torch.zeros(len(SUMS), dtype=kind, device=self.device)
 
-    Also (2, 8, 64, 64): eight slices spread over the set, and their reconstructions.
-    """
-    vae.eval()
-    columns: dict[str, list[Tensor]] = {"ssim": [], "mse": [], "mae": [], "kl": []}
-    units, alpha0 = [], []
-    for start in range(0, len(hu), batch_size):
-        x = normalise(hu[start : start + batch_size], vae.config)[:, None]
-        posterior = vae.posterior(x)
-        y = vae.reconstruct(vae.latent.code(posterior))
-        for name, values in image_metrics(x, y).items():
-            columns[name].append(values)
-        columns["kl"].append(vae.latent.kl(posterior))
-        units.append(vae.latent.kl_per_unit(posterior))
-        if vae.config.prior == "dirichlet":
-            alpha0.append(posterior.concentration.sum(1))  # type: ignore[attr-defined]
-    figures = {name: float(torch.cat(values).mean()) for name, values in columns.items()}
-    per_unit = torch.cat(units).mean(0)
-    figures["active_units"] = int((per_unit > ACTIVE).sum())
-    figures["dead_columns"] = int((decoder_column_norms(vae.decoder) < 1e-3).sum())
-    if alpha0:
-        figures["alpha0"] = float(torch.cat(alpha0).mean())
-    chosen = torch.linspace(0, len(hu) - 1, min(8, len(hu))).long()
-    x = normalise(hu[chosen], vae.config)[:, None]
-    y = vae.reconstruct(vae.latent.code(vae.posterior(x)))
-    return figures, torch.stack([x[:, 0], y[:, 0]])
-
-
-def _flip(x: Tensor) -> Tensor:
-    """Each image mirrored left-right and up-down with probability one half."""
-    flips = torch.rand(2, len(x), 1, 1, 1).to(x.device) < 0.5
-    x = torch.where(flips[0], x.flip(3), x)
-    return torch.where(flips[1], x.flip(2), x)
+    def _means(self, batches: int) -> dict[str, float]:
+        means = dict(zip(SUMS, (self.sums / max(batches, 1)).tolist(), strict=True))
+        if self.guide is None:
+            del means["label_loss"]
+        return means
 
 
 def _write_samples(path: Path, samples: Tensor) -> None:

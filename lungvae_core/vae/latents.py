@@ -3,12 +3,14 @@
 Both weigh alike: KL is in nats, summed over the latent dimensions, one value an image.
 
 Sources: Kingma & Welling, arXiv 1312.6114 (Gaussian); Joo et al., arXiv 1901.02739 and Figurnov et al.,
-arXiv 1805.08498 (Dirichlet, pathwise gradients).
+arXiv 1805.08498 (Dirichlet, pathwise gradients); MacKay 1998, doi 10.1023/A:1007558615313, and Srivastava &
+Sutton, arXiv 1703.01488 (its Laplace approximation in the softmax basis).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from torch.distributions import Beta, Dirichlet, Normal, kl_divergence
 from torch.distributions.distribution import Distribution
 
 from lungvae_core.vae.config import ModelConfig
+from lungvae_core.vae.sync import Share, gathered, processes
 
 
 class Latent(ABC):
@@ -50,6 +53,13 @@ class Latent(ABC):
     @abstractmethod
     def kl_per_unit(self, posterior: Distribution) -> Tensor:
         """(N, K) KL of each dimension's marginal in nats; a dimension near 0 for all images is unused."""
+
+    @abstractmethod
+    def sample(self, posterior: Distribution, share: Share | None = None) -> Tensor:
+        """(N, K) a draw from each posterior, with a gradient; `share` says which rows of a batch these are.
+
+        It draws from PyTorch's default random state of the posterior's device.
+        """
 
     def code(self, posterior: Distribution) -> Tensor:
         """(N, K) the posterior mean: what maps, classifiers and traversals work on."""
@@ -103,6 +113,9 @@ class GaussianLatent(Latent):
         zeros = torch.zeros(self.dimensions, device=device)
         return Normal(zeros, torch.ones_like(zeros))
 
+    def sample(self, posterior: Distribution, share: Share | None = None) -> Tensor:
+        return posterior.mean + posterior.stddev * _standard_normal(posterior.mean, share)
+
     def kl(self, posterior: Distribution) -> Tensor:
         return self.kl_per_unit(posterior).sum(1)
 
@@ -143,7 +156,15 @@ class DirichletLatent(Latent):
         self.floor = floor
 
     def posterior(self, raw: Tensor) -> Dirichlet:
+        if raw.device.type == "mps":
+            raw = raw.cpu()  # Apple's GPUs lack the Dirichlet's sampler and the gradient of its KL
         return Dirichlet(F.softplus(raw.float()) + self.floor, validate_args=False)
+
+    def sample(self, posterior: Distribution, share: Share | None = None) -> Tensor:
+        assert isinstance(posterior, Dirichlet)
+        if share is None or processes() == 1:
+            return posterior.rsample()
+        return _SharedDirichlet.apply(posterior.concentration, share)
 
     def prior(self, device: torch.device | None = None) -> Dirichlet:
         return Dirichlet(torch.full((self.dimensions,), self.prior_alpha, device=device))
@@ -199,8 +220,94 @@ class DirichletLatent(Latent):
         return simplex.astype(np.float32)
 
 
+class LaplaceLatent(DirichletLatent):
+    """The Dirichlet's alternative: softmax of a diagonal Gaussian, the Laplace approximation of Dirichlets.
+
+    Posterior and prior are the Gaussians that approximate Dirichlet(alpha(x)) and Dirichlet(prior_alpha)
+    before the softmax, and the KL is theirs; so with the Gaussian as the latent variable the bound is exact.
+    The approximation is good for large alpha and poor well below 1. Codes are alpha / alpha0 as for the
+    Dirichlet, so that maps, classifiers and traversals work alike.
+    """
+
+    def posterior(self, raw: Tensor) -> Dirichlet:
+        return _SoftmaxGaussian(F.softplus(raw.float()) + self.floor)
+
+    def sample(self, posterior: Distribution, share: Share | None = None) -> Tensor:
+        before = _laplace(_concentration(posterior))
+        return torch.softmax(before.mean + before.stddev * _standard_normal(before.mean, share), dim=1)
+
+    def kl(self, posterior: Distribution) -> Tensor:
+        return self.kl_per_unit(posterior).sum(1)
+
+    def reversed_kl(self, posterior: Distribution) -> Tensor:
+        alpha = _concentration(posterior)
+        return kl_divergence(self._prior(alpha), _laplace(alpha)).sum(1)
+
+    def kl_per_unit(self, posterior: Distribution) -> Tensor:
+        alpha = _concentration(posterior)
+        return kl_divergence(_laplace(alpha), self._prior(alpha))
+
+    def _prior(self, like: Tensor) -> Normal:
+        return _laplace(torch.full_like(like, self.prior_alpha))
+
+
+class _SoftmaxGaussian(Dirichlet):
+    """A Dirichlet that is drawn from by its Laplace approximation."""
+
+    def __init__(self, concentration: Tensor) -> None:
+        super().__init__(concentration, validate_args=False)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        before = _laplace(self.concentration)
+        return torch.softmax(before.rsample(torch.Size(sample_shape)), dim=-1)
+
+
+def _concentration(posterior: Distribution) -> Tensor:
+    assert isinstance(posterior, Dirichlet)
+    return posterior.concentration
+
+
+def _laplace(alpha: Tensor) -> Normal:
+    """The Gaussian before the softmax that approximates Dirichlet(alpha), alpha (N, K); MacKay 1998."""
+    k = alpha.shape[-1]
+    logs, inverse = alpha.log(), 1 / alpha
+    variance = inverse * (1 - 2 / k) + inverse.mean(-1, keepdim=True) / k
+    return Normal(logs - logs.mean(-1, keepdim=True), variance.sqrt(), validate_args=False)
+
+
+def _standard_normal(like: Tensor, share: Share | None) -> Tensor:
+    """(N, K) standard normal numbers: the share's rows of those drawn for the global batch."""
+    if share is None:
+        return torch.randn_like(like)
+    whole = torch.randn(share.total, like.shape[1], dtype=like.dtype, device=like.device)
+    return whole[share.start : share.stop]
+
+
+class _SharedDirichlet(torch.autograd.Function):
+    """Draws for the whole global batch on every process, so that a slice's draw is the same on any number.
+
+    The sampler takes as many random numbers as its concentrations make it, so a part cannot be drawn alone.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, alpha: Tensor, share: Share) -> Tensor:
+        z = torch._sample_dirichlet(gathered(alpha, share))[share.start : share.stop]
+        ctx.save_for_backward(z, alpha)
+        return z
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        z, alpha = ctx.saved_tensors
+        (gradient,) = gradients
+        # As torch.distributions.dirichlet: the pathwise derivative of each coordinate, and the simplex's own.
+        whole = alpha.sum(-1, keepdim=True).expand_as(alpha)
+        slope = torch._dirichlet_grad(z, alpha, whole)
+        return slope * (gradient - (z * gradient).sum(-1, keepdim=True)), None
+
+
 def make_latent(config: ModelConfig) -> Latent:
     """The latent family that a model's configuration names."""
     if config.prior == "gaussian":
         return GaussianLatent(config.dimensions, log_variance=config.network == "released")
-    return DirichletLatent(config.dimensions, prior_alpha=config.prior_alpha, floor=config.alpha_floor)
+    family = LaplaceLatent if config.sampler == "laplace" else DirichletLatent
+    return family(config.dimensions, prior_alpha=config.prior_alpha, floor=config.alpha_floor)

@@ -10,6 +10,7 @@ from torch.distributions.distribution import Distribution
 from lungvae_core.vae.config import ModelConfig
 from lungvae_core.vae.latents import make_latent
 from lungvae_core.vae.networks import make_networks, normalise
+from lungvae_core.vae.sync import Share
 
 
 class VAE(nn.Module):
@@ -31,14 +32,20 @@ class VAE(nn.Module):
         """Images (N, 1, 64, 64) in 0..1, float32, from latents z (N, K)."""
         return self.decoder(self.latent.to_decoder(z)).float()
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Distribution]:
-        """(reconstruction from one posterior sample, posterior) of images x (N, 1, 64, 64) in 0..1."""
+    def forward(self, x: Tensor, share: Share | None = None) -> tuple[Tensor, Distribution]:
+        """(reconstruction from one posterior sample, posterior) of images x (N, 1, 64, 64) in 0..1.
+
+        `share` says which rows of the global batch x is, where several processes train together.
+        """
         posterior = self.posterior(x)
-        return self.reconstruct(posterior.rsample()), posterior
+        return self.reconstruct(self.latent.sample(posterior, share).to(x.device)), posterior
 
     @torch.inference_mode()
     def encode_hu(self, hu: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
-        """Codes (N, K) float32, the posterior means, of slices (N, 64, 64) in HU."""
+        """Codes (N, K) float32, the posterior means, of slices (N, 64, 64) in HU.
+
+        The slices are already at the model's `spacing_mm`; `lungvae_core.data.resample` brings them there.
+        """
         device = next(self.parameters()).device
         parts = [
             self.latent.code(self.posterior(self.images(hu[start : start + batch_size], device)))
@@ -57,5 +64,8 @@ class VAE(nn.Module):
         return torch.cat(parts)[:, 0].cpu().numpy() if parts else np.zeros((0, 64, 64), np.float32)
 
     def images(self, hu: np.ndarray, device: torch.device | None = None) -> Tensor:
-        """Slices (N, 64, 64) in HU as images (N, 1, 64, 64) in 0..1 of the model's window."""
+        """Slices (N, 64, 64) in HU as images (N, 1, 64, 64) in 0..1 of the model's window.
+
+        The slices are already at the model's `spacing_mm`.
+        """
         return normalise(torch.tensor(np.asarray(hu), device=device), self.config)[:, None]

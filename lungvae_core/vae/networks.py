@@ -10,24 +10,75 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lungvae_core.vae.config import ModelConfig
+from lungvae_core.vae.sync import processes, total
 
 
-class _OneSampleSafe:
-    """A batch norm that falls back to its running statistics when a batch has one value a channel."""
+class _AnyBatch:
+    """A batch norm for any batch: of one value a channel, or spread over several processes.
+
+    With one value a channel it falls back to its running statistics. With several processes its statistics
+    are those of the global batch, so that a model does not depend on how many there are (PyTorch's own
+    SyncBatchNorm takes GPUs only), unless each trains a network of its own (`shared` is false).
+    """
+
+    shared = True
 
     def forward(self, x: Tensor) -> Tensor:
         assert isinstance(self, nn.modules.batchnorm._BatchNorm)
+        if self.training and self.shared and processes() > 1:
+            return self._global(x)
         if self.training and x.numel() == x.shape[1]:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return super().forward(x)  # type: ignore[misc]
 
+    def _global(self, x: Tensor) -> Tensor:
+        assert isinstance(self, nn.modules.batchnorm._BatchNorm)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        values = x.float()
+        axes = [axis for axis in range(x.ndim) if axis != 1]
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        count = total(torch.tensor(x.numel() / x.shape[1], device=x.device))
+        mean = total(values.sum(axes)) / count
+        # Two passes: squares minus the squared mean would lose the digits that one process keeps.
+        variance = total((values - mean.view(shape)).square().sum(axes)) / count
+        if count > 1:
+            with torch.no_grad():
+                momentum = self.momentum or 0.0
+                self.num_batches_tracked += 1
+                self.running_mean.lerp_(mean, momentum)
+                self.running_var.lerp_(variance * count / (count - 1), momentum)
+        else:
+            mean, variance = self.running_mean, self.running_var
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return ((values - mean.view(shape)) * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
 
-class BatchNorm1d(_OneSampleSafe, nn.BatchNorm1d):
+
+class BatchNorm1d(_AnyBatch, nn.BatchNorm1d):
     """BatchNorm1d that takes a batch of one in training."""
 
 
-class BatchNorm2d(_OneSampleSafe, nn.BatchNorm2d):
+class OwnBatchNorm1d(BatchNorm1d):
+    """BatchNorm1d of a network that every process trains by itself, on the same data."""
+
+    shared = False
+
+
+class BatchNorm2d(_AnyBatch, nn.BatchNorm2d):
     """BatchNorm2d that takes a batch of one in training."""
+
+
+def _without_bias(conv: nn.Conv2d) -> nn.Conv2d:
+    """`conv` with its bias fixed at 0, for where its output goes into batch norms alone, which take it out.
+
+    Its gradient would be rounding noise alone, which Adam scales up to full steps. It stays in the weights'
+    file, since models of earlier versions have learned one.
+    """
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+    conv.bias.requires_grad_(False)
+    return conv
 
 
 class Residual(nn.Module):
@@ -41,7 +92,7 @@ class Residual(nn.Module):
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
             BatchNorm2d(channels),
             nn.SiLU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
+            _without_bias(nn.Conv2d(channels, channels, 3, padding=1)),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,18 +106,18 @@ class LeanEncoder(nn.Module):
         super().__init__()
         w = width
         self.body = nn.Sequential(
-            nn.Conv2d(1, w // 2, 4, stride=2, padding=1),  # (N, w/2, 32, 32)
+            _without_bias(nn.Conv2d(1, w // 2, 4, stride=2, padding=1)),  # (N, w/2, 32, 32)
             BatchNorm2d(w // 2),
             nn.SiLU(),
-            nn.Conv2d(w // 2, 2 * w, 4, stride=2, padding=1),  # (N, 2w, 16, 16)
+            _without_bias(nn.Conv2d(w // 2, 2 * w, 4, stride=2, padding=1)),  # (N, 2w, 16, 16)
             Residual(2 * w),
             BatchNorm2d(2 * w),
             nn.SiLU(),
-            nn.Conv2d(2 * w, 4 * w, 4, stride=2, padding=1),  # (N, 4w, 8, 8)
+            _without_bias(nn.Conv2d(2 * w, 4 * w, 4, stride=2, padding=1)),  # (N, 4w, 8, 8)
             Residual(4 * w),
             BatchNorm2d(4 * w),
             nn.SiLU(),
-            nn.Conv2d(4 * w, 4 * w, 4, stride=2, padding=1),  # (N, 4w, 4, 4)
+            _without_bias(nn.Conv2d(4 * w, 4 * w, 4, stride=2, padding=1)),  # (N, 4w, 4, 4)
             Residual(4 * w),
             BatchNorm2d(4 * w),
             nn.SiLU(),

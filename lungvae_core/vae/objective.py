@@ -1,11 +1,20 @@
 """The training objective: a reconstruction term and beta times the KL, both in nats a slice.
 
-`elbo` (ours): loss = 4096 * (l1 * |x - y| + mse * (x - y)^2 + ssim * (1 - SSIM) + ms_ssim * (1 - MS-SSIM))
-+ beta * KL, each term averaged over pixels and the batch first, KL summed over dimensions and averaged over
-the batch. `focus` weighs the pixels of L1 and MSE by 1 + focus * exp(-r^2 / (2 * 12^2)), r in pixels from
-the crop's middle, where the lesion is, scaled to a mean of 1. With l1 = 1 alone and beta = 1 it is the
-negative ELBO of a Laplace likelihood of scale 1 up to a constant; SSIM terms are a perceptual likelihood on
-the same scale. beta means the same for both priors, and no weight depends on the batch's size.
+`elbo` (ours): loss = 4096 * (l1 * |x - y| + mse * (x - y)^2 + bce * BCE(y, x) + ssim * (1 - SSIM) +
+ms_ssim * (1 - MS-SSIM)) + beta * KL, each term averaged over pixels and the batch first, KL summed over
+dimensions and averaged over the batch. `focus` weighs the pixels of L1, MSE and BCE by
+1 + focus * exp(-r^2 / (2 * 12^2)), r in pixels from the crop's middle, where the lesion is, scaled to a mean
+of 1. With l1 = 1 alone and beta = 1 it is the negative ELBO of a Laplace likelihood of scale 1, with bce = 1
+alone that of a continuous Bernoulli but for its normaliser, with mse = 1 alone that of a Gaussian of variance
+1/2, each up to a constant; SSIM terms are a perceptual likelihood on the same scale. beta means the same for
+both priors, and no weight depends on the batch's size.
+
+Free bits (Kingma et al., arXiv 1606.04934, eq. 15): to the KL is added, for every dimension, by how much its
+batch-mean KL falls short of `free_bits`; for a Gaussian that is sum_k max(KL_k, free_bits). The Dirichlet's
+dimensions are not independent, so there KL_k is that of the dimension's marginal.
+
+The joint phase adds label_weight * the classifier's binary cross-entropy, summed over the slices of the batch
+that have a label and divided by the whole batch, so that it is an average that no batch's luck weighs.
 
 `released`: the paper's code: L1 summed over pixels and divided by the base width, (1 - SSIM) once a batch,
 and KL with the weight that its code gives it (beta * K / 4096 / base for the Gaussian,
@@ -20,6 +29,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from pytorch_msssim import ms_ssim as _ms_ssim
 from pytorch_msssim import ssim as _ssim
 from torch import Tensor
@@ -27,6 +37,7 @@ from torch.distributions.distribution import Distribution
 
 from lungvae_core.vae.config import Config
 from lungvae_core.vae.latents import Latent
+from lungvae_core.vae.sync import batch_mean
 
 PIXELS = 64 * 64
 
@@ -52,8 +63,14 @@ def ms_ssim(x: Tensor, y: Tensor, *, reduce: bool = True) -> Tensor:
 
 
 def beta_at(config: Config, epoch: float) -> float:
-    """The KL's weight at `epoch` (fractional, from 0): rises linearly from 0 over the warm-up."""
+    """The KL's weight at `epoch` (fractional, from 0): rises linearly from 0 over the warm-up.
+
+    Cyclical: it rises over `warmup_epochs`, holds as long, and begins again (Fu et al., arXiv 1903.10145),
+    until the joint phase, in which it holds.
+    """
     warmup = config.objective.warmup_epochs
+    if config.objective.warmup == "cyclical" and warmup > 0 and epoch < config.training.epochs:
+        epoch %= 2 * warmup
     return config.objective.beta * (min(epoch / warmup, 1.0) if warmup > 0 else 1.0)
 
 
@@ -73,14 +90,34 @@ def objective(
     else:
         reconstruction = PIXELS * weights.l1 * (pixels * (x - y).abs()).mean()
         factor = 1.0
+    if weights.free_bits:
+        units = batch_mean(latent.kl_per_unit(posterior))  # (K,)
+        penalty = penalty + (weights.free_bits - units).clamp(min=0).sum()
+    penalty = penalty.to(x.device)
     scale = 1.0 if weights.form == "released" else float(PIXELS)
     if weights.mse:
         reconstruction = reconstruction + scale * weights.mse * (pixels * (x - y).square()).mean()
+    if weights.bce:
+        # Kept off 0 and 1, where half precision puts sigmoids and the logarithm has no gradient.
+        entropy = F.binary_cross_entropy(y.clamp(1e-5, 1 - 1e-5), x, reduction="none")
+        reconstruction = reconstruction + scale * weights.bce * (pixels * entropy).mean()
     if weights.ssim:
         reconstruction = reconstruction + scale * weights.ssim * (1 - ssim(x, y))
     if weights.ms_ssim:
         reconstruction = reconstruction + scale * weights.ms_ssim * (1 - ms_ssim(x, y))
     return Terms(reconstruction + beta * factor * penalty, reconstruction.detach(), kl.detach())
+
+
+def label_loss(logits: Tensor, labels: Tensor, weights: tuple[float, float]) -> Tensor:
+    """Binary cross-entropy of logits (B,) over the batch; labels (B,) are 0, 1 or NaN, which counts nothing.
+
+    `weights` are those of the classes 0 and 1.
+    """
+    known = ~torch.isnan(labels)
+    target = torch.where(known, labels, torch.zeros_like(labels))
+    each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    weight = torch.where(target > 0.5, weights[1], weights[0]) * known
+    return (each * weight).mean()
 
 
 @cache

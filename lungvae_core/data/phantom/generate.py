@@ -16,9 +16,9 @@ from lungvae_core.data.phantom.factors import COLUMNS, Factors, draw_from_rating
 from lungvae_core.data.phantom.render import Slab, render_slab
 from lungvae_core.data.phantom.scene import Scanner
 from lungvae_core.data.slices import RATINGS, DatasetInfo, SliceSet, write_streaming
-from lungvae_core.data.workers import unordered
 from lungvae_core.errors import UserError
 from lungvae_core.files import refuse_existing
+from lungvae_core.workers import unordered
 
 COHORT_SLICES = 13_852  # the paper's cohort; also the size of an independent set when no count is given
 SLICES_PER_NODULE = 4  # of the independent draw, so that every draw of factors weighs the same
