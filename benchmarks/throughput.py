@@ -1,9 +1,12 @@
 """Images a second of every preset on this machine: training steps, encoding, decoding, one code at a time.
 
 All in one process, one after the other on the same noise, so that the ratios hold where the machine is busy.
-The paper's networks run at base 32 with 4 latent maps (128 dimensions) beside their full size.
+The paper's networks run at base 32 with 4 latent maps (128 dimensions). Training is timed in float32 and in
+bfloat16, and with --compile also compiled. GFLOP/s is that of training in float32. The second table decodes
+batches of several sizes on one thread: time should grow no faster than the batch. The first codes are those
+of a slider.
 
-    python benchmarks/throughput.py [--threads 2] [--seconds 5]
+    python benchmarks/throughput.py [--threads 2] [--seconds 5] [--compile]
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from time_to_quality import gflop
 
 from lungvae_core.vae.config import Config, override, preset
 from lungvae_core.vae.model import VAE
@@ -22,6 +26,7 @@ from lungvae_core.vae.networks import parameter_count
 from lungvae_core.vae.objective import objective
 
 BATCH = 64
+SIZES = (1, 4, 16, 64, 256)
 
 
 def rate(step: Callable[[], object], seconds: float) -> float:
@@ -37,9 +42,12 @@ def rate(step: Callable[[], object], seconds: float) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument(
+        "--compile", action="store_true", help="time compiled training as well; takes minutes"
+    )
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -47,42 +55,76 @@ def main() -> None:
         torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine()
     )
     print(f"{name}, {chosen.threads} threads, torch {torch.__version__}, batches of {BATCH}, images a second")
-    print(f"{'preset':<24}{'parameters':>12}{'train':>9}{'encode':>9}{'decode':>9}{'one code, ms':>14}")
+    kinds = ["float32", "bfloat16", *(["compiled"] if chosen.compile else [])]
+    print(f"{'preset':<23}{'parameters':>11}", *(f"{kind:>9}" for kind in kinds), end="")
+    print(f"{'GFLOP/s':>9}{'encode':>8}{'decode':>8}")
     small = {"width": 32, "dimensions": 128}
-    for title, config in (
-        ("gvae", preset("gvae")),
-        ("dirvae", preset("dirvae")),
-        ("paper-gvae, base 32", override(preset("paper-gvae"), small)),
-        ("paper-dirvae, base 32", override(preset("paper-dirvae"), small)),
-    ):
-        print(f"{title:<24}{row(config, device, chosen.seconds, chosen.threads)}", flush=True)
+    presets = {
+        "gvae": preset("gvae"),
+        "dirvae": preset("dirvae"),
+        "paper-gvae, base 32": override(preset("paper-gvae"), small),
+        "paper-dirvae, base 32": override(preset("paper-dirvae"), small),
+    }
+    for title, config in presets.items():
+        print(f"{title:<23}{row(config, device, chosen.seconds, kinds)}", flush=True)
+    print(f"\nDecoding on one thread, ms a batch\n{'codes':<23}", *(f"{size:>8}" for size in SIZES), sep="")
+    torch.set_num_threads(1)
+    for title, config in presets.items():
+        print(f"{title:<23}{decoding(config, device, chosen.seconds)}", flush=True)
 
 
-def row(config: Config, device: torch.device, seconds: float, threads: int) -> str:
+def row(config: Config, device: torch.device, seconds: float, kinds: list[str]) -> str:
     """The figures of one configuration, as a line."""
-    torch.manual_seed(0)
-    vae = VAE(config.model).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(vae.parameters(), lr=1e-4, fused=True)
+    rates = [training_rate(config, device, seconds, kind) * BATCH for kind in kinds]
+    vae = _vae(config, device).eval()
+    x = torch.rand(BATCH, 1, 64, 64, device=device)
+    with torch.inference_mode():
+        z = vae.latent.code(vae.posterior(x))
+        encoded = rate(lambda: (vae.posterior(x), _wait(device)), seconds) * BATCH
+        decoded = rate(lambda: (vae.reconstruct(z), _wait(device)), seconds) * BATCH
+    trained = " ".join(f"{value:>9.0f}" for value in rates)
+    return (
+        f"{parameter_count(vae):>11,} {trained}{gflop(config) * rates[0]:>9.0f}{encoded:>8.0f}{decoded:>8.0f}"
+    )
+
+
+def training_rate(config: Config, device: torch.device, seconds: float, kind: str) -> float:
+    """Steps a second of training."""
+    vae = _vae(config, device)
+    if kind == "compiled":
+        vae.encoder.compile()
+        vae.decoder.compile()
+    learned = [parameter for parameter in vae.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(learned, lr=1e-4, fused=True)
     x = torch.rand(BATCH, 1, 64, 64, device=device)
 
     def train() -> None:
-        y, posterior = vae(x)
+        with torch.autocast(device.type, torch.bfloat16, enabled=kind == "bfloat16"):
+            y, posterior = vae(x)
         loss = objective(x, y, posterior, vae.latent, config, beta=1.0).loss
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         _wait(device)
 
-    trained = rate(train, seconds) * BATCH
-    vae.eval()
+    return rate(train, seconds)
+
+
+def decoding(config: Config, device: torch.device, seconds: float) -> str:
+    """Milliseconds to decode batches of SIZES codes, as a line."""
+    vae = _vae(config, device).eval()
+    times = []
     with torch.inference_mode():
-        z = vae.latent.code(vae.posterior(x))
-        encoded = rate(lambda: (vae.posterior(x), _wait(device)), seconds) * BATCH
-        decoded = rate(lambda: (vae.reconstruct(z), _wait(device)), seconds) * BATCH
-        torch.set_num_threads(1)
-        single = 1e3 / rate(lambda: (vae.reconstruct(z[:1]), _wait(device)), seconds)
-        torch.set_num_threads(threads)
-    return f"{parameter_count(vae):>12,}{trained:>9.0f}{encoded:>9.0f}{decoded:>9.0f}{single:>14.2f}"
+        for size in SIZES:
+            z = torch.rand(size, config.model.dimensions, device=device)
+            z = z / z.sum(1, keepdim=True) if config.model.prior == "dirichlet" else z
+            times.append(1e3 / rate(lambda z=z: (vae.reconstruct(z), _wait(device)), seconds / 4))
+    return "".join(f"{value:>8.2f}" for value in times)
+
+
+def _vae(config: Config, device: torch.device) -> VAE:
+    torch.manual_seed(0)
+    return VAE(config.model).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _wait(device: torch.device) -> None:

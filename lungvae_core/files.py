@@ -9,11 +9,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from lungvae_core.errors import UserError
+
+LEFTOVER = ".tmp"  # how the names of files end that are being written, or were when their writer was killed
 
 
 @contextlib.contextmanager
@@ -26,7 +28,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     target = Path(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=LEFTOVER)
         os.close(handle)
     except OSError as error:
         raise _cannot_write(target, error) from error
@@ -44,6 +46,16 @@ def atomic_path(target: Path) -> Iterator[Path]:
         raise _cannot_write(target, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
+    """Delete what writers of the files `names` left in `folder` when they were killed.
+
+    The caller holds the folder's lock, so that no such writer is at work.
+    """
+    for name in names:
+        for leftover in Path(folder).glob(f".{name}.*{LEFTOVER}"):
+            leftover.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

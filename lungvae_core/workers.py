@@ -129,7 +129,7 @@ def here() -> str:
 
 
 def _guarded(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[bool, Any]:
-    """In a worker: (True, result), or (False, sentence) of a UserError, so that it crosses without a trace."""
+    """In a worker: (True, result), or (False, sentence) of a UserError, which crosses without a trace."""
     try:
         return True, function(*args)
     except UserError as error:
@@ -359,7 +359,7 @@ def _connect(ray: Any, address: str) -> bool:
 
 
 def _knock(address: str) -> None:
-    """OSError or ValueError at once for an address where nothing listens: Ray itself would try for minutes."""
+    """OSError or ValueError for an address where nothing listens: Ray itself would try for minutes."""
     if not address or "://" in address:
         return
     host, _, port = address.rpartition(":")

@@ -114,15 +114,18 @@ def describe(entry: ModelEntry) -> None:
         )
         return
     heldout = report.get("heldout")
-    parts = (
-        [(report, "All patients")]
-        if heldout is None
-        else [
-            (report, "All patients"),
-            (heldout, "Patients whose pixels the model never saw"),
-        ]
-    )
-    verdict(heldout or report, heldout is not None)
+    unseen = "Patients whose pixels the model never saw"
+    if report["protocol"] == "joint":  # its report is of held-out patients only
+        parts = [(report, unseen)]
+    else:
+        parts = [(report, "All patients"), *([(heldout, unseen)] if heldout else [])]
+    if report["protocol"] == "released":
+        st.error(
+            "**These figures leak.** As in the paper's released code, labels of patients that test the "
+            "classifier have shaped the codes. They say nothing about patients that are new to the model.",
+            icon=":material/report:",
+        )
+    verdict(heldout or report, parts[-1][1] == unseen)
     columns = st.columns(len(parts), gap="medium")
     for column, (part, title) in zip(columns, parts, strict=True):
         nodules = part["units"]["nodule"]
@@ -208,7 +211,7 @@ def protocol(model: LoadedModel, report: dict[str, Any]) -> None:
         f"Labels: {report['label_rule']}. Protocol: {report['protocol_in_words']}; "
         f"{'seed' if len(report['seeds']) == 1 else 'seeds'} {', '.join(map(str, report['seeds']))}."
     ]
-    if report.get("transductive"):
+    if report.get("transductive") and report["protocol"] == "frozen":
         lines.append(
             "The encoder saw the pixels, never the labels, of most of all these patients, so the figures "
             "over all of them can flatter it."

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from datetime import datetime
 from typing import Any
 
-import plotly.graph_objects as go
 import streamlit as st
-from plotly.subplots import make_subplots
 
 from lungvae_core.errors import UserError
 from lungvae_core.serving import form
-from lungvae_core.serving.datasets import FoundData, find_data
-from lungvae_core.serving.jobs import DONE, FAILED, PHANTOM, QUEUED, RUNNING, STOPPED, STOPPING, Job, Jobs
+from lungvae_core.serving.jobs import (
+    DONE,
+    FAILED,
+    PHANTOM,
+    QUEUED,
+    RUNNING,
+    STOPPED,
+    STOPPING,
+    TRAINING,
+    Job,
+    Jobs,
+)
 from lungvae_core.serving.progress import TrainingState, read_state
-from lungvae_core.serving.settings import Settings
 from lungvae_core.training.validate import ACTIVE
-from lungvae_core.vae.config import PRESETS
+from lungvae_core.vae.config import override
+from lungvae_core.vae.config import preset as preset_named
 from pages import common
+from pages.train_curves import curves, dimensions, held_out_words
+from pages.train_form import NEW, WATCH, act, forget_error, new_training, show_error
 
-NEW, WATCH = "New training", "Trainings"
-PHANTOM_SLICES = 2000
 REFRESH_SECONDS = 2
-TRAINED, HELD_OUT = "#E69F00", "#56B4E9"  # Okabe-Ito
 WORDS = {
     QUEUED: "waiting for its turn",
     RUNNING: "running",
@@ -32,171 +38,13 @@ WORDS = {
     FAILED: "failed",
     STOPPED: "stopped",
 }
+HALVE = "on_nonfinite=halve"  # stands in the message of a training that it may help
+KINDS = {PHANTOM: "generated data"}
 PHASES = {
     "encoding": "Trained. Now encoding every slice",
     "classifying": "Trained and encoded. Now classifying and mapping",
     "finished": "Trained, encoded, classified and mapped",
 }
-
-
-def act(what: Any, *arguments: Any) -> None:
-    """Do something with a job; what goes wrong is shown on the next run of the page."""
-    forget_error()
-    try:
-        job = what(*arguments)
-    except UserError as error:
-        st.session_state["train-error"] = str(error)
-    else:
-        st.session_state["train-view"] = WATCH
-        st.query_params["job"] = str(job.id)
-
-
-def forget_error() -> None:
-    st.session_state.pop("train-error", None)
-
-
-def show_error() -> None:
-    """The sentence that the last action ended with, if it failed; it stays until the next one."""
-    if message := st.session_state.get("train-error"):
-        st.error(message)
-
-
-def start(preset: str, name_key: str) -> None:
-    """Start what the form holds; only settings that differ from the preset's are passed on."""
-    state = st.session_state
-    changes = {
-        setting.name: state[key]
-        for setting in form.settings_of(PRESETS[preset])
-        if (key := f"train-{preset}-{setting.name}") in state and state[key] != setting.default
-    }
-    act(
-        lambda: Jobs().start_training(
-            state["train-data"].folder,
-            preset,
-            changes,
-            state[name_key].strip(),
-            device=state["train-device"],
-            threads=state["train-threads"],
-        )
-    )
-
-
-def field(setting: form.Setting, key: str) -> None:
-    """The widget of one setting."""
-    if setting.kind == "choice":
-        st.selectbox(
-            setting.label,
-            setting.choices,
-            setting.choices.index(setting.default),
-            key=key,
-            help=setting.help,
-        )
-    elif setting.kind == "switch":
-        st.toggle(setting.label, setting.default, key=key, help=setting.help)
-    elif setting.kind == "whole":
-        st.number_input(
-            setting.label,
-            None if setting.minimum is None else int(setting.minimum),
-            None if setting.maximum is None else int(setting.maximum),
-            setting.default,
-            step=1,
-            key=key,
-            help=setting.help,
-        )
-    else:
-        st.number_input(
-            setting.label,
-            None if setting.minimum is None else float(setting.minimum),
-            None if setting.maximum is None else float(setting.maximum),
-            float(setting.default),
-            step=10.0 ** (math.floor(math.log10(abs(setting.default))) - 1) if setting.default else 0.1,
-            format="%g",
-            key=key,
-            help=setting.help,
-        )
-
-
-def new_training() -> None:
-    """The form that starts a training, or how to get data for one."""
-    settings = Settings()
-    found, broken = find_data(settings)
-    for name, reason in broken.items():
-        st.warning(f"The data set {name} was left out. {reason}")
-    if not found:
-        no_data(settings)
-        return
-    left, right = st.columns(2)
-    left.selectbox("Data", found, format_func=describe_data, key="train-data")
-    preset = right.selectbox("Preset", list(PRESETS), index=list(PRESETS).index("dirvae"), key="train-preset")
-    right.caption(form.describe_preset(preset))
-    left.caption("Patients, not slices, are held out: no patient is on both sides.")
-
-    fields = form.settings_of(PRESETS[preset])
-    name = Jobs().suggest(preset)
-    with st.form("train-form", enter_to_submit=False):
-        columns = st.columns(4)
-        main = [setting for setting in fields if setting.main]
-        for index, setting in enumerate(main):
-            with columns[index % 4]:
-                field(setting, f"train-{preset}-{setting.name}")
-        with st.expander("More settings"):
-            columns = st.columns(4)
-            for index, setting in enumerate(setting for setting in fields if not setting.main):
-                with columns[index % 4]:
-                    field(setting, f"train-{preset}-{setting.name}")
-            columns = st.columns(4)
-            with columns[0]:
-                st.selectbox("Device", form.devices(), key="train-device")
-            with columns[1]:
-                st.number_input(
-                    "CPU threads",
-                    1,
-                    form.cores(),
-                    max(1, form.cores() - 1),
-                    key="train-threads",
-                    help="One core is left to this app unless you say otherwise.",
-                )
-        left, right = st.columns([3, 1], vertical_alignment="bottom")
-        # A new suggestion is a new field: after a start the next name stands in it.
-        left.text_input(
-            "Name of the run", name, key=f"train-name-{name}", help="Letters, digits, '-' and '_'."
-        )
-        right.form_submit_button(
-            "Start training",
-            type="primary",
-            icon=":material/play_arrow:",
-            width="stretch",
-            on_click=start,
-            args=(preset, f"train-name-{name}"),
-            key="train-start",
-        )
-
-
-def describe_data(data: FoundData) -> str:
-    kind = ", generated" if data.generated else ""
-    return f"{data.name} ({data.folder.name}): {data.slices:,} slices, {data.patients:,} patients{kind}"
-
-
-def no_data(settings: Settings) -> None:
-    """What to do when there is nothing to train on."""
-    st.info(
-        f"There is no data set in {settings.data} yet. Make one of LIDC-IDRI's scans, of your own arrays, or "
-        "of generated nodules:"
-    )
-    st.code(
-        f"lungvae prepare --help\nlungvae import --help\nlungvae phantom --out {settings.data / 'phantom'}",
-        language="bash",
-    )
-    st.button(
-        f"Make a phantom data set ({PHANTOM_SLICES:,} generated slices)",
-        key="train-phantom",
-        icon=":material/add:",
-        on_click=act,
-        args=(
-            lambda: Jobs(settings).start_phantom("phantom", PHANTOM_SLICES, workers=max(1, form.cores() - 1)),
-        ),
-        help="Nodules that no patient has, with factors drawn independently; they have no malignancy.",
-    )
 
 
 def rerun_when_changed(known: list[Job]) -> None:
@@ -230,10 +78,10 @@ def watch_jobs() -> None:
     job = known[numbers.index(chosen)]
     with right:
         buttons(jobs, job)
-    if job.kind == PHANTOM:
-        st.markdown(f"**{job.name}**, generated data: {WORDS[job.status]}. {job.message}")
-    else:
+    if job.kind == TRAINING:
         training(job)
+    else:
+        st.markdown(f"**{job.name}**, {KINDS.get(job.kind, job.kind)}: {WORDS[job.status]}. {job.message}")
     with st.expander("Output", expanded=job.status == FAILED):
         st.code(jobs.output(job, 15) or "Nothing yet.", language=None)
         st.caption(f"The whole of it: {job.log}")
@@ -254,7 +102,18 @@ def buttons(jobs: Jobs, job: Job) -> None:
                 args=(jobs.stop, job.id),
                 help="Ends after the batch in hand, with a checkpoint to go on from.",
             )
-        elif job.kind != PHANTOM and job.status in (STOPPED, FAILED):
+        elif job.kind == TRAINING and job.status in (STOPPED, FAILED):
+            if HALVE in job.message:
+                st.button(
+                    "Resume at half the learning rate",
+                    key=f"train-halve-{job.id}",
+                    icon=":material/trending_down:",
+                    type="primary",
+                    on_click=act,
+                    args=(lambda: jobs.resume(job.id, on_nonfinite="halve"),),
+                    help="Goes on from the last checkpoint. Where the loss is not finite again, it goes back "
+                    "to the checkpoint and on at half the learning rate, 8 times at most.",
+                )
             st.button(
                 "Resume",
                 key=f"train-resume-{job.id}",
@@ -263,7 +122,7 @@ def buttons(jobs: Jobs, job: Job) -> None:
                 args=(jobs.resume, job.id),
                 help="Goes on from the last checkpoint with the settings that it began with.",
             )
-        elif job.kind != PHANTOM and job.status == DONE:
+        elif job.kind == TRAINING and job.status == DONE:
             st.page_link(
                 "latent_map.py",
                 label="Open in the map",
@@ -273,7 +132,7 @@ def buttons(jobs: Jobs, job: Job) -> None:
 
 
 def training(job: Job) -> None:
-    """A training's state, curves and samples."""
+    """A training's state, curves, dimensions and samples."""
     try:
         state = read_state(job.folder)
     except UserError as error:
@@ -282,33 +141,140 @@ def training(job: Job) -> None:
     say_status(job, state)
     if state is None:
         return
+    say_not_finite(job, state)
     st.progress(state.fraction, text=progress_words(job, state))
+    st.caption(hardware_words(job, state))
+    if state.leaks_from is not None:
+        st.warning(form.LEAK, icon=":material/leak_add:")
     for sign in state.warnings:
         st.warning(sign, icon=":material/compress:")
     if not state.rows:
         st.caption("Curves and samples appear when the first epoch is done.")
         return
-    held_out = state.rows[-1]["validation"]
-    share = state.config.training.validation_fraction
-    st.markdown(
-        f"Epoch {len(state.rows)}, slices of **held-out patients** (about {share:.0%}; never trained on): "
-        f"SSIM **{held_out['ssim']:.3f}** (0..1, 1 is perfect) and MSE **{held_out['mse']:.5f}**, both of "
-        "pictures on 0..1 of the HU window; "
-        f"KL **{held_out['kl']:.1f} nats** a slice; **{held_out['active_units']} of "
-        f"{state.config.model.dimensions}** dimensions active (KL above {ACTIVE} nats)."
-    )
+    st.markdown(figures_words(state))
     st.plotly_chart(
         curves(state), key=f"train-curves-{job.id}", config={"displayModeBar": False}, theme="streamlit"
     )
+    st.caption(curves_words(state))
+    if state.units is not None:
+        st.plotly_chart(
+            dimensions(state.units),
+            key=f"train-dimensions-{job.id}",
+            config={"displayModeBar": False},
+            theme="streamlit",
+        )
+        st.caption(dimensions_words(state))
     if state.samples:
         model = state.config.model
+        whose = "held-out patients" if leak_epoch(state) is None else held_out_words(state)
         st.image(
             state.samples,
             width="stretch",
-            caption="Top: slices of held-out patients. Bottom: reconstructions, generated by the model. "
+            caption=f"Top: slices of {whose}. Bottom: reconstructions, generated by the model. "
             f"HU {model.hu_low:g} to {model.hu_high:g} (W {model.hu_high - model.hu_low:g} / "
             f"L {(model.hu_high + model.hu_low) / 2:g}).",
         )
+
+
+def say_not_finite(job: Job, state: TrainingState) -> None:
+    """Where the loss broke, with the slices of that batch; nothing where it never did."""
+    broken = state.not_finite
+    if broken is None:
+        return
+    failed = job.status == FAILED and "finite" in job.message
+    if not failed:
+        halved = f", its learning rate halved {times(state.halvings)} by now" if state.halvings else ""
+        st.warning(
+            f"In epoch {broken.epoch}, batch {broken.batch}, the loss was not a finite number. The training "
+            f"went back to its last checkpoint{halved}.",
+            icon=":material/trending_down:",
+        )
+    words = f"The {len(broken.slices)} slices of epoch {broken.epoch}, batch {broken.batch}"
+    with st.expander(words, expanded=failed):
+        st.caption(
+            "As patient/nodule/slice. One of them may be at fault, a damaged image for instance; more often "
+            "the learning rate is too high, and none is."
+        )
+        st.code("\n".join(broken.slices), language=None, height=150)
+
+
+def leak_epoch(state: TrainingState) -> int | None:
+    """The first epoch whose held-out figures leak, once the training has finished one of those."""
+    first = state.leaks_from
+    return first if first is not None and len(state.rows) >= first else None
+
+
+def figures_words(state: TrainingState) -> str:
+    """The last epoch's figures, and honestly whose they are."""
+    figures, training = state.rows[-1]["validation"], state.config.training
+    if (leak := leak_epoch(state)) is None:
+        whose = (
+            f"slices of **held-out patients** (about {training.validation_fraction:.0%}; never trained on)"
+        )
+    else:
+        whose = (
+            f"slices of patients that were held out until epoch {leak - 1}; **about 70 % of them are "
+            "trained on since, with their labels**"
+        )
+    alpha0 = "" if state.alpha0 is None else f"; α₀ **{state.alpha0:.1f}**"
+    return (
+        f"Epoch {len(state.rows)}, {whose}: SSIM **{figures['ssim']:.3f}** (0..1, 1 is perfect) and MSE "
+        f"**{figures['mse']:.5f}**, both of pictures on 0..1 of the HU window; "
+        f"KL **{figures['kl']:.1f} nats** a slice; **{figures['active_units']} of "
+        f"{state.config.model.dimensions}** dimensions active (KL above {ACTIVE} nats){alpha0}."
+    )
+
+
+def hardware_words(job: Job, state: TrainingState) -> str:
+    """What the training runs on, and which of it was left to `auto`."""
+    training = state.config.training
+    asked = override(preset_named(job.request["preset"]), job.request["changes"]).training
+
+    def chosen(name: str) -> str:
+        return ", chosen by auto" if getattr(asked, name) == "auto" else ""
+
+    device = {"cpu": "the CPU", "cuda": "a CUDA GPU", "mps": "the Apple GPU"}.get(state.device, state.device)
+    threads = job.request.get("threads") or 0
+    if state.device == "cpu" and threads:
+        device += f" with {threads} thread{'s' * (threads != 1)}"
+    if state.processes > 1:
+        device += f", {state.processes} processes"
+    compiled = "networks compiled" if training.compile == "on" else "networks not compiled"
+    return f"On {device}; {training.precision}{chosen('precision')}; {compiled}{chosen('compile')}."
+
+
+def curves_words(state: TrainingState) -> str:
+    """Which figures are held out, and what the curves do not say."""
+    words = [
+        f"Solid: {held_out_words(state)}. Dotted: the training slices, averaged over the epoch while the "
+        "weights still moved. Held-out slices are drawn from their codes, training slices from random draws."
+    ]
+    if state.history("validation", "loss")[0]:
+        words.append(
+            "The held-out loss counts the KL with the full β, the training loss with that of its epoch."
+        )
+    if state.config.joint.rounds:
+        words.append(
+            "In joint rounds the training loss includes the weighted label loss, which is of labels that the "
+            "encoder trains on: that it falls says nothing of other patients."
+        )
+    if state.history("train", "gradient_norm")[0]:
+        limit = state.config.training.clip_norm
+        words.append("The gradient's norm is the epoch's mean" + (", before its limit." if limit else "."))
+    return " ".join(words)
+
+
+def dimensions_words(state: TrainingState) -> str:
+    """What the bars of the dimensions show and do not mean."""
+    words = (
+        f"After epoch {len(state.rows)}. Above: how much each dimension says of a slice, mean over "
+        f"{held_out_words(state)}; one below the line holds to the prior. Below: how much the decoder "
+        "listens to it; a bar near 0 moves no picture. A high KL says that a dimension is used, not that it "
+        "means anything to a radiologist."
+    )
+    if state.config.model.prior == "dirichlet":
+        words += " A Dirichlet's dimensions are not independent: these KLs do not add up to that of a slice."
+    return words
 
 
 def say_status(job: Job, state: TrainingState | None) -> None:
@@ -338,61 +304,18 @@ def progress_words(job: Job, state: TrainingState) -> str:
     if state.phase != "training":
         return PHASES[state.phase]
     words = f"Epoch {state.epoch} of {state.config.epochs}"
+    if state.joint_round:
+        words += f", joint round {state.joint_round} of {state.config.joint.rounds}"
+    elif state.config.joint.rounds:
+        words += f", before {state.config.joint.rounds} joint round{'s' * (state.config.joint.rounds != 1)}"
     if job.status == RUNNING and state.seconds_left is not None:
         words += f", about {duration(state.seconds_left)} of training left"
+        if state.seconds_per_epoch is not None:
+            words += f", {duration(state.seconds_per_epoch)} an epoch"
         words += f", {state.images_per_second:.0f} slices a second"
     if state.loss is not None:
         words += f", loss {state.loss:.1f} (the objective, a slice)"
     return words
-
-
-def curves(state: TrainingState) -> go.Figure:
-    """Loss, SSIM, MSE, KL, active dimensions and beta over the epochs."""
-    rows, epochs = state.rows, [row["epoch"] for row in state.rows]
-    titles = (
-        "Loss, training (objective a slice)",
-        "SSIM, held out (0..1)",
-        "MSE, held out (0..1 scale)",
-        "KL (nats a slice)",
-        f"Active dimensions, held out (of {state.config.model.dimensions})",
-        "β, weight of the KL",
-    )
-    figure = make_subplots(2, 3, subplot_titles=titles, vertical_spacing=0.2, horizontal_spacing=0.07)
-
-    def line(row: int, column: int, values: list[float], name: str, colour: str) -> None:
-        figure.add_scatter(
-            x=epochs,
-            y=values,
-            name=name,
-            mode="lines+markers" if len(rows) < 30 else "lines",
-            line={"color": colour, "width": 2, "dash": "solid" if colour == HELD_OUT else "dot"},
-            marker={"size": 5},
-            row=row,
-            col=column,
-            legendgroup=name,
-            showlegend=(row, column) == (2, 1),
-        )
-
-    line(1, 1, [row["train"]["loss"] for row in rows], "training slices", TRAINED)
-    line(1, 2, [row["validation"]["ssim"] for row in rows], "held-out patients", HELD_OUT)
-    line(1, 3, [row["validation"]["mse"] for row in rows], "held-out patients", HELD_OUT)
-    line(2, 1, [row["train"]["kl"] for row in rows], "training slices", TRAINED)
-    line(2, 1, [row["validation"]["kl"] for row in rows], "held-out patients", HELD_OUT)
-    line(2, 2, [row["validation"]["active_units"] for row in rows], "held-out patients", HELD_OUT)
-    line(2, 3, [row["beta"] for row in rows], "training slices", TRAINED)
-    figure.update_xaxes(title_text="epoch", row=2)
-    # All epochs to come, unless that would squeeze the curves into a corner.
-    last = max(2, min(state.config.epochs, max(10, 2 * len(rows))))
-    figure.update_xaxes(range=[0.5, last + 0.5], tickformat="d")
-    figure.update_yaxes(rangemode="nonnegative", row=1)
-    figure.update_yaxes(rangemode="tozero", row=2)
-    figure.update_annotations(font_size=13)
-    figure.update_layout(
-        height=430,
-        margin={"l": 10, "r": 10, "t": 30, "b": 10},
-        legend={"orientation": "h", "y": -0.15},
-    )
-    return figure
 
 
 def table_row(job: Job) -> dict[str, Any]:
@@ -401,12 +324,16 @@ def table_row(job: Job) -> dict[str, Any]:
     return {
         "Job": job.id,
         "Name": job.name,
-        "Kind": "generated data" if job.kind == PHANTOM else job.kind,
+        "Kind": KINDS.get(job.kind, job.kind),
         "State": WORDS[job.status],
         "Started": began.strftime("%Y-%m-%d %H:%M"),
         "Took": took or "",
         "Why": job.message,
     }
+
+
+def times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def duration(seconds: float) -> str:
@@ -421,7 +348,9 @@ common.introduce(
     "need this tab, and its finished model appears in the picker.",
     does_not_mean=(
         "- A good SSIM says that slices are redrawn well, not that a model knows what is malignant. Labels "
-        "play no part in this training.\n"
+        "play no part in a training without joint rounds.\n"
+        "- In joint rounds the encoder learns from labels. That the classifier's loss falls then says "
+        "nothing of patients whose labels it has not seen.\n"
         "- Losses are weighted by the settings: compare them within one run only. SSIM and MSE depend on the "
         "HU window: compare them between runs of the same window only.\n"
         "- One seed is one draw. Which of two models is better takes several seeds.\n"

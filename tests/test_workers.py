@@ -126,7 +126,9 @@ def test_workers_end_with_their_parent() -> None:
         "    at_work.submit(0, pid_after, 60); at_work.wait()\n"
     )
     root = Path(__file__).resolve().parents[1]
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root
+    ) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         parent.kill()

@@ -27,4 +27,4 @@ def main() -> None:
 
 
 # Each module adds its commands to `app`, in the order of `--help`; none imports anything heavy by itself.
-from lungvae_core.cli import lidc, data, phantom, models, web, jobs  # noqa: E402, F401, I001
+from lungvae_core.cli import lidc, data, phantom, models, search, web, jobs  # noqa: E402, F401, I001

@@ -53,6 +53,13 @@ def cohort(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes to use. Default: one a core.", show_default=False)
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Work on a running Ray cluster: auto, or its HOST:PORT. All its machines need this project.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Write the paper's cohort as a table: 13,852 lesion slices, from annotations alone, without pixels."""
     if out.is_dir():
@@ -63,7 +70,9 @@ def cohort(
     from lungvae_core.files import atomic_path
 
     with _progress() as progress:
-        table = paper.cohort(progress=lambda done, total: progress("Patients", done, total), workers=workers)
+        table = paper.cohort(
+            progress=lambda done, total: progress("Patients", done, total), workers=workers, ray=ray
+        )
     with atomic_path(out) as temporary:
         table.to_csv(temporary, index=False)
     counts = table["malignancy"].value_counts().sort_index()
@@ -93,6 +102,14 @@ def prepare(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes to use. Default: one a core.", show_default=False)
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Work on a running Ray cluster: auto, or its HOST:PORT. All its machines need the folders "
+            "under the same paths.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Turn a folder of LIDC-IDRI's DICOM into a data set: the paper's lesion slices in HU with their masks.
 
@@ -104,7 +121,7 @@ def prepare(
     try:
         with _progress() as progress:
             prepared = lidc.prepare(
-                folder, out, overwrite=overwrite, strict=strict, workers=workers, progress=progress
+                folder, out, overwrite=overwrite, strict=strict, workers=workers, ray=ray, progress=progress
             )
     except KeyboardInterrupt:
         print("Interrupted. Run the same command again: it goes on where it was.", file=sys.stderr)

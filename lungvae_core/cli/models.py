@@ -139,15 +139,37 @@ def encode(run: RunFolder, data: Data) -> None:
 def classify(
     run: RunFolder,
     seed: Annotated[int, typer.Option(help="Of the folds and the classifier.")] = 0,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Repeat with this many seeds, from --seed on, and report the spread.")
+    ] = 1,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting of the classifier, as dropout=0.4; repeatable."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes to fit the folds on.")] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Fit the folds on a running Ray cluster: auto, or its HOST:PORT.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Cross-validate an MLP on the codes, by patient, beside what size alone gives; keep it in the run."""
     from lungvae_core.evaluation.frozen import FOLDS
     from lungvae_core.evaluation.frozen import classify as classify_run
     from lungvae_core.training.checkpoints import Run
-    from lungvae_core.training.classifier import ClassifierConfig
+    from lungvae_core.training.search.spaces import configure_mlp, space
 
-    with _bar("cross-validating", FOLDS + 1) as advance:
-        report = classify_run(Run.open(run), ClassifierConfig(seed=seed), on_progress=advance)
+    config = configure_mlp(space("mlp"), {"seed": seed, **_settings(set_ or [])})
+    with _bar("cross-validating", FOLDS * seeds + 1) as advance:
+        report = classify_run(
+            Run.open(run),
+            config,
+            seeds=seeds,
+            workers=None if ray and workers == 1 else workers,
+            ray=ray,
+            on_progress=advance,
+        )
     _print_report(report)
 
 
@@ -273,6 +295,13 @@ def _print_report(report: dict) -> None:
     print(f"AUC, {report['label_rule']}; {report['protocol_in_words']}.")
     print(f"{nodule['patients']} patients, {nodule['count']} nodules; 95 % interval by resampling patients.")
     table(report["units"], report["baselines"])
+    if repeats := report.get("repeats"):
+        told = ", ".join(
+            f"{unit} {repeats[unit]['mean']:.3f} ± {repeats[unit]['deviation']:.3f} "
+            f"({repeats[unit]['low']:.3f} to {repeats[unit]['high']:.3f})"
+            for unit in ("slice", "nodule")
+        )
+        print(f"\nOver {len(repeats['seeds'])} seeds, mean ± standard deviation (range) of the AUC: {told}.")
     if held := report["heldout"]:
         inner = held["units"]["nodule"]
         print(f"\nOf these, {held['what']}: {inner['patients']} patients, {inner['count']} nodules.")
@@ -290,8 +319,11 @@ def _bar(what: str, total: int) -> Iterator:
 
 
 @contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or a polite kill sets; a second Ctrl-C ends the process at once."""
+def _stop_on_signals(what: str = "this batch") -> Iterator[threading.Event]:
+    """An event that Ctrl-C or a polite kill sets; a second Ctrl-C ends the process at once.
+
+    `what` is what is still finished before it stops.
+    """
     stop = threading.Event()
 
     def handle(number: int, _frame: object) -> None:
@@ -299,7 +331,7 @@ def _stop_on_signals() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stop.set()
         if number == signal.SIGINT:
-            print("Stopping after this batch; press Ctrl-C again to stop at once.")
+            print(f"Stopping after {what}; press Ctrl-C again to stop at once.")
 
     old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

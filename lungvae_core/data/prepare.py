@@ -70,13 +70,15 @@ def prepare(
     overwrite: bool = False,
     strict: bool = False,
     workers: int | None = None,
+    ray: str | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
     """Find the cohort's slices in a folder of DICOM files, crop them and write the SliceSet `out`.
 
     Slices are int16 HU, 64x64 native pixels, with the consensus masks and the columns of `cohort.cohort()`
     and `sop_uid` and `manufacturer`. What is missing or damaged is listed in the result and in
-    `prepare-report.csv` in `out`; with `strict` it is an error instead and nothing is written.
+    `prepare-report.csv` in `out`; with `strict` it is an error instead and nothing is written. `workers` and
+    `ray` are those of `workers.pool`.
 
     Raises UserError when the folder is missing, empty, or has no readable lesion slice of LIDC, when `out`
     exists (unless `overwrite`), is being written by another process, or cannot be written.
@@ -88,10 +90,12 @@ def prepare(
     report = progress or (lambda what, done, total: None)
     with folder_lock(work, what=f"{out}, by way of"), _swept(work):
         refuse_existing(out, overwrite=overwrite)  # another process may just have finished it
-        table = paper.cohort(progress=lambda done, total: report("Cohort", done, total), workers=workers)
-        found = _read_headers(folder, [out, work], work, table, workers, report)
+        table = paper.cohort(
+            progress=lambda done, total: report("Cohort", done, total), workers=workers, ray=ray
+        )
+        found = _read_headers(folder, [out, work], work, table, workers, ray, report)
         _check_found(folder, found)
-        done, problems = _read_slices(found, work, table, workers, report)
+        done, problems = _read_slices(found, work, table, workers, ray, report)
         _check_done(done, problems, strict)
         report("Writing", 0, 1)
         prepared = _assemble(out, work, table, found, done, problems, overwrite)
@@ -171,7 +175,13 @@ def _batches(folder: Path, but: list[Path], found: _Found) -> list[tuple[str, st
 
 
 def _read_headers(
-    folder: Path, but: list[Path], work: Path, table: pd.DataFrame, workers: int | None, report: Progress
+    folder: Path,
+    but: list[Path],
+    work: Path,
+    table: pd.DataFrame,
+    workers: int | None,
+    ray: str | None,
+    report: Progress,
 ) -> _Found:
     """Read every header below `folder`, going on from the journal of an interrupted run."""
     wanted = {str(uid): np.unique(rows["z_mm"]) for uid, rows in table.groupby("series_uid")}
@@ -192,7 +202,8 @@ def _read_headers(
     for key, _, _ in batches:
         if key in journal.known:
             take(journal.known[key])
-    for key, headers in unordered(_headers_of, [b for b in batches if b[0] not in journal.known], workers):
+    left = [batch for batch in batches if batch[0] not in journal.known]
+    for key, headers in unordered(_headers_of, left, workers, ray=ray):
         result = _useful(headers, wanted)
         journal.add(key, result)
         take(result)
@@ -288,7 +299,12 @@ class _Series:
 
 
 def _read_slices(
-    found: _Found, work: Path, table: pd.DataFrame, workers: int | None, report: Progress
+    found: _Found,
+    work: Path,
+    table: pd.DataFrame,
+    workers: int | None,
+    ray: str | None,
+    report: Progress,
 ) -> tuple[dict[str, dict[str, Any]], list[tuple[int, str, str]]]:
     """Crop every lesion slice of the series found: each series' result by key, and (row, file, reason)."""
     files: dict[str, dict[float, list[str]]] = {}
@@ -312,7 +328,7 @@ def _read_slices(
             )
     total = len(results) + len(tasks)
     report("Patients", len(results), total)
-    for key, result in unordered(_crops_of, tasks, workers):
+    for key, result in unordered(_crops_of, tasks, workers, ray=ray):
         journal.add(key, result)
         results[key] = result
         report("Patients", len(results), total)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lungvae_core.data.slices import RATINGS, malignant
-from lungvae_core.evaluation.frozen import CROSS_VALIDATED, FITTED
+from lungvae_core.evaluation.frozen import CROSS_VALIDATED, FITTED, SHAPED, TESTED
 from lungvae_core.explore.colours import MALIGNANCY, TITLES
 from lungvae_core.serving.registry import LoadedModel
 
@@ -22,6 +22,8 @@ SCORE_KINDS = {
     CROSS_VALIDATED: "Cross-validated: scored by classifiers that had not seen this patient.",
     FITTED: "Not labelled: scored by the classifier that was fitted on all labelled slices; other nodules of "
     "this patient may be among them.",
+    TESTED: "Held out: neither the model nor the classifier had seen this patient's label.",
+    SHAPED: "Not a test: the model and the classifier learned from this patient's label.",
 }
 
 

@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
 
 from sqlalchemy import (
     JSON,
@@ -123,24 +123,29 @@ class Jobs:
         It starts at once unless another training has the same device; with `finish` the slices are then
         encoded, classified and mapped, as the app needs them. UserError, with nothing written,
         for whatever `lungvae train` would refuse: a bad name, preset, setting, data set or device, a run
-        that exists, and a name that an active job has.
+        that exists, joint rounds on data without labels of both classes, and a name that an active job has.
         """
         # torch comes with these two; a keeper, which imports this module as well, has no use for it.
         from lungvae_core.data.slices import SliceSet
+        from lungvae_core.data.splits import holdout
         from lungvae_core.training.device import pick_device
+        from lungvae_core.training.joint import labels_for
         from lungvae_core.vae.config import override
         from lungvae_core.vae.config import preset as preset_named
 
         folder = self._new_folder(self.settings.runs, name, what="run")
         if (self.settings.models / name).exists():
             raise UserError(f"A model that ships with the project is named {name!r}. Choose another name.")
-        override(preset_named(preset), changes)
+        config = override(preset_named(preset), changes)
         device = str(pick_device(device))
         if threads < 0:
             raise UserError(f"{threads} threads cannot be used; choose 0 (all) or more.")
         opened = SliceSet.open(data, verify=False)
         if opened.table["patient_id"].nunique() < 2:
             raise UserError(f"{data} has a single patient; some must be held out, so two are the least.")
+        if config.joint.rounds:
+            share, seed = config.training.validation_fraction, config.training.seed
+            labels_for(config, opened.table, holdout(opened.table, fraction=share, seed=seed)[0])
         request = {
             "data": str(Path(data).resolve()),
             "preset": preset,
@@ -180,8 +185,11 @@ class Jobs:
             _terminate(job.pid, job.keeper)
         return job
 
-    def resume(self, job_id: int) -> Job:
-        """Queue a stopped or failed training again; it goes on from its last checkpoint."""
+    def resume(self, job_id: int, *, on_nonfinite: Literal["stop", "halve"] | None = None) -> Job:
+        """Queue a stopped or failed training again; it goes on from its last checkpoint.
+
+        `on_nonfinite` takes the place of that setting, the only one that a resumed training may change.
+        """
         job = self.get(job_id)
         if job.kind != TRAINING:
             raise UserError("Only a training can go on where it stopped. Start this job anew.")
@@ -190,6 +198,8 @@ class Jobs:
         folder = Path(job.folder)
         # A training that was stopped before its run existed starts from the beginning.
         argv = _train_argv(folder, job.request, resume=(folder / "config.json").exists())
+        if on_nonfinite is not None:
+            argv.append(f"--set=on_nonfinite={json.dumps(on_nonfinite)}")
         with self._lock(job_id) as lock:
             try:
                 with session(self.settings) as db:

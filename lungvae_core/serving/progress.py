@@ -1,8 +1,12 @@
-"""How a training is doing, read from its run's folder: position, figures, samples, signs of collapse."""
+"""How a training is doing, read from its run's folder: position, figures, samples, signs of collapse.
+
+Runs older than a figure lack it: then it is None here, or missing from `history`.
+"""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,20 +19,73 @@ from lungvae_core.vae.config import Config
 
 
 @dataclass(frozen=True)
+class Units:
+    """The K dimensions after an epoch."""
+
+    kl: list[float]  # (K,) mean over the held-out slices, nats; of a Dirichlet's marginals
+    column_norm: list[float]  # (K,) of the decoder's weights that read the dimension
+
+
+@dataclass(frozen=True)
+class NotFinite:
+    """Where the loss, or its gradient, was last no finite number."""
+
+    epoch: int  # from 1
+    batch: int  # from 1
+    slices: list[str]  # the batch's, as patient/nodule/slice
+
+
+@dataclass(frozen=True)
 class TrainingState:
     """A run in training, stopped or finished."""
 
-    config: Config
+    config: Config  # with what `auto` came to on the run's device
     data_name: str
+    device: str
+    processes: int
     rows: list[dict[str, Any]]  # a row an epoch; see metrics.jsonl
     epoch: int  # the one in hand, from 1; the last one when all are done
     fraction: float  # 0..1 of all batches
     phase: str  # training, encoding, classifying, finished
+    joint_round: int  # the round in hand, from 1; 0 in the first phase, without a classifier
     loss: float | None  # running mean of the epoch in hand, weighted as the objective says
     images_per_second: float | None
+    seconds_per_epoch: float | None  # of the epoch in hand, without its validation
     seconds_left: float | None  # of the training, when it was last written down
     samples: bytes | None  # PNG: held-out slices above their reconstructions
+    units: Units | None  # of the last epoch
+    alpha0: float | None  # Dirichlet: mean total concentration on the held-out slices, last epoch
+    halvings: int  # of the learning rate, by the last epoch
+    not_finite: NotFinite | None
     warnings: list[str]  # signs of collapse, in words
+
+    @property
+    def stage(self) -> str:
+        """vae, or joint: what trains in the epoch in hand."""
+        return "joint" if self.joint_round else "vae"
+
+    @property
+    def leaks_from(self) -> int | None:
+        """The first epoch, from 1, whose held-out figures leak; None where they never do."""
+        joint = self.config.joint
+        return self.config.training.epochs + 1 if joint.rounds and joint.labels_of == "released" else None
+
+    def rounds_begun(self) -> list[tuple[int, int]]:
+        """(number, first epoch) of every joint round that has begun, both from 1."""
+        first, each = self.config.training.epochs + 1, self.config.joint.round_epochs
+        return [(number, first + (number - 1) * each) for number in range(1, self.joint_round + 1)]
+
+    def history(self, part: str, name: str = "") -> tuple[list[int], list[float]]:
+        """(epochs from 1, values) of a figure in the epochs that have it.
+
+        `part` is train or validation with a `name` as loss or alpha0, or alone beta or learning_rate.
+        """
+        found = [
+            (row["epoch"], value)
+            for row in self.rows
+            if (value := row.get(part, {}).get(name) if name else row.get(part)) is not None
+        ]
+        return [epoch for epoch, _ in found], [value for _, value in found]
 
 
 def read_state(folder: str | Path) -> TrainingState | None:
@@ -42,26 +99,52 @@ def read_state(folder: str | Path) -> TrainingState | None:
     run = Run.open(folder)
     rows = run.metrics()
     epochs = run.config.epochs
-    progress: dict[str, Any] = {}
-    if run.has("progress.json"):
-        with contextlib.suppress(UserError):
-            progress = read_json(folder / "progress.json", what="")
-    done = progress.get("epoch", 1) - 1 + progress.get("batch", 0) / progress.get("batches", 1)
+    progress = _read(run, "progress.json", lambda found: found) or {}
+    batches, rate = progress.get("batches", 1), progress.get("images_per_second")
+    done = progress.get("epoch", 1) - 1 + progress.get("batch", 0) / batches
     finished = len(rows) >= epochs
+    epoch = min(epochs, max(len(rows) + 1, progress.get("epoch", 1)))
     samples = folder / "samples.png"
+    last = rows[-1] if rows else {}
     return TrainingState(
         config=run.config,
         data_name=run.info.data.name,
+        device=run.info.device,
+        processes=run.info.processes,
         rows=rows,
-        epoch=min(epochs, max(len(rows) + 1, progress.get("epoch", 1))),
+        epoch=epoch,
         fraction=1.0 if finished else min(1.0, max(done, len(rows)) / epochs),
         phase=_phase(run) if finished else "training",
+        joint_round=_joint_round(run.config, epoch),
         loss=progress.get("loss"),
-        images_per_second=progress.get("images_per_second"),
+        images_per_second=rate,
+        seconds_per_epoch=batches * run.config.training.batch_size / rate if rate else None,
         seconds_left=None if finished else progress.get("seconds_left"),
         samples=samples.read_bytes() if samples.is_file() else None,
-        warnings=signs_of_collapse(run.config, rows[-1]["validation"]) if rows else [],
+        units=Units(last["units"]["kl"], last["units"]["column_norm"]) if "units" in last else None,
+        alpha0=last["validation"].get("alpha0") if last else None,
+        halvings=last.get("halvings", 0),
+        not_finite=_read(
+            run,
+            "not-finite.json",
+            lambda found: NotFinite(int(found["epoch"]), int(found["batch"]), list(found["slices"])),
+        ),
+        warnings=signs_of_collapse(run.config, last["validation"]) if last else [],
     )
+
+
+def _read(run: Run, name: str, parse: Callable[[dict[str, Any]], Any]) -> Any:
+    """What `parse` makes of a file of the run that is of use but not needed; None without a sound one."""
+    if run.has(name):
+        with contextlib.suppress(UserError, KeyError, TypeError, ValueError):
+            return parse(read_json(run.folder / name, what=""))
+    return None
+
+
+def _joint_round(config: Config, epoch: int) -> int:
+    """The joint round, from 1, of an epoch, from 1; 0 before the joint phase."""
+    into = epoch - 1 - config.training.epochs
+    return 0 if into < 0 else into // config.joint.round_epochs + 1
 
 
 def _phase(run: Run) -> str:

@@ -15,6 +15,7 @@ from lungvae_core.evaluation.frozen import classify
 from lungvae_core.files import atomic_folder, read_json, write_json, write_text
 from lungvae_core.training.checkpoints import SERVED, Run, save_tensors
 from lungvae_core.training.encode import encode
+from lungvae_core.vae.config import Config
 
 MOST_BYTES = 15_000_000
 
@@ -82,7 +83,7 @@ def card(run: Run) -> str:
         "",
         "## Training",
         "",
-        f"{training.epochs} epochs, batches of {training.batch_size}, learning rate "
+        f"{_epochs(config)}, batches of {training.batch_size}, learning rate "
         f"{training.learning_rate:g} ({training.schedule}), beta {config.objective.beta:g}, on "
         f"{info.device}, {epochs[-1]['seconds'] / 60:.0f} minutes, torch {info.versions.get('torch', '?')}. "
         "All settings are in config.json.",
@@ -106,6 +107,17 @@ def card(run: Run) -> str:
         _spacing(model.spacing_mm),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _epochs(config: Config) -> str:
+    joint = config.joint
+    if not joint.rounds:
+        return f"{config.training.epochs} epochs"
+    whose = "the training patients" if joint.labels_of == "training" else "70 % of all patients"
+    return (
+        f"{config.training.epochs} epochs and {joint.rounds} joint round(s) of {joint.round_epochs} with "
+        f"labels of {whose}"
+    )
 
 
 def _spacing(spacing_mm: float) -> str:
@@ -134,7 +146,7 @@ def _auc_table(report: dict[str, Any]) -> list[str]:
         f"`{report['protocol']}`: {report['protocol_in_words']}; "
         + (
             "transductive (the VAE saw pixels, not labels, of its training patients). "
-            if report["transductive"]
+            if report["transductive"] and report["protocol"] == "frozen"
             else ""
         )
         + f"Labels: {report['label_rule']}. {nodule['patients']} patients, {nodule['count']} nodules; seed "
@@ -142,7 +154,7 @@ def _auc_table(report: dict[str, Any]) -> list[str]:
         "",
         "| | slice | nodule |",
         "|---|---|---|",
-        *rows(report, "all patients"),
+        *rows(report, "held-out patients" if report["protocol"] == "joint" else "all patients"),
     ]
     if report["heldout"]:
         count = report["heldout"]["units"]["nodule"]

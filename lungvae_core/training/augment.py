@@ -68,7 +68,7 @@ def draw(count: int, config: TrainingConfig, generator: torch.Generator | None =
 
 
 def augment(hu: Tensor, config: TrainingConfig, draws: Draws) -> Tensor:
-    """Slices hu (N, 64, 64) float32 HU, before the window, changed as `draws`, on hu's device, say.
+    """Slices hu (N, 64, 64) float32 HU, before the window, changed as `draws` say, on hu's device.
 
     `config` says what is switched on; with nothing on, `hu` itself comes back. In order: mirrors, which move
     whole pixels; one linear interpolation for turn and shift together, beyond the crop's border its mirror
@@ -79,10 +79,14 @@ def augment(hu: Tensor, config: TrainingConfig, draws: Draws) -> Tensor:
     The noise is white, each pixel's its own, while a scanner's is correlated over neighbouring pixels by its
     reconstruction kernel. It teaches a model to be deaf to grain, not what another kernel looks like.
     """
+    moves = config.rotate_degrees or config.shift_px
+    if not (config.flips or moves or config.jitter_hu or config.noise_hu):
+        return hu
+    draws = draws.to(hu.device)
     if config.flips:
         hu = torch.where(draws.flips[:, 0, None, None], hu.flip(2), hu)
         hu = torch.where(draws.flips[:, 1, None, None], hu.flip(1), hu)
-    if config.rotate_degrees or config.shift_px:
+    if moves:
         hu = _move(hu, draws.angle, draws.shift)
     if config.jitter_hu:
         hu = hu + draws.offset[:, None, None]

@@ -3,6 +3,7 @@
 config.json          the configuration, the data it was trained on, versions
 metrics.jsonl        a line an epoch
 progress.json        where a running training is, renewed every few seconds
+not-finite.json      the slices of the batch whose loss was not finite, where one was not
 samples.png          held-out slices above their reconstructions (pixels: never shipped)
 model.safetensors    the weights
 last.safetensors     the newest checkpoint: weights, optimiser, random state, position in the data order
@@ -48,6 +49,16 @@ SERVED = (
     "evaluation.json",
     "map-slice.parquet",
     "map-nodule.parquet",
+)
+# What a training writes, and under a temporary name while it does.
+TRAINED = (
+    "config.json",
+    "metrics.jsonl",
+    "progress.json",
+    "samples.png",
+    "model.safetensors",
+    "last.safetensors",
+    "not-finite.json",
 )
 
 
@@ -100,6 +111,11 @@ class Run:
         rows = _default_split(config, data.table) if split is None else split
         patients = data.table["patient_id"].astype(str)
         trained, held_out = (sorted(set(patients.iloc[part])) for part in rows)
+        if not trained or not held_out or set(trained) & set(held_out):
+            raise UserError(
+                f"The split has {len(trained)} training and {len(held_out)} held-out patients, "
+                f"{len(set(trained) & set(held_out))} of them the same; each side needs patients of its own."
+            )
         info = RunInfo(
             title=title or folder.name,
             config=config,

@@ -6,6 +6,7 @@ draws from its checkpoint on what it would have drawn.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -21,9 +22,9 @@ from torch import Tensor
 from lungvae_core.data.resample import at_spacing
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
-from lungvae_core.files import atomic_path, folder_lock, write_json
+from lungvae_core.files import LEFTOVER, atomic_path, folder_lock, remove_leftovers, write_json
 from lungvae_core.training.augment import augment, draw
-from lungvae_core.training.checkpoints import Run, load_checkpoint, save_checkpoint
+from lungvae_core.training.checkpoints import TRAINED, Run, load_checkpoint, save_checkpoint
 from lungvae_core.training.classifier import Classifier
 from lungvae_core.training.device import memory_error, pick_device, settle
 from lungvae_core.training.joint import Labels, fit_guide, guidance, labels_for, restored_guide
@@ -33,6 +34,7 @@ from lungvae_core.vae.config import Config
 from lungvae_core.vae.model import VAE
 from lungvae_core.vae.networks import normalise
 from lungvae_core.vae.objective import beta_at, objective
+from lungvae_core.vae.sync import sharing
 
 SUMS = ("loss", "reconstruction", "kl", "gradient_norm", "label_loss")  # of an epoch's batches
 HALVINGS = 8  # of the learning rate, before a loss that is still not finite ends the training
@@ -90,7 +92,8 @@ def fit(
     """
     team = Team(pick_device(device))
 
-    def run() -> tuple[Run, bool]:
+    with contextlib.ExitStack() as held:
+        team.first_does(lambda: _take(out, resume, held))
         fitting = _Fit(config, data, out, team, resume, title, split, on_nonfinite)
         try:
             return fitting.run(until, on_progress, on_epoch, should_stop)
@@ -100,11 +103,12 @@ def fit(
                 raise
             raise told from error
 
-    if not team.first:
-        return run()
+
+def _take(out: Path, resume: bool, held: contextlib.ExitStack) -> None:
+    """Lock the run's folder, once it is clear that it may be written, and tidy it after a killed training."""
     _check_out(out, resume)
-    with folder_lock(out, what="the run"):
-        return run()
+    held.enter_context(folder_lock(out, what="the run"))
+    remove_leftovers(out, TRAINED)
 
 
 def _check_out(out: Path, resume: bool) -> None:
@@ -112,8 +116,13 @@ def _check_out(out: Path, resume: bool) -> None:
         raise UserError(f"{out} already holds a run. Add --resume to go on with it, or choose another --out.")
     if resume and not (out / "config.json").exists():
         raise UserError(f"{out} holds no run to resume. Leave out --resume to start one there.")
-    if not resume and out.is_dir() and any(entry.name != ".lock" for entry in out.iterdir()):
+    # A training killed before it had written anything leaves a lock and perhaps a temporary file.
+    if not resume and out.is_dir() and any(not _is_ours(entry.name) for entry in out.iterdir()):
         raise UserError(f"{out} is not empty and is not a run. Choose another --out.")
+
+
+def _is_ours(name: str) -> bool:
+    return name == ".lock" or (name.startswith(".config.json.") and name.endswith(LEFTOVER))
 
 
 class _Fit:
@@ -131,6 +140,8 @@ class _Fit:
         on_nonfinite: str | None,
     ) -> None:
         self.team, self.device = team, team.device
+        spacing = (Run.open(out).config if resume else config).model.spacing_mm
+        slices = at_spacing(data.slices, data.table, spacing)  # before anything is written: it may refuse
         if not resume:
             team.first_does(
                 lambda: Run.create(
@@ -153,7 +164,6 @@ class _Fit:
         self.on_nonfinite = on_nonfinite or self.config.training.on_nonfinite
         train, held_out = self.run_.split(data.table)
         # int16 HU on the device: a quarter of float32, normalised batch by batch there.
-        slices = at_spacing(data.slices, data.table, self.config.model.spacing_mm)
         hu = torch.tensor(np.asarray(slices), device=self.device)
         self.hu, self.held_out = hu, hu[torch.as_tensor(held_out, device=self.device)]
         self.keys = data.table[["patient_id", "nodule", "slice"]].reset_index(drop=True)
@@ -200,6 +210,7 @@ class _Fit:
         position, guide = load_checkpoint(self.run_, self.vae, self.optimiser)
         self.epoch, self.batch = position["epoch"], position["batch"]
         self.seconds, self.halvings = position["seconds"], max(self.halvings, position["halvings"])
+        self.began = time.monotonic()
         self.sums = torch.tensor(position["sums"], dtype=self.sums.dtype, device=self.device)
         self.guide = restored_guide(self.config, guide, self.device) if guide else None
         self.unchecked = []
@@ -249,8 +260,9 @@ class _Fit:
             if self.team.first and (now - reported > 0.5 or self.batch == batches):
                 reported = now
                 progress = self._progress(done / (now - began))
-                write_json(self.run_.folder / "progress.json", asdict(progress))
-                on_progress(progress)
+                if math.isfinite(progress.loss):  # else the next look at the losses ends the epoch
+                    write_json(self.run_.folder / "progress.json", asdict(progress))
+                    on_progress(progress)
             # In step on every process, which each would time differently.
             if self.batch % 64 == 0 and self.team.any(now - self.saved_at > CHECKPOINT_SECONDS):
                 self._check_finite()
@@ -315,10 +327,11 @@ class _Fit:
             group["lr"] = self._rate()
         if training.compile == "on" and self.device.type == "cuda":
             torch.compiler.cudagraph_mark_step_begin()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
-            y, posterior = self.module(x, share)
         beta = beta_at(self.config, self.epoch + self.batch / self._batches(self.epoch))
-        terms = objective(x, y, posterior, self.vae.latent, self.config, beta=beta)
+        with sharing(share):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
+                y, posterior = self.module(x, share)
+            terms = objective(x, y, posterior, self.vae.latent, self.config, beta=beta)
         loss, label = terms.loss, torch.zeros((), device=self.device)
         if self.guide is not None and self.labels is not None:
             codes = self.vae.latent.code(posterior).to(self.device)

@@ -5,6 +5,8 @@ With one process, everything here is the identity and costs nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -22,10 +24,32 @@ class Share(NamedTuple):
     stop: int
     total: int  # rows of the global batch
 
+    @property
+    def whole(self) -> bool:
+        """Whether every process has the whole batch, as when there are more processes than rows."""
+        return self.stop - self.start == self.total
+
+
+_apart = False
+
 
 def processes() -> int:
     """How many processes train together; 1 outside torchrun."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() and not _apart else 1
+
+
+@contextmanager
+def sharing(share: Share) -> Iterator[None]:
+    """Within it, processes that each have the whole batch compute by themselves what one process would.
+
+    Statistics over copies of a batch are not the batch's: the variance of a batch norm has another divisor.
+    """
+    global _apart
+    before, _apart = _apart, share.whole
+    try:
+        yield
+    finally:
+        _apart = before
 
 
 class _Total(torch.autograd.Function):
@@ -59,7 +83,7 @@ def batch_mean(x: Tensor) -> Tensor:
 
 def gathered(x: Tensor, share: Share) -> Tensor:
     """(total, K) the rows (B, K) of all processes in the global batch's order, without gradients."""
-    if share.stop - share.start == share.total:  # everybody has the whole batch
+    if share.whole:
         return x.detach()
     whole = torch.zeros(share.total, x.shape[1], dtype=x.dtype, device=x.device)
     whole[share.start : share.stop] = x.detach()

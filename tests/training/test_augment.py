@@ -154,8 +154,13 @@ def test_a_batch_of_one_and_of_none(hu: Tensor) -> None:
         assert found.dtype == torch.float32
 
 
+def test_draws_follow_the_slices_to_their_device(hu: Tensor) -> None:
+    found = augment(hu.to("meta"), ALL, draw(10, ALL, seeded()))  # a device without a machine; mixing raises
+    assert (found.device.type, found.shape) == ("meta", hu.shape)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_a_gpu_makes_what_the_cpu_makes(hu: Tensor) -> None:
     draws = draw(10, ALL, seeded())
-    found = augment(hu.cuda(), ALL, draws.to("cuda")).cpu()
+    found = augment(hu.cuda(), ALL, draws).cpu()
     assert torch.allclose(found, augment(hu, ALL, draws), atol=0.1)  # HU

@@ -13,8 +13,8 @@ from lungvae_core.data.slices import SliceSet, write
 from lungvae_core.errors import UserError
 from lungvae_core.files import folder_lock
 from lungvae_core.training.checkpoints import Run, load_tensors, save_tensors
-from lungvae_core.training.encode import encode
 from lungvae_core.training.device import pick_device
+from lungvae_core.training.encode import encode
 from lungvae_core.training.fit import fit
 from lungvae_core.vae.config import PRESETS, Config, override, preset
 from tests.conftest import blobs

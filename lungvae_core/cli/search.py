@@ -1,0 +1,399 @@
+"""`lungvae search`: hyperparameters of a VAE, or of the MLP on a run's codes."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lungvae_core.cli import app
+from lungvae_core.cli.models import _duration, _settings, _stop_on_signals
+from lungvae_core.errors import UserError
+
+if TYPE_CHECKING:
+    from lungvae_core.training.search.book import Book
+    from lungvae_core.training.search.run import Event, Progress
+    from lungvae_core.training.search.setup import SearchConfig
+
+SHOWN = 5  # best trials that are printed at the end
+
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        help="Work on a running Ray cluster: auto, or its HOST:PORT. All its machines need this project "
+        "installed and the folders under the same paths. Default: processes of this machine.",
+        show_default=False,
+    ),
+]
+
+
+@app.command()
+def search(
+    out: Annotated[Path, typer.Option(help="Folder of the search.")],
+    data: Annotated[
+        Path | None, typer.Option(help="A data set's folder, for the VAEs' spaces.", show_default=False)
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="A finished run's folder, for the MLPs' spaces.", show_default=False)
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            help="What is searched: gvae, dirvae, paper-gvae, paper-dirvae, mlp or paper-mlp. Default: "
+            "dirvae, with --run mlp.",
+            show_default=False,
+        ),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="random or tpe. Default: random.", show_default=False)
+    ] = None,
+    halving: Annotated[
+        bool | None,
+        typer.Option(
+            "--halving/--no-halving",
+            help="Successive halving: of the trials at each of a few epochs the best third goes on.",
+            show_default=False,
+        ),
+    ] = None,
+    min_epochs: Annotated[
+        int | None,
+        typer.Option(help="Epochs before the first halving. Default: a ninth of all.", show_default=False),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(help="How many. Default: 30. A resumed search may get more.", show_default=False),
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            help="ssim, mse, elbo or auc; for MLPs auc or balanced_accuracy. Default: ssim for gvae and "
+            "dirvae, auc for the others.",
+            show_default=False,
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="1 to 5 patient-grouped validation folds, each trained. Default: 1, for MLPs 5.",
+            show_default=False,
+        ),
+    ] = None,
+    test_fraction: Annotated[
+        float | None,
+        typer.Option(help="Share of patients that no trial sees. Default: 0.15.", show_default=False),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of proposals, splits and trainings. Default: 0.", show_default=False),
+    ] = None,
+    range_: Annotated[
+        list[str] | None,
+        typer.Option("--range", help="Other bounds of a setting, as beta=0.01..1; repeatable."),
+    ] = None,
+    choices: Annotated[
+        list[str] | None,
+        typer.Option(help="Other choices of a setting, as prior_alpha=0.1,0.3; repeatable."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Fix a setting, as epochs=4; repeatable."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option(help="Go on with the search in --out; it keeps its settings.")
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Trainings at once. Default: as many as --threads fit the cores.", show_default=False
+        ),
+    ] = None,
+    ray: Ray = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of one training.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    keep_runs: Annotated[bool, typer.Option(help="Keep the weights of losing trials, too.")] = False,
+    final: Annotated[
+        bool,
+        typer.Option(
+            help="At the end train the best trial without the patients set aside and judge it on them, once."
+        ),
+    ] = False,
+) -> None:
+    """Search hyperparameters on processes or a Ray cluster; Ctrl-C stops cleanly, and --resume goes on.
+
+    Patients set aside are in no trial, the others are split by patient, and trials are chosen by their
+    validation patients alone. The trials are in trials.csv in --out, and on the Search page.
+    """
+    given = {
+        "space": space,
+        "method": method,
+        "halving": halving,
+        "min_epochs": min_epochs,
+        "objective": objective,
+        "folds": folds,
+        "test_fraction": test_fraction,
+        "seed": seed,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    if data is not None and run is not None:
+        raise UserError("Give --data for a VAE's space or --run for an MLP's, not both.")
+    source = data if run is None else run
+    narrow = (range_ or [], choices or [], set_ or [])
+    if resume:
+        config = _resumed(out, given, source, trials, narrow)
+    else:
+        config = _new(given, source, run is not None, trials, narrow)
+    if ray is None and workers is not None:
+        _warn_of_cores(workers, threads)
+    if device != "auto" and ray is None:
+        from lungvae_core.training.fit import pick_device
+
+        pick_device(device)
+    _run(config, out, resume, workers, ray, threads, device, keep_runs, final)
+
+
+def _new(
+    given: dict[str, Any],
+    source: Path | None,
+    of_run: bool,
+    trials: int | None,
+    narrow: tuple[list[str], list[str], list[str]],
+) -> SearchConfig:
+    """A new search's settings, from the options."""
+    from lungvae_core.training.search import spaces
+    from lungvae_core.training.search.setup import make
+
+    base = spaces.space(given.pop("space", "mlp" if of_run else "dirvae"))
+    if source is None or of_run != base.of_codes:
+        needed = "--run, a finished run's folder" if base.of_codes else "--data, a data set's folder"
+        raise UserError(f"The space {base.name} needs {needed}.")
+    ranges, choices, fixed = narrow
+    return make(
+        base,
+        source,
+        ranges=dict(_range(text) for text in ranges),
+        choices=dict(_choices(text) for text in choices),
+        fixed=_settings(fixed),
+        **({} if trials is None else {"trials": trials}),
+        **given,
+    )
+
+
+def _resumed(
+    out: Path,
+    given: dict[str, Any],
+    source: Path | None,
+    trials: int | None,
+    narrow: tuple[list[str], list[str], list[str]],
+) -> SearchConfig:
+    """The settings of the search in `out`; what is given again must be the same."""
+    from lungvae_core.training.search.setup import open_search
+
+    if not (out / "search.json").exists():
+        raise UserError(f"{out} holds no search to resume. Leave out --resume to start one there.")
+    config = open_search(out)
+    changed = next((name for name, value in given.items() if getattr(config, name) != value), None)
+    if changed or _narrowed(config, narrow):
+        name = changed.replace("_", "-") if changed else "range, --choices or --set"
+        raise UserError(
+            f"A resumed search keeps its settings: leave out --{name}. Only --trials may be raised."
+        )
+    if source is not None:
+        config = config.model_copy(update={"data": str(source.resolve())})
+    return config if trials is None else config.model_copy(update={"trials": trials})
+
+
+def _narrowed(config: SearchConfig, narrow: tuple[list[str], list[str], list[str]]) -> bool:
+    """Whether --range, --choices or --set say something else than the search began with."""
+    from lungvae_core.training.search.spaces import between, one_of
+
+    ranges, choices, fixed = narrow
+    for name, ends in map(_range, ranges):
+        known = config.parameters.get(name)
+        if known is None or known != between(*ends, whole=known.whole):
+            return True
+    if any(config.parameters.get(name) != one_of(*values) for name, values in map(_choices, choices)):
+        return True
+    return any(config.fixed.get(name) != value for name, value in _settings(fixed).items())
+
+
+def _run(
+    config: SearchConfig,
+    out: Path,
+    resume: bool,
+    workers: int | None,
+    ray: str | None,
+    threads: int,
+    device: str,
+    keep_runs: bool,
+    final: bool,
+) -> None:
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    from lungvae_core.training.search.run import search as run_search
+    from lungvae_core.training.search.setup import OBJECTIVES
+
+    for notice in config.notices():
+        print(f"Note: {notice}", file=sys.stderr)
+    again = f"lungvae search --out {shlex.quote(str(out))} --resume" + (f" --ray {ray}" if ray else "")
+    columns = (TextColumn("{task.fields[done]} trials"), BarColumn(), TextColumn("{task.description}"))
+    with _stop_on_signals(what="every training's batch in hand") as stop:
+        with Bar(*columns, transient=True) as bar:
+            task = bar.add_task("starting", total=1, done="-")
+
+            def show(progress: Progress) -> None:
+                left = (
+                    ""
+                    if progress.seconds_left is None
+                    else f"  about {_duration(progress.seconds_left)} left"
+                )
+                best = "-" if progress.best_value is None else f"{progress.best_value:.4f}"
+                bar.update(
+                    task,
+                    total=max(1, progress.epochs_expected),
+                    completed=progress.epochs_done,
+                    done=f"{progress.done}/{progress.trials}",
+                    description=f"{progress.running} in hand of {progress.slots} at once  best "
+                    f"{config.objective} {best}{left}",
+                )
+
+            def line(event: Event) -> None:
+                bar.console.print(_line(config, event), highlight=False, soft_wrap=True)
+
+            book, finished = run_search(
+                config,
+                out,
+                resume=resume,
+                workers=workers,
+                ray=ray,
+                device=device,
+                threads=threads,
+                keep_runs=keep_runs,
+                on_event=line,
+                on_progress=show,
+                should_stop=stop.is_set,
+            )
+        if not finished:
+            print(f"Stopped. Go on with: {again}")
+            raise typer.Exit(130)
+        print(
+            f"\n{len(book.trials)} trials by {config.method}{' with halving' if config.halving else ''}; "
+            f"{config.objective}: {OBJECTIVES[config.objective][1]}."
+        )
+        _print_best(config, book, out)
+        if final:
+            _final(out, book, ray, device, threads, stop.is_set, again)
+
+
+def _line(config: SearchConfig, event: Event) -> str:
+    trial = event.trial
+    said = f"trial {trial.number:>4}  {event.what:<9}"
+    if event.what == "restarted":
+        return f"{said}  its worker died; it goes on from its checkpoint on another"
+    if event.what == "failed":
+        return f"{said}  {trial.error}"
+    value = "-" if trial.value is None else f"{trial.value:.5f}"
+    return f"{said}  {config.objective} {value}  after {trial.epochs} epochs, {_duration(trial.seconds)}"
+
+
+def _print_best(config: SearchConfig, book: Book, out: Path) -> None:
+    """The best trials, and the command that trains the winner."""
+    print("Best on validation patients (the best of many is optimistic):")
+    for trial in book.best()[:SHOWN]:
+        drawn = "  ".join(f"{name}={_short(value)}" for name, value in sorted(trial.drawn.items()))
+        folds = trial.rungs[-1]
+        spread = f" ({min(folds):.4f} to {max(folds):.4f})" if len(folds) > 1 else ""
+        more = f"  threshold {trial.extra['threshold']:g}" if "threshold" in trial.extra else ""
+        print(f"  trial {trial.number:>4}  {trial.value:.5f}{spread}{more}  {drawn}")
+    print(f"All trials: {out / 'trials.csv'}. The best one with all data:")
+    print(f"  {command(config, book, out)}")
+
+
+def command(config: SearchConfig, book: Book, out: Path) -> str:
+    """The command that trains the best trial's settings anew."""
+    from lungvae_core.training.search.setup import winner
+
+    return shlex.join(winner(config, book.settings(book.best()[0]), out.name))
+
+
+def _final(
+    out: Path,
+    book: Book,
+    ray: str | None,
+    device: str,
+    threads: int,
+    should_stop: Any,
+    again: str,
+) -> None:
+    from lungvae_core.evaluation.searched import final
+
+    report = final(out, book, ray=ray, device=device, threads=threads, should_stop=should_stop)
+    if report is None:
+        print(f"Stopped. Go on with: {again} --final")
+        raise typer.Exit(130)
+    print(
+        f"\nTrial {report['trial']} on the {report['patients']} patients set aside "
+        f"({report['slices']:,} slices), once:"
+    )
+    if figures := report.get("reconstruction"):
+        print(
+            f"  reconstruction  SSIM {figures['ssim']:.4f}  MSE {figures['mse']:.5f}  "
+            f"KL {figures['kl']:.1f} nats"
+        )
+    if classified := report.get("classifier"):
+        rows = {"classifier on codes": classified["units"]} | {
+            f"{name} alone": both for name, both in classified["baselines"].items()
+        }
+        print(f"  AUC, {report['label_rule']}; 95 % interval by resampling patients:")
+        for name, units in rows.items():
+            cells = [units[unit]["auc"] for unit in ("slice", "nodule")]
+            told = "  ".join(
+                f"{unit} {area['value']:.3f} ({area['low']:.3f}-{area['high']:.3f})"
+                for unit, area in zip(("slice", "nodule"), cells, strict=True)
+            )
+            print(f"  {name:<20} {told}")
+    print(f"  Kept in {out / 'final.json'}.")
+
+
+def _range(text: str) -> tuple[str, tuple[float, float]]:
+    name, equals, ends = text.partition("=")
+    low, dots, high = ends.partition("..")
+    try:
+        if not (equals and dots):
+            raise ValueError
+        return name.strip(), (float(low), float(high))
+    except ValueError as error:
+        raise UserError(f"--range takes name=low..high, as beta=0.01..1, not {text!r}.") from error
+
+
+def _choices(text: str) -> tuple[str, tuple[Any, ...]]:
+    name, equals, listed = text.partition("=")
+    if not equals:
+        raise UserError(f"--choices takes name=one,two, as prior_alpha=0.1,0.3; {text!r} has no equals sign.")
+    values: list[Any] = []
+    for word in filter(None, (word.strip() for word in listed.split(","))):
+        try:
+            value = json.loads(word)
+        except json.JSONDecodeError:
+            value = word
+        values.append(value if isinstance(value, bool | int | float | str) else word)
+    return name.strip(), tuple(values)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _warn_of_cores(workers: int, threads: int) -> None:
+    from lungvae_core.workers import cores
+
+    if workers * threads > cores():
+        print(
+            f"Note: {workers} workers of {threads} thread(s) are more than this machine's {cores()} cores; "
+            "they will slow each other down.",
+            file=sys.stderr,
+        )

@@ -1,0 +1,438 @@
+"""The search itself: propose, train on workers, judge on validation patients, keep the best.
+
+Successive halving is asynchronous (ASHA: Li et al., arXiv 1810.05934, in its promoting form): whenever a
+worker is free, the best third of a rung's trials that has not gone on goes on, else a new trial begins at the
+lowest rung. A trial that is not promoted waits with its checkpoint, and is halted at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lungvae_core.data.slices import SliceSet
+from lungvae_core.errors import UserError
+from lungvae_core.files import folder_lock, write_json
+from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.search import spaces
+from lungvae_core.training.search.book import (
+    COMPLETE,
+    ENDED,
+    FAILED,
+    HALTED,
+    PAUSED,
+    RUNNING,
+    Book,
+    Trial,
+)
+from lungvae_core.training.search.setup import ETA, OF_CODES, Patients, SearchConfig, open_search, split
+from lungvae_core.training.search.trial import STOP, FoldTask, MlpTask, Outcome, train_fold, train_mlp
+from lungvae_core.workers import Pool, WorkerLost, pool
+
+TRIALS = "trials"  # the folder of the trials' runs
+POLL_SECONDS = 0.5
+REPORT_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a search is; progress.json holds the same."""
+
+    done: int  # trials that have ended
+    trials: int
+    running: int
+    epochs_done: int  # of all folds, in this session or before
+    epochs_expected: int  # of all folds to the end, about
+    seconds_left: float | None
+    best_number: int | None
+    best_value: float | None
+    slots: int  # tasks at once
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something to tell: a trial that has ended, paused or lost its worker."""
+
+    trial: Trial
+    what: str  # complete, halted, failed, paused or restarted
+
+
+def search(
+    config: SearchConfig,
+    folder: Path,
+    *,
+    resume: bool = False,
+    workers: int | None = None,
+    ray: str | None = None,
+    device: str = "auto",
+    threads: int = 1,
+    keep_runs: bool = False,
+    on_event: Callable[[Event], None] = lambda event: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[Book, bool]:
+    """Run the search into `folder`; return (its trials, whether all have ended).
+
+    Each trial is trained on the training patients of every fold and judged on the fold's validation patients;
+    `test_fraction` of the patients are in no fold. When `should_stop` turns true, the trainings in hand stop
+    after their batch with a checkpoint. With `resume` a search goes on: finished trials count, others go on
+    from their checkpoints; `config` may then ask for more trials and must be the same in all else.
+    `workers`, `ray` and `threads` are those of `workers.pool`.
+
+    Raises UserError for a folder that holds another search or something else, data that have changed, labels
+    that the objective needs and that are not there, and where all trials failed.
+    """
+    folder = folder.resolve()
+    _check_folder(folder, resume)
+    table, content = _table(config)
+    _check_objective(config, table)
+    patients = split(table, config)
+    config = config.model_copy(update={"data_name": content[0], "data_hash": content[1]})
+    with folder_lock(folder, what="the search"):
+        if resume:
+            _check_same(open_search(folder), config)
+        write_json(folder / "search.json", config.model_dump(mode="json"))
+        (folder / STOP).unlink(missing_ok=True)
+        book = Book(folder, config)
+        needs_gpu = device in ("auto", "cuda") and not config.of.of_codes
+        with pool(workers, ray, threads=threads, gpu=needs_gpu) as at_work:
+            search_ = _Search(config, folder, book, patients, at_work, device, threads, keep_runs)
+            finished = search_.run(on_event, on_progress, should_stop)
+    if finished and not book.best():
+        first = next((trial.error for trial in book.trials if trial.error), "")
+        raise UserError(f"All {len(book.trials)} trials failed, so there is no best. The first said: {first}")
+    return book, finished
+
+
+def _check_folder(folder: Path, resume: bool) -> None:
+    exists = (folder / "search.json").exists()
+    if exists and not resume:
+        raise UserError(
+            f"{folder} already holds a search. Add --resume to go on with it, or choose another --out."
+        )
+    if resume and not exists:
+        raise UserError(f"{folder} holds no search to resume. Leave out --resume to start one there.")
+    if not exists and folder.is_dir() and any(entry.name != ".lock" for entry in folder.iterdir()):
+        raise UserError(f"{folder} is not empty and is not a search. Choose another --out.")
+
+
+def _check_same(known: SearchConfig, asked: SearchConfig) -> None:
+    if known.data_hash != asked.data_hash:
+        raise UserError(
+            f"The data in {asked.data} have changed since the search began. Put them back, or begin anew."
+        )
+    differing = [
+        name
+        for name in SearchConfig.model_fields
+        if name not in ("trials", "data", "data_name") and getattr(known, name) != getattr(asked, name)
+    ]
+    if differing:
+        raise UserError(
+            f"The search began with another {differing[0]}. A resumed search keeps its settings, "
+            "but for more --trials; leave the others out."
+        )
+    if asked.trials < known.trials:
+        raise UserError(f"The search began with {known.trials} trials; --trials can only be raised.")
+
+
+def _table(config: SearchConfig) -> tuple[Any, tuple[str, str]]:
+    """(the table whose patients are split, (name, hash) of what it is)."""
+    if config.of.of_codes:
+        run = Run.open(config.data)
+        table, codes = run.latents()
+        return table, (run.info.title, hashlib.sha256(codes.tobytes()).hexdigest())
+    data = SliceSet.open(config.data)
+    return data.table, (data.info.name, data.info.content_hash)
+
+
+def _check_objective(config: SearchConfig, table: Any) -> None:
+    from lungvae_core.data.slices import malignant
+
+    of_codes = config.of.of_codes
+    allowed = OF_CODES if of_codes else ("auc", "ssim", "mse", "elbo")
+    if config.objective not in allowed:
+        raise UserError(
+            f"The space {config.space} has no objective {config.objective!r}. "
+            f"Choose one of: {', '.join(allowed)}."
+        )
+    if of_codes and config.halving:
+        raise UserError("Successive halving is for VAEs: an MLP is trained in seconds. Leave out --halving.")
+    labels = malignant(table)
+    if config.objective in OF_CODES and not ((labels == 1).any() and (labels == 0).any()):
+        raise UserError(
+            f"{config.data} lacks labels of both classes (malignancy above 3 and below 3), which the "
+            f"objective {config.objective} needs. Choose --objective ssim, mse or elbo."
+        )
+
+
+class _Search:
+    """One search in progress."""
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        folder: Path,
+        book: Book,
+        patients: Patients,
+        at_work: Pool,
+        device: str,
+        threads: int,
+        keep_runs: bool,
+    ) -> None:
+        self.config, self.folder, self.book = config, folder, book
+        self.patients, self.at_work = patients, at_work
+        self.device, self.threads, self.keep_runs = device, threads, keep_runs
+        self.rungs = config.rungs
+        self.parts = 1 if config.of.of_codes else len(patients.folds)  # tasks a rung of a trial
+        self.in_hand: dict[int, dict[int, Outcome | None]] = {}  # by trial, its folds' outcomes as they come
+        self.broken_off = [trial for trial in book.trials if trial.state == RUNNING]
+        self.restarts: dict[tuple[int, int], int] = {}  # by trial and fold, in this session
+        self.began = time.monotonic()
+        self.epochs_before: int | None = None
+        self.reported = 0.0
+
+    def run(
+        self,
+        on_event: Callable[[Event], None],
+        on_progress: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+    ) -> bool:
+        stopping = False
+        self._report(on_progress, now=True)
+        while True:
+            if not stopping and should_stop():
+                stopping = True
+                (self.folder / STOP).touch()
+            while not stopping and self._tasks() < self.at_work.slots and (trial := self._next()) is not None:
+                self._send(trial)
+            if not self.in_hand:
+                if stopping or not self._wake_one():
+                    break
+                continue
+            self._report(on_progress)
+            ended = self._wait(on_event)
+            if ended is None:
+                continue
+            for event in self._take(*ended):
+                on_event(event)
+            self.book.write_table()
+            self._report(on_progress, now=True)
+        if not stopping:
+            for trial in self.book.trials:
+                if trial.state == PAUSED:
+                    self._end(trial, HALTED)
+        (self.folder / STOP).unlink(missing_ok=True)
+        self.book.write_table()
+        self._report(on_progress, now=True)
+        return not stopping
+
+    # --- what is next
+
+    def _next(self) -> Trial | None:
+        """The trial to train next, with its target set: one broken off, one promoted, or a new one."""
+        if self.broken_off:
+            return self.broken_off.pop(0)
+        for rung in reversed(range(len(self.rungs) - 1)):
+            judged = [trial for trial in self.book.trials if len(trial.rungs) > rung]
+            judged.sort(key=partial(self._rank_at, rung))
+            for trial in judged[: len(judged) // ETA]:
+                if trial.state == PAUSED and len(trial.rungs) == rung + 1:
+                    return self._promoted(trial)
+        if len(self.book.trials) < self.config.trials:
+            return self.book.propose()
+        return None
+
+    def _rank_at(self, rung: int, trial: Trial) -> float:
+        return self.book.rank(_mean(trial.rungs[rung]))
+
+    def _wake_one(self) -> bool:
+        """When nothing runs and nothing is left to begin: let the best of a rung that sent no one on go on.
+
+        With fewer trials than ETA in a rung no third of them is a whole trial, but one has to reach the end.
+        """
+        for rung in range(len(self.rungs) - 1):
+            judged = [trial for trial in self.book.trials if len(trial.rungs) > rung]
+            gone_on = [trial for trial in judged if len(trial.rungs) > rung + 1 or trial.target > rung]
+            waiting = [trial for trial in judged if trial.state == PAUSED]
+            if waiting and not gone_on:
+                best = min(waiting, key=lambda trial: self.book.rank(trial.value))
+                self._send(self._promoted(best))
+                return True
+        return False
+
+    def _promoted(self, trial: Trial) -> Trial:
+        trial.target, trial.state = len(trial.rungs), RUNNING
+        self.book.write(trial)
+        return trial
+
+    # --- to the workers and back
+
+    def _tasks(self) -> int:
+        return sum(outcome is None for parts in self.in_hand.values() for outcome in parts.values())
+
+    def _send(self, trial: Trial) -> None:
+        """Queue the tasks of a trial's rung: one a fold, or one in all for an MLP."""
+        self.in_hand[trial.number] = dict.fromkeys(range(self.parts))
+        changes = self.book.settings(trial)
+        if self.config.of.of_codes:
+            mlp = spaces.configure_mlp(self.config.of, {"seed": self.config.seed, **changes})
+            task = MlpTask(
+                config=mlp,
+                run=_absolute(self.config.data),
+                folds=self.patients.folds,
+                objective=self.config.objective,
+                search=str(self.folder),
+            )
+            self.at_work.submit((trial.number, 0), train_mlp, task)
+            return
+        config = spaces.configure(self.config.of, {"seed": self.config.seed, **changes})
+        for part, (train, validation) in enumerate(self.patients.folds):
+            task_ = FoldTask(
+                config=config,
+                data=_absolute(self.config.data),
+                data_hash=self.config.data_hash,
+                search=str(self.folder),
+                folder=str(self._folder(trial) / f"fold-{part + 1}"),
+                train=train,
+                validation=validation,
+                until=self.rungs[trial.target],
+                objective=self.config.objective,
+                device=self.device,
+                threads=self.threads,
+            )
+            self.at_work.submit((trial.number, part), train_fold, task_)
+
+    def _wait(self, on_event: Callable[[Event], None]) -> tuple[Trial, int, Outcome] | None:
+        token: Any
+        try:
+            ended = self.at_work.wait(POLL_SECONDS)
+            if ended is None:
+                return None
+            token, outcome = ended
+        except WorkerLost as error:
+            token, outcome = error.token, Outcome(error=str(error))
+        finally:
+            self._count_restarts(on_event)
+        number, part = token
+        return self.book.trials[number], part, outcome
+
+    def _count_restarts(self, on_event: Callable[[Event], None]) -> None:
+        token: Any
+        for token, times in self.at_work.restarts.items():
+            known = self.restarts.get(token, 0)
+            if times > known:
+                self.restarts[token] = times
+                trial = self.book.trials[token[0]]
+                trial.restarts += times - known
+                self.book.write(trial)
+                on_event(Event(trial, "restarted"))
+
+    def _take(self, trial: Trial, part: int, outcome: Outcome) -> list[Event]:
+        """Note a task's outcome; when it was the last of its rung, judge the trial."""
+        parts = self.in_hand[trial.number]
+        parts[part] = outcome
+        if outcome.where and outcome.where not in trial.where:
+            trial.where.append(outcome.where)
+        if any(found is None for found in parts.values()):
+            return []
+        del self.in_hand[trial.number]
+        outcomes = [found for found in parts.values() if found is not None]
+        if error := next((found.error for found in outcomes if found.error), ""):
+            self._end(trial, FAILED, error)
+            return [Event(trial, FAILED)]
+        if any(found.stopped for found in outcomes):
+            self.book.write(trial)
+            return []
+        trial.seconds = sum(found.seconds for found in outcomes)
+        trial.epochs = outcomes[0].epochs
+        trial.extra = outcomes[0].extra
+        values = outcomes[0].values if self.config.of.of_codes else [found.values[0] for found in outcomes]
+        self.book.reached(trial, values)
+        if len(trial.rungs) == len(self.rungs):
+            self._end(trial, COMPLETE)
+            return [Event(trial, COMPLETE)]
+        trial.state = PAUSED
+        return [Event(trial, PAUSED)]
+
+    def _end(self, trial: Trial, state: str, error: str = "") -> None:
+        self.book.end(trial, state, error)
+        if self.keep_runs or self.config.of.of_codes:
+            return
+        best = self.book.best()[:1]
+        for ended in self.book.trials:
+            if ended.state in ENDED and ended not in best:
+                _drop_weights(self._folder(ended))
+
+    def _folder(self, trial: Trial) -> Path:
+        return self.folder / TRIALS / f"{trial.number:04d}"
+
+    # --- how far it is
+
+    def _report(self, on_progress: Callable[[Progress], None], *, now: bool = False) -> None:
+        if not now and time.monotonic() - self.reported < REPORT_SECONDS:
+            return
+        self.reported = time.monotonic()
+        done = self._epochs_done()
+        if self.epochs_before is None:
+            self.epochs_before = done
+        expected = max(self._epochs_expected(), done)
+        here, elapsed = done - self.epochs_before, time.monotonic() - self.began
+        best = self.book.best()[:1]
+        progress = Progress(
+            done=sum(trial.state in ENDED for trial in self.book.trials),
+            trials=self.config.trials,
+            running=len(self.in_hand),
+            epochs_done=done,
+            epochs_expected=expected,
+            seconds_left=elapsed * (expected - done) / here if here else None,
+            best_number=best[0].number if best else None,
+            best_value=best[0].value if best else None,
+            slots=self.at_work.slots,
+        )
+        write_json(self.folder / "progress.json", asdict(progress))
+        on_progress(progress)
+
+    def _epochs_done(self) -> int:
+        done = 0
+        for trial in self.book.trials:
+            epochs = trial.epochs * self.parts
+            if trial.number in self.in_hand and not self.config.of.of_codes:
+                logs = self._folder(trial).glob("fold-*/metrics.jsonl")
+                epochs = max(epochs, sum(path.read_bytes().count(b"\n") for path in logs))
+            done += epochs
+        return done
+
+    def _epochs_expected(self) -> int:
+        """Epochs of the whole search: with halving, a third of a rung's trials reach the next."""
+        if not self.config.halving:
+            failed = sum(trial.state == FAILED for trial in self.book.trials)
+            return (self.config.trials - failed) * self.rungs[-1] * self.parts
+        reach, epochs, before = self.config.trials, 0, 0
+        for rung in self.rungs:
+            epochs += reach * (rung - before)
+            reach, before = max(1, reach // ETA), rung
+        return epochs * self.parts
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).resolve())
+
+
+def _drop_weights(folder: Path) -> None:
+    """What takes room in a trial's runs; their settings and curves stay."""
+    for path in [*folder.glob("fold-*/*.safetensors"), *folder.glob("fold-*/samples.png")]:
+        path.unlink(missing_ok=True)
+
+
+def best_folder(folder: Path, number: int, fold: int = 1) -> Path:
+    """The run of one fold of a trial."""
+    return folder / TRIALS / f"{number:04d}" / f"fold-{fold}"

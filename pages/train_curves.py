@@ -1,0 +1,219 @@
+"""The Train page's figures: a training's curves over its epochs, and what each latent dimension carries."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from lungvae_core.serving.progress import TrainingState, Units
+from lungvae_core.training.validate import ACTIVE, DEAD
+
+# Okabe-Ito, and a dash of its own for each.
+TRAINED, HELD_OUT, SCHEDULE, UNUSED = "#E69F00", "#56B4E9", "#CC79A7", "#D55E00"
+_DASHES = {TRAINED: "dot", HELD_OUT: "solid", SCHEDULE: "dashdot"}
+_GREY = "#8f959b"  # shows on light and dark pages
+_COLUMNS = 3
+_PANEL_PX = 205
+_BELOW = 100  # a logarithmic axis begins at the line that matters divided by this; less is drawn there
+_MOST_NAMES = 8  # of joint rounds beside their lines
+
+
+@dataclass(frozen=True)
+class _Line:
+    part: str  # of a row of metrics.jsonl
+    name: str  # in that part; empty where the part is the figure itself
+    colour: str
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class _Panel:
+    title: str
+    lines: tuple[_Line, ...]
+    axis: Literal["nonnegative", "tozero", "log"] = "nonnegative"
+
+
+def curves(state: TrainingState) -> go.Figure:
+    """Every figure of the training over its epochs, a panel each, with the starts of the joint rounds."""
+    panels = _panels(state)
+    rows = -(-len(panels) // _COLUMNS)
+    height = rows * _PANEL_PX
+    figure = make_subplots(
+        rows,
+        _COLUMNS,
+        subplot_titles=[panel.title for panel in panels],
+        vertical_spacing=62 / height,
+        horizontal_spacing=0.07,
+    )
+    words = {TRAINED: "training slices", HELD_OUT: held_out_words(state), SCHEDULE: "as set"}
+    named: set[str] = set()
+    # All epochs to come, unless that would squeeze the curves into a corner.
+    last = max(2, min(state.config.epochs, max(10, 2 * len(state.rows))))
+    for number, panel in enumerate(panels):
+        row, column = number // _COLUMNS + 1, number % _COLUMNS + 1
+        for line in panel.lines:
+            epochs, values = state.history(line.part, line.name)
+            figure.add_scatter(
+                x=epochs,
+                y=[value * line.factor for value in values],
+                name=words[line.colour],
+                mode="lines+markers" if len(epochs) < 30 else "lines",
+                line={"color": line.colour, "width": 2, "dash": _DASHES[line.colour]},
+                marker={"size": 5},
+                row=row,
+                col=column,
+                legendgroup=line.colour,
+                showlegend=line.colour not in named,
+            )
+            named.add(line.colour)
+        if panel.axis == "log":
+            figure.update_yaxes(type="log", exponentformat="power", row=row, col=column)
+        else:
+            figure.update_yaxes(rangemode=panel.axis, tickformat="~g", row=row, col=column)
+        # The lowest panel of each column names the axis that all share.
+        below = number + _COLUMNS >= len(panels)
+        figure.update_xaxes(title_text="epoch" if below else "", title_standoff=4, row=row, col=column)
+        _mark_rounds(figure, state, row, column)
+    figure.update_xaxes(range=[0.5, last + 0.5], tickformat="d")
+    figure.for_each_annotation(lambda note: note.update(font_size=10 if note.textangle else 13))
+    figure.update_layout(
+        height=height + 70,
+        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+        legend={"orientation": "h", "y": -62 / height, "yanchor": "top"},
+    )
+    return figure
+
+
+def held_out_words(state: TrainingState) -> str:
+    """What the figures called held out are of; where labels leak, they are not of unseen patients."""
+    if state.leaks_from is None:
+        return "held-out patients"
+    return f"patients held out until epoch {state.leaks_from - 1}"
+
+
+def _panels(state: TrainingState) -> list[_Panel]:
+    def trained(name: str) -> _Line:
+        return _Line("train", name, TRAINED)
+
+    def held_out(name: str) -> _Line:
+        return _Line("validation", name, HELD_OUT)
+
+    config = state.config
+    panels = [
+        _Panel("Loss (objective a slice)", (trained("loss"), held_out("loss"))),
+        _Panel("SSIM, held out (0..1)", (held_out("ssim"),)),
+        _Panel("MSE, held out (0..1 scale)", (held_out("mse"),)),
+        _Panel("KL (nats a slice)", (trained("kl"), held_out("kl")), "tozero"),
+        _Panel(
+            f"Active dimensions, held out (of {config.model.dimensions})",
+            (held_out("active_units"),),
+            "tozero",
+        ),
+        _Panel("β, weight of the KL", (_Line("beta", "", SCHEDULE),), "tozero"),
+        _Panel("Gradient norm (log scale)", (trained("gradient_norm"),), "log"),
+        _Panel("Learning rate", (_Line("learning_rate", "", SCHEDULE),), "tozero"),
+    ]
+    if config.model.prior == "dirichlet":
+        panels.append(_Panel("α₀, total concentration, held out", (held_out("alpha0"),), "tozero"))
+    if config.joint.rounds and config.joint.label_weight:
+        weight = 1 / config.joint.label_weight
+        label = _Line("train", "label_loss", TRAINED, weight)
+        panels.append(_Panel("Classifier's label loss (nats a slice)", (label,), "tozero"))
+    # Runs older than a figure have no panel of it.
+    return [panel for panel in panels if any(state.history(line.part, line.name)[0] for line in panel.lines)]
+
+
+def _mark_rounds(figure: go.Figure, state: TrainingState, row: int, column: int) -> None:
+    """A vertical line with words where each joint round begins."""
+    begun = state.rounds_begun()
+    every = math.ceil(len(begun) / _MOST_NAMES)
+    for number, first in begun:
+        words = f"joint round {number}" if (number - 1) % every == 0 else ""
+        figure.add_vline(
+            x=first - 0.5,
+            line={"color": _GREY, "width": 1, "dash": "dash"},
+            annotation={"text": words, "textangle": -90, "font": {"color": _GREY}, "xshift": 9},
+            annotation_position="top left",
+            row=row,
+            col=column,
+        )
+
+
+def dimensions(units: Units) -> go.Figure:
+    """Both faces of collapse: the KL of each dimension, sorted, and the norm of the decoder's column for it.
+
+    Bars of the two stand above each other. Logarithmic where a line that matters would lie on the axis.
+    """
+    order = sorted(range(len(units.kl)), key=lambda number: -units.kl[number])
+    ranks, names = list(range(1, len(order) + 1)), [[number] for number in order]
+    kl = [units.kl[number] for number in order]
+    norms = [units.column_norm[number] for number in order]
+    figure = make_subplots(
+        2,
+        1,
+        shared_xaxes=True,
+        vertical_spacing=0.16,
+        subplot_titles=(
+            "KL of each dimension (nats), sorted",
+            "Norm of the decoder's weights for it, same order",
+        ),
+    )
+    _bars(figure, 1, ranks, kl, names, ACTIVE, "KL {} nats", "active above 0.01 nats")
+    _bars(figure, 2, ranks, norms, names, DEAD, "norm {}", "used above 0.001")
+    figure.update_xaxes(title_text="dimensions, from the one that carries most", row=2)
+    figure.update_xaxes(range=[0.4, len(order) + 0.6], tickformat="d")
+    figure.for_each_annotation(lambda note: note.update(font_size=11 if note.font.color else 13))
+    figure.update_layout(
+        height=380,
+        bargap=0.15 if len(order) <= 128 else 0,
+        showlegend=False,
+        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+    )
+    return figure
+
+
+def _bars(
+    figure: go.Figure,
+    row: int,
+    ranks: list[int],
+    values: list[float],
+    names: list[list[int]],
+    least: float,
+    words: str,
+    line_words: str,
+) -> None:
+    """Bars whose colour says on which side of `least` they are, and a line there."""
+    most = max(values)
+    log = most > 20 * least and (row == 1 or min(values) < 0.02 * most)
+    floor = least / _BELOW if log else 0.0
+    figure.add_bar(
+        x=ranks,
+        y=[max(value, floor) for value in values],
+        customdata=[[*name, f"{value:.3g}"] for name, value in zip(names, values, strict=True)],
+        hovertemplate="z %{customdata[0]}: " + words.format("%{customdata[1]}") + "<extra></extra>",
+        marker={
+            "color": [HELD_OUT if value > least else UNUSED for value in values],
+            "line": {"width": 0},
+        },
+        row=row,
+        col=1,
+    )
+    if log:
+        top = math.log10(most) + 0.15
+        figure.update_yaxes(type="log", exponentformat="power", dtick=1, row=row, col=1)
+        figure.update_yaxes(range=[math.log10(floor), top], row=row, col=1)
+    else:
+        figure.update_yaxes(rangemode="tozero", row=row, col=1)
+    if log or most < 20 * least:
+        figure.add_hline(
+            y=least,
+            line={"color": _GREY, "width": 1.5, "dash": "dash"},
+            annotation={"text": line_words, "font": {"color": _GREY}},
+            annotation_position="top right",
+            row=row,
+            col=1,
+        )

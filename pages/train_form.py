@@ -1,0 +1,196 @@
+"""The Train page's form: data, preset and settings of a new training, and the acts that its buttons do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from lungvae_core.errors import UserError
+from lungvae_core.serving import form
+from lungvae_core.serving.datasets import FoundData, find_data
+from lungvae_core.serving.jobs import Jobs
+from lungvae_core.serving.settings import Settings
+from lungvae_core.vae.config import PRESETS
+
+NEW, WATCH = "New training", "Trainings"
+PHANTOM_SLICES = 2000
+COLUMNS = 4
+# What a group of settings is for, above its fields.
+GROUP_WORDS = {
+    "Objective": "The weights of the reconstruction. Losses of other weights cannot be compared.",
+    "Latent space": "How β rises, and what holds the latent space open.",
+    "Network and image": "What an image is to the network, and how large it is.",
+    "Optimiser": "How the weights follow the gradient, and what happens when the loss breaks.",
+    "Augmentation": "Random changes of the training slices, drawn anew in every epoch. Held-out slices are "
+    "never changed.",
+    form.JOINT: "After its epochs the VAE may go on with the labels: a classifier is fitted on the codes, "
+    "then the VAE trains with the classifier's loss added, for any number of rounds. The data must have "
+    "malignant and benign lesions.",
+    form.DEVICE: "Where it runs, and with what arithmetic.",
+}
+
+
+def act(what: Any, *arguments: Any) -> None:
+    """Do something with a job; what goes wrong is shown on the next run of the page."""
+    forget_error()
+    try:
+        job = what(*arguments)
+    except UserError as error:
+        st.session_state["train-error"] = str(error)
+    else:
+        st.session_state["train-view"] = WATCH
+        st.query_params["job"] = str(job.id)
+
+
+def forget_error() -> None:
+    st.session_state.pop("train-error", None)
+
+
+def show_error() -> None:
+    """The sentence that the last action ended with, if it failed; it stays until the next one."""
+    if message := st.session_state.get("train-error"):
+        st.error(message)
+
+
+def start(preset: str, name_key: str) -> None:
+    """Start what the form holds; only settings that differ from the preset's are passed on."""
+    state = st.session_state
+    changes = {
+        setting.name: state[key]
+        for setting in form.settings_of(PRESETS[preset])
+        if (key := f"train-{preset}-{setting.name}") in state and state[key] != setting.default
+    }
+    act(
+        lambda: Jobs().start_training(
+            state["train-data"].folder,
+            preset,
+            changes,
+            state[name_key].strip(),
+            device=state["train-device"],
+            threads=state["train-threads"],
+        )
+    )
+
+
+def field(setting: form.Setting, key: str) -> None:
+    """The widget of one setting."""
+    if setting.kind == "choice":
+        st.selectbox(
+            setting.label,
+            setting.choices,
+            setting.choices.index(setting.default),
+            format_func=setting.choice_words,
+            key=key,
+            help=setting.help,
+        )
+    elif setting.kind == "switch":
+        st.toggle(setting.label, setting.default, key=key, help=setting.help)
+    else:
+        number = int if setting.kind == "whole" else float
+        st.number_input(
+            setting.label,
+            None if setting.minimum is None else number(setting.minimum),
+            None if setting.maximum is None else number(setting.maximum),
+            number(setting.default),
+            step=number(setting.step),
+            format="%d" if number is int else "%g",
+            key=key,
+            help=setting.help,
+        )
+
+
+def new_training() -> None:
+    """The form that starts a training, or how to get data for one."""
+    settings = Settings()
+    found, broken = find_data(settings)
+    for name, reason in broken.items():
+        st.warning(f"The data set {name} was left out. {reason}")
+    if not found:
+        no_data(settings)
+        return
+    left, right = st.columns(2)
+    left.selectbox("Data", found, format_func=describe_data, key="train-data")
+    preset = right.selectbox("Preset", list(PRESETS), index=list(PRESETS).index("dirvae"), key="train-preset")
+    right.caption(form.describe_preset(preset))
+    left.caption("Patients, not slices, are held out: no patient is on both sides.")
+
+    fields = form.settings_of(PRESETS[preset])
+    name = Jobs().suggest(preset)
+    with st.form("train-form", enter_to_submit=False):
+        group_fields(preset, [setting for setting in fields if setting.group == form.MAIN])
+        for group in form.GROUPS:
+            if group != form.MAIN:
+                with st.expander(group):
+                    st.caption(GROUP_WORDS[group])
+                    group_fields(preset, [setting for setting in fields if setting.group == group])
+                    if group == form.JOINT:
+                        st.warning(form.LEAK, icon=":material/leak_add:")
+                    if group == form.DEVICE:
+                        device_fields()
+        left, right = st.columns([3, 1], vertical_alignment="bottom")
+        # A new suggestion is a new field: after a start the next name stands in it.
+        left.text_input(
+            "Name of the run", name, key=f"train-name-{name}", help="Letters, digits, '-' and '_'."
+        )
+        right.form_submit_button(
+            "Start training",
+            type="primary",
+            icon=":material/play_arrow:",
+            width="stretch",
+            on_click=start,
+            args=(preset, f"train-name-{name}"),
+            key="train-start",
+        )
+
+
+def group_fields(preset: str, settings: list[form.Setting]) -> None:
+    """The widgets of a group of settings, row by row, so that the tab key takes them in reading order."""
+    for begin in range(0, len(settings), COLUMNS):
+        columns = st.columns(COLUMNS, vertical_alignment="bottom")
+        for column, setting in zip(columns, settings[begin : begin + COLUMNS], strict=False):
+            with column:
+                field(setting, f"train-{preset}-{setting.name}")
+
+
+def device_fields() -> None:
+    """Where the training runs; not part of its configuration."""
+    columns = st.columns(COLUMNS)
+    with columns[0]:
+        st.selectbox("Device", form.devices(), key="train-device")
+    with columns[1]:
+        st.number_input(
+            "CPU threads",
+            1,
+            form.cores(),
+            max(1, form.cores() - 1),
+            key="train-threads",
+            help="One core is left to this app unless you say otherwise.",
+        )
+
+
+def describe_data(data: FoundData) -> str:
+    kind = ", generated" if data.generated else ""
+    return f"{data.name} ({data.folder.name}): {data.slices:,} slices, {data.patients:,} patients{kind}"
+
+
+def no_data(settings: Settings) -> None:
+    """What to do when there is nothing to train on."""
+    st.info(
+        f"There is no data set in {settings.data} yet. Make one of LIDC-IDRI's scans, of your own arrays, or "
+        "of generated nodules:"
+    )
+    st.code(
+        f"lungvae prepare --help\nlungvae import --help\nlungvae phantom --out {settings.data / 'phantom'}",
+        language="bash",
+    )
+    st.button(
+        f"Make a phantom data set ({PHANTOM_SLICES:,} generated slices)",
+        key="train-phantom",
+        icon=":material/add:",
+        on_click=act,
+        args=(
+            lambda: Jobs(settings).start_phantom("phantom", PHANTOM_SLICES, workers=max(1, form.cores() - 1)),
+        ),
+        help="Nodules that no patient has, with factors drawn independently; they have no malignancy.",
+    )
