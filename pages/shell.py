@@ -26,6 +26,7 @@ page = st.navigation(
         st.Page(_PAGES / "traversal.py", title="Traversal", icon=":material/tune:"),
         st.Page(_PAGES / "predict.py", title="Predict", icon=":material/biotech:"),
         st.Page(_PAGES / "train.py", title="Train", icon=":material/model_training:"),
+        st.Page(_PAGES / "search.py", title="Search", icon=":material/manage_search:"),
     ]
 )
 common.frame()

@@ -41,6 +41,7 @@ WORDS = {
 HALVE = "on_nonfinite=halve"  # stands in the message of a training that it may help
 KINDS = {PHANTOM: "generated data"}
 PHASES = {
+    "trained": "Trained",
     "encoding": "Trained. Now encoding every slice",
     "classifying": "Trained and encoded. Now classifying and mapping",
     "finished": "Trained, encoded, classified and mapped",
@@ -297,12 +298,13 @@ def say_status(job: Job, state: TrainingState | None) -> None:
     elif job.status == STOPPED:
         st.markdown(f"{what}: stopped. {'' if state is None else 'It can go on from its last checkpoint.'}")
     else:
-        st.markdown(f"{what}: finished. The model is in the picker on the left.")
+        served = state is not None and state.phase == "finished"
+        st.markdown(f"{what}: finished.{' The model is in the picker on the left.' if served else ''}")
 
 
 def progress_words(job: Job, state: TrainingState) -> str:
     if state.phase != "training":
-        return PHASES[state.phase]
+        return PHASES[state.phase] if job.active or state.phase == "finished" else PHASES["trained"]
     words = f"Epoch {state.epoch} of {state.config.epochs}"
     if state.joint_round:
         words += f", joint round {state.joint_round} of {state.config.joint.rounds}"

@@ -136,8 +136,8 @@ def _mark_rounds(figure: go.Figure, state: TrainingState, row: int, column: int)
         figure.add_vline(
             x=first - 0.5,
             line={"color": _GREY, "width": 1, "dash": "dash"},
-            annotation={"text": words, "textangle": -90, "font": {"color": _GREY}, "xshift": 9},
-            annotation_position="top left",
+            annotation={"text": words, "textangle": -90, "font": {"color": _GREY}},
+            annotation_position="top right",
             row=row,
             col=column,
         )
@@ -146,29 +146,26 @@ def _mark_rounds(figure: go.Figure, state: TrainingState, row: int, column: int)
 def dimensions(units: Units) -> go.Figure:
     """Both faces of collapse: the KL of each dimension, sorted, and the norm of the decoder's column for it.
 
-    Bars of the two stand above each other. Logarithmic where a line that matters would lie on the axis.
+    Bars of the two stand above each other.
     """
     order = sorted(range(len(units.kl)), key=lambda number: -units.kl[number])
-    ranks, names = list(range(1, len(order) + 1)), [[number] for number in order]
-    kl = [units.kl[number] for number in order]
-    norms = [units.column_norm[number] for number in order]
     figure = make_subplots(
         2,
         1,
         shared_xaxes=True,
         vertical_spacing=0.16,
         subplot_titles=(
-            "KL of each dimension (nats), sorted",
-            "Norm of the decoder's weights for it, same order",
+            f"KL of each dimension (nats), sorted; dashed: active above {ACTIVE}",
+            f"Norm of the decoder's weights for it, same order; dashed: used above {DEAD}",
         ),
     )
-    _bars(figure, 1, ranks, kl, names, ACTIVE, "KL {} nats", "active above 0.01 nats")
-    _bars(figure, 2, ranks, norms, names, DEAD, "norm {}", "used above 0.001")
+    _bars(figure, 1, units.kl, order, ACTIVE, "KL {} nats")
+    _bars(figure, 2, units.column_norm, order, DEAD, "norm {}")
     figure.update_xaxes(title_text="dimensions, from the one that carries most", row=2)
     figure.update_xaxes(range=[0.4, len(order) + 0.6], tickformat="d")
-    figure.for_each_annotation(lambda note: note.update(font_size=11 if note.font.color else 13))
+    figure.update_annotations(font_size=13)
     figure.update_layout(
-        height=380,
+        height=400,
         bargap=0.15 if len(order) <= 128 else 0,
         showlegend=False,
         margin={"l": 10, "r": 10, "t": 30, "b": 10},
@@ -177,23 +174,20 @@ def dimensions(units: Units) -> go.Figure:
 
 
 def _bars(
-    figure: go.Figure,
-    row: int,
-    ranks: list[int],
-    values: list[float],
-    names: list[list[int]],
-    least: float,
-    words: str,
-    line_words: str,
+    figure: go.Figure, row: int, figures: list[float], order: list[int], least: float, words: str
 ) -> None:
-    """Bars whose colour says on which side of `least` they are, and a line there."""
+    """Bars whose colour says on which side of `least` they are, and a line there.
+
+    Logarithmic where the small ones would lie on a linear axis.
+    """
+    values = [figures[number] for number in order]
     most = max(values)
-    log = most > 20 * least and (row == 1 or min(values) < 0.02 * most)
+    log = most > 20 * least and min(values) < most / 20
     floor = least / _BELOW if log else 0.0
     figure.add_bar(
-        x=ranks,
+        x=list(range(1, len(order) + 1)),
         y=[max(value, floor) for value in values],
-        customdata=[[*name, f"{value:.3g}"] for name, value in zip(names, values, strict=True)],
+        customdata=[[number, f"{value:.3g}"] for number, value in zip(order, values, strict=True)],
         hovertemplate="z %{customdata[0]}: " + words.format("%{customdata[1]}") + "<extra></extra>",
         marker={
             "color": [HELD_OUT if value > least else UNUSED for value in values],
@@ -202,18 +196,17 @@ def _bars(
         row=row,
         col=1,
     )
+    figure.add_scatter(
+        x=[0, len(order) + 1],
+        y=[least, least],
+        mode="lines",
+        line={"color": UNUSED, "width": 2, "dash": "dash"},
+        hoverinfo="skip",
+        row=row,
+        col=1,
+    )
     if log:
-        top = math.log10(most) + 0.15
         figure.update_yaxes(type="log", exponentformat="power", dtick=1, row=row, col=1)
-        figure.update_yaxes(range=[math.log10(floor), top], row=row, col=1)
+        figure.update_yaxes(range=[math.log10(floor), math.log10(most) + 0.15], row=row, col=1)
     else:
-        figure.update_yaxes(rangemode="tozero", row=row, col=1)
-    if log or most < 20 * least:
-        figure.add_hline(
-            y=least,
-            line={"color": _GREY, "width": 1.5, "dash": "dash"},
-            annotation={"text": line_words, "font": {"color": _GREY}},
-            annotation_position="top right",
-            row=row,
-            col=1,
-        )
+        figure.update_yaxes(rangemode="tozero", tickformat="~g", row=row, col=1)

@@ -15,7 +15,6 @@ from lungvae_core.vae.config import PRESETS
 
 NEW, WATCH = "New training", "Trainings"
 PHANTOM_SLICES = 2000
-COLUMNS = 4
 # What a group of settings is for, above its fields.
 GROUP_WORDS = {
     "Objective": "The weights of the reconstruction. Losses of other weights cannot be compared.",
@@ -118,16 +117,17 @@ def new_training() -> None:
     fields = form.settings_of(PRESETS[preset])
     name = Jobs().suggest(preset)
     with st.form("train-form", enter_to_submit=False):
-        group_fields(preset, [setting for setting in fields if setting.group == form.MAIN])
-        for group in form.GROUPS:
-            if group != form.MAIN:
-                with st.expander(group):
-                    st.caption(GROUP_WORDS[group])
-                    group_fields(preset, [setting for setting in fields if setting.group == group])
-                    if group == form.JOINT:
-                        st.warning(form.LEAK, icon=":material/leak_add:")
-                    if group == form.DEVICE:
-                        device_fields()
+        group_fields(preset, [setting for setting in fields if setting.group == form.MAIN], 4)
+        # Two folded groups side by side, so that the button below stays on a laptop's screen.
+        halves = st.columns(2)
+        for number, group in enumerate(group for group in form.GROUPS if group != form.MAIN):
+            with halves[number % 2], st.expander(group):
+                st.caption(GROUP_WORDS[group])
+                group_fields(preset, [setting for setting in fields if setting.group == group], 2)
+                if group == form.JOINT:
+                    st.warning(form.LEAK, icon=":material/leak_add:")
+                if group == form.DEVICE:
+                    device_fields()
         left, right = st.columns([3, 1], vertical_alignment="bottom")
         # A new suggestion is a new field: after a start the next name stands in it.
         left.text_input(
@@ -144,18 +144,18 @@ def new_training() -> None:
         )
 
 
-def group_fields(preset: str, settings: list[form.Setting]) -> None:
-    """The widgets of a group of settings, row by row, so that the tab key takes them in reading order."""
-    for begin in range(0, len(settings), COLUMNS):
-        columns = st.columns(COLUMNS, vertical_alignment="bottom")
-        for column, setting in zip(columns, settings[begin : begin + COLUMNS], strict=False):
+def group_fields(preset: str, settings: list[form.Setting], wide: int) -> None:
+    """The widgets of a group of settings, `wide` in a row; the tab key takes them in reading order."""
+    for begin in range(0, len(settings), wide):
+        columns = st.columns(wide, vertical_alignment="bottom")
+        for column, setting in zip(columns, settings[begin : begin + wide], strict=False):
             with column:
                 field(setting, f"train-{preset}-{setting.name}")
 
 
 def device_fields() -> None:
     """Where the training runs; not part of its configuration."""
-    columns = st.columns(COLUMNS)
+    columns = st.columns(2)
     with columns[0]:
         st.selectbox("Device", form.devices(), key="train-device")
     with columns[1]:

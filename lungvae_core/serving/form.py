@@ -38,7 +38,7 @@ _WORDS = {
         "Slices are resampled to it, so that a lesion's size in pixels is its size in mm. 0: native pixels.",
     ),
     # objective
-    "form": ("Objective", "elbo: one β for both priors. released: the weights of the paper's code."),
+    "form": ("Kind of objective", "elbo: one β for both priors. released: the weights of the paper's code."),
     "l1": ("Weight of L1", "Mean absolute difference of pixels."),
     "ssim": ("Weight of 1 − SSIM", "Structural similarity."),
     "ms_ssim": ("Weight of 1 − MS-SSIM", "SSIM on five scales."),
@@ -95,9 +95,9 @@ _WORDS = {
         "After the epochs: fit a classifier on the codes, then train on with its loss added. 0: no labels.",
     ),
     "round_epochs": ("Epochs a round", "How long each round trains with its classifier fixed."),
-    "round_rate": ("Rate in rounds (× learning rate)", "Times the learning rate above."),
+    "round_rate": ("Rate in rounds (share)", "Of the learning rate above."),
     "label_weight": (
-        "Weight of the labels (nats a nat)",
+        "Weight of the labels",
         "Nats of loss for a nat of the classifier's cross-entropy, malignant against benign.",
     ),
     "labels_of": (

@@ -1,4 +1,4 @@
-"""Work that outlives the browser's tab and the web server: trainings, and phantom data sets.
+"""Work that outlives the browser's tab and the web server: trainings, searches, and phantom data sets.
 
 A job is a row in the workspace's database and a `lungvae` command. The command runs under a keeper, a small
 process of this module in a session of its own, which waits for the job's turn, starts the command with its
@@ -48,7 +48,7 @@ from lungvae_core.serving.settings import Settings
 QUEUED, RUNNING, STOPPING = "queued", "running", "stopping"
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
 ACTIVE = (QUEUED, RUNNING, STOPPING)
-TRAINING, PHANTOM = "training", "phantom"
+TRAINING, PHANTOM, SEARCH = "training", "phantom", "search"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 POLL_SECONDS = 0.5  # how often a queued job looks whether its turn has come
 _INTERRUPTED = 130  # the exit code of `lungvae train` when it was asked to stop
@@ -60,7 +60,7 @@ class Job(Base):
     __tablename__ = "jobs"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    kind: Mapped[str] = mapped_column(String(16))  # training or phantom
+    kind: Mapped[str] = mapped_column(String(16))  # training, search or phantom
     name: Mapped[str] = mapped_column(String(64))  # of the run or the data set
     folder: Mapped[str] = mapped_column(Text)  # that it writes
     # Folder while the job is active, else empty: the database itself refuses two jobs that write one folder.
@@ -168,6 +168,50 @@ class Jobs:
         argv += [f"--{key}={value}" for key, value in request.items()]
         return self._start(PHANTOM, name, folder, "data", argv, request)
 
+    def start_search(
+        self,
+        data: str | Path,
+        space: str,
+        name: str,
+        *,
+        fixed: dict[str, Any] | None = None,
+        device: str = "auto",
+        workers: int = 1,
+        threads: int = 1,
+        **options: Any,
+    ) -> Job:
+        """Queue a search of `space` on a data set (or, for an MLP's space, on a run) in the folder `name`.
+
+        `fixed` are settings by name; `options` are trials, method, halving, objective, folds,
+        test_fraction and seed of `training.search.setup.SearchConfig`. UserError, with nothing written, for
+        whatever `lungvae search` would refuse.
+        """
+        from lungvae_core.training.device import pick_device
+        from lungvae_core.training.search.run import check_source
+        from lungvae_core.training.search.setup import make
+        from lungvae_core.training.search.spaces import space as space_named
+
+        folder = self._new_folder(self.settings.runs, name, what="run")
+        base = space_named(space)
+        config = make(base, data, fixed=fixed, **options)
+        check_source(config)
+        device = str(pick_device(device))
+        if workers < 1 or threads < 1:
+            raise UserError(
+                f"{workers} workers of {threads} threads cannot be used; choose 1 or more of each."
+            )
+        request = {
+            "source": f"--{'run' if base.of_codes else 'data'}={Path(data).resolve()}",
+            "space": space,
+            "fixed": fixed or {},
+            "options": options,
+            "device": device,
+            "threads": threads,
+            "workers": workers,
+        }
+        argv = _search_argv(folder, request, resume=False)
+        return self._start(SEARCH, name, folder, device, argv, request)
+
     def stop(self, job_id: int) -> Job:
         """Ask a job to stop: a queued one is taken back; a training ends after its batch, with a checkpoint.
 
@@ -191,13 +235,16 @@ class Jobs:
         `on_nonfinite` takes the place of that setting, the only one that a resumed training may change.
         """
         job = self.get(job_id)
-        if job.kind != TRAINING:
-            raise UserError("Only a training can go on where it stopped. Start this job anew.")
+        if job.kind not in (TRAINING, SEARCH):
+            raise UserError("Only a training or a search can go on where it stopped. Start this job anew.")
         if job.status not in (STOPPED, FAILED):
             raise UserError(f"{job.name} is {job.status}: there is nothing to resume.")
         folder = Path(job.folder)
         # A training that was stopped before its run existed starts from the beginning.
-        argv = _train_argv(folder, job.request, resume=(folder / "config.json").exists())
+        if job.kind == SEARCH:
+            argv = _search_argv(folder, job.request, resume=(folder / "search.json").exists())
+        else:
+            argv = _train_argv(folder, job.request, resume=(folder / "config.json").exists())
         if on_nonfinite is not None:
             argv.append(f"--set=on_nonfinite={json.dumps(on_nonfinite)}")
         with self._lock(job_id) as lock:
@@ -285,7 +332,7 @@ class Jobs:
                 with session(self.settings) as db:
                     db.add(job)
                     db.flush()  # from here on no other job can hold the folder
-                    self._refuse_existing(folder, "run" if kind == TRAINING else "data set")
+                    self._refuse_existing(folder, "data set" if kind == PHANTOM else "run")
                     lock = locks.enter_context(self._lock(job.id))
                     job.log = str(self._folder / f"{job.id}.log")
                     Path(job.log).unlink(missing_ok=True)
@@ -476,6 +523,21 @@ def _train_argv(folder: Path, request: dict[str, Any], *, resume: bool) -> list[
     if request["title"]:
         argv.append(f"--title={request['title']}")
     return argv
+
+
+def _search_argv(folder: Path, request: dict[str, Any], *, resume: bool) -> list[str]:
+    """The arguments of `lungvae search`; each option in one word."""
+    argv = ["search", f"--out={folder}", f"--device={request['device']}"]
+    argv += [f"--workers={request['workers']}", f"--threads={request['threads']}"]
+    if resume:
+        return [*argv, "--resume"]
+    argv += [request["source"], f"--space={request['space']}"]
+    for name, value in request["options"].items():
+        if isinstance(value, bool):
+            argv += [f"--{name}"] if value else []
+        else:
+            argv.append(f"--{name.replace('_', '-')}={value}")
+    return argv + [f"--set={name}={json.dumps(value)}" for name, value in request["fixed"].items()]
 
 
 def _terminate(pid: int, keeper: int | None) -> None:

@@ -225,7 +225,8 @@ class LaplaceLatent(DirichletLatent):
 
     Posterior and prior are the Gaussians that approximate Dirichlet(alpha(x)) and Dirichlet(prior_alpha)
     before the softmax, and the KL is theirs; so with the Gaussian as the latent variable the bound is exact.
-    The approximation is good for large alpha and poor well below 1. Codes are alpha / alpha0 as for the
+    The approximation is good for large alpha and poor well below 1; its draws vary about 1/K less than the
+    Dirichlet's, since a diagonal Gaussian leaves out the covariances. Codes are alpha / alpha0 as for the
     Dirichlet, so that maps, classifiers and traversals work alike.
     """
 

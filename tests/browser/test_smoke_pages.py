@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 
-@pytest.mark.parametrize("path", ["/", "/map", "/traversal", "/predict", "/train"])
+@pytest.mark.parametrize("path", ["/", "/map", "/traversal", "/predict", "/train", "/search"])
 def test_page_opens_without_errors(page, app_url, open_page, errors, path):
     asked = []
     page.on("request", lambda request: asked.append(request.url))

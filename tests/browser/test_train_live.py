@@ -31,7 +31,9 @@ def test_training_started_in_a_tab_is_found_in_the_next(
     open_page: Any, app_url: str, jobs: Jobs, errors: list[str]
 ) -> None:
     page = open_page("/train")
-    page.get_by_text("More settings").click()
+    for group in ("Objective", "Latent space", "Optimiser", "Augmentation", "Joint phase (labels)"):
+        assert page.get_by_text(group, exact=True).is_visible()
+    page.get_by_text("Network and image", exact=True).click()
     for label, value in (("Epochs", 10_000), ("Latent dimensions", 4), ("Width (channels)", 4)):
         page.get_by_role("spinbutton", name=label, exact=True).fill(str(value))
     page.get_by_role("textbox", name="Name of the run").fill("from-the-browser")
@@ -40,6 +42,9 @@ def test_training_started_in_a_tab_is_found_in_the_next(
     curves = page.locator("[class*='st-key-train-curves'] .js-plotly-plot .scatterlayer path.js-line")
     curves.first.wait_for(timeout=90_000)
     page.locator("[data-testid='stImage'] img").first.wait_for()
+    bars = page.locator("[class*='st-key-train-dimensions'] .js-plotly-plot .barlayer .point")
+    bars.first.wait_for()
+    assert bars.count() == 2 * 4  # the KL of each dimension, and its column's norm
     context = page.context
     page.close()
 

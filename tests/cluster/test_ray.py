@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -55,15 +56,14 @@ def cluster() -> Iterator[str]:
     ]
     head = [f"--port={port}", "--head", "--include-dashboard=false", f"--temp-dir={folder}"]
     nodes: list[subprocess.Popen] = []
-    log = Path(folder, "start.log").open("w")
 
     def start(*options: str) -> None:
         nodes.append(
             subprocess.Popen(
                 [str(ray), "start", *options, *shared],
                 env=environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
                 start_new_session=True,  # so that everything that it starts can be ended with it
             )
         )
@@ -78,15 +78,10 @@ def cluster() -> Iterator[str]:
         for node in reversed(nodes):
             node.terminate()
         for node in nodes:
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 node.wait(20)
-            except subprocess.TimeoutExpired:
-                pass
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(node.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        log.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -163,6 +158,30 @@ def worker_in_the_middle(out: Path, running: subprocess.Popen, seconds: float = 
         time.sleep(0.05)
     running.kill()
     pytest.fail(f"no worker was seen: {running.communicate()[0]}")
+
+
+def test_a_search_stopped_on_a_cluster_goes_on_without_one(
+    cluster: str, tiny_data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "search"
+    fixed = [f"--set={pair}" for pair in ("width=4", "dimensions=4", "batch_size=32", "epochs=20")]
+    running = lungvae(
+        *("search", "--data", tiny_data, "--out", out, "--space", "gvae", "--trials", 2, *fixed),
+        *("--ray", cluster, "--device", "cpu"),
+    )
+    worker_in_the_middle(out, running)
+    running.send_signal(signal.SIGINT)
+    text, _ = running.communicate(timeout=200)
+    assert running.returncode == 130, text
+    assert f"--resume --ray {cluster}" in text
+    assert "Traceback" not in text
+    done = lungvae("search", "--out", out, "--resume", "--device", "cpu", "--workers", 1)
+    text, _ = done.communicate(timeout=300)
+    assert done.returncode == 0, text
+    table = pd.read_csv(out / "trials.csv")
+    assert list(table["state"]) == ["complete"] * 2
+    assert "node-" in table["where"][0]
+    assert "node-" not in table["where"][0].split()[-1]
 
 
 def test_prepare_makes_the_same_set_as_on_one_machine(

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from lungvae_core.serving.jobs import PHANTOM, QUEUED, RUNNING, STOPPED, STOPPING, Jobs
-from lungvae_core.serving.progress import read_state
+from lungvae_core.data.slices import DatasetInfo, SliceSet, write
+from lungvae_core.errors import UserError
+from lungvae_core.serving.form import GROUPS, MAIN
+from lungvae_core.serving.jobs import FAILED, PHANTOM, QUEUED, RUNNING, STOPPED, STOPPING, Job, Jobs
+from lungvae_core.serving.progress import TrainingState, Units, read_state
 from lungvae_core.serving.routes import registry
-from lungvae_core.vae.config import preset
+from lungvae_core.training import fit as engine
+from lungvae_core.vae.config import override, preset
+from tests.conftest import blobs
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {"epochs": 10_000, "width": 4, "dimensions": 4, "batch_size": 32}
@@ -131,7 +141,10 @@ def test_start_watch_leave_return_stop(folders):
     assert "held-out patients" in said
     assert "nats" in said
     assert "Epoch" in app.get("progress")[0].text
-    assert len(app.get("plotly_chart")) == 1
+    assert len(app.get("plotly_chart")) == 2
+    assert "On the CPU" in said
+    assert "float32, chosen by auto" in said
+    assert "an epoch" in app.get("progress")[0].text
     app = run(app.button(key=f"train-stop-{job.id}").click())
     assert Jobs().get(job.id).status in (STOPPING, STOPPED)
     wait(lambda: Jobs().get(job.id).status == STOPPED)
@@ -152,9 +165,6 @@ def test_failed_job_says_why_and_what_to_do(folders, tiny_data, monkeypatch):
 
 
 def test_collapse_is_named(folders, tiny_models, tiny_data, monkeypatch):
-    import json
-    import shutil
-
     run_folder = folders / "runs" / "flat"
     monkeypatch.setattr("lungvae_core.serving.jobs.Jobs._launch", lambda self, job_id, lock: None)
     Jobs().start_training(tiny_data, "gvae", {}, "flat", device="cpu")
@@ -167,3 +177,159 @@ def test_collapse_is_named(folders, tiny_models, tiny_data, monkeypatch):
     warnings = " ".join(str(warning.value) for warning in run(app).warning)
     assert "only 1 of 4 dimensions" in warnings
     assert "does not use 2 of 4" in warnings
+
+
+def watch() -> AppTest:
+    app = open_page()
+    app.segmented_control(key="train-view").set_value("Trainings")
+    return run(app)
+
+
+def state_of(folder: Path) -> TrainingState:
+    state = read_state(folder)
+    assert state is not None
+    return state
+
+
+@pytest.fixture
+def stillborn(folders, tiny_data, monkeypatch):
+    """start(name, preset, changes) queues a job whose process never comes to life."""
+    monkeypatch.setattr("lungvae_core.serving.jobs.Jobs._launch", lambda self, job_id, lock: None)
+
+    def start(name: str, preset_name: str, changes: dict) -> Job:
+        return Jobs().start_training(tiny_data, preset_name, changes, name, device="cpu")
+
+    return start
+
+
+@pytest.fixture
+def figures(monkeypatch) -> ModuleType:
+    """The page's figures, wherever the tests were started from."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    return importlib.import_module("pages.train_curves")
+
+
+JOINT = {"width": 4, "dimensions": 4, "batch_size": 64, "epochs": 2, "rounds": 2, "round_epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def joint_run(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
+    """A Dirichlet run of two epochs and two joint rounds of one."""
+    folder = tmp_path_factory.mktemp("joint") / "run"
+    engine.fit(override(preset("dirvae"), JOINT), SliceSet.open(tiny_data), folder, device="cpu")
+    return folder
+
+
+def test_settings_are_grouped_and_those_that_do_not_apply_are_hidden(folders):
+    app = open_page()
+    groups = [expander.label for expander in app.expander if expander.label in GROUPS]
+    assert sorted(groups) == sorted(set(GROUPS) - {MAIN})
+    dirichlet = {"train-dirvae-alpha_floor", "train-dirvae-prior_alpha"}
+    assert dirichlet <= {field.key for field in app.number_input}
+    assert app.selectbox(key="train-dirvae-sampler").options == ["pathwise", "laplace"]
+    assert "released (leaks)" in app.selectbox(key="train-dirvae-labels_of").options
+    assert "labels of held-out patients reach the encoder" in text(app)
+    app = run(app.selectbox(key="train-preset").select("gvae"))
+    keys = {field.key for kind in (app.number_input, app.selectbox, app.toggle) for field in kind}
+    assert not {f"train-gvae-{name}" for name in ("sampler", "alpha_floor", "prior_alpha")} & keys
+    assert {f"train-gvae-{name}" for name in ("rounds", "free_bits", "compile", "rotate_degrees")} <= keys
+
+
+def test_joint_rounds_without_labels_of_both_classes_are_refused(folders, tmp_path, monkeypatch):
+    slices, masks, table = blobs(30)
+    table["malignancy"] = 4
+    info = DatasetInfo(name="all malignant", source="made by the tests", rule="discs", generated=True)
+    write(tmp_path / "sets" / "one-class", slices, masks, table, info)
+    monkeypatch.setenv("LUNGVAE_DATA", str(tmp_path / "sets"))
+    app = open_page()
+    fill(app, "joint", rounds=1)
+    app = run(app.button(key="train-start").click())
+    assert "needs labels of both classes" in app.error[0].value
+    assert Jobs().all() == []
+
+
+def test_joint_rounds_are_told_and_marked(folders, joint_run, stillborn, figures):
+    job = stillborn("joint", "dirvae", JOINT)
+    shutil.copytree(joint_run, job.folder)
+    said = text(watch())
+    assert "held-out patients" in said
+    assert "never trained on" in said
+    assert "label loss" in said
+    assert "α₀" in said
+    figure = figures.curves(state_of(joint_run))
+    words = [note.text for note in figure.layout.annotations]
+    assert {"joint round 1", "joint round 2"} <= set(words)
+    assert "Classifier's label loss (nats a slice)" in words
+    assert "Gradient norm (log scale)" in words
+    assert {shape.x0 for shape in figure.layout.shapes} == {2.5, 3.5}
+    label = next(trace for trace in figure.data if list(trace.x) == [3, 4])  # only joint epochs have it
+    assert label.y[0] == pytest.approx(state_of(joint_run).rows[2]["train"]["label_loss"] / 20)
+
+
+def test_released_labels_are_said_to_leak(folders, joint_run, stillborn):
+    job = stillborn("leaks", "dirvae", {**JOINT, "labels_of": "released"})
+    shutil.copytree(joint_run, job.folder)
+    path = Path(job.folder) / "config.json"
+    info = json.loads(path.read_text())
+    info["config"]["joint"]["labels_of"] = "released"
+    path.write_text(json.dumps(info))
+    app = watch()
+    assert any("every figure of such a run leaks" in warning.value for warning in app.warning)
+    said = text(app)
+    assert "never trained on" not in said
+    assert "held out until epoch 2" in said
+
+
+def test_loss_that_is_not_finite_offers_half_the_rate(folders, tiny_data, stillborn, monkeypatch):
+    changes = {"width": 4, "dimensions": 4, "batch_size": 32, "epochs": 2}
+    job = stillborn("broken", "gvae", changes)
+    plain = engine.objective
+
+    def broken(*arguments, **named):
+        terms = plain(*arguments, **named)
+        return dataclasses.replace(terms, loss=terms.loss * float("nan"))
+
+    monkeypatch.setattr(engine, "objective", broken)
+    with pytest.raises(UserError) as found:
+        engine.fit(
+            override(preset("gvae"), changes), SliceSet.open(tiny_data), Path(job.folder), device="cpu"
+        )
+    Jobs()._end(job.id, FAILED, str(found.value))
+    slices = state_of(Path(job.folder)).not_finite.slices
+    assert len(slices) == 32
+
+    app = watch()
+    assert "not a finite number" in app.error[0].value
+    assert any(all(key in code.value for key in slices) for code in app.code)
+    assert f"train-resume-{job.id}" in [button.key for button in app.button]
+    app = run(app.button(key=f"train-halve-{job.id}").click())
+    argv = Jobs().get(job.id).argv
+    assert "--resume" in argv
+    assert argv[-1] == '--set=on_nonfinite="halve"'
+
+
+def test_runs_older_than_the_new_figures_still_show(folders, tiny_models, stillborn):
+    job = stillborn("old", "gvae", {})
+    shutil.copytree(tiny_models / "tiny-gvae", job.folder)
+    path = Path(job.folder) / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        for name in ("units", "phase"):
+            del row[name]
+        del row["validation"]["loss"]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    app = watch()
+    assert len(app.get("plotly_chart")) == 1
+    assert "held-out patients" in text(app)
+
+
+def test_bars_show_both_faces_of_collapse_in_one_order(figures):
+    used, unused = figures.HELD_OUT, figures.UNUSED
+    figure = figures.dimensions(Units(kl=[0.001, 2.0, 0.5, 0.00001], column_norm=[1.0, 0.0001, 2.0, 1.5]))
+    kl, norms = (trace for trace in figure.data if trace.type == "bar")
+    assert [entry[0] for entry in kl.customdata] == [entry[0] for entry in norms.customdata] == [1, 2, 0, 3]
+    assert list(kl.marker.color) == [used, used, unused, unused]
+    assert list(norms.marker.color) == [unused, used, used, used]
+    assert figure.layout.yaxis.type == "log"  # or the line at 0.01 would lie on the axis
+    even = figures.dimensions(Units(kl=[2.0, 1.5], column_norm=[1.0, 1.1]))
+    assert even.layout.yaxis.type is None

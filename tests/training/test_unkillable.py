@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from lungvae_core.data.slices import SliceSet, malignant
+from lungvae_core.data.slices import DatasetInfo, SliceSet, malignant, write
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError
 from lungvae_core.files import folder_lock, remove_leftovers
@@ -29,17 +30,46 @@ from lungvae_core.training import fit as fit_module
 from lungvae_core.training.checkpoints import TRAINED, Run, load_tensors
 from lungvae_core.training.fit import HALVINGS, fit
 from lungvae_core.vae.config import Config, override, preset
+from tests.conftest import blobs
 from tests.training.lives import Moment, ended, live, start
 
-SMALL = {"width": 4, "dimensions": 4, "batch_size": 32, "epochs": 3}  # four batches an epoch of the tiny data
+SMALL = {"width": 4, "dimensions": 4, "batch_size": 9, "epochs": 3}  # four batches an epoch of `few`
 JOINT = {"rounds": 2, "round_epochs": 1}
 SETTINGS = [word for name, value in (SMALL | JOINT).items() for word in ("--set", f"{name}={value}")]
 
 
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SliceSet of 40 slices of 8 patients."""
+    folder = tmp_path_factory.mktemp("data") / "few"
+    write(
+        folder, *blobs(40), DatasetInfo(name="few discs", source="made by the tests", rule="discs in noise")
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unbroken(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The run with JOINT of a preset that was never killed, trained by the command."""
+    base = tmp_path_factory.mktemp("unbroken")
+
+    @cache
+    def run(name: str) -> Path:
+        words = ["--preset", name, "--data", few, *SETTINGS, "--out", base / name]
+        assert live(words, base / "said") == 0, (base / "said").read_text()
+        return base / name
+
+    return run
 
 
 def small(name: str = "gvae", **changes: Any) -> Config:
@@ -94,10 +124,11 @@ def moments(generator: random.Random) -> list[Moment]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gvae", "dirvae"])
-def test_a_training_killed_ten_times_is_the_unbroken_one(name: str, tiny_data: Path, tmp_path: Path) -> None:
-    words = ["--preset", name, "--data", tiny_data]
+def test_a_training_killed_ten_times_is_the_unbroken_one(
+    name: str, unbroken: Callable[[str], Path], few: Path, tmp_path: Path
+) -> None:
+    words = ["--preset", name, "--data", few]
     said = tmp_path / "said"
-    assert live([*words, *SETTINGS, "--out", tmp_path / "whole"], said) == 0, said.read_text()
     out = tmp_path / "killed"
     left = 0
     for moment in moments(random.Random(name)):
@@ -119,15 +150,16 @@ def test_a_training_killed_ten_times_is_the_unbroken_one(name: str, tiny_data: P
         assert ended(process, said) in (0, -signal.SIGKILL), said.read_text()
         tensors(out)
     assert live([*words, "--resume", "--out", out], said) == 0, said.read_text()
-    assert_same(out, tmp_path / "whole")
+    assert_same(out, unbroken(name))
     assert not leftovers(out)
 
 
 @pytest.mark.slow
-def test_a_killed_command_goes_on_in_another(tiny_data: Path, tmp_path: Path) -> None:
+def test_a_killed_command_goes_on_in_another(
+    unbroken: Callable[[str], Path], few: Path, tmp_path: Path
+) -> None:
     """As from a shell, with interpreters of their own."""
-    words = ["--preset", "gvae", "--data", str(tiny_data), *SETTINGS]
-    assert live([*words, "--out", tmp_path / "whole"], tmp_path / "said") == 0
+    words = ["--preset", "gvae", "--data", str(few), *SETTINGS]
     out = tmp_path / "killed"
     options = ["--out", str(out), "--threads", "1", "--device", "cpu", "--no-finish"]
     process = subprocess.Popen(
@@ -139,12 +171,12 @@ def test_a_killed_command_goes_on_in_another(tiny_data: Path, tmp_path: Path) ->
     process.kill()
     assert process.wait() == -signal.SIGKILL
     assert live([*words[:4], "--resume", "--out", out], tmp_path / "said") == 0
-    assert_same(out, tmp_path / "whole")
+    assert_same(out, unbroken("gvae"))
 
 
-def test_two_processes_with_one_seed_write_the_same_bytes(tiny_data: Path, tmp_path: Path) -> None:
+def test_two_processes_with_one_seed_write_the_same_bytes(few: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        words = ["--data", tiny_data, "--out", tmp_path / name, "--epochs", 1, "--seed", 5, *SETTINGS[:6]]
+        words = ["--data", few, "--out", tmp_path / name, "--epochs", 1, "--seed", 5, *SETTINGS[:6]]
         assert live(words, tmp_path / "said") == 0, (tmp_path / "said").read_text()
     assert_same(tmp_path / "a", tmp_path / "b")
     raw = json.loads((tmp_path / "a" / "config.json").read_text())
@@ -153,13 +185,13 @@ def test_two_processes_with_one_seed_write_the_same_bytes(tiny_data: Path, tmp_p
     assert raw["config"]["model"]["width"] == 4
 
 
-def test_a_checkpoint_has_all_that_resuming_needs(tiny_data: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_has_all_that_resuming_needs(few: Path, tmp_path: Path) -> None:
     """In the middle of an epoch as at its end, and of a joint round with its classifier."""
     config = small(epochs=1, rounds=1, round_epochs=1)
     steps = iter(range(1000))
     run, finished = fit(
         config,
-        SliceSet.open(tiny_data),
+        SliceSet.open(few),
         tmp_path / "a",
         device="cpu",
         should_stop=lambda: next(steps) == 6,  # two batches into the second epoch
@@ -188,32 +220,32 @@ def test_long_epochs_are_saved_in_their_middle(
     class Killed(BaseException):
         pass
 
-    def kill_after_70() -> bool:
+    def kill_after_65() -> bool:
         nonlocal steps
         steps += 1
-        if steps > 70:
+        if steps > 65:
             raise Killed
         return False
 
     steps = 0
     with pytest.raises(Killed):
-        fit(config, data, tmp_path / "broken", device="cpu", should_stop=kill_after_70)
+        fit(config, data, tmp_path / "broken", device="cpu", should_stop=kill_after_65)
     assert load_tensors(tmp_path / "broken" / "last.safetensors")[1]["batch"] == 64
     fit(config, data, tmp_path / "broken", device="cpu", resume=True)
     assert_same(tmp_path / "broken", tmp_path / "whole")
 
 
-def test_only_a_trainings_own_leftovers_are_cleaned_away(tiny_data: Path, tmp_path: Path) -> None:
+def test_only_a_trainings_own_leftovers_are_cleaned_away(few: Path, tmp_path: Path) -> None:
     out = tmp_path / "a"
-    fit(small(epochs=1), SliceSet.open(tiny_data), out, device="cpu")
+    fit(small(epochs=1), SliceSet.open(few), out, device="cpu")
     ours = [f".{name}.x1y2.tmp" for name in TRAINED]
     theirs = [".latents.parquet.x1y2.tmp", "thesis.tmp", ".last.safetensors.tmp.txt"]
     for name in ours + theirs:
         (out / name).write_bytes(b"half")
     with folder_lock(out, what="the run"), pytest.raises(UserError, match="Another process"):
-        fit(small(), SliceSet.open(tiny_data), out, device="cpu", resume=True)
+        fit(small(), SliceSet.open(few), out, device="cpu", resume=True)
     assert set(ours + theirs) <= {path.name for path in out.iterdir()}  # somebody else may be writing them
-    fit(small(), SliceSet.open(tiny_data), out, device="cpu", resume=True)
+    fit(small(), SliceSet.open(few), out, device="cpu", resume=True)
     assert {path.name for path in out.iterdir()} & set(ours + theirs) == set(theirs)
     remove_leftovers(tmp_path / "nowhere", TRAINED)  # nothing there, nothing to do
 
@@ -222,10 +254,11 @@ def test_only_a_trainings_own_leftovers_are_cleaned_away(tiny_data: Path, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_told_and_loses_nothing(tiny_data: Path, tmp_path: Path) -> None:
-    words = ["--preset", "gvae", "--data", tiny_data]
+def test_a_full_disk_is_told_and_loses_nothing(
+    unbroken: Callable[[str], Path], few: Path, tmp_path: Path
+) -> None:
+    words = ["--preset", "gvae", "--data", few]
     said, out = tmp_path / "said", tmp_path / "full"
-    assert live([*words, *SETTINGS, "--out", tmp_path / "whole"], said) == 0, said.read_text()
     kill = Moment("step", "", 6)
     assert live([*words, *SETTINGS, "--out", out], said, kill=kill) == -signal.SIGKILL
     before = (out / "last.safetensors").read_bytes()
@@ -242,14 +275,14 @@ def test_a_full_disk_is_told_and_loses_nothing(tiny_data: Path, tmp_path: Path) 
         assert (out / "last.safetensors").read_bytes() == before
         assert not leftovers(out)
     assert live([*words, "--resume", "--out", out], said) == 0, said.read_text()
-    assert_same(out, tmp_path / "whole")
+    assert_same(out, unbroken("gvae"))
 
 
 @pytest.mark.parametrize("broken", ["fsync", "save_file", "mkstemp", "replace"])
 def test_no_space_left_is_told_wherever_it_is_noticed(
-    broken: str, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broken: str, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, out = SliceSet.open(tiny_data), tmp_path / "a"
+    data, out = SliceSet.open(few), tmp_path / "a"
     fit(small(epochs=2), data, tmp_path / "whole", device="cpu")
     fit(small(epochs=2), data, out, device="cpu", until=1)
     before = (out / "last.safetensors").read_bytes()
@@ -270,10 +303,10 @@ def test_no_space_left_is_told_wherever_it_is_noticed(
     assert_same(out, tmp_path / "whole")
 
 
-def test_folders_that_cannot_be_written_are_told(tiny_data: Path, tmp_path: Path) -> None:
+def test_folders_that_cannot_be_written_are_told(few: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     for out in (tmp_path / "file" / "run", Path("/proc/run")):  # root may write everywhere else
-        words = ["--data", tiny_data, "--out", out, "--epochs", 1, *SETTINGS[:6]]
+        words = ["--data", few, "--out", out, "--epochs", 1, *SETTINGS[:6]]
         assert live(words, tmp_path / "said") == 2
         text = (tmp_path / "said").read_text().strip()
         assert text.startswith(f"Error: Cannot write {out}")
@@ -312,9 +345,9 @@ def finite(folder: Path) -> bool:
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_batch_and_the_last_good_checkpoint(
-    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, config = SliceSet.open(tiny_data), small(epochs=3, schedule="constant")
+    data, config = SliceSet.open(few), small(epochs=3, schedule="constant")
     once = small().training.learning_rate
     steps = explode(monkeypatch, lambda fit: (fit.epoch, fit.batch) == (1, 2) and fit._rate() > 0.06 * once)
     with pytest.raises(UserError, match=r"epoch 2, batch 3 \(slices TEST-.*on_nonfinite=halve") as told:
@@ -324,7 +357,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch_and_the_last_good_checkp
     # The keys are those of the batch: an epoch's order follows from the seed and the epoch.
     trained, _ = Run.open(tmp_path / "a").split(data.table)
     order = torch.randperm(len(trained), generator=torch.Generator().manual_seed(1)).numpy()
-    rows = data.table.iloc[trained[order[64:96]]]
+    rows = data.table.iloc[trained[order[18:27]]]
     keys = [f"{row.patient_id}/{row.nodule}/{row.slice}" for row in rows.itertuples()]
     assert report["slices"] == keys
     assert ", ".join(keys[:4]) in str(told.value)
@@ -345,9 +378,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch_and_the_last_good_checkp
     assert finite(tmp_path / "a")
 
 
-def test_halving_gets_over_an_explosion(
-    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_halving_gets_over_an_explosion(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = 0
 
     def third_step_of_the_second_epoch(fit: Any) -> bool:
@@ -357,7 +388,7 @@ def test_halving_gets_over_an_explosion(
 
     steps = explode(monkeypatch, third_step_of_the_second_epoch)
     config = small(on_nonfinite="halve", schedule="constant")
-    run, finished = fit(config, SliceSet.open(tiny_data), tmp_path / "a", device="cpu")
+    run, finished = fit(config, SliceSet.open(few), tmp_path / "a", device="cpu")
     assert finished
     rows = run.metrics()
     assert [row.get("halvings", 0) for row in rows] == [0, 1, 1]
@@ -369,12 +400,12 @@ def test_halving_gets_over_an_explosion(
 
 
 def test_halving_gives_up_in_a_sentence_and_saves_no_bad_weights(
-    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = explode(monkeypatch, lambda fit: (fit.epoch, fit.batch) == (1, 1))
     config = small(on_nonfinite="halve", schedule="constant")
     with pytest.raises(UserError, match=f"Halving the learning rate {HALVINGS} times did not help"):
-        fit(config, SliceSet.open(tiny_data), tmp_path / "a", device="cpu")
+        fit(config, SliceSet.open(few), tmp_path / "a", device="cpu")
     rates = [rate for epoch, batch, rate in steps if (epoch, batch) == (1, 1)]
     assert len(rates) == HALVINGS + 1
     assert rates[-1] == pytest.approx(rates[0] / 2**HALVINGS)
@@ -383,7 +414,7 @@ def test_halving_gives_up_in_a_sentence_and_saves_no_bad_weights(
 
 
 def test_time_spent_before_a_halving_is_not_counted_twice(
-    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
     explode(monkeypatch, lambda fit: fit.epoch == 1 and fit.halvings < 4)
@@ -396,13 +427,11 @@ def test_time_spent_before_a_halving_is_not_counted_twice(
 
     monkeypatch.setattr(fit_module._Fit, "_step", slow)
     config = small(on_nonfinite="halve", epochs=2)
-    run, _ = fit(config, SliceSet.open(tiny_data), tmp_path / "a", device="cpu")
+    run, _ = fit(config, SliceSet.open(few), tmp_path / "a", device="cpu")
     assert [row["seconds"] for row in run.metrics()] == [4, 8]
 
 
-def test_losses_looked_at_late_end_alike(
-    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_losses_looked_at_late_end_alike(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU they are looked at every fifty batches; the weights in between are never saved."""
     explode(monkeypatch, lambda fit: (fit.epoch, fit.batch) == (1, 1) and fit.halvings == 0)
     check = fit_module._Fit._check_finite
@@ -412,7 +441,7 @@ def test_losses_looked_at_late_end_alike(
             check(self)
 
     monkeypatch.setattr(fit_module._Fit, "_check_finite", late)
-    data = SliceSet.open(tiny_data)
+    data = SliceSet.open(few)
     with pytest.raises(UserError, match="epoch 2, batch 2 "):
         fit(small(), data, tmp_path / "a", device="cpu")
     assert finite(tmp_path / "a")
@@ -425,8 +454,8 @@ def test_losses_looked_at_late_end_alike(
 
 
 @pytest.mark.parametrize("name", ["gvae", "dirvae"])
-def test_until_stops_after_that_epoch(name: str, tiny_data: Path, tmp_path: Path) -> None:
-    data, config = SliceSet.open(tiny_data), small(name, epochs=2, rounds=1, round_epochs=1)
+def test_until_stops_after_that_epoch(name: str, few: Path, tmp_path: Path) -> None:
+    data, config = SliceSet.open(few), small(name, epochs=2, rounds=1, round_epochs=1)
     fit(config, data, tmp_path / "whole", device="cpu")
     for until in (1, 2, 3):
         run, finished = fit(config, data, tmp_path / "a", device="cpu", resume=until > 1, until=until)
@@ -440,8 +469,8 @@ def test_until_stops_after_that_epoch(name: str, tiny_data: Path, tmp_path: Path
     assert_same(tmp_path / "a", tmp_path / "whole")
 
 
-def test_a_split_of_ones_own_is_kept(tiny_data: Path, tmp_path: Path) -> None:
-    data = SliceSet.open(tiny_data)
+def test_a_split_of_ones_own_is_kept(few: Path, tmp_path: Path) -> None:
+    data = SliceSet.open(few)
     split = list(grouped_folds(data.table, 4, seed=3))[2]
     kept = data.table["patient_id"].iloc[split[0]].unique()[3:]  # three patients are set aside
     split = (np.flatnonzero(data.table["patient_id"].isin(kept)), split[1])
@@ -469,10 +498,10 @@ def test_no_patient_is_on_both_sides_of_the_default_split(seed: int, tiny_data: 
     assert np.isin(malignant(data.table)[held_out], [0, 1]).any()
 
 
-def test_splits_that_share_patients_or_lack_a_side_are_refused(tiny_data: Path, tmp_path: Path) -> None:
-    data = SliceSet.open(tiny_data)
+def test_splits_that_share_patients_or_lack_a_side_are_refused(few: Path, tmp_path: Path) -> None:
+    data = SliceSet.open(few)
     rows = np.arange(len(data))
-    for split in ((rows[:63], rows[63:]), (rows, rows[:0]), (rows[:0], rows)):
+    for split in ((rows[:23], rows[23:]), (rows, rows[:0]), (rows[:0], rows)):
         with pytest.raises(UserError, match="each side needs patients of its own"):
             fit(small(), data, tmp_path / "a", device="cpu", split=split)
     assert not (tmp_path / "a" / "config.json").exists()
@@ -489,15 +518,15 @@ def test_splits_that_share_patients_or_lack_a_side_are_refused(tiny_data: Path, 
     ids=["runtime", "torch", "cpu", "python"],
 )
 def test_a_device_without_memory_is_told_with_the_batch_to_try(
-    error: Exception, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    data = SliceSet.open(tiny_data)
+    data = SliceSet.open(few)
     with monkeypatch.context() as patch:
         patch.setattr(fit_module, "objective", fail)
-        with pytest.raises(UserError, match=r"ran out of memory.*Try --set batch_size=16\b"):
+        with pytest.raises(UserError, match=r"ran out of memory.*Try --set batch_size=4\b"):
             fit(small(), data, tmp_path / "a", device="cpu")
         with pytest.raises(UserError, match="narrower network"):
             fit(small(batch_size=1), data, tmp_path / "b", device="cpu")
@@ -506,11 +535,11 @@ def test_a_device_without_memory_is_told_with_the_batch_to_try(
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(
-    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("shapes differ")
 
     monkeypatch.setattr(fit_module, "objective", fail)
     with pytest.raises(RuntimeError, match="shapes differ"):
-        fit(small(), SliceSet.open(tiny_data), tmp_path / "a", device="cpu")
+        fit(small(), SliceSet.open(few), tmp_path / "a", device="cpu")

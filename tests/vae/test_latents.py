@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,16 @@ from hypothesis import strategies as st
 from torch.distributions import Dirichlet, Independent, Normal, kl_divergence
 
 from lungvae_core.vae.config import PRESETS
-from lungvae_core.vae.latents import DirichletLatent, GaussianLatent, Latent, make_latent
+from lungvae_core.vae.latents import (
+    DirichletLatent,
+    GaussianLatent,
+    LaplaceLatent,
+    Latent,
+    _SharedDirichlet,
+    make_latent,
+)
+from lungvae_core.vae.networks import BatchNorm1d, BatchNorm2d
+from lungvae_core.vae.sync import Share
 
 K = 6
 
@@ -175,3 +186,225 @@ def test_draws_have_the_priors_moments(latent: Latent) -> None:
     np.testing.assert_array_equal(latent.draw(3), draws[3])
     if isinstance(latent, DirichletLatent):
         np.testing.assert_allclose(draws.sum(1), 1, atol=1e-5)
+
+
+# The Laplace approximation in the softmax basis
+
+
+def laplace(alpha: float = 0.6, floor: float = 1e-2, k: int = K) -> LaplaceLatent:
+    return LaplaceLatent(k, prior_alpha=alpha, floor=floor)
+
+
+def raw_giving(alpha: torch.Tensor, floor: float) -> torch.Tensor:
+    """What an encoder gives for these concentrations: the inverse of softplus(raw) + floor."""
+    return torch.log(torch.expm1(alpha.double() - floor)).float()
+
+
+def test_laplace_kl_is_what_monte_carlo_finds() -> None:
+    """With the Gaussian before the softmax as the latent variable, written out once more from MacKay 1998."""
+    family = laplace()
+    posterior = family.posterior(raw_for(family))
+    assert isinstance(posterior, Dirichlet)
+
+    def gaussian(alpha: torch.Tensor) -> Independent:
+        variance = (1 / alpha) * (1 - 2 / K) + (1 / alpha).sum(-1, keepdim=True) / K**2
+        logs = alpha.log()
+        return Independent(Normal(logs - logs.mean(-1, keepdim=True), variance.sqrt()), 1)
+
+    q = gaussian(posterior.concentration.double())
+    p = gaussian(torch.full((4, K), 0.6, dtype=torch.float64))
+    torch.manual_seed(1)
+    for ratio, found in (
+        (q.log_prob(z := q.sample((200_000,))) - p.log_prob(z), family.kl(posterior)),
+        (p.log_prob(z := p.sample((200_000,))) - q.log_prob(z), family.reversed_kl(posterior)),
+    ):
+        error = 5 * ratio.std(0) / len(ratio) ** 0.5 + 1e-3
+        assert ((ratio.mean(0) - found.double()).abs() < error).all()
+    units = family.kl_per_unit(posterior)
+    assert units.shape == (4, K)
+    torch.testing.assert_close(units.sum(1), family.kl(posterior))
+
+
+def test_laplace_kl_is_zero_at_the_prior_and_positive_elsewhere() -> None:
+    family = laplace()
+    at_prior = family.posterior(raw_giving(torch.full((2, K), 0.6), 1e-2))
+    for kl in (family.kl, family.reversed_kl):
+        torch.testing.assert_close(kl(at_prior), torch.zeros(2), rtol=0, atol=1e-5)
+    torch.testing.assert_close(family.kl_per_unit(at_prior), torch.zeros(2, K), rtol=0, atol=1e-5)
+    elsewhere = family.posterior(raw_for(family, 50))
+    assert (family.kl_per_unit(elsewhere) >= -1e-6).all()
+    assert (family.kl(elsewhere) > 0.01).all()
+
+
+@pytest.mark.parametrize("k", [K, 40])
+def test_laplace_draws_have_the_dirichlets_moments_at_large_concentrations(k: int) -> None:
+    """But for the covariances before the softmax, which a diagonal Gaussian leaves out: about 1/K of it."""
+    family = laplace(k=k)
+    alpha = torch.linspace(30, 100, k)[torch.randperm(k, generator=torch.Generator().manual_seed(0))][None]
+    raw = raw_giving(alpha, 1e-2)
+    posterior, exact = family.posterior(raw), Dirichlet(alpha[0])
+    torch.testing.assert_close(family.code(posterior)[0], exact.mean)
+    torch.manual_seed(0)
+    z = family.sample(family.posterior(raw.expand(50_000, k)))
+    torch.testing.assert_close(z.mean(0), exact.mean, rtol=0.02, atol=0)
+    torch.testing.assert_close(z.var(0), exact.variance, rtol=1.3 / k + 0.05, atol=0)
+    torch.testing.assert_close(posterior.rsample((50_000,))[:, 0].mean(0), z.mean(0), rtol=0.01, atol=0)
+
+
+@pytest.mark.parametrize("floor", [1e-6, 1e-2])
+def test_laplace_stays_finite_at_extreme_logits(floor: float) -> None:
+    family = laplace(floor=floor)
+    raw = torch.tensor([[-100.0] * K, [100.0] * K, [-100, 100, -50, 50, 0, 23.1], [1e4] * K])
+    raw.requires_grad_()
+    posterior = family.posterior(raw)
+    torch.manual_seed(0)
+    z = family.sample(posterior)
+    torch.testing.assert_close(z.sum(1), torch.ones(4))
+    assert (z >= 0).all()
+    values = (family.kl(posterior), family.reversed_kl(posterior), family.code(posterior))
+    for value in (*values, family.kl_per_unit(posterior)):
+        assert torch.isfinite(value).all()
+    (family.kl(posterior).sum() + (z * torch.arange(K)).sum()).backward()
+    assert raw.grad is not None
+    assert torch.isfinite(raw.grad).all()
+
+
+# Gradients through the draws
+
+
+def test_the_pathwise_gradient_is_that_of_the_expectation() -> None:
+    """d/d alpha of E[f(z)] for f(z) = sum w z^2, whose expectation under a Dirichlet is known."""
+    family = DirichletLatent(3, prior_alpha=0.6, floor=1e-2)
+    weights = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    alpha = torch.tensor([0.4, 1.5, 3.0], dtype=torch.float64)
+
+    def expectation(a: torch.Tensor) -> torch.Tensor:
+        return (weights * a * (a + 1)).sum() / (a.sum() * (a.sum() + 1))
+
+    step = 1e-5
+    differences = torch.stack(
+        [
+            (expectation(alpha + step * unit) - expectation(alpha - step * unit)) / (2 * step)
+            for unit in torch.eye(3, dtype=torch.float64)
+        ]
+    )
+    count = 200_000
+    raw = raw_giving(alpha, 1e-2).expand(count, 3).clone().requires_grad_()
+    torch.manual_seed(0)
+    z = family.sample(family.posterior(raw))
+    (weights.float() * z.square()).sum().backward()
+    assert raw.grad is not None
+    each = raw.grad.double() / torch.sigmoid(raw.detach().double())  # by alpha: softplus' slope taken out
+    error = 5 * each.std(0) / count**0.5 + 1e-3 * differences.abs().max()
+    assert ((each.mean(0) - differences).abs() < error).all()
+
+
+def test_the_laplace_gradient_is_that_of_the_same_draws_moved() -> None:
+    family = laplace()
+    raw = raw_for(family, 3).requires_grad_()
+    weights = torch.linspace(-1, 2, K)
+
+    def value(at: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(4)
+        return (family.sample(family.posterior(at)) * weights).sum()
+
+    (gradient,) = torch.autograd.grad(value(raw), raw)
+    direction = torch.randn(3, K, generator=torch.Generator().manual_seed(0))
+    step = 1e-2
+    with torch.no_grad():
+        difference = (value(raw + step * direction) - value(raw - step * direction)) / (2 * step)
+    torch.testing.assert_close((gradient * direction).sum(), difference, rtol=1e-2, atol=1e-4)
+
+
+def test_a_shared_draw_is_torchs_own() -> None:
+    """The same numbers and the same gradient, where one process has the whole batch."""
+    family = DirichletLatent(K, prior_alpha=0.6, floor=1e-2)
+    alpha = family.posterior(raw_for(family, 40)).concentration
+    weights = torch.randn(40, K, generator=torch.Generator().manual_seed(2))
+    drawn, gradients = [], []
+    for draw in (
+        lambda a: Dirichlet(a).rsample(),
+        lambda a: _SharedDirichlet.apply(a, Share(0, 40, 40)),
+    ):
+        leaf = alpha.clone().requires_grad_()
+        torch.manual_seed(9)
+        z = draw(leaf)
+        (z * weights).sum().backward()
+        drawn.append(z.detach())
+        gradients.append(leaf.grad)
+    assert torch.equal(drawn[0], drawn[1])
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+@pytest.mark.parametrize("which", ["gaussian", "laplace"])
+def test_a_share_gets_its_rows_of_the_whole_batchs_draw(which: str) -> None:
+    family = GaussianLatent(K) if which == "gaussian" else laplace()
+    raw = raw_for(family, 7)
+    torch.manual_seed(3)
+    whole = family.sample(family.posterior(raw), Share(0, 7, 7))
+    torch.manual_seed(3)
+    torch.testing.assert_close(family.sample(family.posterior(raw)), whole)
+    parts = []
+    for start, stop in ((0, 3), (3, 7)):
+        torch.manual_seed(3)
+        parts.append(family.sample(family.posterior(raw[start:stop]), Share(start, stop, 7)))
+    torch.testing.assert_close(torch.cat(parts), whole)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["dirichlet", "laplace"]),
+    st.lists(st.floats(-100, 100, width=32), min_size=K, max_size=K),
+    st.integers(0, K - 1),
+    st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=1, max_size=4),
+    st.sampled_from([1e-6, 1e-2]),
+)
+def test_codes_draws_and_paths_stay_on_the_simplex(
+    which: str, raw: list[float], dimension: int, values: list[float], floor: float
+) -> None:
+    family = laplace(floor=floor) if which == "laplace" else DirichletLatent(K, prior_alpha=0.6, floor=floor)
+    posterior = family.posterior(torch.tensor([raw]))
+    torch.manual_seed(0)
+    code = family.code(posterior).numpy()[0]
+    path = family.path(code, dimension, np.array(values))
+    way = family.interpolate(code, family.draw(1), 5)
+    for codes in (code[None], family.sample(posterior).numpy(), path, way, family.valid(path)):
+        assert np.isfinite(codes).all()
+        assert (codes >= 0).all()
+        np.testing.assert_allclose(codes.sum(-1), 1, atol=1e-5)
+
+
+# Batch norms of several processes
+
+
+@pytest.mark.parametrize(
+    ("norm", "shape"),
+    [(BatchNorm2d(5), (6, 5, 4, 3)), (BatchNorm1d(5, momentum=0.9), (6, 5)), (BatchNorm2d(5), (1, 5, 2, 2))],
+)
+def test_a_shared_batch_norm_is_torchs_own(norm: torch.nn.Module, shape: tuple[int, ...]) -> None:
+    """By the sums over processes, which are those of one here; output, gradients and running statistics."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        norm.weight.copy_(torch.rand(5, generator=generator))
+        norm.bias.copy_(torch.rand(5, generator=generator))
+    norm.train()
+    x = 3 * torch.randn(shape, generator=generator) + 10
+    weights = torch.randn(shape, generator=generator)
+    found = []
+    for forward in (lambda m, x: m._global(x), torch.nn.modules.batchnorm._BatchNorm.forward):
+        module, leaf = copy.deepcopy(norm), x.clone().requires_grad_()
+        y = forward(module, leaf)
+        (y * weights).sum().backward()
+        found.append((y.detach(), leaf.grad, module.weight.grad, module.bias.grad, *module.buffers()))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_shared_batch_norm_of_one_value_uses_its_running_statistics() -> None:
+    norm = BatchNorm1d(3).train()
+    norm.running_mean.fill_(2.0)
+    norm.running_var.fill_(4.0)
+    x = torch.tensor([[2.0, 4.0, 6.0]])
+    torch.testing.assert_close(norm._global(x), (x - 2) / (4 + norm.eps) ** 0.5)
+    torch.testing.assert_close(norm._global(x), norm(x))
+    assert float(norm.running_mean[0]) == 2.0

@@ -89,9 +89,7 @@ def search(
     """
     folder = folder.resolve()
     _check_folder(folder, resume)
-    table, content = _table(config)
-    _check_objective(config, table)
-    patients = split(table, config)
+    patients, content = check_source(config)
     config = config.model_copy(update={"data_name": content[0], "data_hash": content[1]})
     with folder_lock(folder, what="the search"):
         if resume:
@@ -107,6 +105,17 @@ def search(
         first = next((trial.error for trial in book.trials if trial.error), "")
         raise UserError(f"All {len(book.trials)} trials failed, so there is no best. The first said: {first}")
     return book, finished
+
+
+def check_source(config: SearchConfig) -> tuple[Patients, tuple[str, str]]:
+    """(the split of the patients, (name, hash) of the data or of the run's codes).
+
+    Raises UserError for data that are missing or damaged, have too few patients, or lack the labels that the
+    objective needs.
+    """
+    table, content = _table(config)
+    _check_objective(config, table)
+    return split(table, config), content
 
 
 def _check_folder(folder: Path, resume: bool) -> None:

@@ -280,18 +280,22 @@ def _check_name(base: Space, name: str) -> None:
 
 
 def _is_whole(base: Space, name: str) -> bool:
-    if name in base.parameters:
-        parameter = base.parameters[name]
-        numbers = parameter.choices or (0.5,)
-        return parameter.whole or all(type(value) is int for value in numbers)
-    fields = ClassifierConfig.model_fields
-    if not base.of_codes:
-        config = preset(base.preset)
-        parts = [type(getattr(config, part)) for part in PARTS]
+    """Whether a setting is a whole number; UserError when it is no number."""
+    parameter = base.parameters.get(name)
+    if parameter is not None and parameter.choices:
+        kinds = {type(value) for value in parameter.choices}
+    elif parameter is not None:
+        kinds = {int if parameter.whole else float}
+    else:
+        parts: list[type[BaseModel]] = [ClassifierConfig]
+        if not base.of_codes:
+            config = preset(base.preset)
+            parts = [type(getattr(config, part)) for part in PARTS]
         fields = next(part.model_fields for part in parts if name in part.model_fields)
-    if fields[name].annotation not in (int, float):
+        kinds = {fields[name].annotation}  # type: ignore[arg-type]
+    if not kinds <= {int, float}:
         raise UserError(f"{name} is not a number: give its --choices instead of a --range.")
-    return fields[name].annotation is int
+    return kinds == {int}
 
 
 def _typed(parameter: Parameter, value: float) -> Value:

@@ -1,0 +1,527 @@
+"""A search proposes within its space, keeps patients apart, halves, stops, dies and goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lungvae_core.data.slices import DatasetInfo, SliceSet, write
+from lungvae_core.errors import UserError
+from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.search import spaces
+from lungvae_core.training.search.book import COMPLETE, HALTED, Book
+from lungvae_core.training.search.run import Event, search
+from lungvae_core.training.search.setup import SearchConfig, make, open_search, rungs, split, winner
+from lungvae_core.training.search.spaces import SPACES, between, narrowed, one_of, settings, space
+from tests.conftest import ROOT, blobs
+
+TINY = {"width": 4, "dimensions": 4, "batch_size": 32, "epochs": 1}
+
+
+@pytest.fixture
+def config(tiny_data: Path) -> Callable[..., SearchConfig]:
+    """config(...): a tiny search of the space gvae."""
+
+    def made(fixed: dict | None = None, **options: object) -> SearchConfig:
+        options = {"trials": 2, **options}
+        return make(space("gvae"), tiny_data, fixed={**TINY, **(fixed or {})}, **options)
+
+    return made
+
+
+# --- spaces
+
+
+def test_spaces_cover_the_published_ranges() -> None:
+    # RandomSearchVAE.py, RandomSearch_Dirichlet_VAE.py and RandomSearchMLP.py, released with the paper.
+    vae = {
+        "hu_high": {300, 400, 500, 600},
+        "hu_low": {-1000, -800, -700, -500},
+        "width": {32, 64, 128},
+        "latent": {4, 8, 16, 32, 64},
+        "similarity": {"none", "ssim", "ms_ssim"},
+        "alpha": {0.15, 0.2, 0.3, 0.5, 0.7, 0.8, 0.85},
+        "beta": {0.5, 0.8, 1, 1.5, 2, 5, 10, 20, 30, 50, 100, 250},
+        "learning_rate": {1e-7, 1e-6, 1e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3},
+        "batch_size": {64, 128, 256, 512},
+        "ssim_times": {"1", "batch"},
+    }
+    published = {
+        "paper-gvae": vae,
+        "paper-dirvae": vae | {"prior_alpha": {0.6, 0.9, 0.99, 3}},
+        "paper-mlp": {
+            "learning_rate": {1e-6, 1e-5, 5e-5},
+            "dropout": {0.2, 0.25, 0.4, 0.5, 0.55},
+            "batch_size": {32, 64, 128, 256, 512},
+            "depth": {3, 4},
+        },
+    }
+    for name, parameters in published.items():
+        ours = space(name).parameters
+        for parameter, values in parameters.items():
+            assert values <= set(ours[parameter].choices), (name, parameter)
+    assert len(space("paper-mlp").parameters["sizes"].choices) == 13
+    assert spaces.THRESHOLDS == (0.4, 0.45, 0.5, 0.55, 0.6)
+    # The paper's best models are points of its spaces.
+    for name in ("paper-gvae", "paper-dirvae"):
+        best = spaces.configure(space(name), {})
+        drawn = {
+            "hu_low": best.model.hu_low,
+            "hu_high": best.model.hu_high,
+            "width": best.model.width,
+            "latent": best.model.dimensions // best.model.width,
+            "similarity": "ssim",
+            "alpha": 0.5,
+            "ssim_times": "1",
+            "beta": best.objective.beta,
+            "learning_rate": best.training.learning_rate,
+            "batch_size": best.training.batch_size,
+        }
+        if name == "paper-dirvae":
+            drawn["prior_alpha"] = best.model.prior_alpha
+        assert drawn.keys() == space(name).parameters.keys()
+        assert all(value in space(name).parameters[key].choices for key, value in drawn.items())
+        assert spaces.configure(space(name), settings(space(name), drawn, {})) == best
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_every_corner_of_a_space_is_a_configuration(name: str) -> None:
+    base = space(name)
+    for pick in (0, -1):
+        drawn = {
+            key: parameter.choices[pick] if parameter.choices else (parameter.low, parameter.high)[pick]
+            for key, parameter in base.parameters.items()
+        }
+        changes = settings(base, drawn, {})
+        if base.of_codes:
+            assert len(spaces.configure_mlp(base, changes).hidden) == (3 if pick == 0 else 4)
+        else:
+            assert 2 <= spaces.configure(base, changes).model.dimensions <= spaces.MOST_DIMENSIONS
+
+
+def test_derived_settings_are_the_papers() -> None:
+    drawn = {"width": 128, "latent": 64, "alpha": 0.2, "similarity": "ms_ssim", "ssim_times": "batch"}
+    changes = settings(space("paper-gvae"), {**drawn, "batch_size": 64}, {})
+    assert changes["dimensions"] == 4096  # not 8192
+    assert (changes["l1"], changes["ssim"]) == (0.2, 0.0)
+    assert changes["ms_ssim"] == pytest.approx(0.8 * 64)
+    changes = settings(space("paper-gvae"), {"similarity": "none", "alpha": 0.2}, {})
+    assert (changes["l1"], changes["ssim"], changes["ms_ssim"]) == (1.0, 0.0, 0.0)
+    assert settings(space("mlp"), {"sizes": "9-5-2", "depth": 4}, {})["hidden"] == (9, 5, 5, 2)
+
+
+def test_a_space_is_narrowed_and_widened() -> None:
+    found = narrowed(
+        space("dirvae"),
+        ranges={"beta": (0.5, 0.6), "weight_decay": (1e-6, 1e-2), "batch_size": (16, 256)},
+        choices={"prior_alpha": (0.1, 0.2)},
+        fixed={"dimensions": 8},
+    )
+    assert found["beta"] == between(0.5, 0.6)
+    assert not found["beta"].log
+    assert found["weight_decay"].log
+    assert found["batch_size"].whole
+    assert found["prior_alpha"] == one_of(0.1, 0.2)
+    assert "dimensions" not in found
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"ranges": {"wings": (1, 2)}}, "no setting 'wings'"),
+        ({"choices": {"wings": (1,)}}, "no setting 'wings'"),
+        ({"fixed": {"wings": 1}}, "no setting 'wings'"),
+        ({"ranges": {"beta": (2, 1)}}, "first end must be lower"),
+        ({"ranges": {"beta": (-1, 1)}}, "beta"),
+        ({"ranges": {"flips": (0, 1)}}, "not a number"),
+        ({"choices": {"beta": ()}}, "no value"),
+        ({"choices": {"batch_size": ("many",)}}, "batch_size"),
+        ({"choices": {"epochs": (1, 2)}}, "cannot be searched"),
+        ({"choices": {"beta": (1,)}, "fixed": {"beta": 1}}, "given twice"),
+        ({"fixed": {"rounds": 1, "labels_of": "released"}}, "must not see labels"),
+    ],
+)
+def test_bad_bounds_are_sentences(options: dict, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        narrowed(space("dirvae"), **options)
+
+
+def test_derived_settings_are_not_set_by_themselves() -> None:
+    for name, said in (("dimensions", "follows from latent"), ("ssim", "follows from")):
+        with pytest.raises(UserError, match=said):
+            narrowed(space("paper-gvae"), fixed={name: 1})
+    with pytest.raises(UserError, match="follows from sizes"):
+        narrowed(space("mlp"), fixed={"hidden": [3]})
+    with pytest.raises(UserError, match="similarity is 'psnr'"):
+        narrowed(space("paper-gvae"), choices={"similarity": ("psnr",)})
+
+
+def test_bad_searches_are_sentences(tiny_data: Path, tmp_path: Path, config: Callable) -> None:
+    for options, said in (
+        ({"objective": "beauty"}, "no objective 'beauty'"),
+        ({"folds": 9}, "folds"),
+        ({"trials": 0}, "trials"),
+        ({"test_fraction": 0.9}, "test-fraction"),
+        ({"halving": True}, "nothing to halve"),
+        ({"method": "luck"}, "method"),
+    ):
+        with pytest.raises(UserError, match=said):
+            config(**options)
+    with pytest.raises(UserError, match="no search space"):
+        space("vae")
+    with pytest.raises(UserError, match="no objective 'balanced_accuracy'"):
+        search(config(objective="balanced_accuracy"), tmp_path / "a", workers=1)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="is not a search"):
+        search(config(), tmp_path / "b", workers=1)
+    with pytest.raises(UserError, match="no search to resume"):
+        search(config(), tmp_path / "c", resume=True, workers=1)
+    slices, masks, table = blobs(60)
+    unlabelled = write(
+        tmp_path / "d",
+        slices,
+        masks,
+        table.drop(columns="malignancy"),
+        DatasetInfo(name="n", source="t", rule="n"),
+    )
+    with pytest.raises(UserError, match="lacks labels of both classes"):
+        search(make(space("gvae"), unlabelled.folder, objective="auc", fixed=TINY), tmp_path / "e", workers=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "d"]
+
+
+# --- patients
+
+
+@pytest.mark.parametrize("folds", [1, 3])
+def test_no_patient_crosses_a_split_and_those_set_aside_are_in_none(
+    config: Callable, tiny_data: Path, folds: int
+) -> None:
+    table = SliceSet.open(tiny_data).table
+    found = split(table, config(folds=folds, test_fraction=0.2))
+    of = table["patient_id"].to_numpy()
+    test = set(of[found.test])
+    assert len(test) == pytest.approx(0.2 * 24, abs=2)
+    assert len(found.folds) == folds
+    for train, validation in found.folds:
+        parts = [set(of[train]), set(of[validation]), test]
+        assert all(parts)
+        assert sum(map(len, parts)) == 24 == len(set.union(*parts))
+    if folds > 1:
+        tested = np.concatenate([validation for _, validation in found.folds])
+        assert sorted(tested) == sorted(found.rest)
+
+
+def test_rungs() -> None:
+    assert rungs(30) == [4, 10, 30]
+    assert rungs(30, 2) == [2, 4, 10, 30]
+    assert rungs(9) == [1, 3, 9]
+    assert rungs(2) == [1, 2]
+    assert rungs(1) == [1]
+
+
+# --- searching
+
+
+def events(into: list[Event]) -> dict:
+    return {"device": "cpu", "on_event": into.append}
+
+
+def test_a_search_from_end_to_end(config: Callable, tiny_data: Path, tmp_path: Path) -> None:
+    seen: list[Event] = []
+    asked = config(objective="auc", folds=2, trials=2)
+    book, finished = search(asked, tmp_path / "s", workers=2, **events(seen))
+    assert finished
+    assert [event.what for event in seen] == [COMPLETE] * 2
+    table = pd.read_csv(tmp_path / "s" / "trials.csv")
+    assert list(table["number"]) == [0, 1]
+    np.testing.assert_allclose(table["value"], table[["fold_1", "fold_2"]].mean(axis=1))
+    assert set(asked.parameters) <= set(table.columns)
+    assert (table["seconds"] > 0).all()
+    assert (table["where"].str.len() > 0).all()
+    # Each fold was trained on its own patients, and the patients set aside were in neither part.
+    data = SliceSet.open(tiny_data)
+    parts = split(data.table, asked)
+    of = data.table["patient_id"].to_numpy()
+    best = book.best()[0]
+    for number, (train, validation) in enumerate(parts.folds, 1):
+        run = Run.open(tmp_path / "s" / "trials" / f"{best.number:04d}" / f"fold-{number}")
+        assert run.has("model.safetensors")
+        assert run.info.trained is not None
+        assert set(run.info.trained) == set(of[train])
+        assert set(run.info.held_out or []) == set(of[validation])
+        assert run.config.training.seed == asked.seed
+    # The loser's weights are gone, its settings and curves are not; nothing is pickled.
+    loser = tmp_path / "s" / "trials" / f"{1 - best.number:04d}" / "fold-1"
+    assert {path.name for path in loser.iterdir()} >= {"config.json", "metrics.jsonl"}
+    assert not list(loser.glob("*.safetensors"))
+    assert not [p for p in (tmp_path / "s").rglob("*") if p.suffix in (".pkl", ".pt", ".pth", ".tmp")]
+    for line in (tmp_path / "s" / "journal.jsonl").read_text().splitlines():
+        json.loads(line)
+    words = winner(open_search(tmp_path / "s"), book.settings(best), "s")
+    assert words[:4] == ["lungvae", "train", "--preset", "gvae"]
+    assert "dimensions=4" in words
+    # Once more without --resume is refused; with it, nothing is trained again, and more trials can be had.
+    with pytest.raises(UserError, match="Add --resume"):
+        search(asked, tmp_path / "s", workers=1)
+    before = book.table()
+    book, _ = search(asked, tmp_path / "s", resume=True, workers=1)
+    pd.testing.assert_frame_equal(book.table(), before)
+    for changes, said in (({"seed": 1}, "another seed"), ({"trials": 1}, "only be raised")):
+        with pytest.raises(UserError, match=said):
+            search(asked.model_copy(update=changes), tmp_path / "s", resume=True, workers=1)
+    book, _ = search(
+        asked.model_copy(update={"trials": 3}), tmp_path / "s", resume=True, workers=1, device="cpu"
+    )
+    assert [trial.state for trial in book.trials] == [COMPLETE] * 3
+    pd.testing.assert_frame_equal(book.table().iloc[:2], before)
+
+
+def test_the_winner_is_judged_once_on_the_patients_set_aside(
+    config: Callable, tiny_data: Path, tmp_path: Path
+) -> None:
+    from lungvae_core.evaluation.searched import final
+
+    book, _ = search(config(trials=1, test_fraction=0.3), tmp_path / "s", workers=1, device="cpu")
+    report = final(tmp_path / "s", book, device="cpu")
+    assert report is not None
+    data = SliceSet.open(tiny_data)
+    parts = split(data.table, open_search(tmp_path / "s"))
+    of = data.table["patient_id"].to_numpy()
+    run = Run.open(tmp_path / "s" / "final")
+    assert set(run.info.trained or []) == set(of[parts.rest])
+    assert set(run.info.held_out or []) == set(of[parts.test])
+    assert report["patients"] == len(set(of[parts.test]))
+    area = report["classifier"]["units"]["nodule"]["auc"]
+    assert area["low"] <= area["value"] <= area["high"]
+    assert report["classifier"]["baselines"].keys() == {"diameter", "area"}
+    stamp = (run.folder / "model.safetensors").stat().st_mtime_ns
+    assert final(tmp_path / "s", book, device="cpu") == json.loads(
+        (tmp_path / "s" / "final.json").read_text()
+    )
+    assert (run.folder / "model.safetensors").stat().st_mtime_ns == stamp
+    (tmp_path / "s" / "final.json").write_text('{"trial": 7}')
+    with pytest.raises(UserError, match="would be choosing"):
+        final(tmp_path / "s", book, device="cpu")
+
+
+def scored(monkeypatch: pytest.MonkeyPatch, value: Callable[[dict, int], float]) -> list[tuple[int, int]]:
+    """Let a trial's value be value(drawn, epochs) without any training; gives (trial, until) as they run."""
+    from lungvae_core import workers
+    from lungvae_core.training.search import run as module
+    from lungvae_core.training.search.trial import Outcome
+
+    done: list[tuple[int, int]] = []
+
+    class Here:
+        """A pool that does a task when it is waited for."""
+
+        slots = 1
+
+        def __init__(self) -> None:
+            self.queue: list = []
+            self.restarts: dict = {}
+
+        def submit(self, token, function, task) -> None:
+            self.queue.append((token, task))
+
+        def wait(self, timeout=None):
+            token, task = self.queue.pop(0)
+            done.append((token[0], task.until))
+            drawn = {"beta": task.config.objective.beta, "lr": task.config.training.learning_rate}
+            return token, Outcome([value(drawn, task.until)], task.until, 1.0, "here/1")
+
+        def close(self) -> None:
+            pass
+
+    import contextlib
+
+    monkeypatch.setattr(module, "pool", lambda *_, **__: contextlib.nullcontext(Here()))
+    assert workers
+    return done
+
+
+def test_halving_stops_the_bad_and_takes_the_good_to_the_end(
+    config: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = scored(monkeypatch, lambda drawn, epochs: drawn["beta"] + 0.001 * epochs)
+    asked = config({"epochs": 9}, trials=27, halving=True, objective="ssim")
+    book, _ = search(asked, tmp_path / "s", device="cpu")
+    best = max(book.trials, key=lambda trial: trial.drawn["beta"])
+    assert best.state == COMPLETE
+    assert best.epochs == 9
+    assert book.best()[0] is best
+    worst = sorted(book.trials, key=lambda trial: trial.drawn["beta"])[:9]
+    assert all(trial.state == HALTED and trial.epochs < 9 for trial in worst)
+    reached = [sum(trial.epochs >= epochs for trial in book.trials) for epochs in (1, 3, 9)]
+    assert reached[0] == 27
+    assert 9 <= reached[1] <= 14  # asynchronous: some go on before better ones are known
+    assert 3 <= reached[2] <= 6
+    assert sum(until == 9 for _, until in done) == reached[2]
+
+
+def test_halving_of_few_trials_still_ends_with_a_winner(
+    config: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored(monkeypatch, lambda drawn, epochs: drawn["beta"])
+    book, _ = search(
+        config({"epochs": 9}, trials=2, halving=True, objective="mse"), tmp_path / "s", device="cpu"
+    )
+    assert sorted(trial.state for trial in book.trials) == [COMPLETE, HALTED]
+    assert book.best()[0].drawn["beta"] == min(
+        trial.drawn["beta"] for trial in book.trials
+    )  # lower is better
+
+
+@pytest.mark.parametrize("method", ["random", "tpe"])
+def test_proposals_follow_from_the_seed_also_when_broken_off(
+    config: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    scored(monkeypatch, lambda drawn, epochs: -((np.log10(drawn["beta"]) + 1) ** 2))
+    drawn = {}
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        book, _ = search(config(trials=14, method=method, seed=seed), tmp_path / name, device="cpu")
+        drawn[name] = [trial.drawn for trial in book.trials]
+    assert drawn["a"] == drawn["b"] != drawn["c"]
+    count = 0
+
+    def stop() -> bool:
+        nonlocal count
+        count += 1
+        return count > 12
+
+    broken = config(trials=14, method=method)
+    _, finished = search(broken, tmp_path / "d", device="cpu", should_stop=stop)
+    assert not finished
+    book, finished = search(broken, tmp_path / "d", resume=True, device="cpu")
+    assert finished
+    assert [trial.drawn for trial in book.trials] == drawn["a"]
+    for trial in drawn["a"]:
+        assert 0.01 <= trial["beta"] <= 1
+        assert 3e-4 <= trial["learning_rate"] <= 5e-3
+
+
+def test_tpe_learns_where_it_is_good(
+    config: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored(monkeypatch, lambda drawn, epochs: -((np.log10(drawn["beta"]) + 1) ** 2))
+    ranges = {"beta": (0.001, 10.0)}
+    asked = config(trials=50, method="tpe")
+    asked = asked.model_copy(update={"parameters": narrowed(space("gvae"), ranges=ranges, fixed=TINY)})
+    book, _ = search(asked, tmp_path / "s", device="cpu")
+    betas = [abs(np.log10(trial.drawn["beta"]) + 1) for trial in book.trials]
+    assert np.mean(betas[20:]) < 0.5  # 1 on average if drawn evenly
+
+
+def test_a_failing_trial_is_noted_and_the_search_goes_on(config: Callable, tmp_path: Path) -> None:
+    seen: list[Event] = []
+    bad = {"learning_rate": 1.0, "warmup_epochs": 0}
+    asked = config(bad, trials=2)
+    parameters = narrowed(space("gvae"), choices={"beta": (1e38,)}, fixed={**TINY, **bad})
+    with pytest.raises(UserError, match="All 2 trials failed"):
+        search(asked.model_copy(update={"parameters": parameters}), tmp_path / "s", workers=1, **events(seen))
+    assert [event.what for event in seen] == ["failed"] * 2
+    assert "not a finite number" in pd.read_csv(tmp_path / "s" / "trials.csv")["error"][0]
+
+
+@pytest.mark.slow
+def test_an_mlp_is_searched_on_a_runs_codes(tiny_models: Path, tmp_path: Path) -> None:
+    from lungvae_core.evaluation.searched import final
+
+    run = tiny_models / "tiny-dirvae"
+    asked = make(
+        space("mlp"), run, trials=2, folds=3, test_fraction=0.3, fixed={"epochs": 2, "sizes": "8-4-2"}
+    )
+    book, finished = search(asked, tmp_path / "s", workers=1)
+    assert finished
+    table = pd.read_csv(tmp_path / "s" / "trials.csv")
+    assert table["threshold"].isin(spaces.THRESHOLDS).all()
+    assert table["balanced_accuracy"].between(0, 1).all()
+    np.testing.assert_allclose(table["value"], table["auc"])
+    words = winner(open_search(tmp_path / "s"), book.settings(book.best()[0]), "s")
+    assert words[:2] == ["lungvae", "classify"]
+    assert any(word.startswith("hidden=[8, 4") for word in words)
+    report = final(tmp_path / "s", book)
+    assert report is not None
+    assert report["classifier"]["threshold"] in spaces.THRESHOLDS
+    with pytest.raises(UserError, match="halving is for VAEs"):
+        search(make(space("mlp"), run).model_copy(update={"halving": True}), tmp_path / "t")
+
+
+# --- the command, killed and stopped
+
+
+def command(tiny_data: Path, out: Path, *more: object) -> subprocess.Popen:
+    words = [sys.executable, "-m", "lungvae_core.cli", "search", "--out", out, "--device", "cpu", *more]
+    return subprocess.Popen(
+        [*map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def started(tiny_data: Path, out: Path) -> subprocess.Popen:
+    """A search of three trials of 12 epochs; returns when its second is on its way."""
+    fixed = [f"--set={name}={value}" for name, value in {**TINY, "epochs": 12}.items()]
+    running = command(
+        tiny_data, out, "--data", tiny_data, "--space", "gvae", "--trials", 3, "--workers", 1, *fixed
+    )
+    until = time.monotonic() + 200
+    second = out / "trials" / "0001" / "fold-1" / "metrics.jsonl"
+    while time.monotonic() < until and running.poll() is None:
+        if second.exists() and second.read_text().count("\n") >= 2:
+            return running
+        time.sleep(0.05)
+    running.kill()
+    pytest.fail(f"the second trial did not begin: {running.communicate()[0]}")
+
+
+def check_ended(tiny_data: Path, out: Path, kept: list[dict]) -> None:
+    done = command(tiny_data, out, "--resume", "--workers", 1)
+    text, _ = done.communicate(timeout=250)
+    assert done.returncode == 0, text
+    table = pd.read_csv(out / "trials.csv")
+    assert list(table["state"]) == [COMPLETE] * 3
+    metrics = Run.open(out / "trials" / "0001" / "fold-1").metrics()
+    assert [row["epoch"] for row in metrics] == list(range(1, 13))
+    assert metrics[: len(kept)] == kept  # not trained again
+    assert "lungvae train --preset gvae" in text
+
+
+@pytest.mark.slow
+def test_a_search_killed_outright_goes_on(tiny_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "s"
+    running = started(tiny_data, out)
+    running.kill()
+    running.communicate()
+    assert Book(out, open_search(out)).trials[0].state == COMPLETE
+    with (out / "journal.jsonl").open("a") as stream:
+        stream.write('{"op_code": 5, "half a li')  # as a kill in the middle of a write leaves it
+    kept = Run.open(out / "trials" / "0001" / "fold-1").metrics()[:-1]
+    check_ended(tiny_data, out, kept)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_a_search_cleanly(tiny_data: Path, tmp_path: Path, how: int) -> None:
+    out = tmp_path / "s"
+    running = started(tiny_data, out)
+    running.send_signal(how)
+    text, _ = running.communicate(timeout=120)
+    assert running.returncode == 130, text
+    assert f"Go on with: lungvae search --out {out} --resume" in text
+    assert "Traceback" not in text
+    check_ended(tiny_data, out, Run.open(out / "trials" / "0001" / "fold-1").metrics())
