@@ -80,6 +80,7 @@ def test_the_honest_variant_never_looks_at_a_held_out_label(tmp_path: Path) -> N
     np.testing.assert_array_equal(labels.labels[train], malignant(data.table)[train].astype(np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gvae", "dirvae"])
 def test_other_labels_of_held_out_patients_change_nothing_at_all(name: str, tmp_path: Path) -> None:
     data = labelled(tmp_path / "data")
@@ -175,6 +176,7 @@ def test_data_without_labels_of_both_classes_are_refused(tmp_path: Path) -> None
         labels_for(small(), labelled(tmp_path / "train-benign", changed).table, train)
 
 
+@pytest.mark.slow
 def test_the_joint_phase_lowers_the_label_loss(tmp_path: Path) -> None:
     """The guide is fixed in a round, so what falls is what the encoder does about it."""
     data = labelled(tmp_path / "data")
@@ -187,6 +189,7 @@ def test_the_joint_phase_lowers_the_label_loss(tmp_path: Path) -> None:
     assert all("label_loss" not in row["train"] for row in rows[:2])
 
 
+@pytest.mark.slow
 def test_rounds_may_be_any_number_and_each_has_its_own_guide(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

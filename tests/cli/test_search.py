@@ -1,0 +1,105 @@
+"""`lungvae search`: what bad input gets, what a resumed search keeps, and what is printed at the end."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lungvae_core.cli import main
+
+TINY = ["--set", "width=4", "--set", "dimensions=4", "--set", "batch_size=32", "--set", "epochs=1"]
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *words: object
+) -> tuple[int, str, str]:
+    """(exit code, standard output, standard error) of `lungvae search WORDS`."""
+    monkeypatch.setattr(sys, "argv", ["lungvae", "search", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "needs --data"),
+        (["--space", "mlp", "--data", "DATA"], "needs --run"),
+        (["--run", "DATA", "--data", "DATA"], "not both"),
+        (["--data", "nowhere"], "There is no data set at"),
+        (["--run", "nowhere"], "is not a model"),
+        (["--data", "DATA", "--space", "vae"], "no search space 'vae'"),
+        (["--data", "DATA", "--method", "luck"], "method is not valid"),
+        (["--data", "DATA", "--folds", "6"], "folds is not valid"),
+        (["--data", "DATA", "--trials", "0"], "trials is not valid"),
+        (["--data", "DATA", "--range", "beta"], "name=low..high"),
+        (["--data", "DATA", "--range", "beta=1..x"], "name=low..high"),
+        (["--data", "DATA", "--range", "wings=1..2"], "no setting 'wings'"),
+        (["--data", "DATA", "--choices", "beta"], "no equals sign"),
+        (["--data", "DATA", "--set", "beta"], "no equals sign"),
+        (["--data", "DATA", "--set", "epochs=0"], "epochs"),
+        (["--data", "DATA", "--objective", "auc", "--device", "tpu"], "no device 'tpu'"),
+        (["--data", "DATA", "--ray", "127.0.0.1:1"], "ray start --head"),
+        (["--resume"], "no search to resume"),
+    ],
+)
+def test_bad_input_is_a_sentence_and_leaves_no_search(
+    words: list[str],
+    said: str,
+    tiny_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    if "--ray" in words:
+        pytest.importorskip("ray")
+    words = [str(tiny_data) if word == "DATA" else word for word in words]
+    code, out, err = run(monkeypatch, capsys, "--out", tmp_path / "s", *words)
+    assert code == 2, out + err
+    assert err.startswith("Error: ")
+    assert said in err
+    assert "Traceback" not in err + out
+    assert not (tmp_path / "s" / "trials.csv").exists()
+
+
+def test_a_search_its_winner_and_its_resuming(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "s"
+    narrow = ["--range", "beta=0.1..0.2", "--choices", "focus=0,4", "--choices", "warmup=linear,cyclical"]
+    words = ["--data", tiny_data, "--space", "gvae", "--trials", 2, "--workers", 1, "--device", "cpu", *TINY]
+    code, text, err = run(monkeypatch, capsys, "--out", out, *words, *narrow, "--final")
+    assert code == 0, err
+    assert "trial    0  complete   ssim" in text
+    assert "validation patients (the best of many is optimistic)" in text
+    assert "lungvae train --preset gvae" in text
+    assert "patients set aside" in text
+    table = pd.read_csv(out / "trials.csv")
+    assert table["beta"].between(0.1, 0.2).all()
+    assert table["focus"].isin([0, 4]).all()
+    assert table["warmup"].isin(["linear", "cyclical"]).all()
+    code, _, err = run(monkeypatch, capsys, "--out", out, *words, *narrow)
+    assert (code, "Add --resume" in err) == (2, True)
+    code, text, err = run(monkeypatch, capsys, "--out", out, *words, *narrow, "--resume")  # the same command
+    assert code == 0, err
+    for changed in (["--seed", 3], ["--range", "beta=0.1..0.9"], ["--set", "width=8"], ["--method", "tpe"]):
+        code, _, err = run(monkeypatch, capsys, "--out", out, "--resume", *changed)
+        assert (code, "keeps its settings" in err) == (2, True), err
+
+
+def test_a_searched_window_is_remarked(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from lungvae_core.training.search.setup import make
+    from lungvae_core.training.search.spaces import space
+
+    config = make(space("paper-gvae"), tiny_data)
+    assert config.objective == "auc"
+    assert config.notices() == []
+    (notice,) = make(space("paper-gvae"), tiny_data, objective="ssim").notices()
+    assert "narrow window" in notice
+    assert make(space("gvae"), tiny_data).notices() == []
