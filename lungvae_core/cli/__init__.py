@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -19,6 +20,8 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; a UserError becomes a sentence on standard error and exit code 2."""
+    # Apple's GPUs lack some operations; PyTorch then takes the CPU for these if told so before its import.
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     try:
         app()
     except UserError as error:

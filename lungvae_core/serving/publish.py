@@ -14,6 +14,7 @@ from lungvae_core.errors import UserError
 from lungvae_core.evaluation.frozen import classify
 from lungvae_core.files import atomic_folder, read_json, write_json, write_text
 from lungvae_core.training.checkpoints import SERVED, Run, save_tensors
+from lungvae_core.training.classifier import load_classifier
 from lungvae_core.training.encode import encode
 from lungvae_core.vae.config import Config
 
@@ -43,7 +44,8 @@ def publish(run: Run, data: SliceSet, out: Path, *, title: str = "", overwrite: 
         shipped = Run(temporary, info)
         save_tensors(temporary / "model.safetensors", _halved(run.load_model().state_dict()), {})
         encode(shipped, data)
-        classify(shipped)
+        classifier = load_classifier(run)
+        classify(shipped, None if classifier is None else classifier.config)  # the settings that the run's own has
         write_text(temporary / "README.md", card(shipped))
         size = sum(path.stat().st_size for path in temporary.iterdir())
         if size > MOST_BYTES:

@@ -63,7 +63,7 @@ def test_bad_input_is_a_sentence_and_leaves_no_search(
     assert err.startswith("Error: ")
     assert said in err
     assert "Traceback" not in err + out
-    assert not (tmp_path / "s" / "trials.csv").exists()
+    assert not (tmp_path / "s").exists()
 
 
 def test_a_search_its_winner_and_its_resuming(

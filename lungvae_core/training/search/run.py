@@ -91,16 +91,19 @@ def search(
     _check_folder(folder, resume)
     patients, content = check_source(config)
     config = config.model_copy(update={"data_name": content[0], "data_hash": content[1]})
-    with folder_lock(folder, what="the search"):
+    needs_gpu = device in ("auto", "cuda") and not config.of.of_codes
+    # The workers first: without any, nothing is left behind that would have to be resumed.
+    with (
+        pool(workers, ray, threads=threads, gpu=needs_gpu) as at_work,
+        folder_lock(folder, what="the search"),
+    ):
         if resume:
             _check_same(open_search(folder), config)
         write_json(folder / "search.json", config.model_dump(mode="json"))
         (folder / STOP).unlink(missing_ok=True)
         book = Book(folder, config)
-        needs_gpu = device in ("auto", "cuda") and not config.of.of_codes
-        with pool(workers, ray, threads=threads, gpu=needs_gpu) as at_work:
-            search_ = _Search(config, folder, book, patients, at_work, device, threads, keep_runs)
-            finished = search_.run(on_event, on_progress, should_stop)
+        search_ = _Search(config, folder, book, patients, at_work, device, threads, keep_runs)
+        finished = search_.run(on_event, on_progress, should_stop)
     if finished and not book.best():
         first = next((trial.error for trial in book.trials if trial.error), "")
         raise UserError(f"All {len(book.trials)} trials failed, so there is no best. The first said: {first}")
