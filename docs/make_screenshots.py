@@ -33,7 +33,10 @@ PAGES = {
     "traversal": "/traversal?model=gvae",
     "predict": "/predict?model=gvae",
     "train": "/train?job=1",
+    "search": "/search?search=demo",
 }
+SEARCH = ["--space", "gvae", "--trials", "12", "--halving", "--min-epochs", "1"]
+SMALL = ["--set", "epochs=3", "--set", "width=4", "--choices", "dimensions=4,8,16"]
 
 
 def main() -> None:
@@ -54,6 +57,8 @@ def main() -> None:
         command = [sys.executable, "-m", "lungvae_core.cli"]
         phantom = ["phantom", "--out", f"{folder}/data/phantom", "--count", "800"]
         subprocess.run([*command, *phantom], env=environment, check=True)
+        search = ["search", "--data", f"{folder}/data/phantom", "--out", f"{folder}/runs/demo"]
+        subprocess.run([*command, *search, *SEARCH, *SMALL], env=environment, check=True)
         subprocess.run([sys.executable, "-c", TRAINING], env=environment, check=True)
         server = subprocess.Popen(
             [*command, "app", "--port", str(port)], env=environment, stdout=subprocess.DEVNULL

@@ -45,7 +45,8 @@ def publish(run: Run, data: SliceSet, out: Path, *, title: str = "", overwrite: 
         save_tensors(temporary / "model.safetensors", _halved(run.load_model().state_dict()), {})
         encode(shipped, data)
         classifier = load_classifier(run)
-        classify(shipped, None if classifier is None else classifier.config)  # the settings that the run's own has
+        # With the settings that the run's own classifier has.
+        classify(shipped, None if classifier is None else classifier.config)
         write_text(temporary / "README.md", card(shipped))
         size = sum(path.stat().st_size for path in temporary.iterdir())
         if size > MOST_BYTES:

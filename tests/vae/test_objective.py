@@ -24,7 +24,7 @@ FAMILIES = [("gvae", "pathwise"), ("dirvae", "pathwise"), ("dirvae", "laplace")]
 
 
 def config_of(name: str = "gvae", **changes: Any) -> Config:
-    return override(preset(name), {"width": 4, "dimensions": K, **NOTHING, **changes})
+    return override(preset(name), {"width": 4, "dimensions": K, "prior_alpha": 0.6, **NOTHING, **changes})
 
 
 def images(count: int, seed: int = 0) -> Tensor:
