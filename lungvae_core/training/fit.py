@@ -26,7 +26,7 @@ from lungvae_core.files import LEFTOVER, atomic_path, folder_lock, remove_leftov
 from lungvae_core.training.augment import augment, draw
 from lungvae_core.training.checkpoints import TRAINED, Run, load_checkpoint, save_checkpoint
 from lungvae_core.training.classifier import Classifier
-from lungvae_core.training.device import memory_error, pick_device, settle
+from lungvae_core.training.device import compile_networks, memory_error, pick_device, settle
 from lungvae_core.training.joint import Labels, fit_guide, guidance, labels_for, restored_guide
 from lungvae_core.training.parallel import Team
 from lungvae_core.training.validate import signs_of_collapse, validate
@@ -187,10 +187,7 @@ class _Fit:
         if self.device.type != "mps":
             self.vae = self.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if training.compile == "on":
-            # Only the networks: sampling and the objective stay eager, and so do their random numbers.
-            mode = "reduce-overhead" if self.device.type == "cuda" else "default"
-            for network in (self.vae.encoder, self.vae.decoder):
-                network.compile(mode=mode)
+            compile_networks(self.vae, self.device)
         self.optimiser = torch.optim.AdamW(
             [parameter for parameter in self.vae.parameters() if parameter.requires_grad],
             lr=training.learning_rate,
@@ -325,6 +322,8 @@ class _Fit:
         x = normalise(hu, self.config.model)[:, None]  # (B, 1, 64, 64)
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
+        # Before the forward pass: CUDA graphs may reuse the last step's gradients from here on.
+        self.optimiser.zero_grad(set_to_none=True)
         if training.compile == "on" and self.device.type == "cuda":
             torch.compiler.cudagraph_mark_step_begin()
         beta = beta_at(self.config, self.epoch + self.batch / self._batches(self.epoch))
@@ -337,7 +336,6 @@ class _Fit:
             codes = self.vae.latent.code(posterior).to(self.device)
             label = guidance(self.guide, codes, self.targets[rows], self.labels.weights, self.config)
             loss = loss + label
-        self.optimiser.zero_grad(set_to_none=True)
         weight = self.team.weight(share)
         self.team.backward(loss * weight)
         norm = torch.nn.utils.clip_grad_norm_(self.vae.parameters(), training.clip_norm or math.inf)

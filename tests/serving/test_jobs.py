@@ -19,9 +19,9 @@ from lungvae_core.serving.datasets import find_data
 from lungvae_core.serving.form import describe_preset, settings_of
 from lungvae_core.serving.jobs import DONE, FAILED, QUEUED, RUNNING, STOPPED, STOPPING, Job, Jobs
 from lungvae_core.serving.progress import read_state
-from lungvae_core.training.validate import signs_of_collapse
 from lungvae_core.serving.settings import Settings
 from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.validate import signs_of_collapse
 from lungvae_core.vae.config import PRESETS, preset
 
 TINY = {"width": 4, "dimensions": 2, "batch_size": 32}
