@@ -67,7 +67,8 @@ def test_a_stopped_and_resumed_training_is_the_unbroken_one(
 def test_a_model_learns(tiny_data: Path, tmp_path: Path) -> None:
     data = SliceSet.open(tiny_data)
     for name in ("gvae", "dirvae"):
-        config = override(preset(name), {**TINY, "width": 8, "epochs": 12, "learning_rate": 0.01})
+        changes = {"width": 8, "epochs": 12, "batch_size": 16, "learning_rate": 0.01}
+        config = override(preset(name), {**TINY, **changes})
         run, _ = fit(config, data, tmp_path / name, device="cpu")
         first, last = run.metrics()[0]["validation"], run.metrics()[-1]["validation"]
         assert last["mse"] < 0.8 * first["mse"]
