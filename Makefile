@@ -1,5 +1,6 @@
 # make demo: from a fresh clone to the app in a browser, with the shipped models.
 # make test: from a fresh clone to passed tests. Browser tests need Chromium and skip without it.
+# make test-all: with the long ones: a Ray cluster of two nodes, torchrun, searches that are killed.
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -8,13 +9,18 @@ PORT ?= 8501
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-long test-all lint bench clean
 
 demo: $(VENV)/.app
 	$(BIN)/lungvae app --port $(PORT)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long" $(PYTEST_ARGS)
+
+test-long: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m long $(PYTEST_ARGS)
+
+test-all: test test-long
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

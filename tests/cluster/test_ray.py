@@ -22,7 +22,7 @@ from lungvae_core.data.slices import SliceSet
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'lungvae[cluster]'")
 
-pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.cluster, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).resolve().parents[2]
 

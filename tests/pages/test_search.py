@@ -141,7 +141,7 @@ def test_a_search_is_read_as_it_is(folders, searched, monkeypatch, tmp_path):
             read_search(folder)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_start_watch_stop_resume(folders):
     app = open_page("search.py")
     app = run(app.selectbox(key="search-space").select("mlp"))

@@ -27,7 +27,7 @@ from lungvae_core.vae.config import override, preset
 from tests.conftest import blobs
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = {"epochs": 10_000, "width": 4, "dimensions": 4, "batch_size": 32}
+TINY = {"epochs": 10_000, "width": 4, "dimensions": 4, "batch_size": 16}
 
 
 @pytest.fixture

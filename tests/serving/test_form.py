@@ -37,4 +37,6 @@ def test_steps_are_of_the_size_of_the_value():
     assert steps["epochs"] == 1
     assert steps["learning_rate"] == pytest.approx(1e-4)
     assert steps["hu_low"] == 100
-    assert steps["rotate_degrees"] == 5
+    assert steps["rotate_degrees"] == 1  # of 15
+    from_none = {setting.name: setting.step for setting in settings_of(preset("paper-gvae"))}
+    assert from_none["rotate_degrees"] == 5

@@ -201,7 +201,7 @@ def test_job_outlives_the_process_that_started_it(workspace, tiny_data):
     until_status(job, STOPPED)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_finished_training_is_a_model_of_the_registry(workspace):
     from lungvae_core.serving.registry import Registry
 

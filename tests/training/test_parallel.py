@@ -176,7 +176,7 @@ def alone(
     return {name: base / name for name in ALIKE}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ALIKE)
 def test_two_processes_give_what_one_gives(
     name: str, jobs: dict[str, Job], results: list[dict], alone: dict[str, Path]
@@ -207,7 +207,7 @@ def test_two_processes_give_what_one_gives(
         }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_first_process_alone_writes_the_run(
     jobs: dict[str, Job], results: list[dict], alone: dict[str, Path]
 ) -> None:
@@ -217,7 +217,7 @@ def test_the_first_process_alone_writes_the_run(
     assert len(lines) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_stop_together_and_go_on(jobs: dict[str, Job], results: list[dict]) -> None:
     """That the resumed run is the unbroken one is tested above."""
     for name in ("stopped-first", "stopped-until"):
@@ -225,14 +225,14 @@ def test_two_processes_stop_together_and_go_on(jobs: dict[str, Job], results: li
     assert len(Run.open(jobs["stopped"].out).metrics()) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_problem_of_one_is_told_by_both(jobs: dict[str, Job], results: list[dict]) -> None:
     for found in results:
         assert "already holds a run" in found["refused"]["error"]
         assert "not a finite number in epoch 1, batch 2" in found["exploded-for-good"]["error"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_process_resumes_what_two_began(
     tiny_data: Path, jobs: dict[str, Job], results: list[dict], tmp_path: Path
 ) -> None:

@@ -501,7 +501,7 @@ def check_ended(tiny_data: Path, out: Path, kept: list[dict]) -> None:
     assert "lungvae train --preset gvae" in text
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_search_killed_outright_goes_on(tiny_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "s"
     running = started(tiny_data, out)
@@ -514,7 +514,7 @@ def test_a_search_killed_outright_goes_on(tiny_data: Path, tmp_path: Path) -> No
     check_ended(tiny_data, out, kept)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_a_search_cleanly(tiny_data: Path, tmp_path: Path, how: int) -> None:
     out = tmp_path / "s"
