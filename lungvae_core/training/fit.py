@@ -94,11 +94,13 @@ def fit(
 
     with contextlib.ExitStack() as held:
         team.first_does(lambda: _take(out, resume, held))
-        fitting = _Fit(config, data, out, team, resume, title, split, on_nonfinite)
+        size = config.training.batch_size
         try:
+            fitting = _Fit(config, data, out, team, resume, title, split, on_nonfinite)
+            size = fitting.config.training.batch_size
             return fitting.run(until, on_progress, on_epoch, should_stop)
         except (RuntimeError, MemoryError) as error:
-            told = memory_error(error, team.device, fitting.config.training.batch_size)
+            told = memory_error(error, team.device, size)
             if told is None:
                 raise
             raise told from error

@@ -192,3 +192,14 @@ def test_devices_that_are_not_there_are_told() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="no CUDA"):
             pick_device("cuda")
+
+
+def test_no_room_for_the_network_is_told(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("lungvae_core.training.fit.VAE", full)
+    with pytest.raises(UserError, match="ran out of memory"):
+        fit(override(preset("gvae"), TINY), SliceSet.open(tiny_data), tmp_path / "a", device="cpu")
