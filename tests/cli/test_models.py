@@ -145,6 +145,7 @@ def test_bad_settings_leave_nothing(
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.long
 def test_a_signal_stops_cleanly_and_resume_ends_the_work(tiny_data: Path, tmp_path: Path, how: int) -> None:
     out = tmp_path / "a"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

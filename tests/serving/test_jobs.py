@@ -70,7 +70,7 @@ def epochs(job: Job) -> int:
     return 0 if state is None else len(state.rows)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_progress_stop_and_resume_to_the_end(workspace):
     job = workspace("first", {**TINY, "epochs": 30})
     assert job.status == QUEUED
@@ -169,7 +169,7 @@ def test_two_of_one_name_at_once_one_wins(workspace):
     assert Jobs().suggest("twice") == "twice-1"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_second_waits_for_the_first_and_starts_by_itself(workspace):
     first = until_status(workspace("one"), RUNNING)
     second = workspace("two", {**TINY, "epochs": 1})

@@ -237,6 +237,7 @@ def events(into: list[Event]) -> dict:
     return {"device": "cpu", "on_event": into.append}
 
 
+@pytest.mark.long
 def test_a_search_from_end_to_end(config: Callable, tiny_data: Path, tmp_path: Path) -> None:
     seen: list[Event] = []
     asked = config(objective="auc", folds=2, trials=2)
