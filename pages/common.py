@@ -61,6 +61,13 @@ def introduce(title: str, *, shows: str, does_not_mean: str) -> None:
         st.markdown(does_not_mean)
 
 
+def duration(seconds: float) -> str:
+    """A time in words, as "40 s", "12 min" or "2.5 h"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def stop(message: str) -> NoReturn:
     """End the page here with a message for people."""
     st.error(message)

@@ -18,6 +18,7 @@ from lungvae_core.serving.searches import SearchState, find_searches, read_searc
 from lungvae_core.serving.settings import Settings
 from lungvae_core.training.search.setup import OBJECTIVES, make
 from lungvae_core.training.search.spaces import SPACES
+from lungvae_core.workers import cores
 from pages import common
 from pages.search_figures import best_so_far, parallel, scatters
 
@@ -152,8 +153,8 @@ def new_search() -> None:
         columns[1].number_input(
             "Trainings at once",
             1,
-            form.cores(),
-            max(1, form.cores() - 1),
+            cores(),
+            max(1, cores() - 1),
             key="search-workers",
             help="Each has one CPU thread; one core is left to this app unless you say otherwise.",
         )
@@ -262,7 +263,7 @@ def show_state(state: SearchState, job: Job | None) -> None:
         share = progress["epochs_done"] / max(1, progress["epochs_expected"])
         words = f"{progress['done']} of {progress['trials']} trials have ended"
         if job is not None and job.status == RUNNING and progress["seconds_left"] is not None:
-            words += f", {progress['running']} run, about {duration(progress['seconds_left'])} left"
+            words += f", {progress['running']} run, about {common.duration(progress['seconds_left'])} left"
         st.progress(min(1.0, share), text=words)
     if not len(state.table):
         st.caption("Results appear when the first trial has been judged.")
@@ -317,12 +318,6 @@ def show_best(state: SearchState) -> None:
             for name, area in ((name, units["nodule"]["auc"]) for name, units in rows.items())
         )
     st.markdown(said)
-
-
-def duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def watch() -> None:

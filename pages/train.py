@@ -311,9 +311,9 @@ def progress_words(job: Job, state: TrainingState) -> str:
     elif state.config.joint.rounds:
         words += f", before {state.config.joint.rounds} joint round{'s' * (state.config.joint.rounds != 1)}"
     if job.status == RUNNING and state.seconds_left is not None:
-        words += f", about {duration(state.seconds_left)} of training left"
+        words += f", about {common.duration(state.seconds_left)} of training left"
         if state.seconds_per_epoch is not None:
-            words += f", {duration(state.seconds_per_epoch)} an epoch"
+            words += f", {common.duration(state.seconds_per_epoch)} an epoch"
         words += f", {state.images_per_second:.0f} slices a second"
     if state.loss is not None:
         words += f", loss {state.loss:.1f} (the objective, a slice)"
@@ -322,7 +322,7 @@ def progress_words(job: Job, state: TrainingState) -> str:
 
 def table_row(job: Job) -> dict[str, Any]:
     began = datetime.fromtimestamp(job.started or job.created)
-    took = None if job.started is None or job.ended is None else duration(job.ended - job.started)
+    took = None if job.started is None or job.ended is None else common.duration(job.ended - job.started)
     return {
         "Job": job.id,
         "Name": job.name,
@@ -336,12 +336,6 @@ def table_row(job: Job) -> dict[str, Any]:
 
 def times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 common.introduce(

@@ -12,6 +12,7 @@ from lungvae_core.serving.datasets import FoundData, find_data
 from lungvae_core.serving.jobs import Jobs
 from lungvae_core.serving.settings import Settings
 from lungvae_core.vae.config import PRESETS
+from lungvae_core.workers import cores
 
 NEW, WATCH = "New training", "Trainings"
 PHANTOM_SLICES = 2000
@@ -162,8 +163,8 @@ def device_fields() -> None:
         st.number_input(
             "CPU threads",
             1,
-            form.cores(),
-            max(1, form.cores() - 1),
+            cores(),
+            max(1, cores() - 1),
             key="train-threads",
             help="One core is left to this app unless you say otherwise.",
         )
@@ -189,8 +190,6 @@ def no_data(settings: Settings) -> None:
         key="train-phantom",
         icon=":material/add:",
         on_click=act,
-        args=(
-            lambda: Jobs(settings).start_phantom("phantom", PHANTOM_SLICES, workers=max(1, form.cores() - 1)),
-        ),
+        args=(lambda: Jobs(settings).start_phantom("phantom", PHANTOM_SLICES, workers=max(1, cores() - 1)),),
         help="Nodules that no patient has, with factors drawn independently; they have no malignancy.",
     )

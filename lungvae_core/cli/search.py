@@ -149,7 +149,7 @@ def search(
     if ray is None and workers is not None:
         _warn_of_cores(workers, threads)
     if device != "auto" and ray is None:
-        from lungvae_core.training.fit import pick_device
+        from lungvae_core.training.device import pick_device
 
         pick_device(device)
     _run(config, out, resume, workers, ray, threads, device, keep_runs, final)

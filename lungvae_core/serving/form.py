@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
@@ -199,11 +198,6 @@ def settings_of(config: Config) -> list[Setting]:
                 continue
             found[name] = _setting(name, field, getattr(part, name))
     return [found[name] for names in GROUPS.values() for name in names if name in found]
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def devices() -> list[str]:

@@ -127,7 +127,7 @@ class Jobs:
         """
         # torch comes with these two; a keeper, which imports this module as well, has no use for it.
         from lungvae_core.data.slices import SliceSet
-        from lungvae_core.data.splits import holdout
+        from lungvae_core.training.checkpoints import default_split
         from lungvae_core.training.device import pick_device
         from lungvae_core.training.joint import labels_for
         from lungvae_core.vae.config import override
@@ -144,8 +144,7 @@ class Jobs:
         if opened.table["patient_id"].nunique() < 2:
             raise UserError(f"{data} has a single patient; some must be held out, so two are the least.")
         if config.joint.rounds:
-            share, seed = config.training.validation_fraction, config.training.seed
-            labels_for(config, opened.table, holdout(opened.table, fraction=share, seed=seed)[0])
+            labels_for(config, opened.table, default_split(config, opened.table)[0])
         request = {
             "data": str(Path(data).resolve()),
             "preset": preset,

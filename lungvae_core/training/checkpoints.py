@@ -108,7 +108,7 @@ class Run:
 
         `split` is (training rows, held-out rows) of the data; by default that of the configuration.
         """
-        rows = _default_split(config, data.table) if split is None else split
+        rows = default_split(config, data.table) if split is None else split
         patients = data.table["patient_id"].astype(str)
         trained, held_out = (sorted(set(patients.iloc[part])) for part in rows)
         if not trained or not held_out or set(trained) & set(held_out):
@@ -167,7 +167,7 @@ class Run:
     def split(self, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """(training rows, held-out rows) of the run's own data; other rows were set aside."""
         if self.info.trained is None or self.info.held_out is None:
-            return _default_split(self.config, table)
+            return default_split(self.config, table)
         patients = table["patient_id"].astype(str)
         return (
             np.flatnonzero(patients.isin(set(self.info.trained))),
@@ -238,7 +238,8 @@ class Run:
             raise UserError(f"The model {self.folder} is damaged: {name} cannot be read. {hint}") from error
 
 
-def _default_split(config: Config, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def default_split(config: Config, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """(training rows, held-out rows) of a table, as a configuration alone decides them."""
     training = config.training
     return holdout(table, fraction=training.validation_fraction, seed=training.seed)
 

@@ -491,7 +491,7 @@ def test_a_split_of_ones_own_is_kept(few: Path, tmp_path: Path) -> None:
 def test_no_patient_is_on_both_sides_of_the_default_split(seed: int, tiny_data: Path) -> None:
     data = SliceSet.open(tiny_data)
     config = small(seed=seed)
-    train, held_out = checkpoints._default_split(config, data.table)
+    train, held_out = checkpoints.default_split(config, data.table)
     patients = data.table["patient_id"].to_numpy()
     assert not set(patients[train]) & set(patients[held_out])
     assert len(train) + len(held_out) == len(data)
