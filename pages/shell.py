@@ -20,14 +20,29 @@ _PAGES = Path(__file__).resolve().parent
 st.set_page_config(page_title="Lung lesion explorer", page_icon=_PAGES / "icon.png", layout="wide")
 
 page = st.navigation(
-    [
-        st.Page(_PAGES / "home.py", title="Home", icon=":material/home:", default=True),
-        st.Page(_PAGES / "latent_map.py", title="Latent map", icon=":material/scatter_plot:", url_path="map"),
-        st.Page(_PAGES / "traversal.py", title="Traversal", icon=":material/tune:"),
-        st.Page(_PAGES / "predict.py", title="Predict", icon=":material/biotech:"),
-        st.Page(_PAGES / "train.py", title="Train", icon=":material/model_training:"),
-        st.Page(_PAGES / "search.py", title="Search", icon=":material/manage_search:"),
-    ]
+    {
+        "": [
+            st.Page(_PAGES / "home.py", title="Home", icon=":material/home:", default=True),
+            st.Page(
+                _PAGES / "latent_map.py", title="Latent map", icon=":material/scatter_plot:", url_path="map"
+            ),
+            st.Page(_PAGES / "traversal.py", title="Traversal", icon=":material/tune:"),
+            st.Page(_PAGES / "predict.py", title="Predict", icon=":material/biotech:"),
+        ],
+        "How good": [
+            st.Page(_PAGES / "evaluation.py", title="Evaluation", icon=":material/fact_check:"),
+        ],
+        "What it knows": [
+            st.Page(_PAGES / "measured.py", title="Measured traversals", icon=":material/straighten:"),
+            st.Page(_PAGES / "factors.py", title="Factors", icon=":material/account_tree:"),
+            st.Page(_PAGES / "clusters.py", title="Clusters", icon=":material/bubble_chart:"),
+            st.Page(_PAGES / "directions.py", title="Directions", icon=":material/explore:"),
+        ],
+        "Your own": [
+            st.Page(_PAGES / "train.py", title="Train", icon=":material/model_training:"),
+            st.Page(_PAGES / "search.py", title="Search", icon=":material/manage_search:"),
+        ],
+    }
 )
 common.frame()
 page.run()

@@ -9,6 +9,7 @@ model.safetensors    the weights
 last.safetensors     the newest checkpoint: weights, optimiser, random state, position in the data order
 latents.parquet      a row a slice: table columns, split, code_000 ..., score
 classifier.safetensors, evaluation.json, map-slice.parquet, map-nodule.parquet
+clusters.json, disentanglement.json, measured.json, directions.json: what the latent space knows
 
 No pickle anywhere; every file is written under a temporary name and renamed.
 """
@@ -49,6 +50,10 @@ SERVED = (
     "evaluation.json",
     "map-slice.parquet",
     "map-nodule.parquet",
+    "clusters.json",
+    "disentanglement.json",
+    "measured.json",
+    "directions.json",
 )
 # What a training writes, and under a temporary name while it does.
 TRAINED = (

@@ -1,0 +1,1 @@
+"""`lungvae disentanglement`."""

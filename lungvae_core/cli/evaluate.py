@@ -1,0 +1,1 @@
+"""`lungvae evaluate` and `lungvae report`."""

@@ -1,0 +1,1 @@
+"""`lungvae measure`: measured traversals."""

@@ -1,0 +1,1 @@
+"""`lungvae validate`: a trained model on other data."""
