@@ -13,8 +13,8 @@ from lungvae_core.errors import UserError
 
 TASKS = {"mvb": "malignant against benign", "mvr": "malignant against the rest"}
 RULES = {
-    "median_high": "the higher median of the readers' malignancy ratings (the paper's): above 3 is malignant, "
-    "below 3 benign",
+    "median_high": "the higher median of the readers' malignancy ratings (the paper's): above 3 is "
+    "malignant, below 3 benign",
     "mean": "the mean of the readers' malignancy ratings: above 3 is malignant, below 3 benign",
     "three_readers": "the higher median, as median_high, of nodules that at least 3 readers rated",
     "strict": "the mean of the readers' malignancy ratings: 3.5 and above is malignant, 2.5 and below benign",

@@ -65,3 +65,17 @@ def share_of_patients(table: pd.DataFrame, *, share: float, seed: int = 0) -> np
     patients = np.unique(table["patient_id"].to_numpy().astype(str))
     chosen = np.random.default_rng(seed).permutation(patients)[: round(share * len(patients))]
     return np.flatnonzero(table["patient_id"].astype(str).isin(set(chosen)))
+
+
+def check_apart(table: pd.DataFrame, **parts: np.ndarray) -> None:
+    """Raise UserError if a patient has rows in two of the named parts: whatever was made of them leaks."""
+    patients = table["patient_id"].astype(str).to_numpy()
+    seen: dict[str, str] = {}
+    for name, rows in parts.items():
+        for patient in np.unique(patients[rows]):
+            if patient in seen:
+                raise UserError(
+                    f"Patient {patient} is in both {seen[patient]} and {name}: figures of this split would "
+                    "leak. Split by patient."
+                )
+            seen[patient] = name

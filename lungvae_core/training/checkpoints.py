@@ -64,6 +64,7 @@ TRAINED = (
     "model.safetensors",
     "last.safetensors",
     "not-finite.json",
+    "classifier.safetensors",
 )
 
 
@@ -278,17 +279,19 @@ def save_checkpoint(
     optimiser: torch.optim.Optimizer,
     position: dict[str, Any],
     guide: dict[str, Tensor] | None = None,
+    head_optimiser: torch.optim.Optimizer | None = None,
 ) -> None:
     """Everything that a resumed training needs to go on as if it had never stopped.
 
     `position` is JSON: epoch, batch, the schedule's scale, sums; the order of the slices and all random draws
-    follow from the seed, the epoch and the batch. `guide` are the joint phase's classifier's tensors.
+    follow from the seed, the epoch and the batch. `guide` are the joint phase's classifier's tensors, and
+    `head_optimiser` is what trains it, if anything does.
     """
     tensors = {f"model.{name}": tensor for name, tensor in vae.state_dict().items()}
-    saved = optimiser.state_dict()
-    for index, entries in saved["state"].items():
-        for name, value in entries.items():
-            tensors[f"optimiser.{index}.{name}"] = torch.as_tensor(value)
+    for prefix, one in (("optimiser", optimiser), ("head_optimiser", head_optimiser)):
+        for index, entries in (one.state_dict()["state"] if one else {}).items():
+            for name, value in entries.items():
+                tensors[f"{prefix}.{index}.{name}"] = torch.as_tensor(value)
     tensors |= {f"guide.{name}": tensor for name, tensor in (guide or {}).items()}
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
@@ -298,28 +301,18 @@ def save_checkpoint(
 
 def load_checkpoint(
     run: Run, vae: VAE, optimiser: torch.optim.Optimizer
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
+) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
     """Put the newest checkpoint back into `vae`, `optimiser` and the random state.
 
-    Returns its position and the guide's tensors, which are none outside the joint phase.
+    Returns its position, the guide's tensors, which are none outside the joint phase, and those of the
+    guide's optimiser, which are none where it is fixed.
     """
     tensors, position = load_tensors(run.folder / "last.safetensors")
     try:
         vae.load_state_dict(
             {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
         )
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("optimiser."):
-                _, index, entry = name.split(".", 2)
-                state.setdefault(int(index), {})[entry] = tensor
-        learned = [parameter for parameter in vae.parameters() if parameter.requires_grad]
-        for number, parameter in enumerate(learned):
-            for entry, tensor in state.get(number, {}).items():
-                if tensor.shape == parameter.shape:
-                    # Files hold tensors row by row; the moments must lie in memory as their weights do.
-                    state[number][entry] = torch.empty_like(parameter).copy_(tensor)
-        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+        restore_optimiser(optimiser, _under("optimiser.", tensors))
         torch.set_rng_state(tensors["random.cpu"])
         if torch.cuda.is_available() and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"])
@@ -327,7 +320,23 @@ def load_checkpoint(
         raise UserError(
             f"The checkpoint in {run.folder} does not fit its configuration and cannot be resumed."
         ) from error
-    prefix = "guide."
-    return position, {
-        name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)
-    }
+    return position, _under("guide.", tensors), _under("head_optimiser.", tensors)
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Give an optimiser back its moments, saved as `index.name` in the order of its parameters."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, entry = name.split(".", 1)
+        state.setdefault(int(index), {})[entry] = tensor
+    learned = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    for number, parameter in enumerate(learned):
+        for entry, tensor in state.get(number, {}).items():
+            if tensor.shape == parameter.shape:
+                # Files hold tensors row by row; the moments must lie in memory as their weights do.
+                state[number][entry] = torch.empty_like(parameter).copy_(tensor)
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

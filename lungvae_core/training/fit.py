@@ -24,10 +24,32 @@ from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.files import LEFTOVER, atomic_path, folder_lock, remove_leftovers, write_json
 from lungvae_core.training.augment import augment, draw
-from lungvae_core.training.checkpoints import TRAINED, Run, load_checkpoint, save_checkpoint
-from lungvae_core.training.classifier import Classifier
-from lungvae_core.training.device import compile_networks, memory_error, pick_device, settle
-from lungvae_core.training.joint import Labels, fit_guide, guidance, labels_for, restored_guide
+from lungvae_core.training.checkpoints import (
+    TRAINED,
+    Run,
+    load_checkpoint,
+    restore_optimiser,
+    save_checkpoint,
+)
+from lungvae_core.training.classifier import Classifier, save_classifier
+from lungvae_core.training.device import (
+    compile_networks,
+    keep_freed_memory,
+    memory_error,
+    pick_device,
+    settle,
+)
+from lungvae_core.training.joint import (
+    HEAD,
+    Head,
+    Labels,
+    begin_head,
+    fit_guide,
+    guidance,
+    labels_for,
+    restored_guide,
+    restored_head,
+)
 from lungvae_core.training.parallel import Team
 from lungvae_core.training.validate import signs_of_collapse, validate
 from lungvae_core.vae.config import Config
@@ -91,6 +113,8 @@ def fit(
     from the run's when resuming, a loss that is not finite, and a device that runs out of memory.
     """
     team = Team(pick_device(device))
+    if team.device.type == "cpu":
+        keep_freed_memory()
 
     with contextlib.ExitStack() as held:
         team.first_does(lambda: _take(out, resume, held))
@@ -174,6 +198,8 @@ class _Fit:
         if self.config.joint.rounds:
             self.labels = labels_for(self.config, data.table, train)
             self.targets = torch.tensor(self.labels.labels, device=self.device)
+            if self.labels.ratings is not None:
+                self.ratings = torch.tensor(self.labels.ratings, device=self.device)
         self._begin()
         if self.run_.has("last.safetensors"):
             self._go_back()
@@ -197,7 +223,8 @@ class _Fit:
             fused=self.device.type in ("cpu", "cuda"),
         )
         self.module = self.team.wrap(self.vae)
-        self.guide: Classifier | None = None
+        self.guide: Classifier | Head | None = None
+        self.head_optimiser: torch.optim.Optimizer | None = None
         self.epoch, self.batch = 0, 0
         self.seconds, self.halvings = 0.0, 0
         self.sums = self._no_sums()
@@ -206,12 +233,18 @@ class _Fit:
 
     def _go_back(self) -> None:
         """To the newest checkpoint."""
-        position, guide = load_checkpoint(self.run_, self.vae, self.optimiser)
+        position, guide, moments = load_checkpoint(self.run_, self.vae, self.optimiser)
         self.epoch, self.batch = position["epoch"], position["batch"]
         self.seconds, self.halvings = position["seconds"], max(self.halvings, position["halvings"])
         self.began = time.monotonic()
         self.sums = torch.tensor(position["sums"], dtype=self.sums.dtype, device=self.device)
-        self.guide = restored_guide(self.config, guide, self.device) if guide else None
+        self.guide, self.head_optimiser = None, None
+        if guide and self.config.joint.head == "trained":
+            self._take_head(restored_head(self.config, guide, self.device))
+            assert self.head_optimiser is not None
+            restore_optimiser(self.head_optimiser, moments)
+        elif guide:
+            self.guide = restored_guide(self.config, guide, self.device)
         self.unchecked = []
 
     def run(
@@ -248,6 +281,8 @@ class _Fit:
         order, batches = self._order(), self._batches(self.epoch)
         began, done, reported = time.monotonic(), 0, 0.0
         self.vae.train()
+        if isinstance(self.guide, Head):
+            self.guide.train()
         while self.batch < batches:
             if self._asked_to_stop(should_stop):
                 self._check_finite()
@@ -279,7 +314,21 @@ class _Fit:
         training, joint = self.config.training, self.config.joint
         number, into = divmod(self.epoch - training.epochs, joint.round_epochs)
         if self.labels is not None and self.epoch >= training.epochs and into == 0 and self.batch == 0:
-            self.guide = fit_guide(self.vae, self.hu, self.labels, self.config, round_=number)
+            if joint.head == "trained":
+                self._take_head(begin_head(self.vae, self.hu, self.labels, self.config, round_=number))
+            else:
+                self.guide = fit_guide(self.vae, self.hu, self.labels, self.config, round_=number)
+
+    def _take_head(self, head: Head) -> None:
+        """Let `head` learn beside the VAE from here on."""
+        self.guide = head
+        self.guide_module = self.team.wrap(head)
+        self.head_optimiser = torch.optim.AdamW(
+            head.parameters(),
+            lr=self.config.training.learning_rate,
+            weight_decay=HEAD.weight_decay,
+            fused=self.device.type in ("cpu", "cuda"),
+        )
 
     def _rows(self, epoch: int) -> Tensor:
         """Rows of the data that the epoch trains on."""
@@ -322,10 +371,12 @@ class _Fit:
         rows = whole[share.start : share.stop].to(self.device, non_blocking=True)
         hu = augment(self.hu[rows].float(), training, draws)
         x = normalise(hu, self.config.model)[:, None]  # (B, 1, 64, 64)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self._rate()
-        # Before the forward pass: CUDA graphs may reuse the last step's gradients from here on.
-        self.optimiser.zero_grad(set_to_none=True)
+        optimisers = [self.optimiser] + ([self.head_optimiser] if self.head_optimiser else [])
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = self._rate()
+            # Before the forward pass: CUDA graphs may reuse the last step's gradients from here on.
+            optimiser.zero_grad(set_to_none=True)
         if training.compile == "on" and self.device.type == "cuda":
             torch.compiler.cudagraph_mark_step_begin()
         beta = beta_at(self.config, self.epoch + self.batch / self._batches(self.epoch))
@@ -336,7 +387,18 @@ class _Fit:
         loss, label = terms.loss, torch.zeros((), device=self.device)
         if self.guide is not None and self.labels is not None:
             codes = self.vae.latent.code(posterior).to(self.device)
-            label = guidance(self.guide, codes, self.targets[rows], self.labels.weights, self.config)
+            ratings = None if self.labels.ratings is None else self.ratings[rows]
+            guide = self.guide_module if self.head_optimiser else self.guide
+            with sharing(share):
+                label = guidance(
+                    guide,
+                    codes,
+                    self.targets[rows],
+                    self.labels.weights,
+                    self.config,
+                    ratings=ratings,
+                    share=share,
+                )
             loss = loss + label
         weight = self.team.weight(share)
         self.team.backward(loss * weight)
@@ -344,7 +406,8 @@ class _Fit:
         self.unchecked.append((self.batch, loss.detach(), norm.detach()))
         if self.device.type != "cuda":
             self._check_finite()  # before the weights are touched; asking a GPU each time would hold it up
-        self.optimiser.step()
+        for optimiser in optimisers:
+            optimiser.step()
         parts = (loss.detach(), terms.reconstruction, terms.kl.to(self.device), norm, label.detach())
         self.sums += torch.stack([part.to(self.sums.dtype) * weight for part in parts])
         self.batch += 1
@@ -437,6 +500,8 @@ class _Fit:
 
     def _save_epoch(self) -> None:
         self.run_.save_model(self.vae)
+        if isinstance(self.guide, Head):
+            save_classifier(self.run_, self.guide.classifier)
         self.run_.write_metrics(self.rows)
 
     def _checkpoint(self) -> None:
@@ -448,7 +513,9 @@ class _Fit:
             "halvings": self.halvings,
         }
         guide = None if self.guide is None else self.guide.state_dict()
-        self._write(lambda: save_checkpoint(self.run_, self.vae, self.optimiser, position, guide))
+        self._write(
+            lambda: save_checkpoint(self.run_, self.vae, self.optimiser, position, guide, self.head_optimiser)
+        )
         self.saved_at = time.monotonic()
 
     def _write(self, work: Callable[[], object]) -> None:

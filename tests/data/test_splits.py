@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lungvae_core.data.splits import grouped_folds, holdout, strata
+from lungvae_core.data.splits import check_apart, grouped_folds, holdout, strata
 from lungvae_core.errors import UserError
 
 
@@ -56,3 +56,10 @@ def test_what_cannot_be_split_is_told() -> None:
         holdout(table_of([9]), fraction=0.2)
     with pytest.raises(UserError, match="above 0"):
         holdout(table_of([3, 3]), fraction=0)
+
+
+def test_a_patient_in_two_parts_is_named() -> None:
+    table = table_of([3, 2, 4])
+    check_apart(table, fit=np.array([0, 1, 2]), test=np.array([3, 4]), calibration=np.arange(5, 9))
+    with pytest.raises(UserError, match="Patient P0 is in both fit and test"):
+        check_apart(table, fit=np.array([0, 1]), test=np.array([2, 3]))
