@@ -37,6 +37,8 @@ def grouped_folds(
     if count < folds:
         raise UserError(f"{count} patient(s) cannot be split into {folds} folds; choose fewer folds.")
     classes = strata(table) if classes is None else np.asarray(classes)
+    if np.unique(classes, return_counts=True)[1].max() < folds:
+        classes = np.zeros(len(table), int)  # so few rows that no class could be in every fold
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     import warnings
 
