@@ -1,7 +1,358 @@
-"""Ways through the latent space."""
+"""Directions: ways through the latent space that go with malignancy, size or a rating; counterfactuals."""
 
 from __future__ import annotations
 
-from pages import common
+import numpy as np
+import pandas as pd
+import streamlit as st
 
-common.introduce("Directions", shows="Ways through the latent space.", does_not_mean="-")
+from lungvae_core.data.slices import MALIGNANCY_WORDS
+from lungvae_core.errors import UserError
+from lungvae_core.explore.counterfactual import (
+    Change,
+    Counterfactual,
+    Lesions,
+    changes,
+    counterfactual,
+    in_words,
+    measured_curves,
+)
+from lungvae_core.explore.directions import Directions, load_directions, walk
+from lungvae_core.serving.live import DIFFERENCE_FULL
+from lungvae_core.serving.registry import LoadedModel
+from lungvae_core.serving.render import diverging
+from pages import common, directions_figures, figures, selection, url
+
+STEPS = 7
+STARTS = {"malignant": "Malignant mean", "benign": "Benign mean", "prior": "Prior", "lesion": "The lesion"}
+SIDES = {"other": "the other side", "malignant": "malignant", "benign": "benign"}
+QUIET = {"displayModeBar": False}
+
+
+def main() -> None:
+    """The page from top to bottom."""
+    common.introduce(
+        "Directions",
+        shows="Which way lesions lie in the latent space when readers take them for malignant, when they are "
+        "larger, or have another rating; and the smallest change of a lesion's code that flips its score. "
+        "What is labelled *generated* is nobody's scan.",
+        does_not_mean=(
+            "- **Not a cause, not a course.** A direction goes with a property over the set's lesions. "
+            "Walking along it shows how the model's images change on average, not what makes a lesion "
+            "malignant, nor what becomes of one.\n"
+            "- **Not the readers' truth.** Malignancy is what readers suspected on CT (the higher median of "
+            "their ratings, above 3 against below 3), not pathology.\n"
+            "- **A counterfactual tells of the model.** It is the shortest way past the score's threshold "
+            "for this classifier and this latent space. Another model has another. The score was fitted on "
+            "all labelled slices, this lesion's among them, and is no probability of cancer.\n"
+            "- **Measured on generated images.** Size and density are measured in what the decoder draws; "
+            "it draws no fine detail."
+        ),
+    )
+    model = common.current_model()
+    row = pick_lesion(model)
+    st.header("Along a direction", anchor="along")
+    try:
+        opened = load_directions(model.entry.folder, model.codes)
+    except UserError as error:
+        st.info(str(error), icon=":material/explore:")
+    else:
+        directions(model, opened, row)
+    st.header("What would flip the score", anchor="counterfactual")
+    flip(model.entry.name, row)
+
+
+def pick_lesion(model: LoadedModel) -> int:
+    """The lesion that both parts of the page can start from; it is in the address as ?row=number."""
+    table = model.table
+    asked = st.query_params.get("row", "")
+    valid = asked.isascii() and asked.isdigit() and int(asked) < len(table)
+    if asked and not valid:
+        st.warning(f"This model has no slice in row {asked[:20]}; its rows are 0 to {len(table) - 1}.")
+    row = int(asked) if valid else selection.focus(model)
+    if row is None:
+        row = int(model.nodules[0]["row"].iloc[0])
+    at = table.iloc[row]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        patient = _pick("Patient", 190, table["patient_id"].unique().tolist(), at["patient_id"], row)
+        of_patient = table[table["patient_id"] == patient]
+        nodule = _pick("Nodule", 90, of_patient["nodule"].unique().tolist(), at["nodule"], row, patient)
+        rows = of_patient.index[of_patient["nodule"] == nodule].tolist()
+        largest = model.nodules[0].set_index(["patient_id", "nodule"])["row"]
+        first = row if row in rows else int(largest[(patient, nodule)])
+        number = table["slice"].to_dict()
+        chosen = _pick("Slice", 90, rows, first, row, patient, nodule, words=lambda each: str(number[each]))
+        st.caption(lesion_words(model, chosen))
+    st.query_params["row"] = str(chosen)
+    return int(chosen)
+
+
+def _pick(label: str, width: int, options: list, first, *of, words=str):
+    """A select box that begins with `first`, once for each `of`, on which its options depend."""
+    key = f"directions-{label}-{st.session_state['model_name']}-{of[1:]}"
+    told = f"{key}-told"
+    if st.session_state.get(key) not in options or st.session_state.get(told) != of[0]:
+        st.session_state[key] = first if first in options else options[0]
+    chosen = st.selectbox(label, options, format_func=words, key=key, width=width)
+    st.session_state[told] = of[0]
+    return chosen
+
+
+def lesion_words(model: LoadedModel, row: int) -> str:
+    """What the readers said of a slice's nodule."""
+    entry = model.table.iloc[row]
+    words = []
+    rating, diameter = entry.get("malignancy"), entry.get("diameter_mm")
+    if rating is not None and not pd.isna(rating):
+        words.append(f"readers: malignancy {int(rating)}, {MALIGNANCY_WORDS[int(rating)]}")
+    if diameter is not None and not pd.isna(diameter):
+        words.append(f"diameter {diameter:.1f} mm")
+    return "; ".join(words)
+
+
+def directions(model: LoadedModel, opened: Directions, row: int) -> None:
+    """A direction's walk and figures, then all directions beside each other."""
+    report = opened.report
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        url.start("direction", opened.directions, key="direction")
+        name = st.selectbox(
+            "Direction",
+            list(opened.directions),
+            format_func=directions_figures.title,
+            key="direction",
+            width=290,
+        )
+        url.keep("direction", key="direction")
+        starts = {each: words for each, words in STARTS.items() if each == "lesion" or each in model.starts}
+        url.start("from", starts, key="direction-from")
+        start = st.segmented_control(
+            "Walk from", list(starts), format_func=starts.get, key="direction-from", required=True
+        )
+        url.keep("from", key="direction-from")
+    direction = opened.directions[name]
+    code = model.codes[row] if start == "lesion" else model.starts[start]
+    values, codes = walk(opened.space, direction, code, STEPS)
+    images, scores = model.decode(codes), model.score(codes)
+    for step, column in enumerate(st.columns(STEPS, gap="small")):
+        with column:
+            told = "" if scores is None else f" · score {scores[step]:.2f}"
+            figures.generated(model, images[step], f"{values[step]:+.1f} SD{told}")
+    at = float(direction.score(opened.space.to(code[None]))[0])
+    curves = measured_curves(_hu(model, images))
+    if curves or scores is not None:
+        st.plotly_chart(directions_figures.along(values, curves, scores, at), config=QUIET)
+    st.caption(
+        f"**{directions_figures.title(name).capitalize()}**: {direction.words}. The walk follows the pattern "
+        "(how codes change on average where the direction's score rises, Haufe et al. 2014), over the 1st to "
+        "99th percentile of the lesions, in standard deviations over nodules; the dotted line is the start. "
+        "Measured in the generated images; gaps are where no lesion was found in one."
+    )
+    with st.container(horizontal=True):
+        for label, value in worth(direction.figures):
+            st.metric(label, value, width=300)
+    compare(report)
+
+
+def worth(entry: dict) -> list[tuple[str, str]]:
+    """What is known of a direction on patients that it was not fitted on, as (label, value)."""
+    score = entry["score"]
+    name = "AUC" if score["name"] == "auc" else "R²"
+    found = [(f"{name} on held-out patients, {entry['judged']['nodules']:,} nodules", _interval(score))]
+    if entry["matched"]:
+        found.append(("AUC among diameters within 10 %", _interval(entry["matched"]["size"]["auc"])))
+    if entry["with_diameter"] is not None:
+        found.append(("Rank correlation with the diameter", f"{entry['with_diameter']:.2f}"))
+    halves = entry["stability"]["pattern"]["halves"]
+    if halves["value"] is not None:
+        told = f"{halves['value']:.2f} (shuffled {halves['null']:.2f})"
+        found.append(("Cosine between two halves of the patients", told))
+    return found
+
+
+def _interval(figure: dict) -> str:
+    if figure["value"] is None:
+        return "-"
+    text = f"{figure['value']:.2f}"
+    return text if figure["low"] is None else f"{text} ({figure['low']:.2f} to {figure['high']:.2f})"
+
+
+def compare(report: dict) -> None:
+    """All directions beside each other."""
+    if report["leak"]:
+        st.warning(f"{report['leak'].capitalize()}.", icon=":material/warning:")
+    transductive = (
+        " The VAE itself was trained on these slices, without labels." if report["transductive"] else ""
+    )
+    st.caption(
+        f"{report['nodules']:,} nodules of {report['patients']:,} patients; malignancy by "
+        f"{report['label_rule']}, above 3 against below 3; {report['folds']} folds by patient, 95 % "
+        f"intervals from {report['resamples']} resamples of patients, seed {report['seed']}.{transductive}"
+    )
+    scores, sure, angle = st.tabs(["How well they tell", "How sure they are", "How they lie to each other"])
+    with scores:
+        st.plotly_chart(directions_figures.held_out(report), config=QUIET)
+        sizes = directions_figures.like_sizes(report)
+        if sizes is not None:
+            st.markdown("**What is left of malignancy among nodules of like size**")
+            st.plotly_chart(sizes, config=QUIET)
+            st.caption(
+                "Every point is the share of pairs, one malignant and one benign nodule, that are put in "
+                "order. *Projected out*: the size direction is taken out of the malignancy direction. "
+                "*Beyond size*: fitted to what the diameter does not tell."
+            )
+    with sure:
+        with st.container(horizontal=True):
+            measure = st.segmented_control(
+                "Directions from",
+                list(directions_figures.MEASURES),
+                format_func=directions_figures.MEASURES.get,
+                default="halves",
+                required=True,
+            )
+            vector = st.segmented_control("Of the", ["pattern", "filter"], default="pattern", required=True)
+        st.plotly_chart(directions_figures.steadiness(report, measure, vector), config=QUIET)
+        st.caption(
+            "Cosine of the direction fitted to different patients: 1 is the same direction. The orange line "
+            "is the same with values shuffled between patients. Folds and draws share patients, so that even "
+            "shuffled values look steady there; halves share none."
+        )
+    with angle:
+        kinds = {"cosine": "angles of patterns", "correlation": "correlation of scores"}
+        kind = st.segmented_control(
+            "Show", list(kinds), format_func=kinds.get, default="cosine", required=True
+        )
+        st.plotly_chart(directions_figures.angles(report, kind), config=QUIET)
+        st.caption(
+            "Cosines between patterns: 1 is the same way, 0 at right angles, -1 opposite. Correlations of "
+            "the directions' scores over nodules also say by how many standard deviations one score changes "
+            "in a walk of one along the other."
+        )
+
+
+@st.fragment
+def flip(name: str, row: int) -> None:
+    """The counterfactual of the lesion; runs again when its own settings change."""
+    model = common.current_model()
+    if model.entry.name != name:  # the model was changed beside this fragment
+        st.rerun()
+    if model.classifier is None:
+        st.info(
+            "This model has no classifier, so that there is no score to flip. Make one with "
+            f"`lungvae classify {model.entry.folder}`.",
+            icon=":material/info:",
+        )
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        side = st.segmented_control(
+            "Take the score to", list(SIDES), format_func=SIDES.get, default="other", required=True
+        )
+        wanted = st.slider("Past a model score of", 0.05, 0.95, 0.5, 0.05, width=260)
+        few = st.toggle(
+            "Few dimensions", help="Change as few dimensions as are enough, instead of all by as little."
+        )
+    try:
+        found = counterfactual(
+            lesions(model)[1],
+            model.classifier,
+            model.codes[row],
+            patient=str(model.table["patient_id"].iloc[row]),
+            wanted=wanted,
+            towards=None if side == "other" else side,
+            dimensions=0 if few else None,
+        )
+    except UserError as error:
+        st.warning(str(error), icon=":material/warning:")
+        return
+    if found.already:
+        st.info(
+            f"The lesion's score is {found.score_before:.2f}: it is {'above' if found.upwards else 'below'} "
+            f"{wanted:g} already, and nothing needs to change.",
+            icon=":material/info:",
+        )
+        return
+    show(model, row, found)
+
+
+@st.cache_resource(max_entries=4, hash_funcs={LoadedModel: id}, show_spinner=False)
+def lesions(model: LoadedModel) -> tuple[LoadedModel, Lesions]:
+    """The model's codes as counterfactuals need them; the model with it, so that its id stays its own."""
+    patients = model.table["patient_id"].astype(str).to_numpy()
+    assert model.classifier is not None
+    return model, Lesions.of(model.classifier, model.codes, patients)
+
+
+def show(model: LoadedModel, row: int, found: Counterfactual) -> None:
+    """Before, after and the difference; what changed in words."""
+    images = model.decode(found.path[[0, -1]])
+    measured = changes(_hu(model, images))
+    columns = st.columns(4 if model.real[row] else 3)
+    if model.real[row]:
+        with columns[0]:
+            figures.lesion(model, model.image(row)[0], "The CT slice", spacing_mm=model.shown_spacing(row))
+    before, after, difference = columns[-3:]
+    with before:
+        figures.generated(model, images[0], f"Before: score {found.score_before:.2f}")
+    with after:
+        figures.generated(model, images[1], f"After: score {found.score_after:.2f}")
+    with difference:
+        colours = diverging(images[1] - images[0], DIFFERENCE_FULL)
+        full = DIFFERENCE_FULL * (model.window[1] - model.window[0])
+        st.image(
+            colours.repeat(6, axis=0).repeat(6, axis=1),
+            caption=f"After less before: blue -{full:.0f} to orange +{full:.0f} HU",
+            width="stretch",
+        )
+    words = in_words(measured)
+    verb = "raises" if found.upwards else "lowers"
+    st.markdown(
+        f"**What {verb} the score from {found.score_before:.2f} past {found.wanted:g}:** the generated "
+        f"lesion {', '.join(words) if words else 'changes by nothing that is measured'}."
+    )
+    left, right = st.columns([1.2, 1])
+    with left:
+        table = change_table(measured)
+        if len(table):
+            st.table(table)
+        st.caption(where(found))
+        if found.warning:
+            st.warning(found.warning, icon=":material/warning:")
+    right.plotly_chart(directions_figures.path(found), config=QUIET)
+
+
+def where(found: Counterfactual) -> str:
+    """How large the change is and where it leads, in words."""
+    straight = (
+        ""
+        if found.straight is None
+        else f" The nearest lesion that scores on that side is {found.straight:.1f} away."
+    )
+    return (
+        f"The code changes by {found.distance:.2f} standard deviations of the lesions, in "
+        f"{len(found.dimensions)} dimension(s), most in "
+        f"{', '.join(f'z {at}' for at in found.dimensions[:4])}.{straight} The nearest lesion of another "
+        f"patient is {found.nearest_before:.1f} away before and {found.nearest_after:.1f} after "
+        f"({min(found.far_after, 0.99):.0%} of the lesions have a nearer one). Seed {found.seed}."
+    )
+
+
+def change_table(measured: list[Change]) -> pd.DataFrame:
+    """The measured properties before and after, a row each."""
+
+    def cell(value: float | None) -> str:
+        return "not found" if value is None else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+
+    return pd.DataFrame(
+        {
+            "before": [cell(change.before) for change in measured],
+            "after": [cell(change.after) for change in measured],
+        },
+        index=[change.title for change in measured],
+    )
+
+
+def _hu(model: LoadedModel, images: np.ndarray) -> np.ndarray:
+    low, high = model.window
+    return low + (high - low) * images
+
+
+main()

@@ -1,7 +1,196 @@
-"""How good, and how it was measured."""
+"""Evaluation: how good, by which protocol, beside what size alone gives; and where a leak comes from."""
 
 from __future__ import annotations
 
-from pages import common
+from html import escape
 
-common.introduce("Evaluation", shows="How good, and how it was measured.", does_not_mean="-")
+import streamlit as st
+
+from lungvae_core.errors import UserError
+from lungvae_core.evaluation import report_words as words
+from lungvae_core.evaluation.html import to_html
+from lungvae_core.evaluation.report import Report, UnitFigures
+from lungvae_core.serving.evaluations import FoundReport, find_reports, read_report
+from pages import common, url
+from pages import evaluation_parts as parts
+from pages.evaluation_form import NEW, REFRESH_SECONDS, RESULTS, new_evaluation, open_jobs, watch
+
+_BAND = """<style>
+.leaks {border: 3px solid #000; border-radius: .4rem; overflow: hidden; background: #e69f00; color: #000}
+.leaks::before {content: ""; display: block; height: 14px;
+  background: repeating-linear-gradient(-45deg, #000 0 14px, #e69f00 14px 28px)}
+.leaks strong {display: block; font-size: 1.6rem; padding: .5rem 1rem 0}
+.leaks p {margin: .2rem 1rem} .leaks ul {margin: .2rem 1rem .7rem; padding-left: 1.2rem}
+</style>"""
+
+
+def main() -> None:
+    """The page from top to bottom."""
+    common.introduce(
+        "Evaluation",
+        shows="How well a model's score tells malignant from benign lesions, by a named protocol, with 95 % "
+        "intervals, per slice, nodule and patient; always beside what the lesion's size alone gives on the "
+        "same folds.",
+        does_not_mean=(
+            "- **Malignancy is readers' opinion**, not the outcome of a biopsy. Another label rule moves an "
+            "AUC by some 0.04: compare only figures of one task, label rule and unit.\n"
+            "- **Slices are not cases.** Quote nodules or patients.\n"
+            "- **Ahead of size is what counts.** A model that cannot beat a ruler has learned little else.\n"
+            "- **An interval tells of the patients drawn**, not of another training, hospital or scanner.\n"
+            "- **The `paper` protocol leaks.** It is here to show where its figures come from, and says "
+            "nothing about new patients.\n"
+            "- Nobody has tested whether any of this helps a reader or a patient."
+        ),
+    )
+    try:
+        waiting = open_jobs()
+    except UserError as error:
+        common.stop(str(error))
+    reports, broken = find_reports()
+    if "evaluation-view" not in st.session_state:
+        st.session_state["evaluation-view"] = RESULTS if reports or waiting else NEW
+    view = st.segmented_control(
+        "View", [RESULTS, NEW], key="evaluation-view", required=True, label_visibility="collapsed"
+    )
+    if message := st.session_state.get("evaluation-error"):
+        st.error(message)
+    if view == NEW:
+        new_evaluation()
+        return
+    active = any(job.active for job in waiting)
+    st.fragment(watch, run_every=REFRESH_SECONDS if active else None)()
+    for reason in broken.values():
+        st.warning(reason)
+    if not reports:
+        st.info(
+            f"There is no report yet. Choose “{NEW}”, or run `lungvae evaluate --preset dirvae --data "
+            "data/lidc --task mvb --protocol nested`.",
+            icon=":material/info:",
+        )
+        return
+    found = pick(reports)
+    try:
+        show(found, read_report(found.path))
+    except UserError as error:
+        st.error(str(error))
+
+
+def pick(reports: list[FoundReport]) -> FoundReport:
+    """The report that is chosen; its name is in the address."""
+    by_name = {report.name: report for report in reports}
+    url.start("report", by_name, key="evaluation-report")
+    st.selectbox(
+        "Report", list(by_name), key="evaluation-report", format_func=lambda name: by_name[name].title
+    )
+    url.keep("report", key="evaluation-report")
+    return by_name[st.session_state["evaluation-report"]]
+
+
+def show(found: FoundReport, report: Report) -> None:
+    """A report, from the sentence that sums it up to how it was made."""
+    leak_band(report)
+    if report.quick:
+        st.warning(
+            "**A quick run, for a look**: fewer epochs and settings. Not to be quoted.",
+            icon=":material/timer:",
+        )
+    verdict(report)
+    units = words.units_of(report)
+    if not units:
+        return
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    main_unit = words.main_unit(report) or units[0]
+    url.start("unit", [main_unit, *(one for one in units if one != main_unit)], key="evaluation-unit")
+    with left:
+        st.segmented_control(
+            "Unit", units, key="evaluation-unit", required=True, format_func=lambda name: f"Per {name}"
+        )
+    url.keep("unit", key="evaluation-unit")
+    with right, st.container(horizontal=True, horizontal_alignment="right"):
+        downloads(found, report)
+    unit = st.session_state["evaluation-unit"]
+    own = report.units.of(unit)
+    if own is None:
+        return
+    facts(report, unit, own)
+    parts.beside(report, unit)
+    if report.leak:
+        parts.leak(report)
+    parts.all_figures(report, unit, own)
+    parts.curves(report, unit, own)
+    parts.comparisons(report)
+    parts.subgroups(report)
+    left, right = st.columns(2, gap="large")
+    with left:
+        parts.calibration(report)
+        parts.at_equal_size(report)
+    with right:
+        parts.nodule_rules(report)
+        parts.external(report)
+    parts.spread(report)
+    parts.reconstruction(report)
+    st.subheader("What these figures do not mean")
+    st.markdown("\n".join(f"- {said}" for said in words.limits(report)))
+    parts.made(report)
+
+
+def leak_band(report: Report) -> None:
+    """A warning that nobody can miss, of a report that leaks."""
+    if not report.leaks:
+        return
+    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in report.leaks)
+    st.html(
+        f'{_BAND}<div class="leaks" role="alert"><strong>{words.LEAKS}</strong>'
+        f"<p>{escape(words.why_leak(report))}</p>"
+        f"<ul>{reasons}</ul></div>"
+    )
+
+
+def verdict(report: Report) -> None:
+    """The report in a sentence, marked by whether it beats size."""
+    said = words.verdict(report)
+    compared = (report.comparisons or {}).get("best_size")
+    paired = None if compared is None else compared.paired
+    ahead = paired is not None and paired.low is not None and paired.low > 0
+    if ahead and not report.leaks and not report.quick:
+        st.success(said, icon=":material/straighten:")
+    else:
+        st.warning(said, icon=":material/straighten:")
+
+
+def downloads(found: FoundReport, report: Report) -> None:
+    """The report as JSON and as an HTML file to send."""
+    st.download_button(
+        "HTML to send",
+        to_html(report),
+        f"{found.name}.html",
+        "text/html",
+        icon=":material/description:",
+        key="evaluation-html",
+        on_click="ignore",
+        help="One file with figures, limits and a checklist; it loads nothing from the internet.",
+    )
+    st.download_button(
+        "JSON",
+        found.path.read_bytes(),
+        f"{found.name}.json",
+        "application/json",
+        icon=":material/data_object:",
+        key="evaluation-json",
+        on_click="ignore",
+    )
+
+
+def facts(report: Report, unit: str, own: UnitFigures) -> None:
+    """What must be said beside every figure: protocol, task, label rule, n, seeds, interval."""
+    folds = "" if report.protocol == "external" else f" {words.plural(report.folds, 'fold')} by patient,"
+    st.caption(
+        f"Protocol **{report.protocol}**: {report.protocol_in_words.rstrip('.')}. Task {report.task}, "
+        f"{report.task_in_words}; label rule {report.label_rule}: {report.label_rule_in_words.rstrip('.')}. "
+        f"Per {unit}: n = {own.count:,}, {own.malignant:,} malignant, {own.patients:,} patients;{folds} "
+        f"{words.seeds(report)}{', logits averaged' if len(report.seeds) > 1 else ''}. Intervals: 95 %, by "
+        f"drawing whole patients again. Data: {report.data.name}."
+    )
+
+
+main()

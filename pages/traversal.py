@@ -11,6 +11,8 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from lungvae_core.data.slices import MALIGNANCY_WORDS
+from lungvae_core.errors import UserError
+from lungvae_core.explore.measured.record import Label, labels
 from lungvae_core.explore.traversal import edited, strip
 from lungvae_core.serving.live import DIFFERENCE_FULL, LARGEST, code_name, start_code
 from lungvae_core.serving.registry import LoadedModel
@@ -55,7 +57,9 @@ def main() -> None:
             "what it learned. No lesion was followed over time, and none turns from benign to malignant "
             "here.\n"
             "- **Not a clinical factor.** A dimension is a number that the training found useful. It may mix "
-            "size, density, texture and surroundings, and another training would find others.\n"
+            "size, density, texture and surroundings, and another training would find others. Where it has a "
+            "name, as *grows*, that was measured on decoded lesions (page Measured traversals) and says what "
+            "is most moved when its value rises, on average; a single lesion may differ.\n"
             "- **Not a probability of cancer.** The model score is the output of a classifier on codes, "
             "uncalibrated. It was fitted on all labelled slices, the lesions that a walk starts from among "
             "them, so it is surer of those than the cross-validated score on the map. Its change along a "
@@ -220,11 +224,20 @@ def live(model: LoadedModel, start: Start) -> Released:
         spacing_mm=spacing,
         start_score=None if scores is None else float(scores[0]),
         sliders=sliders,
+        names={at: (label.name, label.told) for at, label in enumerate(measured_labels(model))},
         edits=edits,
         dimension=_dimension_asked(model),
         window=model.window,
         difference_hu=DIFFERENCE_FULL * (high - low),
     )
+
+
+def measured_labels(model: LoadedModel) -> list[Label]:
+    """What was measured of each dimension, for its label; empty where the model has none that can be read."""
+    try:
+        return [] if model.measured is None else labels(model.measured)
+    except UserError:  # the page of the measured traversals says what is wrong; the sliders work without
+        return []
 
 
 def pick_dimension(model: LoadedModel, released: Released) -> int:
@@ -237,9 +250,13 @@ def pick_dimension(model: LoadedModel, released: Released) -> int:
     if st.session_state.get(key) not in order:
         asked = _dimension_asked(model)
         st.session_state[key] = order[0] if asked is None else asked
-    left, right = st.columns([1, 3], vertical_alignment="bottom")
+    named = {at: label.name for at, label in enumerate(measured_labels(model)) if label.name}
+    left, right = st.columns([1, 2] if named else [1, 3], vertical_alignment="bottom")
     dimension = left.selectbox(
-        "Whole range of one dimension", order, format_func=lambda at: f"z {at}", key=key
+        "Whole range of one dimension",
+        order,
+        format_func=lambda at: f"z {at} · {named[at]}" if at in named else f"z {at}",
+        key=key,
     )
     right.caption(
         "From left to right this dimension takes its whole range over the lesions, everything else as set "

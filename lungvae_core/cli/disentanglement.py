@@ -1,1 +1,141 @@
 """`lungvae disentanglement`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lungvae_core.cli import app
+
+SCORE_ROWS = ("mig", "sap", "modularity", "dci_disentanglement", "dci_completeness")
+
+
+@app.command()
+def disentanglement(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs or models.")],
+    phantom: Annotated[
+        bool,
+        typer.Option(
+            "--phantom", help="Also FactorVAE and BetaVAE scores, on generated slices (minutes more)."
+        ),
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of folds, shuffles, resamples and generated slices.")] = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer shuffles and resamples, fewer generated slices.")
+    ] = False,
+) -> None:
+    """Score what each dimension carries of ratings, sizes and phantom factors; write disentanglement.json.
+
+    MIG, DCI, SAP, modularity and probes per nodule, raw and with size removed, each beside its null of
+    shuffled patients. With several runs their mean and spread by prior is printed as well.
+    """
+    import sys
+    from functools import partial
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from lungvae_core.evaluation.disentanglement import assess as assessment
+    from lungvae_core.evaluation.disentanglement import phantom_scores
+    from lungvae_core.evaluation.disentanglement.compare import compare
+    from lungvae_core.training.checkpoints import Run
+
+    opened = [Run.open(folder) for folder in runs]  # a wrong name is told before minutes of work
+    sizes = (phantom_scores.QUICK if quick else phantom_scores.FULL) if phantom else None
+    command = " ".join(["lungvae", *sys.argv[1:]])
+    reports = []
+    for run in opened:
+        with Progress(transient=True, console=Console(stderr=True)) as bar:
+            task = bar.add_task(run.folder.name, total=None)
+            report = assessment.assess(
+                run,
+                phantom=sizes,
+                effort=assessment.QUICK if quick else assessment.FULL,
+                seed=seed,
+                command=command,
+                on_progress=partial(_show, bar, task, run.folder.name),
+            )
+        path = assessment.write(run, report)
+        reports.append(report)
+        _print_report(path, report)
+    if len(reports) > 1:
+        print_comparison(compare(reports))
+
+
+def _show(bar: Any, task: Any, name: str, what: str, done: int, total: int) -> None:
+    bar.update(task, description=f"{name}: {what}", completed=done, total=total)
+
+
+def _print_report(path: Path, report: dict[str, Any]) -> None:
+    from lungvae_core.evaluation.disentanglement.assess import SPACES, VARIANTS
+    from lungvae_core.evaluation.disentanglement.compare import PHANTOM_WORDS
+    from lungvae_core.evaluation.disentanglement.scores import WORDS
+
+    data = report["data"]
+    effort = "few draws (--quick)" if report["quick"] else f"{report['effort']['draws']} null draws"
+    print(f"{path}: {data['nodules']:,} nodules of {data['patients']:,} patients, {data['name']}.")
+    print(f"{report['seen']} Seed {report['seed']}, {effort}, {report['seconds']:.0f} s.")
+    for space, variants in report["spaces"].items():
+        for variant, part in variants.items():
+            print(f"\n{SPACES[space].capitalize()}; {VARIANTS[variant]}.")
+            _print_part(part)
+    if report["phantom"]:
+        print(f"\nPhantom: {report['phantom']['what']}, n = {report['phantom']['sizes']['free']:,}.")
+        _print_part(report["phantom"]["free"])
+        for name, words in PHANTOM_WORDS.items():
+            print(f"{words:<36}{_figure(report['phantom']['moved'][name])}")
+    print(
+        f"\n95 % intervals; null: patients shuffled, mean and 95th percentile. {len(WORDS)} scores in 0..1."
+    )
+
+
+def _print_part(part: dict[str, Any]) -> None:
+    from lungvae_core.evaluation.disentanglement.scores import WORDS
+
+    for name in SCORE_ROWS:
+        print(f"{WORDS[name]:<36}{_figure(part['scores'][name])}")
+    for name, probe in part["probes"].items():
+        measure = "AUC" if probe["measure"] == "auc" else "R2"
+        told = f"linear {_figure(probe['linear'])}; boosted {_figure(probe['boosted'])}"
+        alone = part.get("size_alone", {}).get(name)
+        print(f"  {name:<16}{measure:<4}{told}" + ("" if alone is None else f"; size alone R2 {alone:.2f}"))
+
+
+def _figure(figure: dict[str, Any]) -> str:
+    if figure["value"] is None:
+        return "-"
+    text = f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+    null = figure["null"]
+    return text + (f", null {null['mean']:.3f}, {null['high']:.3f}" if null else "")
+
+
+def print_comparison(found: dict[str, Any]) -> None:
+    """Print what `compare` found: every group's mean and spread, then the differences between priors."""
+    from lungvae_core.evaluation.disentanglement.compare import SPACE_WORDS, words
+
+    for group in found["groups"]:
+        model, seeds = group["model"], sorted(run["seed"] for run in group["runs"])
+        print(
+            f"\n{group['prior']}, {SPACE_WORDS[group['space']]}: {len(group['runs'])} runs (seeds "
+            f"{', '.join(map(str, seeds))}), width {model['width']}, {model['dimensions']} dimensions, "
+            f"{model['epochs']} epochs; {group['data']['nodules']:,} nodules."
+        )
+        for name, entry in group["figures"].items():
+            spread = "-" if entry["sd"] is None else f"{entry['sd']:.3f}"
+            print(
+                f"  {words(name):<48}mean {entry['mean']:.3f}, SD {spread}, {entry['min']:.3f} to "
+                f"{entry['max']:.3f}, null {entry['null']:.3f}"
+            )
+    if not found["differences"]:
+        print("\nNo two priors with at least two alike runs each: nothing can be said of a difference.")
+        return
+    print(f"\nGaussian less Dirichlet, Welch's 95 % interval over seeds, {found['comparisons']} comparisons:")
+    for entry in found["differences"]:
+        told = "clear after Bonferroni" if entry["clear"] else "not clear"
+        print(
+            f"  {words(entry['figure']):<48}against {SPACE_WORDS[entry['second'][1]]:<12}"
+            f"{entry['difference']:+.3f} ({entry['low']:+.3f} to {entry['high']:+.3f}), p {entry['p']:g}, "
+            f"higher in {entry['won']} of {entry['of']} pairs; {told}"
+        )

@@ -1,1 +1,184 @@
 """`lungvae evaluate` and `lungvae report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lungvae_core.cli import app
+from lungvae_core.errors import UserError
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help="A data set's folder.")],
+    out: Annotated[Path, typer.Option(help="The report, as report.json.")],
+    preset: Annotated[
+        str, typer.Option(help="gvae, dirvae, or another preset; see `lungvae presets`.")
+    ] = "dirvae",
+    protocol: Annotated[
+        str, typer.Option(help="nested, frozen, or paper, which leaks and shows by how much.")
+    ] = "nested",
+    task: Annotated[str, typer.Option(help="mvb: malignant against benign; mvr: against the rest.")] = "mvb",
+    label_rule: Annotated[
+        str, typer.Option(help="median_high, mean, three_readers or strict.")
+    ] = "median_high",
+    folds: Annotated[int, typer.Option(help="Patient-grouped outer folds.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of the folds and the first training.")] = 0,
+    seeds: Annotated[int, typer.Option(help="Trainings a fold, whose logits are averaged.")] = 1,
+    nodule_rule: Annotated[
+        str,
+        typer.Option(help="From slices to a nodule: chosen (on calibration patients), mean, max, attention."),
+    ] = "chosen",
+    nested: Annotated[
+        Path | None,
+        typer.Option(help="With --protocol paper: the nested report that its leak table begins with."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the preset, as width=32; repeatable.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option(help="Small and short, minutes on two cores; to try it out.")
+    ] = False,
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Keeps the trainings, which reports of other tasks and label rules can share."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Trainings at once; by default as many as cores.")
+    ] = None,
+    ray: Annotated[
+        str | None, typer.Option(help="Train on a running Ray cluster: auto, or its HOST:PORT.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads a training.")] = 1,
+) -> None:
+    """Judge a preset by patient-grouped folds; stopped by Ctrl-C, the same command goes on."""
+    from pydantic import ValidationError
+
+    from lungvae_core.cli.models import _settings, _stop_on_signals
+    from lungvae_core.data.slices import SliceSet
+    from lungvae_core.evaluation.protocols.evaluate import evaluate as run
+    from lungvae_core.evaluation.protocols.plan import EvaluationConfig
+    from lungvae_core.training.device import pick_device
+
+    try:
+        asked = EvaluationConfig(
+            preset=preset,
+            protocol=protocol,  # type: ignore[arg-type]
+            task=task,  # type: ignore[arg-type]
+            label_rule=label_rule,  # type: ignore[arg-type]
+            folds=3 if quick and folds == 5 else folds,
+            seed=seed,
+            seeds=seeds,
+            nodule_rule=nodule_rule,  # type: ignore[arg-type]
+            changes=_settings(set_ or []),
+            quick=quick,
+        )
+    except ValidationError as error:
+        problems = "; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())
+        raise UserError(f"This evaluation cannot be made: {problems}.") from error
+    opened = SliceSet.open(data)
+    with _stop_on_signals("what is in hand") as stop, _progress() as show:
+        report = run(
+            asked,
+            opened,
+            out,
+            work=work,
+            nested=nested,
+            workers=workers,
+            ray=ray,
+            device=str(pick_device(device)) if not ray else device,
+            threads=threads,
+            on_progress=show,
+            should_stop=stop.is_set,
+        )
+    if report is None:
+        print("Stopped. The same command goes on from here.")
+        raise typer.Exit(130)
+    print_report(report)
+    print(f"{out}: the report. For a page to send: lungvae report {out} --out {out.with_suffix('.html')}")
+
+
+@app.command()
+def report(
+    report: Annotated[Path, typer.Argument(help="A report of `lungvae evaluate` or `lungvae validate`.")],
+    out: Annotated[Path, typer.Option(help="The page, as report.html.")],
+) -> None:
+    """Write a report as one self-contained page to send or print."""
+    from lungvae_core.evaluation.html import report_html
+
+    report_html(report, out)
+    print(f"{out}: {out.stat().st_size / 1e3:.0f} kB.")
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """The AUCs beside the baselines, the figures at the threshold, and the leak table."""
+    print(f"{report['task_in_words']}; {report['label_rule_in_words']}.")
+    print(f"Protocol {report['protocol']}: {report['protocol_in_words']}.")
+    for leak in report["leaks"]:
+        print(f"LEAKS: {leak}")
+    units = report["units"]
+    print(f"\n{'AUC':<26}{'slice':>22}{'nodule':>22}{'patient':>22}")
+    _line("model", units)
+    for stage, found in (report["stages"] or {}).items():
+        _line(f"  {'before' if stage == 'vae' else 'after'} the joint phase", found)
+    for name, found in (report["baselines"] or {}).items():
+        _line(f"{name}{' (readers)' if found['uses_readers'] else ''}", found)
+    print(f"\n{'model':<26}{'slice':>22}{'nodule':>22}{'patient':>22}")
+    for figure in ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "f1"):
+        _line(figure.replace("_", " "), units, figure)
+    for figure in ("average_precision", "brier", "ece"):
+        _line(figure.replace("_", " "), units, figure)
+    for name, words in (("best_size", "the best size"), ("best", "the best baseline")):
+        if found := (report["comparisons"] or {}).get(name):
+            pair = found["paired"]
+            print(
+                f"Against {words} ({found['baseline']}), per nodule: {pair['difference']:+.3f} "
+                f"({pair['low']:+.3f} to {pair['high']:+.3f}), p {pair['p']:.3f}."
+            )
+    if leak := report["leak"]:
+        print(f"\n{'What the leak is worth':<34}{'AUC slice':>22}{'AUC nodule':>12}{'accuracy':>10}")
+        for step in leak["steps"]:
+            print(
+                f"{step['step']:<34}{step['slice']:8.3f} ({step['low']:.3f}-{step['high']:.3f})"
+                f"{step['nodule']:12.3f}{step['accuracy']:10.3f}"
+            )
+    seeds = ", ".join(map(str, report["seeds"]))
+    print(f"\nSeed(s) {seeds}; {report['hardware']}; {report['seconds']:.0f} s.")
+
+
+def _line(name: str, units: dict[str, Any], figure: str = "auc") -> None:
+    cells = ""
+    for unit in ("slice", "nodule", "patient"):
+        found = (units.get(unit) or {}).get(figure)
+        if not found or found["value"] is None:
+            cells += f"{'-':>22}"
+        else:
+            cells += f"{found['value']:8.3f} ({found['low']:.3f}-{found['high']:.3f})".rjust(22)
+    print(f"{name:<26}{cells}")
+
+
+def _progress() -> Any:
+    """A bar; gives a function taking (done, total, what)."""
+    from contextlib import contextmanager
+
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    @contextmanager
+    def bar() -> Any:
+        with Progress(
+            TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), transient=True
+        ) as shown:
+            tasks: dict[str, Any] = {}
+
+            def show(done: float, total: float, what: str) -> None:
+                if what not in tasks:
+                    tasks[what] = shown.add_task(what, total=total)
+                shown.update(tasks[what], completed=done, total=total)
+
+            yield show
+
+    return bar()

@@ -1,4 +1,4 @@
-"""Work that outlives the browser's tab and the web server: trainings, searches, and phantom data sets.
+"""Work that outlives the browser's tab and the web server: trainings, searches, evaluations, phantom data.
 
 A job is a row in the workspace's database and a `lungvae` command. The command runs under a keeper, a small
 process of this module in a session of its own, which waits for the job's turn, starts the command with its
@@ -48,10 +48,11 @@ from lungvae_core.serving.settings import Settings
 QUEUED, RUNNING, STOPPING = "queued", "running", "stopping"
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
 ACTIVE = (QUEUED, RUNNING, STOPPING)
-TRAINING, PHANTOM, SEARCH = "training", "phantom", "search"
+TRAINING, PHANTOM, SEARCH, EVALUATION = "training", "phantom", "search", "evaluation"
+_WRITES = {PHANTOM: "data set", EVALUATION: "evaluation"}  # what a job makes; else a run
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 POLL_SECONDS = 0.5  # how often a queued job looks whether its turn has come
-_INTERRUPTED = 130  # the exit code of `lungvae train` when it was asked to stop
+_INTERRUPTED = 130  # the exit code of a command that was asked to stop
 
 
 class Job(Base):
@@ -60,7 +61,7 @@ class Job(Base):
     __tablename__ = "jobs"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    kind: Mapped[str] = mapped_column(String(16))  # training, search or phantom
+    kind: Mapped[str] = mapped_column(String(16))  # training, search, evaluation or phantom
     name: Mapped[str] = mapped_column(String(64))  # of the run or the data set
     folder: Mapped[str] = mapped_column(Text)  # that it writes
     # Folder while the job is active, else empty: the database itself refuses two jobs that write one folder.
@@ -211,6 +212,72 @@ class Jobs:
         argv = _search_argv(folder, request, resume=False)
         return self._start(SEARCH, name, folder, device, argv, request)
 
+    def start_evaluation(
+        self,
+        data: str | Path,
+        preset: str,
+        name: str,
+        *,
+        task: str = "mvb",
+        label_rule: str = "median_high",
+        protocol: str = "nested",
+        seed: int = 0,
+        seeds: int = 1,
+        quick: bool = False,
+        nested: str | Path | None = None,
+        device: str = "auto",
+        workers: int = 1,
+    ) -> Job:
+        """Queue an evaluation of `preset` on a data set; its report will be `default_report(name)`.
+
+        `nested` is the report that the leak table of the protocol `paper` begins with. UserError, with
+        nothing written, for whatever `lungvae evaluate` would refuse: a bad name, preset, task, rule,
+        protocol, data set or device, and data without both classes or with too few patients.
+        """
+        from pydantic import ValidationError
+
+        from lungvae_core.data.labels import labels
+        from lungvae_core.data.slices import SliceSet
+        from lungvae_core.evaluation.protocols.plan import EvaluationConfig, configure, plan_folds
+        from lungvae_core.serving.evaluations import evaluations_folder, read_report
+        from lungvae_core.training.device import pick_device
+
+        folder = self._new_folder(evaluations_folder(self.settings), name, what="evaluation")
+        options = {"task": task, "label_rule": label_rule, "protocol": protocol, "seed": seed, "seeds": seeds}
+        try:
+            asked = EvaluationConfig.model_validate({"preset": preset, "quick": quick, **options})
+        except ValidationError as error:
+            problems = "; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())
+            raise UserError(f"This evaluation cannot be made: {problems}.") from error
+        configure(asked, seed)
+        if workers < 1:
+            raise UserError(f"{workers} trainings at once cannot be; choose 1 or more.")
+        if nested is not None:
+            read_report(nested)
+        device = str(pick_device(device))
+        table = SliceSet.open(data, verify=False).table
+        truth = labels(table, task, label_rule)
+        if not ((truth == 1).any() and (truth == 0).any()):
+            raise UserError(
+                f"{data} lacks lesions of both classes under the label rule {label_rule}, so there is "
+                "nothing to evaluate."
+            )
+        plan_folds(table, asked)
+        request = {
+            "data": str(Path(data).resolve()),
+            "preset": preset,
+            "task": task,
+            "label_rule": label_rule,
+            "protocol": protocol,
+            "seed": seed,
+            "seeds": seeds,
+            "quick": quick,
+            "nested": None if nested is None else str(Path(nested).resolve()),
+            "device": device,
+            "workers": workers,
+        }
+        return self._start(EVALUATION, name, folder, device, _evaluate_argv(folder, request), request)
+
     def stop(self, job_id: int) -> Job:
         """Ask a job to stop: a queued one is taken back; a training ends after its batch, with a checkpoint.
 
@@ -229,19 +296,23 @@ class Jobs:
         return job
 
     def resume(self, job_id: int, *, on_nonfinite: Literal["stop", "halve"] | None = None) -> Job:
-        """Queue a stopped or failed training again; it goes on from its last checkpoint.
+        """Queue a stopped or failed training, search or evaluation again; it goes on from where it was.
 
         `on_nonfinite` takes the place of that setting, the only one that a resumed training may change.
         """
         job = self.get(job_id)
-        if job.kind not in (TRAINING, SEARCH):
-            raise UserError("Only a training or a search can go on where it stopped. Start this job anew.")
+        if job.kind not in (TRAINING, SEARCH, EVALUATION):
+            raise UserError(
+                "Only a training, a search or an evaluation can go on where it stopped. Start this job anew."
+            )
         if job.status not in (STOPPED, FAILED):
             raise UserError(f"{job.name} is {job.status}: there is nothing to resume.")
         folder = Path(job.folder)
         # A training that was stopped before its run existed starts from the beginning.
         if job.kind == SEARCH:
             argv = _search_argv(folder, job.request, resume=(folder / "search.json").exists())
+        elif job.kind == EVALUATION:
+            argv = job.argv  # the same command: it finds what is done in its working folder
         else:
             argv = _train_argv(folder, job.request, resume=(folder / "config.json").exists())
         if on_nonfinite is not None:
@@ -280,16 +351,13 @@ class Jobs:
             return ""
         return "\n".join(text.splitlines()[-lines:])
 
-    def suggest(self, stem: str) -> str:
-        """A run's name that is free: stem-1, stem-2, ..."""
+    def suggest(self, stem: str, *, among: Path | None = None) -> str:
+        """A name that is free: stem-1, stem-2, ...; of a run, or of what lies in the folder `among`."""
+        places = [self.settings.runs, self.settings.models] if among is None else [among]
         with session(self.settings) as db:
             held = {Path(folder).name for folder in db.scalars(select(Job.holds)) if folder}
         number = 1
-        while (
-            f"{stem}-{number}" in held
-            or (self.settings.runs / f"{stem}-{number}").exists()
-            or (self.settings.models / f"{stem}-{number}").exists()
-        ):
+        while f"{stem}-{number}" in held or any((place / f"{stem}-{number}").exists() for place in places):
             number += 1
         return f"{stem}-{number}"
 
@@ -331,7 +399,7 @@ class Jobs:
                 with session(self.settings) as db:
                     db.add(job)
                     db.flush()  # from here on no other job can hold the folder
-                    self._refuse_existing(folder, "data set" if kind == PHANTOM else "run")
+                    self._refuse_existing(folder, _WRITES.get(kind, "run"))
                     lock = locks.enter_context(self._lock(job.id))
                     job.log = str(self._folder / f"{job.id}.log")
                     Path(job.log).unlink(missing_ok=True)
@@ -537,6 +605,18 @@ def _search_argv(folder: Path, request: dict[str, Any], *, resume: bool) -> list
         else:
             argv.append(f"--{name.replace('_', '-')}={value}")
     return argv + [f"--set={name}={json.dumps(value)}" for name, value in request["fixed"].items()]
+
+
+def _evaluate_argv(folder: Path, request: dict[str, Any]) -> list[str]:
+    """The arguments of `lungvae evaluate`, with which it also goes on; each option in one word."""
+    argv = ["evaluate", f"--preset={request['preset']}", f"--data={request['data']}"]
+    for name in ("task", "label_rule", "protocol", "seed", "seeds", "device", "workers"):
+        argv.append(f"--{name.replace('_', '-')}={request[name]}")
+    if request["quick"]:
+        argv.append("--quick")
+    if request["nested"]:
+        argv.append(f"--nested={request['nested']}")
+    return [*argv, f"--out={folder / 'report.json'}"]
 
 
 def _terminate(pid: int, keeper: int | None) -> None:

@@ -16,6 +16,7 @@ from lungvae_core.data.resample import at_spacing, to_spacing
 from lungvae_core.data.slices import DatasetInfo
 from lungvae_core.errors import UserError
 from lungvae_core.explore import maps, traversal
+from lungvae_core.explore.measured import record
 from lungvae_core.explore.neighbours import features, nearest, place
 from lungvae_core.files import read_json
 from lungvae_core.serving.pixels import Pixels, locate
@@ -140,6 +141,11 @@ class LoadedModel:
         if not self.run.has("evaluation.json"):
             return None
         return read_json(self.run.folder / "evaluation.json", what="The model's evaluation")
+
+    @cached_property
+    def measured(self) -> dict[str, Any] | None:
+        """measured.json, or None; UserError when it is damaged or another model's."""
+        return record.load(self.run)
 
     def map(self, unit: str, method: str) -> np.ndarray:
         """(N or M, 2) float32 positions of slices or nodules; UserError when the run has no such map."""

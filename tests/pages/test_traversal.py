@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from lungvae_core import NOTICE
 from lungvae_core.serving.routes import registry
 from tests.pages.conftest import open_page, told
+from tests.pages.test_measured import made_up
 
 
 def opened(state: dict | None = None, **query: str) -> AppTest:
@@ -161,3 +162,30 @@ def test_the_prior_can_be_drawn_from_again_and_the_address_keeps_it(models, name
     next(button for button in app.button if button.label == "Draw another").click().run()
     assert not app.exception
     assert app.query_params["start"] == "draw:8"
+
+
+def test_measured_dimensions_carry_their_names_and_the_numbers_behind_them(models, monkeypatch):
+    monkeypatch.setattr(registry().load("tiny-gvae"), "measured", made_up())
+    app = opened(model="tiny-gvae", start="prior")
+    names = view(app)["names"]
+    assert names["2"][0] == "grows"
+    assert "Diameter +4.50 px" in names["2"][1]
+    assert names["1"][0] == ""  # nothing steady is not a name, but the pointer tells of it
+    assert "nothing steady" in names["1"][1]
+    box = next(box for box in app.selectbox if box.label == "Whole range of one dimension")
+    assert "z 2 · grows" in box.options
+    assert "z 1" in box.options
+
+
+@pytest.mark.parametrize("damage", ["none", "damaged"])
+def test_without_measurements_the_dimensions_have_numbers_only(models, damage):
+    if damage == "damaged":
+        (models / "tiny-gvae" / "measured.json").write_text("{")
+    try:
+        app = opened(model="tiny-gvae", start="prior")
+    finally:
+        (models / "tiny-gvae" / "measured.json").unlink(missing_ok=True)
+    assert view(app)["names"] == {}
+    assert not app.error
+    box = next(box for box in app.selectbox if box.label == "Whole range of one dimension")
+    assert set(box.options) == {"z 0", "z 1", "z 2", "z 3"}

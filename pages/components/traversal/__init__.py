@@ -59,11 +59,14 @@ def traversal_view(
     dimension: int | None,
     window: tuple[float, float],
     difference_hu: float,
+    names: Mapping[int, tuple[str, str]] | None = None,
 ) -> Released:
     """Show the view and return its state as of the last release.
 
-    `start_image` and `real_image` are (64, 64) in 0..1 of `window`, (low, high) HU. The view takes up `edits`
-    whenever model or start changes, or when they differ from what it said last (an address was opened).
+    `start_image` and `real_image` are (64, 64) in 0..1 of `window`, (low, high) HU. `names` gives dimensions
+    a name for their label, which may be empty, and a sentence that is shown under the pointer. The view takes
+    up `edits` whenever model or start changes, or when they differ from what it said last (an address was
+    opened).
     """
     said = _said(st.session_state.get(key), model, start)
     known = said.edits if said is not None else dict(edits)
@@ -79,6 +82,7 @@ def traversal_view(
             "spacing": spacing_mm,
             "startScore": start_score,
             "sliders": [[item.dimension, item.low, item.high, item.start] for item in sliders],
+            "names": {str(at): list(both) for at, both in (names or {}).items()},
             "edits": [[int(at), float(value)] for at, value in known.items()],
             "dimension": dimension if said is None else said.dimension,
             "window": f"W {high - low:.0f}  L {(low + high) / 2:.0f} HU",

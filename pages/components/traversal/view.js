@@ -79,14 +79,18 @@ class View {
     const folders = [this.find("#rows"), this.find("#more-rows")];
     folders.forEach((folder) => folder.replaceChildren());
     this.rows.clear();
+    const names = this.data.names ?? {};
+    this.root.classList.toggle("named", Object.values(names).some(([label]) => label));
     this.data.sliders.forEach(([dimension, low, high, start], position) => {
       const row = element("div", "row");
-      const name = element("button", "name", `z ${dimension}`);
+      const [label, told] = names[dimension] ?? ["", ""];
+      const words = label ? `z ${dimension} · ${label}` : `z ${dimension}`;
+      const name = element("button", "name", words);
       name.type = "button";
-      name.title = "Show this dimension's whole range below";
+      name.title = [told, "Show this dimension's whole range below"].filter(Boolean).join("\n");
       const input = element("input");
       Object.assign(input, { type: "range", min: low, max: high, step: (high - low) / 250, value: start });
-      input.setAttribute("aria-label", `Dimension ${dimension}`);
+      input.setAttribute("aria-label", label ? `Dimension ${dimension}, ${label}` : `Dimension ${dimension}`);
       input.dataset.dimension = dimension;
       const output = element("output");
       const reset = element("button", "reset", "↺");

@@ -1,0 +1,271 @@
+"""What a latent space must beat: size, readers' ratings, principal components of pixels, a supervised one.
+
+All is fitted on the fit rows alone and chosen beforehand, the same on any data: a logistic regression of a
+logarithm for sizes, a standardised logistic regression for ratings and components, boosted trees for ratings
+and size together (on LIDC-IDRI the harder baseline), and the most suspicious slice for the network's nodules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.decomposition import PCA
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from lungvae_core.data.labels import reader_mean
+from lungvae_core.data.slices import RATINGS, SliceSet
+from lungvae_core.errors import UserError
+from lungvae_core.evaluation.metrics import by_nodule
+from lungvae_core.training.cnn import CnnConfig, fit_cnn
+
+NODULE = ["patient_id", "nodule"]
+SIZES = ("diameter", "area", "slices")  # need no fit to rank lesions, see `sizes`
+JUDGED = [rating for rating in RATINGS if rating != "malignancy"]
+COMPONENTS = 64
+WINDOW = (-1000.0, 400.0)  # HU that 0 and 1 stand for, of the components and of the network
+QUICK_EPOCHS = 3
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Something that knows no latent space."""
+
+    name: str
+    words: str
+    uses_readers: bool  # whether it needs a reader's outline, diameter or rating at prediction time
+
+
+BASELINES = {
+    one.name: one
+    for one in (
+        Baseline("diameter", "the readers' diameter of the nodule alone, logistic", True),
+        Baseline(
+            "area",
+            "the root of the readers' outlined area in the slice alone, of a nodule in its largest slice, "
+            "logistic",
+            True,
+        ),
+        Baseline(
+            "slices", "the number of slices in which the readers outlined the nodule alone, logistic", True
+        ),
+        Baseline("ratings", "the readers' eight ratings other than malignancy, means, logistic", True),
+        Baseline(
+            "ratings_size",
+            "the readers' eight ratings other than malignancy and their diameter, boosted trees",
+            True,
+        ),
+        Baseline(
+            "pca",
+            f"{COMPONENTS} principal components of the slice's pixels, logistic; the mean logit over slices",
+            False,
+        ),
+        Baseline(
+            "cnn",
+            "a small convolutional network on the slice's pixels, trained on the same labels; the highest "
+            "logit over slices",
+            False,
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A baseline's answers for the rows to be scored."""
+
+    slice: np.ndarray  # (len(score_rows),) float logits, in the order of score_rows
+    nodule: pd.DataFrame  # a row a nodule among score_rows: patient_id, nodule, logit
+
+
+def available(table: pd.DataFrame) -> list[str]:
+    """Names of the baselines whose columns the table has, filled in every row; in BASELINES' order."""
+    ratings = all(_filled(table, f"{rating}_all") for rating in JUDGED)
+    diameter = _filled(table, "diameter_mm")
+    has = {
+        "diameter": diameter,
+        "area": _filled(table, "area_px") and bool((table["area_px"] > 0).any()),
+        # Where every nodule has one slice, that is how the data were made and says nothing of size.
+        "slices": bool(table.duplicated(NODULE).any()),
+        "ratings": ratings,
+        "ratings_size": ratings and diameter,
+        "pca": True,
+        "cnn": True,
+    }
+    return [name for name in BASELINES if has[name]]
+
+
+def sizes(name: str, table: pd.DataFrame) -> np.ndarray:
+    """(N,) a size of each slice by name: diameter in mm, area as its root in mm, or slices as their number.
+
+    The root of the area is in pixels where the pixel spacing of a slice is not known. Of a nodule it is the
+    largest over its slices. Raises UserError for another name or a missing column.
+    """
+    if name not in SIZES:
+        raise UserError(f"{name!r} is not a size. Choose one of: {', '.join(SIZES)}.")
+    if name not in available(table):
+        raise UserError(f"The data lack what the baseline {name!r} needs; see docs/formats.md.")
+    if name == "diameter":
+        return table["diameter_mm"].to_numpy(float)
+    if name == "area":
+        spacing = table["pixel_spacing_mm"].to_numpy(float) if _filled(table, "pixel_spacing_mm") else 1.0
+        return np.sqrt(table["area_px"].to_numpy(float)) * spacing
+    return table.groupby(NODULE)["slice"].transform("size").to_numpy(float)
+
+
+def score(
+    name: str,
+    data: SliceSet,
+    labels: np.ndarray,
+    fit_rows: np.ndarray,
+    score_rows: np.ndarray,
+    *,
+    seed: int,
+    quick: bool = False,
+) -> Scored:
+    """Fit a baseline on `fit_rows` of `data` and score `score_rows`; labels (N,) are 0, 1 or NaN.
+
+    Labels of `score_rows` are not looked at, and fit rows without a label teach nothing. What is a nodule's
+    (diameter, slices, ratings) is fitted a row a nodule, and its slices have its logit. `quick` shortens the
+    network's training. Raises UserError for an unknown name, missing columns, a single class among the fit
+    rows, or a patient on both sides.
+    """
+    if name not in BASELINES:
+        raise UserError(f"There is no baseline {name!r}. Choose one of: {', '.join(BASELINES)}.")
+    if name not in available(data.table):
+        raise UserError(f"The data lack the columns that the baseline {name!r} needs; see docs/formats.md.")
+    patients = data.table["patient_id"].astype(str).to_numpy()
+    both = set(patients[fit_rows]) & set(patients[score_rows])
+    if both:
+        raise UserError(
+            f"{len(both)} patient(s), as {min(both)}, are among those to fit on and those to be scored."
+        )
+    labels = np.asarray(labels, float)
+    fit_rows = np.asarray(fit_rows)[~np.isnan(labels[fit_rows])]
+    score_rows = np.asarray(score_rows)
+    if len(np.unique(labels[fit_rows])) < 2:
+        raise UserError(f"The baseline {name!r} needs malignant and benign lesions to learn from.")
+    if name in ("pca", "cnn"):
+        make = _pca if name == "pca" else _cnn
+        found = make(data.slices, labels, fit_rows, score_rows, seed, quick)
+        table = data.table.iloc[score_rows]
+        return Scored(found, _nodules(table, found, "max" if name == "cnn" else "mean"))
+    if name == "area":
+        return _area(data.table, labels, fit_rows, score_rows)
+    return _of_nodules(name, data.table, labels, fit_rows, score_rows, seed)
+
+
+def _of_nodules(
+    name: str,
+    table: pd.DataFrame,
+    labels: np.ndarray,
+    fit_rows: np.ndarray,
+    score_rows: np.ndarray,
+    seed: int,
+) -> Scored:
+    """A baseline of what all slices of a nodule share, fitted a row a nodule."""
+    fit = _first_of_nodule(table, fit_rows)
+    if name in SIZES:
+        features, model = np.log(np.maximum(sizes(name, table), 1e-3))[:, None], _logistic()
+    elif name == "ratings":
+        features, model = _ratings(table), _logistic()
+    else:
+        features = np.column_stack([_ratings(table), np.log(sizes("diameter", table))])
+        model = HistGradientBoostingClassifier(
+            learning_rate=0.05,
+            max_iter=150,
+            max_leaf_nodes=8,
+            min_samples_leaf=int(np.clip(len(fit) // 20, 2, 20)),  # few lesions could not be split otherwise
+            early_stopping=False,
+            random_state=seed,
+        )
+    model.fit(features[fit], labels[fit])
+    found = model.decision_function(features[score_rows])
+    return Scored(found, _nodules(table.iloc[score_rows], found, "first"))
+
+
+def _area(table: pd.DataFrame, labels: np.ndarray, fit_rows: np.ndarray, score_rows: np.ndarray) -> Scored:
+    """The area in each slice, and of each nodule the largest: each unit has its own fit."""
+    size = np.log(np.maximum(sizes("area", table), 0.1))  # a slice without an outline counts as a dot
+    slices = _logistic().fit(size[fit_rows, None], labels[fit_rows])
+    fit = by_nodule(table.iloc[fit_rows], size=(size[fit_rows], "max"), label=(labels[fit_rows], "first"))
+    asked = by_nodule(table.iloc[score_rows], size=(size[score_rows], "max"))
+    nodules = _logistic().fit(fit[["size"]].to_numpy(), fit["label"])
+    asked["logit"] = nodules.decision_function(asked[["size"]].to_numpy())
+    return Scored(slices.decision_function(size[score_rows, None]), asked[[*NODULE, "logit"]])
+
+
+def _pca(
+    slices: np.ndarray,
+    labels: np.ndarray,
+    fit_rows: np.ndarray,
+    score_rows: np.ndarray,
+    seed: int,
+    _quick: bool,
+) -> np.ndarray:
+    """(len(score_rows),) logits by the principal components of pixels."""
+    size = min(COMPONENTS, len(fit_rows) - 1)
+    model = make_pipeline(PCA(size, svd_solver="randomized", random_state=seed), _logistic())
+    model.fit(_pixels(slices[fit_rows]), labels[fit_rows])
+    return model.decision_function(_pixels(slices[score_rows]))
+
+
+def _cnn(
+    slices: np.ndarray,
+    labels: np.ndarray,
+    fit_rows: np.ndarray,
+    score_rows: np.ndarray,
+    seed: int,
+    quick: bool,
+) -> np.ndarray:
+    """(len(score_rows),) logits by the supervised network."""
+    config = CnnConfig(
+        epochs=QUICK_EPOCHS if quick else CnnConfig.epochs, hu_low=WINDOW[0], hu_high=WINDOW[1]
+    )
+    return fit_cnn(slices[fit_rows], labels[fit_rows], seed=seed, config=config).logits(slices[score_rows])
+
+
+def _logistic() -> Any:
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+
+
+def _pixels(hu: np.ndarray) -> np.ndarray:
+    """(N, 4096) float32 pixels in 0..1 of the window."""
+    low, high = WINDOW
+    return np.clip((hu.reshape(len(hu), -1).astype(np.float32) - low) / (high - low), 0, 1)
+
+
+def _ratings(table: pd.DataFrame) -> np.ndarray:
+    """(N, 8) means over readers; of the calcification the share of readers who saw none (6).
+
+    Calcification is a category, not a scale, and 6 in most lesions.
+    """
+    columns = []
+    for rating in JUDGED:
+        if rating == "calcification":
+            column = table["calcification_all"].astype(str)
+            absent = {text: np.mean([float(v) == 6 for v in text.split("|")]) for text in column.unique()}
+            columns.append(column.map(absent).to_numpy(float))
+        else:
+            columns.append(reader_mean(table, rating))
+    return np.column_stack(columns)
+
+
+def _first_of_nodule(table: pd.DataFrame, rows: np.ndarray) -> np.ndarray:
+    """Of rows, the first of each nodule."""
+    return rows[~table.iloc[rows].duplicated(NODULE).to_numpy()]
+
+
+def _nodules(table: pd.DataFrame, logits: np.ndarray, how: str) -> pd.DataFrame:
+    return by_nodule(table, logit=(logits, how))
+
+
+def _filled(table: pd.DataFrame, column: str) -> bool:
+    if column not in table or table[column].isna().any():
+        return False
+    return all(str(value).strip("| ") for value in table[column].unique())

@@ -1,0 +1,165 @@
+"""Two models on the same units, and one model among units of like size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_array
+from scipy.stats import norm, rankdata
+
+from lungvae_core.data.slices import KEY
+from lungvae_core.errors import UserError
+from lungvae_core.evaluation.metrics import auc, patient_weights, percentile_interval, weighted_aucs
+
+CALIPER = 0.1  # in log mm: diameters at most 10.5 % apart
+
+
+def delong(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+    """{difference, low, high, p}: AUC of scores a (N,) less that of b (N,), by DeLong's test.
+
+    DeLong et al. 1988 with the midranks of Sun and Xu 2014. The interval is 95 %, p two-sided. It treats
+    units as independent, which nodules of one patient and slices of one nodule are not, so that its interval
+    is too narrow there: rely on `paired`, which draws patients. NaN with fewer than two units of a class.
+    """
+    positive = np.asarray(labels) == 1
+    up, down = int(positive.sum()), int((~positive).sum())
+    if min(up, down) < 2:
+        return dict.fromkeys(("difference", "low", "high", "p"), float("nan"))
+    won, lost = [], []
+    for scores in (np.asarray(a, np.float64), np.asarray(b, np.float64)):
+        everyone = rankdata(scores)
+        won.append((everyone[positive] - rankdata(scores[positive])) / down)  # share of benign below each
+        lost.append(1 - (everyone[~positive] - rankdata(scores[~positive])) / up)
+    difference = float(won[0].mean() - won[1].mean())
+    variance = np.var(won[0] - won[1], ddof=1) / up + np.var(lost[0] - lost[1], ddof=1) / down
+    error = float(np.sqrt(variance))
+    if error < 1e-12:  # every unit is ranked alike, but for rounding
+        same = abs(difference) < 1e-12
+        return {"difference": difference, "low": difference, "high": difference, "p": 1.0 if same else 0.0}
+    half = float(norm.ppf(0.975)) * error
+    return {
+        "difference": difference,
+        "low": difference - half,
+        "high": difference + half,
+        "p": float(2 * norm.sf(abs(difference) / error)),
+    }
+
+
+def paired(
+    frame_a: pd.DataFrame, frame_b: pd.DataFrame, *, resamples: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """{difference, low, high, p, count, patients}: AUC of frame a less that of frame b, on units of both.
+
+    Whole patients are drawn, the same for both; `low` and `high` are the 95 % percentile interval, and p is
+    twice the smaller share of draws on one side of 0 (at least 2 / (resamples + 1)). NaN with a single class.
+    Raises UserError when the frames have no unit in common, have one twice, or disagree about a label.
+    """
+    key = [column for column in KEY if column in frame_a]
+    if key != [column for column in KEY if column in frame_b]:
+        raise UserError("The two are judged on different units; compare slices, nodules or patients alone.")
+    sides = [frame[[*key, "label", "logit"]].astype({"patient_id": str}) for frame in (frame_a, frame_b)]
+    if any(side.duplicated(key).any() for side in sides):
+        raise UserError("A unit was judged twice, so that the two cannot be compared.")
+    both = sides[0].merge(sides[1], on=key, suffixes=("_a", "_b")).sort_values(key)
+    if both.empty:
+        raise UserError("The two have no unit in common, so that they cannot be compared.")
+    if (both["label_a"] != both["label_b"]).any():
+        raise UserError("The two disagree about labels; judge both under one task and label rule.")
+    if both[["logit_a", "logit_b"]].isna().any(axis=None):
+        raise UserError("Some of the units have no score, so that the two cannot be compared.")
+    label, a, b = (both[name].to_numpy(float) for name in ("label_a", "logit_a", "logit_b"))
+    drawn = np.concatenate(
+        [
+            weighted_aucs(label, a, weights) - weighted_aucs(label, b, weights)
+            for weights in patient_weights(both["patient_id"].to_numpy(), resamples, seed=seed)
+        ]
+    )
+    known = drawn[np.isfinite(drawn)]
+    found = percentile_interval(auc(label, a) - auc(label, b), known)
+    fewer = min((known <= 0).sum(), (known >= 0).sum())
+    return {
+        "difference": found["value"],
+        "low": found["low"],
+        "high": found["high"],
+        "p": float(min(1.0, 2 * (1 + fewer) / (1 + len(known)))) if len(known) else float("nan"),
+        "count": len(both),
+        "patients": int(both["patient_id"].nunique()),
+    }
+
+
+def size_matched(
+    frame: pd.DataFrame,
+    size: np.ndarray,
+    *,
+    seed: int = 0,
+    caliper: float = CALIPER,
+    resamples: int = 1000,
+) -> dict[str, Any]:
+    """{auc: {value, low, high}, pairs, caliper, what, patients}: AUC among units of like size.
+
+    Each malignant unit of the judged frame is paired with the benign units whose size (N,), in mm, differs by
+    at most `caliper` in its logarithm; a malignant unit without a benign one on both sides of it is left out.
+    The AUC is the share of pairs that `logit` puts in order, ties counting half; every malignant unit counts
+    the same, and its smaller and larger partners together half each, so that size alone gives 0.5, however
+    wide the caliper. (A covariate-adjusted AUC, Janes and Pepe 2009.) The interval is a 95 % percentile
+    interval from drawing whole patients. Units of unknown size are left out; NaN without pairs. Raises
+    UserError when frame and size are not of one length.
+    """
+    size = np.asarray(size, np.float64)
+    if len(size) != len(frame):
+        raise UserError(f"There are {len(size)} sizes for {len(frame)} units; a size a unit is needed.")
+    label, logit = frame["label"].to_numpy(int), frame["logit"].to_numpy(float)
+    people = frame["patient_id"].astype(str).to_numpy()
+    known = np.isfinite(size) & (size > 0)
+    up, down = np.flatnonzero(known & (label == 1)), np.flatnonzero(known & (label == 0))
+    down = down[np.argsort(size[down], kind="stable")]
+    log_up, log_down = np.log(size[up]), np.log(size[down])
+    hair = 1e-9  # so that rounding does not part equal sizes
+    first, last = (
+        np.searchsorted(log_down, log_up - caliper - hair),
+        np.searchsorted(log_down, log_up + caliper + hair),
+    )
+    partners = last - first
+    case = np.repeat(np.arange(len(up)), partners)
+    other = np.arange(partners.sum()) - np.repeat(np.cumsum(partners) - partners - first, partners)
+    larger = log_down[other] - log_up[case]
+    on_sides = [larger <= hair, larger >= -hair]
+    sided = np.all([np.bincount(case[on], minlength=len(up)) > 0 for on in on_sides], axis=0)
+    used = sided[case]
+    case, other = case[used], other[used]
+    on_sides = [on[used] for on in on_sides]
+    won = np.sign(logit[up[case]] - logit[down[other]]) / 2 + 0.5
+    shape = (len(up), len(down))
+    sums = [
+        (
+            csr_array((won[on], (case[on], other[on])), shape),
+            csr_array((np.ones(on.sum()), (case[on], other[on])), shape),
+        )
+        for on in on_sides
+    ]
+
+    def matched(weights: np.ndarray) -> np.ndarray:
+        """(B,) the AUC under weights (B, N); malignant units whose partners were not drawn are left out."""
+        share: np.ndarray = np.zeros((len(up), len(weights)))
+        for wins, all_of in sums:
+            whole = all_of @ weights[:, down].T
+            share = share + np.divide(
+                wins @ weights[:, down].T, whole, out=np.full(whole.shape, np.nan), where=whole > 0
+            )
+        counted = np.where(np.isnan(share), 0.0, weights[:, up].T)
+        total = counted.sum(0)
+        gained = (counted * np.nan_to_num(share) / 2).sum(0)
+        return np.divide(gained, total, out=np.full(len(weights), np.nan), where=total > 0)
+
+    drawn = [matched(weights) for weights in patient_weights(people, resamples, seed=seed)]
+    value = matched(np.ones((1, len(frame))))[0]
+    return {
+        "auc": percentile_interval(value, np.concatenate(drawn)),
+        "pairs": len(case),
+        "caliper": caliper,
+        "what": f"{int(sided.sum()):,} of {len(up):,} malignant with benign of a diameter at most "
+        f"{100 * np.expm1(caliper):.0f} % apart, smaller and larger ones weighing the same",
+        "patients": len(set(people[up[case]]) | set(people[down[other]])),
+    }

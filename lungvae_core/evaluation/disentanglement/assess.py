@@ -1,0 +1,374 @@
+"""All that disentanglement.json says of a run: scores and probes, raw and without size, beside their null."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sklearn
+from scipy.stats import rankdata
+
+from lungvae_core.data.splits import grouped_folds
+from lungvae_core.errors import UserError
+from lungvae_core.evaluation.disentanglement import phantom_scores as moved
+from lungvae_core.evaluation.disentanglement import probes, scores
+from lungvae_core.evaluation.disentanglement.factors import (
+    Factors,
+    factors_of,
+    log_ratios,
+    nodule_means,
+    shuffled,
+    without_size,
+)
+from lungvae_core.evaluation.disentanglement.phantom_scores import Sizes
+from lungvae_core.files import read_json, write_text
+from lungvae_core.training.checkpoints import Run
+
+FILE = "disentanglement.json"
+FORMAT = 1
+SPACES = {
+    "code": "the codes themselves, as the traversal's sliders move them, averaged over a nodule's slices",
+    "log_ratio": "centred log-ratios of the codes, averaged over a nodule's slices",
+}
+VARIANTS = {
+    "raw": "the factors as they are",
+    "without_size": "the factors less what a spline of the log diameter, fitted on other patients, tells",
+}
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is computed; --quick computes less."""
+
+    draws: int  # null draws of scores and linear probes
+    refits: int  # null draws of what fits trees
+    groups: int  # of patients, each left out once for the scores' intervals
+    resamples: int  # of patients, for the probes' intervals
+
+
+FULL = Effort(draws=100, refits=20, groups=10, resamples=500)
+QUICK = Effort(draws=20, refits=5, groups=5, resamples=100)
+Progress = Callable[[str, int, int], None]
+
+
+def assess(
+    run: Run,
+    *,
+    phantom: Sizes | None = None,
+    effort: Effort = FULL,
+    seed: int = 0,
+    command: str = "",
+    on_progress: Progress = lambda *_: None,
+) -> dict[str, Any]:
+    """Assess the slices that the run has encoded, and with `phantom` so many slices rendered for it.
+
+    Returns what disentanglement.json holds; `write` writes it. Raises UserError where the run has no codes
+    or its slices no factors.
+    """
+    began = time.monotonic()
+    table, codes = run.latents()
+    factors = factors_of(table)
+    simplex = run.config.model.prior == "dirichlet"
+    report: dict[str, Any] = {
+        "format": FORMAT,
+        "title": run.info.title,
+        "prior": run.config.model.prior,
+        "model": {
+            "preset": run.config.preset,
+            "dimensions": run.config.model.dimensions,
+            "width": run.config.model.width,
+            "epochs": run.config.epochs,
+            "beta": run.config.objective.beta,
+            "seed": run.config.training.seed,
+        },
+        "data": {
+            "name": run.info.data.name,
+            "attribution": run.info.data.attribution,
+            "generated": run.info.data.generated,
+            "content_hash": run.info.data.content_hash,
+            "slices": len(table),
+            "nodules": len(factors.values),
+            "patients": len(np.unique(factors.patients)),
+            "left_out": factors.left_out,
+        },
+        "unit": "nodule",
+        "seen": _seen(run, table["split"].to_numpy(str) if "split" in table else np.zeros(0, str)),
+        "seed": seed,
+        "quick": effort == QUICK,
+        "effort": asdict(effort) | {"bins": scores.BINS, "folds": probes.FOLDS},
+        "factors": [asdict(kind) for kind in factors.kinds],
+        "between_factors": rounded(_ranks(factors.values, factors.values), 2),
+        "spaces": {},
+        "phantom": None,
+    }
+    spaces = {"code": codes, **({"log_ratio": log_ratios(codes)} if simplex else {})}
+    for name, values in spaces.items():
+        means = nodule_means(table, values, factors.nodules)
+        report["spaces"][name] = _variants(means, factors, seed, effort, name, on_progress)
+    if phantom is not None:
+        report["phantom"] = _on_phantom(run, phantom, effort, seed, on_progress)
+    report |= {
+        "seconds": round(time.monotonic() - began, 1),
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "scikit-learn": sklearn.__version__,
+        },
+        "command": command,
+    }
+    return report
+
+
+def write(run: Run, report: dict[str, Any]) -> Path:
+    """Write a report into the run's folder, atomically; on one line, since most of it are matrices."""
+    write_text(run.folder / FILE, json.dumps(report, ensure_ascii=False, allow_nan=False) + "\n")
+    return run.folder / FILE
+
+
+def load(folder: Path) -> dict[str, Any]:
+    """A run's report; UserError where there is none, or one that this version cannot read."""
+    if not (folder / FILE).is_file():
+        raise UserError(
+            f"{folder.name} has no {FILE} yet. Make it with `lungvae disentanglement {folder}` "
+            "(minutes on one core; --quick for less)."
+        )
+    report = read_json(folder / FILE, what="The report of disentanglement")
+    if not isinstance(report, dict) or report.get("format") != FORMAT or "spaces" not in report:
+        raise UserError(
+            f"{folder / FILE} has another format than {FORMAT}. Make it again with `lungvae disentanglement "
+            f"{folder}`."
+        )
+    return report
+
+
+def _seen(run: Run, split: np.ndarray) -> str:
+    """In a sentence, what the training had seen of the slices that are assessed."""
+    share = float((split == "train").mean()) if len(split) else 0.0
+    if run.config.joint.rounds:
+        return (
+            f"LEAK: the joint phase trained on malignancy labels, and {share:.0%} of these slices are of its "
+            "training; what the codes know of malignancy was partly told to them."
+        )
+    if share == 0:
+        return "The VAE was trained on none of these slices."
+    return (
+        f"The VAE was trained on {share:.0%} of these slices, without their ratings (transductive); probes "
+        "are tested on patients that they were not fitted on."
+    )
+
+
+def _variants(
+    codes: np.ndarray, factors: Factors, seed: int, effort: Effort, name: str, on_progress: Progress
+) -> dict[str, Any]:
+    found = {"raw": assess_part(codes, factors, seed, effort, f"{name}, raw", on_progress)}
+    if factors.size is not None and len(factors.kinds) > 2:
+        rest, told = without_size(factors, seed=seed)
+        part = assess_part(codes, rest, seed, effort, f"{name}, without size", on_progress)
+        found["without_size"] = part | {"size_alone": {key: round(value, 3) for key, value in told.items()}}
+    return found
+
+
+def assess_part(
+    codes: np.ndarray,
+    factors: Factors,
+    seed: int,
+    effort: Effort,
+    what: str = "",
+    on_progress: Progress = lambda *_: None,
+) -> dict[str, Any]:
+    """Scores, probes and matrices of codes (M, K) against factors, each with its interval and its null."""
+    generator = np.random.default_rng([seed, 2])
+    values, patients = factors.values, factors.patients
+    draws = [shuffled(patients, generator) for _ in range(max(effort.draws, effort.refits))]
+    steps = effort.draws + 2 * effort.refits + effort.groups
+    done = iter(range(1, steps + 1))
+
+    def step() -> None:
+        on_progress(what, next(done), steps)
+
+    # Scores of single dimensions, and what they are with patients shuffled.
+    binned, of_factors = scores.Binned.of(codes), scores.Binned.of(values)
+    entropies = of_factors.entropies()
+    told = scores.information(binned, of_factors)
+    cheap_null, told_null = [], []
+    for source in draws[: effort.draws]:
+        null_told = scores.information(binned, of_factors, source)
+        told_null.append(null_told.max(0))
+        cheap_null.append(_cheap(codes, values[source], null_told, entropies))
+        step()
+    importance = scores.importances(codes, values, seed=seed)
+    trees_null = []
+    for source in draws[: effort.refits]:
+        trees_null.append(_trees(scores.importances(codes, values[source], seed=seed)))
+        step()
+
+    left_out = []  # the scores without each group of patients
+    for kept, _ in grouped_folds(factors.nodules, min(effort.groups, len(np.unique(patients))), seed=seed):
+        part, rest = codes[kept], values[kept]
+        of_rest = scores.Binned.of(rest)
+        partly = scores.information(scores.Binned.of(part), of_rest)
+        left_out.append(
+            _cheap(part, rest, partly, of_rest.entropies())
+            | _trees(scores.importances(part, rest, seed=seed))
+        )
+        step()
+    value = _cheap(codes, values, told, entropies) | _trees(importance)
+    nulls = _columns(cheap_null) | _columns(trees_null)
+    jackknife = _columns(left_out)
+    by_factor = {
+        "mig": scores.mig(told, entropies),
+        "sap": scores.sap(codes, values),
+        "dci_completeness": scores.dci(importance)[1],
+    }
+    return {
+        "factors": factors.names,
+        "scores": {
+            name: figure(value[name], _jackknifed(value[name], jackknife[name]), nulls[name])
+            | ({"by_factor": named(factors.names, by_factor[name])} if name in by_factor else {})
+            for name in scores.WORDS
+        },
+        "probes": _probes(codes, factors, draws, seed, effort, step),
+        "entropy": rounded(entropies),
+        "information": rounded(told),
+        "information_null": {
+            "what": "the largest over dimensions with patients shuffled, 95th percentile",
+            "high": rounded(np.percentile(told_null, 95, axis=0)),
+        },
+        "spearman": rounded(_ranks(codes, values), 2),
+        "importance": rounded(importance),
+    }
+
+
+def _cheap(
+    codes: np.ndarray, values: np.ndarray, told: np.ndarray, entropies: np.ndarray
+) -> dict[str, float]:
+    with np.errstate(invalid="ignore"):
+        modularity = scores.modularity(told)
+    return {
+        "mig": float(scores.mig(told, entropies).mean()),
+        "sap": float(scores.sap(codes, values).mean()),
+        "modularity": float(np.nanmean(modularity)) if np.isfinite(modularity).any() else float("nan"),
+    }
+
+
+def _trees(importance: np.ndarray) -> dict[str, float]:
+    _, completeness, disentanglement = scores.dci(importance)
+    found = completeness[~np.isnan(completeness)]
+    return {
+        "dci_disentanglement": disentanglement,
+        "dci_completeness": float(found.mean()) if len(found) else float("nan"),
+    }
+
+
+def _columns(rows: list[dict[str, float]]) -> dict[str, np.ndarray]:
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def _jackknifed(value: float, left_out: np.ndarray) -> tuple[float, float]:
+    """95 % interval by the delete-a-group jackknife over patients.
+
+    Not a bootstrap: a patient drawn twice would pass for information.
+    """
+    count = len(left_out)
+    error = np.sqrt((count - 1) / count * ((left_out - left_out.mean()) ** 2).sum())
+    return value - 1.96 * error, value + 1.96 * error
+
+
+def _probes(
+    codes: np.ndarray,
+    factors: Factors,
+    draws: list[np.ndarray],
+    seed: int,
+    effort: Effort,
+    step: Callable[[], None],
+) -> dict[str, Any]:
+    values, binary = factors.values, [kind.binary for kind in factors.kinds]
+    probe = probes.Probe(codes, factors.nodules, seed=seed)
+    found: dict[str, Any] = {
+        name: {"measure": "auc" if each else "r2", "chance": 0.5 if each else 0.0}
+        for name, each in zip(factors.names, binary, strict=True)
+    }
+    for kind, count in (("linear", effort.draws), ("boosted", effort.refits)):
+        predicted = probe.predict(kind, values)
+        value = probes.score(values, predicted, binary)
+        low, high = probes.intervals(
+            values, predicted, binary, factors.patients, resamples=effort.resamples, seed=seed
+        )
+        null = []
+        for source in draws[:count]:
+            other = values[source]
+            null.append(probes.score(other, probe.predict(kind, other), binary))
+            if kind == "boosted":
+                step()
+        for index, name in enumerate(factors.names):
+            found[name][kind] = figure(value[index], (low[index], high[index]), np.array(null)[:, index])
+    return found
+
+
+def _on_phantom(run: Run, sizes: Sizes, effort: Effort, seed: int, on_progress: Progress) -> dict[str, Any]:
+    # Generated slices are many and their factors independent: few null draws of trees say enough.
+    effort = replace(effort, refits=min(effort.refits, 5), groups=min(effort.groups, 5))
+    on_progress("rendering phantoms", 0, 1)
+    slices = moved.rendered(sizes, seed)
+    vae = run.load_model()
+    free, held = moved.encoded(vae, slices.free), moved.encoded(vae, slices.held)
+    on_progress("rendering phantoms", 1, 1)
+    found = moved.phantom_scores(held, slices, seed=seed, draws=effort.draws)
+    factors = factors_of(slices.table)
+    part = assess_part(free, factors, seed, effort, "phantom", on_progress)
+    return {
+        "what": "generated slices with nine independent factors, none of which the VAE was trained on",
+        "sizes": asdict(sizes) | {"slices": sizes.slices, "seed": seed},
+        "moved": {
+            name: figure(entry["value"], (entry["low"], entry["high"]), np.array(entry["null"]))
+            | {"by_factor": {key: round(value, 3) for key, value in entry["by_factor"].items()}}
+            for name, entry in found.items()
+        },
+        "kinds": [asdict(kind) for kind in factors.kinds],
+        "free": part,
+    }
+
+
+def figure(value: float, interval: tuple[float, float], null: np.ndarray) -> dict[str, Any]:
+    """A figure with its 95 % interval and null: mean, 95th percentile, and how often the null is as large.
+
+    None stands for what cannot be told.
+    """
+    value, null = float(value), null[np.isfinite(null)]
+    if not np.isfinite(value):
+        return {"value": None, "low": None, "high": None, "null": None}
+    low, high = (float(end) if np.isfinite(end) else value for end in interval)
+    found: dict[str, Any] = {"value": round(value, 4), "low": round(low, 4), "high": round(high, 4)}
+    found["null"] = None
+    if len(null):
+        found["null"] = {
+            "mean": round(float(null.mean()), 4),
+            "high": round(float(np.percentile(null, 95)), 4),
+            "p": round(float((1 + (null >= value).sum()) / (1 + len(null))), 4),
+        }
+    return found
+
+
+def named(names: list[str], values: np.ndarray) -> dict[str, float | None]:
+    """{name: value rounded}, None for NaN."""
+    return {
+        name: round(float(value), 3) if np.isfinite(value) else None
+        for name, value in zip(names, values, strict=True)
+    }
+
+
+def rounded(values: np.ndarray, digits: int = 3) -> list[Any]:
+    """Nested lists of numbers of that many digits; NaN, which is no JSON, becomes 0."""
+    found: list[Any] = np.round(np.nan_to_num(values), digits).tolist()
+    return found
+
+
+def _ranks(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """(K, L) Spearman's correlation of columns (M, K) and (M, L)."""
+    return scores.correlations(rankdata(left, axis=0), rankdata(right, axis=0))

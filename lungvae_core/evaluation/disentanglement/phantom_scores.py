@@ -1,0 +1,154 @@
+"""FactorVAE and BetaVAE scores on phantoms, whose factors can be moved and held.
+
+FactorVAE: Kim & Mnih, arXiv 1802.05983, section 4. BetaVAE: Higgins et al., ICLR 2017 (openreview Sy2fzU9gl).
+Both ask whether it can be told from codes which of the nine factors a group of generated slices shares, when
+all other factors are drawn anew. A group also shares its surroundings and noise, which are no factor: with
+them drawn anew too, the lung around the nodule would drown what is asked. 1 is best; knowing nothing gives
+about 1/9. Neither says anything of real lesions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from lungvae_core.data.phantom import render
+from lungvae_core.data.phantom.factors import INDEPENDENT, draw_independent
+from lungvae_core.data.phantom.generate import INDEPENDENT_SPACING_MM
+from lungvae_core.data.resample import at_spacing
+from lungvae_core.vae.model import VAE
+
+NAMES = list(INDEPENDENT)  # nine factors
+UNUSED = 0.05  # a dimension that varies less than this share of the most varying one is left out, as unused
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is rendered, at about 5 ms of one core a slice."""
+
+    free: int  # slices with every factor drawn, each with surroundings of its own
+    learn: int  # groups to learn from, for each factor
+    test: int  # groups to judge by, for each factor
+    group: int  # slices in a group
+
+    @property
+    def slices(self) -> int:
+        return self.free + (self.learn + self.test) * len(NAMES) * self.group
+
+
+FULL = Sizes(free=1200, learn=45, test=25, group=12)
+QUICK = Sizes(free=150, learn=8, test=5, group=6)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Slices for the scores: free ones, and G groups that share one factor's value and the surroundings."""
+
+    sizes: Sizes
+    free: np.ndarray  # (free, 64, 64) int16 HU
+    table: pd.DataFrame  # of the free slices: SliceSet's key, spacing and factor columns
+    held: np.ndarray  # (G, group, 64, 64) int16 HU
+    factor: np.ndarray  # (G,) int: the number of the factor that a group shares
+    test: np.ndarray  # (G,) bool: judged by, not learned from
+
+
+@lru_cache(maxsize=1)
+def rendered(sizes: Sizes, seed: int) -> Rendered:
+    """Render what the scores need, once for all models of a process; the seed decides every slice."""
+    generator = np.random.default_rng([seed, 0xD15E])
+    free, rows = [], []
+    for number in range(sizes.free):
+        factors = draw_independent(generator)
+        free.append(render(factors, seed=int(generator.integers(2**31)))[0])
+        rows.append({"patient_id": f"PHANTOM-{number:05d}", "nodule": 0, "slice": 0, **factors.columns()})
+    groups = NAMES * (sizes.learn + sizes.test)
+    held = np.empty((len(groups), sizes.group, 64, 64), np.int16)
+    for place, name in enumerate(groups):
+        value, around = float(generator.uniform(*INDEPENDENT[name])), int(generator.integers(2**31))
+        for one in range(sizes.group):
+            held[place, one] = render(draw_independent(generator).replace(**{name: value}), seed=around)[0]
+    return Rendered(
+        sizes,
+        np.stack(free),
+        pd.DataFrame(rows).assign(pixel_spacing_mm=INDEPENDENT_SPACING_MM),
+        held,
+        np.array([NAMES.index(name) for name in groups]),
+        np.arange(len(groups)) >= sizes.learn * len(NAMES),
+    )
+
+
+def encoded(vae: VAE, hu: np.ndarray) -> np.ndarray:
+    """Codes (..., K) of slices hu (..., 64, 64) as rendered, at the spacing that the model sees."""
+    flat = hu.reshape(-1, 64, 64)
+    table = pd.DataFrame({"pixel_spacing_mm": np.full(len(flat), INDEPENDENT_SPACING_MM)})
+    codes = vae.encode_hu(np.asarray(at_spacing(flat, table, vae.config.spacing_mm)))
+    return codes.reshape(*hu.shape[:-2], -1)
+
+
+def factor_vae(held: np.ndarray, factor: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(told, true) factor numbers of the test groups, from codes held (G, n, K) of groups.
+
+    The dimension that varies least in a group, in units of how much it varies in all groups, votes for the
+    factor that it mostly stood for in the groups learned from.
+    """
+    variance = held.var(axis=1, ddof=1)  # (G, K)
+    typical = variance[~test].mean(axis=0)
+    used = typical > UNUSED**2 * typical.max()
+    vote = (variance[:, used] / typical[used]).argmin(axis=1)
+    counts = np.zeros((int(used.sum()), len(NAMES)), int)
+    np.add.at(counts, (vote[~test], factor[~test]), 1)
+    return counts.argmax(1)[vote[test]], factor[test]
+
+
+def beta_vae(
+    held: np.ndarray, factor: np.ndarray, test: np.ndarray, *, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """(told, true) factor numbers of the test groups, from codes held (G, n, K) of groups.
+
+    A linear classifier is given the mean absolute difference in each dimension over a group's pairs. The
+    paper draws a value for each pair; here the pairs of a group share it.
+    """
+    even = held.shape[1] // 2 * 2
+    difference = np.abs(held[:, 0:even:2] - held[:, 1:even:2]).mean(axis=1)  # (G, K)
+    scaler = StandardScaler().fit(difference[~test])
+    linear = LogisticRegression(C=0.1, max_iter=300, random_state=seed)
+    linear.fit(scaler.transform(difference[~test]), factor[~test])
+    return linear.predict(scaler.transform(difference[test])), factor[test]
+
+
+def phantom_scores(held: np.ndarray, slices: Rendered, *, seed: int, draws: int) -> dict[str, Any]:
+    """{factor_vae, beta_vae: {value, low, high, null, by_factor}} from codes held (G, n, K).
+
+    The interval is from resampling the test groups; the null from `draws` of shuffled factors' numbers.
+    """
+
+    def asked(factor: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        return {
+            "factor_vae": factor_vae(held, factor, slices.test),
+            "beta_vae": beta_vae(held, factor, slices.test, seed=seed),
+        }
+
+    generator = np.random.default_rng([seed, 1])
+    null: dict[str, list[float]] = {"factor_vae": [], "beta_vae": []}
+    for _ in range(draws):
+        for name, (told, true) in asked(generator.permutation(slices.factor)).items():
+            null[name].append(float((told == true).mean()))
+    found = {}
+    for name, (told, true) in asked(slices.factor).items():
+        right = told == true
+        drawn = right[generator.integers(len(right), size=(500, len(right)))].mean(1)
+        low, high = np.percentile(drawn, [2.5, 97.5])
+        found[name] = {
+            "value": float(right.mean()),
+            "low": float(low),
+            "high": float(high),
+            "null": null[name],
+            "by_factor": {each: float(right[true == number].mean()) for number, each in enumerate(NAMES)},
+        }
+    return found

@@ -1,0 +1,91 @@
+"""Probes: how well a factor can be told from codes, by a linear model and by boosted trees.
+
+In patient-grouped folds, so that a probe is judged on patients it has not seen. R2 for numbers, against the
+mean of the tested nodules; AUC for binary factors. Values below 0, or 0.5, are worse than knowing nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import RidgeCV
+
+from lungvae_core.data.splits import grouped_folds
+from lungvae_core.evaluation.metrics import weighted_aucs
+
+FOLDS = 5
+KINDS = {"linear": "ridge regression", "boosted": "gradient-boosted trees"}
+_ALPHAS = np.logspace(-1, 5, 13)  # of standardised codes
+
+
+class Probe:
+    """Folds and standardised codes, prepared once for the factors and for every null draw."""
+
+    def __init__(self, codes: np.ndarray, nodules: pd.DataFrame, *, seed: int) -> None:
+        self.seed = seed
+        self.parts = []
+        for train, test in grouped_folds(nodules, FOLDS, seed=seed):
+            mean, deviation = codes[train].mean(0), codes[train].std(0)
+            scaled = (codes - mean) / np.where(deviation > 1e-12, deviation, 1)
+            self.parts.append((scaled[train], scaled[test], train, test))
+
+    def predict(self, kind: str, factors: np.ndarray) -> np.ndarray:
+        """(M, L): factors (M, L) as told for each nodule by a model that has not seen its patient.
+
+        Binary factors are regressed as 0 and 1; an AUC asks for nothing but their order.
+        """
+        predicted = np.empty_like(factors)
+        for seen, unseen, train, test in self.parts:
+            if kind == "linear":
+                ridge = RidgeCV(_ALPHAS, alpha_per_target=factors.shape[1] > 1)
+                predicted[test] = ridge.fit(seen, factors[train]).predict(unseen).reshape(len(test), -1)
+                continue
+            for index in range(factors.shape[1]):
+                trees = HistGradientBoostingRegressor(
+                    max_iter=30,
+                    learning_rate=0.2,
+                    max_leaf_nodes=8,
+                    max_bins=32,
+                    min_samples_leaf=min(20, max(2, len(train) // 20)),
+                    early_stopping=False,
+                    random_state=self.seed,
+                )
+                predicted[test, index] = trees.fit(seen, factors[train, index]).predict(unseen)
+        return predicted
+
+
+def score(factors: np.ndarray, predicted: np.ndarray, binary: list[bool]) -> np.ndarray:
+    """(L,) R2, or AUC where `binary`, of factors (M, L) as predicted (M, L)."""
+    return _weighted(factors, predicted, binary, np.ones((1, len(factors))))[0]
+
+
+def intervals(
+    factors: np.ndarray,
+    predicted: np.ndarray,
+    binary: list[bool],
+    patients: np.ndarray,
+    *,
+    resamples: int,
+    seed: int,
+) -> np.ndarray:
+    """(2, L) 95 % percentile interval of `score` from resampling whole patients (M,)."""
+    patient, names = pd.factorize(patients)
+    generator = np.random.default_rng(seed)
+    drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
+    return np.nanpercentile(_weighted(factors, predicted, binary, drawn[:, patient]), [2.5, 97.5], axis=0)
+
+
+def _weighted(factors: np.ndarray, predicted: np.ndarray, binary: list[bool], weights: np.ndarray) -> Any:
+    """(B, L) scores under each of the weights (B, M)."""
+    weights = np.asarray(weights, float)
+    missed = weights @ (factors - predicted) ** 2
+    total = weights.sum(1, keepdims=True)
+    spread = weights @ factors**2 - (weights @ factors) ** 2 / total
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.where(spread > 1e-12 * total, 1 - missed / spread, np.nan)
+    for index in np.flatnonzero(binary):
+        found[:, index] = weighted_aucs(factors[:, index], predicted[:, index], weights)
+    return found

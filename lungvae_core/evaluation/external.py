@@ -1,0 +1,545 @@
+"""A trained model on other data: with its own classifier, calibration and threshold, nothing fitted anew.
+
+What a model says of a slice is turned into a probability and a call by what its own cross-validated scores
+settle (`calibration.settle`), a fit for each unit. Of the new data nothing is used but to judge. Beside the
+model's own thresholds stand those that the new data would have set, named as such: they are optimistic.
+"""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import sklearn
+import torch
+from scipy.special import expit, logit
+
+import lungvae_core
+from lungvae_core.data.labels import RULES, TASKS, labels
+from lungvae_core.data.resample import at_spacing
+from lungvae_core.data.slices import SliceSet
+from lungvae_core.errors import UserError
+from lungvae_core.evaluation.baselines import BASELINES, NODULE, SIZES, available, sizes
+from lungvae_core.evaluation.calibration import Settled, apply, ece, settle, slope_intercept
+from lungvae_core.evaluation.compare import delong, paired, size_matched
+from lungvae_core.evaluation.figures import unit_figures
+from lungvae_core.evaluation.frozen import CROSS_VALIDATED, SHAPED, TESTED
+from lungvae_core.evaluation.metrics import auc_interval, by_nodule
+from lungvae_core.evaluation.protocols.evaluate import hardware
+from lungvae_core.evaluation.protocols.honest import described
+from lungvae_core.evaluation.reconstruction import reconstruction
+from lungvae_core.evaluation.report import REPORT_FORMAT
+from lungvae_core.evaluation.shift import code_shift
+from lungvae_core.evaluation.subgroups import attributes_of, subgroups
+from lungvae_core.evaluation.units import RULES as NODULE_RULES
+from lungvae_core.evaluation.units import nodule_logits, patient_logits
+from lungvae_core.files import read_json
+from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.classifier import load_classifier
+from lungvae_core.training.encode import TRAINED, encode_with_quality
+
+PROTOCOL = (
+    "a trained model as it is, on other data: its own classifier, and threshold and calibration that its own "
+    "cross-validated scores settle; nothing is fitted to the new data"
+)
+SPECIFICITIES = (0.80, 0.90, 0.95)
+UNITS = ("slice", "nodule", "patient")
+OWN = "the model's own scores of patients that were tested"
+Seen = Literal["refuse", "include", "leave_out"]
+
+
+@dataclass(frozen=True)
+class OwnScores:
+    """The slices of a model's own data that were scored by a classifier which had not seen their patient."""
+
+    frames: dict[str, pd.DataFrame]  # by unit: patient_id, (nodule, slice,) label, logit
+    notes: list[str]  # what there is to say of them
+
+
+def validate(
+    run: Run,
+    data: SliceSet,
+    *,
+    task: str = "mvb",
+    label_rule: str = "median_high",
+    seen: Seen = "refuse",
+    name: str | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    quick: bool = False,
+    on_progress: Callable[[int, int], None] = lambda *_: None,
+) -> dict[str, Any]:
+    """The report (docs/evaluation.md, protocol `external`) of a model on data that it does not know.
+
+    Patients that the model was trained on are refused; with `seen` "leave_out" they are left out, and with
+    "include" they are tested, which the report calls a leak. `quick` takes fewer resamples and leaves out
+    the reconstruction. `on_progress(done, total)` counts slices.
+
+    Raises UserError for data without both classes under the task and rule, without new patients, or without
+    the pixel spacing that the model needs, and for a model without a classifier or scores of its own.
+    """
+    began = time.monotonic()
+    resamples = min(resamples, 200) if quick else resamples
+    classifier = load_classifier(run)
+    if classifier is None:
+        raise UserError(
+            f"The model {run.folder} has no classifier, so there is nothing to validate. Make one with "
+            f"`lungvae classify {run.folder}`."
+        )
+    data, known_before, leaks = _choose(run, data, seen)
+    truth = labels(data.table, task, label_rule)
+    if not ((truth == 1).any() and (truth == 0).any()):
+        raise UserError(
+            f"{data.info.name} ({data.folder}) lacks lesions of both classes under the task {task} and the "
+            f"label rule {label_rule}: {int((truth == 1).sum())} malignant and {int((truth == 0).sum())} "
+            "other slices. Fill the table's column malignancy, or choose another task or rule."
+        )
+    rule, rule_note = _nodule_rule(run)
+    own = own_scores(run, task, label_rule, rule)
+    codes, quality = _encoded(run, data, on_progress)
+    table = data.table.reset_index(drop=True)
+    table["patient_id"] = table["patient_id"].astype(str)
+    judged_rows = np.flatnonzero(~np.isnan(truth))
+    raw = by_unit(
+        table.iloc[judged_rows].reset_index(drop=True),
+        truth[judged_rows],
+        classifier.logits(codes[judged_rows]).astype(np.float64),
+        rule,
+        rows=judged_rows,
+    )
+    settled = {
+        unit: settle(
+            frame["label"].to_numpy(), frame["logit"].to_numpy(), patients=frame["patient_id"].to_numpy()
+        )
+        for unit, frame in own.frames.items()
+    }
+    frames = {unit: judge(raw[unit], settled[unit]) for unit in UNITS}
+    baselines = _baselines(table.iloc[judged_rows], truth[judged_rows], resamples, seed)
+    calibrated = {
+        unit: _calibration(frame, raw[unit], settled[unit], min(resamples, 500), seed)
+        for unit, frame in frames.items()
+    }
+    at_own, at_new = (
+        {unit: _sensitivities(frames[unit], own_frame, resamples, seed) for unit, own_frame in given.items()}
+        for given in (
+            {unit: judge(own.frames[unit], settled[unit]) for unit in UNITS},
+            dict.fromkeys(UNITS, None),
+        )
+    )
+    own_table, own_codes = run.latents()
+    shift = code_shift(
+        own_codes,
+        own_table,
+        codes,
+        table.assign(**quality),
+        simplex=run.config.model.prior == "dirichlet",
+        trained=_trained(own_table),
+        resamples=min(resamples, 500),
+        seed=seed,
+    )
+    return {
+        "format": REPORT_FORMAT,
+        "protocol": "external",
+        "protocol_in_words": PROTOCOL,
+        "task": task,
+        "task_in_words": TASKS[task],
+        "label_rule": label_rule,
+        "label_rule_in_words": RULES[label_rule],
+        "leaks": leaks,
+        "transductive": bool(known_before),
+        "data": described(data, truth),
+        "model": {
+            "preset": run.config.preset,
+            "config": run.config.model_dump(mode="json", exclude={"preset": True}),
+            "name": name or run.folder.name,
+        },
+        "folds": 0,
+        "seeds": [seed],
+        "quick": quick,
+        "nodule_rule": rule,
+        "nodule_rule_in_words": NODULE_RULES[rule] + rule_note,
+        "units": {
+            unit: unit_figures(frame, resamples=resamples, seed=seed) for unit, frame in frames.items()
+        },
+        "nodule_rules": None,
+        "per_seed": None,
+        "stages": None,
+        "baselines": baselines,
+        "comparisons": _comparisons(frames["nodule"], baselines, table.iloc[judged_rows], resamples, seed),
+        "size_matched": _size_matched(frames["nodule"], table, seed),
+        "subgroups": subgroups(
+            frames["nodule"],
+            attributes_of(table, frames["nodule"], "nodule"),
+            resamples=min(resamples, 500),
+            seed=seed,
+        ),
+        "calibration": calibrated,
+        "reconstruction": None
+        if quick
+        else reconstruction(run, data, np.arange(len(data)), resamples=min(resamples, 500), seed=seed),
+        "settings_chosen": [
+            {
+                "unit": unit,
+                "settled_on": OWN,
+                **asdict(settled[unit]),
+                "notes": " ".join(own.notes),
+                "threshold_by_own_scores": at_own[unit],
+                "threshold_by_the_new_data_optimistic": at_new[unit],
+            }
+            for unit in UNITS
+        ],
+        "leak": None,
+        "external": {
+            "calibration": {part: calibrated["nodule"][part] for part in ("slope", "intercept")},
+            "sensitivity_at_specificity": [
+                {part: row[part] for part in ("specificity", "sensitivity", "threshold")}
+                for row in at_own["nodule"]
+            ],
+            "code_shift": shift,
+        },
+        "seconds": round(time.monotonic() - began, 1),
+        "hardware": hardware(),
+        "versions": {
+            "lungvae": lungvae_core.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "sklearn": sklearn.__version__,
+        },
+        "command": shlex.join(["lungvae", *sys.argv[1:]]),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def seen_patients(run: Run, data: SliceSet) -> set[str]:
+    """Patients of `data` that the model learned from: its VAE, its classifier or its threshold.
+
+    They are told by their patient_id, and all of them where the data are the model's own by content. Nobody
+    is in both a scanned and a generated data set.
+    """
+    patients = set(data.table["patient_id"].astype(str))
+    if data.info.content_hash and data.info.content_hash == run.info.data.content_hash:
+        return patients
+    if data.info.generated != run.info.data.generated:
+        return set()  # a phantom is nobody, whoever's ratings it was drawn from
+    known = set(run.info.trained or [])
+    if run.has("latents.parquet"):
+        table, _ = run.latents()
+        owners = table["patient_id"].astype(str)
+        if run.info.trained is None:  # a run older than the list; its own data are those it has encoded
+            known |= set(owners)
+        elif "score_kind" in table:
+            # Held-out patients too: their labels are in the classifier, or in the threshold.
+            known |= set(owners[table["score_kind"].isin([CROSS_VALIDATED, SHAPED, TESTED])])
+    return patients & known
+
+
+def own_scores(run: Run, task: str, label_rule: str, rule: str) -> OwnScores:
+    """A model's scores of its own, labelled patients, each by a classifier that had not seen the patient.
+
+    `rule` takes slices to nodules. Raises UserError where there are none of both classes.
+    """
+    remedy = f"Make them with `lungvae classify {run.folder}`, on data with labels."
+    table, _ = run.latents()
+    if not {"score", "score_kind"} <= set(table):
+        raise UserError(
+            f"The model {run.folder} has no scores of its own data to settle a threshold. {remedy}"
+        )
+    table = table[table["score_kind"].isin([CROSS_VALIDATED, TESTED])].reset_index(drop=True)
+    try:
+        truth = labels(table, task, label_rule)
+    except UserError as error:
+        raise UserError(
+            f"The threshold is the model's own and cannot be settled under the label rule {label_rule}: "
+            f"{str(error)[0].lower()}{str(error)[1:]} So it is with the model's own data. Choose median_high."
+        ) from error
+    kept = ~np.isnan(truth)
+    table, truth = table[kept].reset_index(drop=True), truth[kept]
+    if len(set(truth)) < 2:
+        raise UserError(
+            f"The model {run.folder} has no cross-validated scores of both classes under the label rule "
+            f"{label_rule}, so there is no threshold of its own. {remedy}"
+        )
+    notes = []
+    if task == "mvr" and not ((reading := _number(table, "malignancy")) == 3).any() and len(reading):
+        notes.append(
+            "The model's own scores are of malignant and benign lesions alone, so its threshold and "
+            "calibration were settled without indeterminate ones."
+        )
+    if run.config.joint.rounds and run.config.joint.labels_of == "released":
+        notes.append(
+            "The model's own scores leak (labels of their patients shaped its codes), so its threshold and "
+            "calibration are over-confident."
+        )
+    # The sigmoid was kept in single precision, where it rounds to 1 beyond a logit of 16.
+    raw = logit(np.clip(table["score"].to_numpy(np.float64), 1e-7, 1 - 1e-7))
+    return OwnScores(by_unit(table, truth, raw, rule), notes)
+
+
+def by_unit(
+    table: pd.DataFrame, truth: np.ndarray, logits: np.ndarray, rule: str, *, rows: np.ndarray | None = None
+) -> dict[str, pd.DataFrame]:
+    """Frames by unit of labelled slices (N rows; labels and logits (N,)): key, label, raw logit."""
+    area = table["area_px"].to_numpy(float) if "area_px" in table else None
+    slices = table[[*NODULE, "slice"]].assign(
+        row=np.arange(len(table)) if rows is None else rows, label=truth.astype(int), logit=logits
+    )
+    slices["patient_id"] = slices["patient_id"].astype(str)
+    label = by_nodule(slices, label=(slices["label"].to_numpy(), "first"))
+    of_nodule = nodule_logits(rule, slices[[*NODULE, "slice"]], logits, area=area)
+    nodules = label.merge(of_nodule[[*NODULE, "logit"]], on=NODULE, validate="one_to_one")
+    patients = (
+        nodules.groupby("patient_id", as_index=False)["label"]
+        .max()
+        .merge(patient_logits(nodules), on="patient_id", validate="one_to_one")
+    )
+    return {"slice": slices, "nodule": nodules, "patient": patients}
+
+
+def judge(frame: pd.DataFrame, settled: Settled) -> pd.DataFrame:
+    """The judged frame: with probability and call by what the model's own scores settled."""
+    probability, called = apply(settled, frame["logit"].to_numpy())
+    return frame.assign(fold=0, probability=probability, called=called)
+
+
+def _choose(run: Run, data: SliceSet, seen: Seen) -> tuple[SliceSet, set[str], list[str]]:
+    """(the data to test on, tested patients that the model has seen, how that leaks)."""
+    known = seen_patients(run, data)
+    if not known:
+        return data, known, []
+    patients = data.table["patient_id"].astype(str)
+    count, first = patients.nunique(), min(known)
+    if seen == "refuse":
+        raise UserError(
+            f"The model {run.folder} has learned from {len(known):,} of the {count:,} patients of "
+            f"{data.info.name}, as {first}, and would be tested on what it knows. Test only the others with "
+            "--leave-out-seen, or all with --include-seen, which the report calls a leak. If they are other "
+            "people under the same names, give the data patient_ids of their own."
+        )
+    if seen == "include":
+        share = f"{len(known):,} of the {count:,} patients"
+        return data, known, [f"The model has learned from {share} that it is tested on here."]
+    kept = np.flatnonzero(~patients.isin(known).to_numpy())
+    if len(kept) == 0:
+        raise UserError(
+            f"The model {run.folder} has learned from every patient of {data.info.name}; leaving them out "
+            "leaves nothing to test on. Validate it on other data."
+        )
+    part = replace(
+        data,
+        slices=data.slices[kept],
+        masks=data.masks[kept],
+        table=data.table.iloc[kept].reset_index(drop=True),
+        info=data.info.model_copy(
+            update={
+                "name": f"{data.info.name}, without {len(known):,} patients that the model knows",
+                "count": len(kept),
+            }
+        ),
+    )
+    return part, set(), []
+
+
+def _nodule_rule(run: Run) -> tuple[str, str]:
+    """(the rule from slices to nodules that the model's own report names, else the mean logit; a remark)."""
+    if run.has("evaluation.json"):
+        report = read_json(run.folder / "evaluation.json", what="The model's evaluation")
+        asked = report.get("nodule_rule") if isinstance(report, dict) else None
+        if asked in ("mean", "max"):
+            return asked, ""
+        if asked in NODULE_RULES:
+            return "mean", f" (the model's own report uses {asked}, which needs more than its classifier)"
+    return "mean", ""
+
+
+def _encoded(
+    run: Run, data: SliceSet, on_progress: Callable[[int, int], None]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """(codes (N, K), {ssim, mse: (N,)}) of the data's slices, as the model sees them."""
+    vae = run.load_model()
+    slices = at_spacing(data.slices, data.table, vae.config.spacing_mm)
+    codes, figures = [], []
+    for start in range(0, len(data), 256):
+        found, quality = encode_with_quality(vae, slices[start : start + 256])
+        codes.append(found)
+        figures.append(quality)
+        on_progress(min(start + 256, len(data)), len(data))
+    return np.concatenate(codes), {
+        name: np.concatenate([part[name] for part in figures]) for name in figures[0]
+    }
+
+
+def _trained(table: pd.DataFrame) -> np.ndarray:
+    """(N,) bool: slices that the VAE trained on; all where the table does not tell."""
+    if "split" in table and (table["split"] == TRAINED).any():
+        return (table["split"] == TRAINED).to_numpy()
+    return np.ones(len(table), bool)
+
+
+def _calibration(
+    frame: pd.DataFrame, raw: pd.DataFrame, settled: Settled, resamples: int, seed: int
+) -> dict[str, Any]:
+    """ECE before and after the model's own calibration; slope and intercept after it, with intervals."""
+    truth, probability = frame["label"].to_numpy(), frame["probability"].to_numpy()
+    patient, names = pd.factorize(frame["patient_id"])
+    rows_of = np.split(np.argsort(patient, kind="stable"), np.cumsum(np.bincount(patient))[:-1])
+    generator = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(resamples):
+        rows = np.concatenate([rows_of[one] for one in generator.integers(len(names), size=len(names))])
+        if 0 < truth[rows].mean() < 1:
+            drawn.append(slope_intercept(truth[rows], probability[rows]))
+    slope, intercept = (
+        _interval(value, np.array([pair[at] for pair in drawn]))
+        for at, value in enumerate(slope_intercept(truth, probability))
+    )
+    return {
+        "before": ece(truth, expit(raw["logit"].to_numpy())),
+        "after": ece(truth, probability),
+        "temperature": settled.temperature,
+        "bias": settled.bias,
+        "slope": slope,
+        "intercept": intercept,
+    }
+
+
+def _interval(value: float, drawn: np.ndarray) -> dict[str, float | None]:
+    drawn = drawn[np.isfinite(drawn)]
+    low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (None, None)
+    return {"value": float(value), "low": low, "high": high}
+
+
+def _sensitivities(
+    frame: pd.DataFrame, own: pd.DataFrame | None, resamples: int, seed: int
+) -> list[dict[str, Any]]:
+    """Sensitivity on `frame` at thresholds that have a specificity on the model's own scores, `own`.
+
+    Without `own` the thresholds are those of `frame` itself, set anew in every resample of patients.
+    """
+    score, positive = frame["probability"].to_numpy(), frame["label"].to_numpy() == 1
+    source = frame if own is None else own
+    benign = source["probability"].to_numpy()[source["label"].to_numpy() == 0]
+    settled = [threshold_at(benign, np.ones(len(benign)), wanted) for wanted in SPECIFICITIES]
+    patient, names = pd.factorize(frame["patient_id"])
+    generator = np.random.default_rng(seed)
+    drawn = np.empty((resamples, len(SPECIFICITIES), 2))  # sensitivity and specificity
+    for number in range(resamples):
+        weights = np.bincount(generator.integers(len(names), size=len(names)), minlength=len(names))[patient]
+        for at, wanted in enumerate(SPECIFICITIES):
+            threshold = settled[at]
+            if own is None:
+                threshold = threshold_at(score[~positive], weights[~positive], wanted)
+            above = score >= threshold
+            drawn[number, at] = (
+                _share(weights[positive], above[positive]),
+                _share(weights[~positive], ~above[~positive]),
+            )
+    return [
+        {
+            "specificity": wanted,
+            "threshold": settled[at],
+            "sensitivity": _interval(np.mean(score[positive] >= settled[at]), drawn[:, at, 0]),
+            "specificity_found": _interval(np.mean(score[~positive] < settled[at]), drawn[:, at, 1]),
+        }
+        for at, wanted in enumerate(SPECIFICITIES)
+    ]
+
+
+def threshold_at(benign: np.ndarray, weights: np.ndarray, specificity: float) -> float:
+    """The least threshold (called if at or above it) that leaves at least `specificity` of benign (N,) below.
+
+    `weights` (N,) are how often each counts. NaN when nothing counts.
+    """
+    order = np.argsort(benign, kind="stable")
+    below = np.cumsum(weights[order])
+    if not len(below) or below[-1] <= 0:
+        return float("nan")
+    last = benign[order][np.searchsorted(below, specificity * below[-1] - 1e-9)]
+    return float(np.nextafter(last, np.inf))
+
+
+def _share(weights: np.ndarray, yes: np.ndarray) -> float:
+    """Weighted share of `yes` (N,); NaN where nothing was drawn."""
+    whole = weights.sum()
+    return float((weights * yes).sum() / whole) if whole > 0 else float("nan")
+
+
+def _sized(name: str, table: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
+    """(each slice's size, a row a nodule with its largest as `logit`): sizes rank without a fit."""
+    size = sizes(name, table)
+    nodules = by_nodule(table, logit=(size, "max"))
+    return size, nodules.assign(patient_id=nodules["patient_id"].astype(str))
+
+
+def _baselines(table: pd.DataFrame, truth: np.ndarray, resamples: int, seed: int) -> dict[str, Any]:
+    """What size alone gives on the new data; the labelled rows of its table, and their labels."""
+    found = {}
+    label = by_nodule(table, label=(truth, "first"))["label"].to_numpy()
+    for name in available(table):
+        if name not in SIZES:
+            continue
+        size, nodules = _sized(name, table)
+        found[name] = {
+            "words": BASELINES[name].words.removesuffix(", logistic"),
+            "uses_readers": BASELINES[name].uses_readers,
+            "slice": {
+                "auc": auc_interval(
+                    truth, size, table["patient_id"].to_numpy(), resamples=resamples, seed=seed
+                )
+            },
+            "nodule": {
+                "auc": auc_interval(
+                    label,
+                    nodules["logit"].to_numpy(),
+                    nodules["patient_id"].to_numpy(),
+                    resamples=resamples,
+                    seed=seed,
+                )
+            },
+        }
+    return found
+
+
+def _comparisons(
+    nodules: pd.DataFrame, baselines: dict[str, Any], table: pd.DataFrame, resamples: int, seed: int
+) -> dict[str, Any]:
+    """The model less each size, per nodule; and less the best of them."""
+    found: dict[str, Any] = {}
+    for name in baselines:
+        _, sized = _sized(name, table)
+        other = nodules.drop(columns="logit").merge(sized, on=NODULE, validate="one_to_one")
+        both = nodules.merge(sized, on=NODULE, suffixes=("", "_size"))
+        found[name] = {
+            "baseline": name,
+            "unit": "nodule",
+            "paired": paired(nodules, other, resamples=resamples, seed=seed),
+            "delong": delong(
+                both["label"].to_numpy(), both["logit"].to_numpy(), both["logit_size"].to_numpy()
+            ),
+        }
+    if found:
+        best = max(baselines, key=lambda name: baselines[name]["nodule"]["auc"]["value"])
+        found["best_size"] = found["best"] = found[best]
+    return found
+
+
+def _size_matched(nodules: pd.DataFrame, table: pd.DataFrame, seed: int) -> dict[str, Any] | None:
+    if "diameter" not in available(table):
+        return None
+    _, sized = _sized("diameter", table)
+    size = nodules.drop(columns="logit").merge(sized, on=NODULE, how="left")["logit"]
+    return {"nodule": size_matched(nodules, size.to_numpy(float), seed=seed)}
+
+
+def _number(table: pd.DataFrame, column: str) -> np.ndarray:
+    if column not in table:
+        return np.full(len(table), np.nan)
+    return table[column].to_numpy(dtype=float, na_value=np.nan)

@@ -1,0 +1,168 @@
+"""The trainings of an evaluation: one a fold and seed, in a folder each, resumable, codes kept.
+
+A member is trained on its fold's fit patients, with the calibration patients held out. When its first phase
+ends, and again when its joint phase does, every slice is encoded in four views (mirrored either way), over
+which logits are averaged later: a mirrored lesion is as malignant as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lungvae_core.data.resample import at_spacing
+from lungvae_core.data.slices import SliceSet
+from lungvae_core.errors import UserError
+from lungvae_core.files import atomic_path, read_json
+from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.fit import fit
+from lungvae_core.vae.config import Config
+from lungvae_core.vae.model import VAE
+from lungvae_core.workers import pool
+
+STOP = "stop"  # a file in the work folder that asks its workers to end
+VAE_STAGE, JOINT_STAGE = "vae", "joint"
+VIEWS = 4
+
+
+@dataclass(frozen=True)
+class Member:
+    """One training; everything a worker needs to make or find it."""
+
+    fold: int
+    seed: int
+    config: Config
+    data: str
+    fit: np.ndarray | None  # rows; None: the split that the configuration itself makes
+    calibration: np.ndarray | None
+    folder: str
+    work: str
+    device: str
+    threads: int
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return (VAE_STAGE, JOINT_STAGE) if self.config.joint.rounds else (VAE_STAGE,)
+
+    @property
+    def done(self) -> bool:
+        """Whether its codes are there."""
+        return all(codes_file(Path(self.folder), stage).is_file() for stage in self.stages)
+
+    def epochs_done(self) -> float:
+        """Epochs so far, fractional; for progress."""
+        if self.done:
+            return float(self.config.epochs)
+        path = Path(self.folder) / "progress.json"
+        try:
+            told: dict[str, Any] = read_json(path, what="progress") if path.is_file() else {}
+        except UserError:  # being replaced
+            told = {}
+        return told["epoch"] - 1 + told["batch"] / told["batches"] if told else 0.0
+
+
+def codes_file(folder: Path, stage: str) -> Path:
+    """(N, 4, K) float32 codes of every slice of the data after a stage."""
+    return folder / f"codes-{stage}.npy"
+
+
+def load_codes(member: Member, stage: str) -> np.ndarray:
+    """(N, 4, K) float32, memory-mapped."""
+    return np.load(codes_file(Path(member.folder), stage), mmap_mode="r", allow_pickle=False)
+
+
+def train_all(
+    members: list[Member],
+    *,
+    workers: int | None,
+    ray: str | None,
+    on_progress: Callable[[float, float], None],
+    should_stop: Callable[[], bool],
+) -> bool:
+    """Train what is not trained yet, several at once; False when asked to stop before the end.
+
+    `on_progress(epochs done, epochs in all)` is called twice a second. Raises UserError when one fails.
+    """
+    total = float(sum(member.config.epochs for member in members))
+    waiting = [member for member in members if not member.done]
+    if not waiting:
+        on_progress(total, total)
+        return True
+    stop = Path(waiting[0].work) / STOP
+    stop.unlink(missing_ok=True)
+    threads = waiting[0].threads
+    gpu = waiting[0].device in ("auto", "cuda")
+    with pool(workers, ray, threads=threads, gpu=gpu) as at_work:
+        for member in waiting:
+            at_work.submit((member.fold, member.seed), train_member, member)
+        left = len(waiting)
+        stopped = False
+        while left:
+            ended = at_work.wait(0.5)
+            if ended is not None:
+                left -= 1
+                stopped = stopped or not ended[1]
+            on_progress(sum(member.epochs_done() for member in members), total)
+            if should_stop() and not stop.exists():
+                stop.touch()
+    stop.unlink(missing_ok=True)
+    return not stopped
+
+
+def train_member(member: Member) -> bool:
+    """In a worker: train a member, or go on with it, and keep its codes; False when asked to stop."""
+    torch.set_num_threads(member.threads)
+    stop, folder = Path(member.work) / STOP, Path(member.folder)
+    if stop.exists():
+        return False
+    data = SliceSet.open(member.data, verify=False)
+    split = None if member.fit is None or member.calibration is None else (member.fit, member.calibration)
+    for stage in member.stages:
+        if codes_file(folder, stage).is_file():
+            continue
+        last = member.config.training.epochs if stage == VAE_STAGE else member.config.epochs
+        resume = (folder / "config.json").exists()
+        if resume:
+            _check_same(Run.open(folder), member.config)
+        fit(
+            member.config,
+            data,
+            folder,
+            device=member.device,
+            resume=resume,
+            split=None if resume else split,
+            until=last,
+            should_stop=stop.exists,
+        )
+        run = Run.open(folder)
+        if len(run.metrics()) < last:
+            return False
+        codes = views(run.load_model(), at_spacing(data.slices, data.table, run.config.model.spacing_mm))
+        with atomic_path(codes_file(folder, stage)) as temporary, temporary.open("wb") as stream:
+            np.save(stream, codes, allow_pickle=False)
+    (folder / "last.safetensors").unlink(missing_ok=True)  # three times the weights, of use to nobody now
+    return True
+
+
+def _check_same(run: Run, config: Config) -> None:
+    ours = config.model_dump(exclude={"training": {"precision", "compile"}})
+    if run.config.model_dump(exclude={"training": {"precision", "compile"}}) != ours:
+        raise UserError(
+            f"{run.folder} holds a training with other settings. Choose another --work folder, or delete it."
+        )
+
+
+@torch.inference_mode()
+def views(vae: VAE, hu: np.ndarray) -> np.ndarray:
+    """(N, 4, K) float32 codes of slices hu (N, 64, 64): as they are, and mirrored in the three ways."""
+    codes = np.empty((len(hu), VIEWS, vae.config.dimensions), np.float32)
+    for start in range(0, len(hu), 256):
+        part = np.asarray(hu[start : start + 256])
+        for view, seen in enumerate((part, part[:, ::-1], part[:, :, ::-1], part[:, ::-1, ::-1])):
+            codes[start : start + len(part), view] = vae.encode_hu(np.ascontiguousarray(seen))
+    return codes

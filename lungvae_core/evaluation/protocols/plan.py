@@ -1,0 +1,114 @@
+"""What an evaluation is asked to do, and which patients fit, calibrate and test in each fold.
+
+Three sets of patients in every fold, none of them in two: `fit` trains everything (VAE, joint phase,
+classifier); `calibration`, a part of the outer training patients, settles the threshold, the calibration and
+the choice among nodule rules; `test` is only tested. The folds do not depend on the task or the label rule,
+so that reports of several share their trainings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from lungvae_core.data.splits import check_apart, grouped_folds, holdout
+from lungvae_core.errors import UserError
+from lungvae_core.vae.config import PRESETS, Config, override, preset
+
+Protocol = Literal["nested", "frozen", "paper"]
+PROTOCOLS: dict[str, str] = {
+    "nested": "in each outer fold everything is fitted on its training patients alone: VAE, joint phase, "
+    "classifier; threshold, calibration and nodule rule on training patients kept aside from that",
+    "frozen": "in each outer fold a VAE without labels is trained on the pixels of its training patients "
+    "alone, and a classifier on its codes; threshold, calibration and nodule rule on training patients kept "
+    "aside from that",
+    "paper": "LEAKS, as in the released code of arXiv 2311.15719: one VAE, whose joint phase sees the labels "
+    "of a random 70 % of all patients; the classifier is then cross-validated over all patients, the "
+    "threshold is the best on each test fold, and slices are counted as cases",
+}
+QUICK = {"width": 8, "batch_size": 64}  # settings of --quick, with a few epochs; minutes on two cores
+
+
+class EvaluationConfig(BaseModel):
+    """An evaluation as it was asked for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    preset: str
+    protocol: Protocol = "nested"
+    task: Literal["mvb", "mvr"] = "mvb"
+    label_rule: Literal["median_high", "mean", "three_readers", "strict"] = "median_high"
+    folds: int = Field(default=5, ge=2, le=20)
+    seed: int = Field(default=0, ge=0)  # of the folds, and the first of the trainings
+    seeds: int = Field(default=1, ge=1, le=50)  # trainings a fold, whose logits are averaged
+    calibration_share: float = Field(default=0.15, gt=0, le=0.5)  # of a fold's training patients
+    nodule_rule: Literal["chosen", "mean", "max", "largest", "attention"] = "chosen"
+    changes: dict[str, object] = {}  # settings of the preset that were changed
+    quick: bool = False
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One outer fold; rows of the data's table, all slices of the patients whatever their labels."""
+
+    number: int
+    fit: np.ndarray
+    calibration: np.ndarray
+    test: np.ndarray
+
+
+def plan_folds(table: pd.DataFrame, asked: EvaluationConfig) -> list[Fold]:
+    """The outer folds, each with its inner split by patient; every row is tested in one of them.
+
+    Raises UserError with too few patients, and should a patient ever be in two parts of a fold.
+    """
+    found = []
+    for number, (outer, test) in enumerate(grouped_folds(table, asked.folds, seed=asked.seed)):
+        inner = table.iloc[outer].reset_index(drop=True)
+        fit, calibration = holdout(inner, fraction=asked.calibration_share, seed=asked.seed + number)
+        fold = Fold(number, outer[fit], outer[calibration], test)
+        check_apart(table, fit=fold.fit, calibration=fold.calibration, test=fold.test)
+        found.append(fold)
+    tested = np.sort(np.concatenate([fold.test for fold in found]))
+    if not np.array_equal(tested, np.arange(len(table))):
+        raise UserError("The folds do not test every slice exactly once.")
+    return found
+
+
+def configure(asked: EvaluationConfig, seed: int) -> Config:
+    """The configuration that a fold's training with this seed gets.
+
+    `nested` and `paper` need a joint phase: where the preset has none, its variant with one is taken.
+    """
+    config = preset(asked.preset)
+    if asked.protocol != "frozen" and not config.joint.rounds:
+        with_labels = f"{asked.preset}-joint"
+        if with_labels not in PRESETS:
+            raise UserError(
+                f"The preset {asked.preset} has no joint phase, which the protocol {asked.protocol} needs. "
+                "Give it one with --set rounds=1."
+            )
+        config = preset(with_labels)
+    if asked.quick:
+        joint = {"round_epochs": 3, "rounds": 1} if config.joint.rounds else {}
+        config = override(config, {**QUICK, "epochs": 2 if joint else 4, **joint})
+    changes = {**asked.changes, "seed": seed}
+    if asked.protocol == "frozen":
+        changes = {**changes, "rounds": 0}
+    else:
+        changes = {**changes, "task": asked.task, "label_rule": asked.label_rule}
+    if asked.protocol == "paper":
+        changes["labels_of"] = "released"
+    config = override(config, changes)
+    if asked.protocol != "frozen" and not config.joint.rounds:
+        raise UserError(f"The protocol {asked.protocol} needs a joint phase: rounds is 0.")
+    if asked.protocol == "nested" and config.joint.labels_of != "training":
+        raise UserError("The protocol nested takes labels of training patients alone; leave out labels_of.")
+    if config.joint.rounds and config.joint.soft_labels:
+        # The readers' mean is what such a training sees, whatever is asked of it later.
+        config = override(config, {"task": "mvb", "label_rule": "median_high"})
+    return config

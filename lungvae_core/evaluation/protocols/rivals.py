@@ -1,0 +1,69 @@
+"""The baselines of an evaluation on its very folds, calibrated and called in the same way; kept on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import logit
+
+from lungvae_core.data.labels import labels as labels_by
+from lungvae_core.data.slices import SliceSet
+from lungvae_core.evaluation import baselines
+from lungvae_core.evaluation.calibration import apply, settle
+from lungvae_core.evaluation.protocols.plan import EvaluationConfig, Fold
+from lungvae_core.files import atomic_path
+
+
+@dataclass(frozen=True)
+class RivalTask:
+    """One baseline in one fold."""
+
+    name: str
+    fold: Fold
+    asked: EvaluationConfig
+    data: str
+    folder: str
+
+
+def rival_scores(task: RivalTask) -> dict[str, pd.DataFrame]:
+    """In a worker: the judged test slices and nodules of a baseline, from disk where it was made before."""
+    files = {
+        unit: Path(task.folder) / f"{task.name}-fold{task.fold.number}-{unit}.parquet"
+        for unit in ("slice", "nodule")
+    }
+    if all(path.is_file() for path in files.values()):
+        return {unit: pd.read_parquet(path) for unit, path in files.items()}
+    data = SliceSet.open(task.data, verify=False)
+    truth = labels_by(data.table, task.asked.task, task.asked.label_rule)
+    fit, calibration, test = (
+        rows[~np.isnan(truth[rows])] for rows in (task.fold.fit, task.fold.calibration, task.fold.test)
+    )
+    rows = np.concatenate([calibration, test])
+    scored = baselines.score(task.name, data, truth, fit, rows, seed=task.asked.seed, quick=task.asked.quick)
+    inner = (
+        data.table.iloc[rows]
+        .reset_index(drop=True)[["patient_id", "nodule", "slice"]]
+        .assign(row=rows, label=truth[rows].astype(int), known=np.arange(len(rows)) < len(calibration))
+    )
+    of_nodule = inner.groupby(["patient_id", "nodule"], as_index=False)[["label", "known"]].first()
+    frames = {
+        "slice": inner.assign(logit=np.asarray(scored.slice, float)),
+        "nodule": of_nodule.merge(scored.nodule, on=["patient_id", "nodule"]),
+    }
+    for unit, frame in frames.items():
+        frames[unit] = _judged(frame, task.fold.number)
+        with atomic_path(files[unit]) as temporary:
+            frames[unit].to_parquet(temporary, index=False)
+    return frames
+
+
+def _judged(frame: pd.DataFrame, fold: int) -> pd.DataFrame:
+    known = frame["known"].to_numpy()
+    raw, label = frame["logit"].to_numpy(float), frame["label"].to_numpy()
+    probability, called = apply(settle(label[known], raw[known]), raw)
+    clipped = np.clip(probability, 1e-12, 1 - 1e-12)
+    judged = frame.assign(logit=logit(clipped), probability=probability, called=called, fold=fold)
+    return judged[~known].drop(columns="known").reset_index(drop=True)

@@ -1,0 +1,246 @@
+"""From codes to scores: per slice, per nodule by each rule, per patient, calibrated and called.
+
+Everything here learns from a fold's fit patients alone, and settles the rest on its calibration patients; of
+the test patients it sees the codes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit, logit
+
+from lungvae_core.data.labels import labels as labels_by
+from lungvae_core.data.splits import check_apart, grouped_folds
+from lungvae_core.errors import UserError
+from lungvae_core.evaluation import units
+from lungvae_core.evaluation.calibration import Settled, apply, ece, settle
+from lungvae_core.evaluation.metrics import auc
+from lungvae_core.evaluation.protocols.members import JOINT_STAGE, Member, load_codes
+from lungvae_core.evaluation.protocols.plan import EvaluationConfig, Fold
+from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.classifier import Classifier, ClassifierConfig, fit_classifier, load_classifier
+
+UNITS = ("slice", "nodule", "patient")
+# What a fold chooses among, on its own fit patients. A choice a fold, so few and far apart.
+CLASSIFIERS = {
+    "small": ClassifierConfig(hidden=(32,), dropout=0.3, weight_decay=0.05),
+    "default": ClassifierConfig(),
+    "wide": ClassifierConfig(hidden=(256, 128)),
+}
+INNER_FOLDS = 3
+
+
+@dataclass(frozen=True)
+class FoldScores:
+    """A stage's scores in one fold."""
+
+    frames: dict[str, pd.DataFrame]  # by unit: the judged test units
+    rules: dict[str, pd.DataFrame]  # by nodule rule: the judged test nodules
+    settled: dict[str, tuple[Settled, float, float]]  # by unit: what was settled; test ECE before and after
+    chosen: dict[str, Any]  # what was chosen, and on whom
+    per_seed: list[dict[str, pd.DataFrame]]  # each seed's frames by unit
+
+
+def score_fold(
+    table: pd.DataFrame, fold: Fold, members: list[Member], stage: str, asked: EvaluationConfig
+) -> FoldScores:
+    """The scores of a fold's test patients after a stage, `members` being its trainings by seed."""
+    truth = labels_by(table, asked.task, asked.label_rule)
+    parts = {name: rows[~np.isnan(truth[rows])] for name, rows in vars(fold).items() if name != "number"}
+    check_apart(table, **parts)
+    _both_classes(truth, parts, fold.number)
+    rows = np.concatenate([parts["calibration"], parts["test"]])
+    inner = table.iloc[rows].reset_index(drop=True)
+    known = np.arange(len(rows)) < len(parts["calibration"])  # rows of the calibration part
+    slice_logits, attended, chosen = [], [], []
+    for member in members:
+        logits, attention, how = _member_scores(table, truth, parts["fit"], rows, member, stage, asked)
+        slice_logits.append(logits)
+        attended.append(attention)
+        chosen.append({"fold": fold.number, "seed": member.seed, "stage": stage, **how})
+    both = _judge(inner, truth[rows], known, slice_logits, attended, fold.number, asked.nodule_rule)
+    frames, rules, settled, rule = both
+    per_seed = [
+        _judge(inner, truth[rows], known, [logits], [attention], fold.number, rule)[0]
+        for logits, attention in zip(slice_logits, attended, strict=True)
+    ]
+    for frame in frames.values():
+        if "row" in frame:
+            frame["row"] = rows[frame["row"].to_numpy()]
+    summary = {
+        "fold": fold.number,
+        "stage": stage,
+        "nodule_rule": rule,
+        "members": chosen,
+        "fit_patients": int(table.iloc[fold.fit]["patient_id"].nunique()),
+        "calibration_patients": int(table.iloc[fold.calibration]["patient_id"].nunique()),
+        "test_patients": int(table.iloc[fold.test]["patient_id"].nunique()),
+    }
+    return FoldScores(frames, rules, settled, summary, per_seed)
+
+
+def _member_scores(
+    table: pd.DataFrame,
+    truth: np.ndarray,
+    fit_rows: np.ndarray,
+    rows: np.ndarray,
+    member: Member,
+    stage: str,
+    asked: EvaluationConfig,
+) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
+    """(logits of `rows`, their nodules' logits by attention, what was chosen) of one training."""
+    codes = load_codes(member, stage)
+    simplex = member.config.model.prior == "dirichlet"
+    learned = np.asarray(codes[fit_rows])
+    head = member.config.joint.head == "trained" and stage == JOINT_STAGE
+    if head:
+        model = load_classifier(Run.open(member.folder))
+        assert model is not None
+        how = {"classifier": "the joint phase's head"}
+    else:
+        model, how = _fitted(table.iloc[fit_rows], learned, truth[fit_rows], member.seed, simplex, asked)
+    logits = over_views(model, np.asarray(codes[rows]))
+    attention = units.fit_attention(
+        learned.mean(1),
+        table.iloc[fit_rows].reset_index(drop=True),
+        truth[fit_rows],
+        seed=member.seed,
+        simplex=simplex,
+    )
+    inner = table.iloc[rows].reset_index(drop=True)
+    return logits, attention.logits(np.asarray(codes[rows]).mean(1), inner), how
+
+
+def over_views(model: Classifier, codes: np.ndarray) -> np.ndarray:
+    """(N,) float64 logits of codes (N, 4, K), averaged over the views."""
+    flat = model.logits(codes.reshape(-1, codes.shape[2])).astype(np.float64)
+    return flat.reshape(len(codes), -1).mean(1)
+
+
+def fit_on_views(
+    codes: np.ndarray, labels: np.ndarray, config: ClassifierConfig, *, simplex: bool
+) -> Classifier:
+    """A classifier of codes (N, 4, K) that learned from every view; as many steps as from one view."""
+    shared = config.model_copy(update={"epochs": max(1, round(config.epochs / codes.shape[1]))})
+    return fit_classifier(
+        codes.reshape(-1, codes.shape[2]), np.repeat(labels, codes.shape[1]), shared, simplex=simplex
+    )
+
+
+def _fitted(
+    table: pd.DataFrame,
+    codes: np.ndarray,
+    labels: np.ndarray,
+    seed: int,
+    simplex: bool,
+    asked: EvaluationConfig,
+) -> tuple[Classifier, dict[str, Any]]:
+    """The classifier that does best in folds of the fit patients, fitted on all of them."""
+    inner = table.reset_index(drop=True)
+    aucs = {}
+    for name, settings in CLASSIFIERS.items() if not asked.quick else []:
+        logits = np.empty(len(labels))
+        config = settings.model_copy(update={"seed": seed})
+        for train, test in grouped_folds(inner, INNER_FOLDS, seed=seed, classes=labels.astype(int)):
+            logits[test] = over_views(
+                fit_on_views(codes[train], labels[train], config, simplex=simplex), codes[test]
+            )
+        aucs[name] = auc(labels, logits)
+    best = max(aucs, key=lambda name: aucs[name]) if aucs else "default"
+    config = CLASSIFIERS[best].model_copy(update={"seed": seed})
+    model = fit_on_views(codes, labels, config, simplex=simplex)
+    return model, {"classifier": best, "inner_auc": {name: round(value, 4) for name, value in aucs.items()}}
+
+
+def _judge(
+    inner: pd.DataFrame,
+    truth: np.ndarray,
+    known: np.ndarray,
+    slice_logits: list[np.ndarray],
+    attended: list[pd.DataFrame],
+    fold: int,
+    asked_rule: str,
+) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame], dict[str, Any], str]:
+    """Calibrate on the rows that are `known` and judge the others, by unit and by nodule rule."""
+    logits = np.mean(slice_logits, axis=0)
+    area = inner["area_px"].to_numpy(float) if "area_px" in inner else None
+    nodules: dict[str, pd.DataFrame] = {}
+    for rule in units.RULES:
+        if rule == "attention":
+            nodules[rule] = _averaged(attended)
+        elif rule != "largest" or area is not None:
+            nodules[rule] = units.nodule_logits(rule, inner, logits, area=area)
+    of_nodule = _by_nodule(inner, truth, known)
+    nodules = {rule: of_nodule.merge(frame, on=["patient_id", "nodule"]) for rule, frame in nodules.items()}
+    rule = asked_rule
+    if rule == "chosen":
+        # The largest slice is found by the readers' mask: it is reported, never chosen.
+        open_to = [name for name in nodules if name != "largest"]
+        rule = max(open_to, key=lambda name: _calibration_auc(nodules[name]))
+    elif rule not in nodules:
+        raise UserError(f"The nodule rule {rule} needs the column area_px, which the data lack.")
+    slices = inner[["patient_id", "nodule", "slice"]].assign(
+        row=np.arange(len(inner)), label=truth.astype(int), logit=logits, known=known
+    )
+    judged, settled = {}, {}
+    judged["slice"], settled["slice"], _ = _settled(slices, fold)
+    by_rule = {}
+    for name, frame in nodules.items():
+        by_rule[name], found, everyone = _settled(frame, fold)
+        if name == rule:
+            judged["nodule"], settled["nodule"] = by_rule[name], found
+            patients = units.patient_logits(everyone[["patient_id", "nodule", "logit"]])
+            of_patient = everyone.groupby("patient_id", as_index=False).agg(
+                label=("label", "max"), known=("known", "first")
+            )
+            judged["patient"], settled["patient"], _ = _settled(
+                of_patient.merge(patients, on="patient_id"), fold
+            )
+    return judged, by_rule, settled, rule
+
+
+def _settled(
+    frame: pd.DataFrame, fold: int
+) -> tuple[pd.DataFrame, tuple[Settled, float, float], pd.DataFrame]:
+    """(judged test rows, (what was settled, test ECE before and after), all rows with calibrated logits).
+
+    `logit` is the calibrated one from here on, so that those of several folds can be pooled.
+    """
+    known = frame["known"].to_numpy()
+    raw, label = frame["logit"].to_numpy(float), frame["label"].to_numpy()
+    found = settle(label[known], raw[known])
+    probability, called = apply(found, raw)
+    everyone = frame.assign(
+        logit=logit(np.clip(probability, 1e-12, 1 - 1e-12)), probability=probability, called=called, fold=fold
+    )
+    test = everyone[~known].drop(columns="known").reset_index(drop=True)
+    before, after = ece(label[~known], expit(raw[~known])), ece(label[~known], probability[~known])
+    return test, (found, before, after), everyone
+
+
+def _by_nodule(inner: pd.DataFrame, truth: np.ndarray, known: np.ndarray) -> pd.DataFrame:
+    frame = inner[["patient_id", "nodule"]].assign(label=truth.astype(int), known=known)
+    return frame.groupby(["patient_id", "nodule"], as_index=False).first()
+
+
+def _averaged(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    joined = pd.concat(frames)
+    return joined.groupby(["patient_id", "nodule"], as_index=False)["logit"].mean()
+
+
+def _calibration_auc(frame: pd.DataFrame) -> float:
+    known = frame[frame["known"]]
+    return auc(known["label"].to_numpy(), known["logit"].to_numpy())
+
+
+def _both_classes(truth: np.ndarray, parts: dict[str, np.ndarray], number: int) -> None:
+    for name, rows in parts.items():
+        if len(rows) == 0 or truth[rows].min() == truth[rows].max():
+            raise UserError(
+                f"The {name} patients of fold {number + 1} lack lesions of both classes under this label "
+                "rule. Use fewer folds, another seed or a larger calibration_share."
+            )

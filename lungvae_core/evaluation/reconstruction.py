@@ -1,0 +1,253 @@
+"""How well a model redraws slices of patients that it did not train on, in its window and in HU.
+
+A slice is redrawn from its code, the posterior mean. Model and slice are compared in the model's window only:
+both are clipped to it, so that HU errors say nothing of what lies beyond (bone above 400 HU, say), and
+another window gives other figures. `whole` is the 64x64 crop as the model sees it: for a model of fixed pixel
+spacing at that spacing, with a mirrored border where the crop ends before it. `inside_mask` is the mean over
+the pixels of the readers' mask in a slice. Every slice counts once, however large its lesion.
+
+SSIM, MS-SSIM: `vae.objective`. PSNR: -10 log10 MSE of a slice in dB, at most 100. RMSE: the root of the mean
+MSE. Intervals are percentiles of means over resampled patients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lungvae_core.data.resample import CENTRE, at_spacing
+from lungvae_core.data.slices import SIZE, SliceSet
+from lungvae_core.data.splits import share_of_patients
+from lungvae_core.errors import UserError
+from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.encode import TRAINED
+from lungvae_core.training.joint import RELEASED_SHARE
+from lungvae_core.vae.objective import image_metrics, ms_ssim
+
+WHOLE = ("ssim", "ms_ssim", "mse", "mae", "psnr", "mae_hu", "rmse_hu")
+INSIDE = ("mse", "mae", "psnr", "mae_hu", "rmse_hu")
+WORDS = (
+    "Slices of patients that the model did not train on, each redrawn from its code. Both the slice and what "
+    "is drawn are clipped to the model's window, errors in HU too: what lies beyond it is not judged. Inside "
+    "the mask: the mean over the pixels that the readers outlined in a slice. Every slice counts once; "
+    "intervals resample whole patients."
+)
+SIZE_BANDS = (
+    ("under 6 mm", 0.0, 6.0),
+    ("6 to under 8 mm", 6.0, 8.0),
+    ("8 to under 15 mm", 8.0, 15.0),
+    ("15 mm and over", 15.0, np.inf),
+)
+_INSIDE = "inside_"
+_MOST_DB = 100.0
+_BATCH = 256
+
+
+def reconstruction(
+    run: Run, data: SliceSet, rows: np.ndarray, *, resamples: int = 500, seed: int = 0
+) -> dict[str, Any]:
+    """Figures of the reconstruction of `rows` (ints) of the data, none of a patient that `run` trained on.
+
+    Returns window_hu [low, high], slices, patients, whole {ssim, ms_ssim, mse, mae, psnr, mae_hu, rmse_hu},
+    inside_mask {mse, mae, psnr, mae_hu, rmse_hu} (None where no slice has a mask) and by_size, a list of
+    {band, slices, patients} with the figures of whole and, under `inside_mse` and so on, of inside_mask.
+    A figure is {value, low, high}; a single patient gives no interval (None).
+
+    Raises UserError for no rows, rows of patients that the run trained on, and a slice of unknown pixel
+    spacing where the model has a fixed one.
+    """
+    return summarise(slice_figures(run, data, rows), window_of(run), resamples=resamples, seed=seed)
+
+
+def window_of(run: Run) -> tuple[float, float]:
+    """(low, high) in HU of the run's model, which 0 and 1 stand for."""
+    return run.config.model.hu_low, run.config.model.hu_high
+
+
+def slice_figures(
+    run: Run,
+    data: SliceSet,
+    rows: np.ndarray,
+    *,
+    on_progress: Callable[[int, int], None] = lambda *_: None,
+) -> pd.DataFrame:
+    """A row a slice of `rows`: row, patient_id, diameter_mm, and its figures in 0..1 of the window.
+
+    These are ssim, ms_ssim, mse, mae, psnr (dB), and inside_mse, inside_mae, inside_psnr, which are NaN where
+    the slice has no mask. `summarise` takes such frames of several runs together where each row is once in
+    them, as those of the folds of a cross-validation are. Raises UserError as `reconstruction` does.
+    """
+    rows = np.asarray(rows)
+    if len(rows) == 0:
+        raise UserError("There is no held-out slice to reconstruct. Name rows of patients set aside.")
+    check_unseen(run, data, rows)
+    vae = run.load_model()
+    spacing = vae.config.spacing_mm
+    parts = []
+    for start in range(0, len(rows), _BATCH):
+        part = rows[start : start + _BATCH]
+        table = data.table.iloc[part]
+        hu, masks = at_spacing(data.slices[part], table, spacing), np.asarray(data.masks[part])
+        if spacing:
+            masks = masks_at_spacing(masks, table["pixel_spacing_mm"].to_numpy(float), spacing)
+        with torch.inference_mode():
+            x = vae.images(hu)
+            y = vae.reconstruct(vae.latent.code(vae.posterior(x)))
+            parts.append(compare(x, y, masks))
+        on_progress(start + len(part), len(rows))
+    table = data.table.iloc[rows]
+    diameter = np.full(len(rows), np.nan)
+    if "diameter_mm" in table:
+        diameter = table["diameter_mm"].to_numpy(dtype=float, na_value=np.nan)
+    where = {"row": rows, "patient_id": table["patient_id"].astype(str).to_numpy(), "diameter_mm": diameter}
+    return pd.concat([pd.DataFrame(where), pd.concat(parts, ignore_index=True)], axis=1)
+
+
+def compare(x: Tensor, y: Tensor, masks: np.ndarray) -> pd.DataFrame:
+    """The figures of images y against x, both (N, 1, 64, 64) in 0..1, and inside masks (N, 64, 64) of 0 and 1.
+
+    Columns as `slice_figures`.
+    """
+    figures = {name: values.double() for name, values in image_metrics(x, y).items()}
+    figures["ms_ssim"] = ms_ssim(x, y, reduce=False).double()
+    figures["psnr"] = _psnr(figures["mse"])
+    mask = torch.tensor(masks > 0)
+    size = mask.flatten(1).sum(1)
+    difference = (x - y)[:, 0].double() * mask
+    # A division by 0 pixels is NaN: no mask, no figure.
+    figures[f"{_INSIDE}mse"] = difference.square().flatten(1).sum(1) / size
+    figures[f"{_INSIDE}mae"] = difference.abs().flatten(1).sum(1) / size
+    figures[f"{_INSIDE}psnr"] = _psnr(figures[f"{_INSIDE}mse"])
+    return pd.DataFrame({name: values.numpy() for name, values in figures.items()})
+
+
+def summarise(
+    frame: pd.DataFrame, window_hu: tuple[float, float], *, resamples: int = 500, seed: int = 0
+) -> dict[str, Any]:
+    """What `reconstruction` returns, of the frame that `slice_figures` does."""
+    low, high = window_hu
+    inside = frame[f"{_INSIDE}mse"].notna().any()
+    whole = _figures(frame, high - low, resamples, seed)
+    bands = []
+    for band, least, below in SIZE_BANDS:
+        part = frame[(frame["diameter_mm"] >= least) & (frame["diameter_mm"] < below)]
+        if len(part):
+            bands.append(
+                {"band": band, **_counts(part), **_figures(part, high - low, resamples, seed)},
+            )
+    return {
+        "window_hu": [float(low), float(high)],
+        **_counts(frame),
+        "whole": {name: whole[name] for name in WHOLE},
+        "inside_mask": {name: whole[_INSIDE + name] for name in INSIDE} if inside else None,
+        "by_size": bands,
+    }
+
+
+def check_unseen(run: Run, data: SliceSet, rows: np.ndarray) -> None:
+    """Raise UserError where `rows` of the data are of patients whose slices the run trained on."""
+    patients = data.table["patient_id"].astype(str).to_numpy()[rows]
+    known = trained_patients(run, data) & set(patients)
+    if known:
+        count = int(np.isin(patients, sorted(known)).sum())
+        raise UserError(
+            f"{count:,} of the {len(rows):,} slices are of {len(known):,} patients that the model "
+            f"{run.folder} trained on, as {min(known)}: how well it redraws them says nothing of new "
+            "patients. Leave them out; Run.split tells which are held out."
+        )
+
+
+def trained_patients(run: Run, data: SliceSet) -> set[str]:
+    """The patient_ids among which are all those of `data` whose slices the run trained on.
+
+    Raises UserError where the run is too old to say whom it trained on and has no codes that would.
+    """
+    if data.info.generated != run.info.data.generated:
+        return set()  # a phantom is nobody, whoever's ratings it was drawn from
+    known = set(run.info.trained or [])
+    # The released joint phase goes on with 70 % of all patients, held-out ones among them.
+    all_patients = bool(run.config.joint.rounds) and run.config.joint.labels_of == "released"
+    if run.info.trained is None or all_patients:
+        table = _own_table(run, data)
+        owners = table["patient_id"].astype(str).to_numpy()
+        known |= set(owners[run.split(table)[0]])
+        if all_patients:
+            shared = share_of_patients(table, share=RELEASED_SHARE, seed=run.config.training.seed)
+            known |= set(owners[shared])
+    return known
+
+
+def masks_at_spacing(masks: np.ndarray, pixel_spacing_mm: np.ndarray, target_mm: float) -> np.ndarray:
+    """Masks (N, 64, 64) uint8 of `pixel_spacing_mm` (N,) on the grid of `data.resample.to_spacing`.
+
+    Each pixel has the mask of the nearest of the crop's, and none beyond the crop: a lesion that the slice
+    shows again in its mirrored border counts once.
+    """
+    found = np.zeros_like(masks)
+    steps, group = np.unique(target_mm / np.asarray(pixel_spacing_mm, float), return_inverse=True)
+    for number, step in enumerate(steps):
+        at = np.rint(CENTRE + (np.arange(SIZE) - CENTRE) * step).astype(int)
+        into = np.flatnonzero((at >= 0) & (at < SIZE))
+        rows = np.flatnonzero(group == number)
+        found[np.ix_(rows, into, into)] = masks[np.ix_(rows, at[into], at[into])]
+    return found
+
+
+def _own_table(run: Run, data: SliceSet) -> pd.DataFrame:
+    """The table of the data that the run was trained on; UserError where there is none."""
+    own = run.info.data
+    if data.info.content_hash == own.content_hash and len(data.table) == own.count:
+        return data.table
+    if run.has("latents.parquet"):
+        table, _ = run.latents()
+        if "split" in table and (table["split"] == TRAINED).any():
+            return table
+    raise UserError(
+        f"The model {run.folder} does not say on which patients it trained, so none can be told to be held "
+        "out. Reconstruct slices of the data that it was trained on, or encode those first."
+    )
+
+
+def _psnr(mse: Tensor) -> Tensor:
+    """dB of mean squared errors in 0..1; a perfect image has no end of them, and would be the mean."""
+    return -10 * mse.clamp(min=10 ** (-_MOST_DB / 10)).log10()
+
+
+def _counts(frame: pd.DataFrame) -> dict[str, int]:
+    return {"slices": len(frame), "patients": int(frame["patient_id"].nunique())}
+
+
+def _figures(frame: pd.DataFrame, width_hu: float, resamples: int, seed: int) -> dict[str, dict[str, Any]]:
+    """{figure: {value, low, high}} of whole crops and, as `inside_...`, of masks where there are any.
+
+    `width_hu` is the window's: an error of 1 on 0..1 is as many HU.
+    """
+    names = [name for name in frame if name not in ("row", "patient_id", "diameter_mm")]
+    values = frame[names].to_numpy(float)  # (N, F)
+    patient, owners = pd.factorize(frame["patient_id"])
+    sums, counts = np.zeros((2, len(owners), len(names)))
+    np.add.at(sums, patient, np.nan_to_num(values))
+    np.add.at(counts, patient, ~np.isnan(values))
+    generator = np.random.default_rng(seed)
+    share = np.full(len(owners), 1 / len(owners))
+    drawn = generator.multinomial(len(owners), share, size=resamples)
+    drawn = np.concatenate([np.ones((1, len(owners))), drawn])  # the first is the sample itself
+    with np.errstate(invalid="ignore"):
+        means = dict(zip(names, ((drawn @ sums) / (drawn @ counts)).T, strict=True))
+    for before in ("", _INSIDE):
+        means[f"{before}mae_hu"] = means[f"{before}mae"] * width_hu
+        means[f"{before}rmse_hu"] = np.sqrt(means[f"{before}mse"]) * width_hu
+    return {name: _interval(found, len(owners)) for name, found in means.items() if not np.isnan(found[0])}
+
+
+def _interval(found: np.ndarray, patients: int) -> dict[str, Any]:
+    """{value, low, high}: the first of `found`, and the 95 % percentile interval of the others."""
+    low, high = (None, None)
+    if patients > 1 and len(found) > 1:
+        low, high = (float(end) for end in np.nanpercentile(found[1:], [2.5, 97.5]))
+    return {"value": float(found[0]), "low": low, "high": high}

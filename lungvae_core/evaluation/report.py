@@ -1,0 +1,480 @@
+"""The report of an evaluation: one JSON of its protocol, its figures with intervals, and what stands beside.
+
+The protocols write it; the page, the HTML file and the command line only show it. The fields are described in
+docs/evaluation.md; docs/evaluation-report.schema.json is the JSON schema, made from the models below by
+
+    python -m lungvae_core.evaluation.report
+
+A figure that cannot be computed (an AUC of a single class) is null, never NaN, which is not JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lungvae_core.errors import UserError
+from lungvae_core.files import read_json, write_json, write_text
+
+REPORT_FORMAT = 1
+SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "evaluation-report.schema.json"
+UNITS = ("slice", "nodule", "patient")
+# The figures of a unit, in the order in which they are shown; those of `evaluation.figures`.
+FIGURES = (
+    "auc",
+    "accuracy",
+    "balanced_accuracy",
+    "sensitivity",
+    "specificity",
+    "precision",
+    "f1",
+    "average_precision",
+    "brier",
+    "ece",
+)
+SIZES = ("diameter", "area", "slices")  # the baselines that know a lesion's size and nothing else
+
+Unit = Literal["slice", "nodule", "patient"]
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Interval(_Part):
+    """A figure with its 95 % interval."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class Confusion(_Part):
+    """Counts at the chosen threshold; positive is malignant."""
+
+    tp: Count
+    fp: Count
+    tn: Count
+    fn: Count
+
+
+class Roc(_Part):
+    """The ROC curve; both lists of one length."""
+
+    fpr: list[Share]
+    tpr: list[Share]
+
+
+class PrecisionRecall(_Part):
+    """The precision-recall curve; both lists of one length."""
+
+    recall: list[Share]
+    precision: list[Share]
+
+
+class ReliabilityBin(_Part):
+    """Units of like probability: what was said, what share was malignant, with its 95 % interval."""
+
+    mean_probability: float
+    share: float
+    count: Count
+    low: float | None = None
+    high: float | None = None
+
+
+class Curves(_Part):
+    """What the plots of a unit draw."""
+
+    roc: Roc
+    pr: PrecisionRecall
+    reliability: list[ReliabilityBin] = []
+
+
+class SomeFigures(_Part):
+    """Figures of a baseline: the AUC at least."""
+
+    auc: Interval
+    accuracy: Interval | None = None
+    balanced_accuracy: Interval | None = None
+    sensitivity: Interval | None = None
+    specificity: Interval | None = None
+    precision: Interval | None = None
+    f1: Interval | None = None
+    average_precision: Interval | None = None
+    brier: Interval | None = None
+    ece: Interval | None = None
+    count: Count | None = None
+    malignant: Count | None = None
+    patients: Count | None = None
+    auc_by_fold: list[float | None] | None = None
+    confusion: Confusion | None = None
+    curves: Curves | None = None
+
+    def figure(self, name: str) -> Interval | None:
+        """The figure of that name (one of FIGURES), or None."""
+        found = getattr(self, name)
+        return found if isinstance(found, Interval) else None
+
+
+class UnitFigures(SomeFigures):
+    """All figures of the model on one unit, each unit tested exactly once."""
+
+    count: Count
+    malignant: Count
+    patients: Count
+
+
+class Units(_Part):
+    """The model's figures per slice, nodule and patient."""
+
+    slice: UnitFigures | None = None
+    nodule: UnitFigures | None = None
+    patient: UnitFigures | None = None
+
+    def of(self, unit: str) -> UnitFigures | None:
+        """The figures of a unit by name, or None."""
+        return getattr(self, unit, None)
+
+
+class JustAuc(_Part):
+    """An AUC with its interval."""
+
+    auc: Interval
+
+
+class StageUnits(_Part):
+    """AUCs of one stage of the model, on the same folds."""
+
+    slice: JustAuc | None = None
+    nodule: JustAuc | None = None
+    patient: JustAuc | None = None
+
+
+class Stages(_Part):
+    """The VAE before it has seen labels, and after the joint phase."""
+
+    vae: StageUnits | None = None
+    joint: StageUnits | None = None
+
+
+class BaselineFigures(_Part):
+    """A baseline on the same folds as the model."""
+
+    words: str
+    uses_readers: bool  # whether it needs a reader's outline, diameter or rating at prediction time
+    slice: SomeFigures | None = None
+    nodule: SomeFigures | None = None
+    patient: SomeFigures | None = None
+
+    def of(self, unit: str) -> SomeFigures | None:
+        """The figures of a unit by name, or None."""
+        return getattr(self, unit, None)
+
+
+class Difference(_Part):
+    """An AUC less another on the same units, its 95 % interval and two-sided p."""
+
+    difference: float | None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    count: Count | None = None
+    patients: Count | None = None
+
+
+class Comparison(_Part):
+    """The model's AUC less a baseline's: patients resampled in pairs, and DeLong, which knows no patients."""
+
+    baseline: str
+    unit: Unit
+    paired: Difference | None = None
+    delong: Difference | None = None
+
+
+class SizeMatched(_Part):
+    """The AUC among malignant and benign units of like size."""
+
+    auc: Interval
+    pairs: Count
+    caliper: float | None = None
+    what: str = ""
+    patients: Count | None = None
+
+
+class Subgroup(_Part):
+    """The figures of the units that share an attribute; null where there are too few of a class."""
+
+    group: str
+    count: Count
+    malignant: Count
+    patients: Count
+    auc: Interval | None = None
+    sensitivity: Interval | None = None
+    specificity: Interval | None = None
+
+
+class UnitCalibration(_Part):
+    """Expected calibration error before and after temperature and bias; these are means over folds."""
+
+    before: float | None
+    after: float | None
+    temperature: float | None = None
+    bias: float | None = None
+    slope: Interval | None = None
+    intercept: Interval | None = None
+
+
+class Calibration(_Part):
+    """Calibration of each unit."""
+
+    slice: UnitCalibration | None = None
+    nodule: UnitCalibration | None = None
+    patient: UnitCalibration | None = None
+
+
+class Labelled(_Part):
+    """What is left under the label rule and the task."""
+
+    slices: Count
+    nodules: Count
+    patients: Count
+    malignant_nodules: Count
+
+
+class DataPart(_Part):
+    """The data set that was judged on."""
+
+    name: str
+    source: str = ""
+    attribution: str = ""
+    content_hash: str = ""
+    slices: Count
+    nodules: Count
+    patients: Count
+    labelled: Labelled
+
+
+class ModelPart(_Part):
+    """The model: its preset, its settings, and its name where it is a trained one."""
+
+    preset: str
+    config: dict[str, Any] = {}
+    name: str | None = None
+
+
+class SeedAucs(_Part):
+    """The AUCs of one seed."""
+
+    seed: int
+    slice: float | None = None
+    nodule: float | None = None
+    patient: float | None = None
+
+
+class LeakStep(_Part):
+    """One row of the leak table: what one more liberty of the paper's protocol is worth, same folds."""
+
+    step: str
+    words: str
+    slice: float | None = None  # AUC per slice
+    nodule: float | None = None  # AUC per nodule
+    accuracy: float | None = None
+    low: float | None = None  # of the 95 % interval of the AUC per slice
+    high: float | None = None
+
+
+class Leak(_Part):
+    """Where the paper's figure comes from, step by step."""
+
+    steps: list[LeakStep]
+    total: float | None = None  # the last step's AUC per slice less the first's
+
+
+class ReconstructionBand(_Part):
+    """Reconstruction of the lesions of one size."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+    band: str
+    slices: Count
+    patients: Count | None = None
+
+    def figures(self) -> dict[str, Interval]:
+        """Its figures by name."""
+        return {
+            name: Interval.model_validate(value if isinstance(value, dict) else {"value": value})
+            for name, value in (self.model_extra or {}).items()
+            if isinstance(value, dict | float | int)
+        }
+
+
+class ReconstructionPart(_Part):
+    """Reconstruction of held-out patients' slices: on 0..1 of the window; in HU where the name says so."""
+
+    window_hu: tuple[float, float]
+    slices: Count
+    patients: Count
+    whole: dict[str, Interval]
+    inside_mask: dict[str, Interval] | None = None
+    by_size: list[ReconstructionBand] = []
+
+
+class Recalibration(_Part):
+    """Slope and intercept of a logistic regression of the truth on the logit; 1 and 0 are perfect."""
+
+    slope: Interval
+    intercept: Interval
+
+
+class AtSpecificity(_Part):
+    """The sensitivity where the specificity is fixed."""
+
+    specificity: float
+    sensitivity: Interval
+    threshold: float | None = None
+
+
+class External(_Part):
+    """What only a test on other data can say."""
+
+    calibration: Recalibration | None = None
+    sensitivity_at_specificity: list[AtSpecificity] = []
+    code_shift: dict[str, Any] = {}
+
+
+class Report(_Part):
+    """An evaluation, with everything that is needed to argue with it."""
+
+    format: Literal[1]
+    protocol: Literal["nested", "frozen", "paper", "external"]
+    protocol_in_words: str
+    task: str
+    task_in_words: str
+    label_rule: str
+    label_rule_in_words: str
+    leaks: list[str]  # how the labels of tested patients reached the model; empty for an honest protocol
+    transductive: bool  # whether the encoder saw the pixels, never the labels, of tested patients
+    data: DataPart
+    model: ModelPart
+    folds: Count
+    seeds: list[int]
+    quick: bool = False  # shortened for a look; its figures are not to be quoted
+    nodule_rule: str | None = None
+    nodule_rule_in_words: str | None = None
+    units: Units
+    nodule_rules: dict[str, JustAuc] | None = None
+    per_seed: list[SeedAucs] | None = None
+    stages: Stages | None = None
+    baselines: dict[str, BaselineFigures] | None = None
+    comparisons: dict[str, Comparison] | None = None
+    size_matched: dict[str, SizeMatched | None] | None = None
+    subgroups: dict[str, list[Subgroup]] | None = None
+    calibration: Calibration | None = None
+    reconstruction: ReconstructionPart | None = None
+    settings_chosen: list[dict[str, Any]] | None = None
+    leak: Leak | None = None
+    external: External | None = None
+    seconds: float | None = None
+    hardware: str = ""
+    versions: dict[str, str] = {}
+    command: str = ""
+    created: str = ""
+
+    @model_validator(mode="after")
+    def _honest(self) -> Report:
+        # A report that could be mistaken for an honest one is damaged.
+        if self.protocol == "paper" and not self.leaks:
+            raise ValueError("a report of the paper protocol must say how it leaks")
+        return self
+
+
+def load_report(path: str | Path) -> Report:
+    """The report in a JSON file. UserError when it is missing, damaged, newer than this, or none of ours."""
+    path = Path(path)
+    found = read_json(path, what="The report")
+    if not isinstance(found, dict) or "format" not in found:
+        if isinstance(found, dict) and "classifier" in found and "units" in found:
+            raise UserError(
+                f"{path} is the card's report of `lungvae classify`, not an evaluation. Make one with "
+                "`lungvae evaluate`."
+            )
+        raise UserError(f"{path} is not a report of `lungvae evaluate` or `lungvae validate`.")
+    known = found["format"]
+    if isinstance(known, int) and known > REPORT_FORMAT:
+        raise UserError(
+            f"{path} was written by a newer version (format {known}; this one reads {REPORT_FORMAT}). "
+            "Update lungvae."
+        )
+    try:
+        return Report.model_validate(found)
+    except ValidationError as error:
+        raise UserError(
+            f"The report {path} is damaged: {_first(error)}. Make it again with its command."
+        ) from error
+
+
+def save_report(path: str | Path, report: Report | dict[str, Any]) -> Report:
+    """Check a report and write it, atomically; NaN becomes null and arrays become lists. The report as saved.
+
+    Raises UserError, with nothing written, when it is not what docs/evaluation.md describes.
+    """
+    if isinstance(report, Report):
+        checked = report
+    else:
+        try:
+            checked = Report.model_validate(plain(report))
+        except ValidationError as error:
+            raise UserError(
+                f"The report for {path} was not written: {_first(error)}. This is a fault of the protocol, "
+                "not of the data."
+            ) from error
+    write_json(Path(path), checked.model_dump(mode="json"))
+    return checked
+
+
+def plain(value: Any) -> Any:
+    """A value of dicts, lists, arrays and numbers as JSON can hold it; NaN and infinities become None."""
+    if isinstance(value, dict):
+        return {str(name): plain(inner) for name, inner in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a report."""
+    schema = Report.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def schema_text() -> str:
+    """The schema as docs/evaluation-report.schema.json holds it."""
+    return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+def _first(error: ValidationError) -> str:
+    """The first thing that is wrong, with its place, in a sentence."""
+    found = error.errors(include_url=False)
+    first = found[0]
+    place = ".".join(map(str, first["loc"])) or "the report"
+    said = str(first["msg"]).removeprefix("Value error, ")
+    words = {"extra_forbidden": "is not a field of a report", "missing": "is missing"}.get(first["type"])
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return f"{place} {words}{more}" if words else f"{place}: {said}{more}"
+
+
+if __name__ == "__main__":
+    write_text(SCHEMA, schema_text())

@@ -1,0 +1,369 @@
+"""A report in words: names of figures and baselines, figures with their intervals, comparisons as sentences.
+
+The page and the HTML file say the same of a report because both say it with these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lungvae_core.evaluation.report import (
+    FIGURES,
+    SIZES,
+    UNITS,
+    BaselineFigures,
+    Comparison,
+    Interval,
+    Report,
+    SeedAucs,
+    SomeFigures,
+)
+
+LEAKS = "THIS PROTOCOL LEAKS"
+LEAK_WHY = {
+    "paper": "It is here to show where such figures come from.",
+    "external": "Patients that the model has learned from are tested.",
+}
+LEAK_SENTENCE = "These figures leak: they say nothing about patients who are new to the model."
+# name -> (title, whether higher is better, what it is)
+FIGURE_WORDS = {
+    "auc": ("AUC", True, "how often a malignant one scores above a benign one; 0.5 is chance"),
+    "accuracy": (
+        "Accuracy",
+        True,
+        "share called right at the threshold; follows the share that is malignant",
+    ),
+    "balanced_accuracy": ("Balanced accuracy", True, "mean of sensitivity and specificity"),
+    "sensitivity": ("Sensitivity", True, "share of the malignant that is called malignant (recall)"),
+    "specificity": ("Specificity", True, "share of the benign that is called benign"),
+    "precision": ("Precision", True, "share of those called malignant that is (positive predictive value)"),
+    "f1": ("F1", True, "harmonic mean of precision and sensitivity"),
+    "average_precision": (
+        "Average precision",
+        True,
+        "area under precision against recall; chance is the share that is malignant",
+    ),
+    "brier": ("Brier score", False, "mean squared error of the probability"),
+    "ece": ("ECE", False, "how far probability and share that is malignant lie apart, over ten bins"),
+}
+UNIT_WORDS = {"slice": "slice", "nodule": "nodule", "patient": "patient"}
+BASELINE_WORDS = {
+    "diameter": "Diameter alone",
+    "area": "Mask area alone",
+    "slices": "Number of slices alone",
+    "ratings": "Readers' ratings",
+    "ratings_size": "Ratings and size",
+    "pca": "PCA-64 of pixels",
+    "cnn": "Small CNN on pixels",
+}
+RECONSTRUCTION_WORDS = {
+    "ssim": ("SSIM", "", True),
+    "ms_ssim": ("MS-SSIM", "", True),
+    "mse": ("MSE", "", False),
+    "mae": ("MAE", "", False),
+    "psnr": ("PSNR", "dB", True),
+    "mae_hu": ("MAE", "HU", False),
+    "rmse_hu": ("RMSE", "HU", False),
+}
+SUBGROUP_WORDS = {
+    "size_band": "Diameter",
+    "readers": "Readers who rated it",
+    "texture": "Texture (mean rating)",
+    "slice_thickness": "Slice thickness",
+    "manufacturer": "Scanner",
+}
+LEAK_FIGURES = {"slice": "AUC per slice", "accuracy": "Accuracy"}
+STAGE_WORDS = {"vae": "VAE without labels", "joint": "After the joint phase"}
+PROTOCOL_TITLES = {
+    "nested": "nested cross-validation",
+    "frozen": "frozen VAE, nested classifier",
+    "paper": "the paper's released protocol",
+    "external": "a frozen model on other data",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a forest plot."""
+
+    name: str
+    interval: Interval
+    kind: str  # model, size, readers or pixels: colour and shape
+    note: str = ""
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number, or a dash where there is none."""
+    if value is None:
+        return "–"
+    said = f"{value:.{digits}f}"
+    return said.removeprefix("-") if float(said) == 0 else said.replace("-", "−")
+
+
+def figure(interval: Interval | None, digits: int = 3) -> str:
+    """0.943 (0.927 to 0.958), the 95 % interval; a dash where the figure could not be computed."""
+    if interval is None or interval.value is None:
+        return "–"
+    said = number(interval.value, digits)
+    if interval.low is None or interval.high is None:
+        return said
+    return f"{said} ({number(interval.low, digits)} to {number(interval.high, digits)})"
+
+
+def plural(count: int, name: str) -> str:
+    """1 fold, 5 folds."""
+    return f"{count:,} {name}{'' if count == 1 else 's'}"
+
+
+def p_words(p: float | None) -> str:
+    """A p-value as it is said; empty where there is none."""
+    return "" if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def model_name(report: Report) -> str:
+    """The model as it is called: its own name, else its preset."""
+    return report.model.name or report.model.preset
+
+
+def title(report: Report) -> str:
+    """One line that names the report."""
+    return (
+        f"{model_name(report)} on {report.data.name}: {report.task_in_words}, "
+        f"{PROTOCOL_TITLES[report.protocol]}"
+    )
+
+
+def seeds(report: Report) -> str:
+    """The seeds in words."""
+    listed = ", ".join(map(str, report.seeds))
+    return f"{'seed' if len(report.seeds) == 1 else 'seeds'} {listed}"
+
+
+def units_of(report: Report) -> list[str]:
+    """The units that the report has figures of."""
+    return [unit for unit in UNITS if report.units.of(unit) is not None]
+
+
+def main_unit(report: Report) -> str | None:
+    """The unit that is spoken of first: nodules, since slices of one nodule are not cases."""
+    found = units_of(report)
+    return next((unit for unit in ("nodule", "patient", "slice") if unit in found), None)
+
+
+def baseline_name(name: str) -> str:
+    """A baseline as it is called."""
+    return BASELINE_WORDS.get(name, name.replace("_", " "))
+
+
+def baseline_kind(name: str, baseline: BaselineFigures) -> str:
+    """size, readers or pixels: what a baseline knows."""
+    return "size" if name in SIZES else "readers" if baseline.uses_readers else "pixels"
+
+
+def forest(report: Report, unit: str) -> list[Row]:
+    """The AUCs of the model and, beside it, of every baseline on the same folds, per `unit`."""
+    own = report.units.of(unit)
+    rows = [] if own is None else [Row(f"Model ({model_name(report)})", own.auc, "model")]
+    for name, baseline in ordered_baselines(report).items():
+        found = baseline.of(unit)
+        if found is not None and found.auc.value is not None:
+            rows.append(
+                Row(baseline_name(name), found.auc, baseline_kind(name, baseline), note=baseline.words)
+            )
+    return rows
+
+
+def ordered_baselines(report: Report) -> dict[str, BaselineFigures]:
+    """The baselines, sizes first."""
+    found = report.baselines or {}
+    order = list(BASELINE_WORDS)
+    known = sorted(found, key=lambda name: order.index(name) if name in order else len(order))
+    return {name: found[name] for name in known}
+
+
+def best_size(report: Report, unit: str) -> tuple[str, Interval] | None:
+    """The size baseline with the highest AUC per `unit`: (its name, its AUC); None where there is none."""
+    rows = [
+        (name, found.auc)
+        for name, baseline in (report.baselines or {}).items()
+        if name in SIZES and (found := baseline.of(unit)) is not None and found.auc.value is not None
+    ]
+    return max(rows, key=lambda row: row[1].value or 0.0) if rows else None
+
+
+def verdict(report: Report) -> str:
+    """The report in a sentence or two: the model's AUC beside what the lesion's size alone gives."""
+    unit = main_unit(report)
+    own = None if unit is None else report.units.of(unit)
+    if unit is None or own is None or own.auc.value is None:
+        return "The report has no figures of the model."
+    said = f"{LEAK_SENTENCE} " if report.leaks else ""
+    said += (
+        f"Per {unit}, AUC {figure(own.auc)}, {report.task_in_words}, of {own.count:,} {unit}s of "
+        f"{own.patients:,} patients, {own.malignant:,} of them malignant."
+    )
+    size = best_size(report, unit)
+    if size is None:
+        said += " The data have no size to compare with."
+    else:
+        said += f" {baseline_name(size[0])} gives {figure(size[1])} on the same folds."
+    comparison = (report.comparisons or {}).get("best_size")
+    if comparison is not None and comparison.unit == unit:
+        said += f" {compared(comparison)}"
+    if report.quick:
+        said += " It was a quick run, for a look; its figures are not to be quoted."
+    return said
+
+
+def compared(comparison: Comparison) -> str:
+    """A comparison: "Per nodule, the model is ahead of diameter alone by 0.02 (0.00 to 0.04)"."""
+    name = baseline_name(comparison.baseline)
+    name = name if name[:2].isupper() else name[0].lower() + name[1:]
+    found = comparison.paired or comparison.delong
+    if found is None or found.difference is None:
+        return f"Per {comparison.unit}, the model was not compared with {name}."
+    ahead = found.difference >= 0
+    low, high = found.low, found.high
+    said = f"Per {comparison.unit}, the model is {'ahead of' if ahead else 'behind'} {name} by "
+    if low is None or high is None:
+        return f"{said}{number(abs(found.difference))}, without an interval."
+    ends = (low, high) if ahead else (-high, -low)
+    said += f"{number(abs(found.difference))} ({number(ends[0])} to {number(ends[1])}"
+    p = p_words(found.p)
+    said += f"; {p})" if p else ")"
+    if low <= 0 <= high:
+        return f"{said}: the interval includes 0, so no difference is shown."
+    return f"{said}: the interval is clear of 0."
+
+
+def comparisons(report: Report) -> list[tuple[str, Comparison]]:
+    """(what it is, comparison): best size, best of all, then the others that are neither."""
+    found = dict(report.comparisons or {})
+    ordered: list[tuple[str, Comparison]] = []
+    for key, words in (("best_size", "the best size baseline"), ("best", "the best baseline of all")):
+        if key in found:
+            ordered.append((words, found.pop(key)))
+    shown = {(comparison.baseline, comparison.unit) for _, comparison in ordered}
+    for key in sorted(
+        found, key=lambda key: list(BASELINE_WORDS).index(key) if key in BASELINE_WORDS else 99
+    ):
+        if (found[key].baseline, found[key].unit) not in shown:
+            ordered.append((baseline_name(found[key].baseline), found[key]))
+    unique: list[tuple[str, Comparison]] = []
+    for words, comparison in ordered:
+        if all(comparison != other for _, other in unique):
+            unique.append((words, comparison))
+    return unique
+
+
+def leak_steps(report: Report, figure: str = "slice") -> list[tuple[str, str, float | None, float | None]]:
+    """(step, words, value, what it adds to the step before) of the leak table.
+
+    `figure` is one of LEAK_FIGURES: some liberties move the AUC, others the accuracy alone.
+    """
+    rows = []
+    before: float | None = None
+    for step in report.leak.steps if report.leak else []:
+        value: float | None = getattr(step, figure)
+        rows.append(
+            (step.step, step.words, value, None if value is None or before is None else value - before)
+        )
+        before = value if value is not None else before
+    return rows
+
+
+def leak_total(report: Report) -> str:
+    """What all liberties of the paper's protocol are worth together, in a sentence."""
+    steps = report.leak.steps if report.leak else []
+    aucs = [step.slice for step in steps if step.slice is not None]
+    if report.leak is None or len(aucs) < 2:
+        return "The report has no leak table."
+    total = report.leak.total if report.leak.total is not None else aucs[-1] - aucs[0]
+    said = (
+        f"The same settings give an AUC of {number(aucs[0])} per slice in the first row and "
+        f"{number(aucs[-1])} in the last: what lies between, {number(total)}, is what the leak is worth and "
+        "not what a model knows."
+    )
+    accuracies = [step.accuracy for step in steps if step.accuracy is not None]
+    if len(accuracies) > 1:
+        said += f" The accuracy goes from {accuracies[0]:.1%} to {accuracies[-1]:.1%}."
+    return said
+
+
+def spread(rows: list[SeedAucs], unit: str) -> str:
+    """The AUCs of the seeds in words: mean, least and greatest."""
+    values = [value for row in rows if (value := getattr(row, unit)) is not None]
+    if not values:
+        return "–"
+    mean = sum(values) / len(values)
+    return (
+        f"{number(mean)} (least {number(min(values))}, greatest {number(max(values))}, "
+        f"{plural(len(values), 'seed')})"
+    )
+
+
+def limits(report: Report) -> list[str]:
+    """What the figures do not mean, in sentences."""
+    said = [f"These figures leak. {' '.join(report.leaks)}"] if report.leaks else []
+    if report.quick:
+        said.append("This was a quick run: fewer epochs and settings than the preset's. Not to be quoted.")
+    if report.transductive and not report.leaks:
+        said.append(
+            "Transductive: the encoder saw the pixels, never the labels, of patients that it is tested on, "
+            "which may flatter it."
+        )
+    said += [
+        "Malignancy here is the readers' opinion of how suspicious a nodule looks, not the outcome of a "
+        "biopsy or of follow-up.",
+        f"The label rule is {report.label_rule}: {report.label_rule_in_words}. Another rule moves AUCs by "
+        "some 0.04; figures of different rules, tasks or units cannot be compared.",
+    ]
+    if report.protocol != "external":
+        said.append(
+            "Tested on patients of the same collection as it was fitted on: another hospital's scanners, "
+            "readers and case mix may give other figures."
+        )
+    if any(baseline.uses_readers for baseline in (report.baselines or {}).values()):
+        said.append(
+            "Baselines that use readers (diameter, outline, ratings) know what a person found first; "
+            "the model is also given a crop that is centred on a lesion a reader marked."
+        )
+    said += [
+        "Slices of one nodule and nodules of one patient are alike: intervals come from drawing whole "
+        "patients again, and slices are not cases.",
+        "Intervals tell of the patients that were drawn, not of another training; for that see the spread "
+        "over seeds.",
+        "Nobody has tested whether the model helps a reader or a patient.",
+    ]
+    return said
+
+
+def figure_rows(figures: SomeFigures) -> list[tuple[str, str, Interval]]:
+    """(name, title, interval) of the figures that are there, in order."""
+    return [
+        (name, FIGURE_WORDS[name][0], found)
+        for name in FIGURES
+        if (found := figures.figure(name)) is not None and found.value is not None
+    ]
+
+
+def why_leak(report: Report) -> str:
+    """Why a report that leaks is shown, and what it does not say, in two sentences."""
+    said = LEAK_WHY.get(report.protocol, "What it is tested on was known to the model.")
+    return f"{said} Its figures say nothing about patients who are new to the model."
+
+
+def threshold_from(report: Report) -> str:
+    """On whom calibration and threshold were settled, in a sentence."""
+    if report.protocol == "paper":
+        return "This protocol chooses the threshold on the folds that it is tested on."
+    if report.protocol == "external":
+        return "Calibration and threshold are the model's own, settled before it saw these data."
+    return "Calibration and threshold come from patients who neither fitted the classifier nor are tested."
+
+
+def duration(seconds: float) -> str:
+    """A time as "40 s", "12 min" or "2.5 h"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,160 @@
+"""How far another data set lies from a model's own: its codes dimension by dimension, and as a whole.
+
+A shift says that the model is asked about slices unlike those it knows (another scanner, another mix of
+lesions, a slip in the Hounsfield units); it does not say that its answers are wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import ks_2samp
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from lungvae_core.data.splits import grouped_folds
+from lungvae_core.evaluation.metrics import auc_interval
+
+FAR = 99  # percentile of training slices' distances beyond which a slice is far
+MOST = 3000  # slices a side for the classifier that tells the two apart
+_LARGEST = 5
+
+
+def code_shift(
+    own: np.ndarray,
+    own_table: pd.DataFrame,
+    new: np.ndarray,
+    new_table: pd.DataFrame,
+    *,
+    simplex: bool,
+    trained: np.ndarray,
+    resamples: int = 500,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """What sets codes `new` (M, K) apart from a model's own (N, K); `trained` (N,) bool: those it trained on.
+
+    Both tables have patient_id, and ssim and mse of the reconstruction. Dimensions are compared by their
+    standardised mean difference (new less own, in pooled standard deviations) and the Kolmogorov-Smirnov
+    statistic (0 to 1). As a whole: `auc_of_origin`, of a logistic classifier of the codes and their squares,
+    in folds by patient, that tells the two data sets apart (0.5: it cannot); and `far`, the share of slices
+    that lie farther from every training slice of other patients than all but 1 % of the training slices do.
+    The model's own patients that it did not train on, where there are any, are put to the same tests as a
+    yardstick. Codes on the simplex enter distances and the classifier as square roots (Hellinger).
+    """
+    train, held_out = own[trained], own[~trained]
+    train_table, held_table = own_table[trained], own_table[~trained]
+    difference = _standardised(train, new)
+    statistic = np.array([ks_2samp(a, b).statistic for a, b in zip(train.T, new.T, strict=True)])
+    inner, outer, kept = (_features(codes, simplex) for codes in (train, new, held_out))
+    ids, new_ids, held_ids = (
+        table["patient_id"].astype(str).to_numpy() for table in (train_table, new_table, held_table)
+    )
+    generator = np.random.default_rng(seed)
+    sample = generator.choice(len(inner), min(2000, len(inner)), replace=False)
+    usual = _nearest(inner[sample], ids[sample], inner, ids)
+    usual = usual[np.isfinite(usual)]
+    limit = float(np.percentile(usual, FAR)) if len(usual) else float("nan")
+    order = np.argsort(-np.abs(difference))[:_LARGEST]
+    return {
+        "slices": len(new),
+        "compared_with": f"{len(train):,} training slices of {len(set(ids)):,} patients",
+        "seed": seed,
+        "auc_of_origin": _origin(inner, ids, outer, new_ids, resamples, seed),
+        "auc_of_origin_of_own_held_out": _origin(inner, ids, kept, held_ids, resamples, seed),
+        "far": float(np.mean(_nearest(outer, new_ids, inner, ids) > limit)),
+        "far_of_own_held_out": float(np.mean(_nearest(kept, held_ids, inner, ids) > limit))
+        if len(kept)
+        else None,
+        "far_means": f"farther than {limit:.4g}, the {FAR}th percentile of training slices' distances to the "
+        "nearest training slice of another patient",
+        "mean_difference": float(np.abs(difference).mean()),
+        "largest_differences": {f"dimension {number}": float(difference[number]) for number in order},
+        "mean_ks": float(statistic.mean()),
+        "largest_ks": float(statistic.max()),
+        "reconstruction": {
+            name: _quality(name, train_table, new_table)
+            for name in ("ssim", "mse")
+            if name in train_table and name in new_table
+        },
+        "difference_by_dimension": difference.tolist(),
+        "ks_by_dimension": statistic.tolist(),
+    }
+
+
+def _features(codes: np.ndarray, simplex: bool) -> np.ndarray:
+    codes = np.asarray(codes, np.float32)
+    return np.sqrt(np.clip(codes, 0, None)) if simplex else codes
+
+
+def _standardised(own: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """(K,) mean of new less mean of own in pooled standard deviations; 0 where neither varies."""
+    pooled = np.sqrt((own.var(0, dtype=np.float64) + new.var(0, dtype=np.float64)) / 2)
+    apart = new.mean(0, dtype=np.float64) - own.mean(0, dtype=np.float64)
+    return np.divide(apart, pooled, out=np.zeros(len(apart)), where=pooled > 1e-6)
+
+
+def _nearest(asked: np.ndarray, patients: np.ndarray, known: np.ndarray, owners: np.ndarray) -> np.ndarray:
+    """(M,) distance of each row of asked (M, K) to the nearest of known (N, K) of another patient."""
+    names = pd.Index(np.unique(owners))
+    owner, patient = names.get_indexer(owners), names.get_indexer(patients)
+    squares = (known.astype(np.float64) ** 2).sum(1)
+    found = np.empty(len(asked))
+    for start in range(0, len(asked), 512):  # blocks bound the memory
+        part = slice(start, start + 512)
+        block = asked[part].astype(np.float64)
+        apart = (block**2).sum(1)[:, None] + squares - 2 * block @ known.T
+        apart[patient[part, None] == owner] = np.inf
+        found[part] = np.sqrt(np.maximum(apart.min(1), 0))
+    return found
+
+
+def _origin(
+    own: np.ndarray,
+    own_patients: np.ndarray,
+    new: np.ndarray,
+    new_patients: np.ndarray,
+    resamples: int,
+    seed: int,
+) -> dict[str, float] | None:
+    """AUC of telling own from new codes, in folds by patient; None with fewer than two patients a side."""
+    fewest = min(len(set(own_patients)), len(set(new_patients)))
+    if fewest < 2:
+        return None
+    generator = np.random.default_rng(seed)
+    parts = [np.sort(generator.permutation(len(codes))[:MOST]) for codes in (own, new)]
+    codes = np.concatenate([own[parts[0]], new[parts[1]]])
+    origin = np.repeat([0, 1], [len(part) for part in parts])
+    # A patient who is in both stays one group, so that nobody is learned by heart.
+    table = pd.DataFrame({"patient_id": np.concatenate([own_patients[parts[0]], new_patients[parts[1]]])})
+    scores = np.empty(len(codes))
+    for train, test in grouped_folds(table, min(5, fewest), seed=seed, classes=origin):
+        if origin[train].min() == origin[train].max():
+            return None
+        # Squares too: codes that spread more, about the same mean, are told by them alone.
+        model = make_pipeline(
+            StandardScaler(),
+            FunctionTransformer(lambda x: np.hstack([x, x**2])),
+            LogisticRegression(C=0.1, max_iter=1000, class_weight="balanced"),
+        )
+        scores[test] = model.fit(codes[train], origin[train]).decision_function(codes[test])
+    return auc_interval(origin, scores, table["patient_id"].to_numpy(), resamples=resamples, seed=seed)
+
+
+def _quality(name: str, own: pd.DataFrame, new: pd.DataFrame) -> dict[str, float]:
+    """The reconstruction of new slices beside the range of 99 % of the training slices."""
+    known, asked = own[name].to_numpy(float), new[name].to_numpy(float)
+    if name == "ssim":
+        limit = float(np.percentile(known, 1))
+        worse = float(np.mean(asked < limit))
+    else:
+        limit = float(np.percentile(known, 99))
+        worse = float(np.mean(asked > limit))
+    return {
+        "median": float(np.median(asked)),
+        "training_median": float(np.median(known)),
+        "limit_of_99_percent_of_training": limit,
+        "worse_than_limit": worse,
+    }

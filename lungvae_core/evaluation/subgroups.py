@@ -1,0 +1,164 @@
+"""Figures within groups of units that share an attribute: size, readers, texture, scan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lungvae_core.data.labels import reader_count, reader_mean
+from lungvae_core.data.slices import KEY
+from lungvae_core.errors import UserError
+from lungvae_core.evaluation.figures import checked, sure
+from lungvae_core.evaluation.metrics import (
+    patient_weights,
+    percentile_interval,
+    rates,
+    weighted_aucs,
+    weighted_counts,
+)
+
+SUBGROUPS = {
+    "size_band": "diameter of the nodule",
+    "readers": "readers who rated the nodule",
+    "texture": "the readers' mean rating of texture",
+    "slice_thickness": "slice thickness of the scan",
+    "manufacturer": "manufacturer of the scanner",
+}
+UNKNOWN = "not known"
+FEWEST = 5  # units of a class below which nothing is said of it
+
+_SIZES = ("under 6 mm", "6 to under 8 mm", "8 to under 15 mm", "15 mm and over")
+_READERS = ("1", "2", "3", "4+")
+_TEXTURES = ("ground glass", "part solid", "solid")
+_THICKNESSES = ("1 mm or less", "over 1 to 2 mm", "over 2 to 3 mm", "over 3 mm")
+
+
+def subgroups(
+    frame: pd.DataFrame, attributes: pd.DataFrame, *, resamples: int = 500, seed: int = 0
+) -> dict[str, list[dict[str, Any]]]:
+    """By attribute a list of {group, count, malignant, patients, auc, sensitivity, specificity}.
+
+    `frame` is a judged frame and `attributes` has a column an attribute, row by row the same units. Figures
+    are {value, low, high}, 95 % from drawing whole patients of the entire frame; None with fewer than FEWEST
+    units of a class that the figure needs. Groups are in the order of a categorical column, or sorted; units
+    without a value come last as UNKNOWN. Raises UserError when the two are not of one length.
+    """
+    frame = checked(frame)
+    if len(attributes) != len(frame):
+        raise UserError(f"There are attributes of {len(attributes)} units for {len(frame)} judged units.")
+    label, logit, called = (frame[name].to_numpy(float) for name in ("label", "logit", "called"))
+    patients = frame["patient_id"].to_numpy()
+    groups = [
+        (str(name), group, rows) for name in attributes.columns for group, rows in _groups(attributes[name])
+    ]
+    drawn: list[list[dict[str, np.ndarray]]] = [[] for _ in groups]
+    for weights in patient_weights(patients, resamples, seed=seed):
+        for into, (_, _, rows) in zip(drawn, groups, strict=True):
+            into.append(_figures(label[rows], logit[rows], called[rows], weights[:, rows]))
+    found: dict[str, list[dict[str, Any]]] = {str(name): [] for name in attributes.columns}
+    for blocks, (name, group, rows) in zip(drawn, groups, strict=True):
+        truth = label[rows]
+        values = _figures(truth, logit[rows], called[rows], np.ones((1, len(rows))))
+        malignant = int(truth.sum())
+        benign = len(rows) - malignant
+        entry: dict[str, Any] = {
+            "group": group,
+            "count": len(rows),
+            "malignant": malignant,
+            "patients": len(pd.unique(patients[rows])),
+        }
+        for figure, fewest in (
+            ("auc", min(malignant, benign)),
+            ("sensitivity", malignant),
+            ("specificity", benign),
+        ):
+            value = float(values[figure][0])
+            if fewest < FEWEST:
+                entry[figure] = None
+            elif figure != "auc" and value in (0.0, 1.0):
+                entry[figure] = sure(value, patients[rows][truth == (figure == "sensitivity")])
+            else:
+                draws = [block[figure] for block in blocks]
+                entry[figure] = percentile_interval(value, np.concatenate(draws) if draws else np.empty(0))
+        found[name].append(entry)
+    return found
+
+
+def attributes_of(table: pd.DataFrame, frame: pd.DataFrame, unit: str) -> pd.DataFrame:
+    """The SUBGROUPS of each unit of a judged frame, as ordered categories, from the data's table of slices.
+
+    A nodule's are those of its first slice, and a patient's those of their largest nodule. An attribute
+    without its column is left out: `diameter_mm`; `n_readers` or `malignancy_all`; `texture_all`;
+    `slice_thickness_mm`; `manufacturer`. Raises UserError for an unknown unit.
+    """
+    if unit not in ("slice", "nodule", "patient"):
+        raise UserError(f"There is no unit {unit!r}. Choose slice, nodule or patient.")
+    keys = {"slice": KEY, "nodule": KEY[:2], "patient": KEY[:1]}[unit]
+    table = table.reset_index(drop=True)
+    of_slices = pd.DataFrame({"patient_id": table["patient_id"].astype(str)})
+    for name in keys[1:]:
+        of_slices[name] = table[name].to_numpy()
+    columns = _attributes(table)
+    of_slices = of_slices.assign(**columns)
+    if unit == "patient":
+        size = _number(table, "diameter_mm")
+        of_slices = of_slices.iloc[np.argsort(-np.nan_to_num(size), kind="stable")]
+    first = of_slices.drop_duplicates(keys)
+    wanted = frame[keys].astype({"patient_id": str}).reset_index(drop=True)
+    return wanted.merge(first, on=keys, how="left")[list(columns)]
+
+
+def _attributes(table: pd.DataFrame) -> dict[str, pd.Series]:
+    found: dict[str, pd.Series] = {}
+    if "diameter_mm" in table:
+        found["size_band"] = _cut(_number(table, "diameter_mm"), (6, 8, 15), _SIZES, right=False)
+    if "n_readers" in table or "malignancy_all" in table:
+        readers = _number(table, "n_readers") if "n_readers" in table else reader_count(table).astype(float)
+        readers = np.where(readers >= 1, readers, np.nan)
+        found["readers"] = _cut(readers, (1, 2, 3), _READERS, right=True)
+    if "texture_all" in table:
+        found["texture"] = _cut(reader_mean(table, "texture"), (2.5, 3.5), _TEXTURES, right=True)
+    if "slice_thickness_mm" in table:
+        thickness = _number(table, "slice_thickness_mm")
+        found["slice_thickness"] = _cut(thickness, (1, 2, 3), _THICKNESSES, right=True)
+    if "manufacturer" in table:
+        names = table["manufacturer"].astype("string").str.strip()
+        names = names.where(names.str.len() > 0)
+        found["manufacturer"] = pd.Series(pd.Categorical(names), index=table.index)
+    return found
+
+
+def _cut(values: np.ndarray, edges: tuple[float, ...], names: tuple[str, ...], *, right: bool) -> pd.Series:
+    """Categories between edges, which belong to the group below them if `right`, else to that above."""
+    return pd.Series(
+        pd.cut(values, [-np.inf, *edges, np.inf], right=right, labels=list(names)), dtype="category"
+    )
+
+
+def _groups(column: pd.Series) -> list[tuple[str, np.ndarray]]:
+    """(name, rows) of the groups that have units."""
+    column = column.astype("category")
+    codes = column.cat.codes.to_numpy()
+    names = [str(name) for name in column.cat.categories]
+    members = [(name, np.flatnonzero(codes == code)) for code, name in enumerate(names)]
+    members.append((UNKNOWN, np.flatnonzero(codes < 0)))
+    return [(name, rows) for name, rows in members if len(rows)]
+
+
+def _figures(
+    label: np.ndarray, logit: np.ndarray, called: np.ndarray, weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    found = rates(weighted_counts(label, called, weights))
+    return {
+        "auc": weighted_aucs(label, logit, weights),
+        "sensitivity": found["sensitivity"],
+        "specificity": found["specificity"],
+    }
+
+
+def _number(table: pd.DataFrame, column: str) -> np.ndarray:
+    if column not in table:
+        return np.full(len(table), np.nan)
+    return table[column].to_numpy(dtype=float, na_value=np.nan)

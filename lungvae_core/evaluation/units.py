@@ -1,0 +1,88 @@
+"""From slices to nodules to patients: which of a nodule's slices speaks for it, and which nodule for a patient.
+
+What is tested is a lesion or a person, not a slice: a lesion of forty slices would count forty times.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from lungvae_core.errors import UserError
+from lungvae_core.training.attention import NODULE, Attention, AttentionConfig, fit_attention
+
+__all__ = [
+    "RULES",
+    "Attention",
+    "AttentionConfig",
+    "fit_attention",
+    "nodule_logits",
+    "patient_logits",
+]
+
+RULES = {
+    "mean": "the mean logit of the nodule's slices",
+    "max": "the highest logit of the nodule's slices, that is its most suspicious slice",
+    "largest": "the logit of the slice in which the lesion is largest; the readers' mask chooses this slice, "
+    "so this rule needs a reader's outline at prediction time",
+    "attention": "learned attention over the codes of the nodule's slices (gated, Ilse et al., "
+    "arXiv 1802.04712), fitted on nodules of training patients",
+}
+
+
+def nodule_logits(
+    rule: str,
+    table_rows: pd.DataFrame,
+    logits: np.ndarray,
+    *,
+    codes: np.ndarray | None = None,
+    attention: Attention | None = None,
+    area: np.ndarray | None = None,
+) -> pd.DataFrame:
+    """A row a nodule of patient_id, nodule, logit and slices (how many), in that key's order.
+
+    `table_rows` (N rows) has patient_id and nodule of slices with `logits` (N,); their order does not matter.
+    The rule `largest` takes the area of each slice's mask from `area` (N,) or the column area_px, and the
+    mean of slices of the same area. The rule `attention` needs `codes` (N, K) and a fitted `attention`, and
+    does not use `logits`. Raises UserError for an unknown rule, or one without what it needs.
+    """
+    if rule not in RULES:
+        raise UserError(f"There is no nodule rule {rule!r}. Choose one of: {', '.join(RULES)}.")
+    if rule == "attention":
+        if attention is None or codes is None:
+            raise UserError(
+                "The nodule rule attention needs the slices' codes and an attention fitted on training "
+                "patients. Fit one, or choose the rule mean or max."
+            )
+        return attention.logits(codes, table_rows)
+    if len(table_rows) != len(logits):
+        raise ValueError(f"{len(logits)} logits, but {len(table_rows)} rows of the table")
+    slices = table_rows[NODULE].assign(logit=np.asarray(logits, np.float64), slices=1)
+    if rule == "largest":
+        slices["area"] = _areas(table_rows, area)
+    nodules = slices.groupby(NODULE, as_index=False, observed=True)
+    found = nodules.agg(logit=("logit", "max" if rule == "max" else "mean"), slices=("slices", "sum"))
+    if rule == "largest":
+        largest = slices[slices["area"] == nodules["area"].transform("max")]
+        found["logit"] = largest.groupby(NODULE, observed=True)["logit"].mean().to_numpy()
+    return found
+
+
+def patient_logits(nodules: pd.DataFrame) -> pd.DataFrame:
+    """A row a patient of patient_id and logit: that of the most suspicious of their nodules.
+
+    `nodules` has a row a nodule with patient_id and logit.
+    """
+    return nodules.groupby("patient_id", as_index=False, observed=True)["logit"].max()
+
+
+def _areas(table: pd.DataFrame, area: np.ndarray | None) -> np.ndarray:
+    """(N,) the area of every slice's mask, in any unit that all slices of a nodule share."""
+    if area is None and "area_px" in table:
+        area = table["area_px"].to_numpy(dtype=float, na_value=np.nan)
+    if area is None or np.isnan(area := np.asarray(area, float)).any():
+        raise UserError(
+            "The nodule rule largest needs the area of every slice's mask (the table's column area_px). Fill "
+            "it, or choose the rule mean or max."
+        )
+    return area

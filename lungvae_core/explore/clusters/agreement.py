@@ -1,0 +1,145 @@
+"""How far clusters go with what is known of their lesions, above what they would by chance.
+
+NMI and AMI with the arithmetic mean of the entropies (Vinh, Epps & Bailey 2010). NMI is above 0 by chance,
+the more so the more groups there are: of hundreds of patients it is high for any clusters. AMI has that taken
+out. Both are shown beside their values with the attribute shuffled: what belongs to a lesion between
+patients, so that a patient's lesions stay together; patients themselves between lesions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from scipy.special import xlogy
+from sklearn.metrics.cluster import expected_mutual_information
+
+from lungvae_core.explore.clusters.attributes import Attribute
+
+Table = np.ndarray  # (C, G) how many of cluster c are in group g
+
+
+def agreement(
+    members: np.ndarray,
+    attribute: Attribute,
+    patients: np.ndarray,
+    *,
+    permutations: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any] | None:
+    """NMI and AMI of clusters (M,) with an attribute, their null and a one-sided p; None with one cluster.
+
+    Lesions in no cluster count as a cluster of their own. Of malignancy also the purity: the share of
+    lesions that are of their cluster's most frequent group; of patients also how often two lesions of one
+    patient share a cluster, and two of different patients.
+    """
+    known = attribute.groups >= 0
+    clusters = np.unique(members[known], return_inverse=True)[1]
+    names, groups = np.unique(attribute.groups[known], return_inverse=True)
+    if len(names) < 2 or clusters.max() < 1:
+        return None
+    table = _table(clusters, groups)
+    figures: dict[str, Callable[[Table], float]] = {"nmi": _nmi(table), "ami": _ami(table)}
+    if attribute.name == "malignancy":
+        figures["purity"] = lambda table: float(table.max(1).sum() / table.sum())
+    if attribute.name == "patient" and (table.sum(0) > 1).any():
+        figures["shared"] = _shared
+    shape = table.shape
+    shuffles = (_between_lesions if attribute.name == "patient" else _between_patients)(
+        groups, patients[known], permutations, np.random.default_rng(seed)
+    )
+    null: dict[str, list[float]] = {name: [] for name in figures}
+    for shuffled in shuffles:
+        other = _table(clusters, shuffled, shape)
+        for name, figure in figures.items():
+            null[name].append(figure(other))
+    found: dict[str, Any] = {
+        "name": attribute.name,
+        "title": attribute.title,
+        "kind": attribute.kind,
+        "units": int(known.sum()),
+        "groups": len(names),
+    }
+    for name, figure in figures.items():
+        value, chance = figure(table), np.array(null[name])
+        found[name] = {
+            "value": value,
+            "null": float(chance.mean()),
+            "null_high": float(np.percentile(chance, 95)),
+            "p": float((1 + (chance >= value - 1e-12).sum()) / (1 + len(chance))),
+        }
+    if "shared" in found:
+        sizes = table.sum(1)
+        pairs = sizes.sum() * (sizes.sum() - 1) / 2
+        same = (table.sum(0) * (table.sum(0) - 1) / 2).sum()
+        together = (sizes * (sizes - 1) / 2).sum() - (table * (table - 1) / 2).sum()
+        found["shared"]["others"] = float(together / max(pairs - same, 1))
+        found["shared"]["pairs"] = int(same)
+    return found
+
+
+def ami(members: np.ndarray, attribute: Attribute) -> float:
+    """The adjusted mutual information of clusters (M,) with an attribute where it is known."""
+    known = attribute.groups >= 0
+    clusters = np.unique(members[known], return_inverse=True)[1]
+    groups = np.unique(attribute.groups[known], return_inverse=True)[1]
+    table = _table(clusters, groups)
+    return _ami(table)(table) if min(table.shape) > 1 else 0.0
+
+
+def _table(clusters: np.ndarray, groups: np.ndarray, shape: tuple[int, ...] | None = None) -> Table:
+    down, across = shape or (clusters.max() + 1, groups.max() + 1)
+    return np.bincount(clusters * across + groups, minlength=down * across).reshape(down, across)
+
+
+def _mutual_information(table: Table) -> float:
+    """In nats."""
+    total = table.sum()
+    terms = [xlogy(part, part).sum() / total for part in (table, table.sum(0), table.sum(1))]
+    return max(float(terms[0] - terms[1] - terms[2] + np.log(total)), 0.0)
+
+
+def _mean_entropy(table: Table) -> float:
+    total = table.sum()
+    each = [np.log(total) - xlogy(part, part).sum() / total for part in (table.sum(0), table.sum(1))]
+    return float(np.mean(each))
+
+
+def _nmi(table: Table) -> Callable[[Table], float]:
+    """NMI of any table with the same sums of rows and columns."""
+    most = max(_mean_entropy(table), 1e-12)
+    return lambda other: _mutual_information(other) / most
+
+
+def _ami(table: Table) -> Callable[[Table], float]:
+    """AMI of any table with the same sums of rows and columns, of which chance and entropies depend."""
+    expected = float(expected_mutual_information(table.astype(np.int64), int(table.sum())))
+    most = max(_mean_entropy(table) - expected, 1e-12)
+    return lambda other: (_mutual_information(other) - expected) / most
+
+
+def _shared(table: Table) -> float:
+    """The share of pairs of one group that are in one cluster."""
+    groups = table.sum(0)
+    return float((table * (table - 1)).sum() / (groups * (groups - 1)).sum())
+
+
+def _between_lesions(
+    groups: np.ndarray, patients: np.ndarray, count: int, generator: np.random.Generator
+) -> Iterator[np.ndarray]:
+    for _ in range(count):
+        yield generator.permutation(groups)
+
+
+def _between_patients(
+    groups: np.ndarray, patients: np.ndarray, count: int, generator: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Groups laid out over the lesions anew, patient by patient in another order."""
+    names, patient = np.unique(patients, return_inverse=True)
+    place = np.argsort(patient, kind="stable")
+    for _ in range(count):
+        order = np.argsort(generator.permutation(len(names))[patient], kind="stable")
+        shuffled = np.empty_like(groups)
+        shuffled[place] = groups[order]
+        yield shuffled

@@ -1,0 +1,298 @@
+"""clusters.json: a run's clusters by every method, with what they follow, written once and read by pages."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import adjusted_rand_score, pairwise_distances
+
+from lungvae_core.data.labels import RULES
+from lungvae_core.errors import UserError
+from lungvae_core.explore.clusters.agreement import agreement, ami
+from lungvae_core.explore.clusters.attributes import RULE, Attribute, attributes
+from lungvae_core.explore.clusters.methods import (
+    METHODS,
+    NOISE,
+    TITLES,
+    Method,
+    choose,
+    fit_kmeans,
+    silhouette,
+)
+from lungvae_core.explore.clusters.neighbourhoods import map_quality
+from lungvae_core.explore.clusters.stability import featureless, stability, without_groups
+from lungvae_core.explore.clusters.words import describe
+from lungvae_core.explore.maps import nodules
+from lungvae_core.explore.neighbours import features
+from lungvae_core.files import read_json, write_text
+from lungvae_core.training.checkpoints import Run
+
+FORMAT = 1
+FILE = "clusters.json"
+UNITS = ("nodule", "slice")
+LEAST_UNITS = 20
+MOST_UNITS = 3000  # all distances between them are held in memory
+SPACES = {
+    "gaussian": "the codes as they are (Euclidean distances)",
+    "dirichlet": "square roots of the codes, which are shares (Hellinger distances)",
+}
+# Of the curve over k: what each clustering is compared with, too.
+ALONG_K = ("malignancy", "size", "place", "patient")
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How often everything is drawn."""
+
+    resamples: int
+    permutations: int
+    featureless: int
+
+
+FULL, QUICK = Amount(50, 1000, 5), Amount(5, 100, 2)
+
+
+def make_clusters(
+    run: Run,
+    *,
+    unit: str = "nodule",
+    seed: int = 0,
+    quick: bool = False,
+    out: Path | None = None,
+    on_progress: Callable[[int, int], None] = lambda *_: None,
+) -> dict[str, Any]:
+    """Cluster a run's nodules (their mean codes) or slices by every method; write clusters.json.
+
+    `out` is another file to write. `quick` takes a tenth of the draws. More than MOST_UNITS are sampled.
+    Raises UserError for another unit, without codes, or with fewer than LEAST_UNITS lesions.
+    """
+    started = time.monotonic()
+    table, codes = run.latents()
+    at, rows, used = _units(table, codes, unit, seed)
+    prior = run.config.model.prior
+    report = cluster(
+        table.iloc[rows].reset_index(drop=True),
+        features(used[at], prior).astype(float),
+        unit=unit,
+        seed=seed,
+        amount=QUICK if quick else FULL,
+        on_progress=on_progress,
+    )
+    joint = run.config.joint
+    report = {
+        "format": FORMAT,
+        "space": SPACES[prior],
+        "sample": None if len(at) == len(used) else at.tolist(),
+        "rows": rows.tolist(),
+        "slices": len(table),
+        "codes": _fingerprint(codes),
+        "quick": quick,
+        "labels_shaped_codes": bool(joint.rounds),
+        "data": {"name": run.info.data.name, "content_hash": run.info.data.content_hash},
+        "maps": map_quality(run, seed=seed),
+        **report,
+        "seconds": time.monotonic() - started,
+        "versions": {name: version(name) for name in ("numpy", "scikit-learn", "classixclustering")},
+    }
+    text = json.dumps(_plain(report), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    write_text(out or run.folder / FILE, text + "\n")
+    return report
+
+
+def cluster(
+    frame: pd.DataFrame,
+    points: np.ndarray,
+    *,
+    unit: str = "nodule",
+    seed: int = 0,
+    amount: Amount = FULL,
+    on_progress: Callable[[int, int], None] = lambda *_: None,
+) -> dict[str, Any]:
+    """Clusters of lesions `frame` (M rows of a run's table) at points (M, D), and all that is said of it."""
+    known = attributes(frame)
+    patients = frame["patient_id"].astype(str).to_numpy()
+    distances = pairwise_distances(points)
+    sets = featureless(points, amount.featureless, seed)
+    # The steps: choosing counts for ten, as the slowest of them does.
+    steps = len(METHODS) * (10 + amount.resamples + amount.featureless)
+    done = 0
+
+    def step(count: int = 1) -> None:
+        nonlocal done
+        done += count
+        on_progress(min(done, steps), steps)
+
+    found: dict[str, Any] = {}
+    members: dict[str, np.ndarray] = {}
+    for name in METHODS:
+        method = choose(name, points, seed=seed, distances=distances)
+        step(10)
+        if name == "kmeans":
+            _beside(method, points, sets, known, seed)
+        members[name] = method.fit(points)
+        found[name] = _judged(
+            method, members[name], frame, points, distances, patients, known, sets, unit, seed, amount, step
+        )
+    pairs = [(a, b) for at, a in enumerate(METHODS) for b in METHODS[at + 1 :]]
+    label = next((one.groups for one in known if one.name == "malignancy"), np.zeros(0, int))
+    return {
+        "unit": unit,
+        "units": len(points),
+        "nodules": len(frame[["patient_id", "nodule"]].drop_duplicates()),
+        "patients": len(np.unique(patients)),
+        "dimensions": points.shape[1],
+        "label_rule": RULE,
+        "label_rule_in_words": RULES[RULE],
+        "labelled": {"units": int((label >= 0).sum()), "malignant": int((label == 1).sum())},
+        "seed": seed,
+        "resamples": amount.resamples,
+        "permutations": amount.permutations,
+        "featureless": amount.featureless,
+        "methods": found,
+        "alike": [
+            {"methods": pair, "rand": float(adjusted_rand_score(*(members[name] for name in pair)))}
+            for pair in pairs
+        ],
+    }
+
+
+def _beside(
+    method: Method, points: np.ndarray, sets: list[np.ndarray], known: list[Attribute], seed: int
+) -> None:
+    """Beside each k of k-means: the silhouette of sets without groups, and what its clusters follow."""
+    apart = [pairwise_distances(one) for one in sets]
+    for one in method.curve:
+        widths = [
+            silhouette(distance, fit_kmeans(other, one["k"], seed=seed)[0])
+            for other, distance in zip(sets, apart, strict=True)
+        ]
+        one["featureless"] = {
+            "value": float(np.mean(widths)),
+            "low": float(np.min(widths)),
+            "high": float(np.max(widths)),
+        }
+        members = fit_kmeans(points, one["k"], seed=seed)[0]
+        one["ami"] = {each.name: ami(members, each) for each in known if each.name in ALONG_K}
+
+
+def _judged(
+    method: Method,
+    members: np.ndarray,
+    frame: pd.DataFrame,
+    points: np.ndarray,
+    distances: np.ndarray,
+    patients: np.ndarray,
+    known: list[Attribute],
+    sets: list[np.ndarray],
+    unit: str,
+    seed: int,
+    amount: Amount,
+    step: Callable[[], None],
+) -> dict[str, Any]:
+    """Everything about one clustering, ready for JSON."""
+    steady = stability(
+        method.fit, points, members, patients, resamples=amount.resamples, seed=seed, on_step=step
+    )
+    described = describe(frame, points, members, unit=unit, seed=seed)
+    for one, jaccard in zip(described, steady.pop("jaccard"), strict=True):
+        one["jaccard"] = jaccard
+    compared = [
+        agreement(members, each, patients, permutations=amount.permutations, seed=seed) for each in known
+    ]
+    return {
+        "title": TITLES[method.name],
+        "settings": method.settings,
+        "chosen_by": method.chosen_by,
+        "curve": method.curve,
+        "count": int(members.max()) + 1,
+        "noise": float(np.mean(members == NOISE)),
+        "silhouette": silhouette(distances, members),
+        "stability": steady,
+        "featureless": without_groups(method.fit, sets, patients, seed=seed, on_step=step),
+        "attributes": [one for one in compared if one is not None],
+        "clusters": described,
+        "members": members.tolist(),
+    }
+
+
+def _units(
+    table: pd.DataFrame, codes: np.ndarray, unit: str, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(number of each lesion that is clustered (M,), its row in the table (M,), all units' codes (U, K))."""
+    if unit not in UNITS:
+        raise UserError(f"Clusters are of one of {' or '.join(UNITS)}, not of {unit!r}.")
+    rows, used = np.arange(len(table)), codes
+    if unit == "nodule":
+        frame, used = nodules(table, codes)
+        rows = frame["row"].to_numpy()
+    at = np.arange(len(rows))
+    if len(at) > MOST_UNITS:
+        at = np.sort(np.random.default_rng(seed).choice(len(at), MOST_UNITS, replace=False))
+    if len(at) < LEAST_UNITS:
+        raise UserError(f"{len(at)} {unit}(s) are too few for clusters; at least {LEAST_UNITS} are needed.")
+    return at, rows[at], used
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """clusters.json, read: its report, and for M lesions which they are and their clusters."""
+
+    report: dict[str, Any]
+    unit: str
+    at: np.ndarray  # (M,) number among the run's nodules (`maps.nodules`) or slices
+    rows: np.ndarray  # (M,) the row of the run's table that stands for it
+    members: dict[str, np.ndarray]  # method -> (M,) cluster, NOISE for none
+
+    def centres(self, method: str, codes: np.ndarray) -> np.ndarray:
+        """(C, K) float32 each cluster's mean of the units' codes (U, K); means of valid codes are valid."""
+        used, members = codes[self.at], self.members[method]
+        return np.stack([used[members == one].mean(0) for one in range(int(members.max()) + 1)])
+
+
+def load_clusters(folder: Path, codes: np.ndarray) -> Clusters:
+    """clusters.json of a run with codes (N, K); UserError when missing, damaged or of other codes."""
+    again = f"`lungvae clusters {folder}`"
+    if not (folder / FILE).is_file():
+        raise UserError(f"The model {folder.name} has no clusters yet. Make them with {again}.")
+    report = read_json(folder / FILE, what="The model's clusters")
+    if isinstance(report, dict) and isinstance(report.get("format"), int) and report["format"] > FORMAT:
+        raise UserError(
+            f"{folder / FILE} has format {report['format']}; this version reads up to {FORMAT}. "
+            "Update lungvae."
+        )
+    try:
+        rows = np.array(report["rows"], int)
+        at = np.arange(len(rows)) if report["sample"] is None else np.array(report["sample"], int)
+        members = {name: np.array(one["members"], int) for name, one in report["methods"].items()}
+        told, unit = report["codes"], report["unit"]
+        if rows.ndim != 1 or not members or any(each.shape != rows.shape for each in (at, *members.values())):
+            raise ValueError
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{folder / FILE} is damaged. Make it again with {again}.") from error
+    if told != _fingerprint(codes):
+        raise UserError(f"{folder / FILE} was not made from this model's codes. Make it again with {again}.")
+    return Clusters(report, unit, at, rows, members)
+
+
+def _fingerprint(codes: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(codes, np.float32).tobytes()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    """JSON's own kinds, numbers at four digits, None for what is not a number."""
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.4g}") if np.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value

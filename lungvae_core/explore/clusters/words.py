@@ -1,0 +1,257 @@
+"""Each cluster in figures and in words: how many, how malignant, how large, and how unlike the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lungvae_core.data.labels import labels
+from lungvae_core.data.slices import RATINGS
+from lungvae_core.explore.clusters.attributes import BANDS_MM, RULE, place, rating_values
+from lungvae_core.explore.clusters.methods import NOISE
+
+# Standard deviations from the rest, and from all lesions, that a difference needs to be told of: where almost
+# all lesions are in one cluster, it is the rest that differs.
+TELLS, TELLS_OF_ALL = 0.3, 0.15
+MOST_TOLD = 4
+LIKE_THE_REST = "like the rest"
+# Property -> how a cluster is called that has more of it than the rest, and less.
+WORDS = {
+    "diameter": ("larger", "smaller"),
+    "malignancy": ("more suspicious to readers", "less suspicious to readers"),
+    "subtlety": ("more obvious", "more subtle"),
+    "calcification": ("more often calcified", "less often calcified"),
+    "sphericity": ("rounder", "less round"),
+    "margin": ("of sharper margin", "of less sharp margin"),
+    "lobulation": ("more lobulated", "less lobulated"),
+    "spiculation": ("more spiculated", "less spiculated"),
+    "texture": ("more solid", "less solid"),
+    "down": ("lower in the image", "higher in the image"),
+    "across": ("further right in the image", "further left in the image"),
+}
+
+
+def describe(
+    frame: pd.DataFrame,
+    points: np.ndarray,
+    members: np.ndarray,
+    *,
+    unit: str = "nodule",
+    resamples: int = 500,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """A description of each cluster of lesions `frame` (M rows) at points (M, D); intervals over patients.
+
+    `frame` has the run's table's columns. A description has counts, `malignant` (the share among labelled,
+    with its 95 % interval), `diameter_mm`, `differences` from the rest (standard deviations of all lesions),
+    `typical` (up to four lesions, of different patients, nearest to the cluster's mean: numbers in `frame`),
+    `name` and `words`.
+    """
+    patient, names = pd.factorize(frame["patient_id"].astype(str))
+    generator = np.random.default_rng(seed)
+    drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
+    weights = np.vstack([np.ones(len(names)), drawn])
+    label = labels(frame, "mvb", RULE)
+    values = properties(frame)
+    nodules = frame["patient_id"].astype(str) + ":" + frame["nodule"].astype(str)
+    found = []
+    for cluster in range(int(members.max()) + 1):
+        inside = members == cluster
+        labelled = inside & ~np.isnan(label)
+        one: dict[str, Any] = {
+            "cluster": cluster,
+            "unit": unit,
+            "units": int(inside.sum()),
+            "share": float(inside.mean()),
+            "nodules": int(nodules[inside].nunique()),
+            "patients": len(np.unique(patient[inside])),
+            "labelled": int(labelled.sum()),
+            "malignant": _share(label, labelled, patient, weights),
+            "malignant_of_all": float(np.nanmean(label)) if (~np.isnan(label)).any() else None,
+            "diameter_mm": _quartiles(frame, inside),
+            "bands": _bands(frame, inside),
+            "differences": [
+                {"name": name, **_difference(value, inside, patient, weights)}
+                for name, value in values.items()
+            ],
+            "typical": _typical(points, inside, patient),
+        }
+        one["name"], one["words"] = cluster_name(one), cluster_words(one)
+        found.append(one)
+    return found
+
+
+def properties(frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    """What clusters are compared by, name -> (M,) float: log diameter, ratings, place in the CT image."""
+    found: dict[str, np.ndarray] = {}
+    if "diameter_mm" in frame:
+        diameter = frame["diameter_mm"].to_numpy(dtype=float, na_value=np.nan)
+        found["diameter"] = np.log(np.where(diameter > 0, diameter, np.nan))
+    for rating in ["malignancy", *RATINGS]:
+        if rating in WORDS and rating not in found and f"{rating}_all" in frame:
+            found[rating] = rating_values(frame, rating)
+    if {"row0", "col0"} <= set(frame):
+        found["down"], found["across"] = place(frame)
+    return {name: value for name, value in found.items() if np.nanstd(value) > 1e-9}
+
+
+def cluster_name(cluster: dict[str, Any]) -> str:
+    """A short name from the two clearest differences of a description, as "larger, more solid"."""
+    told = _told(cluster)[:2]
+    return ", ".join(_word(one) for one in told) if told else LIKE_THE_REST
+
+
+def cluster_words(cluster: dict[str, Any]) -> str:
+    """A description of `describe` in sentences: counts, malignant share, size, and how unlike the rest."""
+    unit = cluster["unit"]
+    counted = f"{cluster['units']:,} {unit}{'' if cluster['units'] == 1 else 's'}"
+    of = f" ({cluster['nodules']:,} nodules)" if unit != "nodule" else ""
+    patients = f"{cluster['patients']:,} patient{'' if cluster['patients'] == 1 else 's'}"
+    said = [f"{counted}{of} of {patients}."]
+    share = cluster["malignant"]
+    if share["value"] is not None:
+        said.append(
+            f"Malignant: {share['value']:.0%} of {cluster['labelled']:,} labelled (95 % interval "
+            f"{share['low']:.0%} to {share['high']:.0%}; of all {cluster['malignant_of_all']:.0%})."
+        )
+    else:
+        said.append("None is labelled malignant or benign.")
+    if size := cluster["diameter_mm"]:
+        said.append(
+            f"Median diameter {size['median']:.1f} mm (middle half {size['low']:.1f} to {size['high']:.1f})."
+        )
+    told = [f"{_word(one)} ({one['value']:+.1f} SD)" for one in _told(cluster)[:MOST_TOLD]]
+    if told:
+        said.append(f"Against the rest: {', '.join(told)}.")
+    else:
+        said.append(f"In size, ratings and place {LIKE_THE_REST}.")
+    return " ".join(said)
+
+
+def in_words(method: dict[str, Any], unit: str) -> str:
+    """What a method's clusters are worth, in sentences: beside codes without groups, and what they follow."""
+    if method["count"] < 2:
+        found = "no group" if method["count"] == 0 else "one group only"
+        return f"{method['title']} finds {found} among these {unit}s: {method['chosen_by']}."
+    said = [f"{method['title']} finds {method['count']} clusters"]
+    if method["noise"]:
+        said[0] += f" and leaves {method['noise']:.0%} of the {unit}s in none"
+    bare = method["featureless"]
+    low, high = bare["clusters"]["low"], bare["clusters"]["high"]
+    if bare["silhouette"]["value"] is None:
+        none = {0: "no group", 1: "no two groups"}[min(high, 1)]
+        said[0] += f", and {none} in codes that have none."
+    else:
+        said[0] += (
+            f" ({low if low == high else f'{low} to {high}'} in codes that have none). Their silhouette is "
+            f"{method['silhouette']:.2f}, there {bare['silhouette']['value']:.2f} (0: touching)."
+        )
+    above = [one for one in method["attributes"] if one["ami"]["value"] > one["ami"]["null_high"]]
+    above.sort(key=lambda one: -one["ami"]["value"])
+    if above:
+        first = above[0]
+        said.append(f"Most of all they go with the {first['title']} (AMI {first['ami']['value']:.2f} of 1).")
+    malignancy = next((one for one in method["attributes"] if one["name"] == "malignancy"), None)
+    if malignancy is not None:
+        value, high = malignancy["ami"]["value"], malignancy["ami"]["null_high"]
+        chance = "above chance" if value > high else "no more than chance gives"
+        said.append(f"Their AMI with malignancy is {value:.3f}, {chance} (up to {high:.3f}).")
+    return " ".join(said)
+
+
+def _told(cluster: dict[str, Any]) -> list[dict[str, Any]]:
+    """The differences that are large enough and whose interval is clear of 0, clearest first."""
+    clear = [
+        one
+        for one in cluster["differences"]
+        if one["value"] is not None
+        and abs(one["value"]) >= max(TELLS, TELLS_OF_ALL / max(1 - cluster["share"], 1e-9))
+        and one["low"] * one["high"] > 0
+    ]
+    return sorted(clear, key=lambda one: -abs(one["value"]))
+
+
+def _word(difference: dict[str, Any]) -> str:
+    return WORDS[difference["name"]][0 if difference["value"] > 0 else 1]
+
+
+def _sums(values: np.ndarray, part: np.ndarray, patient: np.ndarray, patients: int) -> np.ndarray:
+    """(P, 2) sums and numbers of the values of `part` (M,) by patient."""
+    return np.stack(
+        [
+            np.bincount(patient[part], weights=values[part], minlength=patients),
+            np.bincount(patient[part], minlength=patients),
+        ],
+        axis=1,
+    )
+
+
+def _mean(values: np.ndarray, part: np.ndarray, patient: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(B,) means of the values of `part` under weights of patients (B, P)."""
+    sums = weights @ _sums(values, part, patient, weights.shape[1])
+    return np.divide(sums[:, 0], sums[:, 1], out=np.full(len(sums), np.nan), where=sums[:, 1] > 0)
+
+
+def _interval(found: np.ndarray) -> dict[str, float | None]:
+    """The first is the value, the others are of resamples."""
+    others = found[1:][~np.isnan(found[1:])]
+    if np.isnan(found[0]) or not len(others):
+        return {"value": None, "low": None, "high": None}
+    low, high = np.percentile(others, [2.5, 97.5])
+    return {"value": float(found[0]), "low": float(low), "high": float(high)}
+
+
+def _share(
+    label: np.ndarray, part: np.ndarray, patient: np.ndarray, weights: np.ndarray
+) -> dict[str, float | None]:
+    found = _interval(_mean(label, part, patient, weights))
+    if found["value"] in (0.0, 1.0):
+        # All alike, every resample is so as well; Wilson's interval (1927) is not of no width.
+        count, z2 = len(np.unique(patient[part])), 1.96**2
+        room = z2 / (count + z2)
+        low, high = (0.0, room) if found["value"] == 0 else (1 - room, 1.0)
+        found |= {"low": float(low), "high": float(high)}
+    return found
+
+
+def _difference(
+    values: np.ndarray, inside: np.ndarray, patient: np.ndarray, weights: np.ndarray
+) -> dict[str, float | None]:
+    """How far the cluster's mean lies from the rest's, in standard deviations of all."""
+    known = ~np.isnan(values)
+    apart = _mean(values, inside & known, patient, weights) - _mean(values, ~inside & known, patient, weights)
+    return _interval(apart / max(float(np.nanstd(values)), 1e-12))
+
+
+def _quartiles(frame: pd.DataFrame, inside: np.ndarray) -> dict[str, float] | None:
+    if "diameter_mm" not in frame:
+        return None
+    size = frame["diameter_mm"].to_numpy(dtype=float, na_value=np.nan)[inside]
+    size = size[~np.isnan(size)]
+    if not len(size):
+        return None
+    low, median, high = np.percentile(size, [25, 50, 75])
+    return {"median": float(median), "low": float(low), "high": float(high)}
+
+
+def _bands(frame: pd.DataFrame, inside: np.ndarray) -> list[int] | None:
+    if "diameter_mm" not in frame:
+        return None
+    size = frame["diameter_mm"].to_numpy(dtype=float, na_value=np.nan)[inside]
+    return np.bincount(np.digitize(size[~np.isnan(size)], BANDS_MM), minlength=4).tolist()
+
+
+def _typical(points: np.ndarray, inside: np.ndarray, patient: np.ndarray, count: int = 4) -> list[int]:
+    rows = np.flatnonzero(inside)
+    apart = np.linalg.norm(points[rows] - points[rows].mean(0), axis=1)
+    rows = rows[np.argsort(apart, kind="stable")]
+    _, first = np.unique(patient[rows], return_index=True)
+    return rows[np.sort(first)][:count].tolist()
+
+
+def named(clusters: list[dict[str, Any]], members: np.ndarray) -> list[str]:
+    """(M,) the name of each lesion's cluster, for labels on a map; empty for those in none."""
+    names = [cluster["name"] for cluster in clusters]
+    return ["" if member == NOISE else names[member] for member in members]

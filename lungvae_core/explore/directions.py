@@ -1,0 +1,546 @@
+"""Directions in the latent space that go with malignancy, size or a rating, fitted on labelled nodules.
+
+Codes are first taken to coordinates without borders (`Space`): standardised for a Gaussian prior,
+standardised centred log-ratios for a Dirichlet (Aitchison 1982), from which every point leads back to the
+simplex. There a ridge regression (logistic for two classes) gives a **filter**, weights that read the
+property out of a code. A filter is not what to decode along: it also cancels what merely disturbs the
+reading. The **pattern**, the filter multiplied by the codes' covariance (Haufe et al. 2014, doi
+10.1016/j.neuroimage.2013.10.067), says how codes change on average where the filter's score rises, and walks
+follow it.
+
+Everything is at nodule level (the mean coordinates of a nodule's slices), judged on patients that the filter
+was not fitted on. How sure a direction is, is how alike it comes out from other patients, beside the same
+with shuffled labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+from sklearn.linear_model import LogisticRegression
+
+from lungvae_core.data.labels import labels, reader_mean
+from lungvae_core.data.resample import at_spacing
+from lungvae_core.data.slices import RATINGS, SliceSet
+from lungvae_core.data.splits import grouped_folds
+from lungvae_core.errors import UserError
+from lungvae_core.explore.coordinates import Space, nodules
+from lungvae_core.explore.steadiness import (
+    Fit,
+    Folds,
+    Statistic,
+    covaries,
+    interval,
+    number,
+    same_band,
+    same_size,
+    stability,
+    weighted_aucs,
+    weighted_r2s,
+)
+from lungvae_core.files import read_json, write_json
+from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.encode import TRAINED, split_of
+
+FORMAT = 1
+FILE = "directions.json"
+FOLDS = 5
+RULE = "median_high"
+STRENGTHS = (1.0, 10.0, 100.0, 1000.0, 10000.0)  # of the ridge penalty, on standardised coordinates
+LEAST_NODULES, LEAST_CLASS = 20, 5  # a property known of fewer has no direction
+
+FREE, BEYOND = "malignancy_without_size", "malignancy_beyond_size"
+WORDS = {
+    FREE: "malignancy with the size direction projected out",
+    BEYOND: "what the diameter does not tell of malignancy, by coordinates that tell nothing of it",
+}
+
+
+@dataclass(frozen=True)
+class Property:
+    """What a direction is fitted to: values of M nodules, NaN where not known; 0 and 1 for two classes."""
+
+    words: str
+    values: np.ndarray
+    classes: bool
+    unit: str
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A fitted direction in a `Space`; its score is 0 at the mean nodule and 1 a deviation above it."""
+
+    name: str
+    words: str
+    unit: str
+    filter: np.ndarray  # (K,)
+    offset: float
+    pattern: np.ndarray  # (K,) change of the coordinates along which the score rises by 1
+    span: tuple[float, float]  # the 1st and 99th percentile of the slices' scores
+    figures: dict[str, Any]  # counts, held-out score, stability
+
+    def score(self, points: np.ndarray) -> np.ndarray:
+        """(N,) the scores of coordinates (N, K), in standard deviations over nodules."""
+        return points @ self.filter - self.offset
+
+
+@dataclass(frozen=True)
+class Directions:
+    """directions.json, read: the space, the directions by name, and all that was reported of them."""
+
+    space: Space
+    directions: dict[str, Direction]
+    report: dict[str, Any]
+
+
+def properties(frame: pd.DataFrame) -> dict[str, Property]:
+    """What directions can be fitted to on nodules `frame` (M rows): name -> values, those well known only."""
+    found = {
+        "malignancy": Property(
+            "malignant (above 3) against benign (below 3)", labels(frame, "mvb", RULE), True, ""
+        )
+    }
+    if "diameter_mm" in frame:
+        diameter = frame["diameter_mm"].to_numpy(dtype=float, na_value=np.nan)
+        logs = np.log(np.where(diameter > 0, diameter, np.nan))
+        found["diameter"] = Property("logarithm of the readers' diameter in mm", logs, False, "log mm")
+    for rating in RATINGS:
+        if rating in ("malignancy", "internalStructure") or f"{rating}_all" not in frame:
+            continue  # malignancy is above; internal structure is 1 of almost every nodule
+        mean = reader_mean(frame, rating)
+        if rating == "calcification":  # 6, absent, in most; the other grades are kinds, not degrees
+            calcified = np.where(np.isnan(mean), np.nan, mean < 5.5)
+            found[rating] = Property(
+                "some calcification (mean rating below 5.5) or none", calcified, True, ""
+            )
+        else:
+            found[rating] = Property(f"readers' mean rating of {rating}, 1 to 5", mean, False, "rating")
+    return {name: each for name, each in found.items() if _known_enough(each)}
+
+
+def _known_enough(found: Property) -> bool:
+    known = found.values[~np.isnan(found.values)]
+    if len(known) < LEAST_NODULES:
+        return False
+    if found.classes:
+        return min((known == 1).sum(), (known == 0).sum()) >= LEAST_CLASS
+    return bool(known.std() > 1e-6)
+
+
+def ridge(x: np.ndarray, y: np.ndarray, strength: float) -> np.ndarray:
+    """(K,) weights of a ridge regression of y (n,) on x (n, K), with an intercept that costs nothing."""
+    # Thousands of resamples are fitted; scikit-learn's checks take four times as long as the solution.
+    x = x - x.mean(0)
+    return np.linalg.solve(x.T @ x + strength * np.eye(x.shape[1]), x.T @ (y - y.mean()))
+
+
+def plain(points: np.ndarray, *, classes: bool, strength: float) -> Fit:
+    """A ridge regression's weights, logistic for classes, of coordinates `points` (M, K)."""
+
+    def fit(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        x, y = points[rows], values[rows]
+        if classes:
+            if y.min() == y.max():  # a resample without one of the classes
+                return np.full(points.shape[1], np.nan)
+            model = LogisticRegression(C=1 / strength, solver="newton-cholesky").fit(x, y)
+            return model.coef_[0]
+        return ridge(x, y, strength)
+
+    return fit
+
+
+def without(fit: Fit, size_fit: Fit, points: np.ndarray, size: np.ndarray) -> Fit:
+    """`fit` with the size direction projected out of it.
+
+    Its scores are uncorrelated with the size filter's on the nodules fitted on, and walking along its pattern
+    leaves the size filter's score as it is: one is the other's mirror image under the covariance.
+    """
+
+    def projected(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        filter_, size_filter = fit(rows, values), size_fit(rows, size)
+        size_pattern = covaries(points[rows], size_filter)
+        return filter_ - size_filter * (size_pattern @ filter_) / (size_pattern @ size_filter)
+
+    return projected
+
+
+def beyond(points: np.ndarray, size: np.ndarray, *, strength: float) -> Fit:
+    """Ridge weights for what the log diameter does not tell of the class, by coordinates that tell no size.
+
+    The class less its probability by a logistic regression on `size` (M,) alone is regressed on the
+    coordinates without their component along their covariance with size, so that the score has none of it.
+    """
+
+    def fit(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        x, y, log = points[rows], values[rows], size[rows]
+        if y.min() == y.max():
+            return np.full(points.shape[1], np.nan)
+        log = (log - log.mean())[:, None]
+        left = y - LogisticRegression(C=1e3).fit(log, y).predict_proba(log)[:, 1]
+        along = (x - x.mean(0)).T @ log[:, 0]
+        along = along / np.linalg.norm(along)
+        inside = x - np.outer(x @ along, along)
+        weights = ridge(inside, left, strength)
+        return weights - along * (along @ weights)
+
+    return fit
+
+
+def pattern_of(points: np.ndarray, filter_: np.ndarray) -> np.ndarray:
+    """(K,) the change of coordinates that goes along with one standard deviation of the filter's score."""
+    along = covaries(points, filter_)
+    return along / np.sqrt(max(filter_ @ along, 1e-30))
+
+
+def held_out(
+    fits: Sequence[Fit], points: np.ndarray, values: np.ndarray, folds: Folds
+) -> tuple[np.ndarray, np.ndarray]:
+    """(scores (M,), predictions (M,) of the values) of each fold's test rows by its own fit; NaN elsewhere.
+
+    Scores are in standard deviations of the fold's training nodules, so that folds can be pooled.
+    """
+    scores, predictions = np.full(len(points), np.nan), np.full(len(points), np.nan)
+    for fit, (train, test) in zip(fits, folds, strict=True):
+        filter_ = fit(train, values)
+        inside, outside = points[train] @ filter_, points[test] @ filter_
+        deviation = max(float(inside.std()), 1e-12)
+        scores[test] = (outside - inside.mean()) / deviation
+        slope = np.mean((inside - inside.mean()) * (values[train] - values[train].mean())) / deviation**2
+        predictions[test] = values[train].mean() + slope * (outside - inside.mean())
+    return scores, predictions
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One direction to fit: the M nodules of which its property is known, and how."""
+
+    name: str
+    what: Property
+    frame: pd.DataFrame  # M rows
+    points: np.ndarray  # (M, K)
+    values: np.ndarray  # (M,)
+    size: np.ndarray | None  # (M,) log diameter
+    counted: np.ndarray  # (M,) bool: may count in held-out scores
+
+    def fit(self, strength: float) -> Fit:
+        if self.name == BEYOND and self.size is not None:
+            return beyond(self.points, self.size, strength=strength)
+        fit = plain(self.points, classes=self.what.classes, strength=strength)
+        if self.name == FREE and self.size is not None:
+            size_fit = plain(self.points, classes=False, strength=strength)
+            return without(fit, size_fit, self.points, self.size)
+        return fit
+
+    def folds(self, rows: np.ndarray, count: int, seed: int) -> Folds:
+        """Patient-grouped folds within some rows, as rows of the whole."""
+        part = self.frame.iloc[rows].reset_index(drop=True)
+        classes = self.values[rows].astype(int) if self.what.classes else None
+        count = max(2, min(count, part["patient_id"].nunique()))
+        return [(rows[a], rows[b]) for a, b in grouped_folds(part, count, seed=seed, classes=classes)]
+
+    def figure(self, scores: np.ndarray, predictions: np.ndarray) -> Statistic:
+        """The AUC or R2 as a function of weights (B, M); rows without a score do not count."""
+        known = ~np.isnan(scores)
+        truth = self.values[known]
+
+        def statistic(weights: np.ndarray) -> np.ndarray:
+            if self.what.classes:
+                return weighted_aucs(truth, scores[known], weights[:, known])
+            return weighted_r2s(truth, predictions[known], weights[:, known])
+
+        return statistic
+
+    def strength(self, rows: np.ndarray, seed: int) -> float:
+        """The penalty that does best in three patient-grouped folds within `rows` alone.
+
+        What has size projected out keeps that of the direction that it is projected out of.
+        """
+        folds = self.folds(rows, 3, seed)
+        figures = []
+        for strength in STRENGTHS:
+            fit = (
+                plain(self.points, classes=True, strength=strength)
+                if self.name == FREE
+                else self.fit(strength)
+            )
+            found = held_out([fit] * len(folds), self.points, self.values, folds)
+            figures.append(self.figure(*found)(np.ones((1, len(self.values))))[0])
+        return STRENGTHS[int(np.argmax(np.nan_to_num(figures, nan=-np.inf)))]
+
+
+def _tasks(
+    known: dict[str, Property], frame: pd.DataFrame, points: np.ndarray, counted: np.ndarray
+) -> list[_Task]:
+    size = known["diameter"].values if "diameter" in known else None
+    tasks = []
+    for name in [*known, FREE, BEYOND]:
+        what = known.get("malignancy" if name in (FREE, BEYOND) else name)
+        if what is None or (size is None and name in (FREE, BEYOND)):
+            continue
+        if name in (FREE, BEYOND):
+            what = replace(what, words=WORDS[name])
+        rows = ~np.isnan(what.values)
+        if size is not None:
+            rows &= ~np.isnan(size)
+        tasks.append(
+            _Task(
+                name,
+                what,
+                frame[rows].reset_index(drop=True),
+                points[rows],
+                what.values[rows],
+                None if size is None else size[rows],
+                counted[rows],
+            )
+        )
+    return tasks
+
+
+def fit_directions(
+    table: pd.DataFrame,
+    codes: np.ndarray,
+    prior: str,
+    *,
+    seed: int = 0,
+    resamples: int = 200,
+    judged: np.ndarray | None = None,
+    on_progress: Callable[[int, int], None] = lambda *_: None,
+) -> dict[str, Any]:
+    """Fit all directions on the slices of `table` (N rows) with codes (N, K): what directions.json holds.
+
+    `judged` (N,) bool says which patients may count in held-out scores (default: all). Raises UserError where
+    no property is known of enough nodules.
+    """
+    space = Space.fit(codes, prior)
+    slices = space.to(codes)
+    frame, points = nodules(table, slices)
+    counted = np.ones(len(frame), bool)
+    if judged is not None:
+        mark = pd.Series(judged).groupby(table["patient_id"].to_numpy()).all()
+        counted = frame["patient_id"].map(mark).to_numpy(bool)
+    known = properties(frame)
+    if not known:
+        raise UserError(
+            "No direction can be fitted: none of malignancy, diameter and the ratings is known of "
+            f"{LEAST_NODULES} nodules ({LEAST_CLASS} of each class). Give data with readers' ratings."
+        )
+    tasks = _tasks(known, frame, points, counted)
+    found: dict[str, dict[str, Any]] = {}
+    for done, task in enumerate(tasks):
+        found[task.name] = _fitted(task, points, slices, seed=seed, resamples=resamples)
+        on_progress(done + 1, len(tasks))
+    names = list(found)
+    patterns, filters = (np.array([found[name][each] for name in names]) for each in ("pattern", "filter"))
+    unit = patterns / np.linalg.norm(patterns, axis=1, keepdims=True)
+    return {
+        "format": FORMAT,
+        "label_rule": RULE,
+        "unit": "nodule (the mean coordinates of its slices)",
+        "prior": prior,
+        "seed": seed,
+        "resamples": resamples,
+        "folds": FOLDS,
+        "slices": len(table),
+        "nodules": len(frame),
+        "patients": int(frame["patient_id"].nunique()),
+        "space": {
+            "mean": space.mean.tolist(),
+            "deviation": space.deviation.tolist(),
+            "pseudo": space.pseudo,
+        },
+        "directions": found,
+        "angles": {
+            "names": names,
+            "cosine": (unit @ unit.T).tolist(),
+            "correlation": np.atleast_2d(np.corrcoef(points @ filters.T, rowvar=False)).tolist(),
+        },
+    }
+
+
+def _fitted(
+    task: _Task, points: np.ndarray, slices: np.ndarray, *, seed: int, resamples: int
+) -> dict[str, Any]:
+    """One direction with its figures, ready for JSON."""
+    everyone = np.arange(len(task.values))
+    strength = task.strength(everyone, seed)
+    fit = task.fit(strength)
+    filter_ = fit(everyone, task.values)
+    pattern = pattern_of(points, filter_)
+    along = points @ filter_
+    filter_, offset = filter_ / along.std(), float(along.mean() / along.std())
+    low, high = np.percentile(slices @ filter_ - offset, [1, 99])
+    folds = task.folds(everyone, FOLDS, seed)
+    fits = [task.fit(task.strength(train, seed)) for train, _ in folds]  # nothing is chosen on a test part
+    scores, predictions = held_out(fits, task.points, task.values, folds)
+    scores = np.where(task.counted, scores, np.nan)
+    figure = task.figure(scores, predictions)
+    patients = task.frame["patient_id"].to_numpy()
+    entry: dict[str, Any] = {
+        "words": task.what.words,
+        "unit": task.what.unit,
+        "nodules": len(task.values),
+        "patients": int(task.frame["patient_id"].nunique()),
+        "positive": int((task.values == 1).sum()) if task.what.classes else None,
+        "judged": {
+            "nodules": int((~np.isnan(scores)).sum()),
+            "patients": len(set(patients[~np.isnan(scores)])),
+        },
+        "strength": strength,
+        "score": {
+            "name": "auc" if task.what.classes else "r2",
+            **interval(figure, patients, resamples=resamples, seed=seed),
+        },
+        "filter": filter_.tolist(),
+        "offset": offset,
+        "pattern": pattern.tolist(),
+        "span": [float(low), float(high)],
+        "with_diameter": None,
+        "matched": None,
+        "stability": stability(
+            fit, task.points, task.values, task.frame, folds, resamples=resamples, seed=seed
+        ),
+    }
+    if task.size is not None and task.name != "diameter":
+        judged = ~np.isnan(scores)
+        if judged.sum() > 2:
+            entry["with_diameter"] = number(spearmanr(scores[judged], task.size[judged]).statistic)
+    if task.size is not None and task.what is not None and task.name in ("malignancy", FREE, BEYOND):
+        entry["matched"] = _matched(task, scores, resamples=resamples, seed=seed)
+    return entry
+
+
+def _matched(task: _Task, scores: np.ndarray, *, resamples: int, seed: int) -> dict[str, Any]:
+    """AUCs among nodules of like size, of the direction and, beside it, of the diameter itself."""
+    assert task.size is not None
+    judged = ~np.isnan(scores)
+    truth, size = task.values[judged], task.size[judged]
+    patients = task.frame["patient_id"].to_numpy()[judged]
+
+    def figures(statistic: Statistic) -> dict[str, float | None]:
+        return interval(statistic, patients, resamples=resamples, seed=seed)
+
+    found: dict[str, Any] = {
+        "all": {"diameter": figures(lambda weights: weighted_aucs(truth, size, weights))}
+    }
+    for name, pairs in (("band", same_band(truth, size)), ("size", same_size(truth, size))):
+        found[name] = {
+            "pairs": len(pairs),
+            "auc": figures(pairs.auc(scores[judged])),
+            "diameter": figures(pairs.auc(size)),
+        }
+    return found
+
+
+def make_directions(
+    run: Run,
+    data: SliceSet | None = None,
+    *,
+    seed: int = 0,
+    quick: bool = False,
+    on_progress: Callable[[int, int], None] = lambda *_: None,
+) -> dict[str, Any]:
+    """Fit a run's directions on the slices that it has encoded, or on other `data`; write directions.json.
+
+    After an honest joint phase only held-out patients count in the scores, since labels of the others shaped
+    the codes. `quick` takes a tenth of the resamples. Raises UserError without codes or labels.
+    """
+    if data is None:
+        table, codes = run.latents()
+        info = run.info.data
+        trained = table["split"].to_numpy() == TRAINED if "split" in table else np.ones(len(table), bool)
+    else:
+        vae = run.load_model()
+        table, info = data.table, data.info
+        codes = vae.encode_hu(at_spacing(data.slices, table, vae.config.spacing_mm))
+        trained = split_of(run, data).to_numpy() == TRAINED
+    joint = run.config.joint
+    leak = None
+    judged = None
+    if joint.rounds and joint.labels_of == "training":
+        judged = ~trained
+    elif joint.rounds and trained.any():
+        leak = "labels of patients on whom the directions are scored shaped the codes: the scores are no test"
+    report = fit_directions(
+        table,
+        codes,
+        run.config.model.prior,
+        seed=seed,
+        resamples=20 if quick else 200,
+        judged=judged,
+        on_progress=on_progress,
+    )
+    report |= {
+        "data": {"name": info.name, "content_hash": info.content_hash},
+        "transductive": bool(trained.any()) and judged is None,
+        "leak": leak,
+        "quick": quick,
+    }
+    write_json(run.folder / FILE, _rounded(report))
+    return report
+
+
+def load_directions(folder: Path, codes: np.ndarray) -> Directions:
+    """directions.json of a run's folder, for `codes` (N, K); UserError when missing or damaged."""
+    if not (folder / FILE).is_file():
+        raise UserError(
+            f"The model {folder.name} has no directions yet. Make them with `lungvae directions {folder}`."
+        )
+    report = read_json(folder / FILE, what="The model's directions")
+    damaged = f"{folder / FILE} is damaged. Make it again with `lungvae directions {folder}`."
+    if not isinstance(report, dict):
+        raise UserError(damaged)
+    if isinstance(report.get("format"), int) and report["format"] > FORMAT:
+        raise UserError(
+            f"{folder / FILE} has format {report['format']}; this version reads up to {FORMAT}. "
+            "Update lungvae."
+        )
+    try:
+        saved = report["space"]
+        space = Space(
+            np.array(saved["mean"], float), np.array(saved["deviation"], float), float(saved["pseudo"])
+        )
+        directions = {
+            name: Direction(
+                name=name,
+                words=entry["words"],
+                unit=entry["unit"],
+                filter=np.array(entry["filter"], float),
+                offset=float(entry["offset"]),
+                pattern=np.array(entry["pattern"], float),
+                span=(float(entry["span"][0]), float(entry["span"][1])),
+                figures=entry,
+            )
+            for name, entry in report["directions"].items()
+        }
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UserError(damaged) from error
+    sizes = {len(space.mean), *(len(each.filter) for each in directions.values())}
+    if sizes != {codes.shape[1]} or not directions:
+        raise UserError(damaged)
+    return Directions(space, directions, report)
+
+
+def walk(space: Space, direction: Direction, code: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """(scores (steps,) of the direction, valid codes (steps, K)) along its pattern through `code` (K,).
+
+    The scores span the lesions' 1st to 99th percentile, and further where the code itself lies beyond.
+    """
+    start = space.to(code[None])[0]
+    at = float(direction.score(start[None])[0])
+    values = np.linspace(min(direction.span[0], at), max(direction.span[1], at), steps)
+    return values, space.back(start + (values - at)[:, None] * direction.pattern)
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers of a report to six digits, which is more than they are known to."""
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -1,0 +1,131 @@
+"""measured.json: written once, read by pages; and what pages show of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lungvae_core.errors import UserError
+from lungvae_core.explore.measured.name import NOTHING
+from lungvae_core.explore.measured.properties import PROPERTIES
+from lungvae_core.explore.measured.segment import ANGLES, CENTRE, segment
+from lungvae_core.files import read_json, write_text
+from lungvae_core.training.checkpoints import Run
+from lungvae_core.vae.latents import Latent
+
+FILE, FORMAT = "measured.json", 1
+
+
+def save(run: Run, measured: dict[str, Any]) -> None:
+    """Write measured.json, on one line: it holds thousands of short numbers."""
+    text = json.dumps(_plain(measured), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    write_text(run.folder / FILE, text + "\n")
+
+
+def load(run: Run) -> dict[str, Any] | None:
+    """measured.json, or None where the run has none; UserError when it is damaged or not this model's."""
+    if not run.has(FILE):
+        return None
+    measured = read_json(run.folder / FILE, what="The model's measured traversals")
+    hint = f"Make it again with `lungvae measure {run.folder}`."
+    if not isinstance(measured, dict) or measured.get("format") != FORMAT:
+        raise UserError(f"{run.folder / FILE} has a format that this version does not read. {hint}")
+    if measured.get("dimensions_count") != run.config.model.dimensions or len(
+        measured.get("dimensions", ())
+    ) != measured.get("dimensions_count"):
+        raise UserError(f"{run.folder / FILE} was not made from this model. {hint}")
+    return measured
+
+
+def _plain(value: Any) -> Any:
+    """JSON's own kinds, numbers at four digits, None for what is not a number."""
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.4g}") if np.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a slider says of its dimension."""
+
+    name: str  # "" where nothing is named
+    told: str  # the numbers, in a sentence or two
+
+
+def labels(measured: dict[str, Any]) -> list[Label]:
+    """A label a dimension, in their order."""
+    found = []
+    for one in measured["dimensions"]:
+        numbers = [sentence(measured, one, key) for key in (*one["properties"], *one["others"])]
+        told = f"When it rises: {one['name']}. " + " ".join(numbers)
+        told += (
+            f" Mean of {measured['starts']['patients']} lesions over the range {one['low']:.3g} to "
+            f"{one['high']:.3g}, 95 % interval."
+        )
+        shown = one["name"] if one["properties"] or one["name"] == NOTHING else ""
+        found.append(Label(shown, told))
+    return found
+
+
+def sentence(measured: dict[str, Any], one: dict[str, Any], key: str) -> str:
+    """What a dimension does to a property, as "Diameter: +4.6 px (3.0 to 6.3), ...", with its mm if known."""
+    about = measured["properties"][key]
+    change, low, high, effect, spearman, _ = one["moved"][key]
+    unit = f" {about['unit']}" if about["unit"] else ""
+    words = about["words"][0].upper() + about["words"][1:]
+    words += f" {number(change)}{unit} ({number(low)} to {number(high)})"
+    in_mm = one["mm"].get({"diameter_px": "diameter_mm", "area_px": "area_mm2"}.get(key, ""))
+    if in_mm:
+        unit = "mm" if key == "diameter_px" else "mm²"
+        words += f", {number(in_mm[0])} {unit} ({number(in_mm[1])} to {number(in_mm[2])})"
+    return f"{words}; {number(effect)} SD of real lesions, Spearman {number(spearman)}."
+
+
+def number(value: float) -> str:
+    """A signed number at three digits or fewer, with a proper minus."""
+    digits = 0 if abs(value) >= 20 else 1 if abs(value) >= 5 else 2
+    text = f"{value:+.{digits}f}".replace("-", "−")
+    return text.replace("+", "±") if float(f"{value:.{digits}f}") == 0 else text
+
+
+def order(measured: dict[str, Any]) -> list[int]:
+    """Dimensions: named ones first, and among each kind those first that move any property most."""
+    place = measured["moved"].index("effect")
+    keys = [key for key, one in PROPERTIES.items() if one.names]
+
+    def strength(one: dict[str, Any]) -> float:
+        return max((abs(one["moved"][key][place]) for key in keys if key in one["moved"]), default=0.0)
+
+    ranked = sorted(measured["dimensions"], key=lambda one: (not one["properties"], -strength(one)))
+    return [one["dimension"] for one in ranked]
+
+
+def mean_walk(
+    latent: Latent, codes: np.ndarray, measured: dict[str, Any], dimension: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(values (T,), codes (T, K)) of a dimension over its range from the mean code of the starting lesions.
+
+    `codes` (N, K) are those of the model's table.
+    """
+    one = measured["dimensions"][dimension]
+    values = np.linspace(one["low"], one["high"], measured["steps"], dtype=np.float32)
+    rows = [row for row in measured["starts"]["rows"] if row < len(codes)]
+    start = latent.valid(codes[rows].mean(0) if rows else codes.mean(0))
+    return values, latent.path(start, dimension, values)
+
+
+def outlines(hu: np.ndarray) -> np.ndarray:
+    """(N, RAYS + 1, 2) columns and rows of the outlines found in slices hu (N, 64, 64) in HU, closed."""
+    radius = segment(hu).radius
+    closed = np.concatenate([radius, radius[:, :1]], axis=1)
+    turn = np.append(ANGLES, ANGLES[0])
+    return np.stack([CENTRE + closed * np.cos(turn), CENTRE + closed * np.sin(turn)], axis=-1)

@@ -1,0 +1,432 @@
+"""Every dimension moved over its range from many lesions, decoded, outlined, measured and summed up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import lungvae_core
+from lungvae_core.data.resample import at_spacing
+from lungvae_core.data.slices import SliceSet
+from lungvae_core.data.splits import strata
+from lungvae_core.errors import UserError
+from lungvae_core.explore.measured.name import RULE, Moved, name_of
+from lungvae_core.explore.measured.properties import PROPERTIES, measure
+from lungvae_core.explore.measured.properties import deviations as deviations_of
+from lungvae_core.explore.measured.record import FORMAT, load, save
+from lungvae_core.explore.measured.segment import DISTANCE, segment
+from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.encode import TRAINED
+from lungvae_core.vae.latents import Latent
+
+STEPS, RESAMPLES, REFERENCE = 9, 1000, 600
+BANDS_MM = (6.0, 8.0, 15.0)
+_KEYS = tuple(PROPERTIES)
+Decode = Callable[[np.ndarray], np.ndarray]  # codes (M, K) -> slices (M, 64, 64) in HU
+
+
+def pick_starts(table: pd.DataFrame, count: int, seed: int) -> np.ndarray:
+    """Rows of at most `count` lesions, one a patient, spread evenly over size bands and malignancy.
+
+    Of each nodule the slice with the largest mask stands for it, where the table tells that.
+    """
+    generator = np.random.default_rng(seed)
+    rows = _one_a_patient(_largest(table), table, generator)
+    size = table["diameter_mm"].to_numpy(float, na_value=np.nan) if "diameter_mm" in table else None
+    band = np.zeros(len(table), int) if size is None else np.digitize(size, BANDS_MM)
+    cell = (band * 4 + strata(table))[rows]
+    # Lesions of a cell one after another, then dealt: the first of each cell, the second of each, and so on.
+    turn = pd.Series(cell).groupby(cell).cumcount().to_numpy()
+    return np.sort(rows[np.argsort(turn, kind="stable")[:count]])
+
+
+def pick_reference(table: pd.DataFrame, count: int, seed: int) -> np.ndarray:
+    """Rows of at most `count` nodules drawn at random, each by its largest slice."""
+    rows = _largest(table)
+    return np.sort(np.random.default_rng(seed).permutation(rows)[:count])
+
+
+def _largest(table: pd.DataFrame) -> np.ndarray:
+    size = table["area_px"] if "area_px" in table else pd.Series(0, index=table.index)
+    ordered = table.assign(at=np.arange(len(table)), size=size.to_numpy()).sort_values("size", kind="stable")
+    return np.sort(ordered.groupby(["patient_id", "nodule"])["at"].last().to_numpy())
+
+
+def _one_a_patient(rows: np.ndarray, table: pd.DataFrame, generator: np.random.Generator) -> np.ndarray:
+    mixed = generator.permutation(rows)
+    return mixed[~table["patient_id"].iloc[mixed].duplicated().to_numpy()]
+
+
+def spans(codes: np.ndarray) -> np.ndarray:
+    """(K, 2) the 1st and the 99th percentile of each dimension of codes (N, K)."""
+    return np.percentile(codes, [1, 99], axis=0).T
+
+
+def traverse(
+    decode: Decode,
+    latent: Latent,
+    starts: np.ndarray,
+    ranges: np.ndarray,
+    *,
+    steps: int = STEPS,
+    on_progress: Callable[[int, int], None] = lambda *_: None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(values (K, S, T, P), changes (K, S, 2)) of dimensions moved over `ranges` (K, 2) from `starts` (S, K).
+
+    Values are `properties.measure` at each of T steps, NaN where no lesion could be outlined; changes are the
+    root mean square changes in HU, from the first step to the last, of the pixels in and around the lesion.
+    """
+    count = len(ranges)
+    values = np.empty((count, len(starts), steps, len(_KEYS)), np.float32)
+    changes = np.empty((count, len(starts), 2))
+    for dimension, (low, high) in enumerate(ranges):
+        grid = np.linspace(low, high, steps, dtype=np.float32)
+        codes = np.concatenate([latent.path(start, dimension, grid) for start in starts])
+        values[dimension], changes[dimension] = measure_walks(decode(codes), steps)
+        on_progress(dimension + 1, count)
+    return values, changes
+
+
+def measure_walks(hu: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """(values (S, T, P), changes (S, 2)) of S walks of T `steps` each, decoded: hu (S * T, 64, 64)."""
+    outlines = segment(hu)
+    values = measure(hu, outlines).reshape(-1, steps, len(_KEYS))
+    shape = (-1, steps, *hu.shape[1:])
+    # In the lesion: inside the outline at any step of the walk.
+    inside = (outlines.reach() >= DISTANCE).reshape(shape).any(1)
+    walks = hu.reshape(shape)
+    square = (walks[:, -1].astype(np.float64) - walks[:, 0]) ** 2
+    changes = np.stack(
+        [
+            np.sqrt((square * part).sum((1, 2)) / np.maximum(part.sum((1, 2)), 1))
+            for part in (inside, ~inside)
+        ],
+        axis=1,
+    )
+    return values, changes
+
+
+def summarise(
+    values: np.ndarray, deviations: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES
+) -> tuple[list[dict[str, Moved]], np.ndarray]:
+    """What each dimension does to each property, from values (K, S, T, P) and deviations (P,).
+
+    Returns a dict of `Moved` a dimension, without properties that fewer than 5 starts show, and the mean
+    walks (K, T, P, 3): mean and 95 % interval, each start taken from its own mean over the steps. A start
+    shows a property where two steps in three could be measured. The change is that of the least-squares line,
+    which no single step decides.
+    """
+    steps = values.shape[2]
+    known = np.isfinite(values)
+    shows = known.sum(2) >= max(3, np.ceil(2 * steps / 3))  # (K, S, P)
+    known &= shows[:, :, None]
+    change = np.where(shows, _slope(values, known), np.nan)
+    rank = np.where(shows, _spearman(values, known), np.nan)
+    draws = np.random.default_rng(seed).multinomial(
+        values.shape[1], np.full(values.shape[1], 1 / values.shape[1]), size=resamples
+    )
+    low, high = _interval(change, draws)
+    walks = _walks(values, known, draws)
+    found = []
+    for dimension in range(len(values)):
+        row: dict[str, Moved] = {}
+        for at, key in enumerate(_KEYS):
+            own = change[dimension, :, at]
+            if np.isfinite(own).sum() < 5 or not np.isfinite(deviations[at]) or deviations[at] <= 0:
+                continue
+            mean = float(np.nanmean(own))
+            row[key] = Moved(
+                change=mean,
+                low=float(low[dimension, at]),
+                high=float(high[dimension, at]),
+                effect=mean / float(deviations[at]),
+                spearman=float(np.nanmean(rank[dimension, :, at])),
+                agree=float((np.sign(own[np.isfinite(own)]) == np.sign(mean)).mean()),
+                start=float(walks[dimension, 0, at, 0]),
+                end=float(walks[dimension, -1, at, 0]),
+            )
+        found.append(row)
+    return found, walks
+
+
+def _slope(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """(K, S, P) change over the whole range of the least-squares line through the known steps."""
+    time_ = np.linspace(-0.5, 0.5, values.shape[2])[None, None, :, None]
+    count = np.maximum(known.sum(2, keepdims=True), 1)
+    away = np.where(known, time_ - np.where(known, time_, 0).sum(2, keepdims=True) / count, 0)
+    square = (away**2).sum(2)
+    return (away * np.where(known, values, 0)).sum(2) / np.where(square > 0, square, 1)
+
+
+def _spearman(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """(K, S, P) Spearman's correlation of each start's known steps with the dimension; 0 where none moves."""
+    filled = np.where(known, values, np.nan)
+    steps = np.arange(values.shape[2], dtype=np.float32)
+    ranks = []
+    for row in (filled, np.where(known, steps[:, None], np.nan)):
+        below = (row[:, :, None] < row[:, :, :, None]).sum(3)
+        equal = (row[:, :, None] == row[:, :, :, None]).sum(3)
+        rank = np.where(known, below + (equal - 1) / 2, 0)
+        mean = rank.sum(2, keepdims=True) / np.maximum(known.sum(2, keepdims=True), 1)
+        ranks.append(np.where(known, rank - mean, 0))
+    own, order = ranks
+    scale = np.sqrt((own**2).sum(2) * (order**2).sum(2))
+    return (own * order).sum(2) / np.where(scale > 0, scale, 1)
+
+
+def _interval(numbers: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """95 % intervals of the means of numbers (K, S, ...) over the starts, by `draws` (B, S) of these."""
+    known = np.isfinite(numbers)
+    means = np.full((2, len(numbers), *numbers.shape[2:]), np.nan)
+    for at, (own, there) in enumerate(zip(numbers, known, strict=True)):
+        count = np.tensordot(draws, there.astype(float), 1)
+        total = np.tensordot(draws, np.where(there, own, 0), 1)
+        drawn = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        if not np.isnan(drawn).all():
+            enough = ~np.isnan(drawn).all(0)
+            means[:, at, enough] = np.nanpercentile(drawn[:, enough], [2.5, 97.5], axis=0)
+    return means[0], means[1]
+
+
+def _walks(values: np.ndarray, known: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    filled = np.where(known, values.astype(np.float64), 0)
+    count = known.sum(2, keepdims=True)
+    level = filled.sum(2, keepdims=True) / np.maximum(count, 1)  # (K, S, 1, P) each start's own
+    there = count > 0
+    whole = (level * there).sum(1, keepdims=True) / np.maximum(there.sum(1, keepdims=True), 1)
+    moved = np.where(known, values - level + whole, np.nan)
+    low, high = _interval(moved, draws[:200])
+    seen = known.sum(1)
+    mean = np.where(seen > 0, np.where(known, moved, 0).sum(1) / np.maximum(seen, 1), np.nan)
+    return np.stack([mean, low, high], axis=-1)
+
+
+def names(moved: list[dict[str, Moved]], changes: np.ndarray) -> list[dict[str, Any]]:
+    """A dict a dimension: name, properties, others, family, selectivity; see `name.name_of`."""
+    mean = changes.mean(1)
+    return [
+        asdict(name_of(row, inside_hu=float(mean[at, 0]), outside_hu=float(mean[at, 1])))
+        for at, row in enumerate(moved)
+    ]
+
+
+def controls(values: np.ndarray, deviations: np.ndarray, *, seed: int, resamples: int) -> dict[str, Any]:
+    """How often the rule names what cannot have a name: dimensions made of these measurements at random.
+
+    `shuffled`: each start's steps in a random order. `mixed`: each start moved along a dimension, and a way
+    of it, drawn for it alone, so that nothing but chance makes the starts agree.
+    """
+    generator = np.random.default_rng([seed, 1])
+    count, starts, steps = values.shape[:3]
+    if count < 2:
+        return {}
+    repeats = max(1, round(200 / count))
+    order = np.argsort(generator.random((count * repeats, starts, steps)), axis=2)
+    shuffled = np.take_along_axis(np.tile(values, (repeats, 1, 1, 1)), order[..., None], axis=2)
+    which = generator.integers(count, size=(count * repeats, starts))
+    mixed = values[which, np.arange(starts)]
+    back = generator.random((count * repeats, starts)) < 0.5
+    mixed = np.where(back[:, :, None, None], mixed[:, :, ::-1], mixed)
+    found = {}
+    for key, made in (("shuffled", shuffled), ("mixed", mixed)):
+        moved, _ = summarise(made, deviations, seed=seed, resamples=min(resamples, 300))
+        named = sum(bool(each["properties"]) for each in names(moved, np.full((len(made), 1, 2), np.inf)))
+        found[key] = {"dimensions": len(made), "named": named}
+    return found
+
+
+def measure_run(
+    run: Run,
+    data: SliceSet | None = None,
+    *,
+    starts: int = 64,
+    steps: int = STEPS,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    command: str = "",
+    on_progress: Callable[[int, int], None] = lambda *_: None,
+) -> dict[str, Any]:
+    """Measure every dimension of a run and write measured.json into it; returns what was written.
+
+    `data` (optional) are slices with masks, on which the outlines are held against the readers'.
+    Raises UserError when the run has no codes, or too few patients.
+    """
+    began = time.monotonic()
+    table, codes = run.latents()
+    rows = pick_starts(table, starts, seed)
+    if len(rows) < 5:
+        raise UserError(
+            f"{run.folder} has codes of {len(rows)} patients, but at least 5 are needed to measure from. "
+            "Encode more with `lungvae encode`."
+        )
+    vae, config = run.load_model(), run.config.model
+    low, high = config.hu_low, config.hu_high
+
+    def decode(some: np.ndarray) -> np.ndarray:
+        return low + (high - low) * vae.decode_codes(some)
+
+    trained = table["split"].to_numpy() == TRAINED if "split" in table else np.zeros(len(table), bool)
+    ranges = spans(codes[trained] if trained.any() else codes)
+    reference = pick_reference(table, REFERENCE, seed)
+    real = decode(codes[reference])
+    real = measure(real, segment(real))
+    deviations = deviations_of(real)
+    values, changes = traverse(decode, vae.latent, codes[rows], ranges, steps=steps, on_progress=on_progress)
+    moved, walks = summarise(values, deviations, seed=seed, resamples=resamples)
+    spacing = _spacings(table, rows, config.spacing_mm)
+    in_mm = _millimetres(values, spacing, seed, resamples)
+    trusted = np.isfinite(values[..., 0])
+    dimensions = []
+    for at, (row, name) in enumerate(zip(moved, names(moved, changes), strict=True)):
+        dimensions.append(
+            {
+                "dimension": at,
+                "low": ranges[at, 0],
+                "high": ranges[at, 1],
+                "name": name.pop("words"),
+                **name,
+                "inside_hu": changes[at, :, 0].mean(),
+                "outside_hu": changes[at, :, 1].mean(),
+                "outlined": trusted[at].mean(),
+                "moved": {
+                    key: [one.change, one.low, one.high, one.effect, one.spearman, one.agree]
+                    for key, one in row.items()
+                },
+                "walk": {key: walks[at, :, _KEYS.index(key)].T for key in row},
+                "mm": {key: each[at] for key, each in in_mm.items()},
+            }
+        )
+    measured = {
+        "format": FORMAT,
+        "what": "Each dimension moved from the 1st to the 99th percentile of the training codes, from many "
+        "lesions; every decoded image outlined and measured. Names are for rising values.",
+        "rule": RULE,
+        "moved": ["change", "low", "high", "effect", "spearman", "agree"],
+        "dimensions_count": len(ranges),
+        "steps": steps,
+        "seed": seed,
+        "resamples": resamples,
+        "interval": "95 %, percentiles of the mean over starts, which are one a patient and are resampled",
+        "window_hu": [low, high],
+        "starts": {
+            "rows": rows.tolist(),
+            "patients": len(rows),
+            "with_spacing": int(np.isfinite(spacing).sum()),
+        },
+        "reference_lesions": len(reference),
+        "outlined": trusted.mean(),
+        "properties": {
+            key: {
+                "words": one.words,
+                "unit": one.unit,
+                "family": one.family,
+                "names": one.names,
+                "meaning": one.meaning,
+                "deviation": deviations[at],
+            }
+            for at, (key, one) in enumerate(PROPERTIES.items())
+        },
+        "dimensions": dimensions,
+        "controls": controls(values, deviations, seed=seed, resamples=resamples),
+        "outlines": None if data is None else check_outlines(run, data, seed=seed),
+        "data": run.info.data.name,
+        "versions": {"lungvae": lungvae_core.__version__, "numpy": np.__version__},
+        "command": command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": time.monotonic() - began,
+    }
+    save(run, measured)
+    return load(run) or {}
+
+
+def check_outlines(run: Run, data: SliceSet, *, count: int = 400, seed: int = 0) -> dict[str, Any]:
+    """The outlines of real slices, and of the model's reconstructions of them, against the readers' masks.
+
+    Each is a dict a size band and `all`: n, Dice (mean and median), correlation of the logarithms of the
+    areas, and bias, the median of found over readers' area. One slice a patient.
+    """
+    rows = pick_starts(data.table, count, seed)
+    table, model = data.table.iloc[rows], run.config.model
+    hu = at_spacing(data.slices[rows], table, model.spacing_mm)
+    masks = np.asarray(data.masks[rows]).astype(bool)
+    if model.spacing_mm:
+        # The masks stay as they were drawn; only native pixels can be held against them.
+        hu = np.asarray(data.slices[rows])
+    vae = run.load_model()
+    seen = np.clip(hu, model.hu_low, model.hu_high).astype(np.float32)
+    found: dict[str, Any] = {"slices": len(rows), "seed": seed, "real": agreement(seen, masks, table)}
+    if not model.spacing_mm:
+        drawn = vae.decode_codes(vae.encode_hu(hu))
+        drawn = model.hu_low + (model.hu_high - model.hu_low) * drawn
+        found["reconstructed"] = agreement(drawn, masks, table)
+    return found
+
+
+def agreement(hu: np.ndarray, masks: np.ndarray, table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Outlines of hu (N, 64, 64) against masks (N, 64, 64), over all and by size band of `table` (N rows)."""
+    outlines = segment(hu)
+    made = outlines.masks()
+    dice = 2 * (made & masks).sum((1, 2)) / np.maximum(made.sum((1, 2)) + masks.sum((1, 2)), 1)
+    area, true = outlines.area(), masks.sum((1, 2))
+    groups = {"all": np.ones(len(hu), bool)}
+    if "diameter_mm" in table:
+        band = np.digitize(table["diameter_mm"].to_numpy(float, na_value=np.nan), BANDS_MM)
+        words = ("under 6 mm", "6 to under 8 mm", "8 to under 15 mm", "15 mm and over")
+        groups |= {word: band == at for at, word in enumerate(words)}
+    return [
+        {
+            "band": word,
+            "n": int(part.sum()),
+            "dice": dice[part].mean(),
+            "dice_median": np.median(dice[part]),
+            "area_correlation": _correlation(np.log(area[part]), np.log(np.maximum(true[part], 1))),
+            "area_ratio": np.median(area[part] / np.maximum(true[part], 1)),
+            "outlined": outlines.trusted[part].mean(),
+        }
+        for word, part in groups.items()
+        if part.any()
+    ]
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float | None:
+    """Pearson's; None where either does not vary."""
+    if len(first) < 3 or first.std() == 0 or second.std() == 0:
+        return None
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def _spacings(table: pd.DataFrame, rows: np.ndarray, fixed: float) -> np.ndarray:
+    """(S,) mm per pixel of the starts as the model sees them; NaN where that is unknown."""
+    if fixed:
+        return np.full(len(rows), fixed)
+    if "pixel_spacing_mm" not in table:
+        return np.full(len(rows), np.nan)
+    return table["pixel_spacing_mm"].iloc[rows].to_numpy(float, na_value=np.nan)
+
+
+def _millimetres(
+    values: np.ndarray, spacing: np.ndarray, seed: int, resamples: int
+) -> dict[str, list[list[float] | None]]:
+    """Change, low, high a dimension of diameter (mm) and area (mm²), over the starts of known spacing."""
+    known = np.isfinite(spacing)
+    if known.sum() < 5:
+        return {}
+    found = {}
+    for key, name, power in (("diameter_px", "diameter_mm", 1), ("area_px", "area_mm2", 2)):
+        at = _KEYS.index(key)
+        scaled = values[:, known].copy()
+        scaled[..., at] *= (spacing[known] ** power)[None, :, None]
+        moved, _ = summarise(
+            scaled[..., [at] * len(_KEYS)], np.ones(len(_KEYS)), seed=seed, resamples=resamples
+        )
+        found[name] = [
+            None if _KEYS[0] not in row else [row[_KEYS[0]].change, row[_KEYS[0]].low, row[_KEYS[0]].high]
+            for row in moved
+        ]
+    return found

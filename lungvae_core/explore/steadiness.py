@@ -1,0 +1,190 @@
+"""How sure a direction is: intervals over patients, AUCs among like sizes, and whether it comes out again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lungvae_core.data.splits import share_of_patients
+
+BANDS_MM = (6.0, 8.0, 15.0)
+CALIPER = 0.1  # diameters that differ by less than this share are alike
+
+Folds = list[tuple[np.ndarray, np.ndarray]]  # (training rows, test rows) of each
+Fit = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (rows (n,), values (M,)) to a filter (K,)
+Statistic = Callable[[np.ndarray], np.ndarray]  # weights (B, M) to figures (B,)
+
+
+def interval(
+    statistic: Statistic, patients: np.ndarray, *, resamples: int, seed: int
+) -> dict[str, float | None]:
+    """{value, low, high}: a statistic of weights (B, M) and its 95 % interval, resampling whole patients."""
+    patient, names = pd.factorize(patients)
+    generator = np.random.default_rng(seed)
+    drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
+    # In blocks, which bound the memory.
+    found = np.concatenate([statistic(part[:, patient].astype(float)) for part in _blocks(drawn)])
+    found = found[~np.isnan(found)]
+    low, high = np.percentile(found, [2.5, 97.5]) if len(found) else (np.nan, np.nan)
+    value = statistic(np.ones((1, len(patient))))[0]
+    return {"value": number(value), "low": number(low), "high": number(high)}
+
+
+def _blocks(drawn: np.ndarray) -> list[np.ndarray]:
+    return [drawn[at : at + 20] for at in range(0, len(drawn), 20)]
+
+
+def weighted_aucs(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(B,) AUCs of labels (M,) of 0 and 1 under weights (B, M), ties counting half; NaN with one class."""
+    order = np.argsort(scores, kind="stable")
+    ranked, up = scores[order], truth[order] == 1
+    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])  # the first of each group of ties
+    above = np.add.reduceat(weights[:, order] * up, starts, axis=1)
+    below = np.add.reduceat(weights[:, order] * ~up, starts, axis=1)
+    won = (above * (np.cumsum(below, axis=1) - 0.5 * below)).sum(1)
+    pairs = above.sum(1) * below.sum(1)
+    return np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+
+
+def weighted_r2s(truth: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(B,) 1 less the share of the variance of values (M,) that predictions leave, under weights (B, M)."""
+    whole = weights.sum(1)
+    centre = np.divide(weights @ truth, whole, out=np.zeros(len(weights)), where=whole > 0)
+    total = (weights * (truth - centre[:, None]) ** 2).sum(1)
+    left = weights @ (truth - predictions) ** 2
+    return 1 - np.divide(left, total, out=np.full(len(weights), np.nan), where=total > 0)
+
+
+class Pairs:
+    """Malignant and benign nodules of like size: the share of such pairs that scores put in order."""
+
+    def __init__(self, truth: np.ndarray, like: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
+        up, down = np.flatnonzero(truth == 1), np.flatnonzero(truth == 0)
+        first, second = np.nonzero(like(up[:, None], down[None]))
+        self.up, self.down = up[first], down[second]
+
+    def __len__(self) -> int:
+        return len(self.up)
+
+    def auc(self, scores: np.ndarray) -> Statistic:
+        """The AUC within the pairs, as a function of weights (B, M)."""
+        difference = scores[self.up] - scores[self.down]
+        won = (difference > 0) + 0.5 * (difference == 0)
+
+        def statistic(weights: np.ndarray) -> np.ndarray:
+            pairs = weights[:, self.up] * weights[:, self.down]
+            total = pairs.sum(1)
+            return np.divide(pairs @ won, total, out=np.full(len(weights), np.nan), where=total > 0)
+
+        return statistic
+
+
+def same_band(truth: np.ndarray, size: np.ndarray) -> Pairs:
+    """Pairs within one size band: under 6, 6 to under 8, 8 to under 15, 15 mm and over."""
+    band = np.digitize(np.exp(size), BANDS_MM)
+    return Pairs(truth, lambda one, other: band[one] == band[other])
+
+
+def same_size(truth: np.ndarray, size: np.ndarray) -> Pairs:
+    """Pairs whose diameters differ by less than a tenth."""
+    return Pairs(truth, lambda one, other: np.abs(size[one] - size[other]) < np.log1p(CALIPER))
+
+
+def stability(
+    fit: Fit,
+    points: np.ndarray,
+    values: np.ndarray,
+    frame: pd.DataFrame,
+    folds: Folds,
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """How alike the direction comes out from other patients: cosines, beside those with shuffled values.
+
+    `halves`: from two halves that share no patient; `bootstrap`: from two draws of patients with replacement;
+    `folds`: from the folds' training parts, of which any two share most patients, so that the cosine is high
+    for shuffled values too. Each for `pattern` and `filter`: {value (mean cosine), low, high (95 % of the
+    cosines), null (mean cosine with shuffled values), null_high (its 95th percentile), p (one-sided, of the
+    mean against single shuffled draws, which is on the safe side)}.
+    Values are shuffled as runs of nodules laid out over the patients, so that one patient's stay together.
+    """
+    generator = np.random.default_rng(seed)
+    patient, names = pd.factorize(frame["patient_id"].astype(str))
+    rows_of = [np.flatnonzero(patient == number) for number in range(len(names))]
+
+    def vectors(rows: np.ndarray, used: np.ndarray) -> np.ndarray:
+        filter_ = fit(rows, used)
+        return np.stack([covaries(points[rows], filter_), filter_])
+
+    def halves(used: np.ndarray) -> np.ndarray:
+        one = share_of_patients(frame, share=0.5, seed=int(generator.integers(2**31)))
+        other = np.setdiff1d(np.arange(len(frame)), one)
+        return _cosines(vectors(one, used), vectors(other, used))
+
+    def bootstrap(used: np.ndarray) -> np.ndarray:
+        draws = generator.integers(len(names), size=(2, len(names)))
+        one, other = (np.concatenate([rows_of[number] for number in draw]) for draw in draws)
+        return _cosines(vectors(one, used), vectors(other, used))
+
+    def over_folds(used: np.ndarray) -> np.ndarray:
+        each = [vectors(train, used) for train, _ in folds]
+        pairs = [_cosines(a, b) for at, a in enumerate(each) for b in each[at + 1 :]]
+        return np.array(pairs)
+
+    measures: dict[str, Callable[[np.ndarray], np.ndarray]] = {"halves": halves, "bootstrap": bootstrap}
+    observed = {name: np.array([draw(values) for _ in range(resamples)]) for name, draw in measures.items()}
+    observed["folds"] = over_folds(values)
+    null: dict[str, list[np.ndarray]] = {name: [] for name in observed}
+    for _ in range(resamples):
+        shuffled = _shuffled(values, rows_of, generator)
+        for name, draw in measures.items():
+            null[name].append(draw(shuffled))
+        null["folds"].append(np.nanmean(over_folds(shuffled), axis=0))
+    found: dict[str, Any] = {"resamples": resamples, "seed": seed, "permutations": resamples}
+    for at, vector in enumerate(("pattern", "filter")):
+        found[vector] = {
+            name: _against_null(observed[name][:, at], np.array(null[name])[:, at]) for name in observed
+        }
+    return found
+
+
+def _shuffled(values: np.ndarray, rows_of: list[np.ndarray], generator: np.random.Generator) -> np.ndarray:
+    """Values (M,) of the patients in another order, laid out over the nodules patient by patient."""
+    order = generator.permutation(len(rows_of))
+    shuffled = np.empty_like(values)
+    shuffled[np.concatenate(rows_of)] = values[np.concatenate([rows_of[number] for number in order])]
+    return shuffled
+
+
+def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (a * b).sum(1) / np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-30)
+
+
+def _against_null(observed: np.ndarray, null: np.ndarray) -> dict[str, float | None]:
+    observed, null = observed[~np.isnan(observed)], null[~np.isnan(null)]
+    if not len(observed) or not len(null):
+        return dict.fromkeys(("value", "low", "high", "null", "null_high", "p"))
+    value = float(observed.mean())
+    low, high = np.percentile(observed, [2.5, 97.5])
+    return {
+        "value": number(value),
+        "low": number(low),
+        "high": number(high),
+        "null": number(null.mean()),
+        "null_high": number(np.percentile(null, 95)),
+        "p": number((1 + (null >= value).sum()) / (1 + len(null))),
+    }
+
+
+def covaries(points: np.ndarray, filter_: np.ndarray) -> np.ndarray:
+    """(K,) the covariance of each coordinate of points (M, K) with a filter's score."""
+    centred = points - points.mean(0)
+    return centred.T @ (centred @ filter_) / max(len(points) - 1, 1)
+
+
+def number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,152 @@
+"""The evaluations that the app can show: reports found, read once, and those that are being made.
+
+Reports lie in three places: workspace/evaluations/NAME/report.json (made from the page, or by
+`lungvae evaluate` without --out), runs/RUN/*.json (beside a run), and models/reports/*.json and
+models/MODEL/report*.json (shipped with the project).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from lungvae_core.errors import UserError
+from lungvae_core.evaluation.report import Report, load_report
+from lungvae_core.files import read_json
+from lungvae_core.serving.settings import Settings
+
+REPORT = "report.json"
+PROTOCOLS = {
+    "nested": "everything is fitted inside the folds; the one to quote",
+    "frozen": "a VAE without labels once, the classifier in nested folds",
+    "paper": "as released: leaks, to show where its figures come from",
+}
+
+
+@dataclass(frozen=True)
+class FoundReport:
+    """A report that is there, as it is offered."""
+
+    name: str  # unique among those found; in the page's address
+    path: Path
+    protocol: str
+    shipped: bool
+    title: str
+
+
+@dataclass(frozen=True)
+class EvaluationProgress:
+    """How far an evaluation has come."""
+
+    what: str  # training, baselines, classifiers or figures, one after the other
+    done: float  # of `total` pieces of it
+    total: float
+    seconds_left: float | None  # of it
+
+    @property
+    def fraction(self) -> float:
+        """0..1 of what is being done."""
+        return min(1.0, self.done / self.total) if self.total > 0 else 0.0
+
+
+def evaluations_folder(settings: Settings | None = None) -> Path:
+    """The folder of the reports that are made here, a folder each."""
+    return (settings or Settings()).workspace / "evaluations"
+
+
+def default_report(name: str, settings: Settings | None = None) -> Path:
+    """Where an evaluation of that name leaves its report."""
+    return evaluations_folder(settings) / name / REPORT
+
+
+def find_reports(settings: Settings | None = None) -> tuple[list[FoundReport], dict[str, str]]:
+    """(reports, own ones first and the newest of them first; {file: why it was left out}).
+
+    JSON files of another kind (a run's config, a card's evaluation.json) are passed over in silence.
+    """
+    settings = settings or Settings()
+    own = [*_files(evaluations_folder(settings), "*/*.json"), *_files(settings.runs, "*/*.json")]
+    own.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    shipped = [*_files(settings.models, "reports/*.json"), *_files(settings.models, "*/report*.json")]
+    found: list[FoundReport] = []
+    broken: dict[str, str] = {}
+    seen: set[Path] = set()
+    names: set[str] = set()
+    for path in [*own, *shipped]:
+        if path.resolve() in seen or not _is_report(path, path.stat().st_mtime_ns):
+            continue
+        seen.add(path.resolve())
+        try:
+            report = read_report(path)
+        except UserError as error:
+            broken[str(path)] = str(error)
+            continue
+        name = _name(path, names)
+        names.add(name)
+        title = f"{name}: {report.model.name or report.model.preset}, {report.protocol}, {report.data.name}"
+        found.append(
+            FoundReport(
+                name, path, report.protocol, path in shipped, title + (" (LEAKS)" if report.leaks else "")
+            )
+        )
+    return found, broken
+
+
+def read_report(path: str | Path) -> Report:
+    """The report in a file, kept until the file changes. UserError when it is damaged, or gone."""
+    path = Path(path)
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError as error:
+        raise UserError(f"The report is missing: {path} does not exist.") from error
+    return _read(path, changed)
+
+
+def read_progress(out: str | Path) -> EvaluationProgress | None:
+    """How far the evaluation that writes the report `out` has come; None before it has said anything."""
+    out = Path(out)
+    with contextlib.suppress(UserError, AttributeError, KeyError, TypeError, ValueError):
+        told = read_json(out.parent / f"{out.stem}.work" / "progress.json", what="")
+        left = told.get("seconds_left")
+        return EvaluationProgress(
+            str(told["what"]),
+            float(told["done"]),
+            float(told["total"]),
+            None if left is None else float(left),
+        )
+    return None
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    return sorted(path for path in folder.glob(pattern) if path.is_file()) if folder.is_dir() else []
+
+
+def _name(path: Path, taken: set[str]) -> str:
+    """A short name: of the file, or of its folder where all are called alike."""
+    stem = path.stem if path.parent.name == "reports" else path.parent.name
+    if path.parent.name != "reports" and path.name != REPORT:
+        stem = f"{stem}-{path.stem}"
+    number, name = 2, stem
+    while name in taken:
+        name, number = f"{stem}-{number}", number + 1
+    return name
+
+
+@lru_cache(maxsize=32)
+def _read(path: Path, _changed: int) -> Report:
+    return load_report(path)
+
+
+@lru_cache(maxsize=1024)
+def _is_report(path: Path, _changed: int) -> bool:
+    """Whether a JSON file means to be a report, even a damaged one."""
+    if path.name == REPORT:
+        return True
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return path.name.startswith("report")
+    return isinstance(found, dict) and {"format", "protocol", "units"} <= set(found)

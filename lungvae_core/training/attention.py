@@ -1,0 +1,256 @@
+"""Gated attention over the slices of a nodule: which of them its logit should listen to.
+
+Attention-based multiple-instance learning (Ilse et al., arXiv 1802.04712, eq. 8 and 9): a slice's weight is
+the softmax, over its nodule, of w^T (tanh(V h) * sigmoid(U h)), where h is a small layer's view of its code.
+The labels are the nodules'; no outline, size or number of slices enters.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from lungvae_core.errors import UserError
+from lungvae_core.training.checkpoints import Run, load_tensors, save_tensors
+from lungvae_core.training.classifier import _one_thread
+from lungvae_core.vae.objective import label_loss
+
+FILE = "attention.safetensors"
+NODULE = ["patient_id", "nodule"]
+
+
+class AttentionConfig(BaseModel):
+    """The pooling and its training; chosen beforehand, never on the nodules that are tested."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # codes: the slices' views are averaged by attention, and a layer judges the average;
+    # logits: a layer judges every slice, and the logits are averaged by attention
+    over: Literal["codes", "logits"] = "codes"
+    hidden: int = Field(default=64, ge=1)
+    gate: int = Field(default=32, ge=1)  # units of V and U
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    epochs: int = Field(default=40, ge=1)
+    batch_size: int = Field(default=64, ge=1)  # nodules
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+
+
+class Attention(nn.Module):
+    """Codes (N, K) of the slices of M nodules to logits (M,); the standardisation is part of it."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, dimensions: int, config: AttentionConfig, *, simplex: bool) -> None:
+        super().__init__()
+        self.config, self.simplex, self.dimensions = config, simplex, dimensions
+        self.register_buffer("mean", torch.zeros(dimensions))
+        self.register_buffer("deviation", torch.ones(dimensions))
+        size = config.hidden
+        self.view = nn.Sequential(nn.Linear(dimensions, size), nn.GELU(), nn.Dropout(config.dropout))
+        self.tanh_gate = nn.Linear(size, config.gate)  # V
+        self.sigmoid_gate = nn.Linear(size, config.gate)  # U
+        self.score = nn.Linear(config.gate, 1, bias=False)  # w
+        self.judge = nn.Sequential(
+            nn.Linear(size, size), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(size, 1)
+        )
+
+    def features(self, codes: Tensor) -> Tensor:
+        """(N, K) the inputs, standardised; codes on the simplex as centred log-ratios (Aitchison 1982)."""
+        if self.simplex:
+            logs = (codes.clamp(min=0) + 1e-5).log()
+            codes = logs - logs.mean(1, keepdim=True)
+        return (codes - self.mean) / self.deviation
+
+    def forward(self, codes: Tensor, nodule: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """(logits (count,), weights (N,) that add up to 1 in every nodule).
+
+        `nodule` (N,) int64 says which of the `count` nodules a slice belongs to; each has at least one.
+        """
+        view = self.view(self.features(codes))  # (N, H)
+        gate = torch.tanh(self.tanh_gate(view)) * torch.sigmoid(self.sigmoid_gate(view))
+        weights = _softmax_within(self.score(gate)[:, 0], nodule, count)
+        if self.config.over == "logits":
+            return _sum_within(weights[:, None] * self.judge(view), nodule, count)[:, 0], weights
+        return self.judge(_sum_within(weights[:, None] * view, nodule, count))[:, 0], weights
+
+    @torch.no_grad()
+    def standardise(self, codes: Tensor) -> None:
+        """Set the standardisation from codes (N, K)."""
+        self.mean.zero_()
+        self.deviation.fill_(1)
+        features = self.features(codes)
+        self.mean.copy_(features.mean(0))
+        # A dimension that hardly varies is unused; stretched to unit variance it would be all noise.
+        self.deviation.copy_(features.std(0).clamp(min=0.05))
+
+    def logits(self, codes: np.ndarray, table_rows: pd.DataFrame) -> pd.DataFrame:
+        """A row a nodule of patient_id, nodule, logit (float64) and slices (how many), in that key's order.
+
+        Codes (N, K) of the slices in `table_rows` (N rows), whose order does not matter.
+        """
+        found, _, keys, nodule = self._run(codes, table_rows)
+        return keys.assign(logit=found, slices=np.bincount(nodule, minlength=len(keys)))
+
+    def weights(self, codes: np.ndarray, table_rows: pd.DataFrame) -> np.ndarray:
+        """(N,) float64: how much each slice counts in its nodule's logit; they add up to 1 in a nodule."""
+        return self._run(codes, table_rows)[1]
+
+    @torch.inference_mode()
+    def _run(
+        self, codes: np.ndarray, table_rows: pd.DataFrame
+    ) -> tuple[np.ndarray, np.ndarray, pd.DataFrame, np.ndarray]:
+        """(logits (M,), weights (N,), the M nodules' keys, each slice's nodule (N,))."""
+        self.eval()
+        keys, nodule = _nodules(table_rows, len(codes))
+        inputs = torch.tensor(np.asarray(codes), dtype=torch.float32)
+        logits, weights = self(inputs, torch.tensor(nodule), len(keys))
+        return logits.double().numpy(), weights.double().numpy(), keys, nodule
+
+
+def fit_attention(
+    codes: np.ndarray,
+    table_rows: pd.DataFrame,
+    labels: np.ndarray,
+    *,
+    seed: int,
+    simplex: bool,
+    config: AttentionConfig | None = None,
+) -> Attention:
+    """Train on codes (N, K) of the slices in `table_rows` with labels (N,): 1, 0 or NaN, which is left out.
+
+    A nodule counts once, however many slices it has. In every epoch it shows a random share of them, so that
+    no nodule is known by its number of slices or by a single one. `simplex`: the codes lie on it.
+
+    One thread trains it; the same seed gives the same attention in whatever order the rows come (where the
+    table has `slice`). The caller's random state is left as it was. Raises UserError when only one class is
+    there, or when the slices of a nodule have different labels.
+    """
+    config = config or AttentionConfig()
+    labels = np.asarray(labels, float)
+    known = np.flatnonzero(~np.isnan(labels))
+    table = table_rows.iloc[known]
+    order = np.arange(len(known))
+    if "slice" in table:
+        order = np.lexsort((table["slice"], table["nodule"], table["patient_id"].astype(str)))
+    known, table = known[order], table.iloc[order]
+    keys, nodule = _nodules(table, len(known))
+    target = _of_nodules(labels[known], nodule, keys)
+    if len(target) == 0 or target.min() == target.max():
+        raise UserError(
+            "Attention over slices needs both malignant and benign nodules to learn from; here is one class."
+        )
+    with torch.random.fork_rng(devices=[]), _one_thread():
+        torch.manual_seed(seed)
+        inputs = torch.tensor(np.asarray(codes)[known], dtype=torch.float32)
+        model = Attention(inputs.shape[1], config, simplex=simplex)
+        model.standardise(inputs)
+        _train(model, inputs, torch.tensor(nodule), torch.tensor(target, dtype=torch.float32))
+    return model.eval()
+
+
+def _train(model: Attention, codes: Tensor, nodule: Tensor, target: Tensor) -> None:
+    """Learn the labels `target` (M,) of nodules from codes (N, K) of slices; `nodule` (N,) says whose."""
+    config = model.config
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    batches = -(-len(target) // config.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, config.learning_rate * 3, total_steps=config.epochs * batches
+    )
+    size = torch.bincount(nodule, minlength=len(target))
+    model.train()
+    for _ in range(config.epochs):
+        turn = torch.randperm(len(target))  # nodule `turn[place]` has its turn at `place`
+        place = torch.argsort(turn)
+        rows, shown = _some(place[nodule], size[turn])
+        ends = shown.cumsum(0)
+        for first in range(0, len(turn), config.batch_size):
+            chosen = turn[first : first + config.batch_size]
+            part = rows[ends[first] - shown[first] : ends[first + len(chosen) - 1]]
+            logits, _ = model(codes[part], place[nodule[part]] - first, len(chosen))
+            loss = label_loss(logits, target[chosen], (1.0, 1.0))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+
+
+def _some(nodule: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """(rows of a random subset of every nodule's slices, sorted by nodule; (M,) how many of each).
+
+    `nodule` (N,) says whose a slice is and `size` (M,) how many each has. At least one is drawn, and any
+    number up to all of them is as likely.
+    """
+    shown = (torch.rand(len(size)) * size).long().clamp(max=size - 1) + 1
+    order = torch.argsort(nodule + torch.rand(len(nodule), dtype=torch.float64))  # shuffled within nodules
+    rank = torch.arange(len(order)) - (size.cumsum(0) - size)[nodule[order]]
+    return order[rank < shown[nodule[order]]], shown
+
+
+def _nodules(table: pd.DataFrame, count: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """(the nodules' keys, sorted; (N,) int64: the nodule of every slice)."""
+    if len(table) != count:
+        raise ValueError(f"{count} codes, but {len(table)} rows of the table")
+    groups = table.groupby(NODULE, sort=True, observed=True)
+    keys = groups.size().index.to_frame(index=False)
+    return keys, groups.ngroup().to_numpy(np.int64)
+
+
+def _of_nodules(labels: np.ndarray, nodule: np.ndarray, keys: pd.DataFrame) -> np.ndarray:
+    """(M,) the nodules' labels, from those of their slices (N,)."""
+    count = np.bincount(nodule, minlength=len(keys))
+    target = np.bincount(nodule, labels, minlength=len(keys)) / np.maximum(count, 1)
+    torn = np.flatnonzero((target != 0) & (target != 1))
+    if len(torn):
+        name = "/".join(str(part) for part in keys.iloc[torn[0]])
+        raise UserError(
+            f"The slices of nodule {name} have different labels; attention learns from the nodule's, so its "
+            "slices must share one. Correct the labels, or number the nodules apart."
+        )
+    return target
+
+
+def _softmax_within(scores: Tensor, nodule: Tensor, count: int) -> Tensor:
+    """(N,) softmax of scores (N,) over the slices of each nodule."""
+    highest = torch.full((count,), -torch.inf).scatter_reduce(0, nodule, scores.detach(), "amax")
+    powers = (scores - highest[nodule]).exp()
+    return powers / torch.zeros(count).index_add(0, nodule, powers)[nodule]
+
+
+def _sum_within(values: Tensor, nodule: Tensor, count: int) -> Tensor:
+    """(count, H) the sum of values (N, H) over the slices of each nodule."""
+    return torch.zeros(count, values.shape[1]).index_add(0, nodule, values)
+
+
+def save_attention(run: Run, model: Attention) -> None:
+    """Write attention.safetensors into the run."""
+    state = {
+        "config": model.config.model_dump(),
+        "simplex": model.simplex,
+        "dimensions": model.dimensions,
+    }
+    save_tensors(run.folder / FILE, model.state_dict(), state)
+
+
+def load_attention(run: Run) -> Attention | None:
+    """The run's attention over slices, or None when it has none; UserError when damaged."""
+    if not run.has(FILE):
+        return None
+    tensors, state = load_tensors(run.folder / FILE)
+    try:
+        config = AttentionConfig.model_validate(state["config"])
+        model = Attention(int(state["dimensions"]), config, simplex=bool(state["simplex"]))
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"The attention over slices in {run.folder} is damaged. Remove {FILE}; all else still works."
+        ) from error
+    return model.eval()

@@ -1,0 +1,113 @@
+"""A small supervised network on pixels: what one gives up for a latent space, or does not.
+
+The lean encoder of `vae.networks` with a head for malignancy instead of a latent space, trained on the labels
+of the slices that it is given, and on nothing else: no outline, no rating, no reconstruction.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lungvae_core.errors import UserError
+from lungvae_core.training.augment import augment, draw
+from lungvae_core.training.classifier import _one_thread
+from lungvae_core.vae.config import TrainingConfig
+from lungvae_core.vae.networks import LeanEncoder
+from lungvae_core.vae.objective import label_loss
+
+_FEATURES = 64
+_WARM_UP = 200  # steps
+# A lesion in a slice has no up; three pixels are how far two readers' outlines move the crop.
+_CHANGES = TrainingConfig(flips=True, rotate_degrees=180, shift_px=3)
+
+
+@dataclass(frozen=True)
+class CnnConfig:
+    """The network and its training; chosen beforehand, on one fold, and never again."""
+
+    width: int = 16
+    epochs: int = 10
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    dropout: float = 0.3
+    hu_low: float = -1000.0  # HU that 0 stands for
+    hu_high: float = 400.0  # HU that 1 stands for
+
+
+class Cnn(nn.Module):
+    """Images (N, 1, 64, 64) in 0..1 of the window to logits (N,)."""
+
+    def __init__(self, config: CnnConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = LeanEncoder(_FEATURES, config.width)
+        self.head = nn.Sequential(
+            nn.SiLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(_FEATURES, _FEATURES),
+            nn.SiLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(_FEATURES, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder(x))[:, 0]
+
+    def images(self, hu: Tensor) -> Tensor:
+        """(N, 1, 64, 64) in 0..1 of slices hu (N, 64, 64)."""
+        low, high = self.config.hu_low, self.config.hu_high
+        x = ((hu.float() - low) / (high - low)).clamp(0, 1)
+        return x[:, None].contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def logits(self, hu: np.ndarray) -> np.ndarray:
+        """(N,) float64 logits of slices hu (N, 64, 64) HU: the mean over the slice and its three mirrors."""
+        self.eval()
+        found = np.empty(len(hu))
+        with _one_thread():
+            for start in range(0, len(hu), 256):
+                x = self.images(torch.tensor(np.asarray(hu[start : start + 256])))
+                mirrors = (x, x.flip(2), x.flip(3), x.flip((2, 3)))
+                found[start : start + 256] = torch.stack([self(one) for one in mirrors]).mean(0).numpy()
+        return found
+
+
+def fit_cnn(hu: np.ndarray, labels: np.ndarray, *, seed: int, config: CnnConfig | None = None) -> Cnn:
+    """Train on slices hu (N, 64, 64) HU with labels (N,) of 0 and 1; the same seed gives the same network.
+
+    One thread trains it, so that the network does not depend on the machine's cores. The caller's random
+    state is left as it was. Raises UserError when only one class is there.
+    """
+    config = config or CnnConfig()
+    labels = np.asarray(labels, np.float32)
+    if len(labels) < 2 or set(labels.tolist()) != {0.0, 1.0}:
+        raise UserError("The network needs both malignant and benign slices to learn from, and no others.")
+    with torch.random.fork_rng(devices=[]), _one_thread():
+        torch.manual_seed(seed)
+        model = Cnn(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        slices, target = torch.tensor(np.asarray(hu)), torch.tensor(labels)
+        optimiser = torch.optim.AdamW(
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        total = config.epochs * -(-len(labels) // config.batch_size)
+        warm = min(_WARM_UP, total // 4 + 1)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser,
+            lambda step: min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total))),
+        )
+        model.train()
+        for _ in range(config.epochs):
+            for rows in torch.randperm(len(labels)).split(config.batch_size):
+                x = model.images(augment(slices[rows].float(), _CHANGES, draw(len(rows), _CHANGES)))
+                loss = label_loss(model(x), target[rows], (1.0, 1.0))
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+    return model.eval()

@@ -1,0 +1,285 @@
+"""The Clusters page's charts: the map, what was tried, what clusters follow, whether they come out again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from lungvae_core.explore.colours import OKABE_ITO
+
+BLUE, ORANGE, SKY, GREY, VERMILLION = "#0072b2", "#e69f00", "#56b4e9", "#999999", "#d55e00"  # Okabe-Ito
+_MARGIN = {"l": 10, "r": 10, "t": 40, "b": 10}
+_SYMBOLS = ("circle", "diamond-tall", "cross")
+_MARKS = ("●", "♦", "✚")  # the same in text
+# What bars are called by kind, their colour and hatching.
+_KINDS = {
+    "finding": ("what readers said", SKY, ""),
+    "surroundings": ("where the lesion lies", ORANGE, "."),
+    "confound": ("confound: whose scan, and how made", VERMILLION, "/"),
+}
+_ALONG = {
+    "malignancy": (SKY, "solid"),
+    "size": (BLUE, "dash"),
+    "place": (ORANGE, "dot"),
+    "patient": (VERMILLION, "dashdot"),
+}
+VALID, NOT_TRUSTED = 0.75, 0.6  # Hennig 2007
+
+
+def style(cluster: int) -> tuple[str, str, str]:
+    """(colour, symbol of the map, mark in text) of a cluster: colours first, then other symbols."""
+    round_ = cluster // len(OKABE_ITO) % len(_SYMBOLS)
+    return OKABE_ITO[cluster % len(OKABE_ITO)], _SYMBOLS[round_], _MARKS[round_]
+
+
+def places(
+    xy: np.ndarray, members: np.ndarray, clusters: list[dict[str, Any]], texts: list[str]
+) -> go.Figure:
+    """Lesions at xy (M, 2) on a map, coloured by cluster; those in none are small and grey."""
+    figure = go.Figure()
+    texts_of = np.array(texts)
+    groups = [(-1, "in none"), *((one["cluster"], f"{one['cluster']}: {one['name']}") for one in clusters)]
+    for cluster, name in groups:
+        inside = members == cluster
+        if not inside.any():
+            continue
+        colour, symbol = (GREY, "circle") if cluster < 0 else style(cluster)[:2]
+        figure.add_scattergl(
+            x=xy[inside, 0],
+            y=xy[inside, 1],
+            mode="markers",
+            name=name if len(name) < 50 else f"{name[:48]}…",
+            marker={
+                "color": colour,
+                "symbol": symbol,
+                "size": 4 if cluster < 0 else 6,
+                "opacity": 0.5 if cluster < 0 else 0.9,
+            },
+            text=texts_of[inside],
+            hovertemplate=f"%{{text}}<br>{name}<extra></extra>",
+        )
+    hidden = {"showticklabels": False, "showgrid": False, "zeroline": False}
+    figure.update_xaxes(**hidden)
+    figure.update_yaxes(**hidden, scaleanchor="x")
+    figure.update_layout(
+        height=470,
+        margin={"l": 0, "r": 0, "t": 10, "b": 0},
+        legend={"orientation": "h", "y": -0.02, "itemsizing": "constant"},
+    )
+    return figure
+
+
+def tried(method: dict[str, Any]) -> go.Figure | None:
+    """What was tried of a method's setting: silhouettes, of k-means the elbow; None where it is fixed."""
+    curve = method["curve"]
+    if not curve:
+        return None
+    settings = method["settings"]
+    key = "k" if "k" in settings else "radius"
+    x = [one[key] for one in curve]
+    bends = "inertia" in curve[0]
+    figure = make_subplots(2 if bends else 1, 1, shared_xaxes=True, vertical_spacing=0.1)
+    figure.add_scatter(
+        x=x,
+        y=[one["silhouette"] for one in curve],
+        name="silhouette",
+        mode="lines+markers",
+        line={"color": BLUE, "width": 2},
+        hovertemplate=f"{key} %{{x}}: silhouette %{{y:.3f}}<extra></extra>",
+        row=1,
+        col=1,
+    )
+    if bends:
+        figure.add_scatter(
+            x=x,
+            y=[one["featureless"]["value"] for one in curve],
+            name="without groups",
+            mode="lines",
+            line={"color": GREY, "width": 2, "dash": "dash"},
+            hovertemplate=f"{key} %{{x}}, without groups: %{{y:.3f}}<extra></extra>",
+            row=1,
+            col=1,
+        )
+        figure.add_scatter(
+            x=x,
+            y=[one["inertia"] for one in curve],
+            mode="lines+markers",
+            line={"color": ORANGE, "width": 2},
+            name="inertia",
+            hovertemplate="k %{x}: inertia %{y:.4g}<extra></extra>",
+            row=2,
+            col=1,
+        )
+        figure.add_vline(
+            settings["elbow"], line={"color": ORANGE, "dash": "dot"}, annotation_text="elbow", row=2, col=1
+        )
+        figure.update_yaxes(title_text="inertia", rangemode="tozero", row=2, col=1)
+    figure.add_vline(settings[key], line={"color": BLUE, "dash": "dot"}, row=1, col=1)
+    widths = [one["silhouette"] for one in curve if one["silhouette"] is not None]
+    top = 1.15 * max(widths, default=1.0)
+    figure.update_yaxes(title_text="silhouette", range=[min([0.0, *widths]), top], row=1, col=1)
+    figure.add_annotation(
+        x=settings[key], y=top, text="chosen", showarrow=False, xanchor="left", yanchor="top", row=1, col=1
+    )
+    title = "k: number of clusters" if key == "k" else "radius, in median distances from the mean"
+    figure.update_xaxes(title_text=title, row=2 if bends else 1, col=1)
+    figure.update_layout(
+        height=430 if bends else 300,
+        margin=_MARGIN,
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        showlegend=bends,
+    )
+    return figure
+
+
+def sizes(method: dict[str, Any]) -> go.Figure:
+    """The share of the lesions in each cluster, and in none."""
+    rows = [(str(one["cluster"]), one["share"], style(one["cluster"])[0]) for one in method["clusters"]]
+    if method["noise"]:
+        rows.append(("in none", method["noise"], GREY))
+    names, shares, colours = ([row[at] for row in rows] for at in range(3))
+    figure = go.Figure(
+        go.Bar(x=names, y=shares, marker_color=colours, hovertemplate="%{x}: %{y:.1%}<extra></extra>")
+    )
+    figure.update_xaxes(title_text="cluster", type="category")
+    figure.update_yaxes(title_text="share of the lesions", tickformat=".0%")
+    figure.update_layout(height=300, margin=_MARGIN)
+    return figure
+
+
+def follows(method: dict[str, Any], measure: str) -> go.Figure:
+    """AMI or NMI with each attribute, largest first, beside what it is by chance."""
+    rows = sorted(method["attributes"], key=lambda one: one[measure]["value"])
+    labels = [one["title"] for one in rows]
+    figure = go.Figure()
+    for kind, (name, colour, hatch) in _KINDS.items():
+        of_kind = [one for one in rows if one["kind"] == kind]
+        figure.add_bar(
+            y=[one["title"] for one in of_kind],
+            x=[one[measure]["value"] for one in of_kind],
+            orientation="h",
+            name=name,
+            marker={
+                "color": colour,
+                "pattern": {"shape": hatch, "fillmode": "overlay", "fgcolor": "#111111", "size": 6},
+            },
+            customdata=[(one["units"], one["groups"], one[measure]["p"]) for one in of_kind],
+            hovertemplate=f"%{{y}}: {measure.upper()} %{{x:.3f}}, %{{customdata[0]:,}} known, "
+            "%{customdata[1]} groups, p %{customdata[2]:.3f}<extra></extra>",
+        )
+    figure.add_scatter(
+        y=labels,
+        x=[one[measure]["null_high"] for one in rows],
+        mode="markers",
+        name="chance: 95th percentile of shuffles",
+        marker={"symbol": "line-ns", "size": 16, "line": {"color": GREY, "width": 3}},
+        hovertemplate="%{y}, shuffled: up to %{x:.3f}<extra></extra>",
+    )
+    figure.update_xaxes(title_text=f"{measure.upper()} of the clusters with it, 1: one tells the other")
+    figure.update_yaxes(categoryorder="array", categoryarray=labels)
+    figure.update_layout(
+        height=90 + 26 * len(rows),
+        margin=_MARGIN,
+        barmode="overlay",
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+    )
+    return figure
+
+
+def along_k(method: dict[str, Any], titles: dict[str, str]) -> go.Figure | None:
+    """How AMI with the main attributes changes with k; None for methods without one."""
+    curve = method["curve"]
+    if not curve or "ami" not in curve[0]:
+        return None
+    figure = go.Figure()
+    for name, (colour, dash) in _ALONG.items():
+        if name in curve[0]["ami"]:
+            figure.add_scatter(
+                x=[one["k"] for one in curve],
+                y=[one["ami"][name] for one in curve],
+                name=titles.get(name, name),
+                mode="lines+markers",
+                line={"color": colour, "width": 2, "dash": dash},
+                hovertemplate=f"k %{{x}}, {titles.get(name, name)}: AMI %{{y:.3f}}<extra></extra>",
+            )
+    figure.add_vline(method["settings"]["k"], line={"color": GREY, "dash": "dot"}, annotation_text="chosen")
+    figure.update_xaxes(title_text="k: number of clusters")
+    figure.update_yaxes(title_text="AMI")
+    figure.update_layout(height=300, margin=_MARGIN, legend={"orientation": "h", "y": 1.18})
+    return figure
+
+
+def steadiness(method: dict[str, Any]) -> go.Figure:
+    """How alike each cluster comes out from other patients (Jaccard), and all of them (adjusted Rand)."""
+    figure = make_subplots(
+        1,
+        2,
+        column_widths=[0.72, 0.28],
+        subplot_titles=["each cluster: Jaccard index", "all together: adjusted Rand index"],
+        horizontal_spacing=0.1,
+    )
+    clusters = [one for one in method["clusters"] if one["jaccard"]["value"] is not None]
+    _bars(
+        figure,
+        [str(one["cluster"]) for one in clusters],
+        [one["jaccard"] for one in clusters],
+        [style(one["cluster"])[0] for one in clusters],
+        1,
+    )
+    rand = {"the lesions": method["stability"]["rand"], "without groups": method["featureless"]["rand"]}
+    rand = {name: one for name, one in rand.items() if one["value"] is not None}
+    _bars(figure, list(rand), list(rand.values()), [BLUE, GREY], 2)
+    for at in (VALID, NOT_TRUSTED):
+        figure.add_hline(at, line={"color": GREY, "dash": "dot"}, row=1, col=1)
+    figure.update_xaxes(title_text="cluster", type="category", row=1, col=1)
+    figure.update_yaxes(range=[0, 1.05], row=1, col=1)
+    lowest = min([0.0, *(one["low"] for one in rand.values())])
+    figure.update_yaxes(range=[lowest - 0.02, 1.05], row=1, col=2)
+    figure.update_layout(height=320, margin=_MARGIN, showlegend=False)
+    return figure
+
+
+def _bars(
+    figure: go.Figure, names: list[str], rows: list[dict[str, Any]], colours: list[str], column: int
+) -> None:
+    value, low, high = (np.array([one[key] for one in rows], float) for key in ("value", "low", "high"))
+    figure.add_bar(
+        x=names,
+        y=value,
+        marker_color=colours[: len(names)],
+        error_y={"array": high - value, "arrayminus": value - low, "color": GREY, "thickness": 1.5},
+        customdata=np.stack([low, high], axis=1) if len(rows) else None,
+        hovertemplate="%{x}: %{y:.2f} (%{customdata[0]:.2f} to %{customdata[1]:.2f})<extra></extra>",
+        row=1,
+        col=column,
+    )
+
+
+def maps(quality: list[dict[str, Any]], unit: str) -> go.Figure:
+    """Trustworthiness and continuity of a unit's maps over the number of neighbours."""
+    figure = make_subplots(
+        1, 2, subplot_titles=["trustworthiness", "continuity"], shared_yaxes=True, horizontal_spacing=0.05
+    )
+    looks = zip((BLUE, ORANGE, SKY), ("circle", "square", "diamond"), strict=True)
+    for one, (colour, symbol) in zip([one for one in quality if one["unit"] == unit], looks, strict=False):
+        for column, key in ((1, "trustworthiness"), (2, "continuity")):
+            figure.add_scatter(
+                x=[str(count) for count in one["neighbours"]],
+                y=one[key],
+                name=one["title"],
+                legendgroup=one["title"],
+                showlegend=column == 1,
+                mode="lines+markers",
+                line={"color": colour, "width": 2},
+                marker={"symbol": symbol, "size": 9},
+                hovertemplate=f"{one['title']}, %{{x}} neighbours: %{{y:.3f}}<extra></extra>",
+                row=1,
+                col=column,
+            )
+    figure.update_xaxes(title_text="neighbours", type="category")
+    figure.update_yaxes(range=[0.48, 1.01])
+    figure.update_layout(height=320, margin=_MARGIN, legend={"orientation": "h", "y": -0.25, "yanchor": "top"})
+    return figure

@@ -1,0 +1,205 @@
+"""The Directions page's charts: scores, steadiness, angles, curves along a walk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from lungvae_core.explore.counterfactual import Counterfactual
+
+BLUE, ORANGE, SKY, GREY, GREEN = "#0072b2", "#e69f00", "#56b4e9", "#999999", "#009e73"  # Okabe-Ito
+_DIVERGING = [[0, "#0072b2"], [0.5, "#f2f2f2"], [1, "#d55e00"]]
+_MARGIN = {"l": 10, "r": 10, "t": 40, "b": 10}
+TITLES = {
+    "malignancy": "malignancy",
+    "diameter": "diameter",
+    "malignancy_without_size": "malignancy, size projected out",
+    "malignancy_beyond_size": "malignancy beyond size",
+}
+# The nodules that AUCs for malignancy are shown of: key in the report -> words, colour, symbol.
+_GROUPS = {
+    "all": ("all nodules", BLUE, "circle"),
+    "band": ("same size band", ORANGE, "square"),
+    "size": ("diameters within 10 %", GREEN, "diamond"),
+}
+MEASURES = {
+    "halves": "two halves of the patients",
+    "bootstrap": "two draws with replacement",
+    "folds": "the folds' training parts",
+}
+
+
+def title(name: str) -> str:
+    """A direction's name on the page."""
+    return TITLES.get(name, name)
+
+
+def held_out(report: dict[str, Any]) -> go.Figure:
+    """Every direction's held-out score with its interval: AUCs on the left, R2 on the right."""
+    figure = make_subplots(
+        1, 2, subplot_titles=["AUC (0.5: chance)", "R² (0: no better than the mean)"], horizontal_spacing=0.2
+    )
+    for column, kind, nothing in ((1, "auc", 0.5), (2, "r2", 0.0)):
+        rows = [
+            (title(name), entry["score"])
+            for name, entry in report["directions"].items()
+            if entry["score"]["name"] == kind
+        ]
+        _dots(figure, rows, BLUE, column=column)
+        figure.add_vline(nothing, line={"color": GREY, "dash": "dot"}, row=1, col=column)
+    figure.update_layout(height=300, margin=_MARGIN, showlegend=False)
+    return figure
+
+
+def like_sizes(report: dict[str, Any]) -> go.Figure | None:
+    """The AUC for malignancy of all nodules and among those of like size, directions beside the diameter."""
+    told = {name: entry for name, entry in report["directions"].items() if entry["matched"]}
+    if not told:
+        return None
+    figure = go.Figure()
+    diameter = next(iter(told.values()))["matched"]
+    for number, (key, (name, colour, symbol)) in enumerate(_GROUPS.items()):
+        rows = [
+            (title(each), entry["score"] if key == "all" else entry["matched"][key]["auc"])
+            for each, entry in told.items()
+        ]
+        rows.append(("diameter itself", diameter[key]["diameter"]))
+        _dots(figure, rows, colour, name=name, symbol=symbol, shift=0.22 * (1 - number))
+    figure.add_vline(0.5, line={"color": GREY, "dash": "dot"})
+    figure.update_xaxes(title_text="AUC, malignant against benign, per nodule")
+    figure.update_layout(height=320, margin=_MARGIN, legend={"orientation": "h", "y": 1.18})
+    return figure
+
+
+def _dots(
+    figure: go.Figure,
+    rows: list[tuple[str, dict[str, Any]]],
+    colour: str,
+    *,
+    column: int | None = None,
+    name: str = "",
+    symbol: str = "circle",
+    shift: float = 0,
+) -> None:
+    """Figures {value, low, high} as points with intervals, a line each from the top; `shift` moves up."""
+    rows = [(label, score) for label, score in rows[::-1] if score["value"] is not None]
+    value, low, high = (
+        np.array([score[key] for _, score in rows], float) for key in ("value", "low", "high")
+    )
+    at = np.arange(len(rows))
+    trace = go.Scatter(
+        x=value,
+        y=at + shift,
+        mode="markers",
+        name=name,
+        marker={"color": colour, "size": 9, "symbol": symbol},
+        error_x={"array": high - value, "arrayminus": value - low, "color": colour, "thickness": 1.5},
+        text=[
+            f"{label}: {one:.3f} ({a:.3f} to {b:.3f})"
+            for (label, _), one, a, b in zip(rows, value, low, high, strict=True)
+        ],
+        hovertemplate="%{text}<extra></extra>",
+    )
+    where = {} if column is None else {"row": 1, "col": column}
+    figure.add_trace(trace, **where)
+    figure.update_yaxes(tickvals=at, ticktext=[label for label, _ in rows], zeroline=False, **where)
+
+
+def steadiness(report: dict[str, Any], measure: str, vector: str) -> go.Figure:
+    """How alike each direction comes out from other patients, and with shuffled values."""
+    entries = {name: entry["stability"][vector][measure] for name, entry in report["directions"].items()}
+    entries = {name: entry for name, entry in entries.items() if entry["value"] is not None}
+    names = [title(name) for name in entries]
+    value, low, high, null, null_high = (
+        np.array([entry[key] for entry in entries.values()], float)
+        for key in ("value", "low", "high", "null", "null_high")
+    )
+    figure = go.Figure()
+    figure.add_bar(
+        x=names,
+        y=value,
+        name="the direction",
+        marker_color=BLUE,
+        error_y={"array": high - value, "arrayminus": value - low, "color": GREY},
+        customdata=[entry["p"] for entry in entries.values()],
+        hovertemplate="%{x}: cosine %{y:.2f}, p %{customdata:.3f}<extra></extra>",
+    )
+    figure.add_scatter(
+        x=names,
+        y=null,
+        mode="markers",
+        name="values shuffled between patients, up to their 95th percentile",
+        marker={"color": ORANGE, "symbol": "line-ew", "size": 22, "line": {"color": ORANGE, "width": 3}},
+        error_y={"array": null_high - null, "arrayminus": np.zeros(len(null)), "color": ORANGE},
+        hovertemplate="%{x}, shuffled: %{y:.2f}<extra></extra>",
+    )
+    figure.update_yaxes(title_text="cosine", range=[min(-0.2, float(low.min())), 1.05])
+    figure.update_layout(height=320, margin=_MARGIN, legend={"orientation": "h", "y": 1.15})
+    return figure
+
+
+def angles(report: dict[str, Any], kind: str) -> go.Figure:
+    """Cosines of the patterns, or correlations of the scores, of every two directions."""
+    names = [title(name) for name in report["angles"]["names"]]
+    values = np.array(report["angles"][kind], float)
+    figure = go.Figure(
+        go.Heatmap(
+            z=values,
+            x=names,
+            y=names,
+            zmin=-1,
+            zmax=1,
+            colorscale=_DIVERGING,
+            text=np.round(values, 2),
+            texttemplate="%{text:.2f}",
+            textfont={"color": "#222222"},
+            hovertemplate="%{y} and %{x}: %{z:.2f}<extra></extra>",
+        )
+    )
+    figure.update_yaxes(autorange="reversed")
+    figure.update_layout(height=460, margin=_MARGIN)
+    return figure
+
+
+def along(
+    values: np.ndarray,
+    curves: dict[str, np.ndarray],
+    scores: np.ndarray | None,
+    at: float,
+) -> go.Figure:
+    """What is measured in the decoded images along a walk, a panel a property, and the model score."""
+    panels = {**({} if scores is None else {"model score, 0 to 1": scores}), **curves}
+    columns = min(4, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = make_subplots(rows, columns, subplot_titles=list(panels), vertical_spacing=0.22)
+    for number, (name, curve) in enumerate(panels.items()):
+        row, column = number // columns + 1, number % columns + 1
+        figure.add_scatter(
+            x=values,
+            y=curve,
+            mode="lines+markers",
+            line={"color": ORANGE if name.startswith("model score") else SKY, "width": 2},
+            hovertemplate="at %{x:.1f}: %{y:.3g}<extra></extra>",
+            row=row,
+            col=column,
+        )
+        figure.add_vline(at, line={"color": GREY, "dash": "dot"}, row=row, col=column)
+    figure.update_annotations(font_size=13)
+    figure.update_layout(height=40 + 190 * rows, margin=_MARGIN, showlegend=False)
+    return figure
+
+
+def path(found: Counterfactual) -> go.Figure:
+    """The model score from the lesion's code to the changed one."""
+    share = np.linspace(0, found.distance, len(found.path_scores))
+    figure = go.Figure(
+        go.Scatter(x=share, y=found.path_scores, mode="lines+markers", line={"color": ORANGE, "width": 2})
+    )
+    figure.add_hline(found.wanted, line={"color": GREY, "dash": "dot"}, annotation_text="to pass")
+    figure.update_xaxes(title_text="change of the code, standard deviations of the lesions")
+    figure.update_yaxes(title_text="model score", range=[-0.03, 1.03])
+    figure.update_layout(height=230, margin=_MARGIN, showlegend=False)
+    return figure

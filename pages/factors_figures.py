@@ -1,0 +1,302 @@
+"""The Factors page's charts: dimensions by factors, probes, scores beside their null, seeds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from lungvae_core.evaluation.disentanglement.compare import PHANTOM_WORDS, PROBES
+from lungvae_core.evaluation.disentanglement.scores import WORDS
+
+BLUE, ORANGE, GREEN, GREY = "#0072b2", "#e69f00", "#009e73", "#999999"  # Okabe-Ito
+MEASURES = {
+    "information": "mutual information, share of the factor's entropy",
+    "spearman": "rank correlation, without its sign",
+    "importance": "share of what trees gain",
+}
+COLOURS = {"raw": BLUE, "without_size": ORANGE}
+SYMBOLS = {"raw": "circle", "without_size": "square"}
+NAMES = {"raw": "as it is", "without_size": "without size"}
+_ACROSS = 5  # panels in a row
+_MARGIN = {"l": 10, "r": 10, "t": 40, "b": 10}
+_LEGEND = {"orientation": "h", "y": 1.14}
+
+
+def title(name: str) -> str:
+    """A factor's name on the page."""
+    return {"log_diameter": "diameter (log)", "sqrt_area": "area (root)"}.get(name, name.replace("_", " "))
+
+
+def ordered(part: dict[str, Any]) -> list[int]:
+    """Dimensions, the one that tells most above its null first."""
+    told, null = np.array(part["information"]), np.array(part["information_null"]["high"])
+    return np.argsort(-(told / np.maximum(null, 1e-9)).max(1), kind="stable").tolist()
+
+
+def heat_map(part: dict[str, Any], measure: str, most: int) -> go.Figure:
+    """Dimensions (rows, the `most` telling) by factors; cells above the null of their factor are outlined."""
+    rows = ordered(part)[:most]
+    told = np.array(part["information"])[rows]
+    null = np.array(part["information_null"]["high"])
+    signed, importance = np.array(part["spearman"])[rows], np.array(part["importance"])[rows]
+    # Relative to the entropy, the bias of counting in bins is alike for all factors.
+    shown = {
+        "information": told / np.maximum(part["entropy"], 1e-9),
+        "spearman": np.abs(signed),
+        "importance": importance,
+    }[measure]
+    figure = go.Figure(
+        go.Heatmap(
+            z=shown,
+            x=np.arange(told.shape[1]),
+            y=np.arange(len(rows)),
+            zmin=0,
+            colorscale="Cividis",
+            colorbar={"title": {"text": MEASURES[measure], "side": "right"}, "thickness": 14},
+            customdata=np.stack(
+                [
+                    np.broadcast_to([title(name) for name in part["factors"]], told.shape),
+                    np.broadcast_to(np.array(rows)[:, None], told.shape),
+                    np.round(told, 3),
+                    np.broadcast_to(np.round(null, 3), told.shape),
+                    signed,
+                    importance,
+                ],
+                axis=-1,
+            ),
+            hovertemplate="z %{customdata[1]}, %{customdata[0]}<br>information %{customdata[2]} nats "
+            "(null, 95th percentile: %{customdata[3]})<br>rank correlation %{customdata[4]}<br>"
+            "importance %{customdata[5]}<extra></extra>",
+        )
+    )
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for row, column in zip(*np.nonzero(told > null), strict=True):
+        x += [column - 0.46, column + 0.46, column + 0.46, column - 0.46, column - 0.46, None]
+        y += [row - 0.44, row - 0.44, row + 0.44, row + 0.44, row - 0.44, None]
+    figure.add_scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        line={"color": "white", "width": 1.5},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    figure.update_xaxes(
+        tickvals=list(range(told.shape[1])),
+        ticktext=[title(name) for name in part["factors"]],
+        side="top",
+        showgrid=False,
+    )
+    figure.update_yaxes(
+        tickvals=list(range(len(rows))),
+        ticktext=[f"z {row}" for row in rows],
+        autorange="reversed",
+        showgrid=False,
+    )
+    figure.update_layout(height=130 + 17 * len(rows), margin={**_MARGIN, "t": 90})
+    return figure
+
+
+def probe_bars(variants: dict[str, dict[str, Any]], kind: str) -> go.Figure:
+    """What a probe tells of every factor, as it is and without size, with interval and null."""
+    measures = {probe["measure"] for part in variants.values() for probe in part["probes"].values()}
+    two = "auc" in measures
+    figure = make_subplots(
+        1,
+        2 if two else 1,
+        column_widths=[0.8, 0.2] if two else None,
+        subplot_titles=["R² on held-out patients", *(["AUC"] if two else [])],
+        horizontal_spacing=0.09,
+    )
+    for variant, part in variants.items():
+        for column, measure in ((1, "r2"), (2, "auc")):
+            told = {
+                title(name): probe[kind]
+                for name, probe in part["probes"].items()
+                if probe["measure"] == measure and probe[kind]["value"] is not None
+            }
+            if told:
+                _bars(figure, told, variant, column)
+    alone = variants.get("without_size", {}).get("size_alone", {})
+    figure.add_scatter(
+        x=[title(name) for name in alone],
+        y=list(alone.values()),
+        mode="markers",
+        name="the diameter alone",
+        marker={"symbol": "diamond-open", "size": 10, "color": GREY, "line": {"width": 2}},
+        hovertemplate="%{x}: R² of the diameter alone %{y:.2f}<extra></extra>",
+        row=1,
+        col=1,
+    )
+    figure.update_yaxes(range=[0.45, 1], row=1, col=2) if two else None
+    figure.update_layout(
+        height=400, margin={**_MARGIN, "t": 80}, barmode="group", legend={**_LEGEND, "y": 1.25}
+    )
+    return figure
+
+
+def _bars(figure: go.Figure, told: dict[str, Any], variant: str, column: int) -> None:
+    value, low, high = (np.array([entry[key] for entry in told.values()]) for key in ("value", "low", "high"))
+    null = np.array([(entry["null"] or {"high": np.nan})["high"] for entry in told.values()])
+    figure.add_bar(
+        x=list(told),
+        y=value,
+        name=NAMES.get(variant, variant),
+        legendgroup=variant,
+        showlegend=column == 1,
+        offsetgroup=variant,
+        marker_color=COLOURS.get(variant, BLUE),
+        error_y={"array": high - value, "arrayminus": value - low, "color": GREY, "thickness": 1.2},
+        customdata=np.stack([low, high, null], axis=1),
+        hovertemplate="%{x}: %{y:.3f} (%{customdata[0]:.3f} to %{customdata[1]:.3f}), null's 95th percentile "
+        "%{customdata[2]:.3f}<extra></extra>",
+        row=1,
+        col=column,
+    )
+    figure.add_scatter(
+        x=list(told),
+        y=null,
+        mode="markers",
+        name="null, 95th percentile",
+        legendgroup="null",
+        showlegend=column == 1 and variant in ("raw", "phantom"),
+        offsetgroup=variant,
+        marker={"symbol": "line-ew", "size": 14, "line": {"color": GREY, "width": 2}},
+        hoverinfo="skip",
+        row=1,
+        col=column,
+    )
+    figure.update_layout(scattermode="group")
+
+
+def score_panels(variants: dict[str, dict[str, Any]], moved: dict[str, Any] | None = None) -> go.Figure:
+    """A panel a score, each with its own scale: the score with its interval beside its null."""
+    words = WORDS | PHANTOM_WORDS
+    names = [*WORDS, *(moved or {})]
+    figure = _panels([words[name] for name in names])
+    for index, name in enumerate(names):
+        for variant, part in variants.items():
+            entry = (moved or {}).get(name) or part["scores"][name]
+            if entry["value"] is None:
+                continue
+            first = index == 0
+            at = [NAMES.get(variant, "phantom")]
+            null = entry["null"]
+            if null:
+                figure.add_scatter(
+                    x=at,
+                    y=[null["mean"]],
+                    error_y={
+                        "array": [null["high"] - null["mean"]],
+                        "arrayminus": [0],
+                        "color": GREY,
+                        "thickness": 5,
+                        "width": 0,
+                    },
+                    mode="markers",
+                    name="null, mean to 95th percentile",
+                    legendgroup="null",
+                    showlegend=first and variant == next(iter(variants)),
+                    marker={"symbol": "line-ew", "size": 16, "line": {"color": GREY, "width": 3}},
+                    hovertemplate=f"null: mean %{{y:.3f}}, 95th percentile {null['high']:.3f}<extra></extra>",
+                    **_place(index),
+                )
+            figure.add_scatter(
+                x=at,
+                y=[entry["value"]],
+                error_y={
+                    "array": [entry["high"] - entry["value"]],
+                    "arrayminus": [entry["value"] - entry["low"]],
+                    "thickness": 1.5,
+                },
+                mode="markers",
+                name=NAMES.get(variant, "the score"),
+                legendgroup=variant,
+                showlegend=first,
+                marker={
+                    "color": COLOURS.get(variant, BLUE),
+                    "symbol": SYMBOLS.get(variant, "circle"),
+                    "size": 10,
+                },
+                hovertemplate=f"%{{y:.3f}} ({entry['low']:.3f} to {entry['high']:.3f})<extra></extra>",
+                **_place(index),
+            )
+    figure.update_yaxes(rangemode="tozero")
+    return figure
+
+
+def over_seeds(found: dict[str, Any], variant: str) -> go.Figure:
+    """A panel a figure: every seed's value by prior, with mean and standard deviation, beside the null."""
+    words = WORDS | PHANTOM_WORDS | {kind: f"{text}, mean R²" for kind, text in PROBES.items()}
+    looks = {
+        ("gaussian", "code"): ("GVAE", BLUE, "circle"),
+        ("dirichlet", "code"): ("DirVAE", ORANGE, "square"),
+        ("dirichlet", "log_ratio"): ("DirVAE, log-ratios", GREEN, "diamond"),
+    }
+    shown = [
+        group for group in found["groups"] if any(key.startswith(f"{variant}/") for key in group["figures"])
+    ]
+    names = [name for name in words if f"{variant}/{name}" in shown[0]["figures"]]
+    figure = _panels([words[name] for name in names])
+    for index, name in enumerate(names):
+        for group in shown:
+            label, colour, symbol = looks[(group["prior"], group["space"])]
+            entry = group["figures"].get(f"{variant}/{name}")
+            if entry is None:
+                continue
+            look = {"legendgroup": label, **_place(index)}
+            figure.add_scatter(
+                x=[label],
+                y=[entry["null"]],
+                mode="markers",
+                name="null",
+                showlegend=index == 0 and group is shown[0],
+                marker={"symbol": "line-ew", "size": 18, "line": {"color": GREY, "width": 4}},
+                hovertemplate=f"{label}, null: %{{y:.3f}}<extra></extra>",
+                **{**look, "legendgroup": "null"},
+            )
+            figure.add_scatter(
+                x=[label] * len(entry["values"]),
+                y=entry["values"],
+                mode="markers",
+                name=label,
+                showlegend=index == 0,
+                marker={"color": colour, "symbol": symbol, "size": 7, "opacity": 0.6},
+                hovertemplate=f"{label}: %{{y:.3f}}<extra></extra>",
+                **look,
+            )
+            figure.add_scatter(
+                x=[label],
+                y=[entry["mean"]],
+                error_y={"array": [entry["sd"] or 0], "color": colour, "width": 8},
+                mode="markers",
+                showlegend=False,
+                marker={"symbol": "line-ew", "size": 24, "line": {"color": colour, "width": 3}},
+                hovertemplate=f"{label}: mean %{{y:.3f}}, SD {entry['sd'] or 0:.3f}<extra></extra>",
+                **look,
+            )
+    return figure
+
+
+def _panels(titles: list[str]) -> go.Figure:
+    """Panels in rows of at most five, scales of their own, without names on the horizontal axis."""
+    rows = -(-len(titles) // _ACROSS)
+    broken = [title.replace("mutual information", "mutual<br>information", 1) for title in titles]
+    broken = [title.replace("separated attribute ", "separated attribute<br>", 1) for title in broken]
+    broken = [title.replace("DCI ", "DCI<br>", 1) for title in broken]
+    figure = make_subplots(
+        rows, min(_ACROSS, len(titles)), subplot_titles=broken, horizontal_spacing=0.06, vertical_spacing=0.2
+    )
+    figure.update_xaxes(showticklabels=False)
+    figure.update_annotations(font_size=12)
+    figure.update_layout(height=80 + 240 * rows, margin={**_MARGIN, "t": 90}, legend={**_LEGEND, "y": 1.35})
+    figure.update_layout(legend={"y": 1 + 0.33 / rows})
+    return figure
+
+
+def _place(index: int) -> dict[str, int]:
+    return {"row": index // _ACROSS + 1, "col": index % _ACROSS + 1}

@@ -1,0 +1,272 @@
+"""The figures of the Measured traversals page: the overview, a strip with outlines, curves and effects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from lungvae_core.explore.measured.record import number
+from lungvae_core.explore.measured.segment import SIZE
+
+LESS, MORE, LINE = "#0072B2", "#E69F00", "#56B4E9"  # Okabe-Ito
+# Blue below zero, a grey that shows on light and dark pages at it, orange above.
+DIVERGING = [[0, LESS], [0.5, "rgba(150,150,150,0.12)"], [1, "#D55E00"]]
+FULL = 1.5  # standard deviations at which a colour is full
+GAP = 3  # pixels between two images of the strip
+
+
+def naming(measured: dict[str, Any]) -> list[str]:
+    """The properties that can name a dimension, in their families' order."""
+    return [key for key, one in measured["properties"].items() if one["names"]]
+
+
+def overview(measured: dict[str, Any], dimensions: list[int], chosen: int) -> go.Figure:
+    """Dimensions (columns) by properties (rows): a square's colour is the effect, a dot marks the named ones.
+
+    Squares carry their dimension in `customdata`, so that a click on one chooses it.
+    """
+    keys = naming(measured)
+    rows = [measured["properties"][key]["words"] for key in keys]
+    squares: dict[str, list] = {"x": [], "y": [], "text": [], "dimension": []}
+    dots: dict[str, list] = {"x": [], "y": []}
+    for at, dimension in enumerate(dimensions):
+        one = measured["dimensions"][dimension]
+        for key, row in zip(keys, rows, strict=True):
+            if key not in one["moved"]:
+                continue
+            squares["x"].append(at)
+            squares["y"].append(row)
+            squares["text"].append(f"z {dimension}: {one['name']}<br>{_told(measured, one, key)}")
+            squares["dimension"].append(dimension)
+            if key in one["properties"]:
+                dots["x"].append(at)
+                dots["y"].append(row)
+    place = measured["moved"].index("effect")
+    cells = [
+        [measured["dimensions"][each]["moved"].get(key, {place: None})[place] for each in dimensions]
+        for key in keys
+    ]
+    figure = go.Figure(
+        go.Heatmap(
+            z=cells,
+            x=list(range(len(dimensions))),
+            y=rows,
+            colorscale=DIVERGING,
+            zmin=-FULL,
+            zmax=FULL,
+            xgap=1,
+            ygap=1,
+            hoverinfo="skip",
+            colorbar={
+                "title": {"text": "effect, SD", "side": "right"},
+                "thickness": 10,
+                "tickvals": [-FULL, 0, FULL],
+            },
+        )
+    )
+    # A heat map's cells cannot be clicked; invisible squares on them can.
+    figure.add_scatter(
+        x=squares["x"],
+        y=squares["y"],
+        mode="markers",
+        marker={"symbol": "square", "size": float(np.clip(900 / len(dimensions), 9, 22)), "opacity": 0},
+        text=squares["text"],
+        customdata=squares["dimension"],
+        hovertemplate="%{text}<extra></extra>",
+        selected={"marker": {"opacity": 0}},
+        unselected={"marker": {"opacity": 0}},
+        showlegend=False,
+    )
+    figure.add_scatter(
+        x=dots["x"],
+        y=dots["y"],
+        mode="markers",
+        marker={"symbol": "circle", "size": 5, "color": "#fff", "line": {"width": 1, "color": "#111"}},
+        hoverinfo="skip",
+        selected={"marker": {"opacity": 1}},
+        unselected={"marker": {"opacity": 1}},
+        showlegend=False,
+    )
+    at = dimensions.index(chosen)
+    figure.add_vrect(at - 0.5, at + 0.5, line={"color": MORE, "width": 1.5}, fillcolor="rgba(0,0,0,0)")
+    figure.update_layout(
+        height=26 * len(keys) + 60,
+        margin={"l": 0, "r": 0, "t": 10, "b": 0},
+        xaxis={
+            "tickvals": list(range(len(dimensions))),
+            "ticktext": [str(each) for each in dimensions],
+            "range": [-0.7, len(dimensions) - 0.3],
+            "title": {"text": "dimension z, named ones first, those that move most foremost"},
+            "tickfont": {"size": 9},
+            "tickangle": -90,
+            "showgrid": False,
+            "zeroline": False,
+        },
+        yaxis={
+            "categoryorder": "array",
+            "categoryarray": rows[::-1],
+            "range": [-0.6, len(rows) - 0.4],
+            "showgrid": False,
+            "zeroline": False,
+            "automargin": True,
+        },
+        clickmode="event+select",
+        dragmode=False,
+    )
+    return figure
+
+
+def strip(images: np.ndarray, outlines: np.ndarray, values: np.ndarray) -> go.Figure:
+    """Images (T, 64, 64) in 0..1 side by side, with the outlines (T, R, 2) that were measured, and values."""
+    step = SIZE + GAP
+    wide = np.full((SIZE, step * len(images) - GAP, 3), 255, np.uint8)
+    for at, image in enumerate(images):
+        grey = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+        wide[:, at * step : at * step + SIZE] = grey[:, :, None]
+    figure = go.Figure(go.Image(z=wide, hoverinfo="skip"))
+    for at, (line, value) in enumerate(zip(outlines, values, strict=True)):
+        figure.add_scatter(
+            x=line[:, 0] + at * step,
+            y=line[:, 1],
+            mode="lines",
+            line={"color": MORE, "width": 1.5},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+        figure.add_annotation(
+            x=at * step + SIZE / 2, y=SIZE + 5, text=f"{value:.3g}".replace("-", "−"), showarrow=False
+        )
+        figure.add_annotation(
+            x=at * step + 1,
+            y=4,
+            text="generated",
+            showarrow=False,
+            xanchor="left",
+            font={"size": 9, "color": "#fff"},
+            bgcolor="rgba(0,0,0,0.6)",
+            borderpad=1,
+        )
+    figure.update_layout(
+        height=165,
+        margin={"l": 0, "r": 0, "t": 0, "b": 0},
+        xaxis={"visible": False, "range": [-0.5, wide.shape[1] - 0.5]},
+        yaxis={"visible": False, "range": [SIZE + 9, -0.5], "scaleanchor": "x"},
+        dragmode=False,
+    )
+    return figure
+
+
+def curves(measured: dict[str, Any], dimension: int, count: int = 6) -> go.Figure:
+    """The properties that a dimension moves most, along it: mean over the starts and 95 % interval."""
+    one = measured["dimensions"][dimension]
+    keys = strongest(measured, dimension)[:count]
+    values = np.linspace(one["low"], one["high"], measured["steps"])
+    titles = [_title(measured["properties"][key]) for key in keys]
+    columns = min(3, max(len(keys), 1))
+    figure = make_subplots(-(-len(keys) // columns) or 1, columns, subplot_titles=titles)
+    for at, key in enumerate(keys):
+        row, column = at // columns + 1, at % columns + 1
+        mean, low, high = (np.array(each, float) for each in one["walk"][key])
+        figure.add_scatter(
+            x=np.concatenate([values, values[::-1]]),
+            y=np.concatenate([high, low[::-1]]),
+            fill="toself",
+            fillcolor="rgba(86,180,233,0.25)",
+            mode="lines",
+            line={"width": 0},
+            hoverinfo="skip",
+            row=row,
+            col=column,
+        )
+        figure.add_scatter(
+            x=values,
+            y=mean,
+            mode="lines+markers",
+            line={"color": LINE, "width": 2},
+            customdata=np.stack([low, high], axis=1),
+            hovertemplate="z %{x:.3g}: %{y:.4g} (%{customdata[0]:.4g} to %{customdata[1]:.4g})"
+            "<extra></extra>",
+            row=row,
+            col=column,
+        )
+        # A change that is less than a tenth of what lesions differ by shall not fill the panel.
+        least = 0.1 * measured["properties"][key]["deviation"]
+        bottom, top = np.nanmin(low), np.nanmax(high)
+        pad = max(0.08 * (top - bottom), (least - (top - bottom)) / 2)
+        figure.update_yaxes(range=[bottom - pad, top + pad], row=row, col=column)
+    figure.update_annotations(font_size=12)
+    figure.update_layout(
+        height=170 * (-(-len(keys) // columns) or 1) + 30,
+        margin={"l": 0, "r": 0, "t": 28, "b": 0},
+        showlegend=False,
+    )
+    return figure
+
+
+def effects(measured: dict[str, Any], dimension: int) -> go.Figure:
+    """What a dimension does to every property, in standard deviations with interval."""
+    one = measured["dimensions"][dimension]
+    keys = strongest(measured, dimension)
+    points, texts, names, low, high = [], [], [], [], []
+    for key in keys:
+        _, least, most, effect, _, _ = one["moved"][key]
+        deviation = measured["properties"][key]["deviation"]
+        points.append(effect)
+        low.append(effect - least / deviation)
+        high.append(most / deviation - effect)
+        texts.append(_told(measured, one, key))
+        names.append(measured["properties"][key]["words"])
+    named = {measured["properties"][key]["words"] for key in one["properties"]}
+    figure = go.Figure(
+        go.Scatter(
+            x=points,
+            y=names,
+            mode="markers",
+            marker={
+                "size": 9,
+                "color": [MORE if name in named else LINE for name in names],
+            },
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": high,
+                "arrayminus": low,
+                "color": "#888",
+                "thickness": 1.5,
+            },
+            text=texts,
+            hovertemplate="%{text}<extra></extra>",
+        )
+    )
+    figure.add_vline(0, line={"color": "#888", "width": 1})
+    figure.update_layout(
+        height=24 * len(keys) + 50,
+        margin={"l": 0, "r": 0, "t": 0, "b": 0},
+        xaxis={"title": "effect, SD of real lesions (95 % interval)", "zeroline": False},
+        yaxis={"autorange": "reversed", "automargin": True},
+    )
+    return figure
+
+
+def strongest(measured: dict[str, Any], dimension: int) -> list[str]:
+    """The properties that can name a dimension, those first that it moves most."""
+    moved = measured["dimensions"][dimension]["moved"]
+    place = measured["moved"].index("effect")
+    return sorted((key for key in naming(measured) if key in moved), key=lambda key: -abs(moved[key][place]))
+
+
+def _title(about: dict[str, Any]) -> str:
+    return f"{about['words']}, {about['unit']}" if about["unit"] else about["words"]
+
+
+def _told(measured: dict[str, Any], one: dict[str, Any], key: str) -> str:
+    about = measured["properties"][key]
+    change, low, high, effect, spearman, agree = one["moved"][key]
+    unit = f" {about['unit']}" if about["unit"] else ""
+    return (
+        f"{about['words']}: {number(change)}{unit} ({number(low)} to {number(high)})<br>{number(effect)} SD, "
+        f"Spearman {number(spearman)}, {agree:.0%} of lesions move that way"
+    )

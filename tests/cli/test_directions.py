@@ -1,0 +1,111 @@
+"""`lungvae directions` and `counterfactual` on tiny models; and what bad input gets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lungvae_core.cli import main
+from lungvae_core.data.slices import SliceSet
+from lungvae_core.files import read_json
+from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.classifier import load_classifier, save_classifier
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """A function: words -> (exit code, standard output, standard error) of `lungvae WORDS`."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["lungvae", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture
+def model(tiny_models: Path, tmp_path: Path) -> Path:
+    folder = Path(shutil.copytree(tiny_models / "tiny-dirvae", tmp_path / "tiny-dirvae"))
+    opened = Run.open(folder)
+    # The tiny VAE's codes hardly differ; moved so, half of the scores lie on each side of 0.5.
+    classifier = load_classifier(opened)
+    assert classifier is not None
+    with torch.no_grad():
+        classifier.body[-1].bias -= float(np.median(classifier.logits(opened.latents()[1])))
+    save_classifier(opened, classifier)
+    return folder
+
+
+def test_directions_are_written_and_told(run, model: Path, tiny_data: Path) -> None:
+    code, text, err = run("directions", model, "--quick", "--seed", 3)
+    assert code == 0, err
+    report = read_json(model / "directions.json", what="")
+    assert (report["seed"], report["quick"]) == (3, True)
+    assert "seed 3" in text
+    assert "24 nodules of 24 patients" in text
+    for name in ("diameter", "texture"):
+        assert name in text
+    code, text, err = run("directions", model, "--quick", "--data", tiny_data)
+    assert code == 0, err
+
+
+def test_the_score_flips(run, model: Path) -> None:
+    code, text, err = run("counterfactual", model, "--row", 12, "--json")
+    assert code == 0, err
+    told = json.loads(text)
+    assert (told["score_before"] > 0.5) != (told["score_after"] > 0.5)
+    assert sum(told["after"]) == pytest.approx(1, abs=1e-5)
+    assert {"distance", "nearest_after", "warning", "changes", "notice"} <= told.keys()
+    code, again, _ = run("counterfactual", model, "--row", 12)
+    assert code == 0
+    assert "TEST-0002, nodule 0, slice 2" in again
+    assert f"{told['score_before']:.3f}" in again
+    assert "Decoded, the lesion" in again
+    assert "neither a cause nor a course" in again
+
+
+def test_an_image_has_one_too(run, model: Path, tiny_data: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "slice.npy", SliceSet.open(tiny_data).slices[12])
+    code, text, err = run("counterfactual", model, "--image", tmp_path / "slice.npy", "--json")
+    assert code == 0, err
+    told = json.loads(text)
+    np.testing.assert_allclose(told["before"], Run.open(model).latents()[1][12], atol=1e-4)
+
+
+def test_a_lesion_on_the_wanted_side_is_left_alone(run, model: Path) -> None:
+    code, text, _ = run("counterfactual", model, "--row", 12, "--json")
+    side = "benign" if json.loads(text)["score_before"] < 0.5 else "malignant"
+    code, text, err = run("counterfactual", model, "--row", 12, "--towards", side)
+    assert code == 0, err
+    assert "already" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "--row"),
+        (["--row", "5000"], "its rows are 0 to 119"),
+        (["--row", "1", "--towards", "up"], "malignant or benign"),
+        (["--row", "1", "--score", "2"], "above 0 and below 1"),
+    ],
+)
+def test_bad_input_gets_a_sentence(run, model: Path, words: list[str], told: str) -> None:
+    code, _, err = run("counterfactual", model, *words)
+    assert code == 2
+    assert told in err
+
+
+def test_without_a_classifier_a_sentence_says_so(run, model: Path) -> None:
+    (model / "classifier.safetensors").unlink()
+    code, _, err = run("counterfactual", model, "--row", 1)
+    assert code == 2
+    assert "lungvae classify" in err

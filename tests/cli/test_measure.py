@@ -1,0 +1,55 @@
+"""`lungvae measure`: what it writes, prints and refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from lungvae_core.cli import main
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *words: object
+) -> tuple[int, str, str]:
+    """(exit code, standard output, standard error) of `lungvae WORDS`."""
+    monkeypatch.setattr(sys, "argv", ["lungvae", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def test_a_run_is_measured_from_the_command_line(
+    tiny_models: Path,
+    tiny_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(tiny_models / "tiny-gvae", folder)
+    code, out, err = run(
+        monkeypatch, capsys, "measure", folder, "--data", tiny_data, "--starts", 9, "--seed", 2, "--quick"
+    )
+    assert code == 0, err
+    written = json.loads((folder / "measured.json").read_text())
+    assert (written["steps"], written["seed"], written["starts"]["patients"]) == (5, 2, 9)
+    assert written["command"] == "lungvae measure tiny --data tiny --starts 9 --seed 2 --quick"
+    assert "9 starting lesions, one a patient, 5 steps, seed 2" in out
+    assert "Control, steps shuffled" in out
+    assert "readers' masks: Dice" in out
+    for each in written["dimensions"]:
+        if each["properties"]:
+            assert each["name"] in out
+
+
+def test_what_is_not_a_run_is_refused_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    code, _, err = run(monkeypatch, capsys, "measure", tmp_path)
+    assert code == 2
+    assert "is not a model" in err

@@ -1,0 +1,97 @@
+"""`lungvae validate` from data to report, and what it says of what it cannot do."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from lungvae_core.cli import main
+from lungvae_core.data.slices import DatasetInfo, write
+from lungvae_core.evaluation.report import load_report
+from tests.conftest import blobs
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SliceSet of other patients."""
+    slices, masks, table = blobs(120, 7)
+    table["patient_id"] = table["patient_id"].str.replace("TEST", "OTHER")
+    folder = tmp_path_factory.mktemp("data") / "others"
+    info = DatasetInfo(name="other discs", source="made by the tests", rule="discs", generated=True)
+    write(folder, slices, masks, table, info)
+    return folder
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *words: object
+) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["lungvae", "validate", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def test_a_model_is_judged_on_other_data(
+    tiny_models: Path,
+    others: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    out = tmp_path / "report.json"
+    model = tiny_models / "tiny-dirvae"
+    code, text, err = run(monkeypatch, capsys, model, "--data", others, "--out", out, "--quick")
+    assert code == 0, err
+    report = load_report(out)
+    assert report.protocol == "external"
+    assert report.model.name == "tiny-dirvae"
+    area = report.units.nodule.auc.value
+    assert f"{area:.3f}" in text
+    assert "auc, diameter alone" in text
+    assert "for a specificity of 0.95" in text
+
+
+def test_the_models_own_data_are_refused(
+    tiny_models: Path,
+    tiny_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    out = tmp_path / "report.json"
+    words = (tiny_models / "tiny-gvae", "--data", tiny_data, "--out", out, "--quick")
+    code, _, err = run(monkeypatch, capsys, *words)
+    assert code == 2
+    assert "--include-seen" in err
+    assert not out.exists()
+    code, text, err = run(monkeypatch, capsys, *words, "--include-seen")
+    assert code == 0, err
+    assert "LEAK: The model has learned from 24 of the 24 patients" in text
+    assert load_report(out).leaks
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--task", "mvx"), "no task 'mvx'"),
+        (("--label-rule", "guess"), "no label rule 'guess'"),
+        (("--leave-out-seen", "--include-seen"), "exclude each other"),
+        (("--out", "report.txt"), "is a json file"),
+    ],
+)
+def test_what_cannot_be_is_told_in_a_sentence(
+    words: tuple[str, ...],
+    said: str,
+    tiny_models: Path,
+    others: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    given = ("--data", others, "--out", tmp_path / "r.json", *words)
+    code, _, err = run(monkeypatch, capsys, tiny_models / "tiny-gvae", *given)
+    assert code == 2
+    assert said in err

@@ -1,0 +1,144 @@
+"""The report's JSON: written and read alike, damage told in a sentence, the schema in step."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from lungvae_core.errors import UserError
+from lungvae_core.evaluation import report_words as words
+from lungvae_core.evaluation.report import (
+    FIGURES,
+    REPORT_FORMAT,
+    SCHEMA,
+    Report,
+    json_schema,
+    load_report,
+    save_report,
+    schema_text,
+)
+from tests.conftest import ROOT
+from tests.evaluation.made_up import made_up
+
+PROTOCOLS = ("nested", "frozen", "paper", "external")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_report_is_read_as_it_was_written(tmp_path, protocol):
+    saved = save_report(tmp_path / "report.json", made_up(protocol))
+    again = load_report(tmp_path / "report.json")
+    assert again == saved
+    assert again.protocol == protocol
+    assert again.units.nodule is not None
+    assert again.units.nodule.auc.value == made_up(protocol)["units"]["nodule"]["auc"]["value"]
+    assert all(again.units.nodule.figure(name) is not None for name in FIGURES)
+
+
+def test_what_cannot_be_computed_is_null_and_arrays_are_lists(tmp_path):
+    report = made_up()
+    report["units"]["patient"]["auc"] = {"value": np.nan, "low": np.float64("nan"), "high": float("inf")}
+    report["units"]["slice"]["auc_by_fold"] = np.array([0.5, np.nan])
+    report["folds"] = np.int64(5)
+    save_report(tmp_path / "report.json", report)
+    text = (tmp_path / "report.json").read_text()
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    found = json.loads(text)
+    assert found["units"]["patient"]["auc"] == {"value": None, "low": None, "high": None}
+    assert found["units"]["slice"]["auc_by_fold"] == [0.5, None]
+    assert load_report(tmp_path / "report.json").folds == 5
+
+
+def test_a_wrong_report_is_not_written(tmp_path):
+    for change, said in (
+        ({"protocol": "honest"}, "protocol"),
+        ({"folds": -1}, "folds"),
+        ({"more": 1}, "more is not a field"),
+        ({"protocol": "paper", "leaks": []}, "must say how it leaks"),
+    ):
+        with pytest.raises(UserError, match=said):
+            save_report(tmp_path / "report.json", made_up() | change)
+    missing = made_up()
+    del missing["units"]["nodule"]["auc"]
+    with pytest.raises(UserError, match=r"units\.nodule\.auc is missing"):
+        save_report(tmp_path / "report.json", missing)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_newer_and_other_files_are_sentences(tmp_path):
+    path = tmp_path / "report.json"
+    with pytest.raises(UserError, match="missing"):
+        load_report(path)
+    for content, said in (
+        ("{", "damaged or not JSON"),
+        ("[]", "is not a report"),
+        ('{"a": 1}', "is not a report"),
+        ('{"classifier": {}, "units": {}, "protocol": "frozen"}', "lungvae classify"),
+        (json.dumps({"format": REPORT_FORMAT + 1}), "newer version"),
+        (json.dumps(made_up() | {"surprise": 1}), "surprise is not a field"),
+        (json.dumps(made_up() | {"task": None}), "task"),
+    ):
+        path.write_text(content)
+        with pytest.raises(UserError, match=said):
+            load_report(path)
+
+
+def test_parts_may_be_null(tmp_path):
+    report = made_up()
+    for name in (
+        "stages",
+        "baselines",
+        "comparisons",
+        "size_matched",
+        "subgroups",
+        "calibration",
+        "reconstruction",
+        "per_seed",
+        "nodule_rules",
+        "settings_chosen",
+    ):
+        report[name] = None
+    found = save_report(tmp_path / "report.json", report)
+    assert "no size to compare" in words.verdict(found)
+    assert words.forest(found, "nodule")[0].kind == "model"
+
+
+def test_the_schema_and_the_page_about_it_are_in_step():
+    assert SCHEMA.read_text(encoding="utf-8") == schema_text(), "run python -m lungvae_core.evaluation.report"
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    schema = json_schema()
+    parts = {"Report": schema, **schema["$defs"]}
+    missing = {
+        f"{part}.{field}"
+        for part, found in parts.items()
+        for field in found.get("properties", {})
+        if f"`{field}`" not in page
+    }
+    assert missing == set()
+
+
+def test_comparisons_are_said_with_their_direction():
+    report = Report.model_validate(made_up())
+    said = {comparison.baseline: words.compared(comparison) for _, comparison in words.comparisons(report)}
+    assert "ahead of mask area alone by 0.024 (0.009 to 0.038; p = 0.004)" in said["area"]
+    assert "clear of 0" in said["area"]
+    # Behind: the interval turns with the sentence.
+    assert "behind ratings and size by 0.009 (−0.005 to 0.024" in said["ratings_size"]
+    assert "includes 0, so no difference is shown" in said["ratings_size"]
+    assert "PCA-64 of pixels" in said["pca"]
+    assert len(words.comparisons(report)) == 5  # best_size is area, shown once
+
+
+def test_sizes_stand_first_and_a_leak_is_said_first():
+    report = Report.model_validate(made_up())
+    kinds = [row.kind for row in words.forest(report, "nodule")]
+    assert kinds == ["model", "size", "size", "size", "readers", "readers", "pixels", "pixels"]
+    assert words.best_size(report, "nodule") == ("area", report.baselines["area"].nodule.auc)
+    assert words.verdict(Report.model_validate(made_up("paper"))).startswith(words.LEAK_SENTENCE)
+    gains = [gain for _, _, _, gain in words.leak_steps(Report.model_validate(made_up("paper")))]
+    assert gains[0] is None
+    assert gains[1] == pytest.approx(0.054)
+    assert words.number(-0.0001) == "0.000"
+    assert words.number(-0.012) == "−0.012"

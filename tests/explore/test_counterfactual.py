@@ -1,0 +1,216 @@
+"""Counterfactuals: the score flips, by little, on valid codes, near lesions, the same way each time."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit
+
+from lungvae_core.errors import UserError
+from lungvae_core.explore.counterfactual import (
+    Counterfactual,
+    Lesions,
+    changes,
+    counterfactual,
+    in_words,
+    measured_curves,
+)
+from lungvae_core.training.classifier import Classifier, ClassifierConfig, fit_classifier
+
+K = 6
+
+
+def fitted(prior: str, seed: int = 0) -> tuple[Lesions, Classifier, np.ndarray]:
+    """(lesions, a classifier of the sum of two coordinates, codes (400, K) of 100 patients)."""
+    generator = np.random.default_rng(seed)
+    codes = generator.standard_normal((400, K))
+    codes[:, 5] = 0.9 * codes[:, 4] + 0.1 * codes[:, 5]  # two dimensions that go together
+    labels = (codes[:, 0] + codes[:, 1] + 0.3 * generator.standard_normal(400) > 0).astype(float)
+    if prior == "dirichlet":
+        codes = np.exp(codes) / np.exp(codes).sum(1, keepdims=True)
+    codes = codes.astype(np.float32)
+    config = ClassifierConfig(hidden=(16,), dropout=0.0, epochs=12, learning_rate=5e-3)
+    classifier = fit_classifier(codes, labels, config, simplex=prior == "dirichlet")
+    return Lesions.of(classifier, codes, [f"P{row // 4}" for row in range(400)]), classifier, codes
+
+
+@pytest.fixture(scope="module", params=["gaussian", "dirichlet"])
+def setting(request: pytest.FixtureRequest) -> tuple[Lesions, Classifier, np.ndarray]:
+    return fitted(request.param)
+
+
+def score(classifier: Classifier, code: np.ndarray) -> float:
+    return float(expit(classifier.logits(code[None])[0]))
+
+
+def test_the_score_flips_by_less_than_the_way_to_the_nearest_lesion_of_the_other_side(setting) -> None:
+    lesions, classifier, codes = setting
+    for row in range(0, 400, 20):
+        found = counterfactual(lesions, classifier, codes[row], patient=f"P{row // 4}")
+        assert (found.score_before < 0.5) == found.upwards
+        assert (score(classifier, found.after) > 0.5) == found.upwards
+        assert abs(found.score_after - 0.5) < 0.01  # just past, not more
+        assert found.straight is not None
+        assert 0 < found.distance < found.straight
+        np.testing.assert_array_equal(found.before, codes[row])
+        np.testing.assert_array_equal(found.path[0], codes[row])
+        np.testing.assert_array_equal(found.path[-1], found.after)
+
+
+def test_a_linear_score_is_flipped_along_the_shortest_way() -> None:
+    lesions, _, codes = fitted("gaussian")
+    classifier = Classifier(K, ClassifierConfig(hidden=()), simplex=False).eval()
+    weights = np.array([1.0, -2.0, 0.5, 0.0, 0.3, 0.0])
+    with torch.no_grad():
+        classifier.body[0].weight.copy_(torch.tensor(weights[None], dtype=torch.float32))
+        classifier.body[0].bias.fill_(0.2)
+    space = lesions.space
+    covariance = np.linalg.inv(lesions.precision)
+    slope = weights * space.deviation
+    inside = 0
+    for row in range(40):
+        found = counterfactual(lesions, classifier, codes[row])
+        shortest = abs(weights @ codes[row] + 0.2) / np.sqrt(slope @ covariance @ slope)
+        assert found.distance >= shortest * 0.99
+        inside += found.distance < shortest * 1.02 + 0.01
+    assert inside > 30  # the others run into the border of what was seen, or leave the lesions
+
+
+def test_every_code_is_on_the_simplex() -> None:
+    lesions, classifier, codes = fitted("dirichlet")
+    corner = np.eye(K, dtype=np.float32)[0]
+    for code in (codes[0], codes[7], corner):
+        for dimensions in (None, 0):
+            found = counterfactual(lesions, classifier, code, dimensions=dimensions)
+            assert (found.path >= 0).all()
+            np.testing.assert_allclose(found.path.sum(1), 1, atol=1e-5)
+
+
+def test_it_stays_within_the_lesions_range(setting) -> None:
+    lesions, classifier, codes = setting
+    for row in range(0, 60, 6):
+        found = counterfactual(lesions, classifier, codes[row], wanted=0.9, towards="malignant")
+        start, end = lesions.space.to(np.stack([found.before, found.after]))
+        low, high = np.minimum(lesions.low, start), np.maximum(lesions.high, start)
+        slack = 0.15  # of a clipped step, put back into a sum of logarithms that is 0
+        assert (end >= low - slack).all()
+        assert (end <= high + slack).all()
+
+
+def test_dimensions_that_go_together_stay_together() -> None:
+    lesions, _, codes = fitted("gaussian")
+    classifier = Classifier(K, ClassifierConfig(hidden=()), simplex=False).eval()
+    with torch.no_grad():
+        classifier.body[0].weight.copy_(torch.tensor([[0, 0, 0, 0, 1.0, 0]]))
+        classifier.body[0].bias.zero_()
+    change = np.diff(counterfactual(lesions, classifier, codes[3]).path[[0, -1]], axis=0)[0]
+    assert change[5] / change[4] > 0.5  # the score asks for the fourth alone
+
+
+def test_the_same_seed_gives_the_same_code(setting) -> None:
+    lesions, classifier, codes = setting
+    first, again = (counterfactual(lesions, classifier, codes[9], seed=4) for _ in range(2))
+    np.testing.assert_array_equal(first.after, again.after)
+    assert first.summary() == again.summary()
+    # Another seed starts elsewhere and finds as small a change.
+    other = counterfactual(lesions, classifier, codes[9], seed=5)
+    assert other.distance == pytest.approx(first.distance, rel=0.05)
+
+
+def test_a_code_on_the_wanted_side_is_left_as_it_is(setting) -> None:
+    lesions, classifier, codes = setting
+    row = int(np.argmax(classifier.logits(codes)))
+    found = counterfactual(lesions, classifier, codes[row], towards="malignant")
+    assert found.already
+    assert found.distance == 0
+    assert found.dimensions == ()
+    assert found.warning == ""
+    np.testing.assert_array_equal(found.after, codes[row])
+    assert not counterfactual(lesions, classifier, codes[row], towards="benign").already
+
+
+def test_few_dimensions_are_enough_and_cost_a_longer_way(setting) -> None:
+    lesions, classifier, codes = setting
+    for row in (0, 8, 16):
+        every = counterfactual(lesions, classifier, codes[row])
+        few = counterfactual(lesions, classifier, codes[row], dimensions=2)
+        assert len(few.dimensions) <= 2
+        assert (score(classifier, few.after) > 0.5) == few.upwards
+        assert few.distance >= every.distance * 0.98
+        fewest = counterfactual(lesions, classifier, codes[row], dimensions=0)
+        assert len(fewest.dimensions) <= len(every.dimensions)
+
+
+def test_a_code_far_from_all_lesions_is_warned_of(setting) -> None:
+    lesions, classifier, codes = setting
+    assert counterfactual(lesions, classifier, codes[0]).warning == ""
+    far = lesions.space.back(6 * np.sign(lesions.points[:1]))[0]
+    found = counterfactual(lesions, classifier, far)
+    assert found.nearest_before > lesions.usual
+    assert "cannot" in found.warning or "neither" in found.warning
+    assert found.far_after >= 0.95
+
+
+def test_the_patients_own_slices_do_not_count_as_near(setting) -> None:
+    lesions, classifier, codes = setting
+    alone = counterfactual(lesions, classifier, codes[0], patient="P0")
+    assert alone.nearest_before > 0
+    assert counterfactual(lesions, classifier, codes[0]).nearest_before == pytest.approx(0, abs=1e-3)
+    assert alone.nearest_row >= 4
+
+
+def test_what_cannot_be_done_is_said(setting) -> None:
+    lesions, classifier, codes = setting
+    with pytest.raises(UserError, match="no classifier"):
+        counterfactual(lesions, None, codes[0])
+    with pytest.raises(UserError, match="above 0 and below 1"):
+        counterfactual(lesions, classifier, codes[0], wanted=1)
+    with pytest.raises(UserError, match="malignant or benign"):
+        counterfactual(lesions, classifier, codes[0], towards="up")
+    with torch.no_grad():
+        flat = Classifier(K, ClassifierConfig(hidden=()), simplex=classifier.simplex).eval()
+        flat.body[0].weight.zero_()
+        flat.body[0].bias.fill_(2)
+    with pytest.raises(UserError, match="No code within the range"):
+        counterfactual(lesions, flat, codes[0])
+
+
+def test_one_takes_less_than_a_second_on_ten_thousand_lesions_of_64_dimensions() -> None:
+    generator = np.random.default_rng(0)
+    codes = generator.standard_normal((10_000, 64)).astype(np.float32)
+    classifier = Classifier(64, ClassifierConfig(), simplex=False).eval()
+    lesions = Lesions.of(classifier, codes, [f"P{row // 15}" for row in range(10_000)])
+    wanted = float(expit(np.median(classifier.logits(codes))))
+    start = time.process_time()
+    found = counterfactual(lesions, classifier, codes[0], patient="P0", wanted=wanted)
+    assert isinstance(found, Counterfactual)
+    assert time.process_time() - start < 2  # CPU seconds, of all threads
+
+
+def test_what_changed_is_told_in_measured_terms() -> None:
+    y, x = np.mgrid[:64, :64] - 31.75
+    away = np.hypot(y, x)
+
+    def disc(radius: float, density: float) -> np.ndarray:
+        return -850 + (density + 850) * np.clip(radius - away + 0.5, 0, 1)
+
+    pair = np.stack([disc(6, -100), disc(8, 0)])
+    found = {change.name: change for change in changes(pair)}
+    grown = found["area_px"]
+    assert grown.before == pytest.approx(np.pi * 36, rel=0.1)
+    assert grown.after == pytest.approx(np.pi * 64, rel=0.1)
+    words = in_words(list(found.values()))
+    assert words[0].startswith("grows by ")
+    assert words[0].endswith(" px²")
+    assert any(each.startswith("gets wider by") for each in words)
+    assert any("HU denser" in each for each in words)
+    back = in_words(changes(pair[::-1]))
+    assert any(each.startswith("shrinks by ") for each in back)
+    assert any("HU less dense" in each for each in back)
+    assert in_words(changes(pair[[0, 0]])) == []
+    curves = measured_curves(np.concatenate([pair, np.full((1, 64, 64), -850.0)]))
+    assert curves["area, px²"][0] < curves["area, px²"][1]
+    assert np.isnan(curves["area, px²"][2])  # nothing there

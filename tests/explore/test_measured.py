@@ -1,0 +1,357 @@
+"""Measured traversals: outlines and measurements are right where the truth is known, and names are earned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lungvae_core.data.phantom import Factors, render
+from lungvae_core.data.slices import SliceSet
+from lungvae_core.errors import UserError
+from lungvae_core.explore.measured import record
+from lungvae_core.explore.measured.name import NOTHING, SURROUNDINGS, UNSTEADY, Moved, name_of
+from lungvae_core.explore.measured.properties import PROPERTIES, deviations, measure
+from lungvae_core.explore.measured.segment import segment
+from lungvae_core.explore.measured.traverse import (
+    agreement,
+    controls,
+    measure_run,
+    names,
+    pick_starts,
+    spans,
+    summarise,
+    traverse,
+)
+from lungvae_core.training.checkpoints import Run
+from lungvae_core.vae.latents import DirichletLatent, GaussianLatent
+
+KEYS = list(PROPERTIES)
+STARTS, STEPS = 10, 5
+
+# What each dimension of the made-up decoder moves: a factor of the phantom, from and to, and what the name
+# has to say first when the value rises.
+TRUTH: list[tuple[str, float, float, str]] = [
+    ("diameter_mm", 7.0, 15.0, "grows"),
+    ("density_hu", 60.0, -600.0, "becomes ground glass"),
+    ("margin_mm", 0.1, 2.2, "blurs"),
+    ("elongation", 2.1, 1.05, "rounds"),
+    ("pleura_mm", 0.5, 14.0, "darkens the surroundings"),
+]
+UNUSED = len(TRUTH)
+
+
+def start_factors(number: int) -> Factors:
+    """The lesion at which one walk begins: its own size, shape and density."""
+    generator = np.random.default_rng(number)
+    return Factors(
+        diameter_mm=float(generator.uniform(9, 13)),
+        density_hu=float(generator.uniform(-150, 50)),
+        margin_mm=float(generator.uniform(0.2, 0.6)),
+        elongation=float(generator.uniform(1.2, 1.5)),
+        angle_deg=float(generator.uniform(0, 180)),
+        pleura_mm=float(generator.uniform(8, 12)),
+    )
+
+
+def draw(codes: np.ndarray) -> np.ndarray:
+    """A decoder whose every dimension moves one factor alone, and whose last but one moves none.
+
+    The last dimension says which lesion it is; values are 0 at the start and run from -1 to 1.
+    """
+    slices = []
+    for code in codes:
+        factors = start_factors(round(float(code[-1])))
+        for value, (name, low, high, _) in zip(code, TRUTH, strict=False):
+            if value:
+                factors = factors.replace(**{name: float(low + (high - low) * (float(value) + 1) / 2)})
+        slices.append(render(factors, seed=round(float(code[-1])))[0])
+    return np.clip(np.stack(slices), -1000, 400).astype(np.float32)
+
+
+def start_codes(count: int = STARTS) -> np.ndarray:
+    codes = np.zeros((count, len(TRUTH) + 2), np.float32)
+    codes[:, -1] = np.arange(count)
+    return codes
+
+
+@pytest.fixture(scope="module")
+def lesions() -> np.ndarray:
+    """(P,) what a standard deviation is, over phantoms drawn as differently as the factors allow."""
+    generator = np.random.default_rng(5)
+    slices = []
+    for number in range(40):
+        factors = start_factors(number).replace(
+            diameter_mm=float(generator.uniform(5, 17)),
+            density_hu=float(generator.choice([-600, -300, 20, 40])),
+            margin_mm=float(generator.uniform(0, 1.5)),
+            elongation=float(generator.uniform(1, 1.9)),
+            pleura_mm=float(generator.uniform(0, 15)),
+        )
+        slices.append(render(factors, seed=100 + number)[0])
+    hu = np.clip(np.stack(slices), -1000, 400)
+    return deviations(measure(hu, segment(hu)))
+
+
+@pytest.fixture(scope="module")
+def measured() -> tuple[np.ndarray, np.ndarray]:
+    latent = GaussianLatent(len(TRUTH) + 2)
+    ranges = np.array([[-1.0, 1.0]] * (len(TRUTH) + 1))
+    return traverse(draw, latent, start_codes(), ranges, steps=STEPS)
+
+
+def test_each_dimension_of_a_known_decoder_is_named_after_the_factor_that_it_moves(measured, lesions):
+    values, changes = measured
+    moved, _ = summarise(values, lesions)
+    found = names(moved, changes)
+    for (factor, *_, verb), row, one in zip(TRUTH, moved, found, strict=False):
+        assert one["words"].startswith(verb), (factor, one)
+        first = row[one["properties"][0]]
+        assert abs(first.spearman) > 0.85, factor
+        assert first.agree >= 0.9, factor
+        assert first.low <= first.change <= first.high
+    assert found[UNUSED]["words"] == NOTHING
+    assert found[UNUSED]["properties"] == ()
+
+
+def test_changes_are_those_of_the_factor_in_pixels_and_hu(measured, lesions):
+    moved, walks = summarise(measured[0], lesions)
+    size = moved[0]["diameter_px"]
+    assert size.change == pytest.approx((15 - 7) / 0.7, rel=0.1)
+    density = moved[1]["mean_hu"]
+    assert density.change == pytest.approx(-660, rel=0.12)
+    assert density.start - density.end == pytest.approx(660, rel=0.12)
+    # Density alone was moved: the outline stays where it was, even of a faint lesion in noise.
+    assert abs(moved[1]["diameter_px"].change) < 0.1 * abs(size.change)
+    assert abs(moved[0]["mean_hu"].effect) < 0.3
+    mean, low, high = walks[0, :, KEYS.index("diameter_px")].T
+    assert (np.diff(mean) > 0).all()
+    assert (low <= mean).all()
+    assert (mean <= high).all()
+
+
+def test_a_reversed_decoder_gives_the_opposite_names(lesions):
+    latent = GaussianLatent(len(TRUTH) + 2)
+    values, changes = traverse(draw, latent, start_codes(6), np.array([[1.0, -1.0]]), steps=STEPS)
+    moved, _ = summarise(values, lesions)
+    assert names(moved, changes)[0]["words"].startswith("shrinks")
+    assert moved[0]["diameter_px"].spearman < -0.9
+
+
+def test_a_direction_drawn_for_each_lesion_alone_gets_no_name(lesions):
+    generator = np.random.default_rng(3)
+    hu = []
+    for start in start_codes(20):
+        way = generator.normal(size=len(TRUTH))
+        way /= np.abs(way).max()
+        walk = np.repeat(start[None], STEPS, axis=0)
+        walk[:, : len(TRUTH)] += np.linspace(-1, 1, STEPS)[:, None] * way
+        hu.append(draw(walk))
+    stack = np.concatenate(hu)
+    values = measure(stack, segment(stack)).reshape(1, 20, STEPS, -1)
+    moved, _ = summarise(values, lesions)
+    (one,) = names(moved, np.full((1, 20, 2), 100.0))
+    assert one["properties"] == ()
+    assert one["words"] == UNSTEADY
+
+
+def test_dimensions_made_up_from_the_measurements_get_no_names(measured, lesions):
+    found = controls(measured[0], lesions, seed=0, resamples=200)
+    assert found["shuffled"]["dimensions"] > 100
+    assert found["shuffled"]["named"] <= 0.02 * found["shuffled"]["dimensions"]
+    assert found["mixed"]["named"] <= 0.1 * found["mixed"]["dimensions"]
+
+
+def test_outlines_of_phantoms_are_their_masks():
+    slices, masks = zip(*(render(start_factors(number), seed=number) for number in range(40)), strict=True)
+    hu, true = np.clip(np.stack(slices), -1000, 400), np.stack(masks).astype(bool)
+    table = pd.DataFrame({"diameter_mm": [start_factors(number).diameter_mm for number in range(40)]})
+    whole = agreement(hu, true, table)[0]
+    assert whole["dice"] > 0.93
+    assert whole["area_ratio"] == pytest.approx(1, abs=0.08)
+    assert whole["outlined"] == 1
+
+
+def test_a_disc_is_measured_as_what_it_is():
+    y, x = np.mgrid[:64, :64] - 31.75
+    for radius in (2.5, 6.0, 15.0):
+        share = np.clip(radius - np.hypot(x, y) + 0.5, 0, 1)
+        hu = (-850 + 880 * share)[None]
+        outlines = segment(hu)
+        value = dict(zip(KEYS, measure(hu, outlines)[0], strict=True))
+        assert outlines.trusted.all()
+        assert value["diameter_px"] == pytest.approx(2 * radius, abs=0.35)
+        assert value["mean_hu"] == pytest.approx(30, abs=60)
+        assert value["eccentricity"] < 0.3
+        assert value["solidity"] > 0.97
+        assert value["around_hu"] == pytest.approx(-850, abs=1)
+        assert abs(value["right_px"]) < 0.1
+
+
+def test_an_ellipse_and_a_star_differ_in_what_makes_them_differ():
+    y, x = np.mgrid[:64, :64] - 31.75
+    turn, away = np.arctan2(y, x), np.hypot(x, y)
+
+    def value(radius: np.ndarray) -> dict[str, float]:
+        hu = (-850 + 880 * np.clip(radius - away + 0.5, 0, 1))[None]
+        return dict(zip(KEYS, measure(hu, segment(hu))[0], strict=True))
+
+    disc = value(np.full_like(away, 10.0))
+    ellipse = value(1 / np.sqrt((np.cos(turn) / 14) ** 2 + (np.sin(turn) / 7) ** 2))
+    star = value(10 + 2 * np.cos(5 * turn))
+    assert ellipse["eccentricity"] == pytest.approx(np.sqrt(1 - 0.25), abs=0.06)
+    assert star["eccentricity"] < 0.4
+    assert star["roughness"] > 3 * max(disc["roughness"], 0.02)
+    assert star["solidity"] < 0.92 < ellipse["solidity"]
+
+
+def test_no_outline_is_believed_where_there_is_no_lesion():
+    generator = np.random.default_rng(0)
+    hu = -850 + generator.normal(0, 5, (3, 64, 64))
+    outlines = segment(hu)
+    assert not outlines.trusted.any()
+    assert np.isnan(measure(hu, outlines)).all()
+    assert segment(np.zeros((0, 64, 64))).radius.shape[0] == 0
+
+
+def movement(effect: float, **other: float) -> Moved:
+    whole = Moved(effect, effect - 0.1, effect + 0.1, effect, np.sign(effect), 1.0, 0.0, effect)
+    return replace(whole, **other)
+
+
+def test_a_name_needs_effect_steadiness_and_an_interval_clear_of_0():
+    def words(moved: dict[str, Moved]) -> str:
+        return name_of(moved, inside_hu=50, outside_hu=40).words
+
+    assert words({"diameter_px": movement(0.4)}) == "grows"
+    assert words({"diameter_px": movement(-0.4)}) == "shrinks"
+    assert words({"diameter_px": movement(0.29)}) == UNSTEADY
+    assert words({"diameter_px": movement(0.4, spearman=0.69)}) == UNSTEADY
+    assert words({"diameter_px": movement(0.4, low=-0.1)}) == UNSTEADY
+    # Area follows from the diameter: alone it names nothing, and it does not share in the movement.
+    assert words({"area_px": movement(0.9)}) == UNSTEADY
+    both = {"diameter_px": movement(0.4), "area_px": movement(0.9)}
+    assert name_of(both, inside_hu=50, outside_hu=40).selectivity == 1
+
+
+def test_a_name_does_not_claim_more_than_was_found():
+    clean = {"diameter_px": movement(1.0), "mean_hu": movement(0.4)}
+    assert name_of(clean, inside_hu=9, outside_hu=9).words == "grows"
+    mixed = clean | {"edge_px": movement(-0.8)}
+    found = name_of(mixed, inside_hu=9, outside_hu=9)
+    assert found.words == "grows and sharpens"
+    assert found.others == ("mean_hu",)
+    unsteady = {"diameter_px": movement(1.0)} | {
+        key: movement(0.9, spearman=0.2) for key in ("mean_hu", "edge_px")
+    }
+    assert name_of(unsteady, inside_hu=9, outside_hu=9).words == "grows, among others"
+    solid = movement(1.0, start=-600.0, end=-100.0)
+    assert name_of({"mean_hu": solid}, inside_hu=9, outside_hu=9).words == "becomes solid"
+    assert name_of({"mean_hu": movement(1.0)}, inside_hu=9, outside_hu=9).words == "becomes denser"
+
+
+def test_without_a_name_the_pixels_say_why():
+    assert name_of({}, inside_hu=3, outside_hu=2).words == NOTHING
+    assert name_of({}, inside_hu=30, outside_hu=60).words == SURROUNDINGS
+    assert name_of({}, inside_hu=30, outside_hu=30).words == UNSTEADY
+
+
+def test_starts_are_one_a_patient_spread_over_sizes_and_labels():
+    generator = np.random.default_rng(0)
+    count = 900
+    table = pd.DataFrame(
+        {
+            "patient_id": generator.integers(0, 300, count).astype(str),
+            "nodule": generator.integers(0, 2, count),
+            "slice": np.arange(count),
+            "area_px": generator.integers(9, 400, count),
+            "diameter_mm": generator.choice([5.0, 5.0, 5.0, 7.0, 10.0, 20.0], count),
+            "malignancy": pd.array(generator.choice([2, 3, 3, 3, 4], count), dtype="Int64"),
+        }
+    )
+    rows = pick_starts(table, 48, 0)
+    assert len(rows) == 48
+    assert table["patient_id"].iloc[rows].is_unique
+    bands = np.bincount(np.digitize(table["diameter_mm"].iloc[rows], [6, 8, 15]), minlength=4)
+    assert bands.min() >= 9
+    assert (rows == pick_starts(table, 48, 0)).all()
+    assert (rows != pick_starts(table, 48, 1)).any()
+    plain = table[["patient_id", "nodule", "slice"]]
+    assert len(pick_starts(plain, 10_000, 0)) == plain["patient_id"].nunique()
+
+
+def test_a_dirichlet_walk_stays_on_the_simplex():
+    latent = DirichletLatent(4, prior_alpha=0.6, floor=1e-2)
+    seen = []
+
+    def decode(codes: np.ndarray) -> np.ndarray:
+        seen.append(codes)
+        return np.full((len(codes), 64, 64), -850.0, np.float32)
+
+    codes = np.random.default_rng(0).dirichlet(np.ones(4), 20).astype(np.float32)
+    values, changes = traverse(decode, latent, codes[:5], spans(codes), steps=3)
+    assert values.shape == (4, 5, 3, len(KEYS))
+    assert np.isnan(values).all()
+    assert (changes == 0).all()
+    for part in seen:
+        assert (part >= 0).all()
+        np.testing.assert_allclose(part.sum(1), 1, atol=1e-5)
+    moved, _ = summarise(values, np.ones(len(KEYS)))
+    assert [one["words"] for one in names(moved, changes)] == [NOTHING] * 4
+
+
+@pytest.mark.parametrize("name", ["tiny-gvae", "tiny-dirvae"])
+def test_a_run_is_measured_written_and_read(tiny_models: Path, tiny_data: Path, tmp_path: Path, name: str):
+    import shutil
+
+    folder = tmp_path / name
+    shutil.copytree(tiny_models / name, folder)
+    run = Run.open(folder)
+    assert record.load(run) is None
+    shown = []
+    found = measure_run(
+        run,
+        SliceSet.open(tiny_data),
+        starts=8,
+        steps=3,
+        resamples=50,
+        on_progress=lambda done, of: shown.append((done, of)),
+    )
+    assert shown[-1] == (4, 4)
+    assert record.load(run) == found
+    assert found["starts"]["patients"] == 8
+    assert len(found["dimensions"]) == len(record.labels(found)) == 4
+    assert sorted(record.order(found)) == [0, 1, 2, 3]
+    assert found["outlines"]["real"][0]["dice"] > 0.9
+    table, codes = run.latents()
+    values, walk = record.mean_walk(run.load_model().latent, codes, found, 1)
+    np.testing.assert_allclose(walk[:, 1], values, atol=1e-5)
+    again = measure_run(run, starts=8, steps=3, resamples=50)
+    assert again["dimensions"] == found["dimensions"]
+    assert again["outlines"] is None
+
+    (folder / "measured.json").write_text('{"format": 1, "dimensions_count": 9, "dimensions": []}')
+    with pytest.raises(UserError, match="not made from this model"):
+        record.load(run)
+    (folder / "measured.json").write_text("{")
+    with pytest.raises(UserError, match="damaged"):
+        record.load(run)
+    run.write_latents(table.iloc[:15], codes[:15])  # three patients
+    with pytest.raises(UserError, match="at least 5"):
+        measure_run(run)
+
+
+@pytest.mark.lidc
+def test_outlines_of_real_slices_agree_with_the_readers(lidc: Path):
+    """Mean Dice of 400 slices, one a patient, evenly of all sizes, against the consensus of the readers."""
+    table = pd.read_csv(lidc / "slices.csv")
+    rows = pick_starts(table, 400, 1)
+    hu = np.clip(np.load(lidc / "slices.npy", mmap_mode="r")[rows], -1000, 400).astype(np.float32)
+    masks = np.unpackbits(np.load(lidc / "masks.npy", mmap_mode="r")[rows], axis=1).reshape(-1, 64, 64)
+    found = agreement(hu, masks.astype(bool), table.iloc[rows])
+    assert all(each["dice"] > 0.75 for each in found)
+    assert found[0]["dice"] > 0.8
+    assert found[0]["area_correlation"] > 0.88
