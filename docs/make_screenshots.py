@@ -34,6 +34,10 @@ PAGES = {
     "predict": "/predict?model=gvae",
     "train": "/train?job=1",
     "search": "/search?search=demo",
+    "measured": "/measured?model=gvae",
+    "factors": "/factors?model=gvae",
+    "clusters": "/clusters?model=gvae",
+    "directions": "/directions?model=gvae&direction=malignancy",
 }
 SEARCH = ["--space", "gvae", "--trials", "12", "--halving", "--min-epochs", "1"]
 SMALL = ["--set", "epochs=3", "--set", "width=4", "--choices", "dimensions=4,8,16"]

@@ -281,5 +281,7 @@ def maps(quality: list[dict[str, Any]], unit: str) -> go.Figure:
             )
     figure.update_xaxes(title_text="neighbours", type="category")
     figure.update_yaxes(range=[0.48, 1.01])
-    figure.update_layout(height=320, margin=_MARGIN, legend={"orientation": "h", "y": -0.25, "yanchor": "top"})
+    figure.update_layout(
+        height=320, margin=_MARGIN, legend={"orientation": "h", "y": -0.25, "yanchor": "top"}
+    )
     return figure

@@ -14,9 +14,15 @@ from lungvae_core.errors import UserError
 @app.command()
 def evaluate(
     data: Annotated[Path, typer.Option(help="A data set's folder.")],
-    out: Annotated[Path, typer.Option(help="The report, as report.json.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The report, as report.json; by default where the Evaluation page finds it."),
+    ] = None,
     preset: Annotated[
-        str, typer.Option(help="gvae, dirvae, or another preset; see `lungvae presets`.")
+        str,
+        typer.Option(
+            help="gvae, dirvae, or another preset (see `lungvae presets`); gvae+dirvae averages both."
+        ),
     ] = "dirvae",
     protocol: Annotated[
         str, typer.Option(help="nested, frozen, or paper, which leaks and shows by how much.")
@@ -62,6 +68,7 @@ def evaluate(
     from lungvae_core.data.slices import SliceSet
     from lungvae_core.evaluation.protocols.evaluate import evaluate as run
     from lungvae_core.evaluation.protocols.plan import EvaluationConfig
+    from lungvae_core.serving.evaluations import default_report
     from lungvae_core.training.device import pick_device
 
     try:
@@ -80,6 +87,7 @@ def evaluate(
     except ValidationError as error:
         problems = "; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())
         raise UserError(f"This evaluation cannot be made: {problems}.") from error
+    out = out or default_report(f"{preset}-{task}-{label_rule}-{protocol}")
     opened = SliceSet.open(data)
     with _stop_on_signals("what is in hand") as stop, _progress() as show:
         report = run(

@@ -185,6 +185,20 @@ def ece_noise(
     }
 
 
+def ece_interval(value: float, drawn: np.ndarray, p: float) -> dict[str, float]:
+    """{value, low, high} of an ECE from its resamples (B,) and from the p that `ece_noise` gives.
+
+    An ECE is biased upward, and that of a resample once more, so that the percentile interval may lie above
+    the value itself. So only `high` is the 97.5th percentile; `low` is as far below the value as that is
+    above it (the basic bootstrap's), and 0 where perfect calibration could show as much (p above 0.025).
+    """
+    known = drawn[np.isfinite(drawn)]
+    if not len(known):
+        return {"value": value, "low": float("nan"), "high": float("nan")}
+    high = max(float(np.percentile(known, 97.5)), value)
+    return {"value": value, "low": 0.0 if p > 0.025 else max(0.0, 2 * value - high), "high": high}
+
+
 def reliability(
     labels: np.ndarray, probabilities: np.ndarray, bins: int = 10, *, patients: np.ndarray | None = None
 ) -> list[dict[str, float]]:

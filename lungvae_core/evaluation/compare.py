@@ -14,6 +14,7 @@ from lungvae_core.errors import UserError
 from lungvae_core.evaluation.metrics import auc, patient_weights, percentile_interval, weighted_aucs
 
 CALIPER = 0.1  # in log mm: diameters at most 10.5 % apart
+FEWEST = 3  # benign partners that a malignant unit needs on either side: one alone would decide for too many
 
 
 def delong(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
@@ -100,10 +101,10 @@ def size_matched(
     """{auc: {value, low, high}, pairs, caliper, what, patients}: AUC among units of like size.
 
     Each malignant unit of the judged frame is paired with the benign units whose size (N,), in mm, differs by
-    at most `caliper` in its logarithm; a malignant unit without a benign one on both sides of it is left out.
-    The AUC is the share of pairs that `logit` puts in order, ties counting half; every malignant unit counts
-    the same, and its smaller and larger partners together half each, so that size alone gives 0.5, however
-    wide the caliper. (A covariate-adjusted AUC, Janes and Pepe 2009.) The interval is a 95 % percentile
+    at most `caliper` in its logarithm; a malignant unit without FEWEST smaller and FEWEST larger ones, or as
+    many of its very size, is left out. The AUC is the share of pairs that `logit` puts in order, ties counting
+    half; every malignant unit counts the same, and its smaller partners together as much as its larger ones,
+    so that size alone gives 0.5. (A covariate-adjusted AUC, Janes and Pepe 2009.) The interval is a 95 % percentile
     interval from drawing whole patients. Units of unknown size are left out; NaN without pairs. Raises
     UserError when frame and size are not of one length.
     """
@@ -114,52 +115,55 @@ def size_matched(
     people = frame["patient_id"].astype(str).to_numpy()
     known = np.isfinite(size) & (size > 0)
     up, down = np.flatnonzero(known & (label == 1)), np.flatnonzero(known & (label == 0))
-    down = down[np.argsort(size[down], kind="stable")]
-    log_up, log_down = np.log(size[up]), np.log(size[down])
-    hair = 1e-9  # so that rounding does not part equal sizes
-    first, last = (
-        np.searchsorted(log_down, log_up - caliper - hair),
-        np.searchsorted(log_down, log_up + caliper + hair),
-    )
-    partners = last - first
-    case = np.repeat(np.arange(len(up)), partners)
-    other = np.arange(partners.sum()) - np.repeat(np.cumsum(partners) - partners - first, partners)
-    larger = log_down[other] - log_up[case]
-    on_sides = [larger <= hair, larger >= -hair]
-    sided = np.all([np.bincount(case[on], minlength=len(up)) > 0 for on in on_sides], axis=0)
-    used = sided[case]
-    case, other = case[used], other[used]
-    on_sides = [on[used] for on in on_sides]
+    case, other, side = _pairs(np.log(size[up]), np.log(size[down]), caliper)
     won = np.sign(logit[up[case]] - logit[down[other]]) / 2 + 0.5
     shape = (len(up), len(down))
     sums = [
-        (
-            csr_array((won[on], (case[on], other[on])), shape),
-            csr_array((np.ones(on.sum()), (case[on], other[on])), shape),
+        tuple(
+            csr_array((values[side == which], (case[side == which], other[side == which])), shape=shape)
+            for values in (won, np.ones(len(won)))
         )
-        for on in on_sides
+        for which in (-1, 0, 1)
     ]
 
     def matched(weights: np.ndarray) -> np.ndarray:
         """(B,) the AUC under weights (B, N); malignant units whose partners were not drawn are left out."""
-        share: np.ndarray = np.zeros((len(up), len(weights)))
-        for wins, all_of in sums:
-            whole = all_of @ weights[:, down].T
-            share = share + np.divide(
-                wins @ weights[:, down].T, whole, out=np.full(whole.shape, np.nan), where=whole > 0
-            )
-        counted = np.where(np.isnan(share), 0.0, weights[:, up].T)
+        drawn = weights[:, down].T
+        wins, mass = (np.stack([part[at] @ drawn for part in sums]) for at in (0, 1))  # (3, cases, B)
+        share = np.divide(wins, mass, out=np.zeros_like(wins), where=mass > 0)
+        both = (mass[0] > 0) & (mass[2] > 0)
+        around = np.where(both, mass[0] + mass[2], 0.0)
+        whole = around + mass[1]
+        gained = around * (share[0] + share[2]) / 2 + mass[1] * share[1]
+        of_case = np.divide(gained, whole, out=np.zeros_like(whole), where=whole > 0)
+        counted = np.where(whole > 0, weights[:, up].T, 0.0)
         total = counted.sum(0)
-        gained = (counted * np.nan_to_num(share) / 2).sum(0)
-        return np.divide(gained, total, out=np.full(len(weights), np.nan), where=total > 0)
+        return np.divide((counted * of_case).sum(0), total, out=np.full(len(weights), np.nan), where=total > 0)
 
     drawn = [matched(weights) for weights in patient_weights(people, resamples, seed=seed)]
     value = matched(np.ones((1, len(frame))))[0]
     return {
-        "auc": percentile_interval(value, np.concatenate(drawn)),
+        "auc": percentile_interval(value, np.concatenate(drawn) if drawn else np.empty(0)),
         "pairs": len(case),
         "caliper": caliper,
-        "what": f"{int(sided.sum()):,} of {len(up):,} malignant with benign of a diameter at most "
+        "what": f"{len(np.unique(case)):,} of {len(up):,} malignant with benign of a diameter at most "
         f"{100 * np.expm1(caliper):.0f} % apart, smaller and larger ones weighing the same",
         "patients": len(set(people[up[case]]) | set(people[down[other]])),
     }
+
+
+def _pairs(log_up: np.ndarray, log_down: np.ndarray, caliper: float) -> tuple[np.ndarray, ...]:
+    """(malignant (P,), benign (P,), side (P,)) of the pairs; a side is -1 where the benign is smaller, 0, 1."""
+    order = np.argsort(log_down, kind="stable")
+    ranked = log_down[order]
+    hair = 1e-9  # so that rounding does not part sizes that are just one caliper apart
+    first = np.searchsorted(ranked, log_up - caliper - hair)
+    partners = np.searchsorted(ranked, log_up + caliper + hair) - first
+    case = np.repeat(np.arange(len(log_up)), partners)
+    other = order[np.arange(partners.sum()) - np.repeat(np.cumsum(partners) - partners - first, partners)]
+    side = np.sign(log_down[other] - log_up[case]).astype(int)
+    counts = {which: np.bincount(case[side == which], minlength=len(log_up)) for which in (-1, 0, 1)}
+    around = (counts[-1] >= FEWEST) & (counts[1] >= FEWEST)
+    level = around | (counts[0] >= FEWEST)
+    kept = np.where(side == 0, level[case], around[case])
+    return case[kept], other[kept], side[kept]

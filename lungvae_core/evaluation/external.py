@@ -35,7 +35,7 @@ from lungvae_core.evaluation.frozen import CROSS_VALIDATED, SHAPED, TESTED
 from lungvae_core.evaluation.metrics import auc_interval, by_nodule
 from lungvae_core.evaluation.protocols.evaluate import hardware
 from lungvae_core.evaluation.protocols.honest import described
-from lungvae_core.evaluation.reconstruction import reconstruction
+from lungvae_core.evaluation.reconstruction import reconstruction, trained_patients
 from lungvae_core.evaluation.report import REPORT_FORMAT
 from lungvae_core.evaluation.shift import code_shift
 from lungvae_core.evaluation.subgroups import attributes_of, subgroups
@@ -182,9 +182,7 @@ def validate(
             seed=seed,
         ),
         "calibration": calibrated,
-        "reconstruction": None
-        if quick
-        else reconstruction(run, data, np.arange(len(data)), resamples=min(resamples, 500), seed=seed),
+        "reconstruction": None if quick else _reconstruction(run, data, min(resamples, 500), seed),
         "settings_chosen": [
             {
                 "unit": unit,
@@ -375,6 +373,13 @@ def _encoded(
     return np.concatenate(codes), {
         name: np.concatenate([part[name] for part in figures]) for name in figures[0]
     }
+
+
+def _reconstruction(run: Run, data: SliceSet, resamples: int, seed: int) -> dict[str, Any] | None:
+    """Figures of the slices of patients that the VAE did not train on; None where there are none."""
+    patients = data.table["patient_id"].astype(str)
+    rows = np.flatnonzero(~patients.isin(trained_patients(run, data)).to_numpy())
+    return reconstruction(run, data, rows, resamples=resamples, seed=seed) if len(rows) else None
 
 
 def _trained(table: pd.DataFrame) -> np.ndarray:

@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.calibration import reliability, weighted_eces
+from lungvae_core.evaluation.calibration import ece_interval, ece_noise, reliability, weighted_eces
 from lungvae_core.evaluation.metrics import (
     auc,
     patient_weights,
@@ -51,9 +51,8 @@ def unit_figures(frame: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -
     precision and their curves rank by `logit`; Brier score and ECE judge `probability`; the rest `called`.
 
     Intervals are 95 % percentile intervals from drawing whole patients. Where a share is exactly 0 or 1 no
-    draw can differ, and the interval is Wilson's, counting each patient once. The ECE of a draw is biased
-    upward once more than the ECE itself, so that its interval may lie above a small value: compare it with
-    `calibration.ece_noise`. A figure that cannot be computed is NaN. Raises UserError for scores that are not
+    draw can differ, and the interval is Wilson's, counting each patient once; that of the ECE is
+    `calibration.ece_interval`'s, for its draws are biased. A figure that cannot be computed is NaN. Raises UserError for scores that are not
     numbers, probabilities outside 0..1 or labels and calls other than 0 and 1.
     """
     frame = checked(frame)
@@ -73,6 +72,11 @@ def unit_figures(frame: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -
         found[name] = percentile_interval(values[name], drawn)
         if name in SHARES and values[name] in (0.0, 1.0):
             found[name] = sure(values[name], patients[_among(label, called, SHARES[name])])
+        if name == "ece":
+            # Slices of a nodule have one label, so that chance moves them together.
+            nodules = frame.groupby(["patient_id", "nodule"]).ngroup().to_numpy() if "slice" in frame else None
+            noise = ece_noise(label, probability, groups=nodules, resamples=resamples, seed=seed)
+            found[name] = ece_interval(values[name], drawn, noise["p"])
     found["auc_by_fold"] = by_fold(frame)
     found["confusion"] = dict(zip(("tp", "fp", "tn", "fn"), (int(count) for count in counts), strict=True))
     found["curves"] = {

@@ -5,9 +5,10 @@ over all patients are transductive; those over the patients that it never saw st
 classifier's settings are fixed beforehand; nothing is chosen on a test fold.
 
 A VAE with a joint phase has seen labels, and cross-validating over their patients would count them twice. So
-there the protocol is `joint`: a classifier fitted on the training patients, tested once on the patients whose
-pixels and labels nobody saw. If labels of held-out patients reached the encoder, as in the paper's released
-code, no honest test is left: the protocol is `released`, cross-validated as there, and says that it leaks.
+there the protocol is `joint`: a classifier fitted on the training patients, or the head that learned with the
+VAE, tested once on the patients whose pixels and labels nobody saw. If labels of held-out patients reached
+the encoder, as in the paper's released code, no honest test is left: the protocol is `released`,
+cross-validated as there, and says that it leaks.
 """
 
 from __future__ import annotations
@@ -27,7 +28,12 @@ from lungvae_core.errors import UserError
 from lungvae_core.evaluation.metrics import auc, auc_interval, by_nodule
 from lungvae_core.files import write_json
 from lungvae_core.training.checkpoints import Run
-from lungvae_core.training.classifier import ClassifierConfig, fit_classifier, save_classifier
+from lungvae_core.training.classifier import (
+    ClassifierConfig,
+    fit_classifier,
+    load_classifier,
+    save_classifier,
+)
 from lungvae_core.training.encode import TRAINED
 from lungvae_core.workers import unordered
 
@@ -98,13 +104,17 @@ def classify(
     ]
     all_logits = np.full((seeds, len(known)), np.nan)
     fit_fold = partial(_fit_fold, codes[known], truth)
+    head = load_classifier(run) if protocol == "joint" and joint.head == "trained" else None
+    if head is not None:
+        all_logits[:, ~seen] = head.logits(codes[known[~seen]])
+        tasks = []
     for done, (fold, found) in enumerate(unordered(fit_fold, tasks, workers, ray=ray)):
         all_logits[fold.repeat, fold.test] = found
         on_progress(done + 1, len(tasks) + 1)
     # The final classifier may have seen other, labelled nodules of an unlabelled slice's patient.
     kind = np.full(len(table), FITTED, dtype=object)
     learned = np.flatnonzero(seen) if protocol == "joint" else np.arange(len(known))
-    final = fit_classifier(codes[known[learned]], truth[learned], config, simplex=simplex)
+    final = head or fit_classifier(codes[known[learned]], truth[learned], config, simplex=simplex)
     everywhere = final.logits(codes).astype(np.float64)
     if protocol == "joint":
         kind[known] = np.where(seen, SHAPED, TESTED)
@@ -129,7 +139,7 @@ def classify(
         "task": "mvb",
         "label_rule": "median_high of the readers' malignancy ratings; above 3 against below 3",
         "seeds": [config.seed],
-        "classifier": config.model_dump(),
+        "classifier": final.config.model_dump(),
         "units": _units(inner, truth, logits),
         "baselines": _baselines(inner, truth),
         "heldout": None,

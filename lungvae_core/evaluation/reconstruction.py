@@ -109,9 +109,9 @@ def slice_figures(
 
 
 def compare(x: Tensor, y: Tensor, masks: np.ndarray) -> pd.DataFrame:
-    """The figures of images y against x, both (N, 1, 64, 64) in 0..1, and inside masks (N, 64, 64) of 0 and 1.
+    """The figures (columns of `slice_figures`) of images y against x, both (N, 1, 64, 64) in 0..1.
 
-    Columns as `slice_figures`.
+    `masks` (N, 64, 64) are 1 inside the lesion.
     """
     figures = {name: values.double() for name, values in image_metrics(x, y).items()}
     figures["ms_ssim"] = ms_ssim(x, y, reduce=False).double()
@@ -229,7 +229,7 @@ def _figures(frame: pd.DataFrame, width_hu: float, resamples: int, seed: int) ->
     """
     names = [name for name in frame if name not in ("row", "patient_id", "diameter_mm")]
     values = frame[names].to_numpy(float)  # (N, F)
-    patient, owners = pd.factorize(frame["patient_id"])
+    patient, owners = pd.factorize(frame["patient_id"], sort=True)
     sums, counts = np.zeros((2, len(owners), len(names)))
     np.add.at(sums, patient, np.nan_to_num(values))
     np.add.at(counts, patient, ~np.isnan(values))

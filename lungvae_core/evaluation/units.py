@@ -1,4 +1,4 @@
-"""From slices to nodules to patients: which of a nodule's slices speaks for it, and which nodule for a patient.
+"""From slices to nodules to patients: which slice speaks for a nodule, and which nodule for a patient.
 
 What is tested is a lesion or a person, not a slice: a lesion of forty slices would count forty times.
 """

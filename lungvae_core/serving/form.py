@@ -105,6 +105,25 @@ _WORDS = {
         "the paper's code; figures of such a run leak.",
     ),
     "class_balanced": ("Balance the classes", "Malignant and benign weigh alike, however many there are."),
+    "task": ("Task", "mvb: malignant against benign. mvr: malignant against the rest."),
+    "label_rule": (
+        "Label rule",
+        "Which lesions count as malignant: by the higher median or the mean of the readers' ratings, with at "
+        "least three readers, or strictly (3.5 and above against 2.5 and below).",
+    ),
+    "head": (
+        "Classifier",
+        "fixed: stays in a round as it was fitted, as in the paper. trained: goes on learning with the VAE, "
+        "and is the run's classifier afterwards.",
+    ),
+    "soft_labels": (
+        "Learn from the readers' mean",
+        "The mean malignancy of all readers is the label, so that indeterminate lesions teach as well.",
+    ),
+    "ratings_weight": (
+        "Weight of the other ratings",
+        "With a trained classifier: nats for telling the readers' other ratings and the diameter.",
+    ),
 }
 MAIN, JOINT, DEVICE = "Main", "Joint phase (labels)", "Device"
 # Group: its settings, in the order in which they are shown. Those of MAIN are shown at once, the other groups
@@ -135,6 +154,11 @@ GROUPS = {
         "label_weight",
         "labels_of",
         "class_balanced",
+        "task",
+        "label_rule",
+        "head",
+        "soft_labels",
+        "ratings_weight",
     ),
     DEVICE: ("precision", "compile"),
 }

@@ -35,7 +35,7 @@ class AttentionConfig(BaseModel):
     hidden: int = Field(default=64, ge=1)
     gate: int = Field(default=32, ge=1)  # units of V and U
     dropout: float = Field(default=0.5, ge=0, lt=1)
-    epochs: int = Field(default=40, ge=1)
+    epochs: int = Field(default=20, ge=1)
     batch_size: int = Field(default=64, ge=1)  # nodules
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)

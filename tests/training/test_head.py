@@ -179,3 +179,25 @@ def test_data_without_any_rating_are_told_so(tmp_path: Path) -> None:
     few = table.drop(columns=["texture_all", "spiculation_all", "diameter_mm"])
     with pytest.raises(UserError, match="ratings_weight=0"):
         labels_for(small(), few, np.arange(80))
+
+
+def test_classify_tests_the_head_itself(tmp_path: Path) -> None:
+    from lungvae_core.evaluation.frozen import TESTED, classify
+    from lungvae_core.training.encode import encode
+
+    data = labelled(tmp_path / "data")
+    run, _ = fit(small(), data, tmp_path / "run", split=split(data))
+    before = (run.folder / "classifier.safetensors").read_bytes()
+    encode(run, data)
+    report = classify(run)
+    assert report["protocol"] == "joint"
+    assert report["classifier"]["hidden"] == (64,)
+    table, codes = run.latents()
+    classifier = load_classifier(run)
+    assert classifier is not None
+    assert load_tensors(run.folder / "classifier.safetensors")[0].keys() == classifier.state_dict().keys()
+    assert (run.folder / "classifier.safetensors").read_bytes() == before
+    tested = (table["score_kind"] == TESTED).to_numpy()
+    assert tested.any()
+    expected = 1 / (1 + np.exp(-classifier.logits(codes[tested]).astype(float)))
+    np.testing.assert_allclose(table["score"].to_numpy()[tested], expected, rtol=1e-5)

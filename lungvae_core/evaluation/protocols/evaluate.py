@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,13 @@ from lungvae_core.evaluation import units
 from lungvae_core.evaluation.baselines import BASELINES, available
 from lungvae_core.evaluation.protocols import honest, paper
 from lungvae_core.evaluation.protocols.members import Member, train_all
-from lungvae_core.evaluation.protocols.plan import PROTOCOLS, EvaluationConfig, configure, plan_folds
+from lungvae_core.evaluation.protocols.plan import (
+    PROTOCOLS,
+    EvaluationConfig,
+    configure,
+    plan_folds,
+    presets,
+)
 from lungvae_core.evaluation.protocols.rivals import RivalTask, rival_scores
 from lungvae_core.evaluation.protocols.scores import FoldScores, score_fold
 from lungvae_core.evaluation.report import REPORT_FORMAT, load_report, save_report
@@ -97,6 +104,7 @@ def evaluate(
                 steps = [paper.nested_step(beside), *steps]
             report |= {
                 "units": paper.units_of(frames, asked),
+                "baselines": beside["baselines"] if beside else {},
                 "leak": {"steps": steps, "total": steps[-1]["slice"] - steps[0]["slice"]},
             }
         else:
@@ -147,30 +155,28 @@ def _members(asked: EvaluationConfig, data: SliceSet, work: Path, device: str, t
     """The trainings that the protocol needs, each with a folder that its settings name."""
     found = []
     folds = plan_folds(data.table, asked)
-    for number in range(asked.seeds):
-        seed = asked.seed + number
-        config = configure(asked, seed)
+    for seed, name in product(range(asked.seed, asked.seed + asked.seeds), presets(asked)):
+        config = configure(asked, seed, name)
         if asked.protocol == "paper":
             split: list[tuple[int, Any, Any]] = [(0, None, None)]
         else:
             split = [(fold.number, fold.fit, fold.calibration) for fold in folds]
-        for fold, fit, calibration in split:
-            found.append(
-                Member(
-                    fold=fold,
-                    seed=seed,
-                    config=config,
-                    data=str(data.folder.resolve()),
-                    fit=fit,
-                    calibration=calibration,
-                    folder=str(
-                        work / f"{config.preset}-{_name(config, asked, data)}" / f"fold{fold}-seed{seed}"
-                    ),
-                    work=str(work),
-                    device=device,
-                    threads=threads,
-                )
+        settings = f"{config.preset}-{_name(config, asked, data)}"
+        found += [
+            Member(
+                fold=fold,
+                seed=seed,
+                config=config,
+                data=str(data.folder.resolve()),
+                fit=fit,
+                calibration=calibration,
+                folder=str(work / settings / f"fold{fold}-seed{seed}"),
+                work=str(work),
+                device=device,
+                threads=threads,
             )
+            for fold, fit, calibration in split
+        ]
     return found
 
 
@@ -267,7 +273,7 @@ def _head(
         "transductive": asked.protocol == "paper",
         "data": honest.described(data, truth),
         "model": {
-            "preset": config.preset,
+            "preset": "+".join(dict.fromkeys(member.config.preset for member in members)),
             "config": config.model_dump(mode="json", exclude={"preset": True, "training": {"seed"}}),
             "name": None,
         },
@@ -328,15 +334,14 @@ def _beside(nested: Path | None, asked: EvaluationConfig, data: SliceSet) -> dic
         return None
     if asked.protocol != "paper":
         raise UserError("--nested belongs to the protocol paper, whose leak table it begins.")
-    report = load_report(nested)
-    report = report if isinstance(report, dict) else report.model_dump(mode="json")
-    config = configure(asked, asked.seed)
+    report = load_report(nested).model_dump(mode="json")
+    configs = [configure(asked, asked.seed, name) for name in presets(asked)]
     ours = {
         "protocol": "nested",
         "task": asked.task,
         "label_rule": asked.label_rule,
         "seeds": [asked.seed + number for number in range(asked.seeds)],
-        "preset": config.preset,
+        "preset": "+".join(config.preset for config in configs),
         "content_hash": data.info.content_hash,
     }
     theirs = {

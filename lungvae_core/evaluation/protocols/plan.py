@@ -38,7 +38,7 @@ class EvaluationConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    preset: str
+    preset: str  # or several with + between, as gvae+dirvae: their logits are averaged
     protocol: Protocol = "nested"
     task: Literal["mvb", "mvr"] = "mvb"
     label_rule: Literal["median_high", "mean", "three_readers", "strict"] = "median_high"
@@ -79,17 +79,26 @@ def plan_folds(table: pd.DataFrame, asked: EvaluationConfig) -> list[Fold]:
     return found
 
 
-def configure(asked: EvaluationConfig, seed: int) -> Config:
-    """The configuration that a fold's training with this seed gets.
+def presets(asked: EvaluationConfig) -> list[str]:
+    """The presets that are asked for; UserError when one stands twice."""
+    names = [name.strip() for name in asked.preset.split("+")]
+    if len(set(names)) < len(names):
+        raise UserError(f"A preset stands twice in {asked.preset}. More trainings of one: --seeds.")
+    return names
+
+
+def configure(asked: EvaluationConfig, seed: int, name: str | None = None) -> Config:
+    """The configuration that a fold's training with this seed gets; `name` is one of the presets (the first).
 
     `nested` and `paper` need a joint phase: where the preset has none, its variant with one is taken.
     """
-    config = preset(asked.preset)
+    name = name or presets(asked)[0]
+    config = preset(name)
     if asked.protocol != "frozen" and not config.joint.rounds:
-        with_labels = f"{asked.preset}-joint"
+        with_labels = f"{name}-joint"
         if with_labels not in PRESETS:
             raise UserError(
-                f"The preset {asked.preset} has no joint phase, which the protocol {asked.protocol} needs. "
+                f"The preset {name} has no joint phase, which the protocol {asked.protocol} needs. "
                 "Give it one with --set rounds=1."
             )
         config = preset(with_labels)

@@ -61,13 +61,14 @@ def score_fold(
         logits, attention, how = _member_scores(table, truth, parts["fit"], rows, member, stage, asked)
         slice_logits.append(logits)
         attended.append(attention)
-        chosen.append({"fold": fold.number, "seed": member.seed, "stage": stage, **how})
+        chosen.append({"preset": member.config.preset, "seed": member.seed, **how})
     both = _judge(inner, truth[rows], known, slice_logits, attended, fold.number, asked.nodule_rule)
     frames, rules, settled, rule = both
-    per_seed = [
-        _judge(inner, truth[rows], known, [logits], [attention], fold.number, rule)[0]
-        for logits, attention in zip(slice_logits, attended, strict=True)
-    ]
+    per_seed = []
+    for seed in dict.fromkeys(member.seed for member in members):
+        of_seed = [at for at, member in enumerate(members) if member.seed == seed]
+        alone = [slice_logits[at] for at in of_seed], [attended[at] for at in of_seed]
+        per_seed.append(_judge(inner, truth[rows], known, *alone, fold.number, rule)[0])
     for frame in frames.values():
         if "row" in frame:
             frame["row"] = rows[frame["row"].to_numpy()]
@@ -229,7 +230,7 @@ def _by_nodule(inner: pd.DataFrame, truth: np.ndarray, known: np.ndarray) -> pd.
 
 def _averaged(frames: list[pd.DataFrame]) -> pd.DataFrame:
     joined = pd.concat(frames)
-    return joined.groupby(["patient_id", "nodule"], as_index=False)["logit"].mean()
+    return joined.groupby(["patient_id", "nodule"], as_index=False)[["logit"]].mean()
 
 
 def _calibration_auc(frame: pd.DataFrame) -> float:

@@ -41,6 +41,7 @@ class Tuning:
     Found by a random search on half of LIDC's patients; docs/measured.md has the outlines of the others.
     """
 
+    cap: float = 3000.0  # HU above which all is one
     blur: float = 0.87  # pixels, sigma of the smoothing before the search
     bend: float = 0.0087  # of a change by a pixel between two rays, squared
     spread: float = 0.058  # of being away from the middle one of the radii, relative to it and squared
@@ -119,7 +120,8 @@ def rays(hu: np.ndarray, radii: np.ndarray) -> np.ndarray:
 
 def _segment(hu: np.ndarray, tuning: Tuning) -> tuple[np.ndarray, ...]:
     blur = (0, tuning.blur, tuning.blur)
-    sampled = rays(ndimage.gaussian_filter(np.asarray(hu, np.float32), blur, mode="nearest"), RADII)
+    capped = np.minimum(np.asarray(hu, np.float32), np.float32(tuning.cap))
+    sampled = rays(ndimage.gaussian_filter(capped, blur, mode="nearest"), RADII)
     # Before anything is known: the middle is lesion, and the darker part of all else is lung.
     inside = np.percentile(sampled[:, :, RADII <= 3], 70, axis=(1, 2))
     outside = np.percentile(sampled[:, :, RADII <= 24], 15, axis=(1, 2))

@@ -37,6 +37,9 @@ def make(folder: Path, *, random: bool, count: int = 300) -> SliceSet:
     slices, masks, table = blobs(count)
     if random:
         patients = table["patient_id"].unique()
+        # Each patient has a look of their own, by which their label can be learned by heart.
+        looks = np.random.default_rng(3).normal(0, 150, (len(patients), 8, 8)).repeat(8, 1).repeat(8, 2)
+        slices = slices + looks[pd.factorize(table["patient_id"])[0]].round().astype(np.int16)
         drawn = dict(zip(patients, np.random.default_rng(7).permutation(len(patients)) % 2, strict=True))
         ratings = table["patient_id"].map(drawn).to_numpy() * 2 + 2
         table["malignancy"] = pd.array(ratings, dtype="Int64")

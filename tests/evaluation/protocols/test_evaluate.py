@@ -19,7 +19,14 @@ from lungvae_core.evaluation.report import load_report
 
 Asked = Callable[..., EvaluationConfig]
 # Enough to learn the labels of 60 patients by heart.
-BY_HEART = {"soft_labels": False, "width": 8, "round_epochs": 12, "learning_rate": 0.005, "flips": False}
+BY_HEART = {
+    "soft_labels": False,
+    "round_epochs": 25,
+    "learning_rate": 0.01,
+    "rotate_degrees": 0,
+    "shift_px": 0,
+    "flips": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +84,25 @@ def test_other_tasks_and_rules_share_the_trainings(
     assert report is not None
     assert report["units"]["slice"]["count"] == len(discs)
     assert report["data"]["labelled"]["slices"] == len(discs)
+
+
+@pytest.mark.slow
+def test_two_presets_are_averaged(nested: Path, discs: SliceSet, asked: Asked, tmp_path: Path) -> None:
+    """The DirVAEs of another report and two GVAEs beside them: each seed has one of both."""
+    both = asked(preset="dirvae+gvae", seeds=2)
+    report = evaluate(both, discs, tmp_path / "both.json", work=work_folder(nested), workers=1)
+    assert report is not None
+    assert report["model"]["preset"] == "dirvae-joint+gvae-joint"
+    members = report["settings_chosen"][0]["members"]
+    assert [(row["preset"], row["seed"]) for row in members] == [
+        ("dirvae-joint", 0),
+        ("gvae-joint", 0),
+        ("dirvae-joint", 1),
+        ("gvae-joint", 1),
+    ]
+    assert [row["seed"] for row in report["per_seed"]] == [0, 1]
+    with pytest.raises(UserError, match="stands twice"):
+        evaluate(asked(preset="gvae+gvae"), discs, tmp_path / "twice.json")
 
 
 @pytest.mark.slow
