@@ -22,11 +22,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lungvae_core.cli.disentanglement import print_comparison
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.data.splits import holdout
 from lungvae_core.evaluation.disentanglement import assess, phantom_scores
-from lungvae_core.evaluation.disentanglement.compare import compare
-from lungvae_core.files import write_json
+from lungvae_core.evaluation.disentanglement.compare import SPACE_WORDS, compare, words
+from lungvae_core.files import read_json, write_json
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.encode import encode
 from lungvae_core.training.fit import fit
@@ -100,6 +101,23 @@ def quality(run: Run) -> dict[str, float]:
     return {name: round(float(told[name]), 4) for name in ("ssim", "mse", "kl", "active_units")}
 
 
+def print_table(found: dict) -> None:
+    """The groups' means and spreads as the table of docs/disentanglement.md."""
+    groups = found["groups"]
+    titles = [
+        f"{'GVAE' if g['prior'] == 'gaussian' else 'DirVAE'}, {SPACE_WORDS[g['space']]}" for g in groups
+    ]
+    print(f"| | {' | '.join(titles)} |\n|---|{'---|' * len(titles)}")
+    for figure in groups[0]["figures"]:
+        cells = []
+        for group in groups:
+            entry = group["figures"].get(figure)
+            cells.append(
+                "" if entry is None else f"{entry['mean']:.3f} ± {entry['sd']:.3f} ({entry['null']:.3f})"
+            )
+        print(f"| {words(figure)} | {' | '.join(cells)} |")
+
+
 def run_versions(run: Run) -> dict[str, str]:
     """The versions that trained a run."""
     return dict(run.info.versions)
@@ -151,6 +169,8 @@ def main() -> None:
             **compare(reports),
         },
     )
+    print_table(read_json(Path(chosen.write), what="The table"))
+    print_comparison(compare(reports))
     print(chosen.write)
 
 

@@ -14,7 +14,7 @@ from lungvae_core.explore.measured.segment import SIZE
 LESS, MORE, LINE = "#0072B2", "#E69F00", "#56B4E9"  # Okabe-Ito
 # Blue below zero, a grey that shows on light and dark pages at it, orange above.
 DIVERGING = [[0, LESS], [0.5, "rgba(150,150,150,0.12)"], [1, "#D55E00"]]
-FULL = 1.5  # standard deviations at which a colour is full
+FULL = 1.0  # standard deviations at which a colour is full
 GAP = 3  # pixels between two images of the strip
 
 
@@ -245,7 +245,7 @@ def effects(measured: dict[str, Any], dimension: int) -> go.Figure:
     figure.update_layout(
         height=24 * len(keys) + 50,
         margin={"l": 0, "r": 0, "t": 0, "b": 0},
-        xaxis={"title": "effect, SD of real lesions (95 % interval)", "zeroline": False},
+        xaxis={"title": "effect, SD (95 % interval)", "zeroline": False},
         yaxis={"autorange": "reversed", "automargin": True},
     )
     return figure
@@ -259,7 +259,8 @@ def strongest(measured: dict[str, Any], dimension: int) -> list[str]:
 
 
 def _title(about: dict[str, Any]) -> str:
-    return f"{about['words']}, {about['unit']}" if about["unit"] else about["words"]
+    said = not about["unit"] or about["words"].endswith(about["unit"])
+    return about["words"] if said else f"{about['words']}, {about['unit']}"
 
 
 def _told(measured: dict[str, Any], one: dict[str, Any], key: str) -> str:

@@ -100,13 +100,14 @@ def size_matched(
 ) -> dict[str, Any]:
     """{auc: {value, low, high}, pairs, caliper, what, patients}: AUC among units of like size.
 
-    Each malignant unit of the judged frame is paired with the benign units whose size (N,), in mm, differs by
-    at most `caliper` in its logarithm; a malignant unit without FEWEST smaller and FEWEST larger ones, or as
-    many of its very size, is left out. The AUC is the share of pairs that `logit` puts in order, ties counting
-    half; every malignant unit counts the same, and its smaller partners together as much as its larger ones,
-    so that size alone gives 0.5. (A covariate-adjusted AUC, Janes and Pepe 2009.) The interval is a 95 % percentile
-    interval from drawing whole patients. Units of unknown size are left out; NaN without pairs. Raises
-    UserError when frame and size are not of one length.
+    Each malignant unit of the judged frame is paired with the benign units whose size (N,), in mm, differs
+    by at most `caliper` in its logarithm; a malignant unit without FEWEST smaller and FEWEST larger ones, or
+    as many of its very size, is left out. The AUC is the share of pairs that `logit` puts in order, ties
+    counting half; every malignant unit counts the same, and its smaller partners together as much as its
+    larger ones, so that size alone gives 0.5. (A covariate-adjusted AUC, Janes and Pepe 2009.)
+
+    The interval is a 95 % percentile interval from drawing whole patients. Units of unknown size are left
+    out; NaN without pairs. Raises UserError when frame and size are not of one length.
     """
     size = np.asarray(size, np.float64)
     if len(size) != len(frame):
@@ -138,7 +139,9 @@ def size_matched(
         of_case = np.divide(gained, whole, out=np.zeros_like(whole), where=whole > 0)
         counted = np.where(whole > 0, weights[:, up].T, 0.0)
         total = counted.sum(0)
-        return np.divide((counted * of_case).sum(0), total, out=np.full(len(weights), np.nan), where=total > 0)
+        return np.divide(
+            (counted * of_case).sum(0), total, out=np.full(len(weights), np.nan), where=total > 0
+        )
 
     drawn = [matched(weights) for weights in patient_weights(people, resamples, seed=seed)]
     value = matched(np.ones((1, len(frame))))[0]
@@ -153,7 +156,7 @@ def size_matched(
 
 
 def _pairs(log_up: np.ndarray, log_down: np.ndarray, caliper: float) -> tuple[np.ndarray, ...]:
-    """(malignant (P,), benign (P,), side (P,)) of the pairs; a side is -1 where the benign is smaller, 0, 1."""
+    """(malignant (P,), benign (P,), side (P,)) of the pairs; side -1: the benign one is smaller; 0; 1."""
     order = np.argsort(log_down, kind="stable")
     ranked = log_down[order]
     hair = 1e-9  # so that rounding does not part sizes that are just one caliper apart

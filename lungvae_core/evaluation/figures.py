@@ -52,8 +52,9 @@ def unit_figures(frame: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -
 
     Intervals are 95 % percentile intervals from drawing whole patients. Where a share is exactly 0 or 1 no
     draw can differ, and the interval is Wilson's, counting each patient once; that of the ECE is
-    `calibration.ece_interval`'s, for its draws are biased. A figure that cannot be computed is NaN. Raises UserError for scores that are not
-    numbers, probabilities outside 0..1 or labels and calls other than 0 and 1.
+    `calibration.ece_interval`'s, for its draws are biased. A figure that cannot be computed is NaN. Raises
+    UserError for scores that are not numbers, probabilities outside 0..1, and labels and calls other than 0
+    and 1.
     """
     frame = checked(frame)
     columns = [frame[name].to_numpy(float) for name in ("label", "logit", "probability", "called")]
@@ -74,7 +75,9 @@ def unit_figures(frame: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -
             found[name] = sure(values[name], patients[_among(label, called, SHARES[name])])
         if name == "ece":
             # Slices of a nodule have one label, so that chance moves them together.
-            nodules = frame.groupby(["patient_id", "nodule"]).ngroup().to_numpy() if "slice" in frame else None
+            nodules = (
+                frame.groupby(["patient_id", "nodule"]).ngroup().to_numpy() if "slice" in frame else None
+            )
             noise = ece_noise(label, probability, groups=nodules, resamples=resamples, seed=seed)
             found[name] = ece_interval(values[name], drawn, noise["p"])
     found["auc_by_fold"] = by_fold(frame)

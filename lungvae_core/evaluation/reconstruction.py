@@ -227,7 +227,7 @@ def _figures(frame: pd.DataFrame, width_hu: float, resamples: int, seed: int) ->
 
     `width_hu` is the window's: an error of 1 on 0..1 is as many HU.
     """
-    names = [name for name in frame if name not in ("row", "patient_id", "diameter_mm")]
+    names = [str(name) for name in frame if name not in ("row", "patient_id", "diameter_mm")]
     values = frame[names].to_numpy(float)  # (N, F)
     patient, owners = pd.factorize(frame["patient_id"], sort=True)
     sums, counts = np.zeros((2, len(owners), len(names)))

@@ -73,7 +73,7 @@ def patient_logits(nodules: pd.DataFrame) -> pd.DataFrame:
 
     `nodules` has a row a nodule with patient_id and logit.
     """
-    return nodules.groupby("patient_id", as_index=False, observed=True)["logit"].max()
+    return nodules.groupby("patient_id", as_index=False, observed=True).agg(logit=("logit", "max"))
 
 
 def _areas(table: pd.DataFrame, area: np.ndarray | None) -> np.ndarray:

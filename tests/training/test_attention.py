@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from shutil import copytree
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from lungvae_core.data.slices import SliceSet
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.metrics import auc
@@ -21,6 +21,7 @@ from lungvae_core.training.attention import (
     save_attention,
 )
 from lungvae_core.training.checkpoints import Run
+from lungvae_core.vae.config import preset
 
 QUICK = AttentionConfig(epochs=3)
 
@@ -184,10 +185,8 @@ def test_one_class_and_torn_nodules_are_refused() -> None:
 
 
 @pytest.mark.parametrize("simplex", [False, True])
-def test_it_is_kept_in_the_run_and_told_to_be_damaged(
-    tiny_models: Path, tmp_path: Path, simplex: bool
-) -> None:
-    run = Run.open(copytree(tiny_models / "tiny-gvae", tmp_path / "run"))
+def test_it_is_kept_in_the_run_and_told_to_be_damaged(tiny_data: Path, tmp_path: Path, simplex: bool) -> None:
+    run = Run.create(tmp_path, preset("gvae"), SliceSet.open(tiny_data), device="cpu")
     assert load_attention(run) is None
     table, codes, labels = nodules(30, 3)
     codes = np.abs(codes)

@@ -170,7 +170,7 @@ def _measure(hu: np.ndarray, outlines: Outlines) -> np.ndarray:
     inner = np.clip(np.maximum(reach - 1, reach / 2) - DISTANCE + 0.5, 0, 1)
     mean = (inner * hu).sum((1, 2)) / np.maximum(inner.sum((1, 2)), 1e-6)
     right, down, eccentricity = _moments(share, weight)
-    steep, width = _edge(hu, outlines)
+    steep, width = _edge(hu, outlines, mean - outlines.outside_hu)
     around = reach + _APART < DISTANCE
     found = {
         "diameter_px": 2 * np.sqrt(area / np.pi),
@@ -235,13 +235,13 @@ def _roughness(radius: np.ndarray) -> np.ndarray:
     return np.fft.irfft(waves, n=RAYS, axis=1).std(1)
 
 
-def _edge(hu: np.ndarray, outlines: Outlines) -> tuple[np.ndarray, np.ndarray]:
+def _edge(hu: np.ndarray, outlines: Outlines, contrast: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(steepness in HU/px, width in px) (N,), (N,) of the edges: medians over the rays that end in lung."""
     # Of the image as it is: the search's smoothing would set a limit to sharpness.
     offsets = np.array([-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0], np.float32)
     profile = rays(hu, np.maximum(outlines.radius[:, :, None] + offsets, 0))
     fall = (profile[:, :, :-2] - profile[:, :, 2:]).max(2)  # over a pixel, at the steepest place
-    contrast = np.maximum(outlines.inside_hu - outlines.outside_hu, 1)
+    contrast = np.maximum(contrast, 1)
     # A ray into the chest wall or a vessel has no edge.
     free = profile[:, :, -1] < (outlines.outside_hu + 0.5 * contrast)[:, None]
     enough = free.sum(1) >= RAYS // 4

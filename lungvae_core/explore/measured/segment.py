@@ -3,8 +3,9 @@
 A crop has its lesion in the middle. From there 32 rays go out, and the outline is the closed set of radii at
 which the image falls most steeply from the inside out, that changes little from one ray to the next and stays
 near the middle one of all radii; that is what cuts off vessels and the chest wall, which no threshold does.
-Then each radius moves, by a pixel at most, to where the image crosses halfway between lesion and lung. All of
-it works on many images at once, and nothing in it is random.
+Then each radius moves, by a pixel at most, to where the image crosses halfway between lesion and lung. All
+above -100 HU counts as -100, so that the edge of calcium in a lesion, or of a rib beside it, is none. It
+works on many images at once, and nothing in it is random.
 
 Source: optimal radial contours by dynamic programming, Wang et al. 2007, doi 10.1118/1.2799885 (nodules on
 CT); the half-way level follows Kuhnigk et al. 2006, doi 10.1109/TMI.2006.871547.
@@ -38,10 +39,10 @@ _CHUNK = 128
 class Tuning:
     """What an outline costs, against a gain of 1 for each full contrast per pixel by which the image falls.
 
-    Found by a random search on half of LIDC's patients; docs/measured.md has the outlines of the others.
+    Found on slices of half of LIDC's patients; docs/measured.md has the outlines of the others.
     """
 
-    cap: float = 3000.0  # HU above which all is one
+    cap: float = -100.0  # HU above which all is alike: calcium and bone have edges of their own
     blur: float = 0.87  # pixels, sigma of the smoothing before the search
     bend: float = 0.0087  # of a change by a pixel between two rays, squared
     spread: float = 0.058  # of being away from the middle one of the radii, relative to it and squared
@@ -52,7 +53,7 @@ class Outlines:
     """What was found in N images."""
 
     radius: np.ndarray  # (N, RAYS) pixels from the middle
-    inside_hu: np.ndarray  # (N,) the lesion's level, the mean of its inner part
+    inside_hu: np.ndarray  # (N,) the lesion's level, the mean of its inner part; HU above -100 count as that
     outside_hu: np.ndarray  # (N,) the lung's level, from the darker part of a rim around the lesion
     trusted: (
         np.ndarray
