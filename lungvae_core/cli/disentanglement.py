@@ -125,7 +125,7 @@ def print_comparison(found: dict[str, Any]) -> None:
         for name, entry in group["figures"].items():
             spread = "-" if entry["sd"] is None else f"{entry['sd']:.3f}"
             print(
-                f"  {words(name):<48}mean {entry['mean']:.3f}, SD {spread}, {entry['min']:.3f} to "
+                f"  {words(name):<52}mean {entry['mean']:.3f}, SD {spread}, {entry['min']:.3f} to "
                 f"{entry['max']:.3f}, null {entry['null']:.3f}"
             )
     if not found["differences"]:
@@ -135,7 +135,7 @@ def print_comparison(found: dict[str, Any]) -> None:
     for entry in found["differences"]:
         told = "clear after Bonferroni" if entry["clear"] else "not clear"
         print(
-            f"  {words(entry['figure']):<48}against {SPACE_WORDS[entry['second'][1]]:<12}"
+            f"  {words(entry['figure']):<52}against {SPACE_WORDS[entry['second'][1]]:<12}"
             f"{entry['difference']:+.3f} ({entry['low']:+.3f} to {entry['high']:+.3f}), p {entry['p']:g}, "
             f"higher in {entry['won']} of {entry['of']} pairs; {told}"
         )

@@ -15,6 +15,8 @@ import numpy as np
 from sklearn.cluster import HDBSCAN, KMeans
 from sklearn.metrics import pairwise_distances, silhouette_score
 
+from lungvae_core.errors import UserError
+
 TITLES = {"kmeans": "k-means", "classix": "CLASSIX", "hdbscan": "HDBSCAN"}
 METHODS = tuple(TITLES)
 MOST_K = 15
@@ -111,7 +113,13 @@ def fit_classix(points: np.ndarray, radius: float) -> np.ndarray:
     Deterministic. Small groups go to the nearest large one, so that there is no noise.
     """
     # Imported here, since it loads for a second.
-    from classix import CLASSIX
+    try:
+        from classix import CLASSIX
+    except ImportError as error:
+        raise UserError(
+            "CLASSIX is not installed: it has no ready package for this machine. With a compiler at hand, "
+            "`pip install classixclustering` builds it."
+        ) from error
 
     smallest = least(points)
     found = CLASSIX(radius=radius, minPts=smallest, verbose=0).fit(points)
