@@ -34,6 +34,7 @@ PAGES = {
     "predict": "/predict?model=gvae",
     "train": "/train?job=1",
     "search": "/search?search=demo",
+    "evaluation": "/evaluation?report=dirvae-nested-mvb",
     "measured": "/measured?model=gvae",
     "factors": "/factors?model=gvae",
     "clusters": "/clusters?model=gvae",

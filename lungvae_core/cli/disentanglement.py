@@ -118,16 +118,15 @@ def print_comparison(found: dict[str, Any]) -> None:
     for group in found["groups"]:
         model, seeds = group["model"], sorted(run["seed"] for run in group["runs"])
         print(
-            f"\n{group['prior']}, {SPACE_WORDS[group['space']]}: {len(group['runs'])} runs (seeds "
-            f"{', '.join(map(str, seeds))}), width {model['width']}, {model['dimensions']} dimensions, "
+            f"\n{group['prior']}, {SPACE_WORDS[group['space']]}: seed{'s' if len(seeds) > 1 else ''} "
+            f"{', '.join(map(str, seeds))}, width {model['width']}, {model['dimensions']} dimensions, "
             f"{model['epochs']} epochs; {group['data']['nodules']:,} nodules."
         )
         for name, entry in group["figures"].items():
-            spread = "-" if entry["sd"] is None else f"{entry['sd']:.3f}"
-            print(
-                f"  {words(name):<52}mean {entry['mean']:.3f}, SD {spread}, {entry['min']:.3f} to "
-                f"{entry['max']:.3f}, null {entry['null']:.3f}"
-            )
+            spread = f"{entry['mean']:.3f}"
+            if entry["sd"] is not None:
+                spread += f", SD {entry['sd']:.3f}, {entry['min']:.3f} to {entry['max']:.3f}"
+            print(f"  {words(name):<52}{spread}, null {entry['null']:.3f}")
     if not found["differences"]:
         print("\nNo two priors with at least two alike runs each: nothing can be said of a difference.")
         return

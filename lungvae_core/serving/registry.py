@@ -21,7 +21,7 @@ from lungvae_core.explore.neighbours import features, nearest, place
 from lungvae_core.files import read_json
 from lungvae_core.serving.pixels import Pixels, locate
 from lungvae_core.serving.settings import Settings
-from lungvae_core.training.checkpoints import SERVED, Run, RunInfo
+from lungvae_core.training.checkpoints import KNOWN, SERVED, Run, RunInfo
 from lungvae_core.training.classifier import Classifier, load_classifier
 from lungvae_core.training.encode import encode_with_quality
 from lungvae_core.vae.latents import Latent
@@ -323,7 +323,7 @@ class Registry:
                 raise UserError(f"There is no model {name!r}. Models here: {known}.")
             entry = self._entry(folder, shipped=False)
         # A data set that appears or changes can stand behind the codes, so it counts like the model's files.
-        files = [path for path in sorted(entry.folder.iterdir()) if path.name in SERVED]
+        files = [path for path in sorted(entry.folder.iterdir()) if path.name in SERVED + KNOWN]
         stamp = tuple((str(path), path.stat().st_mtime_ns) for path in files + self.settings.data_sets())
         with self._lock:
             held = self._open.get(entry.name)

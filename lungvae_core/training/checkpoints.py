@@ -50,11 +50,9 @@ SERVED = (
     "evaluation.json",
     "map-slice.parquet",
     "map-nodule.parquet",
-    "clusters.json",
-    "disentanglement.json",
-    "measured.json",
-    "directions.json",
 )
+# What its latent space knows, where that was asked: made after a run is published, of the codes that ship.
+KNOWN = ("clusters.json", "disentanglement.json", "measured.json", "directions.json")
 # What a training writes, and under a temporary name while it does.
 TRAINED = (
     "config.json",

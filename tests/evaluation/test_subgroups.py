@@ -11,7 +11,7 @@ import pytest
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation import report
 from lungvae_core.evaluation.figures import unit_figures
-from lungvae_core.evaluation.metrics import auc
+from lungvae_core.evaluation.metrics import auc, patient_weights, weighted_aucs
 from lungvae_core.evaluation.subgroups import FEWEST, SUBGROUPS, UNKNOWN, attributes_of, subgroups
 
 
@@ -60,6 +60,22 @@ def test_a_group_is_judged_as_its_units_alone() -> None:
             # The number of a group's patients varies from draw to draw; that moves the ends but little.
             assert one[name] == pytest.approx(whole[name], abs=0.02)
         report.Subgroup.model_validate(report.plain(one))
+
+
+def test_a_groups_interval_draws_its_own_patients() -> None:
+    # One very different patient with many units: only draws of that very patient move the second group.
+    frame = judged(200)
+    frame.loc[frame.index >= 140, "patient_id"] = "P999"
+    side = pd.Series(np.where(np.arange(200) < 100, "left", "right"))
+    for one in subgroups(frame, pd.DataFrame({"side": side}), resamples=200, seed=5)["side"]:
+        rows = np.flatnonzero(side == one["group"])
+        label, logit = (frame[name].to_numpy()[rows] for name in ("label", "logit"))
+        drawn = [
+            weighted_aucs(label, logit, weights[:, rows])
+            for weights in patient_weights(frame["patient_id"].to_numpy(), 200, seed=5)
+        ]
+        low, high = np.nanpercentile(np.concatenate(drawn), [2.5, 97.5])
+        assert (one["auc"]["low"], one["auc"]["high"]) == pytest.approx((low, high))
 
 
 def test_few_units_of_a_class_say_nothing() -> None:

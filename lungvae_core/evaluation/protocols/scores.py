@@ -213,7 +213,7 @@ def _settled(
     """
     known = frame["known"].to_numpy()
     raw, label = frame["logit"].to_numpy(float), frame["label"].to_numpy()
-    found = settle(label[known], raw[known])
+    found = settle(label[known], raw[known], patients=frame["patient_id"].to_numpy()[known])
     probability, called = apply(found, raw)
     everyone = frame.assign(
         logit=logit(np.clip(probability, 1e-12, 1 - 1e-12)), probability=probability, called=called, fold=fold
