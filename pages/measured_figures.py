@@ -137,7 +137,10 @@ def strip(images: np.ndarray, outlines: np.ndarray, values: np.ndarray) -> go.Fi
             showlegend=False,
         )
         figure.add_annotation(
-            x=at * step + SIZE / 2, y=SIZE + 5, text=f"{value:.3g}".replace("-", "−"), showarrow=False
+            x=at * step + SIZE / 2,
+            y=SIZE + 5,
+            text=f"{round(float(value), 4):.3g}".replace("-", "−"),
+            showarrow=False,
         )
         figure.add_annotation(
             x=at * step + 1,

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+KNOWN = ["/measured", "/factors", "/clusters", "/directions"]
 
-@pytest.mark.parametrize("path", ["/", "/map", "/traversal", "/predict", "/train", "/search"])
+
+@pytest.mark.parametrize(
+    "path", ["/", "/map", "/traversal", "/predict", "/evaluation", *KNOWN, "/train", "/search"]
+)
 def test_page_opens_without_errors(page, app_url, open_page, errors, path):
     asked = []
     page.on("request", lambda request: asked.append(request.url))
