@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import sklearn
 from scipy.stats import rankdata
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError
@@ -57,6 +58,8 @@ QUICK = Effort(draws=20, refits=5, groups=5, resamples=100)
 Progress = Callable[[str, int, int], None]
 
 
+# One thread: the trees are so small that waking another costs more than they do.
+@threadpool_limits.wrap(limits=1)
 def assess(
     run: Run,
     *,
