@@ -177,6 +177,7 @@ def _variants(
     return found
 
 
+@threadpool_limits.wrap(limits=1)
 def assess_part(
     codes: np.ndarray,
     factors: Factors,
