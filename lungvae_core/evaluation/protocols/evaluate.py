@@ -29,6 +29,7 @@ from lungvae_core.evaluation.protocols.members import Member, train_all
 from lungvae_core.evaluation.protocols.plan import (
     PROTOCOLS,
     EvaluationConfig,
+    Fold,
     configure,
     plan_folds,
     presets,
@@ -83,7 +84,8 @@ def evaluate(
     work.mkdir(parents=True, exist_ok=True)
     progress = _Progress(work, on_progress)
     with folder_lock(work, what="the evaluation"):
-        members = _members(asked, data, work, device, threads)
+        folds = plan_folds(data.table, asked)
+        members = _members(asked, data, folds, work, device, threads)
         if not train_all(
             members,
             workers=workers,
@@ -108,18 +110,16 @@ def evaluate(
                 "leak": {"steps": steps, "total": steps[-1]["slice"] - steps[0]["slice"]},
             }
         else:
-            rivals = _rivals(asked, data, work, workers, ray, progress, should_stop)
+            rivals = _rivals(asked, data, folds, work, workers, ray, progress, should_stop)
             if rivals is None:
                 return None
-            by_stage = _scores(asked, data, members, progress, should_stop)
+            by_stage = _scores(asked, data, folds, members, progress, should_stop)
             if by_stage is None:
                 return None
             progress("figures", 0, 1)
             words = {name: (BASELINES[name].words, BASELINES[name].uses_readers) for name in rivals}
             report |= honest.sections(data, by_stage, rivals, words, asked)
-            report["reconstruction"] = honest.reconstructed(
-                data, plan_folds(data.table, asked), members, asked
-            )
+            report["reconstruction"] = honest.reconstructed(data, folds, members, asked)
         report["seconds"] = round(time.monotonic() - began, 1)
         save_report(out, report)
         progress("done", 1, 1)
@@ -151,10 +151,11 @@ class _Progress:
         self._tell(done, total, what)
 
 
-def _members(asked: EvaluationConfig, data: SliceSet, work: Path, device: str, threads: int) -> list[Member]:
+def _members(
+    asked: EvaluationConfig, data: SliceSet, folds: list[Fold], work: Path, device: str, threads: int
+) -> list[Member]:
     """The trainings that the protocol needs, each with a folder that its settings name."""
     found = []
-    folds = plan_folds(data.table, asked)
     for seed, name in product(range(asked.seed, asked.seed + asked.seeds), presets(asked)):
         config = configure(asked, seed, name)
         if asked.protocol == "paper":
@@ -190,6 +191,7 @@ def _name(config: Config, asked: EvaluationConfig, data: SliceSet) -> str:
 def _rivals(
     asked: EvaluationConfig,
     data: SliceSet,
+    folds: list[Fold],
     work: Path,
     workers: int | None,
     ray: str | None,
@@ -206,7 +208,7 @@ def _rivals(
             folder=str(work / "baselines" / f"{asked.task}-{asked.label_rule}-{_split_name(asked, data)}"),
         )
         for name in available(data.table)
-        for fold in plan_folds(data.table, asked)
+        for fold in folds
     ]
     frames: dict[str, dict[str, list[pd.DataFrame]]] = {}
     with pool(workers, ray) as at_work:
@@ -237,11 +239,11 @@ def _split_name(asked: EvaluationConfig, data: SliceSet) -> str:
 def _scores(
     asked: EvaluationConfig,
     data: SliceSet,
+    folds: list[Fold],
     members: list[Member],
     progress: _Progress,
     should_stop: Callable[[], bool],
 ) -> dict[str, list[FoldScores]] | None:
-    folds = plan_folds(data.table, asked)
     by_fold = honest.members_of(folds, members)
     stages = members[0].stages
     found: dict[str, list[FoldScores]] = {stage: [] for stage in stages}

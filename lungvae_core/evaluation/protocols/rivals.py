@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import logit
 
 from lungvae_core.data.labels import labels as labels_by
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.evaluation import baselines
-from lungvae_core.evaluation.calibration import apply, settle
 from lungvae_core.evaluation.protocols.plan import EvaluationConfig, Fold
+from lungvae_core.evaluation.protocols.scores import calibrated
 from lungvae_core.files import atomic_path
 
 
@@ -54,16 +53,7 @@ def rival_scores(task: RivalTask) -> dict[str, pd.DataFrame]:
         "nodule": of_nodule.merge(scored.nodule, on=["patient_id", "nodule"]),
     }
     for unit, frame in frames.items():
-        frames[unit] = _judged(frame, task.fold.number)
+        frames[unit] = calibrated(frame, task.fold.number)[0]
         with atomic_path(files[unit]) as temporary:
             frames[unit].to_parquet(temporary, index=False)
     return frames
-
-
-def _judged(frame: pd.DataFrame, fold: int) -> pd.DataFrame:
-    known = frame["known"].to_numpy()
-    raw, label = frame["logit"].to_numpy(float), frame["label"].to_numpy()
-    probability, called = apply(settle(label[known], raw[known]), raw)
-    clipped = np.clip(probability, 1e-12, 1 - 1e-12)
-    judged = frame.assign(logit=logit(clipped), probability=probability, called=called, fold=fold)
-    return judged[~known].drop(columns="known").reset_index(drop=True)

@@ -188,23 +188,23 @@ def _judge(
         row=np.arange(len(inner)), label=truth.astype(int), logit=logits, known=known
     )
     judged, settled = {}, {}
-    judged["slice"], settled["slice"], _ = _settled(slices, fold)
+    judged["slice"], settled["slice"], _ = calibrated(slices, fold)
     by_rule = {}
     for name, frame in nodules.items():
-        by_rule[name], found, everyone = _settled(frame, fold)
+        by_rule[name], found, everyone = calibrated(frame, fold)
         if name == rule:
             judged["nodule"], settled["nodule"] = by_rule[name], found
             patients = units.patient_logits(everyone[["patient_id", "nodule", "logit"]])
             of_patient = everyone.groupby("patient_id", as_index=False).agg(
                 label=("label", "max"), known=("known", "first")
             )
-            judged["patient"], settled["patient"], _ = _settled(
+            judged["patient"], settled["patient"], _ = calibrated(
                 of_patient.merge(patients, on="patient_id"), fold
             )
     return judged, by_rule, settled, rule
 
 
-def _settled(
+def calibrated(
     frame: pd.DataFrame, fold: int
 ) -> tuple[pd.DataFrame, tuple[Settled, float, float], pd.DataFrame]:
     """(judged test rows, (what was settled, test ECE before and after), all rows with calibrated logits).
