@@ -158,10 +158,11 @@ def classify(
     from lungvae_core.evaluation.frozen import FOLDS
     from lungvae_core.evaluation.frozen import classify as classify_run
     from lungvae_core.training.checkpoints import Run
+    from lungvae_core.training.ensemble import MEMBERS
     from lungvae_core.training.search.spaces import configure_mlp, space
 
     config = configure_mlp(space("mlp"), {"seed": seed, **_settings(set_ or [])})
-    with _bar("cross-validating", FOLDS * seeds + 1) as advance:
+    with _bar("cross-validating", FOLDS * seeds + 1 + MEMBERS) as advance:
         report = classify_run(
             Run.open(run),
             config,

@@ -35,6 +35,7 @@ from lungvae_core.training.classifier import (
     save_classifier,
 )
 from lungvae_core.training.encode import TRAINED
+from lungvae_core.training.ensemble import FILE, MEMBERS, fit_ensemble, save_ensemble
 from lungvae_core.workers import unordered
 
 FOLDS = 5
@@ -53,6 +54,7 @@ def classify(
     config: ClassifierConfig | None = None,
     *,
     seeds: int = 1,
+    members: int = MEMBERS,
     workers: int | None = 1,
     ray: str | None = None,
     on_progress: Callable[[int, int], None] = lambda *_: None,
@@ -60,8 +62,9 @@ def classify(
     """Cross-validate a classifier on the run's codes, save it, the scores and the report; return the report.
 
     With more `seeds` the folds are drawn and the classifiers fitted again for each seed that follows the
-    configuration's, and the report gains `repeats`; all else is that of the first seed. `workers` and `ray`
-    are those of `workers.unordered`.
+    configuration's, and the report gains `repeats`; all else is that of the first seed. `members` classifiers
+    of patients drawn again are kept beside the final one, for the scores' bands (see `training.ensemble`).
+    `workers` and `ray` are those of `workers.unordered`.
 
     latents.parquet gains `score`: for labelled slices the sigmoid of the logit from the fold in which their
     patient was tested, for others that of the final classifier, which is fitted on all labelled slices; and
@@ -110,7 +113,7 @@ def classify(
         tasks = []
     for done, (fold, found) in enumerate(unordered(fit_fold, tasks, workers, ray=ray)):
         all_logits[fold.repeat, fold.test] = found
-        on_progress(done + 1, len(tasks) + 1)
+        on_progress(done + 1, len(tasks) + 1 + members)
     # The final classifier may have seen other, labelled nodules of an unlabelled slice's patient.
     kind = np.full(len(table), FITTED, dtype=object)
     learned = np.flatnonzero(seen) if protocol == "joint" else np.arange(len(known))
@@ -123,7 +126,22 @@ def classify(
         kind[known] = CROSS_VALIDATED
         everywhere[known] = all_logits[0]
     save_classifier(run, final)
-    on_progress(len(tasks) + 1, len(tasks) + 1)
+    on_progress(len(tasks) + 1, len(tasks) + 1 + members)
+    ensemble = fit_ensemble(
+        codes[known[learned]],
+        truth[learned],
+        inner["patient_id"].to_numpy()[learned],
+        config,
+        simplex=simplex,
+        members=members,
+        workers=workers,
+        ray=ray,
+        on_progress=lambda done, _: on_progress(len(tasks) + 1 + done, len(tasks) + 1 + members),
+    )
+    if ensemble is None:
+        (run.folder / FILE).unlink(missing_ok=True)  # of an earlier classifier, whose bands these would be
+    else:
+        save_ensemble(run, ensemble)
 
     score = expit(everywhere)
     run.write_latents(table.assign(score=score.astype(np.float32), score_kind=kind), codes)

@@ -21,9 +21,10 @@ from lungvae_core.explore.neighbours import features, nearest, place
 from lungvae_core.files import read_json
 from lungvae_core.serving.pixels import Pixels, locate
 from lungvae_core.serving.settings import Settings
-from lungvae_core.training.checkpoints import KNOWN, SERVED, Run, RunInfo
+from lungvae_core.training.checkpoints import KNOWN, OPTIONAL, SERVED, Run, RunInfo
 from lungvae_core.training.classifier import Classifier, load_classifier
 from lungvae_core.training.encode import encode_with_quality
+from lungvae_core.training.ensemble import Ensemble, load_ensemble
 from lungvae_core.vae.latents import Latent
 
 
@@ -53,11 +54,13 @@ class Prediction:
     ssim_rank: float  # share of the model's own slices that are reconstructed better
     distance_rank: float  # share of them whose nearest other patient is nearer than this slice's
     neighbours: list[dict[str, Any]]  # nearest first: patient_id, nodule, slice, malignancy, row, distance
+    band: tuple[float, float] | None = None  # where 90 % of classifiers fitted on patients drawn again lie
 
     def summary(self) -> dict[str, Any]:
         """Everything but the arrays, ready for JSON."""
         return {
             "score": self.score,
+            "band": None if self.band is None else list(self.band),
             "ssim": self.ssim,
             "mse": self.mse,
             "ssim_rank": self.ssim_rank,
@@ -74,6 +77,7 @@ class LoadedModel:
         self.run = Run.open(entry.folder)
         self.vae = self.run.load_model()
         self.classifier: Classifier | None = load_classifier(self.run)
+        self.ensemble: Ensemble | None = load_ensemble(self.run)
         self._settings = settings
         self._maps: dict[str, pd.DataFrame] = {}
 
@@ -177,6 +181,29 @@ class LoadedModel:
             return None
         return expit(self.classifier.logits(codes).astype(np.float64))
 
+    def band(self, codes: np.ndarray, *, patient: str | None = None) -> np.ndarray | None:
+        """(N, 2) between which scores 90 % of the classifiers lie that were fitted on patients drawn again.
+
+        `patient`, of the set, is judged by those that did not learn from it. None where too
+        few did not.
+        """
+        return None if self.ensemble is None else self.ensemble.band(codes, patient=patient)
+
+    def familiarity(self, codes: np.ndarray, *, exclude_patient: str | None = None) -> np.ndarray:
+        """(M,) 0..1: the share of the model's own slices that are nearer to another patient's than each code.
+
+        0.5 is as near to a lesion as lesions of different patients usually are; near 1, far from all of them.
+        """
+        nearest_of = self._nearest_other
+        if not len(nearest_of):
+            return np.ones(len(codes))
+        own = features(np.asarray(codes), self.entry.prior)
+        squares = (own**2).sum(1)[:, None] + self._squares - 2 * own @ self._features.T  # (M, N)
+        if exclude_patient is not None:
+            squares[:, self._patients == exclude_patient] = np.inf
+        distance = np.sqrt(np.maximum(squares.min(1), 0))
+        return np.searchsorted(nearest_of, distance, side="left") / len(nearest_of)
+
     def image(self, row: int) -> tuple[np.ndarray, bool]:
         """((64, 64) float32 in 0..1, whether it is the real slice); else its reconstruction."""
         images, real = self.images(np.array([row]))
@@ -233,6 +260,7 @@ class LoadedModel:
         codes, quality = encode_with_quality(self.vae, self.seen(hu, spacing_mm)[None])
         rows, distances = self.neighbours(codes[0], count, exclude_patient=exclude_patient)
         scores = self.score(codes)
+        band = self.band(codes, patient=exclude_patient)
         ssim = float(quality["ssim"][0])
         return Prediction(
             code=codes[0],
@@ -246,6 +274,7 @@ class LoadedModel:
                 self._neighbour(int(row), float(distance))
                 for row, distance in zip(rows, distances, strict=True)
             ],
+            band=None if band is None else (float(band[0, 0]), float(band[0, 1])),
         )
 
     def neighbours(
@@ -273,16 +302,23 @@ class LoadedModel:
         return self.table["patient_id"].astype(str).to_numpy()
 
     @cached_property
+    def _features(self) -> np.ndarray:
+        return features(self.codes, self.entry.prior)
+
+    @cached_property
+    def _squares(self) -> np.ndarray:
+        return (self._features**2).sum(1)
+
+    @cached_property
     def _nearest_other(self) -> np.ndarray:
-        """Distances of a fixed sample of slices to the nearest slice of another patient."""
-        inputs = features(self.codes, self.entry.prior)
+        """Distances of a fixed sample of slices to the nearest slice of another patient, in order."""
+        inputs, squares = self._features, self._squares
         sample = np.random.default_rng(0).choice(len(inputs), min(300, len(inputs)), replace=False)
-        squares = (inputs**2).sum(1)
         apart = squares[sample, None] + squares - 2 * inputs[sample] @ inputs.T  # (300, N), squared
         patient = pd.factorize(self._patients)[0]
         apart[patient[sample, None] == patient] = np.inf
         nearest_of = np.sqrt(np.maximum(apart.min(1), 0))
-        return nearest_of[np.isfinite(nearest_of)]
+        return np.sort(nearest_of[np.isfinite(nearest_of)])
 
     def _neighbour(self, row: int, distance: float) -> dict[str, Any]:
         entry = self.table.iloc[row]
@@ -323,7 +359,7 @@ class Registry:
                 raise UserError(f"There is no model {name!r}. Models here: {known}.")
             entry = self._entry(folder, shipped=False)
         # A data set that appears or changes can stand behind the codes, so it counts like the model's files.
-        files = [path for path in sorted(entry.folder.iterdir()) if path.name in SERVED + KNOWN]
+        files = [path for path in sorted(entry.folder.iterdir()) if path.name in SERVED + OPTIONAL + KNOWN]
         stamp = tuple((str(path), path.stat().st_mtime_ns) for path in files + self.settings.data_sets())
         with self._lock:
             held = self._open.get(entry.name)

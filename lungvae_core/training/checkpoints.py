@@ -8,7 +8,7 @@ samples.png          held-out slices above their reconstructions (pixels: never 
 model.safetensors    the weights
 last.safetensors     the newest checkpoint: weights, optimiser, random state, position in the data order
 latents.parquet      a row a slice: table columns, split, code_000 ..., score
-classifier.safetensors, evaluation.json, map-slice.parquet, map-nodule.parquet
+classifier.safetensors, ensemble.safetensors (for the scores' bands), evaluation.json, map-slice.parquet, map-nodule.parquet
 clusters.json, disentanglement.json, measured.json, directions.json: what the latent space knows
 
 No pickle anywhere; every file is written under a temporary name and renamed.
@@ -51,6 +51,8 @@ SERVED = (
     "map-slice.parquet",
     "map-nodule.parquet",
 )
+# Served where it is there: runs with very few patients, and old ones, have none.
+OPTIONAL = ("ensemble.safetensors",)
 # What its latent space knows, where that was asked: made after a run is published, of the codes that ship.
 KNOWN = ("clusters.json", "disentanglement.json", "measured.json", "directions.json")
 # What a training writes, and under a temporary name while it does.
