@@ -8,7 +8,8 @@ samples.png          held-out slices above their reconstructions (pixels: never 
 model.safetensors    the weights
 last.safetensors     the newest checkpoint: weights, optimiser, random state, position in the data order
 latents.parquet      a row a slice: table columns, split, code_000 ..., score
-classifier.safetensors, ensemble.safetensors (for the scores' bands), evaluation.json, map-slice.parquet, map-nodule.parquet
+classifier.safetensors, ensemble.safetensors (for the scores' bands), evaluation.json
+map-slice.parquet, map-nodule.parquet
 clusters.json, disentanglement.json, measured.json, directions.json: what the latent space knows
 
 No pickle anywhere; every file is written under a temporary name and renamed.
@@ -154,8 +155,8 @@ class Run:
             raise UserError(f"The model {folder} is damaged: config.json is not an object.")
         if isinstance(raw.get("format"), int) and raw["format"] > FORMAT:
             raise UserError(
-                f"The model {folder} has format {raw['format']}; this version reads up to {FORMAT}. "
-                "Update lungvae."
+                f"The model {folder} has format {raw['format']}; this version, {lungvae_core.__version__}, "
+                f"reads up to {FORMAT}. Install lungvae {_made_by(raw)}."
             )
         config = parse(raw.get("config"))
         try:
@@ -242,6 +243,13 @@ class Run:
             return pd.read_parquet(self.folder / name)
         except Exception as error:  # pyarrow raises many kinds; to a person they are one
             raise UserError(f"The model {self.folder} is damaged: {name} cannot be read. {hint}") from error
+
+
+def _made_by(raw: dict[str, Any]) -> str:
+    """The version that wrote a description, as it says itself, in words."""
+    versions = raw.get("versions")
+    made = versions.get("lungvae") if isinstance(versions, dict) else None
+    return f"{made[:20]} or newer" if isinstance(made, str) and made else "of a newer version"
 
 
 def default_split(config: Config, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

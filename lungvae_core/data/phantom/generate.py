@@ -263,7 +263,7 @@ def _render_job(job: _Job, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def _render_chunk(jobs: list[_Job], seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     # One thread: the matrices are small, and how a product is split among threads could change its last bit.
     with threadpool_limits(1, user_api="blas"):

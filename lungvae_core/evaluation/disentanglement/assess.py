@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import sklearn
 from scipy.stats import rankdata
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError

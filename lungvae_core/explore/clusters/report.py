@@ -276,7 +276,9 @@ def load_clusters(folder: Path, codes: np.ndarray) -> Clusters:
         told, unit = report["codes"], report["unit"]
         if rows.ndim != 1 or not members or any(each.shape != rows.shape for each in (at, *members.values())):
             raise ValueError
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if len(rows) and not (rows.min() >= 0 and rows.max() < len(codes)):
+            raise ValueError
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{folder / FILE} is damaged. Make it again with {again}.") from error
     if told != _fingerprint(codes):
         raise UserError(f"{folder / FILE} was not made from this model's codes. Make it again with {again}.")
