@@ -31,6 +31,8 @@ _HEADER_TAGS = [
     "SeriesInstanceUID",
     "InstanceNumber",
     "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "ImageType",
 ]
 
 Source = str | Path | BinaryIO
@@ -53,6 +55,9 @@ class Header:
     series_uid: str
     instance: int | None  # number within the series
     z_mm: float | None  # third value of Image Position (Patient)
+    position_mm: tuple[float, float, float] | None = None  # Image Position (Patient), of the first pixel
+    orientation: tuple[float, ...] | None = None  # Image Orientation (Patient): along a row, down a column
+    localizer: bool = False  # an overview, not a slice
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ def read_header(source: Source, *, name: str | None = None) -> Header:
     name = name or _name(source)
     data = _parse(source, name, stop_before_pixels=True, specific_tags=_HEADER_TAGS)
     position = _numbers(data, "ImagePositionPatient", 3)
+    orientation = _numbers(data, "ImageOrientationPatient", 6)
     instance = _numbers(data, "InstanceNumber", 1)
     return Header(
         sop_class=_sop_class(data),
@@ -101,6 +107,9 @@ def read_header(source: Source, *, name: str | None = None) -> Header:
         series_uid=_text(data, "SeriesInstanceUID"),
         instance=int(instance[0]) if instance else None,
         z_mm=position[2] if position else None,
+        position_mm=(position[0], position[1], position[2]) if position else None,
+        orientation=tuple(orientation) if orientation else None,
+        localizer="LOCALIZER" in _words(data, "ImageType"),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import math
+import tokenize
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,23 @@ def read_image(
         hu, meta = read_ct(file, name=where)
         return ImageFile(hu, meta.pixel_spacing_mm, meta.patient_id, meta.series_uid, meta.z_mm)
     raise UserError(f"{where} is of no kind that is read here. Give {KINDS}.")
+
+
+def read_levels(content: bytes, name: str) -> np.ndarray:
+    """The numbers of an npy, png or NIfTI file as they are, as of a mask; slices as `read_image` orders them.
+
+    Raises UserError for an unknown kind and damaged content.
+    """
+    kind, file = name.lower(), io.BytesIO(content)
+    if not content:
+        raise UserError(f"{name} is empty. Choose another file.")
+    if kind.endswith(".npy"):
+        return _parse_array(file, name)
+    if kind.endswith(GREY_SUFFIXES):
+        return _grey_levels(file, name)[0]
+    if kind.endswith((".nii", ".nii.gz")):
+        return _nifti(file, name)[0]
+    raise UserError(f"{name} is of no kind that is read here. Give .npy, .png, NIfTI or DICOM-SEG.")
 
 
 def crop(hu: np.ndarray, row: float, column: float, *, where: str = "The image") -> np.ndarray:
@@ -162,7 +180,8 @@ def _parse_array(stream: BinaryIO, where: str) -> np.ndarray:
         if math.prod(shape) * dtype.itemsize > len(content):
             raise ValueError("truncated")
         array = np.frombuffer(content, dtype, math.prod(shape))
-    except (OSError, ValueError, EOFError, SyntaxError, TypeError) as error:
+    # numpy reads the header as Python's own text, and lets its tokeniser's errors through.
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, tokenize.TokenError) as error:
         raise UserError(
             f"{where} is not a readable npy array: it is damaged or holds objects. Save it again."
         ) from error
@@ -194,13 +213,19 @@ def _read_npy(file: Path | BinaryIO, where: str, hu_range: tuple[float, float] |
 
 
 def _read_png(file: Path | BinaryIO, where: str, hu_range: tuple[float, float] | None) -> ImageFile:
-    from PIL import Image, UnidentifiedImageError
-
     if hu_range is None:
         raise UserError(
             f"{where} holds grey levels, not HU. State the HU range that black and white stand for, "
             "for example -1000 and 400."
         )
+    levels, top = _grey_levels(file, where)
+    return ImageFile(to_hu(levels, hu_range, (0.0, top)))
+
+
+def _grey_levels(file: Path | BinaryIO, where: str) -> tuple[np.ndarray, float]:
+    """A picture's grey levels (rows, columns), and that of white."""
+    from PIL import Image, UnidentifiedImageError
+
     try:
         with Image.open(file) as picture:
             if picture.width * picture.height > MOST_PIXELS:
@@ -211,10 +236,22 @@ def _read_png(file: Path | BinaryIO, where: str, hu_range: tuple[float, float] |
         raise UserError(
             f"{where} cannot be read as an image: it is damaged or of another kind. Save it again."
         ) from error
-    return ImageFile(to_hu(levels, hu_range, (0.0, 65535.0 if deep else 255.0)))
+    return levels, 65535.0 if deep else 255.0
 
 
 def _read_nifti(file: Path | BinaryIO, where: str) -> ImageFile:
+    data, zooms = _nifti(file, where)
+    known = all(math.isfinite(zoom) and zoom > 0 for zoom in zooms)
+    if known and abs(zooms[0] - zooms[1]) > 0.01 * zooms[0]:
+        raise UserError(
+            f"{where} has pixels of {zooms[0]:g} x {zooms[1]:g} mm, which are not square. "
+            "Resample it to square pixels first."
+        )
+    return ImageFile(as_int16(data), zooms[0] if known else None)
+
+
+def _nifti(file: Path | BinaryIO, where: str) -> tuple[np.ndarray, list[float]]:
+    """A volume's numbers (slices, rows, columns), from feet to head, and its pixels' sides in mm."""
     try:
         import nibabel
     except ImportError as error:
@@ -242,13 +279,7 @@ def _read_nifti(file: Path | BinaryIO, where: str) -> ImageFile:
         raise UserError(f"{where} holds no grey values; a CT volume in HU is needed.")
     if not np.isfinite(data).all():
         raise UserError(f"{where} holds values that are not numbers (NaN or infinite).")
-    known = all(math.isfinite(zoom) and zoom > 0 for zoom in zooms)
-    if known and abs(zooms[0] - zooms[1]) > 0.01 * zooms[0]:
-        raise UserError(
-            f"{where} has pixels of {zooms[0]:g} x {zooms[1]:g} mm, which are not square. "
-            "Resample it to square pixels first."
-        )
-    return ImageFile(as_int16(data.transpose(2, 1, 0)[:, ::-1, ::-1]), zooms[0] if known else None)
+    return data.transpose(2, 1, 0)[:, ::-1, ::-1], zooms
 
 
 def _unpack(content: bytes, where: str) -> bytes:

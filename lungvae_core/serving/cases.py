@@ -5,19 +5,29 @@ A model score is a classifier's output on a code, never a probability of cancer.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
+from lungvae_core.data.images import crop
 from lungvae_core.data.slices import RATINGS, malignant
+from lungvae_core.errors import UserError
 from lungvae_core.evaluation.frozen import CROSS_VALIDATED, FITTED, SHAPED, TESTED
 from lungvae_core.explore.colours import MALIGNANCY, TITLES
+from lungvae_core.serving import nodule_score
+from lungvae_core.serving.nodule_score import NoduleScore
 from lungvae_core.serving.registry import LoadedModel
+from lungvae_core.training.encode import encode_with_quality
 
 UNUSUAL, FAR = 0.8, 0.95  # shares of the model's own slices from which an image is called unusual
+ERROR_FULL = 0.25  # share of the window's width at which an error is drawn in full colour
+MOST_SLICES = 120  # of one nodule; LIDC's largest have some 60
+_LESS, _NONE, _MORE = (86, 180, 233), (17, 17, 17), (230, 159, 0)  # Okabe-Ito blue, near black, orange
 SCORE_KINDS = {
     CROSS_VALIDATED: "Cross-validated: scored by classifiers that had not seen this patient.",
     FITTED: "Not labelled: scored by the classifier that was fitted on all labelled slices; other nodules of "
@@ -46,6 +56,23 @@ class Case:
     distances: list[float]
     spacing_mm: float | None = None
     row: int | None = None  # in the model's table; None for an upload
+    band: tuple[float, float] | None = None  # of the score: 90 % of classifiers of patients drawn again
+
+    @property
+    def error(self) -> np.ndarray | None:
+        """(64, 64) the reconstruction less the slice, in the window's widths; None without the slice."""
+        return None if self.image is None else self.reconstruction - self.image
+
+
+@dataclass(frozen=True)
+class NoduleCase:
+    """A nodule of which several uploaded slices are known. M slices, in the order of the stack."""
+
+    slices: tuple[int, ...]  # which slices of the stack, from 0
+    codes: np.ndarray  # (M, K)
+    judged: NoduleScore | None  # None for a model without a classifier
+    distance_ranks: np.ndarray  # (M,) share of the model's own slices whose nearest other patient is nearer
+    ssim_ranks: np.ndarray  # (M,) share of them that are reconstructed better
 
 
 def case_of_row(model: LoadedModel, row: int, *, count: int = 8) -> Case:
@@ -55,6 +82,7 @@ def case_of_row(model: LoadedModel, row: int, *, count: int = 8) -> Case:
     rows, distances = model.neighbours(model.codes[row], count, exclude_patient=patient)
     image, real = model.image(row)
     score, ssim = _number(entry, "score"), _number(entry, "ssim")
+    band = model.band(model.codes[row][None], patient=patient) if score is not None else None
     return Case(
         title=f"{patient}, nodule {entry['nodule']}, slice {entry['slice']}",
         code=model.codes[row],
@@ -68,6 +96,7 @@ def case_of_row(model: LoadedModel, row: int, *, count: int = 8) -> Case:
         distances=[float(distance) for distance in distances],
         spacing_mm=model.shown_spacing(row),
         row=row,
+        band=None if band is None else (float(band[0, 0]), float(band[0, 1])),
     )
 
 
@@ -84,7 +113,7 @@ def case_of_upload(
 
     `spacing_mm` is that of hu's pixels; UserError where it is unknown and the model needs it.
     """
-    known = patient_id if patient_id and (model.table["patient_id"] == patient_id).any() else None
+    known = known_patient(model, patient_id)
     prediction = model.predict(hu, spacing_mm=spacing_mm, count=count, exclude_patient=known)
     note = "Scored by the classifier that was fitted on all labelled slices of the set."
     if known:
@@ -104,7 +133,84 @@ def case_of_upload(
         neighbours=[neighbour["row"] for neighbour in prediction.neighbours],
         distances=[neighbour["distance"] for neighbour in prediction.neighbours],
         spacing_mm=model.spacing_mm or spacing_mm,
+        band=prediction.band,
     )
+
+
+def known_patient(model: LoadedModel, patient_id: str) -> str | None:
+    """The patient's id where the model's own data has it, else None."""
+    return patient_id if patient_id and (model.table["patient_id"] == patient_id).any() else None
+
+
+def nodule_of_upload(
+    model: LoadedModel,
+    stack: np.ndarray,
+    boxes: dict[int, tuple[float, float]],
+    *,
+    spacing_mm: float | None = None,
+    patient_id: str = "",
+) -> NoduleCase:
+    """All slices of one nodule of stack (slices, rows, columns) int16 HU; `boxes` are their crops' middles.
+
+    Raises UserError for too many slices, and for an unknown spacing where the model needs it.
+    """
+    if not 0 < len(boxes) <= MOST_SLICES:
+        raise UserError(
+            f"{len(boxes):,} slices are no nodule; at most {MOST_SLICES} are judged. Choose fewer slices."
+        )
+    numbers = tuple(sorted(boxes))
+    seen = np.stack([model.seen(crop(stack[at], *boxes[at]), spacing_mm) for at in numbers])
+    codes, quality = encode_with_quality(model.vae, seen)
+    known = known_patient(model, patient_id)
+    own = model.table["ssim"].to_numpy(float)
+    return NoduleCase(
+        slices=numbers,
+        codes=codes,
+        judged=nodule_score.judge(model, codes, patient=known),
+        distance_ranks=model.familiarity(codes, exclude_patient=known),
+        ssim_ranks=(own[None] > quality["ssim"][:, None]).mean(1),
+    )
+
+
+def nodule_words(case: NoduleCase) -> list[str]:
+    """Sentences: which slices drive the nodule's score, and which are unlike what the model knows."""
+    found = []
+    judged = case.judged
+    if judged is not None and len(case.slices) > 1:
+        most = int(np.abs(judged.drives).argmax())
+        way = "raises" if judged.drives[most] > 0 else "lowers"
+        found.append(
+            f"Slice {case.slices[most] + 1} drives it most: it {way} the score by "
+            f"{abs(judged.drives[most]):.2f}. The slices' own scores go from {judged.slices.min():.2f} to "
+            f"{judged.slices.max():.2f}."
+        )
+    far = [at + 1 for at, rank in zip(case.slices, case.distance_ranks, strict=True) if rank >= FAR]
+    badly = [at + 1 for at, rank in zip(case.slices, case.ssim_ranks, strict=True) if rank >= FAR]
+    for numbers, words in ((far, "far from all lesions that the model knows"), (badly, "drawn badly")):
+        if numbers:
+            many = f"slice {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} of its slices"
+            found.append(f"{many[:1].upper()}{many[1:]} {'is' if len(numbers) == 1 else 'are'} {words}.")
+    return found
+
+
+def error_words(model: LoadedModel, case: Case) -> str:
+    """How far the reconstruction is from the slice, in HU within the window; empty without the slice."""
+    if case.error is None:
+        return ""
+    low, high = model.window
+    return f"{float(np.abs(case.error).mean()) * (high - low):.0f} HU off on average"
+
+
+def error_png(case: Case) -> bytes | None:
+    """The error as a PNG: blue where the reconstruction is darker than the slice, orange where lighter."""
+    if case.error is None:
+        return None
+    share = np.clip(case.error / ERROR_FULL, -1, 1)[..., None]
+    none = np.array(_NONE, float)
+    towards = np.where(share < 0, np.array(_LESS, float), np.array(_MORE, float))
+    stream = io.BytesIO()
+    Image.fromarray(np.rint(none + np.abs(share) * (towards - none)).astype(np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def hints(case: Case) -> list[tuple[bool, str]]:
@@ -116,18 +222,19 @@ def hints(case: Case) -> list[tuple[bool, str]]:
             text = f"The model draws this image worse than {worse} of its own slices. It may show something "
             found.append((True, text + "that the model has not learned: do not rely on the score."))
         elif case.ssim_rank >= UNUSUAL:
-            found.append((True, f"The model draws this image worse than {worse} of its own slices."))
+            found.append((True, f"Unusual: the model draws this image worse than {worse} of its own slices."))
         else:
             found.append((False, f"Reconstruction: as usual (worse than {worse} of the model's own slices)."))
     if case.distance_rank is not None:
         nearer = _percent(case.distance_rank)
         if case.distance_rank >= FAR:
-            text = (
-                f"Its nearest lesion is farther than that of {nearer} of the model's own slices: the model "
+            text = f"Far from all lesions: its nearest is farther than that of {nearer} of the model's own "
+            found.append(
+                (True, text + "slices. It has seen hardly anything like it: do not rely on the score.")
             )
-            found.append((True, text + "has seen hardly anything like it. Do not rely on the score."))
         elif case.distance_rank >= UNUSUAL:
-            found.append((True, f"Its nearest lesion is farther than that of {nearer} of the own slices."))
+            text = f"Unusual: its nearest lesion is farther than that of {nearer} of the model's own slices."
+            found.append((True, text))
         else:
             text = f"Nearest lesion: as near as usual (farther than that of {nearer} of the own slices)."
             found.append((False, text))

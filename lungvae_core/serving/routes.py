@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
 import lungvae_core
-from lungvae_core.serving import images, live
+from lungvae_core.serving import images, lesion, live, uploads
 from lungvae_core.serving.registry import Registry
 
 
@@ -26,4 +26,10 @@ async def health(_request: Request) -> JSONResponse:
 
 def routes() -> list[BaseRoute]:
     """All of the core's routes, below /api."""
-    return [Route("/api/health", health), live.live_route(registry), *images.routes(registry)]
+    return [
+        Route("/api/health", health),
+        live.live_route(registry),
+        *images.routes(registry),
+        *lesion.routes(registry),
+        *uploads.routes(),
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -44,23 +44,40 @@ def composition(model: LoadedModel, rows: Sequence[int]) -> pd.DataFrame:
 
 def card(model: LoadedModel, row: int) -> dict[str, Any]:
     """What a lesion's card says: {"row", "title", "lines", "real"}."""
-    entry = model.table.iloc[row]
-    lines = [f"nodule {entry['nodule']}, slice {entry['slice']}"]
-    rating = entry.get("malignancy")
-    if rating is not None and not pd.isna(rating):
-        lines.append(MALIGNANCY_WORDS[int(rating)])
-    diameter = entry.get("diameter_mm")
-    if diameter is not None and not pd.isna(diameter):
-        lines.append(f"{diameter:.1f} mm")
-    score = entry.get("score")
-    if score is not None and not pd.isna(score):
-        lines.append(f"score {score:.2f}")
-    return {
-        "row": int(row),
-        "title": str(entry["patient_id"]),
-        "lines": lines,
-        "real": bool(model.real[row]),
-    }
+    return cards(model, [row])[0]
+
+
+def cards(model: LoadedModel, rows: Sequence[int], *, readers: bool = False) -> list[dict[str, Any]]:
+    """What the lesions' cards say, in the order of `rows`; see `card`.
+
+    `readers` tells each reader's malignancy rating instead of their median's words.
+    """
+    table = model.table.iloc[list(rows)]
+
+    def texts(column: str, words: Callable[[Any], str]) -> list[str]:
+        if column not in table:
+            return [""] * len(table)
+        return ["" if pd.isna(value) else words(value) for value in table[column]]
+
+    by_reader = readers and "malignancy_all" in table
+    lines = zip(
+        [
+            f"nodule {nodule}, slice {number}"
+            for nodule, number in zip(table["nodule"], table["slice"], strict=True)
+        ],
+        texts("malignancy_all", lambda all: f"malignancy {str(all).replace('|', ', ')}")
+        if by_reader
+        else texts("malignancy", lambda rating: MALIGNANCY_WORDS[int(rating)]),
+        texts("diameter_mm", lambda mm: f"{mm:.1f} mm"),
+        texts("score", lambda score: f"score {score:.2f}"),
+        strict=True,
+    )
+    return [
+        {"row": int(row), "title": str(title), "lines": [line for line in said if line], "real": bool(real)}
+        for row, title, said, real in zip(
+            rows, table["patient_id"], lines, model.real[list(rows)], strict=True
+        )
+    ]
 
 
 def csv(model: LoadedModel, rows: Sequence[int]) -> bytes:

@@ -8,6 +8,8 @@ import re
 import numpy as np
 import pytest
 
+from tests.made_series import MIDDLE, dicom, lesion, zipped
+
 
 def npy(array):
     stream = io.BytesIO()
@@ -32,7 +34,7 @@ def upload(open_page):
 
 def test_a_lesion_of_the_set_is_shown_with_neighbours_and_its_place(open_page, settled_page, errors):
     page = open_page("/predict?model=tiny-gvae&row=12")
-    page.get_by_text("Model score (0 to 1").first.wait_for()
+    page.get_by_test_id("stMetric").first.wait_for()
     page.locator(".cards[data-count='8']").wait_for()
     page.locator(".map[data-painted='120']").wait_for()
     settled_page(page)
@@ -52,37 +54,108 @@ def test_a_neighbour_that_is_clicked_becomes_the_lesion(open_page, settled_page)
 
 def test_a_64_pixel_array_gets_a_score(upload, tiny_data, errors):
     page = upload("mine.npy", npy(np.load(tiny_data / "slices.npy")[30]))
-    page.get_by_text("Model score (0 to 1").first.wait_for()
+    page.get_by_test_id("stMetric").first.wait_for()
     page.get_by_text("generated", exact=True).first.wait_for()
     page.locator(".map[data-painted='120']").wait_for()
     page.get_by_text("the diamond lies among its ten nearest slices").wait_for()
     assert errors == []
 
 
-def test_a_click_on_a_large_image_places_the_box(upload, settled_page, errors):
-    image = np.full((256, 320), -800, np.int16)
-    image[90:110, 140:160] = 30
-    page = upload("mine.npy", npy(image))
-    picture = page.locator(".position")
-    picture.wait_for()
+def test_a_series_goes_from_its_files_to_a_nodules_score(upload, settled_page, errors):
+    """Scroll, click, outline, a driving slice: with DICOM files in a zip, on a laptop's screen."""
+    hu, mask = lesion()
+    page = upload("series.zip", zipped({f"a/IM{n}": content for n, content in enumerate(dicom(hu))}))
+    frame = page.locator(".frame")
+    page.locator(".frame[data-shown='6']").wait_for()
     settled_page(page)
-    picture.scroll_into_view_if_needed()
-    box = picture.bounding_box()
-    assert box["width"] / box["height"] == pytest.approx(320 / 256, rel=0.02)
-    assert page.get_by_text("Model score (0 to 1").count() == 0
-    x, y = box["x"] + box["width"] * 150 / 320, box["y"] + box["height"] * 100 / 256
-    page.mouse.click(x, y)
-    page.get_by_text("Model score (0 to 1").first.wait_for()
-    row, column = (page.get_by_label(f"{name} of the lesion").first for name in ("Row", "Column"))
-    assert abs(int(row.input_value()) - 100) <= 1
-    assert abs(int(column.input_value()) - 150) <= 1
-    assert picture.locator(".box").is_visible()
-    before = int(row.input_value())
-    picture.press("ArrowDown")
-    page.wait_for_function(
-        "([label, value]) => document.querySelector(`input[aria-label='${label}']`).value === value",
-        arg=["Row of the lesion", str(before + 1)],
-    )
+    assert page.get_by_test_id("stMetric").count() == 0
+    box = frame.bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(160 / 128, rel=0.02)
+    assert box["y"] + box["height"] < 768
+    assert page.locator(".window").first.inner_text() == "W 1500 L -600 HU"
+    assert "mm" in page.locator(".scale").inner_text()
+    page.mouse.move(box["x"] + 50, box["y"] + 50)
+    page.mouse.wheel(0, 100)
+    page.locator(".frame[data-shown='7']").wait_for()
+    frame.press("PageUp")
+    page.locator(".frame[data-shown='6']").wait_for()
+    page.get_by_role("button", name="Bone").click()
+    assert page.locator(".window").first.inner_text() == "W 2500 L 480 HU"
+    settled_page(page)
+    scale = box["width"] / 160
+    page.mouse.click(box["x"] + scale * (MIDDLE[2] + 0.5), box["y"] + scale * (MIDDLE[1] + 0.5))
+    page.get_by_test_id("stMetric").first.wait_for()
+    page.get_by_text("generated", exact=True).first.wait_for()
+    assert page.get_by_test_id("stMetric").first.bounding_box()["y"] < 768
+    settled_page(page)
+    page.get_by_role("button", name="Outline it").click()
+    page.get_by_text("It was found automatically").wait_for()
+    page.locator(".frame[data-outlined='1']").wait_for()
+    page.get_by_text("Nodule score").first.wait_for()
+    settled_page(page)
+    # A bar is clicked: the viewer shows its slice.
+    bar = page.locator(".js-plotly-plot .point").first
+    bar.scroll_into_view_if_needed()
+    place = bar.bounding_box()
+    page.mouse.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+    first = int(np.flatnonzero(mask.any((1, 2)))[0])
+    near = (f".frame[data-shown='{number}']" for number in (first - 1, first, first + 1))
+    page.locator(", ".join(near)).wait_for()
+    assert errors == []
+
+
+def test_the_viewers_box_and_window_follow_keys_and_drags(upload, settled_page, errors):
+    page = upload("mine.npy", npy(lesion()[0][6]))
+    frame = page.locator(".frame")
+    page.locator(".frame[data-shown='0']").wait_for()
+    settled_page(page)
+    box = frame.bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.get_by_test_id("stMetric").first.wait_for()
+    settled_page(page)
+    before = page.locator("figure.lesion img").first.get_attribute("src")
+    frame.press("ArrowDown")
+    page.wait_for_function("before => document.querySelector('figure.lesion img').src !== before", arg=before)
+    page.mouse.move(box["x"] + 100, box["y"] + 100)
+    page.keyboard.down("Shift")
+    page.mouse.down()
+    page.mouse.move(box["x"] + 180, box["y"] + 60)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    assert page.locator(".width").input_value() == "1800"
+    assert page.locator(".level").input_value() == "-450"
+    page.get_by_label("Zoom in").click()
+    page.get_by_label("Zoom out").click()  # it waits until it can be
+    assert errors == []
+
+
+def test_files_that_are_taken_away_are_forgotten(upload, settled_page):
+    page = upload("mine.npy", npy(np.full((64, 64), -700, np.int16)))
+    page.get_by_test_id("stMetric").first.wait_for()
+    settled_page(page)
+    page.get_by_text("mine.npy: change").click()
+    page.get_by_label("Remove mine.npy").first.click()
+    page.locator(".viewer").wait_for(state="detached")
+
+
+@pytest.mark.lidc
+def test_a_real_series_gets_a_nodules_score(upload, settled_page, errors, lidc):
+    files = {path.name: path.read_bytes() for path in sorted((lidc / "dicom").glob("*.dcm"))}
+    page = upload("series.zip", zipped(files))
+    frame = page.locator(".frame")
+    frame.and_(page.locator("[data-shown]")).wait_for()
+    settled_page(page)
+    box = frame.bounding_box()
+    page.get_by_label("Slice", exact=True).fill("82")
+    page.locator(".frame[data-shown='82']").wait_for()
+    settled_page(page)
+    page.mouse.click(box["x"] + box["width"] * 319 / 512, box["y"] + box["height"] * 232.5 / 512)
+    page.get_by_test_id("stMetric").first.wait_for()
+    settled_page(page)
+    page.get_by_role("button", name="Outline it").click()
+    page.get_by_text("Nodule score").first.wait_for()
+    page.locator(".frame[data-outlined='1']").wait_for()
+    page.get_by_text("Outlined in slices 79 to 88").wait_for()
     assert errors == []
 
 
@@ -101,7 +174,7 @@ def test_a_wrong_upload_gets_a_sentence(upload, settled_page, errors, name, cont
     page.get_by_text(says).wait_for()
     settled_page(page)
     assert page.get_by_text("Traceback").count() == 0
-    assert page.get_by_text("Model score (0 to 1").count() == 0
+    assert page.get_by_test_id("stMetric").count() == 0
     assert errors == []
 
 

@@ -11,8 +11,10 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from lungvae_core import NOTICE
+from lungvae_core.data.masks import centres
 from lungvae_core.files import read_json, write_json
 from lungvae_core.serving.routes import registry
+from tests.made_series import MIDDLE, dicom, lesion, zipped
 from tests.pages.conftest import open_page, told
 
 
@@ -74,34 +76,89 @@ def test_a_small_array_is_scored_as_it_is(models, tiny_data):
     patch = np.load(tiny_data / "slices.npy")[12]
     app = uploaded("mine.npy", npy(patch))
     assert len(app.metric) == 1
-    assert told(app, "lesion_position") is None
+    viewer = told(app, "slice_viewer")
+    assert (viewer["place"], viewer["count"]) == (False, 1)
     assert told(app, "latent_map")["marker"] is not None
     button = next(button for button in app.button if button.label == "Walk from this lesion")
     button.click().run()
     assert app.title[0].value == "Traversal"
     assert app.session_state["start_code"].shape == (4,)
-    assert app.session_state["start_code_name"] == "mine.npy"
+    assert app.session_state["start_code_name"] == "your image, mine.npy"
     assert app.segmented_control[0].value == "Your image"
     assert "code:" not in str(app.query_params)
 
 
-def test_a_large_image_is_scored_once_the_lesion_is_shown(models):
-    image = np.full((200, 300), -800, np.int16)
-    image[90:110, 140:160] = 30
-    app = uploaded("mine.npy", npy(image))
-    assert len(app.metric) == 0
-    assert told(app, "lesion_position")["window"] == "Lung: W 1500 L -600 HU"
-    app.number_input(key="upload_row").set_value(100)
-    app.number_input(key="upload_column").set_value(150)
+def press(app: AppTest, label: str) -> None:
+    next(button for button in app.button if button.label == label).click().run()
+    assert not app.exception
+
+
+def place(app: AppTest, at: int, row: float, column: float) -> None:
+    """What a click in the viewer comes to."""
+    state = app.session_state["upload_place"]
+    state.at, state.position = at, (row, column)
     app.run()
     assert not app.exception
-    assert told(app, "lesion_position")["position"] == [100, 150]
+
+
+def test_a_large_image_is_scored_once_the_lesion_is_shown(models):
+    app = uploaded("mine.npy", npy(lesion()[0][MIDDLE[0]]))
+    assert len(app.metric) == 0
+    assert "Click the middle of the lesion" in app.info[0].value
+    viewer = told(app, "slice_viewer")
+    assert viewer["place"]
+    assert viewer["source"].startswith("/api/uploads/")
+    assert list(viewer["presets"]) == ["Lung", "Mediastinum", "Bone", "Model's"]
+    place(app, 0, 50, 60)
+    assert told(app, "slice_viewer")["position"] == [50, 60]
     assert len(app.metric) == 1
+    assert viewer["source"].rsplit("/", 1)[1] not in str(app.query_params)
 
 
-def test_a_stack_has_a_slice_to_choose(models):
+def test_a_series_is_outlined_and_its_nodule_judged(models):
+    hu, mask = lesion()
+    files = {f"a/IM{number}": content for number, content in enumerate(dicom(hu))}
+    app = uploaded("series.zip", zipped(files))
+    assert told(app, "slice_viewer")["count"] == len(hu)
+    place(app, *MIDDLE)
+    assert len(app.metric) == 1
+    press(app, "Outline it")
+    assert [metric.label.split(" ")[0] for metric in app.metric] == ["Nodule", "Model"]
+    viewer = told(app, "slice_viewer")
+    assert viewer["outlines"]
+    slices = sorted(int(number) for number in viewer["positions"])
+    assert abs(len(slices) - mask.any((1, 2)).sum()) <= 1
+    np.testing.assert_allclose(viewer["positions"][str(MIDDLE[0])], MIDDLE[1:], atol=1)
+    assert "found automatically: check it" in text(app)
+    most = next(button for button in app.button if "drives it most" in button.label)
+    if not most.disabled:
+        most.click().run()
+        assert told(app, "slice_viewer")["at"] in slices
+    press(app, "Clear")
+    assert len(app.metric) == 1
+    assert not told(app, "slice_viewer")["outlines"]
+
+
+def test_a_mask_beside_the_image_puts_the_box_by_the_papers_rule(models):
+    hu, mask = lesion()
+    app = opened(source="upload")
+    app.file_uploader[0].set_value([("ct.npy", npy(hu), "x/y"), ("ct_mask.npy", npy(mask), "x/y")])
+    app.run()
+    assert not app.exception
+    assert told(app, "slice_viewer")["positions"] == {
+        str(number): list(pair) for number, pair in sorted(centres(mask).items())
+    }
+    assert app.metric[0].label.startswith("Nodule score")
+
+
+def test_a_range_of_slices_is_a_nodule(models):
     app = uploaded("stack.npy", npy(np.full((5, 64, 64), -700, np.int16)))
-    assert (app.slider[0].min, app.slider[0].max) == (0, 4)
+    assert len(app.metric) == 1
+    slider = app.slider[0]
+    assert (slider.min, slider.max) == (1, 5)
+    slider.set_value((2, 4)).run()
+    assert app.metric[0].label.startswith("Nodule score")
+    press(app, "Clear")
     assert len(app.metric) == 1
 
 

@@ -12,7 +12,7 @@ import streamlit as st
 _HERE = Path(__file__).parent
 _COMPONENT = st.components.v2.component(
     "lesion_cards",
-    html='<div class="cards" role="list"></div>\n',
+    html='<ul class="cards" role="list"></ul>\n',
     css=(_HERE / "cards.css").read_text(encoding="utf-8"),
     js=(_HERE / "cards.js").read_text(encoding="utf-8"),
 )
@@ -26,10 +26,12 @@ def lesion_cards(
     picked: int | None = None,
     smallest: int = 96,
     action: str = "Choose this lesion",
+    label: str = "Lesions",
 ) -> int | None:
     """Show cards {"row", "title", "lines", "real"} in a grid; return the row that was just clicked, or None.
 
-    `picked` is the row that is marked, `smallest` a card's least width in pixels, `action` its tooltip.
+    `picked` is the row that is marked, `smallest` a card's least width in pixels, `action` its tooltip,
+    `label` the list's name for those who do not see it.
     """
     result = _COMPONENT(
         data={
@@ -38,6 +40,7 @@ def lesion_cards(
             "picked": picked,
             "smallest": smallest,
             "action": action,
+            "label": label,
         },
         key=key,
         height="content",

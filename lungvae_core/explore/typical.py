@@ -1,0 +1,115 @@
+"""What is typical of a group of slices: its figures against those of all others, and its middle.
+
+A group that was drawn on a map was drawn because it looked alike, so a difference here describes the group;
+it tests no hypothesis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lungvae_core.explore.neighbours import nearest
+
+FEWEST_PATIENTS = 5  # in the group and beside it, for an interval; fewer tell nothing of other patients
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One figure of a group's nodules beside that of all other nodules, in the figure's own unit."""
+
+    name: str
+    group: float  # means over nodules; NaN where no nodule has the figure
+    rest: float
+    difference: float  # group - rest
+    low: float  # 95 % percentile interval of the difference over patients drawn again; NaN with too few
+    high: float
+    spread: float  # standard deviation over all nodules
+    nodules: int  # of the group that have the figure
+
+    @property
+    def differs(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return bool(self.low > 0 or self.high < 0)
+
+
+def contrasts(
+    values: pd.DataFrame,
+    nodules: np.ndarray,
+    patients: np.ndarray,
+    rows: np.ndarray,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[Contrast]:
+    """Each column of `values` (N slices, NaN where not known) in the group `rows` against the rest.
+
+    `nodules` and `patients` (N,) number each slice's nodule and patient from 0. A nodule counts once: in the
+    group by the mean of its slices in `rows`, in the rest by all its slices if none of them is in the group.
+    Intervals come from drawing whole patients, whose nodules and slices are alike.
+    """
+    table = values.to_numpy(np.float64)
+    count = int(nodules.max()) + 1 if len(nodules) else 0
+    chosen = np.zeros(len(table), bool)
+    chosen[rows] = True
+    inside = np.zeros(count, bool)
+    inside[nodules[chosen]] = True
+    counted = chosen | ~inside[nodules]
+    means = _sums(np.where(counted[:, None], table, np.nan), nodules, count)  # (nodules, F) sums, counts
+    by_nodule = _divide(*means)
+    patient_of = np.zeros(count, int)
+    patient_of[nodules] = patients
+    people = int(patients.max()) + 1 if len(patients) else 0
+    parts = [
+        _sums(np.where(side[:, None], by_nodule, np.nan), patient_of, people) for side in (inside, ~inside)
+    ]
+    drawn = _draws(people, resamples, seed)
+    ones = np.ones((1, people))
+    group, rest = (_divide(ones @ sums, ones @ counts)[0] for sums, counts in parts)
+    apart = np.subtract(*(_divide(drawn @ sums, drawn @ counts) for sums, counts in parts))  # (B, F)
+    enough = np.min([(counts > 0).sum(0) for _, counts in parts], axis=0) >= FEWEST_PATIENTS
+    found = []
+    for number, name in enumerate(values.columns):
+        known = apart[np.isfinite(apart[:, number]), number]
+        low, high = np.percentile(known, [2.5, 97.5]) if enough[number] and len(known) else (np.nan, np.nan)
+        of_all = by_nodule[np.isfinite(by_nodule[:, number]), number]
+        found.append(
+            Contrast(
+                name=str(name),
+                group=float(group[number]),
+                rest=float(rest[number]),
+                difference=float(group[number] - rest[number]),
+                low=float(low),
+                high=float(high),
+                spread=float(of_all.std()) if len(of_all) else float("nan"),
+                nodules=int(parts[0][1][:, number].sum()),
+            )
+        )
+    return found
+
+
+def by_nearness(codes: np.ndarray, rows: np.ndarray, code: np.ndarray, *, prior: str) -> np.ndarray:
+    """`rows` (M,) of codes (N, K), those nearest to `code` (K,) first."""
+    found, _ = nearest(codes[rows], code, len(rows), prior=prior)
+    return np.asarray(rows)[found]
+
+
+def _sums(table: np.ndarray, of: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sums and counts (count, F) of the known values of table (N, F) by the number `of` (N,) of each row."""
+    known = np.isfinite(table)
+    sums = [np.bincount(of, np.where(known[:, f], table[:, f], 0), count) for f in range(table.shape[1])]
+    counts = [np.bincount(of, known[:, f], count) for f in range(table.shape[1])]
+    return np.stack(sums, axis=1), np.stack(counts, axis=1)
+
+
+def _divide(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+
+
+def _draws(people: int, resamples: int, seed: int) -> np.ndarray:
+    """(resamples, people) float: how often each of `people` is drawn when as many are drawn again."""
+    drawn = np.random.default_rng(seed).integers(0, max(people, 1), (resamples, people))
+    at = drawn + np.arange(resamples)[:, None] * people
+    return np.bincount(at.ravel(), minlength=resamples * people).reshape(resamples, people).astype(np.float64)

@@ -1,0 +1,151 @@
+"""A nodule's slices in the scan's order: their HU, what the readers outlined, and both over HTTP.
+
+GET /api/models/{name}/nodules/{row}/{index}.hu    int16 little-endian (64, 64), HU; header X-Generated: 0
+                                                   for CT, 1 for the model's reconstruction
+GET /api/models/{name}/nodules/{row}/{index}.mask  uint8 (64, 64), 1 inside the lesion; 404 where none is
+
+`row` is any slice of the nodule, `index` counts its slices by their place along the body. CT comes in its
+own pixels, also for a model that sees slices at a fixed spacing: this is for reading. Answers are not to be
+stored: they can hold a hospital's own images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pandas as pd
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from lungvae_core.errors import UserError
+from lungvae_core.serving.registry import LoadedModel, Registry
+
+_HEADERS = {"Cache-Control": "no-store"}
+_ORDERS: WeakKeyDictionary[LoadedModel, tuple[np.ndarray, list[list[int]]]] = WeakKeyDictionary()
+
+
+def slices(model: LoadedModel, row: int) -> list[int]:
+    """Rows of all slices of the nodule that `row` is a slice of, along the body from feet to head.
+
+    Raises UserError where the model has no such row.
+    """
+    if not 0 <= row < len(model.table):
+        raise UserError(f"There is no slice {row}; the model has {len(model.table):,}.")
+    nodule_of, rows = _order(model)
+    return rows[nodule_of[row]]
+
+
+def nodule_of(model: LoadedModel) -> np.ndarray:
+    """(N,) int: the number, from 0, of each row's nodule."""
+    return _order(model)[0]
+
+
+def hu(model: LoadedModel, row: int) -> tuple[np.ndarray, bool]:
+    """((64, 64) int16 HU of a slice, whether the model made it): its own CT pixels where they are here.
+
+    A reconstruction is in the model's window and at its spacing, if it has a fixed one.
+    """
+    if model.real[row] and model.pixels is not None:
+        return model.pixels.slices(np.array([row]))[0], False
+    low, high = model.window
+    image = model.decode(model.codes[row][None])[0]
+    return np.rint(low + np.clip(image, 0, 1) * (high - low)).astype(np.int16), True
+
+
+def mask(model: LoadedModel, row: int) -> np.ndarray | None:
+    """(64, 64) uint8, 1 where the lesion was outlined; None where the CT is not here, or was not outlined."""
+    pixels = model.pixels
+    if pixels is None or pixels.at[row] < 0:
+        return None
+    found = np.asarray(pixels.data.masks[pixels.at[row]])
+    return found if found.any() else None
+
+
+def outlined(model: LoadedModel, rows: list[int]) -> bool:
+    """Whether any of the slices has an outline here."""
+    return any(mask(model, row) is not None for row in rows)
+
+
+def spacing_mm(model: LoadedModel, rows: list[int]) -> float | None:
+    """The pixel spacing that the images of `rows` share, as `hu` gives them; None where it is not known.
+
+    Reconstructions have one only where the model sees all slices at a fixed spacing.
+    """
+    real = model.real[rows]
+    if not real.any():
+        return model.spacing_mm or None
+    if not real.all() or "pixel_spacing_mm" not in model.table:
+        return None
+    found = model.table["pixel_spacing_mm"].iloc[rows].unique()
+    return float(found[0]) if len(found) == 1 and not pd.isna(found[0]) else None
+
+
+def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
+    """This module's routes; `registry` gives the process's one registry."""
+
+    def answer(make: Callable[[LoadedModel, int], Response]) -> Callable[[Request], Response]:
+        # A plain function, not a coroutine: Starlette runs it in a thread, beside the event loop.
+        def endpoint(request: Request) -> Response:
+            try:
+                return make(*_asked(registry(), request))
+            except UserError as error:
+                return JSONResponse({"error": str(error)}, status_code=404, headers=_HEADERS)
+
+        return endpoint
+
+    base = "/api/models/{name}/nodules/{row:int}/{index:int}"
+    return [Route(f"{base}.hu", answer(_get_hu)), Route(f"{base}.mask", answer(_get_mask))]
+
+
+def _asked(registry: Registry, request: Request) -> tuple[LoadedModel, int]:
+    """The model and the row of the slice that a request is about."""
+    name, row, index = (request.path_params[part] for part in ("name", "row", "index"))
+    # `load` also opens a folder by its path, which an address must not.
+    if not any(entry.name == name for entry in registry.entries()):
+        raise UserError(f"There is no model {name!r}.")
+    model = registry.load(name)
+    rows = slices(model, row)
+    if index >= len(rows):
+        raise UserError(f"There is no slice {index} of this nodule; it has {len(rows)}, the first being 0.")
+    return model, rows[index]
+
+
+def _get_hu(model: LoadedModel, row: int) -> Response:
+    values, generated = hu(model, row)
+    return _bytes(values.astype("<i2"), generated)
+
+
+def _get_mask(model: LoadedModel, row: int) -> Response:
+    found = mask(model, row)
+    if found is None:
+        raise UserError(
+            "This slice has no outline: nobody drew one, or its CT is not here and it is generated."
+        )
+    return _bytes(found, False)
+
+
+def _bytes(values: np.ndarray, generated: bool) -> Response:
+    headers = _HEADERS | {"X-Generated": str(int(generated))}
+    return Response(values.tobytes(), media_type="application/octet-stream", headers=headers)
+
+
+def _order(model: LoadedModel) -> tuple[np.ndarray, list[list[int]]]:
+    """((N,) each row's nodule, each nodule's rows in order), kept while the model is in memory."""
+    kept = _ORDERS.get(model)
+    if kept is None:
+        table = model.table
+        nodule_of = table.groupby(["patient_id", "nodule"], sort=False).ngroup().to_numpy()
+        # Where places along the body are unknown or equal, slices follow their numbers.
+        places = {"nodule": nodule_of, "slice": table["slice"].to_numpy()}
+        if "z_mm" in table:
+            places["z"] = table["z_mm"].to_numpy(float)
+        order = pd.DataFrame(places).sort_values(
+            [name for name in ("nodule", "z", "slice") if name in places]
+        )
+        ends = np.flatnonzero(np.diff(order["nodule"].to_numpy())) + 1
+        kept = (nodule_of, [part.tolist() for part in np.split(order.index.to_numpy(), ends)])
+        _ORDERS[model] = kept
+    return kept

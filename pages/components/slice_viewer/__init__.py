@@ -1,0 +1,90 @@
+"""A stack of CT slices to scroll through: window and level, outlines, scale bar, a box to place on a lesion.
+
+The browser fetches HU from `{source}/{i}.hu` (int16, little-endian) and outlines from `{source}/{i}.mask`
+(uint8) by itself and does window and level there; Python hears only of the slice in view and of the box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+_HERE = Path(__file__).parent
+PRESETS = {"Lung": (1500, -600), "Mediastinum": (350, 50), "Bone": (2500, 480)}  # width, level in HU
+MODELS = "Model's"
+
+_COMPONENT = st.components.v2.component(
+    "slice_viewer",
+    html=(_HERE / "viewer.html").read_text(encoding="utf-8"),
+    css=(_HERE / "viewer.css").read_text(encoding="utf-8"),
+    js="\n".join(
+        (_HERE / name).read_text(encoding="utf-8") for name in ("store.js", "paint.js", "viewer.js")
+    ),
+)
+
+
+def slice_viewer(
+    source: str,
+    *,
+    key: str,
+    count: int,
+    shape: tuple[int, int] = (64, 64),
+    at: int = 0,
+    spacing_mm: float | None = None,
+    window: str = "Lung",
+    model_window: tuple[float, float] | None = None,
+    generated: bool = False,
+    outlines: bool | str = False,
+    place: bool = False,
+    position: tuple[float, float] | None = None,
+    positions: Mapping[int, tuple[float, float]] | None = None,
+    turn: int = 0,
+    size: int = 420,
+    label: str = "",
+    on_change: Callable[[], None] | None = None,
+) -> dict[str, Any] | None:
+    """Show `count` slices of `shape` (rows, columns); return {"slice", "row", "column"} as it was left last.
+
+    `window` names the preset at the start; `model_window` (low, high) HU adds the preset "Model's". Where
+    the server says X-Generated of a slice, that goes before `generated`. `outlines`, if a text, is the
+    outlines' version: another one has them fetched anew. With `place` a click or the arrow keys put a box of
+    64 pixels, whose middle is `position` (row, column); `positions` are those of single slices and are shown
+    instead. `at` and `position` are taken up when they, the source or `turn` change, except for what the
+    browser itself said: it may be further on by then. `size` is the image's greatest width in CSS pixels.
+    None before anybody has touched it; row and column are None without a box.
+    """
+    presets = {name: list(values) for name, values in PRESETS.items()}
+    if model_window is not None:
+        low, high = model_window
+        presets[MODELS] = [round(high - low), round((low + high) / 2)]
+    result = _COMPONENT(
+        data={
+            "source": source,
+            "count": int(count),
+            "rows": int(shape[0]),
+            "columns": int(shape[1]),
+            "at": int(at),
+            "spacing": spacing_mm,
+            "window": window,
+            "presets": presets,
+            "generated": bool(generated),
+            "outlines": str(outlines) if outlines else "",
+            "place": bool(place),
+            "position": _pair(position),
+            "positions": {str(number): _pair(pair) for number, pair in (positions or {}).items()},
+            "turn": int(turn),
+            "size": int(size),
+            "label": label,
+        },
+        key=key,
+        height="content",
+        on_view_change=on_change or (lambda: None),
+    )
+    return result.get("view")
+
+
+def _pair(position: tuple[float, float] | None) -> list[float] | None:
+    return None if position is None else [float(position[0]), float(position[1])]

@@ -1,0 +1,294 @@
+"""Uploads as stacks of slices: order, choice of series, gaps, zips good and bad; masks and their boxes."""
+
+from __future__ import annotations
+
+import io
+import random
+
+import nibabel
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from lungvae_core.data import archive, series
+from lungvae_core.data.images import crop
+from lungvae_core.data.masks import centres, lesion_of, read_mask
+from lungvae_core.data.series import SEGMENTATION, Series, read_series
+from lungvae_core.errors import UserError
+from tests.made_series import MIDDLE, dicom, lesion, written, zipped
+
+HU, MASK = lesion(8, 70, 80)
+MASK[4, 20:30, 20:30] = True
+
+
+def named(files: list[bytes], folder: str = "") -> dict[str, bytes]:
+    return {f"{folder}IM{number}": content for number, content in enumerate(files)}
+
+
+def shuffled(files: dict[str, bytes]) -> list[tuple[str, bytes]]:
+    found = list(files.items())
+    random.Random(0).shuffle(found)
+    return found
+
+
+def npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def test_files_are_sorted_by_their_place_whatever_their_order_and_numbers():
+    found = read_series(shuffled(named(dicom(HU))))
+    np.testing.assert_array_equal(found.hu, HU)
+    np.testing.assert_allclose(found.places_mm, -100 + 2.5 * np.arange(8))
+    assert (found.spacing_mm, found.patient_id, found.notes) == (0.7, "anyone", ())
+
+
+def test_a_zip_of_nested_folders_gives_the_same_and_the_longest_series():
+    small = named(dicom(HU[:3], SeriesInstanceUID="9.9"), "study/scout/")
+    junk = {"study/DICOMDIR": b"x", "__MACOSX/._IM0": b"x", "study/readme.txt": b"hello"}
+    found = read_series([("all.zip", zipped(named(dicom(HU), "study/a/") | small | junk))])
+    np.testing.assert_array_equal(found.hu, HU)
+    assert "2 series" in found.notes[-1]
+    assert "(8)" in found.notes[-1]
+    assert any("1 file that is no CT slice left out" in note for note in found.notes)
+
+
+def test_an_orientation_from_head_to_feet_still_rises_to_the_head():
+    turned = dicom(HU, ImageOrientationPatient=[1, 0, 0, 0, -1, 0])
+    np.testing.assert_array_equal(read_series(shuffled(named(turned))).hu, HU)
+
+
+def test_what_is_missing_double_or_damaged_is_said():
+    files = dicom(HU)
+    del files[4], files[4]
+    files.append(dicom(HU[:1], SOPInstanceUID="1.2.77")[0])
+    found = read_series([*named(files).items(), ("bad", files[0][:200])])
+    said = " ".join(found.notes)
+    assert "About 2 slices are missing" in said
+    assert "1 slice at the place of another" in said
+    assert "damaged" in said
+    assert len(found.hu) == 6
+
+
+def test_uneven_spacing_and_slices_that_are_not_axial_are_said():
+    files = [dicom(HU[n : n + 1], first_mm=z)[0] for n, z in enumerate((0, 2.5, 5.4, 7.5))]
+    assert "unevenly spaced" in read_series([*named(files).items()]).notes[0]
+    sagittal = [
+        dicom(
+            HU[n : n + 1],
+            ImageOrientationPatient=[0, 1, 0, 0, 0, -1],
+            ImagePositionPatient=[5.0 * n, 0, 0],
+        )[0]
+        for n in range(3)
+    ]
+    found = read_series(shuffled(named(sagittal)))
+    assert "not axial" in found.notes[0]
+    np.testing.assert_allclose(found.places_mm, [0, 5, 10])
+
+
+def test_pictures_and_arrays_become_a_stack_in_the_order_of_their_names():
+    files = [(f"s{number}.npy", npy(HU[number % 8])) for number in (10, 2, 1)]
+    found = read_series(files)
+    np.testing.assert_array_equal(found.hu, HU[[1, 2, 2]])
+
+
+def bomb() -> bytes:
+    return zipped({f"IM{number}": bytes(10**6) for number in range(5)})
+
+
+def encrypted() -> bytes:
+    content = bytearray(zipped(named(dicom(HU[:2]))))
+    for sign, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = content.find(sign)
+        while place >= 0:
+            content[place + at] |= 1
+            place = content.find(sign, place + 4)
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ([("a.zip", zipped({"../../etc/passwd": b"x"}))], "lead out of it"),
+        ([("a.zip", zipped({"/IM1": b"x"}))], "lead out of it"),
+        ([("a.zip", b"PK\x03\x04nothing")], "not a readable zip"),
+        ([("a.zip", zipped({}))], "holds no files"),
+        ([("a.zip", encrypted())], "encrypted"),
+        ([("a.zip", zipped(named(dicom(HU[:2])))[:-4000])], "not a readable zip"),
+        ([*named(dicom(HU[:1]) + dicom(HU[:1, :64], first_mm=0)).items()], "slices of one size"),
+        ([*named(dicom(HU[:2], SOPClassUID="1.2.840.10008.5.1.4.1.1.4", Modality="MR")).items()], "MR: 2"),
+        ([*named(dicom(HU[:1]) + dicom(HU[:1], first_mm=0, PixelSpacing=[1, 1])).items()], "pixel spacing"),
+        ([*named(dicom(HU[:2], PixelData=None)).items()], "has no pixels"),
+        ([("a.npy", npy(HU[0])), ("b.npy", npy(HU[0, :64]))], "not slices of one size"),
+        ([], "There is no file"),
+    ],
+)
+def test_bad_uploads_get_a_sentence(files, says):
+    with pytest.raises(UserError, match=says) as refusal:
+        read_series(files)
+    assert str(refusal.value).endswith(".")
+
+
+def test_bombs_and_masses_are_refused_before_they_are_unpacked(monkeypatch):
+    monkeypatch.setattr(archive, "MOST_BYTES", 3 * 10**6)
+    with pytest.raises(UserError, match="unpacks to"):
+        read_series([("a.zip", bomb())])
+    monkeypatch.setattr(archive, "MOST_MEMBER_BYTES", 10**5)
+    with pytest.raises(UserError, match="when unpacked"):
+        read_series([("a.zip", bomb())])
+    monkeypatch.setattr(archive, "MOST_MEMBERS", 4)
+    with pytest.raises(UserError, match="5 files"):
+        read_series([("a.zip", bomb())])
+    monkeypatch.setattr(series, "MOST_BYTES", 10**4)
+    with pytest.raises(UserError, match="too large"):
+        read_series([*named(dicom(HU)).items()])
+
+
+def test_an_archive_that_lies_about_a_size_does_not_grow_beyond_it():
+    content = bytearray(zipped({"IM1": bytes(10**6)}))
+    place = content.rfind(b"PK\x01\x02")
+    content[place + 24 : place + 28] = (1000).to_bytes(4, "little")
+    with pytest.raises(UserError):
+        read_series([("a.zip", bytes(content))])
+
+
+# --- masks --------------------------------------------------------------------
+
+
+def stack() -> Series:
+    return read_series([*named(dicom(HU)).items()])
+
+
+def test_a_masks_box_is_in_the_middle_of_its_bounding_box_as_in_the_paper():
+    mask = np.zeros((3, 128, 128), bool)
+    mask[0, 40:51, 60:70] = True  # middle 45, 64.5
+    mask[1, 40, 60:68] = True  # 8 pixels: too few
+    assert centres(mask) == {0: (45.0, 64.5)}
+    assert centres(mask[1:]) == {0: (40.0, 63.5)}  # better than nothing
+    image = np.arange(128 * 128, dtype=np.int32).reshape(128, 128) % 1000
+    # floor(45 - 31) - 1 = 13, floor(64.5 - 31) = 33
+    np.testing.assert_array_equal(crop(image.astype(np.int16), 45.0, 64.5), image[13:77, 33:97])
+
+
+def test_one_lesion_of_a_mask_is_chosen_the_largest_or_the_nearest():
+    ball = lesion_of(MASK)
+    assert ball[MIDDLE]
+    assert not ball[4, 25, 25]
+    assert lesion_of(MASK, (5, 31, 33))[4, 25, 25]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("mask.npy", npy(MASK.astype(np.uint8) * 3)),
+        ("mask.npy", npy(MASK)),
+        (
+            "mask.nii",
+            nibabel.Nifti1Image(
+                MASK[:, ::-1, ::-1].transpose(2, 1, 0).astype(np.uint8), np.eye(4)
+            ).to_bytes(),
+        ),
+    ],
+)
+def test_masks_of_the_images_shape_are_taken(name, content):
+    np.testing.assert_array_equal(read_mask(content, name, stack()), MASK)
+
+
+def segmentation(found: Series, *, by: str) -> bytes:
+    """MASK as a DICOM-SEG of the slices that have any, in an order of its own."""
+    from pydicom.pixels import pack_bits
+
+    numbers = [number for number in (6, 4, 5) if MASK[number].any()]
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = SEGMENTATION, generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    data.SOPClassUID, data.SOPInstanceUID = SEGMENTATION, meta.MediaStorageSOPInstanceUID
+    data.Modality = "SEG"
+    data.Rows, data.Columns = MASK.shape[1:]
+    data.NumberOfFrames, data.SamplesPerPixel = len(numbers), 1
+    data.PhotometricInterpretation = "MONOCHROME2"
+    data.BitsAllocated = data.BitsStored = 1
+    data.HighBit, data.PixelRepresentation = 0, 0
+    shared = Dataset()
+    turned = Dataset()
+    turned.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    shared.PlaneOrientationSequence = [turned]
+    data.SharedFunctionalGroupsSequence = [shared]
+    frames = []
+    for number in numbers:
+        frame, place, derivation, source = Dataset(), Dataset(), Dataset(), Dataset()
+        if by == "place":
+            place.ImagePositionPatient = [-180.0, -190.0, -100.0 + 2.5 * number]
+            frame.PlanePositionSequence = [place]
+        else:
+            source.ReferencedSOPInstanceUID = found.sop_uids[number]
+            derivation.SourceImageSequence = [source]
+            frame.DerivationImageSequence = [derivation]
+        frames.append(frame)
+    data.PerFrameFunctionalGroupsSequence = frames
+    data.PixelData = pack_bits(MASK[numbers].astype(np.uint8).ravel())
+    return written(data)
+
+
+@pytest.mark.parametrize("by", ["place", "reference"])
+def test_a_dicom_segmentation_finds_its_slices(by):
+    found = stack()
+    mask = read_mask(segmentation(found, by=by), "seg.dcm", found)
+    np.testing.assert_array_equal(mask[4:7], MASK[4:7])
+    assert not mask[:4].any()
+
+
+def test_a_segmentation_among_the_files_comes_with_the_series():
+    files = named(dicom(HU))
+    found = read_series([*files.items(), ("seg", segmentation(stack(), by="place"))])
+    assert [name for name, _ in found.masks] == ["seg"]
+    assert read_mask(found.masks[0][1], "seg", found)[MIDDLE]
+    beside = read_series([("ct.npy", npy(HU)), ("ct_mask.npy", npy(MASK))])
+    np.testing.assert_array_equal(read_mask(beside.masks[0][1], "ct_mask.npy", beside), MASK)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("m.npy", npy(MASK[:4]), "has the shape 4 x 70 x 80, its image 8 x 70 x 80"),
+        ("m.npy", npy(np.zeros_like(MASK)), "marks no pixel"),
+        ("m.npy", npy(np.ones_like(MASK)), "marks every pixel"),
+        ("m.npy", b"garbage", "damaged"),
+        ("m.txt", b"garbage", "of no kind"),
+        ("m.dcm", dicom(HU[:1])[0], "no DICOM segmentation"),
+    ],
+)
+def test_bad_masks_get_a_sentence(name, content, says):
+    with pytest.raises(UserError, match=says):
+        read_mask(content, name, stack())
+
+
+@pytest.mark.lidc
+def test_the_box_on_a_real_nodule_is_the_papers_crop(lidc):
+    """From DICOM and the readers' consensus mask to the very pixels that the paper's rule names."""
+    from lungvae_core.data import annotations, cohort
+
+    files = [(path.name, path.read_bytes()) for path in sorted((lidc / "dicom").glob("*.dcm"))]
+    found = read_series([("series.zip", zipped(dict(files)))])
+    assert found.hu.shape[1:] == (512, 512)
+    np.testing.assert_array_equal(found.hu, read_series(files[::-1]).hu)
+    scan = annotations.read_scans([annotations.first_scans()[found.patient_id]])[0]
+    consensus, origin, _ = annotations.consensus(annotations.nodules(scan)[0])
+    mask = np.zeros(found.hu.shape, bool)
+    for layer in range(consensus.shape[2]):
+        at = int(np.abs(found.places_mm - scan.z_mm[origin[2] + layer]).argmin())
+        rows, columns = (slice(origin[axis], origin[axis] + consensus.shape[axis]) for axis in (0, 1))
+        mask[at, rows, columns] = consensus[:, :, layer]
+    table = cohort.cohort()
+    table = table[table["patient_id"] == found.patient_id]
+    boxes = centres(mask)
+    assert len(boxes) == len(table) == 11
+    for number, (row, column) in boxes.items():
+        entry = table.iloc[int((table["z_mm"] - found.places_mm[number]).abs().argmin())]
+        top, left = int(entry["row0"]), int(entry["col0"])
+        np.testing.assert_array_equal(
+            crop(found.hu[number], row, column), found.hu[number, top : top + 64, left : left + 64]
+        )
