@@ -119,7 +119,7 @@ def train(
             classify(out)
         else:
             print("No malignant and benign labels in this data set: no classifier was made.")
-        map_(out)
+        map_(out, only_2d=True)
 
 
 @app.command()
@@ -178,13 +178,18 @@ def classify(
 def map_(
     run: RunFolder,
     seed: Annotated[int, typer.Option(help="Of UMAP and t-SNE.")] = 0,
+    again: Annotated[
+        bool, typer.Option(help="Make all maps anew; --no-again adds only those that are missing.")
+    ] = True,
+    only_2d: Annotated[bool, typer.Option("--2d", help="Leave out the maps of three dimensions.")] = False,
 ) -> None:
-    """Lay the codes out in two dimensions by UMAP, t-SNE and PCA, slices and nodules."""
-    from lungvae_core.explore.maps import METHODS, UNITS, make_maps
+    """Lay the codes out in two and three dimensions by UMAP, t-SNE and PCA, slices and nodules."""
+    from lungvae_core.explore.maps import DIMS, METHODS, UNITS, make_maps
     from lungvae_core.training.checkpoints import Run
 
-    with _bar("mapping", len(METHODS) * len(UNITS)) as advance:
-        make_maps(Run.open(run), seed=seed, on_progress=advance)
+    dims = (2,) if only_2d else DIMS
+    with _bar("mapping", len(METHODS) * len(UNITS) * len(dims)) as advance:
+        make_maps(Run.open(run), dims=dims, seed=seed, again=again, on_progress=advance)
     print(f"{run}: maps by {', '.join(METHODS)}.")
 
 

@@ -37,6 +37,7 @@ SCALES = {
 }
 TITLES = {"internalStructure": "internal structure"}
 MALIGNANCY = [f"{rating} {words}" for rating, words in MALIGNANCY_WORDS.items()]
+BANDS_MM = (6.0, 8.0, 15.0)  # the limits of the size bands: those of the guidelines on follow-up
 BANDS = ["under 6 mm", "6 to under 8 mm", "8 to under 15 mm", "15 mm and over"]
 
 
@@ -53,11 +54,10 @@ class Colouring:
     note: str = ""
 
     def summary(self) -> dict[str, Any]:
-        """Ready for JSON, with how many points each category has."""
+        """All but the index, ready for JSON, with how many points each category has."""
         counts = np.bincount(self.index[self.index >= 0], minlength=len(self.palette))
         return {
             "title": self.title,
-            "index": self.index.tolist(),
             "palette": self.palette,
             "labels": self.labels,
             "counts": counts.tolist() if self.labels else [],
@@ -77,6 +77,62 @@ def rating_means(joined: pd.Series) -> np.ndarray:
         if str(text).strip("|")
     }
     return joined.map(means).to_numpy(dtype=float, na_value=np.nan)
+
+
+def rating_spread(joined: pd.Series) -> np.ndarray:
+    """(N,) float: the largest difference of each row's ratings; NaN where fewer than two readers rated."""
+    spreads = {}
+    for text in joined.dropna().unique():
+        ratings = [float(part) for part in str(text).split("|") if part]
+        if len(ratings) > 1:
+            spreads[text] = max(ratings) - min(ratings)
+    return joined.map(spreads).to_numpy(dtype=float, na_value=np.nan)
+
+
+def column(values: pd.Series, title: str) -> Colouring:
+    """Colours for any column: a scale for numbers, else a palette, the most frequent kinds first."""
+    if isinstance(values.dtype, pd.CategoricalDtype) and values.cat.ordered:
+        names = [str(each) for each in values.cat.categories]
+        return Colouring(title, values.cat.codes.to_numpy(np.int16), _ramp(len(names)), names)
+    if pd.api.types.is_bool_dtype(values):
+        return _kinds(title, values.map({True: "yes", False: "no"}))
+    if pd.api.types.is_numeric_dtype(values):
+        numbers = _numbers(values)
+        distinct = np.unique(numbers[~np.isnan(numbers)])
+        if len(distinct) <= 8 and bool(np.all(distinct % 1 == 0)):  # few whole numbers are steps of an order
+            index = np.where(np.isnan(numbers), -1, np.searchsorted(distinct, np.nan_to_num(numbers)))
+            names = [f"{each:g}" for each in distinct]
+            return Colouring(title, index.astype(np.int16), _ramp(max(len(names), 1)), names)
+        return scale(title, numbers)
+    return _kinds(title, values)
+
+
+def scale(title: str, numbers: np.ndarray, note: str = "") -> Colouring:
+    """Colours for numbers (N,) between their 2nd and 98th percentile."""
+    if np.isnan(numbers).all():
+        return _scale(title, numbers, 0, 1, "", "", note)
+    low, high = np.nanpercentile(numbers, [2, 98])
+    return _scale(title, numbers, low, high, f"{low:.3g} (2 %)", f"{high:.3g} (98 %)", note)
+
+
+def groups(title: str, members: np.ndarray, names: list[str], note: str = "") -> Colouring:
+    """Colours for group numbers (N,), -1 for none, by name; more than seven groups share colours."""
+    palette = [OKABE_ITO[number % len(OKABE_ITO)] for number in range(len(names))]
+    return Colouring(title, members.astype(np.int16), palette, names, note=note)
+
+
+def _kinds(title: str, values: pd.Series) -> Colouring:
+    counts = values.dropna().astype(str).value_counts()
+    names = list(counts.index[: len(OKABE_ITO)])
+    note = ""
+    if len(counts) > len(names):
+        note = f"The {len(names)} most frequent of {len(counts):,}; the others are grey."
+    slots = {name: number for number, name in enumerate(names)}
+    texts = values.astype(object).map(str, na_action="ignore")
+    index = texts.map(slots).to_numpy(dtype=float, na_value=-1)
+    return Colouring(
+        title, np.nan_to_num(index, nan=-1).astype(np.int16), OKABE_ITO[: len(names)], names, note=note
+    )
 
 
 def available(table: pd.DataFrame) -> dict[str, str]:
@@ -146,7 +202,7 @@ def _size(title: str, values: pd.Series) -> Colouring:
 
 def _bands(title: str, values: pd.Series) -> Colouring:
     numbers = _numbers(values)
-    index = np.where(np.isnan(numbers), -1, np.digitize(np.nan_to_num(numbers), [6, 8, 15]))
+    index = np.where(np.isnan(numbers), -1, np.digitize(np.nan_to_num(numbers), BANDS_MM))
     return Colouring(title, index.astype(np.int16), _ramp(4), BANDS)
 
 

@@ -1,4 +1,4 @@
-"""Two-dimensional maps of the codes: UMAP, t-SNE and PCA, of slices and of nodules.
+"""Maps of the codes in two and three dimensions: UMAP, t-SNE and PCA, of slices and of nodules.
 
 Distances and axes of UMAP and t-SNE maps have no clinical meaning. A new case is placed among its
 neighbours in the original latent space, deterministically, rather than by a stochastic transform.
@@ -6,29 +6,86 @@ neighbours in the original latent space, deterministically, rather than by a sto
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
+from lungvae_core.errors import UserError
 from lungvae_core.explore.neighbours import features
 from lungvae_core.training.checkpoints import Run
 
 TITLES = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
 METHODS = tuple(TITLES)
 UNITS = ("slice", "nodule")
+DIMS = (2, 3)
+# What each method can be told: name -> (least, most, default, in words).
+PARAMETERS: dict[str, dict[str, tuple[float, float, float, str]]] = {
+    "umap": {
+        "neighbours": (2, 200, 15, "Neighbours: few show detail, many the whole"),
+        "min_dist": (0.0, 0.99, 0.1, "Least distance: small packs neighbours tightly"),
+        "seed": (0, 2**31 - 1, 0, "Seed"),
+    },
+    "tsne": {
+        "perplexity": (5, 100, 30, "Perplexity: how many neighbours each point attends to"),
+        "seed": (0, 2**31 - 1, 0, "Seed"),
+    },
+    "pca": {},
+}
+METRICS = ("euclidean", "cosine")
 
 
-def project(codes: np.ndarray, method: str, *, seed: int = 0, neighbours: int = 15) -> np.ndarray:
-    """(N, 2) float32 positions of features (N, K), centred and scaled to about -1..1."""
+def columns(method: str, dims: int) -> list[str]:
+    """The columns of a map's table: umap_x and umap_y, of three dimensions umap3_x, umap3_y and umap3_z."""
+    return [f"{method}{'' if dims == 2 else dims}_{axis}" for axis in "xyz"[:dims]]
+
+
+def check_parameters(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All parameters of a method, the given ones and defaults; UserError for unknown and impossible ones."""
+    if method not in PARAMETERS:
+        raise UserError(f"There is no method {str(method)[:20]!r}; choose one of {', '.join(METHODS)}.")
+    known = PARAMETERS[method]
+    settings: dict[str, Any] = {name: default for name, (_, _, default, _) in known.items()}
+    if method == "umap":
+        settings["metric"] = METRICS[0]
+    for name, value in given.items():
+        if name not in settings:
+            raise UserError(f"{TITLES[method]} has no parameter {str(name)[:20]!r}.")
+        if name == "metric":
+            if value not in METRICS:
+                raise UserError(f"The metric is one of {', '.join(METRICS)}.")
+            settings[name] = value
+            continue
+        low, high, default, _ = known[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise UserError(f"{name} of {TITLES[method]} lies between {low:g} and {high:g}.")
+        settings[name] = int(value) if isinstance(default, int) else float(value)
+    return settings
+
+
+def project(
+    codes: np.ndarray,
+    method: str,
+    *,
+    dims: int = 2,
+    seed: int = 0,
+    neighbours: int = 15,
+    min_dist: float = 0.1,
+    metric: str = "euclidean",
+    perplexity: float = 30.0,
+) -> np.ndarray:
+    """(N, dims) float32 positions of features (N, K), centred and scaled to about -1..1."""
     neighbours = max(2, min(neighbours, len(codes) - 1))
     if method == "pca" or len(codes) < 5:
-        xy = PCA(2, random_state=seed).fit_transform(codes)
+        found = PCA(min(dims, *codes.shape), random_state=seed).fit_transform(codes)
+        xy = np.zeros((len(codes), dims), np.float32)
+        xy[:, : found.shape[1]] = found
     elif method == "tsne":
-        perplexity = min(30.0, (len(codes) - 1) / 3)
-        xy = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(codes)
+        perplexity = min(perplexity, (len(codes) - 1) / 3)
+        xy = TSNE(dims, perplexity=perplexity, init="pca", random_state=seed).fit_transform(codes)
     else:
         import warnings
 
@@ -36,7 +93,13 @@ def project(codes: np.ndarray, method: str, *, seed: int = 0, neighbours: int = 
 
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="n_jobs value")
-            xy = umap.UMAP(n_neighbors=neighbours, min_dist=0.1, random_state=seed).fit_transform(codes)
+            xy = umap.UMAP(
+                n_components=dims,
+                n_neighbors=neighbours,
+                min_dist=min_dist,
+                metric=metric,
+                random_state=seed,
+            ).fit_transform(codes)
     xy = np.asarray(xy, np.float32)
     xy = xy - xy.mean(0)
     return xy / max(float(np.abs(xy).max()), 1e-9)
@@ -63,21 +126,32 @@ def make_maps(
     run: Run,
     methods: tuple[str, ...] = METHODS,
     *,
+    dims: tuple[int, ...] = DIMS,
     seed: int = 0,
+    again: bool = True,
     on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> None:
-    """Write map-slice.parquet and map-nodule.parquet: columns <method>_x and <method>_y.
+    """Write map-slice.parquet and map-nodule.parquet, with the `columns` of each method and of `dims`.
 
-    map-slice has a row for each of latents.parquet; map-nodule has those of `nodules`.
+    map-slice has a row for each of latents.parquet; map-nodule has those of `nodules`. With `again` all are
+    made anew, else only what is missing: stored places stay as they are.
     """
     table, codes = run.latents()
     units = {"slice": (pd.DataFrame(index=table.index), codes), "nodule": nodules(table, codes)}
     done = 0
     for unit, (frame, unit_codes) in units.items():
+        name = f"map-{unit}.parquet"
+        if not again and run.has(name):
+            stored = run.read_table(name, hint="Make it with `lungvae map --again`.")
+            if len(stored) == len(frame):
+                frame = stored
         inputs = features(unit_codes, run.config.model.prior)
         for method in methods:
-            xy = project(inputs, method, seed=seed)
-            frame[f"{method}_x"], frame[f"{method}_y"] = xy[:, 0], xy[:, 1]
-            done += 1
-            on_progress(done, len(methods) * len(units))
-        run.write_table(f"map-{unit}.parquet", frame)
+            for count in dims:
+                wanted = columns(method, count)
+                if again or not set(wanted) <= set(frame):
+                    places = project(inputs, method, dims=count, seed=seed)
+                    frame = frame.assign(**{axis: places[:, at] for at, axis in enumerate(wanted)})
+                done += 1
+                on_progress(done, len(methods) * len(units) * len(dims))
+        run.write_table(name, frame)

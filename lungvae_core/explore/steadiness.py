@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from lungvae_core.data.splits import share_of_patients
+from lungvae_core.explore.colours import BANDS_MM
 
-BANDS_MM = (6.0, 8.0, 15.0)
 CALIPER = 0.1  # diameters that differ by less than this share are alike
 
 Folds = list[tuple[np.ndarray, np.ndarray]]  # (training rows, test rows) of each

@@ -1,8 +1,5 @@
-"""Lesions' images and what a map shows of them, over HTTP, so that hovering a point asks nobody.
+"""Lesions' images over HTTP, so that hovering a point of a map asks nobody.
 
-GET /api/models/{name}/points?unit=&method=   float32 little-endian (N, 2), positions on a map
-GET /api/models/{name}/colours?unit=&by=      JSON, a colour a point and the legend
-GET /api/models/{name}/lesions?unit=          JSON, what is known of each point, column by column
 GET /api/models/{name}/sprites                JPEG, all slices at 32x32, 128 a line, in the table's order;
                                               202 while it is being made, which takes long without the data
 GET /api/models/{name}/slices/{row}.png       PNG, one slice at 64x64; ?kind=reconstruction for that
@@ -17,43 +14,22 @@ import hashlib
 import io
 import threading
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from lungvae_core.errors import UserError
-from lungvae_core.explore import colours
 from lungvae_core.files import atomic_path
+from lungvae_core.serving.answers import BASE, HEADERS, answering, kept
 from lungvae_core.serving.registry import LoadedModel, Registry
 
 SPRITE = 32  # pixels a side
 WINDOWS = {"Lung": (1500, -600), "Mediastinum": (350, 50)}  # width, level in HU
 SPRITES_A_LINE = 128  # 4,096 pixels wide, which every browser can hold
-_HEADERS = {"Cache-Control": "no-store"}
-
-Result = TypeVar("Result")
-
-
-def _kept(function: Callable[..., Result]) -> Callable[..., Result]:
-    """Keep the function's results for as long as the model, its first argument, is in memory."""
-    kept: WeakKeyDictionary[LoadedModel, dict[tuple, Result]] = WeakKeyDictionary()
-
-    @wraps(function)
-    def wrapper(model: LoadedModel, *arguments: Any) -> Result:
-        results = kept.setdefault(model, {})
-        if arguments not in results:
-            results[arguments] = function(model, *arguments)
-        return results[arguments]
-
-    return wrapper
 
 
 def png(image: np.ndarray) -> bytes:
@@ -123,123 +99,29 @@ class Sprites:
         return None
 
 
-@_kept
+@kept
 def sprites(model: LoadedModel, cache: Path) -> Sprites:
     """The model's sprites; `cache` is the folder that keeps those that take long."""
     return Sprites(model, cache)
 
 
-@_kept
-def unit_table(model: LoadedModel, unit: str) -> pd.DataFrame:
-    """A row a point of the map of `unit`: the slices, or the nodules by their representative slice.
-
-    Has the table's columns and `row`, the row of the slice to show. A nodule's score and reconstruction
-    quality are its slices' means.
-    """
-    table = model.table
-    if unit == "slice":
-        return table.assign(row=np.arange(len(table)))
-    if unit != "nodule":
-        raise UserError(f"There is no map of {unit!r}. Choose slice or nodule.")
-    of_row, nodules = nodule_of_row(model), model.nodules[0]
-    chosen = table.iloc[nodules["row"].to_numpy()].reset_index(drop=True)
-    chosen = chosen.assign(row=nodules["row"].to_numpy(), slices=nodules["slices"].to_numpy())
-    means = {name: table[name].groupby(of_row).mean() for name in ("score", "ssim") if name in table}
-    return chosen.assign(**{name: mean.to_numpy() for name, mean in means.items()})
-
-
-@_kept
-def nodule_of_row(model: LoadedModel) -> np.ndarray:
-    """(N,) for each slice, the position of its nodule in `model.nodules`."""
-    key = ["patient_id", "nodule"]
-    ours, theirs = (pd.MultiIndex.from_frame(table[key]) for table in (model.table, model.nodules[0]))
-    return theirs.get_indexer(ours)
-
-
-@_kept
-def lesions(model: LoadedModel, unit: str) -> dict[str, Any]:
-    """What is known of each point of a map, column by column, ready for JSON; unknown values are None."""
-    points = unit_table(model, unit)
-    patients, names = pd.factorize(points["patient_id"].astype(str))
-    found: dict[str, Any] = {
-        "row": points["row"].tolist(),
-        "patient": patients.tolist(),
-        "patients": list(names),
-        "nodule": points["nodule"].tolist(),
-        "slice": points["slice"].tolist(),
-        "real": model.real[points["row"].to_numpy()].astype(int).tolist(),
-    }
-    for column, name, digits in _SHOWN:
-        if column in points:
-            found[name] = _plain(points[column], digits)
-    if unit == "nodule":
-        found["slices"] = points["slices"].tolist()
-        found["point_of_row"] = nodule_of_row(model).tolist()
-    return found
-
-
 def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
     """This module's routes; `registry` gives the process's one registry."""
 
-    def answer(make: Callable[[LoadedModel, Request], Response]) -> Callable[[Request], Response]:
-        # A plain function, not a coroutine: Starlette runs it in a thread, beside the event loop.
-        def endpoint(request: Request) -> Response:
-            try:
-                return make(_model(registry(), request.path_params["name"]), request)
-            except UserError as error:
-                return JSONResponse({"error": str(error)}, status_code=404, headers=_HEADERS)
+    def sheet(model: LoadedModel, _request: Request) -> Response:
+        return _get_sprites(model, registry().settings.workspace / "cache")
 
-        return endpoint
-
-    base = "/api/models/{name}"
     return [
-        Route(f"{base}/points", answer(_get_points)),
-        Route(f"{base}/colours", answer(_get_colours)),
-        Route(f"{base}/lesions", answer(_get_lesions)),
-        Route(
-            f"{base}/sprites",
-            answer(lambda model, _: _get_sprites(model, registry().settings.workspace / "cache")),
-        ),
-        Route(f"{base}/slices/{{row:int}}.png", answer(_get_slice)),
+        Route(f"{BASE}/sprites", answering(registry, sheet)),
+        Route(f"{BASE}/slices/{{row:int}}.png", answering(registry, _get_slice)),
     ]
-
-
-_SHOWN = [
-    ("malignancy", "malignancy", 0),
-    ("diameter_mm", "diameter", 1),
-    ("score", "score", 3),
-    ("n_readers", "readers", 0),
-]
-
-
-def _model(registry: Registry, name: str) -> LoadedModel:
-    # `load` also opens a folder by its path, which an address must not.
-    if not any(entry.name == name for entry in registry.entries()):
-        raise UserError(f"There is no model {name!r}.")
-    return registry.load(name)
-
-
-def _get_points(model: LoadedModel, request: Request) -> Response:
-    query = request.query_params
-    xy = model.map(query.get("unit", "slice"), query.get("method", "umap"))
-    return Response(xy.astype("<f4").tobytes(), media_type="application/octet-stream", headers=_HEADERS)
-
-
-def _get_colours(model: LoadedModel, request: Request) -> Response:
-    query = request.query_params
-    table = unit_table(model, query.get("unit", "slice"))
-    return JSONResponse(colours.colour(table, query.get("by", "malignancy")).summary(), headers=_HEADERS)
-
-
-def _get_lesions(model: LoadedModel, request: Request) -> Response:
-    return JSONResponse(lesions(model, request.query_params.get("unit", "slice")), headers=_HEADERS)
 
 
 def _get_sprites(model: LoadedModel, cache: Path) -> Response:
     jpeg = sprites(model, cache).get()
     if jpeg is None:
-        return JSONResponse({"making": True}, status_code=202, headers=_HEADERS)
-    return Response(jpeg, media_type="image/jpeg", headers=_HEADERS)
+        return JSONResponse({"making": True}, status_code=202, headers=HEADERS)
+    return Response(jpeg, media_type="image/jpeg", headers=HEADERS)
 
 
 def _get_slice(model: LoadedModel, request: Request) -> Response:
@@ -250,9 +132,7 @@ def _get_slice(model: LoadedModel, request: Request) -> Response:
         image, real = model.decode(model.codes[row][None])[0], False
     else:
         image, real = model.image(row)
-    return Response(
-        png(image), media_type="image/png", headers=_HEADERS | {"X-Generated": str(int(not real))}
-    )
+    return Response(png(image), media_type="image/png", headers=HEADERS | {"X-Generated": str(int(not real))})
 
 
 def _atlas(model: LoadedModel) -> bytes:
@@ -273,8 +153,3 @@ def _grey(image: np.ndarray) -> np.ndarray:
     if image.dtype == np.uint8:
         return image
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-
-
-def _plain(values: pd.Series, digits: int) -> list[Any]:
-    numbers = values.to_numpy(dtype=float, na_value=np.nan)
-    return [None if np.isnan(n) else int(n) if digits == 0 else round(float(n), digits) for n in numbers]

@@ -78,7 +78,7 @@ class LoadedModel:
         self.vae = self.run.load_model()
         self.classifier: Classifier | None = load_classifier(self.run)
         self.ensemble: Ensemble | None = load_ensemble(self.run)
-        self._settings = settings
+        self.settings = settings
         self._maps: dict[str, pd.DataFrame] = {}
 
     @property
@@ -151,19 +151,28 @@ class LoadedModel:
         """measured.json, or None; UserError when it is damaged or another model's."""
         return record.load(self.run)
 
-    def map(self, unit: str, method: str) -> np.ndarray:
-        """(N or M, 2) float32 positions of slices or nodules; UserError when the run has no such map."""
-        if unit not in maps.UNITS or method not in maps.METHODS:
-            raise UserError(f"There is no {method!r} map of {unit!r}.")
+    def map(self, unit: str, method: str, dims: int = 2) -> np.ndarray:
+        """(N or M, dims) float32 positions of slices or nodules; UserError when the run has no such map."""
+        if unit not in maps.UNITS or method not in maps.METHODS or dims not in maps.DIMS:
+            raise UserError(f"There is no {method[:20]!r} map of {unit[:20]!r} in {dims} dimensions.")
         if unit not in self._maps:
             self._maps[unit] = self.run.read_table(f"map-{unit}.parquet", hint="Make it with `lungvae map`.")
-        return self._maps[unit][[f"{method}_x", f"{method}_y"]].to_numpy(np.float32)
+        names = maps.columns(method, dims)
+        if not set(names) <= set(self._maps[unit]):
+            if method == "pca":  # made in no time
+                codes = self._features if unit == "slice" else features(self.nodules[1], self.entry.prior)
+                return maps.project(codes, method, dims=dims)
+            raise UserError(
+                f"{self.entry.name} has no {maps.TITLES[method]} map of {dims} dimensions yet. Make it with "
+                f"`lungvae map {self.entry.folder}`."
+            )
+        return self._maps[unit][names].to_numpy(np.float32)
 
     @cached_property
     def pixels(self) -> Pixels | None:
         """The CT slices behind the codes, where this machine has them."""
         folders = [Path(self.run.info.data_folder)] if self.run.info.data_folder else []
-        folders += [path.parent for path in self._settings.data_sets()]
+        folders += [path.parent for path in self.settings.data_sets()]
         return locate(self.run.info.data, self.table, folders)
 
     @property

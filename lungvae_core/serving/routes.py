@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
 import lungvae_core
-from lungvae_core.serving import images, lesion, live, uploads
+from lungvae_core.serving import images, lesion, live, map_data, uploads
 from lungvae_core.serving.registry import Registry
 
 
@@ -30,6 +30,7 @@ def routes() -> list[BaseRoute]:
         Route("/api/health", health),
         live.live_route(registry),
         *images.routes(registry),
+        *map_data.routes(registry),
         *lesion.routes(registry),
         *uploads.routes(),
     ]

@@ -1,4 +1,4 @@
-"""Images, sprites and map data over HTTP, with the data and without."""
+"""Images and sprites over HTTP, with the data and without."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from lungvae_core import NOTICE
-from lungvae_core.errors import UserError
 from lungvae_core.files import read_json, write_json
 from lungvae_core.serving import cases, images, selection
 from lungvae_core.serving.registry import Registry
@@ -56,40 +55,6 @@ def sprites_of(client: TestClient, name: str) -> bytes:
         assert answer.status_code == 202
         time.sleep(0.05)
     raise AssertionError("the sprites were never made")
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("unit", ["slice", "nodule"])
-@pytest.mark.parametrize("method", ["umap", "tsne", "pca"])
-def test_points_are_the_map_as_little_endian_floats(with_data, name, unit, method):
-    answer = client_of(with_data).get(f"/api/models/{name}/points", params={"unit": unit, "method": method})
-    assert answer.headers["cache-control"] == "no-store"
-    points = np.frombuffer(answer.content, "<f4").reshape(-1, 2)
-    np.testing.assert_array_equal(points, with_data.load(name).map(unit, method))
-
-
-@pytest.mark.parametrize("unit", ["slice", "nodule"])
-def test_lesions_have_a_value_a_point(with_data, unit):
-    model = with_data.load("tiny-gvae")
-    told = client_of(with_data).get("/api/models/tiny-gvae/lesions", params={"unit": unit}).json()
-    count = len(model.map(unit, "pca"))
-    for column in ("row", "patient", "nodule", "slice", "malignancy", "diameter", "score", "real"):
-        assert len(told[column]) == count
-    assert all(told["real"])
-    names = [told["patients"][patient] for patient in told["patient"]]
-    assert names == model.table["patient_id"].iloc[told["row"]].tolist()
-
-
-def test_every_slice_knows_its_nodule(with_data):
-    model = with_data.load("tiny-gvae")
-    told = images.lesions(model, "nodule")
-    for row, point in enumerate(told["point_of_row"]):
-        shown = model.table.iloc[told["row"][point]]
-        assert (shown["patient_id"], shown["nodule"]) == tuple(
-            model.table.iloc[row][["patient_id", "nodule"]]
-        )
-    mean = model.table.groupby(["patient_id", "nodule"], sort=False)["score"].mean()
-    np.testing.assert_allclose(told["score"], mean, atol=0.001)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -143,30 +108,19 @@ def test_a_slice_is_the_real_one_and_can_be_its_reconstruction(with_data):
 def test_without_the_data_a_slice_is_its_reconstruction(without_data):
     answer = client_of(without_data).get("/api/models/tiny-gvae/slices/7.png")
     assert answer.headers["x-generated"] == "1"
-    told = client_of(without_data).get("/api/models/tiny-gvae/lesions").json()
-    assert not any(told["real"])
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        "no-such-model/points",
-        "../points",
-        "tiny-gvae/points?method=isomap",
-        "tiny-gvae/points?unit=patient",
-        "tiny-gvae/lesions?unit=patient",
-        "tiny-gvae/colours?by=astrology",
+        "no-such-model/sprites",
+        "../slices/1.png",
         "tiny-gvae/slices/120.png",
         "tiny-gvae/slices/-1.png",
     ],
 )
 def test_what_is_not_there_is_a_404(with_data, path):
     assert client_of(with_data).get(f"/api/models/{path}").status_code == 404
-
-
-def test_a_refusal_says_what_can_be_had(with_data):
-    answer = client_of(with_data).get("/api/models/tiny-gvae/colours?by=astrology")
-    assert "malignancy" in answer.json()["error"]
 
 
 def test_windowed_is_black_and_white_at_the_windows_ends():
@@ -236,8 +190,3 @@ def test_an_evaluation_is_shown_beside_size(with_data):
     assert "patient-grouped" in words
     assert cases.evaluated(None) is None
     assert cases.evaluated({"units": {"slice": {}}}) is None
-
-
-def test_there_is_no_map_of_another_unit(with_data):
-    with pytest.raises(UserError, match="patient"):
-        images.unit_table(with_data.load("tiny-gvae"), "patient")

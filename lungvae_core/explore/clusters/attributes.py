@@ -9,7 +9,7 @@ import pandas as pd
 
 from lungvae_core.data.labels import labels, reader_mean
 from lungvae_core.data.slices import RATINGS
-from lungvae_core.explore.colours import BANDS
+from lungvae_core.explore.colours import BANDS, BANDS_MM
 from lungvae_core.explore.colours import TITLES as RATING_TITLES
 
 RULE = "median_high"
@@ -19,7 +19,6 @@ KINDS = {
     SURROUNDINGS: "where the lesion lies",
     CONFOUND: "whose scan it is, and how it was made",
 }
-BANDS_MM = (6.0, 8.0, 15.0)
 HALF_IMAGE, HALF_CROP = 256, 31.5  # px: CT images have 512, crops 64
 THICKNESS_MM = (1.0, 2.0, 3.0)
 LEAST_UNITS = 10  # an attribute known of fewer is left out

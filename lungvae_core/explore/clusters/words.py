@@ -9,8 +9,9 @@ import pandas as pd
 
 from lungvae_core.data.labels import labels
 from lungvae_core.data.slices import RATINGS
-from lungvae_core.explore.clusters.attributes import BANDS_MM, RULE, place, rating_values
+from lungvae_core.explore.clusters.attributes import RULE, place, rating_values
 from lungvae_core.explore.clusters.methods import NOISE
+from lungvae_core.explore.colours import BANDS_MM
 
 # Standard deviations from the rest, and from all lesions, that a difference needs to be told of: where almost
 # all lesions are in one cluster, it is the rest that differs.

@@ -16,6 +16,7 @@ from lungvae_core.data.resample import at_spacing
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.data.splits import strata
 from lungvae_core.errors import UserError
+from lungvae_core.explore.colours import BANDS_MM
 from lungvae_core.explore.measured.name import RULE, Moved, name_of
 from lungvae_core.explore.measured.properties import PROPERTIES, measure
 from lungvae_core.explore.measured.properties import deviations as deviations_of
@@ -26,7 +27,6 @@ from lungvae_core.training.encode import TRAINED
 from lungvae_core.vae.latents import Latent
 
 STEPS, RESAMPLES, REFERENCE = 9, 1000, 600
-BANDS_MM = (6.0, 8.0, 15.0)
 _KEYS = tuple(PROPERTIES)
 Decode = Callable[[np.ndarray], np.ndarray]  # codes (M, K) -> slices (M, 64, 64) in HU
 

@@ -1,0 +1,70 @@
+"""Where a map is dense: the smallest regions that hold given shares of its points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+from skimage.measure import find_contours
+
+SHARES = (0.25, 0.5, 0.75, 0.95)
+CELLS = 160  # along the longer side of the map
+MARGIN = 0.12  # of its extent, so that contours close
+
+
+class Density:
+    """Points xy (N, 2) counted in cells and smoothed; Scott's rule (1992) for the width.
+
+    The rule is for one hump; a map has many, so half of its width is taken.
+    """
+
+    def __init__(self, xy: np.ndarray, *, cells: int = CELLS, frame: Density | None = None) -> None:
+        """`frame`: another density whose cells and width are taken over, as the whole map's for a part."""
+        xy = np.asarray(xy, np.float64)
+        if frame is None:
+            low, high = xy.min(0), xy.max(0)
+            extent = np.maximum(high - low, 1e-6)
+            self.low = low - MARGIN * extent.max()
+            self.cell = float((extent.max() * (1 + 2 * MARGIN)) / cells)
+            self.shape = tuple(int(n) for n in np.ceil((extent + 2 * MARGIN * extent.max()) / self.cell) + 1)
+            spread = np.minimum(xy.std(0), np.subtract(*np.percentile(xy, [75, 25], axis=0)) / 1.34 + 1e-9)
+            width = 0.5 * float(spread.mean()) * len(xy) ** (-1 / 6)
+            self.sigma = float(np.clip(width / self.cell, 1.2, 8))
+        else:
+            self.low, self.cell, self.shape, self.sigma = frame.low, frame.cell, frame.shape, frame.sigma
+        at = np.clip(((xy - self.low) / self.cell).astype(int), 0, np.array(self.shape) - 1)
+        counts = np.zeros(self.shape)
+        np.add.at(counts, (at[:, 0], at[:, 1]), 1)
+        self.grid = gaussian_filter(counts, self.sigma)
+
+    def level(self, share: float) -> float:
+        """The density above which the smallest region with that share of the mass lies."""
+        ordered = np.sort(self.grid, axis=None)[::-1]
+        held = np.cumsum(ordered)
+        return float(ordered[min(int(np.searchsorted(held, share * held[-1])), len(ordered) - 1)])
+
+    def lines(self, level: float) -> list[list[list[float]]]:
+        """The region's border, as closed lines of [x, y]."""
+        found = []
+        for line in find_contours(np.pad(self.grid, 1), level):
+            places = (line - 1 + 0.5) * self.cell + self.low
+            if len(line) >= 8:
+                found.append(np.round(_thinned(places), 4).tolist())
+        return found
+
+
+def contours(xy: np.ndarray) -> list[dict[str, Any]]:
+    """[{"share", "lines"}], the widest region first, of points xy (N, 2); empty with under 20 of them."""
+    if len(xy) < 20:
+        return []
+    density = Density(xy)
+    return [{"share": share, "lines": density.lines(density.level(share))} for share in sorted(SHARES)[::-1]]
+
+
+def _thinned(line: np.ndarray, most: int = 160) -> np.ndarray:
+    """A line of at most about so many places; both ends stay."""
+    if len(line) <= most:
+        return line
+    step = -(-len(line) // most)
+    return np.concatenate([line[:-1:step], line[-1:]])

@@ -1,0 +1,220 @@
+"""Which lesions a person wants to see: conditions on any column of a table, and a search by name.
+
+A filter is a list of conditions that all must hold:
+
+    {"column": "n_readers", "in": ["4"]}        one of these values, as text
+    {"column": "diameter_mm", "from": 6, "to": 20}
+    {"search": "0012"}                          in the patient's name, or in "patient nodule slice"
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lungvae_core.data.slices import RATINGS, malignant
+from lungvae_core.errors import UserError
+from lungvae_core.explore.colours import BANDS, BANDS_MM, TITLES, rating_means, rating_spread
+
+MOST_CATEGORIES = 24  # more distinct values are searched or ranged, not ticked
+MOST_CONDITIONS = 50
+LONGEST = 4_000  # characters of a filter in an address
+UNKNOWN = "not known"
+
+_BAND = pd.CategoricalDtype(BANDS, ordered=True)
+_WORDS = {
+    "patient_id": "Patient",
+    "nodule": "Nodule",
+    "slice": "Slice",
+    "malignancy": "Malignancy: median of the readers",
+    "n_readers": "Readers who marked it",
+    "reader_spread": "Reader agreement: largest difference of malignancy ratings",
+    "reader_mean": "Malignancy: mean of the readers",
+    "size_band": "Size band",
+    "diameter_mm": "Diameter, mm",
+    "area_px": "Area of the outline, px",
+    "volume_mm3": "Volume, mm³",
+    "split": "Split: how the VAE was trained",
+    "paper_split": "The paper's split",
+    "score": "Model score",
+    "score_kind": "How the score was obtained",
+    "error": "Score's error: distance to the label",
+    "right": "Score beside the label",
+    "ssim": "Reconstruction: SSIM",
+    "mse": "Reconstruction: mean squared error",
+    "mask_clipped": "Outline cut by the crop",
+    "pixel_spacing_mm": "Pixel spacing, mm",
+    "slice_thickness_mm": "Slice thickness, mm",
+    "contrast": "Contrast agent",
+    "slices": "Slices of the nodule",
+    "z_mm": "Position along the body, mm",
+}
+_ORDER = list(_WORDS)
+_HIDDEN = ("series_uid", "annotation_ids", "row", "scan_id", "row0", "col0", "hu_source", "hu_step")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that can be filtered: ticked values, or a range."""
+
+    name: str
+    title: str
+    kind: str  # "category", "number" or "text"
+    options: tuple[str, ...] = ()  # of a category, as text, in order
+    low: float = 0.0  # of a number
+    high: float = 0.0
+
+
+def with_derived(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with what follows from it: reader agreement, size band, the score's error, mean ratings."""
+    more: dict[str, Any] = {}
+    if "malignancy_all" in table:
+        more["reader_spread"] = rating_spread(table["malignancy_all"])
+        more["reader_mean"] = rating_means(table["malignancy_all"])
+    if "diameter_mm" in table:
+        size = table["diameter_mm"].to_numpy(float, na_value=np.nan)
+        codes = np.where(np.isnan(size), -1, np.digitize(np.nan_to_num(size), BANDS_MM))
+        more["size_band"] = pd.Categorical.from_codes(codes.tolist(), dtype=_BAND)
+    if "score" in table and "malignancy" in table:
+        label, score = malignant(table), table["score"].to_numpy(float, na_value=np.nan)
+        more["error"] = np.abs(score - label)
+        known = ~np.isnan(label) & ~np.isnan(score)
+        right = pd.Series(np.where((score > 0.5) == (label == 1), "as the readers", "against the readers"))
+        more["right"] = right.where(known).to_numpy()
+    for name in [str(column) for column in table if str(column).endswith("_all")]:
+        if name != "malignancy_all" and table[name].notna().any():
+            more[name.removesuffix("_all")] = rating_means(table[name])
+    return table.assign(**{name: value for name, value in more.items() if name not in table})
+
+
+def columns(table: pd.DataFrame) -> list[Column]:
+    """What a table, made by `with_derived`, can be filtered by, the most asked for first."""
+    found = []
+    for name in table.columns:
+        if name in _HIDDEN or str(name).endswith("_all") or not table[name].notna().any():
+            continue
+        found.append(_column(str(name), table[name]))
+    rank = {name: number for number, name in enumerate(_ORDER)}
+    return sorted(found, key=lambda column: (rank.get(column.name, len(rank)), column.title))
+
+
+def title(name: str) -> str:
+    """A column's name in words."""
+    if name in _WORDS:
+        return _WORDS[name]
+    return f"Mean rating: {TITLES.get(name, name)}" if name in _RATED else name.replace("_", " ")
+
+
+_RATED = tuple(name for name in RATINGS if name != "malignancy")
+
+
+def _column(name: str, values: pd.Series) -> Column:
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        present = set(values.dropna())
+        options = tuple(str(one) for one in values.cat.categories if one in present)
+        return Column(name, title(name), "category", options)
+    if pd.api.types.is_bool_dtype(values):
+        return Column(name, title(name), "category", ("no", "yes"))
+    distinct = values.dropna().unique()
+    if pd.api.types.is_numeric_dtype(values):
+        numbers = values.to_numpy(float, na_value=np.nan)
+        whole = len(distinct) <= 8 and bool(np.all(np.asarray(distinct, float) % 1 == 0))
+        if whole:
+            return Column(name, title(name), "category", tuple(f"{each:g}" for each in sorted(distinct)))
+        low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
+        return Column(name, title(name), "number", low=low, high=high)
+    if len(distinct) <= MOST_CATEGORIES:
+        return Column(name, title(name), "category", tuple(sorted(str(each) for each in distinct)))
+    return Column(name, title(name), "text")
+
+
+def parse(where: str) -> list[dict[str, Any]]:
+    """The conditions of a filter written as JSON; empty text is none. UserError says what is wrong."""
+    if not where:
+        return []
+    if len(where) > LONGEST:
+        raise UserError(f"The filter is longer than {LONGEST:,} characters. Take conditions out.")
+    try:
+        conditions = json.loads(where)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise UserError("The filter is not JSON. Set it again with the controls beside the map.") from error
+    if not isinstance(conditions, list) or len(conditions) > MOST_CONDITIONS:
+        raise UserError(f"A filter is a list of at most {MOST_CONDITIONS} conditions.")
+    for condition in conditions:
+        _check(condition)
+    return conditions
+
+
+def _check(condition: Any) -> None:
+    if not isinstance(condition, dict):
+        raise UserError(f"{str(condition)[:40]!r} is no condition of a filter.")
+    keys = set(condition)
+    if keys == {"search"}:
+        if not isinstance(condition["search"], str):
+            raise UserError("A search is for text.")
+        return
+    known = isinstance(condition.get("column"), str) and keys <= {"column", "in", "from", "to"}
+    if not known or len(keys) < 2:
+        raise UserError('A condition has a "column" and either "in" or "from" and "to".')
+    if "in" in keys and not (keys == {"column", "in"} and isinstance(condition["in"], list)):
+        raise UserError(f'{condition["column"][:40]}: "in" is a list of values, and stands alone.')
+    for end in keys & {"from", "to"}:
+        number = condition[end]
+        if isinstance(number, bool) or not isinstance(number, int | float) or not np.isfinite(float(number)):
+            raise UserError(f"{condition['column'][:40]}: {end!r} is a number.")
+
+
+def mask(table: pd.DataFrame, conditions: list[dict[str, Any]]) -> np.ndarray:
+    """(N,) bool: which rows of a table, made by `with_derived`, meet all conditions (see `parse`)."""
+    shown = np.ones(len(table), bool)
+    for condition in conditions:
+        if "search" in condition:
+            shown &= _searched(table, condition["search"])
+            continue
+        name = condition["column"]
+        if name not in table or name in _HIDDEN:
+            raise UserError(f"There is no column {name[:40]!r} to filter by.")
+        values = table[name]
+        shown &= _ticked(values, condition["in"]) if "in" in condition else _ranged(values, condition)
+    return shown
+
+
+def _searched(table: pd.DataFrame, text: str) -> np.ndarray:
+    text = " ".join(text.lower().split())
+    if not text:
+        return np.ones(len(table), bool)
+    patient = table["patient_id"].astype(str).str.lower()
+    # Few patients stand for thousands of rows; the rest matters only where more than a name is asked.
+    names = {name: text in name for name in patient.unique()}
+    found = patient.map(names).to_numpy(bool)
+    if " " in text:
+        # A space behind, so that nodule 1 is not nodule 12.
+        whole = patient + " " + table["nodule"].astype(str) + " " + table["slice"].astype(str) + " "
+        found = found | whole.str.contains(f"{text} ", regex=False).to_numpy(bool)
+    return found
+
+
+def _ticked(values: pd.Series, wanted: list[Any]) -> np.ndarray:
+    texts = {str(value) for value in wanted}
+    if pd.api.types.is_bool_dtype(values):
+        names = values.map({True: "yes", False: "no"})
+    elif pd.api.types.is_numeric_dtype(values):
+        numbers = values.to_numpy(float, na_value=np.nan)
+        names = pd.Series([f"{number:g}" for number in np.unique(numbers[~np.isnan(numbers)])])
+        kept = np.array([float(name) for name in names if name in texts])
+        return np.isin(numbers, kept) | (np.isnan(numbers) & (UNKNOWN in texts))
+    else:
+        names = values.astype(object).map(str, na_action="ignore")
+    return names.isin(texts).to_numpy(bool) | (values.isna().to_numpy(bool) & (UNKNOWN in texts))
+
+
+def _ranged(values: pd.Series, condition: dict[str, Any]) -> np.ndarray:
+    if isinstance(values.dtype, pd.CategoricalDtype) or not pd.api.types.is_numeric_dtype(values):
+        raise UserError(f"{condition['column'][:40]} has no numbers to choose a range of.")
+    numbers = values.to_numpy(float, na_value=np.nan)
+    low, high = condition.get("from", -np.inf), condition.get("to", np.inf)
+    return (numbers >= low) & (numbers <= high)

@@ -1,0 +1,235 @@
+"""What an exported explorer shows: maps, colours, small images, traversals decoded beforehand, figures."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lungvae_core import ATTRIBUTION, NOTICE
+from lungvae_core.data.slices import MALIGNANCY_WORDS
+from lungvae_core.errors import UserError
+from lungvae_core.explore import colours
+from lungvae_core.explore.directions import load_directions, walk
+from lungvae_core.explore.maps import METHODS, TITLES, UNITS
+from lungvae_core.explore.measured.record import labels
+from lungvae_core.explore.traversal import strip
+from lungvae_core.serving.cases import evaluated
+from lungvae_core.serving.map_data import lesions, unit_table
+from lungvae_core.serving.registry import LoadedModel
+
+SIDES = {"slice": 32, "nodule": 64}  # pixels a side of a point's image
+STEPS = 11  # of a traversal
+DIMENSIONS = 16  # that are walked, those that vary most
+LESIONS = 4  # to start from, beside the prior and the class means
+COLOURS = ("malignancy", "score", "size", "bands", "patient", "split", "quality")
+QUALITY = 82  # of the JPEGs: a difference of one grey level is below what a decoder can draw
+ACROSS = 128  # images a line of a sheet
+WALKED = {"malignancy": "malignancy", "diameter": "size"}  # directions that are walked too, and their names
+
+Progress = Callable[[int, int], None]
+
+
+def gather(
+    model: LoadedModel, *, real: bool, units: tuple[str, ...] = UNITS, on_progress: Progress = lambda *_: None
+) -> dict[str, Any]:
+    """Everything that the file shows, ready for JSON; images and arrays as base64.
+
+    `real`: CT slices where this machine has them, else reconstructions, which are generated, as all of a
+    traversal is. Raises UserError where slices are asked for and there are none here, or a map is missing.
+    """
+    if real and not model.real.any():
+        raise UserError(
+            f"The CT slices behind {model.entry.name} are not on this machine. Import the data set, or leave "
+            "out --ct to export reconstructions."
+        )
+    starts = _starts(model)
+    rows = sum(len(unit_table(model, unit)) for unit in units)
+    steps = _Steps(on_progress, rows + len(starts))
+    low, high = model.window
+    return {
+        "title": model.entry.title,
+        "name": model.entry.name,
+        "notice": NOTICE,
+        "attribution": model.entry.data.attribution or ATTRIBUTION,
+        "data": f"{model.entry.data.name}, {len(model.table):,} slices",
+        "prior": model.entry.prior,
+        "dimensions": model.entry.dimensions,
+        "window": f"W {high - low:.0f} L {(low + high) / 2:.0f} HU",
+        "words": {str(rating): word for rating, word in MALIGNANCY_WORDS.items()},
+        "methods": {method: TITLES[method] for method in METHODS if _has(model, units, method)},
+        "units": {unit: _unit(model, unit, real, steps) for unit in units},
+        "traversals": _traversals(model, starts, steps),
+        "figures": _figures(model),
+    }
+
+
+class _Steps:
+    """Progress over images and starts."""
+
+    def __init__(self, tell: Progress, total: int) -> None:
+        self._tell, self._total, self._done = tell, total, 0
+
+    def __call__(self, count: int) -> None:
+        self._done += count
+        self._tell(self._done, self._total)
+
+
+def _has(model: LoadedModel, units: tuple[str, ...], method: str) -> bool:
+    try:
+        return all(len(model.map(unit, method)) for unit in units)
+    except UserError:
+        return False
+
+
+def _unit(model: LoadedModel, unit: str, real: bool, steps: _Steps) -> dict[str, Any]:
+    table = unit_table(model, unit)
+    known = lesions(model, unit)
+    shown = {
+        name: known[name]
+        for name in ("row", "patient", "patients", "nodule", "slice", "malignancy", "diameter", "score")
+        if name in known
+    }
+    rows = table["row"].to_numpy()
+    offered = colours.available(model.table)
+    return {
+        "count": len(table),
+        "side": SIDES[unit],
+        "across": ACROSS // (SIDES[unit] // 32),
+        "lesions": shown,
+        "real": (model.real[rows] if real else np.zeros(len(rows), bool)).astype(int).tolist(),
+        "points": {
+            method: _base64(np.rint(np.clip(model.map(unit, method), -1, 1) * 32767).astype("<i2"))
+            for method in METHODS
+            if _has(model, (unit,), method)
+        },
+        "colours": {name: _colouring(colours.colour(table, name)) for name in COLOURS if name in offered},
+        "sheet": _jpeg(_sheet(model, rows, SIDES[unit], real, steps)),
+    }
+
+
+def _colouring(colouring: colours.Colouring) -> dict[str, Any]:
+    return {**colouring.summary(), "index": _base64(np.asarray(colouring.index, "<i2"))}
+
+
+def _sheet(model: LoadedModel, rows: np.ndarray, side: int, real: bool, steps: _Steps) -> np.ndarray:
+    """(H, W) uint8: the rows' images at `side` pixels, so many a line that a line has 4,096 pixels."""
+    across = 32 * ACROSS // side
+    lines = -(-len(rows) // across)
+    sheet = np.zeros((lines, side, across, side), np.uint8)
+    for start in range(0, len(rows), across):
+        part = rows[start : start + across]
+        images = model.images(part)[0] if real else model.decode(model.codes[part])
+        factor = images.shape[-1] // side
+        small = images.reshape(len(part), side, factor, side, factor).mean((2, 4))
+        sheet[start // across, :, : len(part)] = _grey(small).transpose(1, 0, 2)
+        steps(len(part))
+    return sheet.reshape(lines * side, across * side)
+
+
+def _starts(model: LoadedModel) -> list[tuple[str, np.ndarray]]:
+    """(name in words, code (K,)): the prior's and the classes' means, and lesions spread over the scores."""
+    found = [
+        ("Prior mean" if name == "prior" else f"{name.capitalize()} mean", code)
+        for name, code in model.starts.items()
+    ]
+    nodules = model.nodules[0]
+    rows = nodules["row"].to_numpy()
+    if "score" in model.table:
+        rows = rows[np.argsort(model.table["score"].to_numpy(float)[rows], kind="stable")]
+    at = np.linspace(0.1, 0.9, min(LESIONS, len(rows))) * (len(rows) - 1)
+    for row in rows[np.rint(at).astype(int)]:
+        entry = model.table.iloc[row]
+        found.append((f"{entry['patient_id']}, nodule {entry['nodule']}", model.codes[row]))
+    return found
+
+
+def _traversals(model: LoadedModel, starts: list[tuple[str, np.ndarray]], steps: _Steps) -> dict[str, Any]:
+    """For each start a sheet with a line a walk, STEPS images each, and the scores along it."""
+    dimensions = [int(at) for at in model.order[:DIMENSIONS]]
+    named = {} if model.measured is None else dict(enumerate(labels(model.measured)))
+    walks = []
+    for at in dimensions:
+        label = named.get(at)
+        name = f"z {at}" + (f" · {label.name}" if label and label.name else "")
+        walks.append({"name": name, "told": label.told if label else ""})
+    directions = _directions(model)
+    walks = [{"name": f"towards {name}", "told": ""} for name in directions] + walks
+    found = []
+    for name, code in starts:
+        lines = [walk(space, direction, code, STEPS)[1] for space, direction in directions.values()]
+        lines += [strip(model.latent, code, at, _span(model, at, code), STEPS)[1] for at in dimensions]
+        codes = np.concatenate([code[None], *lines])
+        images = _grey(model.decode(codes))
+        tall = np.zeros((len(lines) + 1, 64, STEPS, 64), np.uint8)
+        tall[0, :, 0] = images[0]  # the start itself stands first
+        tall[1:] = images[1:].reshape(len(lines), STEPS, 64, 64).transpose(0, 2, 1, 3)
+        scores = model.score(codes)
+        familiar = model.familiarity(codes)
+        found.append(
+            {
+                "name": name,
+                "sheet": _jpeg(tall.reshape(-1, STEPS * 64)),
+                "scores": None if scores is None else np.round(scores, 3).tolist(),
+                "familiarity": np.round(familiar, 3).tolist(),
+                "near": _nearest_steps(model, lines, code),
+            }
+        )
+        steps(1)
+    return {"steps": STEPS, "walks": walks, "starts": found}
+
+
+def _directions(model: LoadedModel) -> dict[str, Any]:
+    try:
+        known = load_directions(model.entry.folder, model.codes)
+    except UserError:  # the model has none, or they are of other codes
+        return {}
+    return {
+        words: (known.space, known.directions[name])
+        for name, words in WALKED.items()
+        if name in known.directions
+    }
+
+
+def _span(model: LoadedModel, dimension: int, code: np.ndarray) -> np.ndarray:
+    low, high = model.ranges[dimension].tolist()
+    return np.array([min(low, float(code[dimension])), max(high, float(code[dimension]))])
+
+
+def _nearest_steps(model: LoadedModel, lines: list[np.ndarray], code: np.ndarray) -> list[int]:
+    """For each walk the step that lies nearest to the start, where a slider begins."""
+    return [int(np.abs(line - code).sum(1).argmin()) for line in lines]
+
+
+def _figures(model: LoadedModel) -> dict[str, Any] | None:
+    """The evaluation's AUCs beside what size alone gives, and in words how they were made."""
+    found = evaluated(model.evaluation)
+    if found is None:
+        return None
+    table, words = found
+    return {
+        "columns": [str(name) for name in table.columns],
+        "rows": [
+            [str(name), *(str(value) for value in row)]
+            for name, row in zip(table.index, table.to_numpy(), strict=True)
+        ],
+        "words": words,
+    }
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def _jpeg(sheet: np.ndarray) -> str:
+    stream = io.BytesIO()
+    Image.fromarray(sheet).save(stream, "JPEG", quality=QUALITY, optimize=True)
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def _base64(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()

@@ -1,0 +1,242 @@
+"""What a map shows, over HTTP: places, colours, what is known of each point, filters, density, clusters.
+
+Below /api/models/{name}; `unit` is slice or nodule, `map` the key of a map made with one's own parameters
+(`custom_maps`), or empty:
+
+points?unit=&method=&dims=&map=     float32 little-endian (N, dims), about -1..1
+colours?unit=&by=                   uint32 little-endian L, L bytes of JSON (title, palette, labels, counts,
+                                    unknown, low, high, note), then int16 (N,): index into palette, -1 unknown
+lesions?unit=                       JSON, column by column
+filter?unit=&where=                 uint8 (N,), 1 is shown; `where` is `explore.filters`' JSON
+contours?unit=&method=&map=         JSON, the smallest regions that hold shares of the points
+outlines?unit=&method=&map=&clusters=   JSON, where clusters lie and what they are
+
+Places go to the browser once and binary; another colour sends colours only.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from lungvae_core.errors import UserError
+from lungvae_core.explore import colours, contours, filters, outlines
+from lungvae_core.explore.clusters.report import Clusters, load_clusters
+from lungvae_core.explore.colours import Colouring
+from lungvae_core.serving import custom_maps
+from lungvae_core.serving.answers import BASE, HEADERS, answering, kept
+from lungvae_core.serving.registry import LoadedModel, Registry
+
+_DIMENSION, _CLUSTER, _COLUMN = "dim-", "cluster-", "column-"
+
+
+@kept
+def unit_table(model: LoadedModel, unit: str) -> pd.DataFrame:
+    """A row a point of the map of `unit`: the slices, or the nodules by their representative slice.
+
+    Has the table's columns, what follows from them (`filters.with_derived`) and `row`, the row of the slice
+    to show. A nodule's score and reconstruction quality are its slices' means.
+    """
+    table = model.table
+    if unit == "slice":
+        return filters.with_derived(table.assign(row=np.arange(len(table))))
+    if unit != "nodule":
+        raise UserError(f"There is no map of {unit[:20]!r}. Choose slice or nodule.")
+    of_row, nodules = nodule_of_row(model), model.nodules[0]
+    chosen = table.iloc[nodules["row"].to_numpy()].reset_index(drop=True)
+    chosen = chosen.assign(row=nodules["row"].to_numpy(), slices=nodules["slices"].to_numpy())
+    means = {name: table[name].groupby(of_row).mean() for name in ("score", "ssim", "mse") if name in table}
+    return filters.with_derived(chosen.assign(**{name: mean.to_numpy() for name, mean in means.items()}))
+
+
+@kept
+def nodule_of_row(model: LoadedModel) -> np.ndarray:
+    """(N,) for each slice, the position of its nodule in `model.nodules`."""
+    key = ["patient_id", "nodule"]
+    ours, theirs = (pd.MultiIndex.from_frame(table[key]) for table in (model.table, model.nodules[0]))
+    return theirs.get_indexer(ours)
+
+
+@kept
+def lesions(model: LoadedModel, unit: str) -> dict[str, Any]:
+    """What is known of each point of a map, column by column, ready for JSON; unknown values are None."""
+    points = unit_table(model, unit)
+    patients, names = pd.factorize(points["patient_id"].astype(str))
+    found: dict[str, Any] = {
+        "row": points["row"].tolist(),
+        "patient": patients.tolist(),
+        "patients": list(names),
+        "nodule": points["nodule"].tolist(),
+        "slice": points["slice"].tolist(),
+        "real": model.real[points["row"].to_numpy()].astype(int).tolist(),
+    }
+    for column, name, digits in _SHOWN:
+        if column in points:
+            found[name] = _plain(points[column], digits)
+    if unit == "nodule":
+        found["slices"] = points["slices"].tolist()
+        found["point_of_row"] = nodule_of_row(model).tolist()
+    return found
+
+
+_SHOWN = [
+    ("malignancy", "malignancy", 0),
+    ("diameter_mm", "diameter", 1),
+    ("score", "score", 3),
+    ("n_readers", "readers", 0),
+]
+
+
+def colour_choices(model: LoadedModel) -> dict[str, str]:
+    """What a model's map can be coloured by: name -> title, in the order of a menu."""
+    found = dict(colours.available(model.table))
+    known = {"malignancy", "score", "diameter_mm", "patient_id", "split", "ssim"}
+    known |= {name.removesuffix("_all") for name in model.table.columns if str(name).endswith("_all")}
+    try:
+        methods = clusters(model).report["methods"]
+        found |= {f"{_CLUSTER}{name}": f"Cluster: {one['title']}" for name, one in methods.items()}
+    except UserError:  # the model has none
+        pass
+    for column in filters.columns(unit_table(model, "slice")):
+        if column.name not in known and column.name != "size_band" and column.kind != "text":
+            found[f"{_COLUMN}{column.name}"] = column.title
+    for at in model.order.tolist():
+        found[f"{_DIMENSION}{at}"] = f"Latent dimension z {at}"
+    return found
+
+
+@kept
+def clusters(model: LoadedModel) -> Clusters:
+    """The model's clusters.json; UserError where it has none."""
+    return load_clusters(model.entry.folder, model.codes)
+
+
+@kept
+def colouring(model: LoadedModel, unit: str, by: str) -> Colouring:
+    """The colours of a map's points by one of `colour_choices`; UserError for another."""
+    table = unit_table(model, unit)
+    if by.startswith(_DIMENSION):
+        at = by.removeprefix(_DIMENSION)
+        if not (at.isascii() and at.isdigit() and len(at) < 6 and int(at) < model.entry.dimensions):
+            raise UserError(f"The model has no dimension {at[:20]!r} to colour by.")
+        codes = model.codes if unit == "slice" else model.nodules[1]
+        return colours.scale(f"Latent dimension z {int(at)}", codes[:, int(at)].astype(float))
+    if by.startswith(_CLUSTER):
+        method = by.removeprefix(_CLUSTER)
+        members = _members(model, unit, method)
+        told = clusters(model).report["methods"][method]
+        count = int(members.max()) + 1
+        return colours.groups(
+            f"Cluster: {told['title']}",
+            members,
+            [f"cluster {number + 1}" for number in range(count)],
+            "Made in the latent space, not on the map. Grey: in none.",
+        )
+    if by.startswith(_COLUMN):
+        name = by.removeprefix(_COLUMN)
+        known = {column.name for column in filters.columns(table)}
+        if name not in known:
+            raise UserError(f"There is no column {name[:40]!r} to colour by.")
+        return colours.column(table[name], filters.title(name))
+    return colours.colour(table, by)
+
+
+@kept
+def places(model: LoadedModel, unit: str, method: str, dims: int, key: str) -> np.ndarray:
+    """(N, dims) float32: a stored map, or one made with other parameters; UserError when there is none."""
+    if key:
+        return custom_maps.read(model, unit, key)
+    return model.map(unit, method, dims)
+
+
+@kept
+def _members(model: LoadedModel, unit: str, method: str) -> np.ndarray:
+    return outlines.membership(clusters(model), method, nodule_of_row(model), unit)
+
+
+@kept
+def _contours(model: LoadedModel, unit: str, method: str, key: str) -> dict[str, Any]:
+    return {"levels": contours.contours(_flat(model, unit, method, key))}
+
+
+@kept
+def _outlines(model: LoadedModel, unit: str, method: str, key: str, which: str) -> list[dict[str, Any]]:
+    members = _members(model, unit, which)
+    return outlines.outlines(clusters(model), which, members, _flat(model, unit, method, key))
+
+
+def _flat(model: LoadedModel, unit: str, method: str, key: str) -> np.ndarray:
+    xy = places(model, unit, method, 2, key)
+    if xy.shape[1] != 2:
+        raise UserError("Density and outlines are drawn on maps of two dimensions.")
+    return xy
+
+
+def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
+    """This module's routes; `registry` gives the process's one registry."""
+    made = {
+        "points": _get_points,
+        "colours": _get_colours,
+        "lesions": _get_lesions,
+        "filter": _get_filter,
+        "contours": _get_contours,
+        "outlines": _get_outlines,
+    }
+    return [Route(f"{BASE}/{name}", answering(registry, make)) for name, make in made.items()]
+
+
+def _asked(request: Request) -> tuple[str, str, str]:
+    """(unit, method, key) of an address."""
+    query = request.query_params
+    return query.get("unit", "slice"), query.get("method", "umap"), query.get("map", "")
+
+
+def _get_points(model: LoadedModel, request: Request) -> Response:
+    unit, method, key = _asked(request)
+    dims = request.query_params.get("dims", "2")
+    if dims not in ("2", "3"):
+        raise UserError("A map has 2 or 3 dimensions.")
+    return _binary(places(model, unit, method, int(dims), key).astype("<f4").tobytes())
+
+
+def _get_colours(model: LoadedModel, request: Request) -> Response:
+    query = request.query_params
+    found = colouring(model, query.get("unit", "slice"), query.get("by", "malignancy"))
+    legend = json.dumps(found.summary(), ensure_ascii=False).encode()
+    return _binary(struct.pack("<I", len(legend)) + legend + found.index.astype("<i2").tobytes())
+
+
+def _get_lesions(model: LoadedModel, request: Request) -> Response:
+    return JSONResponse(lesions(model, request.query_params.get("unit", "slice")), headers=HEADERS)
+
+
+def _get_filter(model: LoadedModel, request: Request) -> Response:
+    query = request.query_params
+    table = unit_table(model, query.get("unit", "slice"))
+    return _binary(filters.mask(table, filters.parse(query.get("where", ""))).astype(np.uint8).tobytes())
+
+
+def _get_contours(model: LoadedModel, request: Request) -> Response:
+    return JSONResponse(_contours(model, *_asked(request)), headers=HEADERS)
+
+
+def _get_outlines(model: LoadedModel, request: Request) -> Response:
+    which = request.query_params.get("clusters", "kmeans")
+    return JSONResponse(_outlines(model, *_asked(request), which), headers=HEADERS)
+
+
+def _binary(content: bytes) -> Response:
+    return Response(content, media_type="application/octet-stream", headers=HEADERS)
+
+
+def _plain(values: pd.Series, digits: int) -> list[Any]:
+    numbers = values.to_numpy(dtype=float, na_value=np.nan)
+    return [None if np.isnan(n) else int(n) if digits == 0 else round(float(n), digits) for n in numbers]
