@@ -3,47 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from lungvae_core.data.slices import MALIGNANCY_WORDS
 from lungvae_core.errors import UserError
 from lungvae_core.explore.measured.record import Label, labels
 from lungvae_core.explore.traversal import edited, strip
-from lungvae_core.serving.live import DIFFERENCE_FULL, LARGEST, code_name, start_code
+from lungvae_core.serving.live import DIFFERENCE_FULL, LARGEST, start_code
 from lungvae_core.serving.registry import LoadedModel
-from lungvae_core.serving.render import Walk, gif, strip_png
-from pages import common
+from lungvae_core.serving.render import Walk, gif, mp4, strip_png
+from pages import common, starts, ways
 from pages.components.traversal import Released, Slider, traversal_view
 
 STRIP_STEPS, GIF_STEPS = 11, 25
-NAMED = {
-    "prior": "Prior",
-    "malignant": "Malignant",
-    "benign": "Benign",
-    "indeterminate": "Indeterminate",
-}
-DRAWN = "Prior draw"
-PICKED, LESION, UPLOADED = "Picked on the map", "Lesion", "Your image"
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where the walk begins: its name in addresses and on the wire, and in words."""
-
-    name: str
-    words: str
-    row: int | None = None
-
-    @property
-    def short(self) -> str:
-        """For a file's name."""
-        kind = self.name.partition(":")[0]
-        return "upload" if kind == "code" else self.name.replace(":", "-")
 
 
 def main() -> None:
@@ -69,113 +43,14 @@ def main() -> None:
         ),
     )
     model = common.current_model()
-    start = pick_start(model)
+    start = starts.pick(model)
     walk(model.entry.name, start)
-
-
-def pick_start(model: LoadedModel) -> Start:
-    """The start picker; the choice is in the address as ?start=name or ?row=number."""
-    picked = [int(row) for row in st.session_state.get("selected_rows", []) if 0 <= row < len(model.table)]
-    named = {NAMED[name]: name for name in NAMED if name in model.starts}
-    upload = uploaded(model)
-    kinds = [*([UPLOADED] if upload else []), *([PICKED] if picked else []), LESION, *named, DRAWN]
-    row = _row_asked(model)
-    key = f"start-{model.entry.name}"
-    if st.session_state.get(key) not in kinds:
-        wish = st.query_params.get("start", "")
-        asked = DRAWN if wish.startswith("draw:") else NAMED.get(wish)
-        st.session_state[key] = asked if asked in kinds else LESION if row is not None else kinds[0]
-    with st.container(horizontal=True):
-        kind = st.segmented_control(
-            "Start from",
-            kinds,
-            key=key,
-            required=True,
-            help="A lesion's code, the prior's mean, the mean code of the slices that readers rated "
-            "malignant (above 3), benign (below 3) or indeterminate (3), or a code drawn from the prior.",
-        )
-        if kind == UPLOADED and upload is not None:
-            return upload
-        if kind == PICKED:
-            label = f"Lesion ({len(picked)} picked)"
-            chosen = st.selectbox(label, picked, format_func=lambda at: lesion_words(model, at), width=340)
-            return _lesion(model, chosen)
-        if kind == LESION:
-            kept = st.session_state.get(f"row-{model.entry.name}")
-            chosen = pick_lesion(model, kept if row is None else row)
-            st.session_state[f"row-{model.entry.name}"] = chosen
-            return _lesion(model, chosen)
-        if kind == DRAWN:
-            return draw()
-        return Start(named[kind], f"the {kind.lower()} mean")
-
-
-def draw() -> Start:
-    """A code drawn from the prior, and a button that draws another; the draw's number is in the address."""
-    asked = st.query_params.get("start", "").removeprefix("draw:")
-    number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else 0
-    number = st.session_state.setdefault("prior-draw", number)
-    if st.button("Draw another", icon=":material/casino:"):
-        number = st.session_state["prior-draw"] = (number + 1) % 10**9
-    return Start(f"draw:{number}", f"draw {number} from the prior, which is nobody's lesion")
-
-
-def uploaded(model: LoadedModel) -> Start | None:
-    """The image that was taken here from the Predict page, if it was encoded by this model."""
-    code = st.session_state.get("start_code")
-    if code is None or st.session_state.get("start_code_model") != model.entry.name:
-        return None
-    return Start(code_name(code), st.session_state.get("start_code_name", "your image"))
-
-
-def pick_lesion(model: LoadedModel, row: int | None) -> int:
-    """A row of the model's table by patient, nodule and slice; `row` is what the pickers begin with."""
-    table = model.table
-    largest = model.nodules[0].set_index(["patient_id", "nodule"])["row"]
-    at = table.iloc[int(largest.iloc[0]) if row is None else row]
-    patient = _pick("Patient", 165, table["patient_id"].unique().tolist(), at["patient_id"])
-    of_patient = table[table["patient_id"] == patient]
-    nodule = _pick("Nodule", 75, of_patient["nodule"].unique().tolist(), at["nodule"], patient)
-    rows = of_patient.index[of_patient["nodule"] == nodule].tolist()
-    first = row if row in rows else int(largest[(patient, nodule)])  # the largest slice shows the most
-    number = table["slice"].to_dict()
-    return _pick("Slice", 75, rows, first, patient, nodule, words=lambda each: str(number[each]))
-
-
-def _pick(label: str, width: int, options: list, first, *of, words=str):
-    """A select box that begins with `first`, where that is an option, once for each `of`."""
-    key = f"{label}-{st.session_state['model_name']}-{of}"
-    if st.session_state.get(key) not in options:
-        st.session_state[key] = first if first in options else options[0]
-    return st.selectbox(label, options, format_func=words, key=key, width=width)
-
-
-def lesion_words(model: LoadedModel, row: int) -> str:
-    """A slice by its key, with the readers' word where there is one."""
-    entry = model.table.iloc[row]
-    words = f"{entry['patient_id']}, nodule {entry['nodule']}, slice {entry['slice']}"
-    rating = entry.get("malignancy")
-    if rating is not None and not pd.isna(rating):
-        words += f" (readers: malignancy {int(rating)}, {MALIGNANCY_WORDS[int(rating)]})"
-    return words
-
-
-def _lesion(model: LoadedModel, row: int) -> Start:
-    return Start(f"row:{row}", lesion_words(model, row), row)
-
-
-def _row_asked(model: LoadedModel) -> int | None:
-    asked = st.query_params.get("row", "")
-    if not asked:
-        return None
-    if asked.isascii() and asked.isdigit() and int(asked) < len(model.table):
-        return int(asked)
-    st.warning(f"This model has no slice in row {asked[:20]}; its rows are 0 to {len(model.table) - 1}.")
-    return None
+    st.divider()
+    ways.show(model, start)
 
 
 @st.fragment
-def walk(name: str, start: Start) -> None:
+def walk(name: str, start: starts.Start) -> None:
     """The live view and, below it, one dimension's whole range; runs again when a slider is let go."""
     model = common.current_model()
     if model.entry.name != name:  # the model was changed beside this fragment
@@ -192,7 +67,7 @@ def walk(name: str, start: Start) -> None:
     downloads(model, start, shown, lambda: _decoded(model, start, code, dimension, span, GIF_STEPS))
 
 
-def live(model: LoadedModel, start: Start) -> Released:
+def live(model: LoadedModel, start: starts.Start) -> Released:
     """The component with the sliders."""
     code = start_code(model, start.name)
     edits = _edits_asked(model, start)
@@ -303,10 +178,10 @@ def score_chart(shown: Walk, value: float) -> go.Figure:
     return figure
 
 
-def downloads(model: LoadedModel, start: Start, shown: Walk, smooth: Callable[[], Walk]) -> None:
-    """PNG and GIF, made when they are asked for."""
+def downloads(model: LoadedModel, start: starts.Start, shown: Walk, smooth: Callable[[], Walk]) -> None:
+    """PNG, GIF and MP4, made when they are asked for."""
     name = f"{model.entry.name}_{start.short}_z{shown.dimension}"
-    left, right, rest = st.columns([1, 1, 3], vertical_alignment="center")
+    left, right, third, rest = st.columns([1, 1, 1, 2], vertical_alignment="center")
     left.download_button(
         "Strip as PNG",
         lambda: strip_png(shown),
@@ -325,13 +200,27 @@ def downloads(model: LoadedModel, start: Start, shown: Walk, smooth: Callable[[]
         icon=":material/animation:",
         width="stretch",
     )
+    third.download_button(
+        "Walk as MP4",
+        lambda: mp4(smooth()),
+        f"{name}.mp4",
+        "video/mp4",
+        on_click="ignore",
+        icon=":material/movie:",
+        width="stretch",
+    )
     rest.caption(
-        "Both carry the notice. The address of this page leads back to this model, start and dimension."
+        "All carry the notice. The address of this page leads back to this model, start and dimension."
     )
 
 
 def _decoded(
-    model: LoadedModel, start: Start, code: np.ndarray, dimension: int, span: tuple[float, float], steps: int
+    model: LoadedModel,
+    start: starts.Start,
+    code: np.ndarray,
+    dimension: int,
+    span: tuple[float, float],
+    steps: int,
 ) -> Walk:
     values, codes = strip(model.latent, code, dimension, np.array(span), steps)
     return Walk(
@@ -357,7 +246,7 @@ def _span(model: LoadedModel, dimension: int, code: np.ndarray) -> tuple[float, 
 _OURS = ("start", "row", "edits", "dimension")
 
 
-def _remember(start: Start, dimension: int, edits: dict[int, float]) -> None:
+def _remember(start: starts.Start, dimension: int, edits: dict[int, float]) -> None:
     address = {"dimension": str(dimension)}
     if start.row is not None:
         address["row"] = str(start.row)
@@ -377,7 +266,7 @@ def _dimension_asked(model: LoadedModel) -> int | None:
     return int(asked) if valid else None
 
 
-def _edits_asked(model: LoadedModel, start: Start) -> dict[int, float]:
+def _edits_asked(model: LoadedModel, start: starts.Start) -> dict[int, float]:
     """The address's edits, unless they were made to another start or in another model."""
     here = (model.entry.name, start.name)
     if st.session_state.setdefault("traversal-of", here) != here:

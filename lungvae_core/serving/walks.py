@@ -1,0 +1,179 @@
+"""Walks through one model's latent space: what the ways need of a model, kept while it is open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lungvae_core.errors import UserError
+from lungvae_core.explore import ways
+from lungvae_core.explore.coordinates import Space
+from lungvae_core.explore.counterfactual import Counterfactual, Lesions, counterfactual
+from lungvae_core.explore.directions import Directions, load_directions, walk
+from lungvae_core.explore.measured.record import Label, labels
+from lungvae_core.serving.answers import kept
+from lungvae_core.serving.registry import LoadedModel
+from lungvae_core.serving.render import Sheet
+
+STEPS = 25  # of a film
+
+
+@dataclass(frozen=True)
+class Way:
+    """Codes (T, K) from A to B, and the rows of the table that it leads along."""
+
+    codes: np.ndarray
+    rows: tuple[int, ...] = ()
+
+
+@kept
+def space(model: LoadedModel) -> Space:
+    """Coordinates in which straight lines are valid codes."""
+    return Space.fit(model.codes, model.entry.prior)
+
+
+@kept
+def graph(model: LoadedModel) -> ways.Graph:
+    """The nodules' representative slices, linked with their nearest."""
+    return ways.Graph(model.codes[model.nodules[0]["row"].to_numpy()], model.entry.prior)
+
+
+@kept
+def directions(model: LoadedModel) -> Directions | None:
+    """directions.json, or None where the model has none that can be read."""
+    try:
+        return load_directions(model.entry.folder, model.codes)
+    except UserError:
+        return None
+
+
+@kept
+def flips(model: LoadedModel) -> Lesions:
+    """The codes as counterfactuals need them; UserError without a classifier."""
+    if model.classifier is None:
+        raise UserError(
+            "This model has no classifier, so that there is no score to change. Make one with "
+            f"`lungvae classify {model.entry.folder}`."
+        )
+    return Lesions.of(model.classifier, model.codes, model.table["patient_id"].astype(str).to_numpy())
+
+
+@kept
+def names(model: LoadedModel) -> dict[int, Label]:
+    """What the measured traversals say of each dimension; empty where the model was not measured."""
+    try:
+        return {} if model.measured is None else dict(enumerate(labels(model.measured)))
+    except UserError:  # the page of the measured traversals says what is wrong
+        return {}
+
+
+def named(model: LoadedModel, dimension: int) -> str:
+    """A dimension with its name, as "z 62 · grows"."""
+    label = names(model).get(dimension)
+    return f"z {dimension} · {label.name}" if label is not None and label.name else f"z {dimension}"
+
+
+def between(
+    model: LoadedModel,
+    kind: str,
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    rows: tuple[int | None, int | None] = (None, None),
+    steps: int = STEPS,
+) -> Way:
+    """The way of that kind (see `ways.WAYS`) from code a (K,) to b; `rows` are A's and B's own, if any.
+
+    Along neighbours it leads over other nodules than A's and B's. UserError for an unknown kind, and where
+    no chain of neighbours is left.
+    """
+    if kind not in ways.WAYS[model.entry.prior]:
+        raise UserError(f"There is no way {kind[:20]!r} for a {model.entry.prior} model.")
+    if kind == ways.STRAIGHT:
+        return Way(ways.straight(model.latent, a, b, steps))
+    if kind == ways.ROUND:
+        return Way(ways.round_way(a, b, steps))
+    if kind == ways.SIMPLEX:
+        return Way(ways.along_simplex(space(model), a, b, steps))
+    nodules = model.nodules[0]
+    own = np.zeros(len(nodules), bool)
+    for row in rows:
+        if row is not None:
+            entry = model.table.iloc[row]
+            own |= (
+                (nodules["patient_id"] == entry["patient_id"]) & (nodules["nodule"] == entry["nodule"])
+            ).to_numpy()
+    members = graph(model).way(a, b, without=own)
+    passed = nodules["row"].to_numpy()[members]
+    return Way(ways.along(a, b, model.codes[passed], steps), tuple(int(row) for row in passed))
+
+
+def drawn(
+    model: LoadedModel, xy: np.ndarray, codes: np.ndarray, points: np.ndarray
+) -> tuple[Way, np.ndarray]:
+    """(the way, its places (T, 2)) along a line of points (P, 2) drawn on the map xy (N, 2) of codes."""
+    found, places = ways.along_map(xy, codes, points, STEPS, model.latent)
+    return Way(found), places
+
+
+def along_direction(model: LoadedModel, name: str, code: np.ndarray, steps: int = STEPS) -> np.ndarray:
+    """(steps, K) along a direction of directions.json through a code; UserError for one that it has not."""
+    known = directions(model)
+    if known is None or name not in known.directions:
+        raise UserError(f"The model has no direction {name[:40]!r}. Make it with `lungvae directions`.")
+    return walk(known.space, known.directions[name], code, steps)[1]
+
+
+def flip(
+    model: LoadedModel, code: np.ndarray, *, row: int | None, wanted: float, few: bool
+) -> Counterfactual:
+    """The smallest change of a code (K,) that takes its score to the other side of `wanted`."""
+    patient = None if row is None else str(model.table["patient_id"].iloc[row])
+    return counterfactual(
+        flips(model), model.classifier, code, patient=patient, wanted=wanted, dimensions=0 if few else None
+    )
+
+
+def span(model: LoadedModel, dimension: int, code: np.ndarray) -> np.ndarray:
+    """(2,) what a dimension is walked over: the lesions' range, and further where the code lies beyond."""
+    low, high = model.ranges[dimension].tolist()
+    return np.array([min(low, float(code[dimension])), max(high, float(code[dimension]))])
+
+
+def grid(model: LoadedModel, code: np.ndarray, first: int, second: int, steps: int, start: str) -> Sheet:
+    """Two dimensions over their ranges, decoded and scored; `start` is the code in words."""
+    spans = np.stack([span(model, first, code), span(model, second, code)])
+    codes, across, up = ways.grid(model.latent, code, first, second, spans, steps)
+    flat = codes.reshape(-1, codes.shape[-1])
+    scores = model.score(flat)
+    near = (
+        int(np.abs(up - code[second]).argmin()),
+        int(np.abs(across - code[first]).argmin()),
+    )
+    lines = [f"{value:.2f}" for value in up]
+    lines[0] = f"{lines[0]}: {named(model, second)} ↑"
+    return Sheet(
+        heading=f"{model.entry.title} · from {start} · {named(model, first)} by {named(model, second)}",
+        images=model.decode(flat).reshape(steps, steps, 64, 64),
+        lines=tuple(lines),
+        columns=tuple(f"{value:.2f}" for value in across),
+        scores=None if scores is None else scores.reshape(steps, steps),
+        outlined=near,
+    )
+
+
+def contact_sheet(
+    model: LoadedModel, code: np.ndarray, dimensions: list[int], steps: int, start: str
+) -> Sheet:
+    """A line a dimension, each alone over its range, decoded and scored."""
+    spans = np.stack([span(model, at, code) for at in dimensions])
+    codes, _ = ways.sheet(model.latent, code, dimensions, spans, steps)
+    flat = codes.reshape(-1, codes.shape[-1])
+    scores = model.score(flat)
+    return Sheet(
+        heading=f"{model.entry.title} · from {start} · each dimension from its least to its greatest",
+        images=model.decode(flat).reshape(len(dimensions), steps, 64, 64),
+        lines=tuple(named(model, at) for at in dimensions),
+        scores=None if scores is None else scores.reshape(len(dimensions), steps),
+    )

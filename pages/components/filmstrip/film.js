@@ -1,0 +1,202 @@
+// A film of decoded frames. Everything is in the data: no frame waits for the server.
+
+const SIDE = 64;
+const PIXELS = SIDE * SIDE;
+const films = new WeakMap();
+
+export default function (component) {
+  const { parentElement, data } = component;
+  let film = films.get(parentElement);
+  if (!film) {
+    film = new Film(parentElement.querySelector(".film"));
+    films.set(parentElement, film);
+  }
+  film.take(data);
+  return () => {
+    film.stop();
+    film.watching.disconnect();
+    films.delete(parentElement);
+  };
+}
+
+class Film {
+  constructor(root) {
+    this.root = root;
+    this.find = (selector) => root.querySelector(selector);
+    this.now = this.find(".now").getContext("2d", { alpha: false });
+    this.change = this.find(".change").getContext("2d", { alpha: false });
+    this.at = 0;
+    this.slider = this.find("input");
+    this.slider.oninput = () => {
+      this.stop();
+      this.show(Number(this.slider.value));
+    };
+    this.find(".play").onclick = () => (this.timer ? this.stop() : this.play());
+    root.onkeydown = (event) => this.key(event);
+    this.watching = new ResizeObserver(() => this.data && this.draw());
+    this.watching.observe(this.find(".curves"));
+  }
+
+  take(data) {
+    const other = !this.data || data.frames !== this.data.frames;
+    this.data = data;
+    this.slider.max = String(data.count - 1);
+    this.find(".window").textContent = data.window;
+    this.find(".less").textContent = `blue −${data.fullHu}`;
+    this.find(".more").textContent = `orange +${data.fullHu}`;
+    if (!other) return this.draw();
+    this.stop();
+    this.frames = Uint8Array.from(atob(data.frames), (letter) => letter.charCodeAt(0));
+    this.build();
+    return this.show(0);
+  }
+
+  build() {
+    this.curves = this.data.curves.map((curve) => {
+      const box = document.createElement("div");
+      box.className = "curve";
+      const head = document.createElement("div");
+      head.className = "head";
+      const name = document.createElement("span");
+      name.textContent = curve.name;
+      const value = document.createElement("span");
+      value.className = "value";
+      head.append(name, value);
+      const canvas = document.createElement("canvas");
+      canvas.setAttribute("role", "img");
+      const known = curve.values.filter((each) => each !== null);
+      const told = known.length
+        ? `from ${curve.values[0]?.toFixed(curve.digits) ?? "unknown"} to ${curve.values.at(-1)?.toFixed(curve.digits) ?? "unknown"}`
+        : "not measured: no lesion was found";
+      canvas.setAttribute("aria-label", `${curve.name} along the way, ${told}`);
+      box.append(head, canvas);
+      return { curve, box, value, canvas };
+    });
+    this.find(".curves").replaceChildren(...this.curves.map(({ box }) => box));
+  }
+
+  key(event) {
+    const last = this.data.count - 1;
+    const steps = { ArrowRight: this.at + 1, ArrowLeft: this.at - 1, Home: 0, End: last };
+    if (event.target === this.slider && event.key !== " ") return;
+    if (event.key === " " && event.target.tagName !== "BUTTON" && event.target.tagName !== "SELECT") {
+      if (this.timer) this.stop();
+      else this.play();
+    } else if (event.key in steps && event.target.tagName !== "SELECT") {
+      this.stop();
+      this.show(Math.max(0, Math.min(last, steps[event.key])));
+    } else return;
+    event.preventDefault();
+  }
+
+  play() {
+    const pace = () => {
+      this.timer = setTimeout(pace, 1000 / Number(this.find(".speed").value));
+      let next = this.at + (this.back ? -1 : 1);
+      if (next < 0 || next >= this.data.count) {
+        this.back = !this.back;
+        next = this.at + (this.back ? -1 : 1);
+      }
+      this.show(Math.max(0, Math.min(this.data.count - 1, next)), true);
+    };
+    this.find(".play").textContent = "❚❚ Pause";
+    this.find(".play").setAttribute("aria-pressed", "true");
+    pace();
+  }
+
+  stop() {
+    clearTimeout(this.timer);
+    this.timer = null;
+    this.find(".play").textContent = "▶ Play";
+    this.find(".play").setAttribute("aria-pressed", "false");
+  }
+
+  show(at, playing = false) {
+    this.at = at;
+    const { data } = this;
+    this.slider.value = String(at);
+    const share = data.count > 1 ? Math.round((100 * at) / (data.count - 1)) : 0;
+    const where = at === 0 ? data.ends[0] : at === data.count - 1 ? data.ends[1] : `${share} % of the way`;
+    this.slider.setAttribute("aria-valuetext", `frame ${at + 1} of ${data.count}, ${where}`);
+    this.find(".place").textContent = `Frame ${at + 1} of ${data.count}: ${where}`;
+    const image = this.frames.subarray(at * PIXELS, (at + 1) * PIXELS);
+    const first = this.frames.subarray(0, PIXELS);
+    paint(this.now, image, (value) => 0xff000000 | (value * 0x010101));
+    paint(this.change, image, (value, place) => diverging((value - first[place]) / data.fullGrey));
+    const words = this.find(".words");
+    words.classList.toggle("far", data.far[at]);
+    words.setAttribute("aria-live", playing ? "off" : "polite");
+    words.textContent = data.words[at];
+    this.root.dataset.frame = String(at);
+    this.draw();
+    if (data.places)
+      window.dispatchEvent(
+        new CustomEvent("lungvae:place", { detail: { model: data.model, xy: data.places[at], label: "here" } }),
+      );
+  }
+
+  draw() {
+    if (!this.curves) return;
+    const style = getComputedStyle(this.root);
+    const accent = style.getPropertyValue("--st-primary-color").trim() || "#56b4e9";
+    const ratio = window.devicePixelRatio || 1;
+    for (const { curve, value, canvas } of this.curves) {
+      const number = curve.values[this.at];
+      const band = curve.low ? ` (${curve.low[this.at].toFixed(2)} to ${curve.high[this.at].toFixed(2)})` : "";
+      value.textContent = number === null ? "none found" : `${number.toFixed(curve.digits)}${band}`;
+      const [w, h] = [canvas.clientWidth, canvas.clientHeight];
+      if (!w) continue;
+      [canvas.width, canvas.height] = [w * ratio, h * ratio];
+      const context = canvas.getContext("2d");
+      context.scale(ratio, ratio);
+      const all = [...curve.values, ...(curve.low ?? []), ...(curve.high ?? [])].filter((each) => each !== null);
+      if (!all.length) continue;
+      let [low, high] = curve.span ?? [Math.min(...all), Math.max(...all)];
+      if (high - low < 1e-6) [low, high] = [low - 1, high + 1];
+      const x = (step) => 3 + ((w - 6) * step) / Math.max(curve.values.length - 1, 1);
+      const y = (each) => h - 4 - ((h - 8) * (each - low)) / (high - low);
+      if (curve.low) {
+        context.beginPath();
+        curve.high.forEach((each, step) => context.lineTo(x(step), y(each)));
+        for (let step = curve.low.length - 1; step >= 0; step -= 1) context.lineTo(x(step), y(curve.low[step]));
+        context.fillStyle = accent;
+        context.globalAlpha = 0.25;
+        context.fill();
+        context.globalAlpha = 1;
+      }
+      if (curve.limit !== null) {
+        context.fillStyle = "rgba(230, 159, 0, 0.3)";
+        context.fillRect(0, 0, w, y(curve.limit));
+      }
+      context.beginPath();
+      let open = false;
+      curve.values.forEach((each, step) => {
+        if (each === null) open = false;
+        else if (open) context.lineTo(x(step), y(each));
+        else {
+          context.moveTo(x(step), y(each));
+          open = true;
+        }
+      });
+      context.strokeStyle = accent;
+      context.lineWidth = 2;
+      context.stroke();
+      context.fillStyle = style.color;
+      context.fillRect(x(this.at) - 0.75, 0, 1.5, h);
+    }
+  }
+}
+
+function diverging(part) {
+  const share = Math.max(-1, Math.min(1, part));
+  const [red, green, blue] = share < 0 ? [86, 180, 233] : [230, 159, 0];
+  const mix = (full) => Math.round(17 + (full - 17) * Math.abs(share));
+  return 0xff000000 | (mix(blue) << 16) | (mix(green) << 8) | mix(red);
+}
+
+function paint(context, image, colour) {
+  const made = context.createImageData(SIDE, SIDE);
+  const pixels = new Uint32Array(made.data.buffer);
+  for (let at = 0; at < PIXELS; at += 1) pixels[at] = colour(image[at], at);
+  context.putImageData(made, 0, 0);
+}

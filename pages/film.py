@@ -1,0 +1,93 @@
+"""A way through the latent space as a film, with what can be taken away of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from lungvae_core.serving.film import Film, make_film
+from lungvae_core.serving.live import DIFFERENCE_FULL
+from lungvae_core.serving.registry import LoadedModel
+from lungvae_core.serving.render import Walk, gif, mp4, strip_png
+from pages.components.filmstrip import filmstrip
+
+STRIP = 11  # frames of the PNG
+
+
+def show(
+    model: LoadedModel,
+    codes: np.ndarray,
+    *,
+    key: str,
+    title: str,
+    ends: tuple[str, str] = ("A", "B"),
+    places: np.ndarray | None = None,
+) -> Film:
+    """Play codes (T, K); `title` says what is walked along, `ends` what the first and last frame are.
+
+    `places` (T, 2): where the frames lie on a map that is shown on the same page.
+    """
+    film = make_film(model, codes)
+    if film.warning:
+        st.warning(film.warning, icon=":material/error:")
+    filmstrip(
+        film,
+        key=key,
+        window=model.window,
+        difference_full=DIFFERENCE_FULL,
+        ends=ends,
+        places=places,
+        model=model.entry.name,
+    )
+    downloads(model, film, key=key, title=title, ends=ends)
+    st.caption(
+        "Every frame is generated. The score's band holds 90 % of the classifiers fitted on patients drawn "
+        "again; size, density and edge are measured on the decoded image, where a lesion is found in it. Not "
+        "a disease's course, and not a probability of cancer."
+    )
+    return film
+
+
+def downloads(model: LoadedModel, film: Film, *, key: str, title: str, ends: tuple[str, str]) -> None:
+    """PNG strip, GIF and MP4, each marked; made when they are asked for."""
+    whole = _walk(model, film, title, ends, np.arange(len(film.codes)))
+    few = np.unique(np.linspace(0, len(film.codes) - 1, min(STRIP, len(film.codes))).round().astype(int))
+    name = f"{model.entry.name}_{key}"
+    columns = st.columns([1, 1, 1, 2], vertical_alignment="center")
+    offers = (
+        ("Strip as PNG", lambda: strip_png(_walk(model, film, title, ends, few)), "png", "image/png"),
+        ("Film as GIF", lambda: gif(whole), "gif", "image/gif"),
+        ("Film as MP4", lambda: mp4(whole), "mp4", "video/mp4"),
+    )
+    for column, (label, make, ending, kind) in zip(columns, offers, strict=False):
+        column.download_button(
+            label,
+            make,
+            f"{name}.{ending}",
+            kind,
+            on_click="ignore",
+            key=f"{key}-{ending}",
+            icon=":material/download:",
+            width="stretch",
+        )
+    columns[3].caption('Marked "generated, not for clinical use".')
+
+
+def _walk(model: LoadedModel, film: Film, title: str, ends: tuple[str, str], frames: np.ndarray) -> Walk:
+    last = len(film.codes) - 1
+    ticks = tuple(
+        ends[0] if at == 0 else ends[1] if at == last else f"{at / last:.0%}" for at in frames.tolist()
+    )
+    return Walk(
+        title=model.entry.title,
+        start=ends[0],
+        dimension=-1,
+        values=frames.astype(float),
+        images=film.images[frames],
+        at_start=film.images[0],
+        window=model.window,
+        scores=None if film.scores is None else film.scores[frames],
+        difference_full=DIFFERENCE_FULL,
+        way=title,
+        ticks=ticks,
+    )

@@ -1,0 +1,164 @@
+"""Where a walk begins, or ends: a lesion, a class mean, the prior, an upload; picked and kept in the address.
+
+Each picker has a key, which names its parameters in the address: the first picker of a page has ?start=name
+or ?row=number, a picker "b" has ?b=name or ?b_row=number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+import streamlit as st
+
+from lungvae_core.data.slices import MALIGNANCY_WORDS
+from lungvae_core.serving.live import code_name
+from lungvae_core.serving.registry import LoadedModel
+
+NAMED = {
+    "prior": "Prior",
+    "malignant": "Malignant",
+    "benign": "Benign",
+    "indeterminate": "Indeterminate",
+}
+DRAWN = "Prior draw"
+PICKED, LESION, UPLOADED = "Picked on the map", "Lesion", "Your image"
+KEY = "start"  # of a page's first picker
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a walk begins: its name in addresses and on the wire, and in words."""
+
+    name: str
+    words: str
+    row: int | None = None
+
+    @property
+    def short(self) -> str:
+        """For a file's name."""
+        kind = self.name.partition(":")[0]
+        return "upload" if kind == "code" else self.name.replace(":", "-")
+
+
+def parameters(key: str = KEY) -> tuple[str, str]:
+    """(of the name, of the row) in the address."""
+    return (key, "row") if key == KEY else (key, f"{key}_row")
+
+
+def pick(model: LoadedModel, *, key: str = KEY, label: str = "Start from") -> Start:
+    """The picker; what was picked is in the address once `remember` has been called with it."""
+    picked = [int(row) for row in st.session_state.get("selected_rows", []) if 0 <= row < len(model.table)]
+    named = {NAMED[name]: name for name in NAMED if name in model.starts}
+    upload = uploaded(model)
+    kinds = [*([UPLOADED] if upload else []), *([PICKED] if picked else []), LESION, *named, DRAWN]
+    by_name, _ = parameters(key)
+    row = _row_asked(model, key)
+    widget = f"{key}-{model.entry.name}"
+    if st.session_state.get(widget) not in kinds:
+        wish = st.query_params.get(by_name, "")
+        asked = DRAWN if wish.startswith("draw:") else NAMED.get(wish)
+        st.session_state[widget] = asked if asked in kinds else LESION if row is not None else kinds[0]
+    with st.container(horizontal=True):
+        kind = st.segmented_control(
+            label,
+            kinds,
+            key=widget,
+            required=True,
+            help="A lesion's code, the prior's mean, the mean code of the slices that readers rated "
+            "malignant (above 3), benign (below 3) or indeterminate (3), or a code drawn from the prior.",
+        )
+        if kind == UPLOADED and upload is not None:
+            return upload
+        if kind == PICKED:
+            chosen = st.selectbox(
+                f"Lesion ({len(picked)} picked)",
+                picked,
+                format_func=lambda at: lesion_words(model, at),
+                width=340,
+                key=f"{widget}-picked",
+            )
+            return lesion(model, chosen)
+        if kind == LESION:
+            kept = st.session_state.get(f"{key}-row-{model.entry.name}")
+            chosen = pick_lesion(model, kept if row is None else row, key=key)
+            st.session_state[f"{key}-row-{model.entry.name}"] = chosen
+            return lesion(model, chosen)
+        if kind == DRAWN:
+            return draw(key)
+        return Start(named[kind], f"the {kind.lower()} mean")
+
+
+def remembered(start: Start, key: str = KEY) -> dict[str, str]:
+    """What the address holds of a start; an upload stays out of addresses, which are shared and kept."""
+    by_name, by_row = parameters(key)
+    if start.row is not None:
+        return {by_row: str(start.row)}
+    return {} if start.name.startswith("code:") else {by_name: start.name}
+
+
+def draw(key: str) -> Start:
+    """A code drawn from the prior, and a button that draws another; the draw's number is in the address."""
+    asked = st.query_params.get(parameters(key)[0], "").removeprefix("draw:")
+    number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else 0
+    number = st.session_state.setdefault(f"{key}-draw", number)
+    if st.button("Draw another", icon=":material/casino:", key=f"{key}-draw-another"):
+        number = st.session_state[f"{key}-draw"] = (number + 1) % 10**9
+    return Start(f"draw:{number}", f"draw {number} from the prior, which is nobody's lesion")
+
+
+def uploaded(model: LoadedModel) -> Start | None:
+    """The image that was taken here from the Predict page, if it was encoded by this model."""
+    code = st.session_state.get("start_code")
+    if code is None or st.session_state.get("start_code_model") != model.entry.name:
+        return None
+    return Start(code_name(code), st.session_state.get("start_code_name", "your image"))
+
+
+def pick_lesion(model: LoadedModel, row: int | None, *, key: str = KEY) -> int:
+    """A row of the model's table by patient, nodule and slice; `row` is what the pickers begin with."""
+    table = model.table
+    largest = model.nodules[0].set_index(["patient_id", "nodule"])["row"]
+    at = table.iloc[int(largest.iloc[0]) if row is None else row]
+    patient = _pick(key, "Patient", 165, table["patient_id"].unique().tolist(), at["patient_id"])
+    of_patient = table[table["patient_id"] == patient]
+    nodule = _pick(key, "Nodule", 75, of_patient["nodule"].unique().tolist(), at["nodule"], patient)
+    rows = of_patient.index[of_patient["nodule"] == nodule].tolist()
+    first = row if row in rows else int(largest[(patient, nodule)])  # the largest slice shows the most
+    number = table["slice"].to_dict()
+    return _pick(key, "Slice", 75, rows, first, patient, nodule, words=lambda each: str(number[each]))
+
+
+def _pick(key: str, label: str, width: int, options: list, first, *of, words=str):
+    """A select box that begins with `first`, where that is an option, once for each `of`."""
+    widget = f"{key}-{label}-{st.session_state['model_name']}-{of}"
+    if st.session_state.get(widget) not in options:
+        st.session_state[widget] = first if first in options else options[0]
+    # Two pickers on a page must not have boxes of one name.
+    title = label if key == KEY else f"{label} {key.upper()}"
+    return st.selectbox(title, options, format_func=words, key=widget, width=width)
+
+
+def lesion_words(model: LoadedModel, row: int) -> str:
+    """A slice by its key, with the readers' word where there is one."""
+    entry = model.table.iloc[row]
+    words = f"{entry['patient_id']}, nodule {entry['nodule']}, slice {entry['slice']}"
+    rating = entry.get("malignancy")
+    if rating is not None and not pd.isna(rating):
+        words += f" (readers: malignancy {int(rating)}, {MALIGNANCY_WORDS[int(rating)]})"
+    return words
+
+
+def lesion(model: LoadedModel, row: int) -> Start:
+    """A lesion of the set as a start."""
+    return Start(f"row:{row}", lesion_words(model, row), row)
+
+
+def _row_asked(model: LoadedModel, key: str) -> int | None:
+    asked = st.query_params.get(parameters(key)[1], "")
+    if not asked:
+        return None
+    if asked.isascii() and asked.isdigit() and int(asked) < len(model.table):
+        return int(asked)
+    st.warning(f"This model has no slice in row {asked[:20]}; its rows are 0 to {len(model.table) - 1}.")
+    return None

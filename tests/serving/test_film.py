@@ -1,0 +1,74 @@
+"""Films: each frame decoded, scored, measured, and told where it lies far from the lesions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lungvae_core.errors import UserError
+from lungvae_core.explore.ways import NEIGHBOURS, WAYS
+from lungvae_core.serving import walks
+from lungvae_core.serving.film import in_words, make_film
+from lungvae_core.serving.registry import LoadedModel, Registry
+from lungvae_core.serving.settings import Settings
+
+
+@pytest.fixture(scope="module", params=["tiny-gvae", "tiny-dirvae"])
+def model(request, tiny_models, tmp_path_factory) -> LoadedModel:
+    nowhere = tmp_path_factory.mktemp("nowhere")
+    return Registry(Settings(models=tiny_models, runs=nowhere, data=nowhere)).load(request.param)
+
+
+def test_a_film_is_what_the_model_says_of_each_code(model):
+    codes = model.codes[:4]
+    film = make_film(model, codes)
+    np.testing.assert_allclose(film.images, model.decode(codes), atol=1e-6)
+    np.testing.assert_allclose(film.scores, model.score(codes), atol=1e-6)
+    np.testing.assert_allclose(film.bands, model.band(codes), atol=1e-6)
+    assert all(len(values) == 4 for values in film.measured.values())
+    assert len(film.measured) == 3
+    assert make_film(model, codes.copy()) is film
+
+
+def test_far_from_the_lesions_is_said(model):
+    if model.entry.prior == "dirichlet":
+        pytest.skip("the simplex of a tiny model is full of lesions")
+    film = make_film(model, model.codes[:3] + 40)
+    assert film.far.all()
+    assert "the whole way" in film.warning
+    assert "inventing" in in_words(float(film.familiarity[0]))
+    assert make_film(model, model.codes[:3]).warning == ""
+
+
+def test_every_way_leads_from_a_to_b(model):
+    a, b = model.codes[0], model.codes[60]
+    for kind in WAYS[model.entry.prior]:
+        way = walks.between(model, kind, a, b, rows=(0, 60))
+        np.testing.assert_array_equal(way.codes[[0, -1]], [a, b])
+        assert len(way.codes) == walks.STEPS
+        if kind == NEIGHBOURS:
+            own = set(zip(model.table["patient_id"].iloc[[0, 60]], [0, 0], strict=True))
+            passed = model.table.iloc[list(way.rows)]
+            assert not own & set(zip(passed["patient_id"], passed["nodule"], strict=True))
+    with pytest.raises(UserError):
+        walks.between(model, "sideways", a, b)
+
+
+def test_sheets_have_the_start_in_their_frame(model):
+    code = model.codes[3]
+    first, second = (int(at) for at in model.order[:2])
+    made = walks.grid(model, code, first, second, 5, "a lesion")
+    assert made.images.shape == (5, 5, 64, 64)
+    assert made.outlined is not None
+    sheet = walks.contact_sheet(model, code, model.order.tolist(), 5, "a lesion")
+    assert sheet.images.shape == (model.entry.dimensions, 5, 64, 64)
+    assert sheet.scores is not None
+
+
+def test_a_flip_takes_the_score_to_the_other_side(model):
+    wanted = float(np.median(model.score(model.codes)))
+    row = int(np.argmin(model.score(model.codes)))
+    found = walks.flip(model, model.codes[row], row=row, wanted=wanted, few=False)
+    assert found.already or (found.score_before < wanted <= found.score_after + 1e-3)
+    with pytest.raises(UserError, match="lungvae directions"):
+        walks.along_direction(model, "malignancy", model.codes[0])
