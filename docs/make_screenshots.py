@@ -9,6 +9,7 @@ phantom as its only data, so that every lesion shown is a reconstruction or gene
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import os
 import shutil
@@ -29,9 +30,13 @@ Jobs().start_training(Settings().data / "phantom", "dirvae", changes, "phantom-d
 
 PAGES = {
     "home": "/?model=gvae",
+    "tour": "/map?model=gvae&tour=2",
     "map": "/map?model=gvae",
+    "lesion-card": "/map?model=gvae&row=500",
     "traversal": "/traversal?model=gvae",
     "predict": "/predict?model=gvae",
+    "upload": "/predict?model=gvae&source=upload",
+    "compare": "/compare?model=gvae&row=500",
     "train": "/train?job=1",
     "search": "/search?search=demo",
     "evaluation": "/evaluation?report=dirvae-nested-mvb",
@@ -40,6 +45,7 @@ PAGES = {
     "clusters": "/clusters?model=gvae",
     "directions": "/directions?model=gvae&direction=malignancy",
 }
+TALL = {"compare": 1180, "lesion-card": 1000}  # pages of which more than a laptop's screen is worth a look
 SEARCH = ["--space", "gvae", "--trials", "12", "--halving", "--min-epochs", "1"]
 SMALL = ["--set", "epochs=3", "--set", "width=4", "--choices", "dimensions=4,8,16"]
 
@@ -73,8 +79,9 @@ def main() -> None:
             _wait(f"{url}/api/health")
             binary = os.environ.get("LUNGVAE_CHROMIUM") or shutil.which("chromium")
             browser = playwright.chromium.launch(executable_path=binary, args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": 1366, "height": 768})
+            page = browser.new_page(viewport={"width": 1366, "height": 768}, color_scheme="dark")
             for name, address in PAGES.items():
+                page.set_viewport_size({"width": 1366, "height": TALL.get(name, 768)})
                 page.goto(url + address)
                 page.locator("[data-testid='stApp'][data-test-script-state='notRunning']").wait_for()
                 page.wait_for_timeout(1000 * chosen.seconds)
@@ -82,6 +89,8 @@ def main() -> None:
                     _lasso(page)
                 if name == "traversal":
                     _drag(page)
+                if name == "upload":
+                    _bring(page, Path(folder) / "data" / "phantom")
                 page.screenshot(path=chosen.out / f"{name}.png")
                 print(chosen.out / f"{name}.png")
             browser.close()
@@ -117,6 +126,18 @@ def _drag(page) -> None:
         page.mouse.move(box["x"] + 0.85 * box["width"], box["y"] + box["height"] / 2, steps=8)
         page.mouse.up()
     page.wait_for_timeout(3000)
+
+
+def _bring(page, phantom: Path) -> None:
+    """Upload a slice of the phantom, as somebody would bring a lesion of their own."""
+    import numpy as np
+
+    content = io.BytesIO()
+    np.save(content, np.load(phantom / "slices.npy", mmap_mode="r")[7])
+    page.locator("input[type=file]").first.set_input_files(
+        {"name": "phantom.npy", "mimeType": "application/octet-stream", "buffer": content.getvalue()}
+    )
+    page.wait_for_timeout(6000)
 
 
 def _wait(url: str) -> None:

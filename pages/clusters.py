@@ -108,13 +108,17 @@ def on_map(model: LoadedModel, clusters: Clusters, name: str, kind: str) -> None
         for patient, nodule in zip(rows["patient_id"], rows["nodule"], strict=True)
     ]
     described = clusters.report["methods"][name]["clusters"]
-    st.plotly_chart(clusters_figures.places(xy, clusters.members[name], described, texts), key="clusters-map")
+    st.plotly_chart(
+        clusters_figures.places(xy, clusters.members[name], described, texts),
+        alt="The map of nodules, coloured by cluster",
+        key="clusters-map",
+    )
 
 
 def how_chosen(method: dict[str, Any]) -> None:
     """What was tried, and why the setting was taken."""
     figure = clusters_figures.tried(method) or clusters_figures.sizes(method)
-    st.plotly_chart(figure, config=QUIET, key="clusters-tried")
+    st.plotly_chart(figure, alt="What was tried, and how good each was", config=QUIET, key="clusters-tried")
     settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in method["settings"].items())
     st.caption(f"Chosen: {settings}. How: {method['chosen_by']}. No label was looked at.")
 
@@ -132,7 +136,12 @@ def follow(method: dict[str, Any]) -> None:
         required=True,
         help="AMI is 0 on average by chance. NMI is not: the more groups, the higher.",
     )
-    st.plotly_chart(clusters_figures.follows(method, measure), config=QUIET, key="clusters-follow")
+    st.plotly_chart(
+        clusters_figures.follows(method, measure),
+        alt="How far clusters go with each attribute, beside chance",
+        config=QUIET,
+        key="clusters-follow",
+    )
     by_name = {one["name"]: one for one in method["attributes"]}
     st.caption(
         f"{measure.upper()} between clusters and each attribute where it is known"
@@ -144,7 +153,9 @@ def follow(method: dict[str, Any]) -> None:
     figure = clusters_figures.along_k(method, {name: one["title"] for name, one in by_name.items()})
     if figure is not None:
         st.markdown("**The same with another number of clusters**")
-        st.plotly_chart(figure, config=QUIET, key="clusters-along")
+        st.plotly_chart(
+            figure, alt="What clusters go with, by how many there are", config=QUIET, key="clusters-along"
+        )
         st.caption("To see what more clusters would go with. k was not chosen by it.")
 
 
@@ -179,7 +190,12 @@ def again(report: dict[str, Any], method: dict[str, Any]) -> None:
     if method["count"] < 2:
         st.info("With fewer than two clusters there is nothing to compare.", icon=":material/info:")
         return
-    st.plotly_chart(clusters_figures.steadiness(method), config=QUIET, key="clusters-steady")
+    st.plotly_chart(
+        clusters_figures.steadiness(method),
+        alt="How steady each cluster is when patients are drawn again",
+        config=QUIET,
+        key="clusters-steady",
+    )
     drawn, bare = method["stability"]["clusters"], method["featureless"]["clusters"]
     st.caption(
         f"Mean and middle 95 % of {report['resamples']} draws of patients with replacement, each taken once. "
@@ -241,7 +257,12 @@ def trust(report: dict[str, Any], unit: str) -> None:
         default=unit if unit in units else units[0],
         required=True,
     )
-    st.plotly_chart(clusters_figures.maps(report["maps"], chosen), config=QUIET, key="clusters-trust")
+    st.plotly_chart(
+        clusters_figures.maps(report["maps"], chosen),
+        alt="Trustworthiness and continuity of each map",
+        config=QUIET,
+        key="clusters-trust",
+    )
     lesions = next(one["lesions"] for one in report["maps"] if one["unit"] == chosen)
     st.caption(
         f"{lesions:,} {chosen}s"

@@ -47,7 +47,7 @@ def places(
         if not inside.any():
             continue
         colour, symbol = (GREY, "circle") if cluster < 0 else style(cluster)[:2]
-        figure.add_scattergl(
+        figure.add_scatter(  # not WebGL, which a browser without a graphics card lacks
             x=xy[inside, 0],
             y=xy[inside, 1],
             mode="markers",

@@ -10,16 +10,44 @@ from lungvae_core import ATTRIBUTION, NOTICE
 from lungvae_core.errors import UserError
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.routes import registry
+from pages import tour, url
+from pages.help import HELP
 
-# Streamlit leaves 6rem free above a page, which a laptop's screen needs for what the page shows.
-_STYLE = "<style>[data-testid='stMainBlockContainer'] { padding-top: 3rem; }</style>"
+# What Streamlit leaves free above a page and between a sidebar's lines is needed on a laptop's screen.
+_STYLE = """
+<style>
+[data-testid='stHeader'] {height: 2.2rem; min-height: 2.2rem; background: transparent; pointer-events: none}
+[data-testid='stHeader'] button {pointer-events: auto}
+[data-testid='stMainBlockContainer'] {padding-top: 2.2rem}
+[data-testid='stMainBlockContainer'] h1 {padding: .3rem 0; font-size: 2.1rem}
+[data-testid='stSidebarHeader'] {height: 2.2rem; margin-bottom: 0}
+[data-testid='stSidebarNavLink'] {margin-block: 0}
+[data-testid='stSidebarNavItems'] {gap: 0; row-gap: 0}
+[data-testid='stNavSectionHeader'] {padding-block: .35rem 0}
+[data-testid='stCaptionContainer'], [data-testid='stExpander'] summary,
+[data-testid='stExpander'] summary * {color: inherit; opacity: 1}
+[data-testid='stBaseButton-primary'], [data-testid='stBaseButton-primaryFormSubmit'],
+[data-testid^='stBaseButton-primary'] * {color: light-dark(#fff, #06131c)}
+[data-testid='stCaptionContainer'] {opacity: .84}
+[data-testid='stPlotlyChart'] :is(.xtick, .ytick, .cbaxis) text,
+[data-testid='stPlotlyChart'] :is(.xtitle, .ytitle, .cbtitle *) {
+  fill: light-dark(#55565c, #c9c6c1) !important}
+.st-key-sidebar_notice [data-testid='stAlertContainer'] {padding: .45rem .6rem}
+.st-key-sidebar_notice p {font-size: .8rem; line-height: 1.35}
+</style>
+"""
+_LARGER = "<style>html {font-size: 125% !important}</style>"  # everything is measured in rem
 
 
-def frame() -> None:
-    """The sidebar: standing notice and model picker. The model is in the URL as ?model=name."""
+def frame(page: str) -> None:
+    """What stands around `page` (its path in the address): standing notice, model, text size, the tour.
+
+    The model is in the address as ?model=name, larger text as ?text=large.
+    """
     st.html(_STYLE)
     with st.sidebar:
-        st.warning(NOTICE, icon=":material/warning:")
+        with st.container(key="sidebar_notice"):
+            st.warning(NOTICE, icon=":material/warning:")
         entries = registry().entries()
         names = [entry.name for entry in entries]
         if names:
@@ -35,10 +63,26 @@ def frame() -> None:
                 help="Models that ship with the project, and your own finished runs.",
             )
             st.session_state["model_name"] = chosen
-            st.query_params["model"] = chosen
+            url.write("model", chosen)
         for folder, reason in registry().broken().items():
             st.error(f"{folder} was left out. {reason}")
+        _text_size()
         st.caption(f"Shipped models derive from {ATTRIBUTION}.")
+    tour.banner(page)
+
+
+def _text_size() -> None:
+    """The switch for a projector, or for eyes that want larger text."""
+    if "larger_text" not in st.session_state:
+        st.session_state["larger_text"] = st.query_params.get("text") == "large"
+    larger = st.toggle(
+        "Larger text",
+        key="larger_text",
+        help="For a projector. Light or dark: the menu at the top right.",
+    )
+    url.write("text", "large" if larger else None)
+    if larger:
+        st.html(_LARGER)
 
 
 def current_model() -> LoadedModel:
@@ -54,11 +98,17 @@ def current_model() -> LoadedModel:
 
 
 def introduce(title: str, *, shows: str, does_not_mean: str) -> None:
-    """A page's title, what it shows, and what that does not mean."""
-    st.title(title)
+    """A page's title, what it shows, what it does not mean, and how it is used."""
+    st.title(title, anchor=False)
     st.markdown(shows)
-    with st.expander("What this does not mean", icon=":material/info:"):
+    limits, how = st.columns(2, gap="medium")
+    with limits.expander(
+        "What this does not mean", icon=":material/info:", type="compact", expanded=tour.tells_limits(title)
+    ):
         st.markdown(does_not_mean)
+    if title in HELP:
+        with how.expander("How to use this page", icon=":material/help:", type="compact"):
+            st.markdown(HELP[title])
 
 
 def duration(seconds: float) -> str:

@@ -140,7 +140,11 @@ def directions(model: LoadedModel, opened: Directions, row: int) -> None:
     at = float(direction.score(opened.space.to(code[None]))[0])
     curves = measured_curves(_hu(model, images))
     if curves or scores is not None:
-        st.plotly_chart(directions_figures.along(values, curves, scores, at), config=QUIET)
+        st.plotly_chart(
+            directions_figures.along(values, curves, scores, at),
+            alt="Score and measured properties along the direction",
+            config=QUIET,
+        )
     st.caption(
         f"**{directions_figures.title(name).capitalize()}**: {direction.words}. The walk follows the pattern "
         "(how codes change on average where the direction's score rises, Haufe et al. 2014), over the 1st to "
@@ -190,11 +194,15 @@ def compare(report: dict) -> None:
     )
     scores, sure, angle = st.tabs(["How well they tell", "How sure they are", "How they lie to each other"])
     with scores:
-        st.plotly_chart(directions_figures.held_out(report), config=QUIET)
+        st.plotly_chart(
+            directions_figures.held_out(report),
+            alt="How well each direction tells on other patients",
+            config=QUIET,
+        )
         sizes = directions_figures.like_sizes(report)
         if sizes is not None:
             st.markdown("**What is left of malignancy among nodules of like size**")
-            st.plotly_chart(sizes, config=QUIET)
+            st.plotly_chart(sizes, alt="What is left of malignancy among nodules of like size", config=QUIET)
             st.caption(
                 "Every point is the share of pairs, one malignant and one benign nodule, that are put in "
                 "order. *Projected out*: the size direction is taken out of the malignancy direction. "
@@ -210,7 +218,11 @@ def compare(report: dict) -> None:
                 required=True,
             )
             vector = st.segmented_control("Of the", ["pattern", "filter"], default="pattern", required=True)
-        st.plotly_chart(directions_figures.steadiness(report, measure, vector), config=QUIET)
+        st.plotly_chart(
+            directions_figures.steadiness(report, measure, vector),
+            alt="How steady each direction is over other patients",
+            config=QUIET,
+        )
         st.caption(
             "Cosine of the direction fitted to different patients: 1 is the same direction. The orange line "
             "is the same with values shuffled between patients. Folds and draws share patients, so that even "
@@ -221,7 +233,9 @@ def compare(report: dict) -> None:
         kind = st.segmented_control(
             "Show", list(kinds), format_func=kinds.get, default="cosine", required=True
         )
-        st.plotly_chart(directions_figures.angles(report, kind), config=QUIET)
+        st.plotly_chart(
+            directions_figures.angles(report, kind), alt="Angles between the directions", config=QUIET
+        )
         st.caption(
             "Cosines between patterns: 1 is the same way, 0 at right angles, -1 opposite. Correlations of "
             "the directions' scores over nodules also say by how many standard deviations one score changes "
@@ -251,15 +265,7 @@ def flip(name: str, row: int) -> None:
             "Few dimensions", help="Change as few dimensions as are enough, instead of all by as little."
         )
     try:
-        found = counterfactual(
-            lesions(model)[1],
-            model.classifier,
-            model.codes[row],
-            patient=str(model.table["patient_id"].iloc[row]),
-            wanted=wanted,
-            towards=None if side == "other" else side,
-            dimensions=0 if few else None,
-        )
+        found = smallest(model, row, side, wanted, few)[1]
     except UserError as error:
         st.warning(str(error), icon=":material/warning:")
         return
@@ -271,6 +277,23 @@ def flip(name: str, row: int) -> None:
         )
         return
     show(model, row, found)
+
+
+@st.cache_resource(max_entries=64, hash_funcs={LoadedModel: id}, show_spinner="Searching…")
+def smallest(
+    model: LoadedModel, row: int, side: str, wanted: float, few: bool
+) -> tuple[LoadedModel, Counterfactual]:
+    """The smallest change that flips a lesion's score; the model with it, so that its id stays its own."""
+    found = counterfactual(
+        lesions(model)[1],
+        model.classifier,
+        model.codes[row],
+        patient=str(model.table["patient_id"].iloc[row]),
+        wanted=wanted,
+        towards=None if side == "other" else side,
+        dimensions=0 if few else None,
+    )
+    return model, found
 
 
 @st.cache_resource(max_entries=4, hash_funcs={LoadedModel: id}, show_spinner=False)
@@ -301,6 +324,7 @@ def show(model: LoadedModel, row: int, found: Counterfactual) -> None:
             colours.repeat(6, axis=0).repeat(6, axis=1),
             caption=f"After less before: blue -{full:.0f} to orange +{full:.0f} HU",
             width="stretch",
+            alt=f"After less before: {', '.join(in_words(measured)) or 'nothing measured changes'}",
         )
     words = in_words(measured)
     verb = "raises" if found.upwards else "lowers"
@@ -316,7 +340,9 @@ def show(model: LoadedModel, row: int, found: Counterfactual) -> None:
         st.caption(where(found))
         if found.warning:
             st.warning(found.warning, icon=":material/warning:")
-    right.plotly_chart(directions_figures.path(found), config=QUIET)
+    right.plotly_chart(
+        directions_figures.path(found), alt="What is measured along the smallest change", config=QUIET
+    )
 
 
 def where(found: Counterfactual) -> str:

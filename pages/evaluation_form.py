@@ -23,7 +23,7 @@ from lungvae_core.serving.jobs import EVALUATION, FAILED, QUEUED, RUNNING, STOPP
 from lungvae_core.serving.settings import Settings
 from lungvae_core.vae.config import PRESETS
 from lungvae_core.workers import cores
-from pages import common
+from pages import access, common
 
 NEW, RESULTS = "New evaluation", "Reports"
 REFRESH_SECONDS = 3
@@ -46,7 +46,8 @@ def act(what: Any, *arguments: Any) -> None:
     """Do something with a job; what goes wrong is shown on the next run of the page."""
     st.session_state.pop("evaluation-error", None)
     try:
-        what(*arguments)
+        with access.allowed(access.WORK):
+            what(*arguments)
     except UserError as error:
         st.session_state["evaluation-error"] = str(error)
     else:

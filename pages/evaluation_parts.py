@@ -21,7 +21,12 @@ def beside(report: Report, unit: str) -> None:
     # A number without its size baseline is not shown: patients have none, so nodules stand below.
     if len(rows) == 1 and unit != "nodule" and len(words.forest(report, "nodule")) > 1:
         groups = [(f"Per {unit}", rows), ("Per nodule", words.forest(report, "nodule"))]
-    st.plotly_chart(figures.forest(groups, legend=True), key="evaluation-forest", config=_PLAIN)
+    st.plotly_chart(
+        figures.forest(groups, legend=True),
+        alt="AUC of the model and of every baseline with their 95 % intervals",
+        key="evaluation-forest",
+        config=_PLAIN,
+    )
     said = "AUC: how often a malignant one scores above a benign one; 0.5 is chance."
     if not report.baselines:
         said += " **No baseline was run, so nothing says what size alone gives.**"
@@ -41,7 +46,12 @@ def leak(report: Report) -> None:
     st.markdown(words.leak_total(report))
     columns = st.columns(2, gap="large")
     for column, name in zip(columns, words.LEAK_FIGURES, strict=True):
-        column.plotly_chart(figures.leak(report, name), key=f"evaluation-leak-{name}", config=_PLAIN)
+        column.plotly_chart(
+            figures.leak(report, name),
+            alt="What each liberty of the released protocol adds",
+            key=f"evaluation-leak-{name}",
+            config=_PLAIN,
+        )
     st.caption(
         "Blue: the honest protocol with the same settings. Orange: what each liberty adds; some move the "
         "accuracy alone."
@@ -64,7 +74,12 @@ def leak(report: Report) -> None:
 def all_figures(report: Report, unit: str, own: UnitFigures) -> None:
     """Every figure with its interval, and a table of all units."""
     st.subheader(f"All figures, per {unit}")
-    st.plotly_chart(figures.all_figures(own), key="evaluation-figures", config=_PLAIN)
+    st.plotly_chart(
+        figures.all_figures(own),
+        alt="Every figure with its 95 % interval; the table below has the numbers",
+        key="evaluation-figures",
+        config=_PLAIN,
+    )
     with st.expander("All units as a table"):
         rows = [
             {
@@ -88,9 +103,19 @@ def curves(report: Report, unit: str, own: UnitFigures) -> None:
     st.subheader(f"Curves and confusion, per {unit}")
     left, right = st.columns([3, 1], gap="medium", vertical_alignment="center")
     if own.curves is not None:
-        left.plotly_chart(figures.curves(own), key="evaluation-curves", config=_PLAIN)
+        left.plotly_chart(
+            figures.curves(own),
+            alt="ROC, precision against recall, and reliability",
+            key="evaluation-curves",
+            config=_PLAIN,
+        )
     if own.confusion is not None:
-        right.plotly_chart(figures.confusion(own), key="evaluation-confusion", config=_PLAIN)
+        right.plotly_chart(
+            figures.confusion(own),
+            alt="What was called malignant and benign, and what was",
+            key="evaluation-confusion",
+            config=_PLAIN,
+        )
     st.caption(f"Dashed: chance; for reliability, perfect calibration. {words.threshold_from(report)}")
 
 
@@ -101,7 +126,12 @@ def comparisons(report: Report) -> None:
         return
     st.subheader("Compared with the baselines")
     st.markdown("\n".join(f"- {words.compared(one)}" for _, one in found))
-    st.plotly_chart(figures.differences(report), key="evaluation-differences", config=_PLAIN)
+    st.plotly_chart(
+        figures.differences(report),
+        alt="The model's AUC less each baseline's, with 95 % intervals",
+        key="evaluation-differences",
+        config=_PLAIN,
+    )
     st.caption(
         "Differences of AUC on the same lesions, 95 % intervals by drawing the same patients for both. Right "
         "of the line the model is ahead. None is corrected for the number of comparisons."
@@ -113,7 +143,12 @@ def subgroups(report: Report) -> None:
     if not report.subgroups:
         return
     st.subheader("Subgroups")
-    st.plotly_chart(figures.subgroups(report), key="evaluation-subgroups", config=_PLAIN)
+    st.plotly_chart(
+        figures.subgroups(report),
+        alt="AUC within each subgroup; the table has the numbers",
+        key="evaluation-subgroups",
+        config=_PLAIN,
+    )
     st.caption("AUC per nodule within each group. Groups differ in more than their name.")
     rows = [
         {
@@ -139,7 +174,12 @@ def calibration(report: Report) -> None:
     if report.calibration is None or not any(getattr(report.calibration, unit) for unit in UNITS):
         return
     st.subheader("Calibration")
-    st.plotly_chart(figures.calibration(report), key="evaluation-calibration", config=_PLAIN)
+    st.plotly_chart(
+        figures.calibration(report),
+        alt="Calibration error before and after",
+        key="evaluation-calibration",
+        config=_PLAIN,
+    )
     st.caption("Expected calibration error over ten bins, before and after temperature and bias.")
 
 
@@ -162,7 +202,12 @@ def nodule_rules(report: Report) -> None:
         return
     st.subheader("From slices to a nodule")
     rows = [Row(name, found.auc, "model") for name, found in report.nodule_rules.items()]
-    st.plotly_chart(figures.forest([("", rows)]), key="evaluation-rules", config=_PLAIN)
+    st.plotly_chart(
+        figures.forest([("", rows)]),
+        alt="AUC of each rule from slices to nodules",
+        key="evaluation-rules",
+        config=_PLAIN,
+    )
     st.caption(
         f"AUC per nodule by rule. The report uses {report.nodule_rule or 'one of them'}"
         f"{f', {report.nodule_rule_in_words}' if report.nodule_rule_in_words else ''}."
@@ -186,7 +231,10 @@ def external(report: Report) -> None:
     ]
     if rows:
         st.plotly_chart(
-            figures.forest([("", rows)], axis="Sensitivity"), key="evaluation-sensitivity", config=_PLAIN
+            figures.forest([("", rows)], axis="Sensitivity"),
+            alt="Sensitivity with its 95 % interval",
+            key="evaluation-sensitivity",
+            config=_PLAIN,
         )
     if part.code_shift:
         with st.expander("How far the codes lie from those it was trained on"):
@@ -202,7 +250,12 @@ def spread(report: Report) -> None:
     if folds or report.per_seed:
         with left:
             st.subheader("Folds and seeds")
-            st.plotly_chart(figures.spread(report), key="evaluation-spread", config=_PLAIN)
+            st.plotly_chart(
+                figures.spread(report),
+                alt="AUC of each fold and seed",
+                key="evaluation-spread",
+                config=_PLAIN,
+            )
             seeds = report.per_seed or []
             said = "A dot a fold or seed; the stroke is the mean."
             if len(report.seeds) < 2:
@@ -213,7 +266,12 @@ def spread(report: Report) -> None:
     if report.stages is not None:
         with right:
             st.subheader("Before and after labels")
-            st.plotly_chart(figures.stages(report), key="evaluation-stages", config=_PLAIN)
+            st.plotly_chart(
+                figures.stages(report),
+                alt="AUC before and after the joint phase",
+                key="evaluation-stages",
+                config=_PLAIN,
+            )
             st.caption("The same folds' VAE without labels, and after the joint phase.")
 
 
@@ -247,7 +305,12 @@ def reconstruction(report: Report) -> None:
         if "ssim" in band.figures()
     ]
     if bands:
-        right.plotly_chart(figures.forest([("", bands)], axis="SSIM"), key="evaluation-bands", config=_PLAIN)
+        right.plotly_chart(
+            figures.forest([("", bands)], axis="SSIM"),
+            alt="SSIM by the lesion's diameter",
+            key="evaluation-bands",
+            config=_PLAIN,
+        )
         right.caption("SSIM by the lesion's diameter.")
 
 

@@ -90,7 +90,11 @@ def told(report: dict[str, Any]) -> None:
     kind = st.segmented_control(
         "By", list(KINDS), format_func=KINDS.get, default="linear", required=True, key="factors-probe"
     )
-    st.plotly_chart(factors_figures.probe_bars(variants, kind), config=QUIET)
+    st.plotly_chart(
+        factors_figures.probe_bars(variants, kind),
+        alt="How well each factor is told from the codes, beside size",
+        config=QUIET,
+    )
     st.caption(
         "On patients that the probe was not fitted on; 95 % intervals from resampling patients. 0 (AUC: 0.5) "
         "is what knowing nothing gives. *Without size*: what a spline of the log diameter, fitted on other "
@@ -100,7 +104,11 @@ def told(report: dict[str, Any]) -> None:
     )
     st.header("Scores", anchor="scores")
     moved = None if phantom is None else phantom["moved"]
-    st.plotly_chart(factors_figures.score_panels(variants, moved), config=QUIET)
+    st.plotly_chart(
+        factors_figures.score_panels(variants, moved),
+        alt="Disentanglement scores beside their null",
+        config=QUIET,
+    )
     st.caption(
         f"0 is entangled, 1 a dimension for every factor. Averages over factors (modularity and DCI "
         f"disentanglement: over dimensions); {effort['bins']} "
@@ -139,7 +147,11 @@ def dimensions(variants: dict[str, dict[str, Any]]) -> None:
         part = variants[variant]
         count = len(part["information"])
         every = count > 24 and st.toggle(f"All {count} dimensions", key="factors-all")
-    st.plotly_chart(factors_figures.heat_map(part, measure, count if every else min(24, count)), config=QUIET)
+    st.plotly_chart(
+        factors_figures.heat_map(part, measure, count if every else min(24, count)),
+        alt="What each dimension tells of each factor",
+        config=QUIET,
+    )
     st.caption(
         "The most telling dimensions first. White outline: more information than any dimension has of that "
         "factor in 95 % of draws with patients shuffled."

@@ -37,7 +37,9 @@ def show() -> None:
     variant = st.segmented_control(
         "Figures of", options, format_func=names.get, default=options[0], required=True, key="factors-seeds"
     )
-    st.plotly_chart(factors_figures.over_seeds(found, variant), config=QUIET)
+    st.plotly_chart(
+        factors_figures.over_seeds(found, variant), alt="Scores of both priors over seeds", config=QUIET
+    )
     settings, judged = found["settings"], found["data"]["judged"]
     st.caption(
         f"{len(found['seeds'])} seeds of each prior; not the shipped models but small ones: width "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import streamlit as st
@@ -13,7 +14,7 @@ from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.routes import registry
 from lungvae_core.serving.selection import cards, composition, counted, csv
 from lungvae_core.serving.sets import NamedSet, SetExistsError
-from pages import figures, selection, url
+from pages import access, figures, selection, url
 from pages.components.lesion_cards import lesion_cards
 from pages.group_figures import contrasts, shares
 
@@ -236,7 +237,8 @@ def _save(model: LoadedModel, rows: list[int], key: str) -> None:
     if asked or replace:
         st.session_state[clash] = None
         try:
-            kept = sets.save(registry().settings, model, name, rows, note=note, replace=replace)
+            with access.allowed(access.DELETE) if replace else contextlib.nullcontext():
+                kept = sets.save(registry().settings, model, name, rows, note=note, replace=replace)
             st.success(f"Saved “{_plain(kept.name)}”: {kept.count:,} slices.", icon=":material/check:")
         except SetExistsError:
             st.session_state[clash] = name
@@ -261,7 +263,12 @@ def _set(model: LoadedModel, one: NamedSet, key: str) -> None:
             with st.popover("Delete", icon=":material/delete:"):
                 st.markdown(f"Delete “{_plain(one.name)}”? The lesions stay; only their list is lost.")
                 if st.button("Delete the set", type="primary", key=f"{key}_delete_{one.id}"):
-                    sets.delete(registry().settings, one.id)
+                    try:
+                        with access.allowed(access.DELETE):
+                            sets.delete(registry().settings, one.id)
+                    except UserError as error:
+                        st.error(str(error))
+                        return
                     st.rerun()
 
 

@@ -8,25 +8,29 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from lungvae_core.errors import UserError
+from lungvae_core.evaluation import report_words
+from lungvae_core.serving.evaluations import find_reports, read_report
 from lungvae_core.serving.registry import LoadedModel, ModelEntry
 from lungvae_core.serving.routes import registry
-from pages import common
+from pages import common, layout, tour
 
 SIZES = {"diameter": "Diameter alone", "area": "Area alone"}
 WHOSE = {
     "diameter": "the readers' diameter",
     "area": "the area that the readers outlined",
 }
+UPLOAD = {"source": "upload"}
 MODEL, SIZE = "#56b4e9", "#e69f00"  # Okabe and Ito's
 
 
 def main() -> None:
     """The page from top to bottom."""
+    layout.compact()
     common.introduce(
-        "Lung lesion explorer",
+        tour.HOME,
         shows="A variational autoencoder squeezes a CT slice of a lung lesion into a few dozen numbers and "
-        "draws it again from them. These pages let you walk through what such models learned: which lesions "
-        "they hold alike, what each number changes in the picture, and what a classifier makes of it.",
+        "draws it again from them. Walk through what such models learned: which lesions they hold alike, "
+        "what each number changes in the picture, and what a classifier makes of it.",
         does_not_mean=(
             "- **Not a diagnosis, nor a second opinion.** Nothing here was tested for care, and no page "
             "gives advice about a patient.\n"
@@ -34,7 +38,9 @@ def main() -> None:
             "looks, not the outcome of a biopsy.\n"
             "- **One data set.** Shipped models know the scanners, readers and case mix of LIDC-IDRI only.\n"
             "- **Not a clinical factor.** A model's dimensions and a map's axes have no clinical meaning of "
-            "their own."
+            "their own.\n"
+            "- **Generated is not seen.** What is labelled *generated* was drawn by a model; it is nobody's "
+            "scan."
         ),
     )
     ways_in()
@@ -44,34 +50,40 @@ def main() -> None:
 def ways_in() -> None:
     """Links for a clinician, a researcher and somebody who has two minutes."""
     clinician, researcher, visitor = st.columns(3)
-    with clinician, st.container(border=True, height="stretch"):
+    with clinician, st.container(border=True, height="stretch", gap="xsmall"):
         st.markdown(":material/stethoscope: **As a clinician**")
         st.caption(
-            "Look through the lesions as the model arranges them, with the readers' ratings, or see which "
-            "lesions it finds most like a slice of your own. An upload stays on this machine, in memory."
+            "Look through lesions as the model arranges them, with what readers said of each; or bring one "
+            "of your own, which stays on this machine."
         )
-        st.page_link("latent_map.py", label="Look at the map", icon=":material/scatter_plot:")
-        st.page_link("predict.py", label="Bring a slice", icon=":material/biotech:")
-    with researcher, st.container(border=True, height="stretch"):
+        with st.container(horizontal=True, gap="xsmall"):
+            st.page_link("latent_map.py", label="Look at the map", icon=":material/scatter_plot:")
+            st.page_link("predict.py", label="Bring a lesion", icon=":material/biotech:", query_params=UPLOAD)
+    with researcher, st.container(border=True, height="stretch", gap="xsmall"):
         st.markdown(":material/science: **As a researcher**")
         st.caption(
-            "Take the latent space apart one dimension at a time, compare Gaussian and Dirichlet priors, and "
-            "train a model of your own. The figures below say how they were made."
+            "Take the latent space apart, set a Gaussian beside a Dirichlet prior, judge them by an honest "
+            "protocol, and train your own."
         )
-        st.page_link("traversal.py", label="Walk along dimensions", icon=":material/tune:")
-        st.page_link("train.py", label="Train a model", icon=":material/model_training:")
-    with visitor, st.container(border=True, height="stretch"):
+        with st.container(horizontal=True, gap="xsmall"):
+            st.page_link("traversal.py", label="Walk", icon=":material/tune:")
+            st.page_link("compare.py", label="Compare", icon=":material/compare:")
+            st.page_link("train.py", label="Train a model", icon=":material/model_training:")
+    with visitor, st.container(border=True, height="stretch", gap="xsmall"):
         st.markdown(":material/play_circle: **With two minutes**")
         st.caption(
-            "Start from the mean of the lesions that readers rated malignant and drag a slider. The picture "
-            "changes under your hand; blue and orange show where it got darker and brighter."
+            "Follow one lesion from the map to its score in seven steps; or just drag a slider and watch the "
+            "picture change under your hand."
         )
-        st.page_link(
-            "traversal.py",
-            label="Drag a slider",
-            icon=":material/swipe:",
-            query_params={"start": "malignant"},
-        )
+        with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+            if st.button("Take the tour", type="primary", icon=":material/tour:"):
+                tour.go(1)
+            st.page_link(
+                "traversal.py",
+                label="Drag a slider",
+                icon=":material/swipe:",
+                query_params={"start": "malignant"},
+            )
 
 
 def figures() -> None:
@@ -79,18 +91,85 @@ def figures() -> None:
     entries = registry().entries()
     picked = st.session_state.get("model_name")
     shown = [entry for entry in entries if entry.shipped or entry.name == picked]
-    st.header("How good the models are")
+    st.subheader("How good the models are", anchor=False)
     if not shown:
         st.info("There is no model yet. Train one on the Train page.", icon=":material/info:")
         return
-    st.markdown(
-        "How well each score ranks malignant above benign lesions (AUC: 0.5 is chance, 1 is perfect), with "
-        "95 % intervals. Beside each model stands what **the lesion's size alone** gives on the same "
-        "lesions, since a model that cannot beat a ruler has learned little more than size."
-    )
+    chart, words = st.columns([1.15, 1], gap="large")
+    with chart:
+        overview(shown)
+    with words:
+        st.markdown(
+            "How well a score ranks lesions that readers took for malignant above those they took for benign "
+            "(AUC: 0.5 is chance, 1 is perfect). Beside the models stands what **the lesion's size alone** "
+            "gives on the same lesions: a model that cannot beat a ruler has learned little more than size."
+        )
+        judged_honestly()
+    with st.expander("All figures of each model, and how they were made", icon=":material/fact_check:"):
+        for entry in shown:
+            with st.container(border=True):
+                describe(entry)
+
+
+def overview(shown: list[ModelEntry]) -> None:
+    """Each model's AUC per nodule, beside the sizes', in one chart and a sentence a model."""
+    rows: list[tuple[str, dict[str, float], bool]] = []
+    about: list[str] = []
     for entry in shown:
-        with st.container(border=True):
-            describe(entry)
+        part, unseen = _best_part(entry)
+        if part is None:
+            continue
+        nodules = part["units"]["nodule"]
+        whose = "never seen by the model" if unseen else "all, most of them seen without labels"
+        about.append(f"{nodules['count']:,} nodules of {nodules['patients']:,} patients, {whose}")
+        rows.append((entry.title, nodules["auc"], True))
+        for name, both in part.get("baselines", {}).items():
+            if name in SIZES:
+                rows.append((SIZES[name], both["nodule"]["auc"], False))
+    if not rows:
+        st.info("No model here has been evaluated yet.", icon=":material/info:")
+        return
+    # Models that were judged on the same lesions share their baselines.
+    rows = [row for at, row in enumerate(rows) if row not in rows[:at]]
+    rows.sort(key=lambda row: not row[2])
+    told = "; ".join(f"{name} {_figure(area)}" for name, area, _ in rows)
+    st.plotly_chart(
+        _intervals(rows),
+        config={"displayModeBar": False},
+        key="home-overview",
+        alt=f"AUC per nodule with 95 % intervals. {told}.",
+    )
+    st.caption(
+        f"AUC per nodule, 95 % intervals over patients; {'; '.join(dict.fromkeys(about))}. Malignancy is the "
+        "readers' suspicion."
+    )
+
+
+def _best_part(entry: ModelEntry) -> tuple[dict[str, Any] | None, bool]:
+    """(the part of a model's evaluation that is fairest to quote, whether its patients were unseen)."""
+    try:
+        report = registry().load(entry.name).evaluation
+    except UserError:
+        return None, False  # described below, with the reason
+    if report is None or report["protocol"] == "released":
+        return None, False
+    heldout = report.get("heldout")
+    return (heldout, True) if heldout else (report, report["protocol"] == "joint")
+
+
+def judged_honestly() -> None:
+    """The newest report of the nested protocol in a sentence, where there is one."""
+    found = next((each for each in find_reports()[0] if each.protocol == "nested"), None)
+    if found is None:
+        return
+    report = read_report(found.path)
+    st.markdown(f"**With labels, every patient tested unseen:** {report_words.verdict(report)}")
+    st.page_link(
+        "evaluation.py",
+        label="The whole evaluation",
+        icon=":material/fact_check:",
+        query_params={"report": found.name},
+    )
 
 
 def describe(entry: ModelEntry) -> None:
@@ -134,7 +213,10 @@ def describe(entry: ModelEntry) -> None:
             f"({nodules['malignant']:,} malignant), {part['units']['slice']['count']:,} slices"
         )
         column.plotly_chart(
-            forest(part), config={"displayModeBar": False}, key=f"forest-{entry.name}-{title}"
+            forest(part),
+            config={"displayModeBar": False},
+            key=f"forest-{entry.name}-{title}",
+            alt=f"AUC of {entry.title} and of size alone with their intervals; {title.lower()}.",
         )
     protocol(model, report)
 
@@ -165,42 +247,49 @@ def verdict(part: dict[str, Any], heldout: bool) -> None:
 
 def forest(part: dict[str, Any]) -> go.Figure:
     """AUCs with their intervals: the model and the size baselines, per nodule and per slice."""
+    rows = []
+    for unit in ("nodule", "slice"):
+        rows.append((f"Model, per {unit}", part["units"][unit]["auc"], True))
+        for name, both in part.get("baselines", {}).items():
+            if name in SIZES:
+                rows.append((f"{SIZES[name]}, per {unit}", both[unit]["auc"], False))
+    return _intervals(rows)
+
+
+def _intervals(rows: list[tuple[str, dict[str, float], bool]]) -> go.Figure:
+    """(name, AUC, whether it is a model's) as points with bars, the first on top."""
     figure = go.Figure()
-    names, values, below, above, colours = [], [], [], [], []
-    for unit in ("slice", "nodule"):  # drawn from below
-        scores = {"Model": part["units"][unit]["auc"]} | {
-            SIZES[name]: both[unit]["auc"]
-            for name, both in part.get("baselines", {}).items()
-            if name in SIZES
-        }
-        for name, area in reversed(scores.items()):
-            names.append(f"{name}, per {unit}")
-            values.append(area["value"])
-            below.append(area["value"] - area["low"])
-            above.append(area["high"] - area["value"])
-            colours.append(MODEL if name == "Model" else SIZE)
-    for at, name in enumerate(names):
+    for name, area, is_model in reversed(rows):
+        value, low, high = area["value"], area["low"], area["high"]
         figure.add_scatter(
-            x=[values[at]],
+            x=[value],
             y=[name],
-            error_x={"array": [above[at]], "arrayminus": [below[at]], "thickness": 2, "width": 5},
+            error_x={
+                "array": [high - value],
+                "arrayminus": [value - low],
+                "thickness": 2,
+                "width": 5,
+            },
             mode="markers+text",
             marker={
-                "color": colours[at],
+                "color": MODEL if is_model else SIZE,
                 "size": 10,
-                "symbol": "circle" if colours[at] == MODEL else "square",
+                "symbol": "circle" if is_model else "square",
             },
-            text=f"{values[at]:.2f}",
+            text=f"{value:.2f}",
             textposition="top center",
-            hovertemplate=f"{name}<br>AUC %{{x:.3f}} ({values[at] - below[at]:.3f} to "
-            f"{values[at] + above[at]:.3f})<extra></extra>",
+            hovertemplate=f"{name}<br>AUC {value:.3f} ({low:.3f} to {high:.3f})<extra></extra>",
         )
     figure.update_layout(
-        height=52 * len(names) + 60,
+        height=44 * len(rows) + 60,
         margin={"l": 0, "r": 10, "t": 8, "b": 0},
         showlegend=False,
-        xaxis={"title": "AUC", "range": [min(0.5, *values) - 0.02, 1.0], "zeroline": False},
-        yaxis={"range": [-0.5, len(names) - 0.4]},
+        xaxis={
+            "title": "AUC",
+            "range": [min(0.5, *(area["value"] for _, area, _ in rows)) - 0.02, 1.0],
+            "zeroline": False,
+        },
+        yaxis={"range": [-0.5, len(rows) - 0.4]},
     )
     return figure
 

@@ -40,6 +40,7 @@ def main() -> None:
     summary(measured)
     st.plotly_chart(
         measured_figures.overview(measured, dimensions, chosen),
+        alt="What every dimension moves, as squares: dimensions across, properties down",
         key=f"measured-map-{model.entry.name}",
         on_select="rerun",
         selection_mode="points",
@@ -116,7 +117,12 @@ def detail(model: LoadedModel, measured: dict[str, Any], dimensions: list[int]) 
     low, high = model.window
     images = model.decode(codes)
     drawn = record.outlines(low + (high - low) * images)
-    st.plotly_chart(measured_figures.strip(images, drawn, values), config=BARE, key="measured-strip")
+    st.plotly_chart(
+        measured_figures.strip(images, drawn, values),
+        alt="Generated images along the dimension, each with the lesion outlined",
+        config=BARE,
+        key="measured-strip",
+    )
     st.caption(
         f"Generated: the mean code of the starting lesions, with z {dimension} at each value; the line is "
         f"the outline that is measured. W {high - low:.0f} L {(low + high) / 2:.0f} HU."
@@ -124,14 +130,23 @@ def detail(model: LoadedModel, measured: dict[str, Any], dimensions: list[int]) 
     left, right = st.columns([3, 2], gap="medium")
     with left:
         st.plotly_chart(
-            measured_figures.curves(measured, dimension), config=BARE, key="measured-curves", width="stretch"
+            measured_figures.curves(measured, dimension),
+            alt="The measured properties along the dimension's range",
+            config=BARE,
+            key="measured-curves",
+            width="stretch",
         )
         st.caption(
             "What it moves most, along its range: mean over the starting lesions with its 95 % interval, "
             "each lesion taken from its own mean."
         )
     with right:
-        st.plotly_chart(measured_figures.effects(measured, dimension), config=BARE, key="measured-effects")
+        st.plotly_chart(
+            measured_figures.effects(measured, dimension),
+            alt="How much the dimension moves each property",
+            config=BARE,
+            key="measured-effects",
+        )
         st.caption("Orange: in the dimension's name.")
 
 

@@ -58,13 +58,15 @@ def pictures(model: LoadedModel, case: Case) -> None:
             figures.lesion(model, case.image, f"CT slice: {case.title}{how}", spacing_mm=case.spacing_mm)
     with second:
         figures.generated(model, case.reconstruction, "Reconstruction: what the model kept of it")
-    error = cases.error_png(case)
-    if error is not None:
-        with third:
-            _error(model, error, cases.error_words(model, case))
+    with third:
+        error(model, case)
 
 
-def _error(model: LoadedModel, png: bytes, words: str) -> None:
+def error(model: LoadedModel, case: Case) -> None:
+    """What is between the slice and its reconstruction; nothing where the slice is not here."""
+    png, words = cases.error_png(case), cases.error_words(model, case)
+    if png is None:
+        return
     low, high = model.window
     full = round(cases.ERROR_FULL * (high - low))
     source = base64.b64encode(png).decode()

@@ -19,7 +19,7 @@ from lungvae_core.serving.settings import Settings
 from lungvae_core.training.search.setup import OBJECTIVES, make
 from lungvae_core.training.search.spaces import SPACES
 from lungvae_core.workers import cores
-from pages import common
+from pages import access, common
 from pages.search_figures import best_so_far, parallel, scatters
 
 NEW, RESULTS = "New search", "Searches"
@@ -45,7 +45,8 @@ def act(what: Any, *arguments: Any) -> None:
     """Do something with a job; what goes wrong is shown on the next run of the page."""
     st.session_state.pop("search-error", None)
     try:
-        job = what(*arguments)
+        with access.allowed(access.WORK):
+            job = what(*arguments)
     except UserError as error:
         st.session_state["search-error"] = str(error)
     else:
@@ -274,16 +275,31 @@ def show_state(state: SearchState, job: Job | None) -> None:
     with_value = state.table["value"].notna()
     if with_value.sum() >= 2:
         st.subheader("Every trial")
-        st.plotly_chart(parallel(state), key="search-parallel", theme="streamlit")
+        st.plotly_chart(
+            parallel(state),
+            alt="All trials as lines from their settings to their value",
+            key="search-parallel",
+            theme="streamlit",
+        )
         st.caption(
             "A line a trial, from its settings to its value on validation patients. Drag along an axis to "
             "keep the trials in a range; drag a name to move an axis. The axes nearest to the value are "
             "those that it follows most."
         )
     if len(state.complete) >= 2:
-        st.plotly_chart(best_so_far(state), key="search-best", config={"displayModeBar": False})
+        st.plotly_chart(
+            best_so_far(state),
+            alt="The best value so far, trial by trial",
+            key="search-best",
+            config={"displayModeBar": False},
+        )
         st.subheader("Value against settings")
-        st.plotly_chart(scatters(state), key="search-scatters", config={"displayModeBar": False})
+        st.plotly_chart(
+            scatters(state),
+            alt="Value against each setting",
+            key="search-scatters",
+            config={"displayModeBar": False},
+        )
         st.caption(
             "In brackets, how far the value follows the setting over the complete trials, 0 to 1 (rank "
             "correlation, or correlation ratio for words). Settings change together at random: with few "

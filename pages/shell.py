@@ -12,13 +12,20 @@ _ROOT = str(Path(__file__).resolve().parents[1])
 if _ROOT not in sys.path:
     sys.path.insert(0, _ROOT)
 
-from pages import common  # noqa: E402
+from lungvae_core import ATTRIBUTION, NOTICE  # noqa: E402
+from pages import access, common  # noqa: E402
 
+NAME = "Lung lesion explorer"
+ABOUT = f"**{NAME}.** {NOTICE} Shipped models derive from {ATTRIBUTION}."
 _PAGES = Path(__file__).resolve().parent
 
-# A file, since the browser would fetch a named icon from the internet.
-st.set_page_config(page_title="Lung lesion explorer", page_icon=_PAGES / "icon.png", layout="wide")
-
+access.gate()  # first: the icon below is served to people who have signed in only
+st.set_page_config(
+    page_title=NAME,
+    page_icon=_PAGES / "icon.png",  # a file, since the browser would fetch a named icon from the internet
+    layout="wide",
+    menu_items={"About": ABOUT},  # with an entry of its own the menu is shown, and in it light and dark
+)
 page = st.navigation(
     {
         "": [
@@ -28,6 +35,7 @@ page = st.navigation(
             ),
             st.Page(_PAGES / "traversal.py", title="Traversal", icon=":material/tune:"),
             st.Page(_PAGES / "predict.py", title="Predict", icon=":material/biotech:"),
+            st.Page(_PAGES / "compare.py", title="Compare", icon=":material/compare:"),
         ],
         "How good": [
             st.Page(_PAGES / "evaluation.py", title="Evaluation", icon=":material/fact_check:"),
@@ -44,5 +52,7 @@ page = st.navigation(
         ],
     }
 )
-common.frame()
+if page.url_path:
+    st.set_page_config(page_title=f"{page.title} · {NAME}")
+common.frame(page.url_path)
 page.run()

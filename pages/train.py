@@ -154,12 +154,17 @@ def training(job: Job) -> None:
         return
     st.markdown(figures_words(state))
     st.plotly_chart(
-        curves(state), key=f"train-curves-{job.id}", config={"displayModeBar": False}, theme="streamlit"
+        curves(state),
+        alt="Loss and held-out figures by epoch",
+        key=f"train-curves-{job.id}",
+        config={"displayModeBar": False},
+        theme="streamlit",
     )
     st.caption(curves_words(state))
     if state.units is not None:
         st.plotly_chart(
             dimensions(state.units),
+            alt="How much each dimension is used",
             key=f"train-dimensions-{job.id}",
             config={"displayModeBar": False},
             theme="streamlit",

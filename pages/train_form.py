@@ -13,6 +13,7 @@ from lungvae_core.serving.jobs import Jobs
 from lungvae_core.serving.settings import Settings
 from lungvae_core.vae.config import PRESETS
 from lungvae_core.workers import cores
+from pages import access
 
 NEW, WATCH = "New training", "Trainings"
 PHANTOM_SLICES = 2000
@@ -35,7 +36,8 @@ def act(what: Any, *arguments: Any) -> None:
     """Do something with a job; what goes wrong is shown on the next run of the page."""
     forget_error()
     try:
-        job = what(*arguments)
+        with access.allowed(access.WORK):
+            job = what(*arguments)
     except UserError as error:
         st.session_state["train-error"] = str(error)
     else:

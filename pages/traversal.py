@@ -9,19 +9,21 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from lungvae_core.errors import UserError
-from lungvae_core.explore.measured.record import Label, labels
 from lungvae_core.explore.traversal import edited, strip
-from lungvae_core.serving.live import DIFFERENCE_FULL, LARGEST, start_code
+from lungvae_core.serving import walks
+from lungvae_core.serving.live import DIFFERENCE_FULL, FARTHEST, LARGEST, moved_along, start_code
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.render import Walk, gif, mp4, strip_png
-from pages import common, starts, ways
-from pages.components.traversal import Released, Slider, traversal_view
+from pages import common, layout, starts, ways
+from pages.components.traversal import Released, Slider, Way, traversal_view
 
 STRIP_STEPS, GIF_STEPS = 11, 25
+DIRECTIONS = {"malignancy": "More malignant", "diameter": "Larger"}
 
 
 def main() -> None:
     """The page from top to bottom."""
+    layout.compact()
     common.introduce(
         "Traversal",
         shows="Drag a slider: the decoder draws what the model makes of that code while you move. What is "
@@ -57,11 +59,16 @@ def walk(name: str, start: starts.Start) -> None:
         st.rerun()
     released = live(model, start)
     dimension = pick_dimension(model, released)
-    _remember(start, dimension, released.edits)
-    code = edited(model.latent, start_code(model, start.name), released.edits)
+    _remember(start, dimension, released)
+    moved = moved_along(model, start_code(model, start.name), list(released.along.items()))
+    code = edited(model.latent, moved, released.edits)
     span = _span(model, dimension, code)
     shown = _decoded(model, start, code, dimension, span, STRIP_STEPS)
-    st.image(strip_png(shown), width="stretch")
+    st.image(
+        strip_png(shown),
+        width="stretch",
+        alt=f"Generated images: the whole range of dimension {dimension}, all else as set above",
+    )
     if shown.scores is not None:
         st.plotly_chart(score_chart(shown, float(code[dimension])), config={"displayModeBar": False})
     downloads(model, start, shown, lambda: _decoded(model, start, code, dimension, span, GIF_STEPS))
@@ -70,7 +77,9 @@ def walk(name: str, start: starts.Start) -> None:
 def live(model: LoadedModel, start: starts.Start) -> Released:
     """The component with the sliders."""
     code = start_code(model, start.name)
-    edits = _edits_asked(model, start)
+    here = _is_here(model, start)
+    edits = _edits_asked(model) if here else {}
+    along = _along_asked(model) if here else {}
     scores = model.score(code[None])
     real, spacing, words = None, None, f"From {start.words}."
     if start.row is not None:
@@ -82,9 +91,10 @@ def live(model: LoadedModel, start: starts.Start) -> Released:
                 words += f" Its slice is {model.spacing_words}."
         else:
             words += " The slice itself is not on this machine; its reconstruction stands for it."
-    where = edited(model.latent, code, edits)
+    where = edited(model.latent, moved_along(model, code, list(along.items())), edits)
+    used, unused, ordered_by = walks.carried(model)
     sliders = []
-    for dimension in model.order.tolist():
+    for dimension in used + unused:
         low, high = _span(model, dimension, where)
         low, high = min(low, float(code[dimension])), max(high, float(code[dimension]))
         sliders.append(Slider(dimension, low, high, float(code[dimension])))
@@ -99,20 +109,45 @@ def live(model: LoadedModel, start: starts.Start) -> Released:
         spacing_mm=spacing,
         start_score=None if scores is None else float(scores[0]),
         sliders=sliders,
-        names={at: (label.name, label.told) for at, label in enumerate(measured_labels(model))},
+        names={at: (label.name, label.told) for at, label in walks.names(model).items()},
+        used=len(used),
+        ordered_by=ordered_by,
+        ways=directions(model, code),
+        has_map=has_map(model),
         edits=edits,
+        along=along,
         dimension=_dimension_asked(model),
         window=model.window,
         difference_hu=DIFFERENCE_FULL * (high - low),
     )
 
 
-def measured_labels(model: LoadedModel) -> list[Label]:
-    """What was measured of each dimension, for its label; empty where the model has none that can be read."""
-    try:
-        return [] if model.measured is None else labels(model.measured)
-    except UserError:  # the page of the measured traversals says what is wrong; the sliders work without
+def directions(model: LoadedModel, code: np.ndarray) -> list[Way]:
+    """The directions that have a slider, with what each spans from the start, in standard deviations."""
+    known = walks.directions(model)
+    if known is None:
         return []
+    point = known.space.to(code[None])
+    found = []
+    for name, title in DIRECTIONS.items():
+        if name in known.directions:
+            direction = known.directions[name]
+            at = float(direction.score(point)[0])
+            low, high = direction.span
+            told = (
+                f"Moves the whole code the way in which {direction.words} rises among the lesions, by "
+                "standard deviations from the start. How well it tells: page Directions."
+            )
+            found.append(Way(name, title, min(low - at, 0.0), max(high - at, 0.0), told))
+    return found
+
+
+def has_map(model: LoadedModel) -> bool:
+    """Whether the model has the map on which the walk is followed."""
+    try:
+        return len(model.map("slice", "umap")) > 0
+    except UserError:
+        return False
 
 
 def pick_dimension(model: LoadedModel, released: Released) -> int:
@@ -121,11 +156,12 @@ def pick_dimension(model: LoadedModel, released: Released) -> int:
     if released.dimension is not None and released.turn > st.session_state.get("traversal-turn", 0):
         st.session_state["traversal-turn"] = released.turn
         st.session_state[key] = released.dimension
-    order = model.order.tolist()
+    used, unused, _ = walks.carried(model)
+    order = used + unused
     if st.session_state.get(key) not in order:
         asked = _dimension_asked(model)
         st.session_state[key] = order[0] if asked is None else asked
-    named = {at: label.name for at, label in enumerate(measured_labels(model)) if label.name}
+    named = {at: label.name for at, label in walks.names(model).items() if label.name}
     left, right = st.columns([1, 2] if named else [1, 3], vertical_alignment="bottom")
     dimension = left.selectbox(
         "Whole range of one dimension",
@@ -243,17 +279,16 @@ def _span(model: LoadedModel, dimension: int, code: np.ndarray) -> tuple[float, 
 
 
 # What is shared is in the address: ?model, ?start or ?row, ?dimension, and ?edits=12:0.3,5:-1.2.
-_OURS = ("start", "row", "edits", "dimension")
+_OURS = ("start", "row", "edits", "along-by", "dimension")
 
 
-def _remember(start: starts.Start, dimension: int, edits: dict[int, float]) -> None:
-    address = {"dimension": str(dimension)}
-    if start.row is not None:
-        address["row"] = str(start.row)
-    elif not start.name.startswith("code:"):  # an upload stays out of addresses, which are shared and kept
-        address["start"] = start.name
-    if edits:
-        address["edits"] = ",".join(f"{at}:{value:.4g}" for at, value in edits.items())
+def _remember(start: starts.Start, dimension: int, released: Released) -> None:
+    address = {"dimension": str(dimension), **starts.remembered(start)}
+    # Nine digits hold a float32 exactly, so that the link shows the very same picture.
+    if released.edits:
+        address["edits"] = ",".join(f"{at}:{value:.9g}" for at, value in released.edits.items())
+    if released.along:
+        address["along-by"] = ",".join(f"{name}:{value:.9g}" for name, value in released.along.items())
     before = st.query_params.to_dict()
     after = {name: value for name, value in before.items() if name not in _OURS} | address
     if after != before:
@@ -266,22 +301,43 @@ def _dimension_asked(model: LoadedModel) -> int | None:
     return int(asked) if valid else None
 
 
-def _edits_asked(model: LoadedModel, start: starts.Start) -> dict[int, float]:
-    """The address's edits, unless they were made to another start or in another model."""
+def _is_here(model: LoadedModel, start: starts.Start) -> bool:
+    """Whether the address's edits are of this start and model, not of one that was left since."""
     here = (model.entry.name, start.name)
     if st.session_state.setdefault("traversal-of", here) != here:
         st.session_state["traversal-of"] = here
-        return {}
-    edits = {}
-    for part in st.query_params.get("edits", "")[:20_000].split(","):
+        return False
+    return True
+
+
+def _pairs_asked(name: str) -> list[tuple[str, float]]:
+    """The address's "name:number,name:number"; what is none is passed over."""
+    found = []
+    for part in st.query_params.get(name, "")[:20_000].split(","):
         at, _, value = part.partition(":")
         try:
-            dimension, number = int(at), float(value)
+            number = float(value)
         except ValueError:
             continue
-        if 0 <= dimension < model.entry.dimensions and abs(number) <= LARGEST:
-            edits[dimension] = number if model.entry.prior == "gaussian" else min(max(number, 0), 1)
+        if np.isfinite(number):
+            found.append((at, number))
+    return found
+
+
+def _edits_asked(model: LoadedModel) -> dict[int, float]:
+    edits = {}
+    for at, number in _pairs_asked("edits"):
+        if not (at.isascii() and at.isdigit() and int(at) < model.entry.dimensions):
+            continue
+        if abs(number) <= LARGEST:
+            edits[int(at)] = number if model.entry.prior == "gaussian" else min(max(number, 0), 1)
     return edits
+
+
+def _along_asked(model: LoadedModel) -> dict[str, float]:
+    known = walks.directions(model)
+    names = () if known is None else known.directions
+    return {at: number for at, number in _pairs_asked("along-by") if at in names and abs(number) <= FARTHEST}
 
 
 main()

@@ -20,3 +20,12 @@ def keep(name: str, *, key: str) -> None:
     value = st.session_state[key]
     st.session_state[f"last_{key}"] = value
     st.query_params[name] = value
+
+
+def write(name: str, value: str | None) -> None:
+    """Write a value to the address, or take it out; one that is there already is no step in the history."""
+    if value is None:
+        if name in st.query_params:
+            del st.query_params[name]
+    elif st.query_params.get(name) != value:
+        st.query_params[name] = value

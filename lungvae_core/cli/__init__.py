@@ -32,4 +32,4 @@ def main() -> None:
 # Each module adds its commands to `app`, in the order of `--help`; none imports anything heavy by itself.
 from lungvae_core.cli import lidc, data, phantom, models, search  # noqa: E402, F401, I001
 from lungvae_core.cli import evaluate, validate, clusters, disentanglement, measure, directions  # noqa: E402, F401
-from lungvae_core.cli import web, export, jobs  # noqa: E402, F401
+from lungvae_core.cli import web, audit, backup, export, jobs  # noqa: E402, F401

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,29 +16,131 @@ from lungvae_core import NOTICE
 from lungvae_core.cli import app
 from lungvae_core.errors import UserError
 
+if TYPE_CHECKING:
+    from lungvae_core.serving.access import Access
+
 FRONT_DOOR = Path(lungvae_core.__file__).resolve().parents[1] / "app.py"
+# Said again here, so that neither a file nor a variable of the environment turns any of it off.
+FIXED = {
+    "browser.gatherUsageStats": "false",
+    "server.headless": "true",
+    "server.enableXsrfProtection": "true",
+    "server.enableCORS": "true",
+    "server.enableStaticServing": "false",
+    "client.showErrorDetails": "none",
+}
+# Streamlit's welcome and coloured traces are no JSON.
+FIXED_JSON = {"logger.hideWelcomeMessage": "true", "logger.enableRich": "false"}
 
 
 @app.command("app")
 def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port.")] = 8501,
     address: Annotated[
-        str, typer.Option(help="Address to listen on; only this machine reaches the default.")
-    ] = "127.0.0.1",
+        str,
+        typer.Option(
+            help="Address to listen on. Default: 127.0.0.1, which only this machine reaches; 0.0.0.0 with "
+            "--public."
+        ),
+    ] = "",
+    public: Annotated[
+        bool, typer.Option("--public", help="Let other machines in; needs a sign-in (docs/server.md).")
+    ] = False,
+    sign_in: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file with the sign-in's table [auth]. Default: LUNGVAE_SIGN_IN, else "
+            ".streamlit/secrets.toml."
+        ),
+    ] = None,
+    no_sign_in: Annotated[
+        str,
+        typer.Option(
+            metavar="WORDS",
+            help="Let other machines in without a sign-in. Say 'anyone on this network may use it', or "
+            "'anyone on this network may use it, train and delete'.",
+        ),
+    ] = "",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A name under which people open this server; repeat for more. See LUNGVAE_HOSTS."),
+    ] = None,
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="Log as JSON lines, a line a request, without patients' data.")
+    ] = False,
 ) -> None:
     """Serve the pages until Ctrl-C; for research and education, not for clinical use."""
+    from lungvae_core.serving import logs
+    from lungvae_core.serving.access import is_loopback, read_access
+
     if not FRONT_DOOR.is_file():
         raise UserError(
             f"The pages are not beside the package: {FRONT_DOOR} is missing. Install from a checkout with "
             "`pip install -e .`."
         )
+    address = address or ("0.0.0.0" if public else "127.0.0.1")
+    told = _told(sign_in, no_sign_in, allow_host or [], log_json)
+    access = read_access(os.environ | told)
+    as_json = logs.wanted(os.environ | told)
+    if access.sign_in is not None and access.open_words:
+        raise UserError(
+            "A sign-in is set up, and you say that none is needed. Leave out --no-sign-in (and "
+            "LUNGVAE_NO_SIGN_IN), or the table [auth]."
+        )
+    if (public or not is_loopback(address)) and access.local_only:
+        raise UserError(
+            f"On {address} other machines could open this server, and nobody would have to sign in. Set up a "
+            "sign-in (docs/server.md), or say in words that none is needed: "
+            '--no-sign-in "anyone on this network may use it".'
+        )
+    if access.sign_in is not None and importlib.util.find_spec("authlib") is None:
+        raise UserError("A sign-in needs the package Authlib: `pip install 'lungvae[server]'`.")
     _check_free(address, port)
-    print(f"{NOTICE}\nOpen http://{'localhost' if address == '0.0.0.0' else address}:{port}", flush=True)
+    _announce(access, address, port, as_json)
+    os.environ.update(told)  # the server reads the same
     # The server takes this process's place, so that signals and the exit status are its own. The core does
     # not import streamlit; it only starts it.
     command = [sys.executable, "-m", "streamlit", "run", str(FRONT_DOOR)]
-    options = ["--server.port", str(port), "--server.address", address]
-    os.execv(sys.executable, command + options)
+    for name, value in (FIXED | (FIXED_JSON if as_json else {})).items():
+        command += [f"--{name}", value]
+    os.execv(sys.executable, [*command, "--server.port", str(port), "--server.address", address])
+
+
+def _told(sign_in: Path | None, no_sign_in: str, hosts: list[str], log_json: bool) -> dict[str, str]:
+    """The options as variables of the environment, which the server reads."""
+    told = {}
+    if sign_in is not None:
+        if not sign_in.is_file():
+            raise UserError(f"There is no file {sign_in} with a sign-in.")
+        told["LUNGVAE_SIGN_IN"] = str(sign_in.resolve())
+    if no_sign_in:
+        told["LUNGVAE_NO_SIGN_IN"] = no_sign_in
+    if hosts:
+        told["LUNGVAE_HOSTS"] = ",".join([*filter(None, [os.environ.get("LUNGVAE_HOSTS")]), *hosts])
+    if log_json:
+        told["LUNGVAE_LOG"] = "json"
+    return told
+
+
+def _announce(access: Access, address: str, port: int, as_json: bool) -> None:
+    """Say where the server is and who may come in; what others can reach is also written down."""
+    from lungvae_core.serving import audit
+    from lungvae_core.serving.settings import Settings
+
+    where = f"http://{'localhost' if address in ('0.0.0.0', '::') else address}:{port}"
+    who = "this machine only"
+    if access.sign_in is not None:
+        where, who = access.sign_in.origin, "people who sign in"
+    elif access.open_words:
+        who = access.open_words
+    if not access.local_only:
+        audit.record(Settings(), audit.SERVER_START, f"{address}, port {port}: {who}")
+    if as_json:
+        return
+    print(NOTICE)
+    print(f"Open {where}", flush=True)
+    if not access.local_only:
+        print(f"Open to: {who}.", flush=True)
 
 
 def _check_free(address: str, port: int) -> None:

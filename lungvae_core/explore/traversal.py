@@ -10,6 +10,8 @@ import pandas as pd
 from lungvae_core.data.slices import malignant
 from lungvae_core.vae.latents import DirichletLatent, Latent
 
+ACTIVE = 0.01  # share of the prior's variance
+
 
 def ranges(codes: np.ndarray, prior: str) -> np.ndarray:
     """(K, 2) float32: what each dimension's slider spans, from the codes (N, K) that were seen.
@@ -27,6 +29,14 @@ def ranges(codes: np.ndarray, prior: str) -> np.ndarray:
 def order(codes: np.ndarray) -> np.ndarray:
     """(K,) dimensions, those that vary most over the lesions first."""
     return np.argsort(-codes.std(0), kind="stable")
+
+
+def active(codes: np.ndarray, latent: Latent) -> np.ndarray:
+    """(K,) bool: dimensions that the model uses: codes (N, K) vary by over 1 % of what the prior's draws do.
+
+    For the Gaussian this is the criterion of Burda et al. (arXiv 1509.00519, section 5.3).
+    """
+    return codes.var(0) > ACTIVE * latent.prior().variance.numpy()
 
 
 def class_means(table: pd.DataFrame, codes: np.ndarray, latent: Latent) -> dict[str, np.ndarray]:

@@ -42,6 +42,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lungvae_core.errors import UserError
+from lungvae_core.serving import audit
 from lungvae_core.serving.database import Base, database_url, session
 from lungvae_core.serving.settings import Settings
 
@@ -286,9 +287,11 @@ class Jobs:
         self.get(job_id)  # a dead one is found first
         with session(self.settings) as db:
             is_job = Job.id == job_id
-            _change(db, is_job, Job.status == QUEUED, status=STOPPED, ended=time.time(), holds=None)
+            back = _change(db, is_job, Job.status == QUEUED, status=STOPPED, ended=time.time(), holds=None)
             asked = _change(db, is_job, Job.status == RUNNING, status=STOPPING)
             job = db.get_one(Job, job_id)
+            if back or asked:
+                db.add(audit.line(audit.JOB_STOP, _named(job)))
         # Exactly one signal is sent, by whoever turned running into stopping (here) or, when the command
         # has no pid yet, by the keeper: a second would make `lungvae train` drop the batch in hand.
         if asked and job.pid is not None:
@@ -334,6 +337,8 @@ class Jobs:
                         started=None,
                         ended=None,
                     )
+                    if again:
+                        db.add(audit.line(audit.JOB_RESUME, _named(job)))
             except IntegrityError as error:
                 raise _taken(job.name) from error
             if again:
@@ -399,6 +404,7 @@ class Jobs:
                 with session(self.settings) as db:
                     db.add(job)
                     db.flush()  # from here on no other job can hold the folder
+                    db.add(audit.line(audit.JOB_START, _named(job)))
                     self._refuse_existing(folder, _WRITES.get(kind, "run"))
                     lock = locks.enter_context(self._lock(job.id))
                     job.log = str(self._folder / f"{job.id}.log")
@@ -567,6 +573,11 @@ def _change(db: Session, *where: ColumnElement[bool], **values: Any) -> bool:
     result = db.execute(update(Job).where(*where).values(values).execution_options(synchronize_session=False))
     db.expire_all()
     return bool(cast("CursorResult[Any]", result).rowcount)
+
+
+def _named(job: Job) -> str:
+    """A job as the audit log names it."""
+    return f"{job.kind} {job.name}, job {job.id}"
 
 
 def _as_read(job: Job) -> tuple[ColumnElement[bool], ...]:

@@ -5,16 +5,21 @@ and delayed acknowledgements hold apart by 40 ms; a WebSocket frame is one write
 
 The browser sends JSON text, one wish at a time:
 
-    {"id": 7, "start": "row:12", "edits": [[3, 0.5]], "move": [5, 1.25]}
+    {"id": 7, "start": "row:12", "along": [["malignancy", 0.5]], "edits": [[3, 0.5]], "move": [5, 1.25]}
 
 `start` is a name in `LoadedModel.starts`, "row:N", "draw:SEED" (from the prior), or a code itself (see
-`code_name`); `edits` are dimensions set to values (see `explore.traversal.edited`), and `move` then takes one
+`code_name`); `along` moves it along directions of directions.json by so many standard deviations of their
+scores; `edits` are dimensions set to values (see `explore.traversal.edited`), and `move` then takes one
 dimension to a value along `Latent.path`, which on the simplex rescales the others. The answer is
 little-endian and has the whole code, so that every slider follows:
 
     uint32 id, uint32 K, float32 score (NaN without a classifier), float32 code[K],
     uint8 image[64 * 64] of the model's window, int8 difference[64 * 64] to the decoded start, where
     +-127 is +-DIFFERENCE_FULL of the window's width (what lies beyond is clipped)
+
+Wishes of different people that wait at the same moment are decoded in one batch (`live_batch`). A wish with
+"facts": true is answered with JSON text instead, by another thread, so that no image waits for it: the
+score's band, how far the code is from the lesions, what is measured in the image, its place on the map.
 
 A bad wish closes the connection with code 1008 and the reason in words.
 """
@@ -23,27 +28,34 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import logging
-import os
+import re
 import struct
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache, lru_cache
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from lungvae_core.errors import UserError
 from lungvae_core.explore.traversal import edited
+from lungvae_core.serving import walks
+from lungvae_core.serving.film import in_words, make_film
+from lungvae_core.serving.live_batch import Decoder, one_core
 from lungvae_core.serving.registry import LoadedModel, Registry
 
 DIFFERENCE_FULL = 0.25  # share of the window's width at which a difference is drawn in full colour
 LARGEST = 1000.0  # no latent value of any use is larger, and float32 stays finite
+
+FARTHEST = 20.0  # standard deviations along a direction; the lesions span about five
+_FACTS = re.compile(r'"facts"\s*:\s*true')
 
 _POLICY, _TROUBLE = 1008, 1011  # close codes of RFC 6455: the client's fault, and ours
 _log = logging.getLogger(__name__)
@@ -58,8 +70,19 @@ class Wish(BaseModel):
 
     id: int = Field(ge=0, lt=2**32)
     start: str = Field(max_length=24_000)  # a code of 4,096 dimensions, the most a model has
+    along: tuple[tuple[str, float], ...] = Field(default=(), max_length=20)
     edits: tuple[_Edit, ...] = ()
     move: _Edit | None = None
+    facts: bool = False
+
+
+@dataclass(frozen=True)
+class Question:
+    """A wish that was understood: the code to decode, and the start that it is compared with."""
+
+    wish: Wish
+    code: np.ndarray  # (K,)
+    start: np.ndarray  # (K,)
 
 
 class Session:
@@ -67,15 +90,16 @@ class Session:
 
     def __init__(self, model: LoadedModel) -> None:
         self.model = model
-        self._start = lru_cache(maxsize=4)(self._decode_start)
+        self._starts = lru_cache(maxsize=4)(lambda name: start_code(model, name))
+        self._at_start = lru_cache(maxsize=4)(lambda name: model.decode(self._starts(name)[None])[0])
 
     @property
     def longest_message(self) -> int:
         """Characters that the longest reasonable wish has."""
-        return 200 + 50 * self.model.entry.dimensions
+        return 1_000 + 50 * self.model.entry.dimensions
 
-    def answer(self, text: str) -> bytes:
-        """The frame for a wish in JSON; UserError says what is wrong with it."""
+    def question(self, text: str) -> Question:
+        """What a wish in JSON asks for; UserError says what is wrong with it."""
         try:
             wish = Wish.model_validate_json(text)
         except ValidationError as error:
@@ -84,18 +108,28 @@ class Session:
             raise UserError(f"A wish was not understood: {place} {first['msg']}.") from error
         for dimension, value in (*wish.edits, *([wish.move] if wish.move else [])):
             self._check(dimension, value)
-        start, at_start = self._start(wish.start)
-        code = edited(self.model.latent, start, dict(wish.edits))
+        start = self._starts(wish.start)
+        code = edited(self.model.latent, moved_along(self.model, start, wish.along), dict(wish.edits))
         if wish.move is not None:
             dimension, value = wish.move
             code = self.model.latent.path(code, dimension, np.array([value], np.float32))[0]
-        image = self.model.decode(code[None])[0]
-        scores = self.model.score(code[None])
-        return frame(wish.id, code, float("nan") if scores is None else float(scores[0]), image, at_start)
+        return Question(wish, code, start)
 
-    def _decode_start(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        start = start_code(self.model, name)
-        return start, self.model.decode(start[None])[0]
+    def frame(self, question: Question, image: np.ndarray, score: float) -> bytes:
+        """The answer, once the code was decoded to an image (64, 64)."""
+        return frame(question.wish.id, question.code, score, image, self._at_start(question.wish.start))
+
+    def answer(self, text: str) -> bytes:
+        """The frame for a wish in JSON, alone; UserError says what is wrong with it."""
+        question = self.question(text)
+        scores = self.model.score(question.code[None])
+        image = self.model.decode(question.code[None])[0]
+        return self.frame(question, image, float("nan") if scores is None else float(scores[0]))
+
+    def facts(self, text: str) -> str:
+        """What is known of a wish's code, as JSON; UserError says what is wrong with the wish."""
+        question = self.question(text)
+        return json.dumps({"id": question.wish.id, **facts_of(self.model, question.code)})
 
     def _check(self, dimension: int, value: float) -> None:
         count = self.model.entry.dimensions
@@ -104,6 +138,49 @@ class Session:
         low, high = (0.0, 1.0) if self.model.entry.prior == "dirichlet" else (-LARGEST, LARGEST)
         if not low <= value <= high:
             raise UserError(f"{value:g} lies outside {low:g} to {high:g}.")
+
+
+def moved_along(model: LoadedModel, code: np.ndarray, along: Sequence[tuple[str, float]]) -> np.ndarray:
+    """(K,) a code moved along directions by so many standard deviations of their scores."""
+    along = [(name, value) for name, value in along if value]
+    if not along:
+        return code
+    known = walks.directions(model)
+    point = None
+    for name, value in along:
+        if known is None or name not in known.directions:
+            raise UserError(f"The model has no direction {name[:40]!r}.")
+        if abs(value) > FARTHEST:
+            raise UserError(f"{value:g} standard deviations are too far; {FARTHEST:g} are the most.")
+        point = known.space.to(code[None]) if point is None else point
+        point = point + value * known.directions[name].pattern
+    assert known is not None
+    assert point is not None
+    return known.space.back(point)[0]
+
+
+def facts_of(model: LoadedModel, code: np.ndarray) -> dict[str, Any]:
+    """What is known of a code (K,) beside its image, ready for JSON; None where it is not known."""
+    film = make_film(model, code[None])
+    near = float(film.familiarity[0])
+    measured = {
+        name: None if np.isnan(values[0]) else round(float(values[0]), 2)
+        for name, values in film.measured.items()
+    }
+    if model.spacing_mm and (pixels := measured.get("diameter, px")) is not None:
+        measured["diameter, mm"] = round(pixels * model.spacing_mm, 1)
+    try:
+        place = [round(float(value), 4) for value in model.place(code, "slice", "umap")]
+    except UserError:  # the model has no map
+        place = None
+    return {
+        "band": None if film.bands is None else [round(float(end), 3) for end in film.bands[0]],
+        "familiarity": round(near, 3),
+        "far": bool(film.far[0]),
+        "words": in_words(near),
+        "measured": measured,
+        "place": place,
+    }
 
 
 def code_name(code: np.ndarray) -> str:
@@ -145,21 +222,15 @@ def frame(identity: int, code: np.ndarray, score: float, image: np.ndarray, at_s
 
 
 @cache
-def _workers() -> ThreadPoolExecutor:
-    """Threads for decoding. One core each: a 64x64 image is too small to be worth sharing among cores."""
-    return ThreadPoolExecutor(
-        max_workers=max(1, (os.cpu_count() or 2) - 1), thread_name_prefix="live", initializer=_one_core
-    )
+def _decoder() -> Decoder:
+    """The process's one decoder of everybody's wishes."""
+    return Decoder()
 
 
-def _one_core() -> None:
-    default = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.get_num_threads()  # this thread takes up its own setting
-    # PyTorch takes a thread's setting as the default of threads that start later; a passing one puts it back.
-    restore = threading.Thread(target=torch.set_num_threads, args=(default,))
-    restore.start()
-    restore.join()
+@cache
+def _beside() -> ThreadPoolExecutor:
+    """Threads for what no image waits for: opening models, facts."""
+    return ThreadPoolExecutor(max_workers=2, thread_name_prefix="live-facts", initializer=one_core)
 
 
 def same_origin(websocket: WebSocket) -> bool:
@@ -178,7 +249,7 @@ def live_route(registry: Callable[[], Registry]) -> WebSocketRoute:
         await websocket.accept()
         loop = asyncio.get_running_loop()
         try:
-            model = await loop.run_in_executor(_workers(), registry().load, websocket.path_params["model"])
+            model = await loop.run_in_executor(_beside(), registry().load, websocket.path_params["model"])
             session = Session(model)
             while True:
                 message = await websocket.receive()
@@ -187,7 +258,10 @@ def live_route(registry: Callable[[], Registry]) -> WebSocketRoute:
                 text = message.get("text")
                 if text is None or len(text) > session.longest_message:
                     raise UserError("A wish is JSON text of moderate length.")
-                await websocket.send_bytes(await loop.run_in_executor(_workers(), session.answer, text))
+                if _FACTS.search(text):
+                    await websocket.send_text(await loop.run_in_executor(_beside(), session.facts, text))
+                else:
+                    await websocket.send_bytes(await asyncio.wrap_future(_decoder().ask(session, text)))
         except WebSocketDisconnect:
             pass
         except UserError as error:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 
+from sqlalchemy import text
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
 import lungvae_core
+from lungvae_core.errors import UserError
 from lungvae_core.serving import images, lesion, live, map_data, uploads
+from lungvae_core.serving.database import session
 from lungvae_core.serving.registry import Registry
 
 
@@ -19,9 +22,20 @@ def registry() -> Registry:
     return Registry()
 
 
-async def health(_request: Request) -> JSONResponse:
-    """Say that the server answers, and with which version."""
-    return JSONResponse({"status": "ok", "version": lungvae_core.__version__})
+def health(_request: Request) -> JSONResponse:
+    """For monitors: version, models and database; 503 where something is broken. Names no folder."""
+    settings = registry().settings
+    found: dict[str, object] = {"version": lungvae_core.__version__, "models": len(registry().entries())}
+    try:
+        # A workspace is made when it is first needed, which a monitor's question is not.
+        if settings.workspace.exists():
+            with session(settings) as opened:
+                opened.execute(text("SELECT 1"))
+        found["database"] = "ok"
+    except UserError:
+        found["database"] = "cannot be used"
+    well = found["database"] == "ok"
+    return JSONResponse({"status": "ok" if well else "trouble", **found}, status_code=200 if well else 503)
 
 
 def routes() -> list[BaseRoute]:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from lungvae_core.errors import UserError
+from lungvae_core.serving import audit
 from lungvae_core.serving.database import Base, session
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.settings import Settings
@@ -91,6 +92,7 @@ def save(
         with session(settings) as opened:
             if replace:
                 opened.execute(sqlalchemy.delete(_Row).filter_by(name=name, **_key(model)))
+                opened.add(audit.line(audit.DELETE, "named set, replaced"))
             opened.add(row)
     except IntegrityError as error:
         raise SetExistsError(
@@ -119,9 +121,10 @@ def load(settings: Settings, model: LoadedModel, set_id: int) -> list[int]:
 
 
 def delete(settings: Settings, set_id: int) -> None:
-    """Delete a set; nothing happens where there is none of that id."""
+    """Delete a set; nothing happens where there is none of that id. The audit log has its number."""
     with session(settings) as opened:
         opened.execute(sqlalchemy.delete(_Row).filter_by(id=set_id))
+        opened.add(audit.line(audit.DELETE, f"named set {set_id}"))
 
 
 def _key(model: LoadedModel) -> dict[str, object]:

@@ -11,7 +11,9 @@ from lungvae_core.explore import ways
 from lungvae_core.explore.coordinates import Space
 from lungvae_core.explore.counterfactual import Counterfactual, Lesions, counterfactual
 from lungvae_core.explore.directions import Directions, load_directions, walk
+from lungvae_core.explore.measured import record
 from lungvae_core.explore.measured.record import Label, labels
+from lungvae_core.explore.traversal import active
 from lungvae_core.serving.answers import kept
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.render import Sheet
@@ -66,6 +68,19 @@ def names(model: LoadedModel) -> dict[int, Label]:
         return {} if model.measured is None else dict(enumerate(labels(model.measured)))
     except UserError:  # the page of the measured traversals says what is wrong
         return {}
+
+
+@kept
+def carried(model: LoadedModel) -> tuple[list[int], list[int], str]:
+    """(dimensions in use, by what they carry; unused ones; what that is, in words)."""
+    used = active(model.codes, model.latent)
+    order, by = model.order.tolist(), "how much the lesions differ in them"
+    try:
+        if model.measured is not None:
+            order, by = record.order(model.measured), "how much they change the picture, as measured"
+    except UserError:  # the page of the measured traversals says what is wrong
+        pass
+    return [at for at in order if used[at]], [at for at in order if not used[at]], by
 
 
 def named(model: LoadedModel, dimension: int) -> str:

@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
+
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -29,6 +31,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 TIMEOUT_MS = 30_000
+PROCESSES: dict[str, int] = {}  # the servers' process ids by address
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -65,11 +68,27 @@ def app_url(
     chromium: Any,  # first of all: without a browser no server is started
 ) -> Iterator[str]:
     """Address of a running app, without a trailing slash; its log is shown when it does not start."""
-    folder = tmp_path_factory.mktemp("server")
+    yield from _served(tmp_path_factory.mktemp("server"), app_folders)
+
+
+@pytest.fixture(scope="session")
+def shipped_url(
+    tmp_path_factory: pytest.TempPathFactory, app_folders: dict[str, Path], chromium: Any
+) -> Iterator[str]:
+    """Address of an app with the models that ship, whose pages have something to show, and no pixels."""
+    base = tmp_path_factory.mktemp("shipped")
+    own = {name: base / name for name in ("runs", "workspace")}
+    for each in own.values():
+        each.mkdir()
+    yield from _served(base, app_folders | own | {"models": ROOT / "models"})
+
+
+def _served(folder: Path, folders: dict[str, Path]) -> Iterator[str]:
+    """An app with these folders, its log in `folder`, until the generator goes on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = os.environ | {f"LUNGVAE_{name.upper()}": str(path) for name, path in app_folders.items()}
+    environment = os.environ | {f"LUNGVAE_{name.upper()}": str(path) for name, path in folders.items()}
     environment |= {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-c", "from lungvae_core.cli import main; main()", "app", "--port", str(port)]
     log = folder / "server.log"
@@ -80,6 +99,7 @@ def app_url(
     url = f"http://127.0.0.1:{port}"
     try:
         _wait(f"{url}/api/health", server, log)
+        PROCESSES[url] = server.pid
         yield url
     finally:
         server.terminate()
@@ -126,7 +146,14 @@ def errors() -> list[str]:
 @pytest.fixture
 def page(chromium: Any, errors: list[str]) -> Iterator[Any]:
     """A fresh 1366x768 page (playwright.sync_api.Page) whose errors are gathered in `errors`."""
-    context = chromium.new_context(viewport={"width": 1366, "height": 768}, accept_downloads=True)
+    page = fresh_page(chromium, errors)
+    yield page
+    page.context.close()
+
+
+def fresh_page(chromium: Any, errors: list[str], **settings: Any) -> Any:
+    """A page of a context of its own; the caller closes `page.context`."""
+    context = chromium.new_context(viewport={"width": 1366, "height": 768}, accept_downloads=True, **settings)
     context.set_default_timeout(TIMEOUT_MS)
     page = context.new_page()
 
@@ -136,8 +163,7 @@ def page(chromium: Any, errors: list[str]) -> Iterator[Any]:
 
     page.on("console", note)
     page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    context.close()
+    return page
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ def test_letting_go_is_heard_by_the_page_and_kept_in_the_address(open_page, sett
     ready(again)
     again.wait_for_timeout(300)
     difference = np.abs(np.array(again.locator("#now").evaluate(CANVAS)) - np.array(shown))
-    assert difference.max() <= 2  # the address has four digits of a value
+    assert difference.max() == 0
     assert errors == []
 
 
@@ -144,7 +144,7 @@ def test_the_strip_follows_the_slider_moved_last_even_the_same_one(open_page, se
     for to in (0.7, 0.3):
         drag(page, slider, moves=5, to=to)
         page.mouse.up()
-        moved = f"edits=1%3A{float(slider.input_value()):.4g}"
+        moved = f"edits=1%3A{float(slider.input_value()):.4g}"[:-1]
         page.wait_for_url(lambda url, moved=moved: "dimension=1&" in url + "&" and moved in url)
         settled_page(page)
         box = page.get_by_role("combobox", name="Whole range of one dimension")
@@ -216,7 +216,7 @@ def test_downloads_are_a_png_and_a_gif(open_page, tmp_path):
     ready(page)
     for label, kind in (("Strip as PNG", "PNG"), ("Walk as GIF", "GIF")):
         with page.expect_download() as download:
-            page.get_by_role("button", name=label).click()
+            page.get_by_role("button", name=label).first.click()
         file = tmp_path / download.value.suggested_filename
         download.value.save_as(file)
         assert file.stem == "tiny-gvae_row-3_z1"

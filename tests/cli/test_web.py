@@ -12,6 +12,16 @@ from lungvae_core import NOTICE
 from lungvae_core.cli import main, web
 
 
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch, tmp_path):
+    """No sign-in of whoever runs the tests; and what the command tells its server is taken back."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("SIGN_IN", "NO_SIGN_IN", "HOSTS", "LOG"):
+        monkeypatch.setenv(f"LUNGVAE_{name}", "")
+    monkeypatch.setenv("LUNGVAE_WORKSPACE", str(tmp_path / "workspace"))
+
+
 @pytest.fixture
 def run(monkeypatch, capsys):
     """run("--port", "1") gives (exit status, output, errors, the command that took over or None)."""
@@ -51,6 +61,10 @@ def test_it_starts_the_pages_on_this_machine_only(run):
     assert f"http://127.0.0.1:{port}" in out
     assert str(web.FRONT_DOOR) in command
     assert command[-4:] == ["--server.port", str(port), "--server.address", "127.0.0.1"]
+    told = dict(zip(command[5::2], command[6::2], strict=True))
+    assert told["--browser.gatherUsageStats"] == "false"
+    assert told["--server.enableXsrfProtection"] == "true"
+    assert told["--client.showErrorDetails"] == "none"
 
 
 def test_a_port_in_use_is_a_sentence(run, taken):
@@ -73,3 +87,72 @@ def test_a_package_without_the_pages_says_so(run, monkeypatch, tmp_path):
     status, _, err, command = run()
     assert (status, command) == (2, None)
     assert "checkout" in err
+
+
+WORDS = "anyone on this network may use it"
+
+
+@pytest.fixture
+def sign_in(tmp_path):
+    path = tmp_path / "sign-in.toml"
+    path.write_text(
+        """[auth]
+redirect_uri = "https://lungs.example.org/oauth2callback"
+cookie_secret = "0123456789012345678901234567890123456789"
+client_id = "id"
+client_secret = "secret"
+server_metadata_url = "https://id.example.org/.well-known/openid-configuration"
+"""
+    )
+    return path
+
+
+@pytest.mark.parametrize("asked", [("--public",), ("--address", "0.0.0.0"), ("--public", "--address", "::")])
+def test_others_are_not_let_in_without_a_sign_in(run, asked):
+    status, _, err, command = run(*asked, "--port", str(free()))
+    assert (status, command) == (2, None)
+    assert "sign-in" in err
+    assert WORDS in err  # what to say instead
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("words", ["yes", "true", WORDS + "!", WORDS.upper()])
+def test_other_words_than_the_exact_ones_are_refused(run, words):
+    status, _, err, command = run("--public", "--no-sign-in", words, "--port", str(free()))
+    assert (status, command) == (2, None)
+    assert WORDS in err
+
+
+def test_the_exact_words_let_others_in_and_are_on_record(run):
+    from lungvae_core.serving import audit
+    from lungvae_core.serving.settings import Settings
+
+    status, out, _, command = run("--public", "--no-sign-in", WORDS, "--port", str(free()))
+    assert status == 0
+    assert command[-1] == "0.0.0.0"
+    assert f"Open to: {WORDS}." in out
+    assert os.environ["LUNGVAE_NO_SIGN_IN"] == WORDS
+    assert WORDS in audit.read(Settings(), what=audit.SERVER_START)[0].detail
+
+
+def test_with_a_sign_in_it_starts_and_tells_the_server_where_it_is(run, sign_in):
+    pytest.importorskip("authlib")
+    status, out, _, command = run("--public", "--sign-in", str(sign_in), "--port", str(free()), "--log-json")
+    assert status == 0
+    assert out == ""  # standard output is for machines now
+    assert os.environ["LUNGVAE_SIGN_IN"] == str(sign_in)
+    assert os.environ["LUNGVAE_LOG"] == "json"
+    assert "--logger.hideWelcomeMessage" in command
+
+
+def test_a_sign_in_that_cannot_work_is_a_sentence(run, sign_in, monkeypatch):
+    assert "There is no file" in run("--sign-in", str(sign_in) + "x")[2]
+    assert "Leave out --no-sign-in" in run("--sign-in", str(sign_in), "--no-sign-in", WORDS)[2]
+    with monkeypatch.context() as patch:
+        patch.setattr(web.importlib.util, "find_spec", lambda _name: None)
+        assert "lungvae[server]" in run("--sign-in", str(sign_in))[2]
+    sign_in.write_text(sign_in.read_text().replace("https://lungs", "http://lungs"))
+    status, _, err, command = run("--public", "--sign-in", str(sign_in))
+    assert (status, command) == (2, None)
+    assert "redirect_uri" in err
+    assert "0123456789" not in err

@@ -64,7 +64,7 @@ def test_it_says_what_this_is_and_leads_in_three_ways(models):
     assert "Not a diagnosis" in said
     assert "not the outcome of a biopsy" in said
     labels = {link.label for link in app.page_link}
-    assert {"Look at the map", "Bring a slice", "Walk along dimensions", "Train a model"} <= labels
+    assert {"Look at the map", "Bring a lesion", "Compare", "Train a model"} <= labels
 
 
 def test_each_figure_stands_with_its_protocol_unit_interval_and_label_rule(models):

@@ -1,7 +1,11 @@
-"""The latent map: every slice or nodule as a point, its image under the pointer, lasso, click and box.
+"""The latent map: every slice or nodule as a point, its image under the pointer, lasso, click, box and path.
 
 Drawn on a plain canvas: 14,000 points take a few milliseconds, need no WebGL, and the browser loads nothing
 but the core's own routes. Positions, colours and images do not pass through a rerun.
+
+store.js fetches, camera.js projects, paint.js blends points, layers.js draws what lies over them, legend.js
+filters, card.js shows the lesion pointed at, path.js has drawn lines, point.js pointer and keys, view.js holds
+all together.
 """
 
 from __future__ import annotations
@@ -14,45 +18,72 @@ from urllib.parse import quote
 import streamlit as st
 
 from lungvae_core.data.slices import MALIGNANCY_WORDS
+from lungvae_core.explore.maps import TITLES
 
 _HERE = Path(__file__).parent
+_FILES = ("store", "camera", "paint", "layers", "legend", "card", "path", "point", "view")
 _COMPONENT = st.components.v2.component(
     "latent_map",
     html=(_HERE / "map.html").read_text(encoding="utf-8"),
     css=(_HERE / "map.css").read_text(encoding="utf-8"),
-    js=(_HERE / "map.js").read_text(encoding="utf-8"),
+    js="\n".join((_HERE / f"{name}.js").read_text(encoding="utf-8") for name in _FILES),
 )
 
 
-def latent_map(
+def latent_map_state(
     model: str,
     *,
     unit: str,
     method: str,
     by: str,
     key: str,
+    dims: int = 2,
+    map_key: str = "",
+    where: str = "",
+    contours: bool = False,
+    clusters: str = "",
+    link: str = "",
     selection: dict[str, Any] | None = None,
+    path: dict[str, Any] | None = None,
+    paths: bool = False,
     marker: tuple[float, float] | None = None,
     marker_label: str = "",
     neighbours: Sequence[int] = (),
     selectable: bool = True,
     height: int = 560,
     on_change: Callable[[], None] = lambda: None,
-) -> dict[str, Any] | None:
-    """Draw the map; return what was selected in it last, as {"id", "rows", "focus"}, or None.
+) -> dict[str, Any]:
+    """Draw the map; return what was done in it last, as {"selection", "path"}, each None before the first time.
 
-    `rows` are rows of the model's table, of nodules their representative slices; `focus` is the row that was
-    clicked, or None. `id` grows with each selection: a `selection` that is passed in is taken over by the
-    browser only when its id is above the browser's own, so that a slow rerun never undoes a newer lasso.
-    `marker` is a place on the map, `neighbours` are rows to be numbered on it.
+    `selection` is {"id", "rows", "focus"}: `rows` are rows of the model's table, of nodules their
+    representative slices; `focus` is the row that was clicked, or None. `path` is {"id", "points"}: places
+    (x, y) on the map along a line that was drawn, or None where it was taken away. Ids grow with each change:
+    a `selection` or `path` that is passed in is taken over by the browser only when its id is above the
+    browser's own, so that a slow rerun never undoes a newer one.
+
+    `map_key` names a map made with one's own parameters (`serving.custom_maps`), `where` is a filter
+    (`explore.filters`), `clusters` a method whose clusters are outlined; the latter and `contours`, lines of
+    density, on maps of two dimensions only. `paths` offers the tool that draws paths. Maps of one `link` in one
+    browser tab share what is pointed at and what is selected. `marker` is a place on the map, which a view that
+    walks moves without a rerun (the window's event "lungvae:place"), `neighbours` are rows to be numbered.
     """
     result = _COMPONENT(
         data={
             "api": f"/api/models/{quote(model)}",
+            "model": model,
             "unit": unit,
             "method": method,
+            "methodTitle": TITLES.get(method, method),
             "by": by,
+            "dims": int(dims),
+            "map": map_key,
+            "where": where,
+            "contours": bool(contours),
+            "clusters": clusters,
+            "link": link,
             "selection": selection or {"id": 0, "rows": []},
+            "path": path or {"id": 0, "points": None},
+            "paths": bool(paths),
             "marker": [float(value) for value in marker] if marker is not None else None,
             "markerLabel": marker_label,
             "neighbours": [int(row) for row in neighbours],
@@ -63,5 +94,13 @@ def latent_map(
         key=key,
         height="content",
         on_selection_change=on_change,
+        on_path_change=on_change,
     )
-    return result.get("selection")
+    return {"selection": result.get("selection"), "path": result.get("path")}
+
+
+def latent_map(
+    model: str, *, unit: str, method: str, by: str, key: str, **settings: Any
+) -> dict[str, Any] | None:
+    """Draw the map, see `latent_map_state`; return what was selected in it last, or None."""
+    return latent_map_state(model, unit=unit, method=method, by=by, key=key, **settings)["selection"]

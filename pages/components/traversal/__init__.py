@@ -7,10 +7,11 @@ a change only when a slider is let go.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import streamlit as st
@@ -36,10 +37,22 @@ class Slider:
 
 
 @dataclass(frozen=True)
+class Way:
+    """One direction: its name on the wire, its title, what its slider spans in deviations, a sentence."""
+
+    name: str
+    title: str
+    low: float
+    high: float
+    told: str
+
+
+@dataclass(frozen=True)
 class Released:
     """What the view said when a slider was let go; before that, the edits it was given."""
 
     edits: dict[int, float]
+    along: dict[str, float]  # direction -> standard deviations from the start
     dimension: int | None  # moved or chosen last; None before that
     turn: int = 0  # grows each time
 
@@ -55,7 +68,12 @@ def traversal_view(
     spacing_mm: float | None,
     start_score: float | None,
     sliders: list[Slider],
+    used: int,
+    ordered_by: str,
+    ways: Sequence[Way],
+    has_map: bool,
     edits: Mapping[int, float],
+    along: Mapping[str, float],
     dimension: int | None,
     window: tuple[float, float],
     difference_hu: float,
@@ -63,13 +81,16 @@ def traversal_view(
 ) -> Released:
     """Show the view and return its state as of the last release.
 
+    The first `used` of `sliders` are those that the model uses, in an order that `ordered_by` tells in words;
+    `ways` are directions that move the whole code, `has_map` says whether the walk can be followed on a map.
     `start_image` and `real_image` are (64, 64) in 0..1 of `window`, (low, high) HU. `names` gives dimensions
     a name for their label, which may be empty, and a sentence that is shown under the pointer. The view takes
-    up `edits` whenever model or start changes, or when they differ from what it said last (an address was
-    opened).
+    up `edits` and `along` whenever model or start changes, or when they differ from what it said last (an
+    address was opened).
     """
     said = _said(st.session_state.get(key), model, start)
     known = said.edits if said is not None else dict(edits)
+    moved = said.along if said is not None else dict(along)
     low, high = window
     _VIEW(
         key=key,
@@ -83,6 +104,12 @@ def traversal_view(
             "startScore": start_score,
             "sliders": [[item.dimension, item.low, item.high, item.start] for item in sliders],
             "names": {str(at): list(both) for at, both in (names or {}).items()},
+            "used": used,
+            "orderedBy": ordered_by,
+            "directions": [vars(way) for way in ways],
+            "api": f"/api/models/{quote(model)}",
+            "hasMap": has_map,
+            "along": [[name, float(value)] for name, value in moved.items()],
             "edits": [[int(at), float(value)] for at, value in known.items()],
             "dimension": dimension if said is None else said.dimension,
             "window": f"W {high - low:.0f}  L {(low + high) / 2:.0f} HU",
@@ -90,7 +117,7 @@ def traversal_view(
         },
         on_released_change=lambda: None,
     )
-    return said or Released(dict(edits), None)
+    return said or Released(dict(edits), dict(along), None)
 
 
 def _said(state: Any, model: str, start: str) -> Released | None:
@@ -99,8 +126,9 @@ def _said(state: Any, model: str, start: str) -> Released | None:
     if not released or released.get("model") != model or released.get("start") != start:
         return None
     edits = {int(at): float(value) for at, value in released["edits"]}
+    along = {str(name): float(value) for name, value in released.get("along", [])}
     dimension = released.get("dimension")
-    return Released(edits, None if dimension is None else int(dimension), int(released["turn"]))
+    return Released(edits, along, None if dimension is None else int(dimension), int(released["turn"]))
 
 
 def _pixels(image: np.ndarray) -> str:

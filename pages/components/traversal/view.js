@@ -2,11 +2,17 @@
 //
 // At most one wish is under way; while it is, only the newest value of the slider in hand waits behind it.
 // `edits` holds the dimensions that differ from the start. A drag begins from the edits as they were then (its
-// anchor), so that moving a slider there and back comes home exactly, on the simplex too.
+// anchor), so that moving a slider there and back comes home exactly, on the simplex too. `along` holds how far
+// the start was moved along directions, before any edit.
+//
+// Beside images the view asks for facts, a few times a second while dragging and once at rest; another thread of
+// the server answers, so that no image waits for them.
 
 const SIDE = 64;
 const PIXELS = SIDE * SIDE;
-const SHOWN = 12; // sliders that are not folded away
+const SHOWN = 10; // sliders that are not folded away
+const FACTS_MS = 160; // between two questions for facts
+const TRAIL = 40; // facts that are remembered, for the curves and the trail on the map
 const views = new WeakMap();
 
 export default function (component) {
@@ -37,6 +43,8 @@ class View {
     this.difference = this.contexts.now.createImageData(SIDE, SIDE);
     this.rows = new Map(); // dimension -> its row's elements
     this.edits = new Map();
+    this.along = new Map(); // direction -> standard deviations
+    this.history = []; // facts of the last places
     this.queue = []; // wishes that wait; at most one for each drag
     this.sent = null; // the wish under way
     this.count = 0; // of wishes
@@ -44,10 +52,31 @@ class View {
     this.failures = 0;
     this.turn = Date.now(); // grows with all that is said, also by a view that comes after this one
     find("#smooth").onchange = (event) => this.root.classList.toggle("smooth", event.target.checked);
-    find("#reset-all").onclick = () => this.set(new Map());
-    find("#more").ontoggle = () => this.follow();
+    find("#reset-all").onclick = () => this.set(new Map(), new Map());
+    find("#more").ontoggle = find("#unused").ontoggle = () => this.follow();
     this.root.addEventListener("pointerdown", () => { this.keys = false; });
-    this.root.addEventListener("keydown", () => { this.keys = true; });
+    this.root.addEventListener("keydown", (event) => {
+      this.keys = true;
+      this.key(event);
+    });
+    this.map = new MiniMap(find("#minimap"));
+  }
+
+  // Shift and an arrow make ten steps, R takes the slider in hand back, 0 all of them.
+  key(event) {
+    const input = event.composedPath()[0];
+    if (input.type !== "range" || event.ctrlKey || event.metaKey || event.altKey) return;
+    const steps = { ArrowRight: 10, ArrowUp: 10, ArrowLeft: -10, ArrowDown: -10 };
+    if (event.shiftKey && steps[event.key]) {
+      input.value = Number(input.value) + steps[event.key] * Number(input.step);
+      input.oninput();
+      input.onchange();
+    } else if (event.key === "r" || event.key === "R") {
+      const row = [...this.rows.values(), ...this.ways.values()].find((each) => each.input === input);
+      if (!row.reset.disabled) row.reset.onclick();
+    } else if (event.key === "0") this.set(new Map(), new Map());
+    else return;
+    event.preventDefault();
   }
 
   // ---- what Python gives ----
@@ -65,10 +94,13 @@ class View {
     this.find("#real-figure").hidden = !data.realImage;
     if (data.realImage) grey(this.contexts.real, data.realImage);
     this.find(".scale").hidden = !data.spacing;
-    if (data.spacing) this.find(".scale i").style.width = `${(10 / data.spacing / SIDE) * 7}rem`;
+    if (data.spacing) this.find(".scale i").style.width = `${(10 / data.spacing / SIDE) * 6}rem`;
+    this.map.take(data);
     if (!moved) return;
     this.build();
     this.edits = new Map(data.edits);
+    this.along = new Map(data.along);
+    this.history = [];
     this.queue = [];
     this.choose(data.dimension, false);
     if (other) this.connect();
@@ -76,11 +108,13 @@ class View {
   }
 
   build() {
-    const folders = [this.find("#rows"), this.find("#more-rows")];
+    this.buildWays();
+    const folders = [this.find("#rows"), this.find("#more-rows"), this.find("#unused-rows")];
     folders.forEach((folder) => folder.replaceChildren());
     this.rows.clear();
     const names = this.data.names ?? {};
     this.root.classList.toggle("named", Object.values(names).some(([label]) => label));
+    const { used } = this.data;
     this.data.sliders.forEach(([dimension, low, high, start], position) => {
       const row = element("div", "row");
       const [label, told] = names[dimension] ?? ["", ""];
@@ -98,20 +132,54 @@ class View {
       reset.setAttribute("aria-label", `Reset dimension ${dimension}`);
       reset.title = "Back to the start";
       row.append(name, input, output, reset);
-      folders[position < SHOWN ? 0 : 1].append(row);
-      this.rows.set(dimension, { row, input, output, reset, folded: position >= SHOWN });
+      folders[position >= used ? 2 : position < SHOWN ? 0 : 1].append(row);
+      this.rows.set(dimension, { row, input, output, reset, label, folded: position >= SHOWN });
       name.onclick = () => this.choose(dimension, true);
       input.oninput = () => this.move(dimension, Number(input.value));
       input.onchange = () => this.release();
       reset.onclick = () => {
         const edits = new Map(this.edits);
         edits.delete(dimension);
-        this.set(edits);
+        this.set(edits, this.along);
       };
     });
-    const folded = this.data.sliders.length - SHOWN;
+    const folded = used - SHOWN;
     this.find("#more").hidden = folded <= 0;
-    this.find("summary").textContent = `${folded} more, those that vary less`;
+    this.find("#more summary").textContent = `${folded} more, which carry less`;
+    const unused = this.data.sliders.length - used;
+    this.find("#unused").hidden = unused <= 0;
+    this.find("#unused").open = !used; // a model that uses none still has sliders
+    this.find("#unused summary").textContent = `${unused} that the model does not use`;
+    this.find(".head strong").title = `Ordered by ${this.data.orderedBy}`;
+  }
+
+  buildWays() {
+    this.ways = new Map();
+    const rows = this.data.directions.map(({ name, title, low, high, told }) => {
+      const row = element("div", "row way");
+      const label = element("span", "name", title);
+      label.title = told;
+      const input = element("input");
+      Object.assign(input, { type: "range", min: low, max: high, step: (high - low) / 250, value: 0 });
+      input.setAttribute("aria-label", `Direction ${title}, in standard deviations from the start`);
+      input.dataset.direction = name;
+      const output = element("output");
+      const reset = element("button", "reset", "↺");
+      reset.type = "button";
+      reset.setAttribute("aria-label", `Reset ${title}`);
+      row.append(label, input, output, reset);
+      this.ways.set(name, { row, input, output, reset });
+      input.oninput = () => this.moveAlong(name, Number(input.value));
+      input.onchange = () => this.release();
+      reset.onclick = () => {
+        const along = new Map(this.along);
+        along.delete(name);
+        this.set(this.edits, along);
+      };
+      return row;
+    });
+    this.find("#ways").replaceChildren(...rows);
+    this.find("#ways").hidden = !rows.length;
   }
 
   choose(dimension, tell) {
@@ -135,16 +203,28 @@ class View {
     this.ask({ drag: this.drag, move: [dimension, value] });
   }
 
+  moveAlong(name, value) {
+    clearTimeout(this.saying);
+    if (this.held !== name) {
+      this.held = name;
+      this.drag += 1;
+    }
+    this.ways.get(name).output.textContent = format(value);
+    const along = new Map(this.along);
+    along.set(name, value);
+    this.ask({ drag: this.drag, edits: this.edits, along });
+  }
+
   release() {
     this.held = null;
     this.unsaid = true;
     this.settle();
   }
 
-  set(edits) {
+  set(edits, along) {
     this.held = null;
     this.unsaid = true;
-    this.ask({ drag: ++this.drag, edits });
+    this.ask({ drag: ++this.drag, edits, along });
   }
 
   // ---- the wire ----
@@ -158,18 +238,74 @@ class View {
   }
 
   send() {
-    if (this.sent || !this.queue.length || this.socket?.readyState !== WebSocket.OPEN) return;
+    if (this.sent || this.socket?.readyState !== WebSocket.OPEN) return;
+    if (!this.queue.length) return this.askFacts();
     const wish = this.queue.shift();
     if (wish.edits) this.edits = new Map(wish.edits);
+    if (wish.along) this.along = new Map([...wish.along].filter(([, value]) => value));
     if (this.anchored !== wish.drag) {
       this.anchored = wish.drag;
       this.anchor = [...this.edits];
     }
     this.sent = wish;
     this.count = (this.count + 1) % 2 ** 32;
-    const message = { id: this.count, start: this.data.start, edits: this.anchor };
+    const message = { id: this.count, start: this.data.start, along: [...this.along], edits: this.anchor };
     if (wish.move) message.move = wish.move;
     this.socket.send(JSON.stringify(message));
+    return undefined;
+  }
+
+  // Facts travel on a connection of their own: on the images' they would be answered in turn.
+  askFacts() {
+    clearTimeout(this.factsTimer);
+    if (!this.data || this.factsWaiting || this.factsSocket?.readyState !== WebSocket.OPEN) return;
+    const wait = FACTS_MS - (performance.now() - (this.factsAt ?? -FACTS_MS));
+    if (wait > 0) {
+      this.factsTimer = setTimeout(() => this.askFacts(), wait);
+      return;
+    }
+    const message = { id: this.count, start: this.data.start, along: [...this.along], edits: [...this.edits], facts: true };
+    const text = JSON.stringify(message);
+    const key = JSON.stringify({ ...message, id: 0 });
+    if (key === this.factsKey) return;
+    this.factsKey = key;
+    this.factsWaiting = true;
+    this.factsAt = performance.now();
+    this.factsSocket.send(text);
+  }
+
+  tellFacts(facts) {
+    this.factsWaiting = false;
+    this.history.push(facts);
+    if (this.history.length > TRAIL) this.history.shift();
+    const band = facts.band ? `90 % of classifiers: ${facts.band[0].toFixed(2)} to ${facts.band[1].toFixed(2)}` : "";
+    this.find(".band").textContent = band;
+    const [low, high] = facts.band ?? [0, 0];
+    this.find(".meter .between").style.left = `${100 * low}%`;
+    this.find(".meter .between").style.width = `${100 * (high - low)}%`;
+    const near = this.find(".near");
+    near.textContent = facts.words;
+    near.classList.toggle("far", facts.far);
+    this.find(".nearness i").style.left = `${100 * facts.familiarity}%`;
+    const box = this.find("#measured");
+    const lines = Object.entries(facts.measured).map(([name, value]) => {
+      const line = element("div", "fact");
+      const curve = document.createElement("canvas");
+      curve.width = 96;
+      curve.height = 22;
+      curve.setAttribute("aria-hidden", "true");
+      spark(curve, this.history.map((each) => each.measured[name] ?? null), getComputedStyle(this.root).color);
+      line.append(element("span", "", name[0].toUpperCase() + name.slice(1)), element("b", "", value === null ? "no lesion found" : String(value)), curve);
+      return line;
+    });
+    box.replaceChildren(...lines);
+    this.map.show(this.history.map((each) => each.place).filter(Boolean));
+    if (facts.place)
+      window.dispatchEvent(
+        new CustomEvent("lungvae:place", { detail: { model: this.data.model, xy: facts.place, label: "here" } }),
+      );
+    this.root.dataset.facts = String(facts.id);
+    this.askFacts();
   }
 
   connect() {
@@ -186,6 +322,12 @@ class View {
       else this.send();
     };
     socket.onmessage = (event) => this.receive(event.data);
+    const beside = new WebSocket(address);
+    this.factsSocket = beside;
+    this.factsWaiting = false;
+    this.factsKey = null;
+    beside.onopen = () => this.askFacts();
+    beside.onmessage = (event) => this.factsSocket === beside && this.tellFacts(JSON.parse(event.data));
     socket.onclose = (event) => {
       if (this.socket !== socket) return;
       if (this.sent && !this.queue.length) this.queue.push(this.sent);
@@ -203,10 +345,12 @@ class View {
 
   close() {
     clearTimeout(this.timer);
-    const socket = this.socket;
+    clearTimeout(this.factsTimer);
+    const sockets = [this.socket, this.factsSocket];
     this.socket = null;
+    this.factsSocket = null;
     this.sent = null;
-    if (socket) socket.close();
+    for (const socket of sockets) if (socket) socket.close();
   }
 
   receive(buffer) {
@@ -231,14 +375,24 @@ class View {
     this.follow();
     this.score(score);
     this.settle();
+    this.askFacts();
   }
 
   // ---- what the eye sees ----
 
   follow() {
     if (!this.code) return;
-    const open = this.find("#more").open;
-    for (const [at, { row, input, output, reset, folded }] of this.rows) {
+    const open = this.find("#more").open || this.find("#unused").open;
+    for (const [name, { row, input, output, reset }] of this.ways) {
+      const value = this.along.get(name) ?? 0;
+      if (name !== this.held) {
+        input.value = value;
+        output.textContent = format(value);
+      }
+      row.classList.toggle("edited", value !== 0);
+      reset.disabled = value === 0;
+    }
+    for (const [at, { row, input, output, reset, label, folded }] of this.rows) {
       if (folded && !open) continue;
       const value = this.code[at];
       const edited = this.edits.has(at);
@@ -247,11 +401,12 @@ class View {
         row.dataset.value = value;
         input.value = value;
         output.textContent = format(value);
+        input.setAttribute("aria-valuetext", label ? `${format(value)}, ${label}` : format(value));
       }
       row.classList.toggle("edited", edited);
       reset.disabled = !edited;
     }
-    this.find("#reset-all").disabled = !this.edits.size;
+    this.find("#reset-all").disabled = !this.edits.size && !this.along.size;
   }
 
   score(score) {
@@ -284,6 +439,7 @@ class View {
       model: this.data.model,
       start: this.data.start,
       edits: [...this.edits],
+      along: [...this.along],
       dimension: this.chosen ?? null,
       turn: (this.turn += 1),
     });
@@ -292,6 +448,125 @@ class View {
   status(text) {
     this.find(".status").textContent = text;
   }
+}
+
+// ---- the small map ----
+
+const fetched = new Map(); // address -> promise of its points and colours
+
+class MiniMap {
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.context = canvas.getContext("2d");
+  }
+
+  async take({ api, hasMap }) {
+    this.canvas.hidden = !hasMap;
+    if (!hasMap || api === this.api) return;
+    this.api = api;
+    try {
+      if (!fetched.has(api)) fetched.set(api, load(api));
+      const found = await fetched.get(api);
+      if (this.api !== api) return;
+      this.ground = found;
+      this.paintGround();
+      this.show(this.places ?? []);
+    } catch {
+      fetched.delete(api);
+      this.canvas.hidden = true; // the sliders work without
+    }
+  }
+
+  paintGround() {
+    const { xy, index, palette } = this.ground;
+    const side = this.canvas.width;
+    this.layer = document.createElement("canvas");
+    this.layer.width = this.layer.height = side;
+    const context = this.layer.getContext("2d");
+    for (let i = 0; i < xy.length / 2; i += 1) {
+      context.fillStyle = index[i] < 0 ? "#8a9098" : palette[index[i]];
+      const [x, y] = this.at([xy[2 * i], xy[2 * i + 1]]);
+      context.fillRect(x, y, 1.6, 1.6);
+    }
+  }
+
+  at([x, y]) {
+    const { middle, half } = this.ground;
+    const side = this.canvas.width;
+    return [side / 2 + ((x - middle[0]) / half) * side * 0.47, side / 2 - ((y - middle[1]) / half) * side * 0.47];
+  }
+
+  show(places) {
+    this.places = places;
+    if (!this.layer) return;
+    const { context, canvas } = this;
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    context.globalAlpha = 0.75;
+    context.drawImage(this.layer, 0, 0);
+    context.globalAlpha = 1;
+    if (!places.length) return;
+    context.beginPath();
+    for (const place of places) context.lineTo(...this.at(place));
+    context.strokeStyle = "#ffffff";
+    context.lineWidth = 4;
+    context.stroke();
+    context.strokeStyle = "#d55e00";
+    context.lineWidth = 2;
+    context.stroke();
+    const [x, y] = this.at(places.at(-1));
+    context.beginPath();
+    context.arc(x, y, 7, 0, 7);
+    context.fillStyle = "#d55e00";
+    context.fill();
+    context.strokeStyle = "#ffffff";
+    context.stroke();
+  }
+}
+
+async function load(api) {
+  const bytes = async (path) => {
+    const response = await fetch(`${api}/${path}`);
+    if (!response.ok) throw new Error(path);
+    return response.arrayBuffer();
+  };
+  const points = bytes("points?unit=slice&method=umap");
+  const by = await bytes("colours?unit=slice&by=malignancy").catch(() => bytes("colours?unit=slice&by=patient"));
+  const xy = new Float32Array(await points);
+  const length = new DataView(by).getUint32(0, true);
+  const legend = JSON.parse(new TextDecoder().decode(new Uint8Array(by, 4, length)));
+  const index = new Int16Array(by.slice(4 + length));
+  let [left, right, low, high] = [Infinity, -Infinity, Infinity, -Infinity];
+  for (let i = 0; i < xy.length; i += 2) {
+    left = Math.min(left, xy[i]);
+    right = Math.max(right, xy[i]);
+    low = Math.min(low, xy[i + 1]);
+    high = Math.max(high, xy[i + 1]);
+  }
+  const half = Math.max(right - left, high - low) / 2 || 1;
+  return { xy, index, palette: legend.palette, middle: [(left + right) / 2, (low + high) / 2], half };
+}
+
+function spark(canvas, values, colour) {
+  const known = values.filter((value) => value !== null);
+  if (known.length < 2) return;
+  const [low, high] = [Math.min(...known), Math.max(...known)];
+  const context = canvas.getContext("2d");
+  context.strokeStyle = colour;
+  context.lineWidth = 1.5;
+  context.beginPath();
+  let open = false;
+  values.forEach((value, at) => {
+    if (value === null) {
+      open = false;
+      return;
+    }
+    const x = 2 + ((canvas.width - 4) * at) / Math.max(values.length - 1, 1);
+    const y = high > low ? canvas.height - 3 - ((canvas.height - 6) * (value - low)) / (high - low) : canvas.height / 2;
+    if (open) context.lineTo(x, y);
+    else context.moveTo(x, y);
+    open = true;
+  });
+  context.stroke();
 }
 
 // ---- painting ----

@@ -1,0 +1,33 @@
+# Lung lesion explorer. For research and education, not for clinical use.
+#
+#   CPU:   docker build --tag lungvae .
+#   CUDA:  docker build --tag lungvae:cuda --build-arg TORCH_INDEX=https://pypi.org/simple .
+#
+# Started as it is, it refuses to serve without a sign-in and says how to set one up (docs/server.md).
+FROM python:3.12-slim
+
+# PyTorch's wheels of this index are for the CPU; those of pypi.org bring CUDA with them.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+
+RUN useradd --uid 10001 --create-home --home-dir /srv/lungvae lungvae
+WORKDIR /opt/lungvae
+
+# PyTorch first, in a layer of its own: it is the largest by far and changes least.
+RUN pip install --no-cache-dir --index-url "${TORCH_INDEX}" "torch>=2.9,<2.14"
+COPY pyproject.toml README.md LICENSE app.py ./
+COPY .streamlit/config.toml .streamlit/config.toml
+COPY lungvae_core lungvae_core
+COPY pages pages
+COPY models models
+RUN pip install --no-cache-dir --editable ".[server,nifti]"
+
+USER lungvae
+WORKDIR /srv/lungvae
+# All that the server makes lies in one volume; caches of libraries need no place in it.
+RUN mkdir -p data runs workspace
+VOLUME /srv/lungvae
+ENV HOME=/tmp MPLCONFIGDIR=/tmp NUMBA_CACHE_DIR=/tmp/numba PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+EXPOSE 8501
+HEALTHCHECK --start-period=60s --interval=30s --timeout=10s CMD ["python", "-c", \
+    "import urllib.request; urllib.request.urlopen('http://localhost:8501/api/health', timeout=8)"]
+CMD ["lungvae", "app", "--public", "--log-json"]

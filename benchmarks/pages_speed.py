@@ -1,0 +1,172 @@
+"""How long the pages take to answer once they are warm, in Chromium and without it, and what they import.
+
+    python benchmarks/pages_speed.py [--runs 5] [--no-browser]
+
+With the shipped models and the data of this checkout:
+
+    import     seconds that `import app` takes in a fresh process, and which heavy libraries it brings
+    script     milliseconds of a page's script, run again with everything warm (streamlit.testing)
+    heading    milliseconds from the click on the page's link to the page's heading being in the browser
+    all        the same until the browser has drawn everything that the script made
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+HEAVY = (
+    *("torch", "sklearn", "umap", "numba", "matplotlib", "skimage", "pylidc", "ray", "optuna", "av"),
+    *("pydicom", "lightning"),
+)
+# file -> the address's values at which the page has most to show
+PAGES = {
+    "home.py": {},
+    "latent_map.py": {"row": "500"},
+    "traversal.py": {"row": "500"},
+    "predict.py": {"row": "500"},
+    "compare.py": {"row": "500"},
+    "evaluation.py": {},
+    "measured.py": {},
+    "factors.py": {},
+    "clusters.py": {},
+    "directions.py": {},
+    "train.py": {},
+    "search.py": {},
+}
+# Clicks the link with that path and looks, frame by frame, when the page has another heading and when its
+# script has ended and all is drawn; returns both in milliseconds.
+CLICK = """
+async (path) => {
+  const link = [...document.querySelectorAll("[data-testid='stSidebarNavLink']")]
+    .find((each) => new URL(each.href).pathname === path);
+  const heading = () => document.querySelector("[data-testid='stMain'] h1")?.innerText;
+  const before = heading();
+  const start = performance.now();
+  let answered = NaN;
+  link.click();
+  while (performance.now() - start < 60000) {
+    await new Promise(requestAnimationFrame);
+    const state = document.querySelector("[data-testid='stApp']").dataset.testScriptState;
+    if (heading() && heading() !== before && !(answered > 0)) answered = performance.now() - start;
+    if (state === "notRunning" && answered > 0) return [answered, performance.now() - start];
+  }
+  return [NaN, NaN];
+}
+"""
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--no-browser", action="store_true")
+    chosen = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    seconds, heavy = imported()
+    print(f"import app: {seconds:.1f} s; brings {', '.join(heavy)}")
+    scripts = {file: script(file, query, chosen.runs) for file, query in PAGES.items()}
+    clicks = {} if chosen.no_browser else browser(chosen.runs)
+    print(f"{'page':16}{'script, ms':>12}{'heading, ms':>13}{'all, ms':>10}{'slowest':>10}")
+    for file in PAGES:
+        path = "/map" if file == "latent_map.py" else "/" if file == "home.py" else f"/{Path(file).stem}"
+        times = clicks.get(path, [])
+        said = ""
+        if times:
+            heading, all_ = (statistics.median(each) for each in zip(*times, strict=True))
+            said = f"{heading:13.0f}{all_:10.0f}{max(last for _, last in times):10.0f}"
+        print(f"{Path(file).stem:16}{statistics.median(scripts[file]):12.0f}{said}")
+
+
+def imported() -> tuple[float, list[str]]:
+    """(seconds of `import app` in a fresh process, which heavy libraries are then loaded)."""
+    code = (
+        "import time, sys; start = time.perf_counter(); import app; "
+        "import pages.common, pages.lesion_card, pages.upload, pages.film; "
+        f"print(time.perf_counter() - start, *[n for n in {HEAVY!r} if n in sys.modules])"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    return float(said[0]), said[1:]
+
+
+def script(file: str, query: dict[str, str], runs: int) -> list[float]:
+    """Milliseconds of the page's script, warm."""
+    from streamlit.testing.v1 import AppTest
+
+    app = AppTest.from_file(str(ROOT / "pages" / "shell.py"), default_timeout=120)
+    app.run().switch_page(file)
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    found = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        app.run()
+        found.append(1000 * (time.perf_counter() - start))
+    return found
+
+
+def browser(runs: int) -> dict[str, list[tuple[float, float]]]:
+    """Milliseconds (heading, all) after the click, by path; the first visit of each page is left out."""
+    from playwright.sync_api import sync_playwright
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "lungvae_core.cli", "app", "--port", str(port)]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        _wait(f"http://127.0.0.1:{port}/api/health")
+        with sync_playwright() as playwright:
+            binary = os.environ.get("LUNGVAE_CHROMIUM") or shutil.which("chromium")
+            chromium = playwright.chromium.launch(executable_path=binary, args=ARGUMENTS)
+            page = chromium.new_page(viewport={"width": 1366, "height": 768})
+            page.goto(f"http://127.0.0.1:{port}/map?row=500")
+            page.locator("[data-testid='stApp'][data-test-script-state='notRunning']").wait_for()
+            return _clicks(page, runs)
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def _clicks(page: Any, runs: int) -> dict[str, list[tuple[float, float]]]:
+    paths = page.locator("[data-testid='stSidebarNavLink']").evaluate_all(
+        "links => links.map(link => new URL(link.href).pathname)"
+    )
+    found: dict[str, list[tuple[float, float]]] = {path: [] for path in paths}
+    for turn in range(runs + 1):
+        for path in paths:
+            page.wait_for_timeout(700)  # what the last page still loads is not counted against the next
+            taken = page.evaluate(CLICK, path)
+            if turn:
+                found[path].append(tuple(taken))
+    return found
+
+
+def _wait(url: str) -> None:
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise SystemExit("The app did not start.")
+
+
+if __name__ == "__main__":
+    main()

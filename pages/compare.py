@@ -1,0 +1,195 @@
+"""Compare: two models of the same data side by side, with one selection and one lesion pointed at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from lungvae_core.errors import UserError
+from lungvae_core.explore import colours
+from lungvae_core.explore.maps import METHODS, TITLES, UNITS
+from lungvae_core.serving import cases, comparison
+from lungvae_core.serving.cases import Case
+from lungvae_core.serving.registry import LoadedModel
+from lungvae_core.serving.routes import registry
+from lungvae_core.serving.selection import cards, counted
+from pages import common, figures, layout, selection, url
+from pages import predict_parts as parts
+from pages.components.latent_map import latent_map
+from pages.components.lesion_cards import lesion_cards
+
+HEIGHT = 380
+NEIGHBOURS = 6
+LINK = "compare"
+
+
+def main() -> None:
+    """The page from top to bottom."""
+    layout.compact()
+    common.introduce(
+        "Compare",
+        shows="Two models that learned from the same lesions, side by side. Point at a lesion in one map and "
+        "a ring shows it in the other; click it, or draw around a group, to see what each makes of it.",
+        does_not_mean=(
+            "- **Not a ranking of priors.** Each model is one training with one seed. What differs here can "
+            "be the seed's doing as well as the prior's.\n"
+            "- **Not distances.** UMAP and t-SNE lay each model out for itself: turned, mirrored or moved "
+            "maps say the same. Compare who lies beside whom, not where.\n"
+            "- **Not agreement with the truth.** Two models that agree can be wrong together: they learned "
+            "from the same images and the same readers.\n"
+            "- **Model score** is a classifier's output, not a probability of cancer; the same number of two "
+            "models need not mean the same."
+        ),
+    )
+    first = common.current_model()
+    place, *rest = st.columns([1.5, 1, 1.2, 1.6], vertical_alignment="bottom")
+    second = beside(first, place)
+    unit, method, by = controls(first, second, rest)
+    maps(first, second, unit, method, by)
+    row = selection.focus(first)
+    url.write("row", None if row is None else str(row))
+    if row is None:
+        st.info("Nothing selected yet. Click a lesion in either map.", icon=":material/touch_app:")
+    else:
+        lesion(first, second, row)
+    st.subheader("The two models", anchor=False)
+    st.table(comparison.facts(first, second))
+    st.caption(comparison.facts_note(first, second))
+    dimensions(first, second)
+
+
+def beside(first: LoadedModel, place: DeltaGenerator) -> LoadedModel:
+    """The other model, picked among those of the same lesions; stops the page where there is none."""
+    others = comparison.others(registry(), first)
+    if not others:
+        common.stop(
+            f"No other model here was trained on the lesions of {first.entry.title}. Train one on the Train "
+            "page, or pick another model on the left."
+        )
+    titles = {entry.name: entry.title for entry in others}
+    url.start("beside", titles, key="compare_beside")
+    with place:
+        name = st.selectbox(
+            f"Beside {first.entry.title}", list(titles), format_func=titles.get, key="compare_beside"
+        )
+    url.keep("beside", key="compare_beside")
+    try:
+        second = registry().load(name)
+    except UserError as error:
+        common.stop(str(error))
+    if not comparison.same_rows(first, second):
+        common.stop(f"{second.entry.title} was trained on other slices of these lesions: rows do not match.")
+    return second
+
+
+def controls(
+    first: LoadedModel, second: LoadedModel, columns: Sequence[DeltaGenerator]
+) -> tuple[str, str, str]:
+    """What a point is, the map's method and its colour: one control for both maps."""
+    known = colours.available(second.table)
+    choices = {name: title for name, title in colours.available(first.table).items() if name in known}
+    for name, options in (("unit", UNITS), ("method", METHODS), ("colour", choices)):
+        url.start(name, options, key=f"compare_{name}")
+    unit = columns[0].segmented_control("A point is a", UNITS, required=True, key="compare_unit")
+    method = columns[1].segmented_control(
+        "Map", METHODS, required=True, format_func=TITLES.get, key="compare_method"
+    )
+    by = columns[2].selectbox("Colour", list(choices), format_func=choices.get, key="compare_colour")
+    for name in ("unit", "method", "colour"):
+        url.keep(name, key=f"compare_{name}")
+    return unit, method, by
+
+
+def maps(first: LoadedModel, second: LoadedModel, unit: str, method: str, by: str) -> None:
+    """The two maps, which share what is pointed at and what is selected."""
+    for side in ("left", "right"):
+        selection.from_map(first, (st.session_state.get(f"compare_{side}") or {}).get("selection"))
+    # A row in the address is taken up once; afterwards the address follows the selection, even a cleared one.
+    asked = st.query_params.get("row", "")
+    fresh = asked.isdecimal() and asked != st.session_state.get("compare_row")
+    if fresh and int(asked) < len(first.table) and int(asked) not in selection.rows(first):
+        selection.select(first, [int(asked)], int(asked))
+    chosen = selection.rows(first)
+    st.session_state["compare_row"] = None if not chosen else str(selection.focus(first))
+    for side, model, column in zip(("left", "right"), (first, second), st.columns(2), strict=True):
+        with column:
+            st.markdown(f"**{model.entry.title}**")
+            try:
+                model.map(unit, method)
+            except UserError as error:
+                st.error(str(error))
+                continue
+            latent_map(
+                model.entry.name,
+                unit=unit,
+                method=method,
+                by=by,
+                key=f"compare_{side}",
+                link=LINK,
+                selection=selection.for_map(first),
+                height=HEIGHT,
+            )
+
+
+def lesion(first: LoadedModel, second: LoadedModel, row: int) -> None:
+    """One lesion in both models: what each keeps of it, its scores, its neighbours."""
+    chosen = selection.rows(first)
+    both = [cases.case_of_row(model, row, count=NEIGHBOURS) for model in (first, second)]
+    st.subheader(both[0].title, anchor=False)
+    if len(chosen) > 1:
+        st.caption(f"The first of {counted(first, chosen)} that are selected.")
+    images(first, second, both)
+    for model, case, column in zip((first, second), both, st.columns(2, gap="large"), strict=True):
+        with column:
+            parts.score(model, case, of=f"of {model.entry.title}")
+    st.markdown(f"**Most alike for each model, of other patients.** {comparison.overlap(first, both)}")
+    for model, case, column in zip((first, second), both, st.columns(2, gap="large"), strict=True):
+        with column:
+            picked = lesion_cards(
+                model.entry.name,
+                cards(model, case.neighbours),
+                key=f"compare_neighbours_{model.entry.name}",
+                smallest=70,
+                action="Show this lesion",
+                label=f"Most alike lesions for {model.entry.title}",
+            )
+            if picked is not None and picked != row:
+                selection.select(first, [picked], picked)
+                st.rerun()
+
+
+def images(first: LoadedModel, second: LoadedModel, both: list[Case]) -> None:
+    """The slice once, and of each model its reconstruction and error."""
+    slice_column, *columns = st.columns(5, gap="small")
+    with slice_column:
+        if both[0].image is None:
+            st.info("This slice is not on this machine; beside it is what each model kept of it.")
+        else:
+            figures.lesion(first, both[0].image, "CT slice", spacing_mm=both[0].spacing_mm)
+    for at, (model, case) in enumerate(zip((first, second), both, strict=True)):
+        with columns[2 * at]:
+            figures.generated(model, case.reconstruction, f"{model.entry.title}: what it kept of it")
+        with columns[2 * at + 1]:
+            parts.error(model, case)
+
+
+def dimensions(first: LoadedModel, second: LoadedModel) -> None:
+    """What the models' dimensions move, as measured, side by side."""
+    with st.expander("What their dimensions move", icon=":material/straighten:"):
+        for model, column in zip((first, second), st.columns(2, gap="large"), strict=True):
+            with column:
+                st.markdown(f"**{model.entry.title}**")
+                named = comparison.named_dimensions(model)
+                if named is None:
+                    st.caption(f"Not measured yet; `lungvae measure {model.entry.folder}` does it.")
+                else:
+                    st.dataframe(named, hide_index=True, width="stretch")
+        st.caption(
+            "Dimensions by how much they change the picture. Their numbers mean nothing across models. How "
+            "it was measured: page Measured traversals."
+        )
+
+
+main()
