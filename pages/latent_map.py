@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import streamlit as st
 
 from lungvae_core.errors import UserError
-from lungvae_core.explore import colours
-from lungvae_core.explore.maps import METHODS, TITLES, UNITS
-from lungvae_core.serving.selection import card, composition, counted, csv
-from pages import common, layout, selection, url
-from pages.components.latent_map import latent_map
-from pages.components.lesion_cards import lesion_cards
+from lungvae_core.serving import map_data, walks
+from lungvae_core.serving.selection import counted
+from pages import common, film, group, layout, lesion_card, map_controls, selection
+from pages.components.latent_map import latent_map_state
 
-MOST_CARDS = 60
 HEIGHT = 450
 MAP_KEY = "latent_map"
 
@@ -42,32 +40,13 @@ common.introduce(
     ),
 )
 
-choices = colours.available(model.table)
-for name, options in (("unit", UNITS), ("method", METHODS), ("colour", choices)):
-    url.start(name, options, key=f"map_{name}")
-unit_column, method_column, colour_column = st.columns([1, 1.2, 2], vertical_alignment="bottom")
-unit = unit_column.segmented_control(
-    "A point is a",
-    UNITS,
-    required=True,
-    key="map_unit",
-    help="A nodule lies at the mean of its slices' codes and is shown by its largest slice.",
-)
-method = method_column.segmented_control(
-    "Map",
-    METHODS,
-    required=True,
-    format_func=TITLES.get,
-    key="map_method",
-    help="UMAP and t-SNE keep neighbours together; PCA shows the two directions of largest spread.",
-)
-by = colour_column.selectbox("Colour", list(choices), format_func=choices.get, key="map_colour")
-for name in ("unit", "method", "colour"):
-    url.keep(name, key=f"map_{name}")
+view = map_controls.show(model)
+map_controls.waiting(model)
 try:
-    model.map(unit, method)
+    if not view.map_key:
+        model.map(view.unit, view.method, view.dims)
 except UserError as error:
-    common.stop(str(error))
+    common.stop(f"{error} Or choose 2D or another map.")
 
 # What the map told since the last run counts before anything is drawn.
 selection.from_map(model, st.session_state.get(MAP_KEY, {}).get("selection"))
@@ -78,11 +57,17 @@ if asked.isdecimal() and asked != st.session_state.get("map_row") and int(asked)
 
 map_column, list_column = st.columns([2.15, 1], gap="medium")
 with map_column:
-    latent_map(
+    told = latent_map_state(
         model.entry.name,
-        unit=unit,
-        method=method,
-        by=by,
+        unit=view.unit,
+        method=view.method,
+        by=view.by,
+        dims=view.dims,
+        map_key=view.map_key,
+        where=view.where,
+        contours=view.contours,
+        clusters=view.clusters,
+        paths=view.dims == 2,
         key=MAP_KEY,
         selection=selection.for_map(model),
         height=HEIGHT,
@@ -93,51 +78,39 @@ with map_column:
     )
 
 chosen = selection.rows(model)
-with list_column, st.container(height=HEIGHT, border=True):
+with list_column, st.container(height=HEIGHT + 40, border=True):
     if not chosen:
         st.markdown("**Selection**")
         st.caption(
-            "Nothing selected yet. Click a point, or draw around a group: its lesions are listed here, can "
-            "be downloaded, and taken to the other pages."
+            "Nothing selected yet. Click a point for its card, or draw around a group: what is typical of it "
+            "is shown here, and it can be kept, downloaded and taken to the other pages."
         )
+        group.show(model, [], key="map-group")
     else:
         st.markdown(f"**{counted(model, chosen)}**")
         focus = selection.focus(model)
-        cards = [card(model, row) for row in chosen[:MOST_CARDS]]
-        with st.container(horizontal=True, gap="xsmall"):
-            if st.button("Walk from this lesion", icon=":material/tune:"):
-                st.switch_page("traversal.py", query_params={"model": model.entry.name, "row": str(focus)})
-            if st.button("Predict this lesion", icon=":material/biotech:"):
-                st.switch_page("predict.py", query_params={"model": model.entry.name, "row": str(focus)})
-            st.download_button(
-                "CSV",
-                csv(model, chosen),
-                file_name=f"{model.entry.name}-selection.csv",
-                mime="text/csv",
-                icon=":material/download:",
-                on_click="ignore",
-            )
-        if len(chosen) > MOST_CARDS:
-            st.caption(f"The first {MOST_CARDS} of {len(chosen):,}; the file has all.")
-        picked = lesion_cards(
-            model.entry.name,
-            cards,
-            key="selection_cards",
-            picked=focus,
-            smallest=78,
-            action="Take this lesion",
-        )
-        if picked is not None and picked != focus:
-            selection.set_focus(picked)
-            st.rerun()
+        if len(chosen) == 1:
+            picked = lesion_card.show(model, chosen[0], key="map-lesion")
+            if picked is not None and picked != focus:
+                selection.select(model, [picked], picked)
+                st.rerun()
+        else:
+            group.show(model, chosen, key="map-group")
+
+drawn = (told or {}).get("path")
+if drawn and drawn.get("points"):
+    st.subheader("Along the line that you drew")
+    try:
+        xy = map_data.places(model, view.unit, view.method, 2, view.map_key)
+        codes = model.codes if view.unit == "slice" else model.nodules[1]
+        way, places = walks.drawn(model, xy, codes, np.array(drawn["points"], float))
+        film.show(model, way.codes, key="drawn", title="a line drawn on the map", places=places)
+        st.caption("Each place takes the mean code of the lesions nearest to it on the map, weighted.")
+    except UserError as error:
+        st.warning(str(error), icon=":material/warning:")
 
 st.session_state["map_row"] = str(selection.focus(model)) if chosen else None
 if chosen:
     st.query_params["row"] = st.session_state["map_row"]
-    shares = composition(model, chosen)
-    if len(shares):
-        with st.expander("How the readers rated the selection", icon=":material/bar_chart:"):
-            st.dataframe(shares.style.format("{:.0%}"))
-            st.caption("Shares of rated slices, beside those of all slices. Suspicion on CT, not pathology.")
 elif "row" in st.query_params:
     del st.query_params["row"]

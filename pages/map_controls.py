@@ -179,7 +179,9 @@ def _take_over(known: dict[str, Column]) -> None:
             continue
         name = condition["column"]
         if name not in known or ("in" in condition) == (known[name].kind == "number"):
-            st.toast(f"There is no {name[:40]!r} to filter by so; it was left out.", icon=":material/warning:")
+            st.toast(
+                f"There is no {name[:40]!r} to filter by so; it was left out.", icon=":material/warning:"
+            )
             continue
         names.append(name)
         if "in" in condition:
@@ -299,11 +301,15 @@ def _form(method: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
         for name, (low, high, default, title) in PARAMETERS[method].items():
             value = parameters.get(name, default)
             if name == "seed":
-                asked[name] = st.number_input(title, int(low), int(high), int(value), key=f"map_{method}_{name}")
+                asked[name] = st.number_input(
+                    title, int(low), int(high), int(value), key=f"map_{method}_{name}"
+                )
             elif isinstance(default, int):
                 asked[name] = st.slider(title, int(low), int(high), int(value), key=f"map_{method}_{name}")
             else:
-                asked[name] = st.slider(title, float(low), float(high), float(value), key=f"map_{method}_{name}")
+                asked[name] = st.slider(
+                    title, float(low), float(high), float(value), key=f"map_{method}_{name}"
+                )
         if method == "umap":
             metric = parameters.get("metric", METRICS[0])
             asked["metric"] = st.radio(
@@ -313,7 +319,9 @@ def _form(method: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
                 horizontal=True,
                 key="map_umap_metric",
             )
-        st.caption("Takes up to a minute or two of one core. Other parameters draw another picture of the same codes.")
+        st.caption(
+            "Takes up to a minute or two of one core. Other parameters draw another picture of the same codes."
+        )
         return asked if st.form_submit_button("Make this map", icon=":material/play_arrow:") else None
 
 
@@ -348,7 +356,9 @@ def _progress(
     words = f"{TITLES[method]} of {unit}s in {dims} dimensions, with parameters of your own"
     with st.container(horizontal=True, vertical_alignment="center", key="map_making"):
         if found.state == MAKING:
-            st.caption(f":material/progress_activity: {words}: {found.progress}. Until then, the stored map is shown.")
+            st.caption(
+                f":material/progress_activity: {words}: {found.progress}. Until then, the stored map is shown."
+            )
             if st.button("Stop", icon=":material/stop:", key="map_stop"):
                 custom_maps.stop(model, key)
                 st.session_state[_MADE][method] = ""
