@@ -66,9 +66,9 @@ def _ask(who: Person) -> None:
     # Not as a callback, which Streamlit would skip where a page left open begins a session anew.
     if st.button("Sign in", type="primary", icon=":material/login:", key="access-sign-in"):
         st.login()
-    if who.name:
-        if st.button("Sign out, to sign in as somebody else", key="access-leave", type="tertiary"):
-            st.logout()
+    leave = "Sign out, to sign in as somebody else"
+    if who.name and st.button(leave, key="access-leave", type="tertiary"):
+        st.logout()
 
 
 def _wait(until: float) -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """What the latent map shows: unit, method, dimensions, colour, filter, layers, a map of one's own; in the URL."""
 
 from __future__ import annotations

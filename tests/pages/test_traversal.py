@@ -112,7 +112,8 @@ def test_another_dimension_can_be_chosen_for_the_strip(models):
     box.set_value(3).run()
     assert app.query_params["dimension"] == "3"
     assert app.get("plotly_chart")
-    assert {button.label for button in app.get("download_button")} >= {"Strip as PNG", "Walk as GIF", "Walk as MP4"}
+    labels = {button.label for button in app.get("download_button")}
+    assert labels >= {"Strip as PNG", "Walk as GIF", "Walk as MP4"}
 
 
 def test_with_the_data_the_real_slice_stands_beside_with_its_spacing(models):

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """The latent map: every slice or nodule as a point, its image under the pointer, lasso, click, box and path.
 
 Drawn on a plain canvas: 14,000 points take a few milliseconds, need no WebGL, and the browser loads nothing
