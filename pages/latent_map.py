@@ -7,8 +7,7 @@ import streamlit as st
 
 from lungvae_core.errors import UserError
 from lungvae_core.serving import map_data, walks
-from lungvae_core.serving.selection import counted
-from pages import common, film, group, layout, lesion_card, map_controls, selection
+from pages import common, film, group, layout, map_controls, selection
 from pages.components.latent_map import latent_map_state
 
 HEIGHT = 450
@@ -50,12 +49,13 @@ except UserError as error:
 
 # What the map told since the last run counts before anything is drawn.
 selection.from_map(model, st.session_state.get(MAP_KEY, {}).get("selection"))
+group.from_address(model)
 # A row in the address is taken up once; afterwards the address follows the selection, even a cleared one.
 asked = st.query_params.get("row", "")
 if asked.isdecimal() and asked != st.session_state.get("map_row") and int(asked) not in selection.rows(model):
     selection.select(model, [int(asked)], int(asked))
 
-map_column, list_column = st.columns([2.15, 1], gap="medium")
+map_column, list_column = st.columns([1.5, 1], gap="small")
 with map_column:
     told = latent_map_state(
         model.entry.name,
@@ -87,15 +87,7 @@ with list_column, st.container(height=HEIGHT + 40, border=True):
         )
         group.show(model, [], key="map-group")
     else:
-        st.markdown(f"**{counted(model, chosen)}**")
-        focus = selection.focus(model)
-        if len(chosen) == 1:
-            picked = lesion_card.show(model, chosen[0], key="map-lesion")
-            if picked is not None and picked != focus:
-                selection.select(model, [picked], picked)
-                st.rerun()
-        else:
-            group.show(model, chosen, key="map-group")
+        group.show(model, chosen, key="map-group")
 
 drawn = (told or {}).get("path")
 if drawn and drawn.get("points"):

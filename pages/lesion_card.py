@@ -154,11 +154,15 @@ def _interval(low: float | None, high: float | None) -> str:
 def _buttons(model: LoadedModel, row: int, key: str) -> None:
     """The ways on with this lesion."""
     query = {"model": model.entry.name, "row": str(row)}
+    ways = {
+        "walk": ("Walk", ":material/tune:", "Walk from this lesion, dimension by dimension", "traversal.py"),
+        "predict": ("Predict", ":material/biotech:", "What the model says of this slice", "predict.py"),
+        "path": ("Path", ":material/route:", "A path from this lesion to another", "traversal.py"),
+    }
     with st.container(horizontal=True, gap="xsmall"):
-        if st.button("Walk from this lesion", icon=":material/tune:", key=f"{key}_walk"):
-            st.switch_page("traversal.py", query_params=query)
-        if st.button("Predict this lesion", icon=":material/biotech:", key=f"{key}_predict"):
-            st.switch_page("predict.py", query_params=query)
+        for name, (label, icon, words, page) in ways.items():
+            if st.button(label, icon=icon, help=words, key=f"{key}_{name}"):
+                st.switch_page(page, query_params=query | ({"way": "between"} if name == "path" else {}))
 
 
 def _neighbours(model: LoadedModel, row: int, key: str) -> int | None:

@@ -204,11 +204,11 @@ def test_the_predict_page_asks_for_a_spacing_that_an_upload_lacks(
     asked(app)[0].set_value(0.5).run()
     assert not app.error
     assert not app.exception
-    found = app.session_state["upload_case"][2]
+    found = app.session_state["upload_cases"]["slice"][1]
     np.testing.assert_allclose(found.code, model.codes[0], atol=1e-5)
     assert any("resampled to 0.7 mm a pixel" in html.proto.body for html in app.get("html"))
     asked(app)[0].set_value(0.9).run()
-    assert np.abs(app.session_state["upload_case"][2].code - model.codes[0]).max() > 1e-4
+    assert np.abs(app.session_state["upload_cases"]["slice"][1].code - model.codes[0]).max() > 1e-4
 
 
 def test_the_predict_page_asks_only_where_it_must(pages: None, data: SliceSet) -> None:

@@ -36,6 +36,8 @@ def test_axe_finds_nothing_serious(chromium, shipped_url, name, scheme):
     page.goto(shipped_url + PAGES[name], wait_until="domcontentloaded")
     settled(page)
     page.wait_for_timeout(SETTLES_MS)
+    # What a rerun has yet to draw anew is faded until then: no colour of the page.
+    page.wait_for_function("() => !document.querySelector('[data-stale=true]')")
     shown = page.locator("[data-testid='stApp']").evaluate("app => getComputedStyle(app).colorScheme")
     assert shown == scheme
     assert findings(page) == []
@@ -70,7 +72,7 @@ def test_the_keyboard_leads_through_the_tour(page, shipped_url):
     settled(page)
     for heading in ("Latent map", "Latent map", "Traversal", "Predict", "Evaluation", "Lung lesion explorer"):
         step = page.locator(".st-key-tour p").first.inner_text()
-        button = page.get_by_role("button", name="Next")
+        button = page.locator(".st-key-tour").get_by_role("button", name="Next")
         button.focus()
         button.press("Enter")
         page.wait_for_function(

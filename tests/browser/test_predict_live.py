@@ -124,8 +124,9 @@ def test_the_viewers_box_and_window_follow_keys_and_drags(upload, settled_page, 
     page.keyboard.up("Shift")
     assert page.locator(".width").input_value() == "1800"
     assert page.locator(".level").input_value() == "-450"
-    page.get_by_label("Zoom in").click()
-    page.get_by_label("Zoom out").click()  # it waits until it can be
+    viewer = page.locator(".viewer")
+    viewer.get_by_label("Zoom in").click()
+    viewer.get_by_label("Zoom out").click()  # it waits until it can be
     assert errors == []
 
 

@@ -113,3 +113,13 @@ def test_a_set_in_the_address_is_selected_until_the_selection_moves_on(models):
     app.query_params["set"] = "999"
     app.run()
     assert "no such set" in text(app)
+
+
+def test_one_lesion_is_its_card_and_a_clicked_one_leads_back_to_the_group(models):
+    assert told(opened([7]), "slice_viewer")["at"] == 2
+    app = opened([3, 9], group_one=(9, [3, 9]))
+    assert told(app, "slice_viewer")["source"].endswith("/nodules/5")
+    press(app, "Back to the group")
+    assert told(app, "slice_viewer") is None
+    app = opened([3, 8], group_one=(9, [3, 9]))  # of another group
+    assert told(app, "slice_viewer") is None

@@ -80,8 +80,8 @@ def test_a_selection_of_other_data_is_dropped(models):
 def test_the_selection_can_be_taken_to_the_other_pages(models):
     app = opened(row="7")
     labels = {button.label for button in app.button}
-    assert {"Walk from this lesion", "Predict this lesion"} <= labels
-    next(button for button in app.button if button.label == "Predict this lesion").click().run()
+    assert {"Walk", "Predict", "Path"} <= labels
+    next(button for button in app.button if button.label == "Predict").click().run()
     assert not app.exception
     assert app.title[0].value == "Predict"
     assert app.query_params["row"] == "7"

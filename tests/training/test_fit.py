@@ -177,7 +177,7 @@ def test_damaged_models_are_told(tiny_models: Path, tmp_path: Path) -> None:
     save_tensors(folder / "model.safetensors", tensors, state)
     with pytest.raises(UserError, match="not finite"):
         Run.open(folder).load_model()
-    for content, said in (("{", "not JSON"), ('{"format": 9}', "Update lungvae"), ("[]", "not an object")):
+    for content, said in (("{", "not JSON"), ('{"format": 9}', "newer version"), ("[]", "not an object")):
         (folder / "config.json").write_text(content)
         with pytest.raises(UserError, match=said):
             Run.open(folder)
