@@ -1,19 +1,22 @@
 # Lung lesion explorer. For research and education, not for clinical use.
 #
-#   CPU:   docker build --tag lungvae .
-#   CUDA:  docker build --tag lungvae:cuda --build-arg TORCH_INDEX=https://pypi.org/simple .
+#   CUDA:  docker build --tag lungvae:cuda .
+#   CPU:   docker build --tag lungvae --build-arg TORCH_INDEX=ADDRESS .
+#
+# ADDRESS is the index of wheels without CUDA that PyTorch's installation page names ("Compute Platform: CPU");
+# without it the image takes several gigabytes more, and works on a CPU all the same.
 #
 # Started as it is, it refuses to serve without a sign-in and says how to set one up (docs/server.md).
 FROM python:3.12-slim
 
-# PyTorch's wheels of this index are for the CPU; those of pypi.org bring CUDA with them.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# Empty: pip's own index, whose wheels of PyTorch for Linux bring CUDA with them.
+ARG TORCH_INDEX=""
 
 RUN useradd --uid 10001 --create-home --home-dir /srv/lungvae lungvae
 WORKDIR /opt/lungvae
 
 # PyTorch first, in a layer of its own: it is the largest by far and changes least.
-RUN pip install --no-cache-dir --index-url "${TORCH_INDEX}" "torch>=2.9,<2.14"
+RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} "torch>=2.9,<2.14"
 COPY pyproject.toml README.md LICENSE app.py ./
 COPY .streamlit/config.toml .streamlit/config.toml
 COPY lungvae_core lungvae_core

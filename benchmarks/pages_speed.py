@@ -15,18 +15,15 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+from served import ROOT, app, chromium
+
 HEAVY = (
     *("torch", "sklearn", "umap", "numba", "matplotlib", "skimage", "pylidc", "ray", "optuna", "av"),
     *("pydicom", "lightning"),
@@ -123,25 +120,11 @@ def script(file: str, query: dict[str, str], runs: int) -> list[float]:
 
 def browser(runs: int) -> dict[str, list[tuple[float, float]]]:
     """Milliseconds (heading, all) after the click, by path; the first visit of each page is left out."""
-    from playwright.sync_api import sync_playwright
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "lungvae_core.cli", "app", "--port", str(port)]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    try:
-        _wait(f"http://127.0.0.1:{port}/api/health")
-        with sync_playwright() as playwright:
-            binary = os.environ.get("LUNGVAE_CHROMIUM") or shutil.which("chromium")
-            chromium = playwright.chromium.launch(executable_path=binary, args=ARGUMENTS)
-            page = chromium.new_page(viewport={"width": 1366, "height": 768})
-            page.goto(f"http://127.0.0.1:{port}/map?row=500")
-            page.locator("[data-testid='stApp'][data-test-script-state='notRunning']").wait_for()
-            return _clicks(page, runs)
-    finally:
-        server.terminate()
-        server.wait(10)
+    with app() as (url, _), chromium() as browser:
+        page = browser.new_page(viewport={"width": 1366, "height": 768})
+        page.goto(f"{url}/map?row=500")
+        page.locator("[data-testid='stApp'][data-test-script-state='notRunning']").wait_for()
+        return _clicks(page, runs)
 
 
 def _clicks(page: Any, runs: int) -> dict[str, list[tuple[float, float]]]:
@@ -156,16 +139,6 @@ def _clicks(page: Any, runs: int) -> dict[str, list[tuple[float, float]]]:
             if turn:
                 found[path].append(tuple(taken))
     return found
-
-
-def _wait(url: str) -> None:
-    for _ in range(300):
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise SystemExit("The app did not start.")
 
 
 if __name__ == "__main__":

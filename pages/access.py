@@ -40,6 +40,16 @@ def gate() -> None:
 
 
 @contextmanager
+def acting() -> Iterator[None]:
+    """Do within what every signed-in person may do, under that person's name in the audit log."""
+    who = person()
+    if who.role is None:
+        raise UserError(who.reason)
+    with audit.acting(who.name):
+        yield
+
+
+@contextmanager
 def allowed(what: str) -> Iterator[None]:
     """Do within what only researchers may do (`WORK`, `DELETE`); UserError for everybody else.
 

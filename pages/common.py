@@ -99,9 +99,8 @@ def current_model() -> LoadedModel:
 
 def introduce(title: str, *, shows: str, does_not_mean: str) -> None:
     """A page's title, what it shows, what it does not mean, and how it is used."""
-    st.title(title, anchor=False)
-    st.markdown(shows)
-    limits, how = st.columns(2, gap="medium")
+    heading, limits, how = st.columns([1.3, 1, 1], gap="small", vertical_alignment="center")
+    heading.title(title, anchor=False)
     with limits.expander(
         "What this does not mean", icon=":material/info:", type="compact", expanded=tour.tells_limits(title)
     ):
@@ -109,6 +108,7 @@ def introduce(title: str, *, shows: str, does_not_mean: str) -> None:
     if title in HELP:
         with how.expander("How to use this page", icon=":material/help:", type="compact"):
             st.markdown(HELP[title])
+    st.markdown(shows)
 
 
 def duration(seconds: float) -> str:

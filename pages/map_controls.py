@@ -1,5 +1,4 @@
-# ruff: noqa: E501
-"""What the latent map shows: unit, method, dimensions, colour, filter, layers, a map of one's own; in the URL."""
+"""What the latent map shows: unit, method, dimensions, colour, filter, layers, a map of one's own."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from lungvae_core.serving import custom_maps, map_data
 from lungvae_core.serving.answers import kept
 from lungvae_core.serving.custom_maps import ABSENT, FAILED, MAKING, READY
 from lungvae_core.serving.registry import LoadedModel
-from pages import url
+from pages import access, url
 
 DIMS = {"2": "2D", "3": "3D"}
 MOST_TEXTS = 2000  # distinct values of a text column that are offered
@@ -51,7 +50,7 @@ def show(model: LoadedModel) -> View:
     choices = _choices(model)
     for name, options in (("unit", UNITS), ("method", METHODS), ("dims", DIMS), ("colour", choices)):
         url.start(name, options, key=f"map_{name}")
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="xsmall"):
         unit = st.segmented_control(
             "A point is a",
             UNITS,
@@ -70,7 +69,7 @@ def show(model: LoadedModel) -> View:
         dims = int(
             st.segmented_control("In", list(DIMS), required=True, format_func=DIMS.get, key="map_dims")
         )
-        by = st.selectbox("Colour", list(choices), format_func=choices.get, key="map_colour", width=230)
+        by = st.selectbox("Colour", list(choices), format_func=choices.get, key="map_colour", width=200)
         where = _filter(model, unit)
         contours, clusters = _layers(model, dims)
         map_key = _own_map(model, unit, method, dims)
@@ -79,7 +78,7 @@ def show(model: LoadedModel) -> View:
     return View(unit, method, dims, by, map_key, where, contours, clusters)
 
 
-# ---- filter and search ---------------------------------------------------------------------------------------
+# ---- filter and search ---------------------------------------------------------------------------
 
 
 @kept
@@ -94,12 +93,17 @@ def _filter(model: LoadedModel, unit: str) -> str:
     st.session_state[_COLUMNS] = [name for name in st.session_state.get(_COLUMNS, []) if name in known]
     conditions = _conditions(known)
     count = f" ({len(conditions)})" if conditions else ""
-    with st.popover(f"Filter and search{count}", icon=":material/filter_alt:", width="content"):
+    with st.popover(
+        f"Filter{count}",
+        icon=":material/filter_alt:",
+        width="content",
+        help="Search for a patient or a lesion, and set conditions on the table's columns.",
+    ):
         st.text_input(
             "Search",
             key=_SEARCH,
             placeholder="LIDC-IDRI-0001, or with a nodule: LIDC-IDRI-0001 2",
-            help="A part of the patient's id; with the nodule's and the slice's number behind it, one of them.",
+            help="A part of the patient's id; with the nodule's and the slice's number behind it, that one.",
         )
         st.multiselect(
             "Conditions on",
@@ -205,7 +209,7 @@ def shown(model: LoadedModel, view: View) -> pd.DataFrame:
     return table[filters.mask(table, filters.parse(view.where))] if view.where else table
 
 
-# ---- layers ----------------------------------------------------------------------------------------------------
+# ---- layers --------------------------------------------------------------------------------------
 
 
 @kept
@@ -239,7 +243,7 @@ def _layers(model: LoadedModel, dims: int) -> tuple[bool, str]:
                 format_func=methods.get,
                 key="map_clusters",
                 disabled=dims == 3,
-                help="Clusters are made in the latent space, not on the map: one need not be one region here.",
+                help="Made in the latent space, not on the map: a cluster need not be one region here.",
             )
         else:
             st.caption(f"No clusters yet. Make them with `lungvae clusters {model.entry.folder.name}`.")
@@ -255,7 +259,7 @@ def _layers(model: LoadedModel, dims: int) -> tuple[bool, str]:
     return density and flat, clusters if flat and clusters != "none" else ""
 
 
-# ---- a map of one's own ----------------------------------------------------------------------------------------
+# ---- a map of one's own --------------------------------------------------------------------------
 
 
 def _own_map(model: LoadedModel, unit: str, method: str, dims: int) -> str:
@@ -276,7 +280,8 @@ def _own_map(model: LoadedModel, unit: str, method: str, dims: int) -> str:
     key = ""
     try:
         if asked is not None:
-            custom_maps.request(model, unit, method, dims, asked)
+            with access.acting():
+                custom_maps.request(model, unit, method, dims, asked)
             made[method] = ",".join(f"{name}:{value}" for name, value in asked.items())
             st.rerun()
         if made.get(method):
@@ -321,7 +326,7 @@ def _form(method: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
                 key="map_umap_metric",
             )
         st.caption(
-            "Takes up to a minute or two of one core. Other parameters draw another picture of the same codes."
+            "Takes a minute or two of one core. Other parameters draw another picture of the same codes."
         )
         return asked if st.form_submit_button("Make this map", icon=":material/play_arrow:") else None
 
@@ -358,10 +363,11 @@ def _progress(
     with st.container(horizontal=True, vertical_alignment="center", key="map_making"):
         if found.state == MAKING:
             st.caption(
-                f":material/progress_activity: {words}: {found.progress}. Until then, the stored map is shown."
+                f":material/progress_activity: {words}: {found.progress}. The stored map is shown until then."
             )
             if st.button("Stop", icon=":material/stop:", key="map_stop"):
-                custom_maps.stop(model, key)
+                with access.acting():
+                    custom_maps.stop(model, key)
                 st.session_state[_MADE][method] = ""
                 st.rerun()
             return
@@ -371,7 +377,8 @@ def _progress(
             st.caption(f"{words}: not made yet. The stored map is shown.")
         if st.button("Make it", icon=":material/play_arrow:", key="map_make"):
             try:
-                custom_maps.request(model, unit, method, dims, parameters)
+                with access.acting():
+                    custom_maps.request(model, unit, method, dims, parameters)
             except UserError as error:
                 st.toast(str(error), icon=":material/warning:")
             st.rerun(scope="fragment")

@@ -24,6 +24,7 @@ st.set_page_config(
     page_title=NAME,
     page_icon=_PAGES / "icon.png",  # a file, since the browser would fetch a named icon from the internet
     layout="wide",
+    initial_sidebar_state=256,  # pixels: the pages' names fit, and a laptop's screen keeps room for a map
     menu_items={"About": ABOUT},  # with an entry of its own the menu is shown, and in it light and dark
 )
 page = st.navigation(

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from lungvae_core.errors import UserError
+from lungvae_core.explore.maps import TITLES
 from lungvae_core.serving import form
 from lungvae_core.serving.jobs import (
     DONE,
+    EVALUATION,
     FAILED,
+    MAP,
     PHANTOM,
+    PREPARATION,
     QUEUED,
     RUNNING,
+    SEARCH,
     STOPPED,
     STOPPING,
     TRAINING,
@@ -39,7 +45,14 @@ WORDS = {
     STOPPED: "stopped",
 }
 HALVE = "on_nonfinite=halve"  # stands in the message of a training that it may help
-KINDS = {PHANTOM: "generated data"}
+KINDS = {
+    TRAINING: "training",
+    SEARCH: "search",
+    EVALUATION: "evaluation",
+    PREPARATION: "data set from DICOM",
+    MAP: "map",
+    PHANTOM: "generated data",
+}
 PHASES = {
     "trained": "Trained",
     "encoding": "Trained. Now encoding every slice",
@@ -72,7 +85,7 @@ def watch_jobs() -> None:
     numbers = [job.id for job in known]
     asked = st.query_params.get("job", "")
     index = numbers.index(int(asked)) if asked.isdecimal() and int(asked) in numbers else 0
-    names = {job.id: f"{job.name} (job {job.id})" for job in known}
+    names = {job.id: f"{name_of(job)} (job {job.id})" for job in known}
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     chosen = left.selectbox("Job", numbers, index, format_func=names.__getitem__)
     st.query_params["job"] = str(chosen)
@@ -82,7 +95,8 @@ def watch_jobs() -> None:
     if job.kind == TRAINING:
         training(job)
     else:
-        st.markdown(f"**{job.name}**, {KINDS.get(job.kind, job.kind)}: {WORDS[job.status]}. {job.message}")
+        said = f"**{name_of(job)}**, {KINDS[job.kind]}: {WORDS[job.status]}."
+        (st.error if job.status == FAILED else st.markdown)(f"{said} {job.message}")
     with st.expander("Output", expanded=job.status == FAILED):
         st.code(jobs.output(job, 15) or "Nothing yet.", language=None)
         st.caption(f"The whole of it: {job.log}")
@@ -103,8 +117,8 @@ def buttons(jobs: Jobs, job: Job) -> None:
                 args=(jobs.stop, job.id),
                 help="Ends after the batch in hand, with a checkpoint to go on from.",
             )
-        elif job.kind == TRAINING and job.status in (STOPPED, FAILED):
-            if HALVE in job.message:
+        elif job.kind != PHANTOM and job.status in (STOPPED, FAILED):
+            if job.kind == TRAINING and HALVE in job.message:
                 st.button(
                     "Resume at half the learning rate",
                     key=f"train-halve-{job.id}",
@@ -121,7 +135,8 @@ def buttons(jobs: Jobs, job: Job) -> None:
                 icon=":material/play_arrow:",
                 on_click=act,
                 args=(jobs.resume, job.id),
-                help="Goes on from the last checkpoint with the settings that it began with.",
+                help="Goes on from where it was, a training from its last checkpoint, with the settings that "
+                "it began with.",
             )
         elif job.kind == TRAINING and job.status == DONE:
             st.page_link(
@@ -330,13 +345,22 @@ def table_row(job: Job) -> dict[str, Any]:
     took = None if job.started is None or job.ended is None else common.duration(job.ended - job.started)
     return {
         "Job": job.id,
-        "Name": job.name,
-        "Kind": KINDS.get(job.kind, job.kind),
+        "Name": name_of(job),
+        "Kind": KINDS[job.kind],
         "State": WORDS[job.status],
+        "Asked by": job.who,
         "Started": began.strftime("%Y-%m-%d %H:%M"),
         "Took": took or "",
         "Why": job.message,
     }
+
+
+def name_of(job: Job) -> str:
+    """What the job makes, by name; a map's own name is only a key."""
+    if job.kind != MAP:
+        return job.name
+    asked = job.request
+    return f"{TITLES[asked['method']]} of {Path(asked['run']).name}'s {asked['unit']}s"
 
 
 def times(count: int) -> str:

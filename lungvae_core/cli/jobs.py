@@ -26,7 +26,8 @@ def list_() -> None:
     found = Jobs().all()
     for job in found:
         print(
-            f"{job.id:>4}  {job.status:<9} {job.kind:<9} {job.name:<24} {_when(job.created)}  {job.message}"
+            f"{job.id:>4}  {job.status:<9} {job.kind:<11} {job.name:<24} {_when(job.created)}  "
+            f"{job.who or '-'}  {job.message}".rstrip()
         )
     if not found:
         print("There is no job yet. Start one on the Train page.")
@@ -44,6 +45,8 @@ def show(
     job = jobs.get(job_id)
     print(f"Job {job.id}, {job.kind} {job.name}: {job.status}. {job.message}".rstrip())
     print(f"Folder   {job.folder}")
+    if job.who:
+        print(f"Asked by {job.who}")
     print(f"Command  lungvae {' '.join(job.argv)}")
     print(f"Output   {job.log}")
     if job.pid is not None:
@@ -68,7 +71,7 @@ def stop(job_id: JobId) -> None:
 
 @group.command()
 def resume(job_id: JobId) -> None:
-    """Let a stopped or failed training go on from its last checkpoint."""
+    """Let a stopped or failed job go on from where it was; a training from its last checkpoint."""
     from lungvae_core.serving.jobs import Jobs
 
     job = Jobs().resume(job_id)

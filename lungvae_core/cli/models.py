@@ -194,6 +194,32 @@ def map_(
 
 
 @app.command()
+def project(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(help="The npy file to write: a row a slice or nodule.")],
+    unit: Annotated[str, typer.Option(help="What a point is: slice or nodule.")] = "slice",
+    method: Annotated[str, typer.Option(help="umap, tsne or pca.")] = "umap",
+    dims: Annotated[int, typer.Option(min=2, max=3, help="Dimensions of the map.")] = 2,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A parameter, as neighbours=30; repeat for more."),
+    ] = None,
+) -> None:
+    """Make one map with parameters of your own, as the Latent map's Method does; `map` makes those stored."""
+    import numpy as np
+
+    from lungvae_core.explore.maps import check_parameters, make_map
+    from lungvae_core.files import atomic_path
+    from lungvae_core.training.checkpoints import Run
+
+    parameters = check_parameters(method, _settings(set_ or []))
+    found = make_map(Run.open(run), unit, method, dims=dims, **parameters)
+    with atomic_path(out) as temporary, temporary.open("wb") as stream:
+        np.save(stream, found)
+    print(f"{out}: {len(found):,} {unit}s by {method} in {dims} dimensions.")
+
+
+@app.command()
 def predict(
     model: Annotated[str, typer.Argument(help="A model's folder, or its name in models/ or runs/.")],
     image: Annotated[Path, typer.Argument(help="npy, png, DICOM or NIfTI.")],

@@ -122,6 +122,16 @@ def nodules(table: pd.DataFrame, codes: np.ndarray) -> tuple[pd.DataFrame, np.nd
     return pd.DataFrame(rows), np.stack(means)
 
 
+def make_map(run: Run, unit: str, method: str, *, dims: int, **parameters: Any) -> np.ndarray:
+    """(N, dims) float32: the codes of a run's slices or nodules laid out with one's own parameters."""
+    if unit not in UNITS or dims not in DIMS:
+        raise UserError(f"A map is of {' or '.join(UNITS)}, in 2 or 3 dimensions.")
+    table, codes = run.latents()
+    if unit == "nodule":
+        codes = nodules(table, codes)[1]
+    return project(features(codes, run.config.model.prior), method, dims=dims, **parameters)
+
+
 def make_maps(
     run: Run,
     methods: tuple[str, ...] = METHODS,

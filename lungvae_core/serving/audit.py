@@ -80,10 +80,15 @@ def line(what: str, detail: str = "", *, who: str | None = None) -> Base:
         raise ValueError(f"{what!r} is not one of {', '.join(KINDS)}")
     return _Line(
         at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        who=_one_line(who or _who.get() or f"command line, {_user()}", 254),
+        who=_one_line(who, 254) if who else actor(),
         what=what,
         detail=_one_line(detail, LONGEST_DETAIL),
     )
+
+
+def actor() -> str:
+    """Whom lines name now: whoever is `acting`, else the command line's user."""
+    return _one_line(_who.get() or f"command line, {_user()}", 254)
 
 
 def record(settings: Settings, what: str, detail: str = "", *, who: str | None = None) -> None:

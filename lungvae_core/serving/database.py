@@ -10,10 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import NullPool
+from sqlalchemy.schema import CreateColumn
 
 from lungvae_core.errors import UserError
 from lungvae_core.serving.settings import Settings
@@ -93,7 +94,20 @@ def _make_tables(engine: Engine, settings: Settings) -> None:
     with (settings.workspace / ".database.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         Base.metadata.create_all(engine)
+        _add_columns(engine)
     _made[url] = tables
+
+
+def _add_columns(engine: Engine) -> None:
+    """Give a table of an earlier version the columns that it lacks; each of those has a server's default."""
+    known = inspect(engine)
+    with engine.begin() as connection:
+        for table in Base.metadata.sorted_tables:
+            there = {column["name"] for column in known.get_columns(table.name)}
+            for column in table.columns:
+                if column.name not in there:
+                    spec = CreateColumn(column).compile(dialect=engine.dialect)
+                    connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {spec}"))
 
 
 def _shown(url: str) -> str:

@@ -1,4 +1,4 @@
-"""Work that outlives the browser's tab and the web server: trainings, searches, evaluations, phantom data.
+"""Work that outlives the browser's tab and the web server: trainings, evaluations, maps, data and more.
 
 A job is a row in the workspace's database and a `lungvae` command. The command runs under a keeper, a small
 process of this module in a session of its own, which waits for the job's turn, starts the command with its
@@ -50,7 +50,11 @@ QUEUED, RUNNING, STOPPING = "queued", "running", "stopping"
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
 ACTIVE = (QUEUED, RUNNING, STOPPING)
 TRAINING, PHANTOM, SEARCH, EVALUATION = "training", "phantom", "search", "evaluation"
-_WRITES = {PHANTOM: "data set", EVALUATION: "evaluation"}  # what a job makes; else a run
+PREPARATION, MAP = "preparation", "map"
+KINDS = (TRAINING, SEARCH, EVALUATION, PREPARATION, MAP, PHANTOM)
+# What a job makes; else a run.
+_WRITES = {PHANTOM: "data set", PREPARATION: "data set", EVALUATION: "evaluation", MAP: "map"}
+_SAME_AGAIN = (EVALUATION, PREPARATION, MAP)  # resumed by the same command, which finds what is done
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 POLL_SECONDS = 0.5  # how often a queued job looks whether its turn has come
 _INTERRUPTED = 130  # the exit code of a command that was asked to stop
@@ -62,9 +66,10 @@ class Job(Base):
     __tablename__ = "jobs"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    kind: Mapped[str] = mapped_column(String(16))  # training, search, evaluation or phantom
-    name: Mapped[str] = mapped_column(String(64))  # of the run or the data set
-    folder: Mapped[str] = mapped_column(Text)  # that it writes
+    kind: Mapped[str] = mapped_column(String(16))  # one of KINDS
+    name: Mapped[str] = mapped_column(String(64))  # of the run or the data set; of a map its key
+    folder: Mapped[str] = mapped_column(Text)  # that it writes; of a map the file
+    who: Mapped[str] = mapped_column(String(254), default="", server_default="")  # asked for it
     # Folder while the job is active, else empty: the database itself refuses two jobs that write one folder.
     holds: Mapped[str | None] = mapped_column(String(1024), unique=True)
     lane: Mapped[str] = mapped_column(String(16))  # jobs of one lane run one at a time: the device's name
@@ -279,6 +284,44 @@ class Jobs:
         }
         return self._start(EVALUATION, name, folder, device, _evaluate_argv(folder, request), request)
 
+    def start_preparation(self, folder: str | Path, name: str, *, workers: int = 1) -> Job:
+        """Queue the making of the data set `name` from a folder of LIDC-IDRI's DICOM on this machine."""
+        target = self._new_folder(self.settings.data, name, what="data set")
+        source = Path(folder).expanduser()
+        if not source.is_absolute() or not source.is_dir():
+            raise UserError(
+                f"There is no folder {str(folder)!r} on this server. Give the whole path, from / on, of the "
+                "folder that LIDC-IDRI's DICOM files lie below."
+            )
+        if workers < 1:
+            raise UserError(f"{workers} processes cannot be used; choose 1 or more.")
+        request = {"folder": str(source), "workers": workers}
+        argv = ["prepare", f"--out={target}", f"--workers={workers}", "--", str(source)]
+        return self._start(PREPARATION, name, target, "data", argv, request)
+
+    def start_map(
+        self, run: Path, out: Path, unit: str, method: str, dims: int, parameters: dict[str, Any]
+    ) -> Job:
+        """Queue a map of a run's codes with parameters of one's own, written to the npy file `out`.
+
+        UserError for parameters that `method` does not have, and where the file is there or being made.
+        """
+        from lungvae_core.explore.maps import check_parameters
+
+        parameters = check_parameters(method, parameters)
+        request = {"unit": unit, "method": method, "dims": dims, "run": str(run.resolve())}
+        request |= {"parameters": parameters}
+        argv = ["project", f"--unit={unit}", f"--method={method}", f"--dims={dims}", f"--out={out}"]
+        argv += [f"--set={name}={json.dumps(value)}" for name, value in parameters.items()]
+        return self._start(MAP, out.stem, out, "maps", [*argv, "--", str(run.resolve())], request)
+
+    def of_file(self, kind: str, path: Path) -> Job | None:
+        """The newest job of that kind that wrote, writes or will write `path`; None if there was none."""
+        with session(self.settings) as db:
+            query = select(Job).where(Job.kind == kind, Job.folder == str(path))
+            job = db.scalars(query.order_by(Job.id.desc()).limit(1)).first()
+        return None if job is None else self._checked(job)
+
     def stop(self, job_id: int) -> Job:
         """Ask a job to stop: a queued one is taken back; a training ends after its batch, with a checkpoint.
 
@@ -304,18 +347,16 @@ class Jobs:
         `on_nonfinite` takes the place of that setting, the only one that a resumed training may change.
         """
         job = self.get(job_id)
-        if job.kind not in (TRAINING, SEARCH, EVALUATION):
-            raise UserError(
-                "Only a training, a search or an evaluation can go on where it stopped. Start this job anew."
-            )
+        if job.kind == PHANTOM:
+            raise UserError("Phantom data cannot go on where its making stopped. Start this job anew.")
         if job.status not in (STOPPED, FAILED):
             raise UserError(f"{job.name} is {job.status}: there is nothing to resume.")
         folder = Path(job.folder)
         # A training that was stopped before its run existed starts from the beginning.
         if job.kind == SEARCH:
             argv = _search_argv(folder, job.request, resume=(folder / "search.json").exists())
-        elif job.kind == EVALUATION:
-            argv = job.argv  # the same command: it finds what is done in its working folder
+        elif job.kind in _SAME_AGAIN:
+            argv = list(job.argv)
         else:
             argv = _train_argv(folder, job.request, resume=(folder / "config.json").exists())
         if on_nonfinite is not None:
@@ -396,6 +437,7 @@ class Jobs:
             argv=argv,
             request=request,
             status=QUEUED,
+            who=audit.actor(),
             created=now,
             queued=now,
         )
@@ -517,8 +559,12 @@ class Jobs:
         signal.signal(signal.SIGINT, lambda *_: None)
         job = self.get(job_id)
         command = [sys.executable, "-m", "lungvae_core.cli", *job.argv]
+        # Maps are many people's, and each is to take one core.
+        one = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"} if job.kind == MAP else {}
         try:
-            running = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(lock,))
+            running = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, pass_fds=(lock,), env=os.environ | one
+            )
         except OSError as error:
             self._end(job_id, FAILED, f"The job could not be started: {error.strerror}.")
             return

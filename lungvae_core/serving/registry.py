@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -391,7 +392,13 @@ class Registry:
                     broken[str(folder)] = str(error)
                     continue
                 found.setdefault(entry.name, entry)
-        return list(found.values()), broken
+        # Runs of one preset share its title, and a menu must tell them apart.
+        titles = Counter(entry.title for entry in found.values())
+        entries = [
+            replace(entry, title=f"{entry.title}: {entry.name}") if titles[entry.title] > 1 else entry
+            for entry in found.values()
+        ]
+        return entries, broken
 
     def _entry(self, folder: Path, *, shipped: bool) -> ModelEntry:
         info = _info(folder, (folder / "config.json").stat().st_mtime_ns)

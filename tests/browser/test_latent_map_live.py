@@ -211,7 +211,7 @@ def test_a_range_of_a_scale_is_kept_by_the_keyboard(map_page):
 
 def test_a_filter_hides_points_here_and_for_who_opens_the_link(map_page, open_page, settled_page, errors):
     page = map_page()
-    page.get_by_role("button", name="Filter and search").click()
+    page.get_by_role("button", name="Filter").click()
     page.get_by_label("Search", exact=True).fill("TEST-0002")
     page.get_by_label("Search", exact=True).press("Enter")
     page.wait_for_function(
@@ -219,7 +219,7 @@ def test_a_filter_hides_points_here_and_for_who_opens_the_link(map_page, open_pa
     )
     settled_page(page)
     shown = page.locator(".map").get_attribute("data-shown")
-    assert 0 < int(shown)
+    assert int(shown) > 0
     again = open_page(page.url.partition(page.url.split("/map")[0])[2])
     again.locator(f".map[data-shown='{shown}']").wait_for()
     assert errors == []

@@ -110,6 +110,18 @@ def test_without_data_it_says_how_to_get_some_and_can_make_some(folders, monkeyp
     assert (job.kind, job.name) == (PHANTOM, "phantom")
 
 
+def test_dicom_of_the_server_is_prepared_from_the_page(folders, monkeypatch):
+    monkeypatch.setattr("lungvae_core.serving.jobs.Jobs._launch", lambda self, job_id, lock: None)
+    app = open_page()
+    app = run(app.button(key="prepare-start").click())
+    assert "There is no folder" in app.error[0].value
+    app.text_input(key="prepare-folder").set_value(str(folders))
+    run(app.button(key="prepare-start").click())
+    (job,) = Jobs().all()
+    assert (job.kind, job.who) == ("preparation", "this machine")
+    assert job.argv[-1] == str(folders)
+
+
 def test_bad_names_and_settings_are_sentences_and_start_nothing(folders):
     app = open_page()
     fill(app, "../up")

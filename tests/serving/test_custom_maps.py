@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from lungvae_core.errors import UserError
 from lungvae_core.serving import custom_maps
+from lungvae_core.serving.jobs import Jobs
 from lungvae_core.serving.registry import Registry
 from lungvae_core.serving.settings import Settings
 
@@ -31,7 +33,7 @@ def wait(model, key, seconds=90):
 def test_a_map_is_made_once_and_kept(model):
     asked = custom_maps.request(model, "nodule", "tsne", 2, {"perplexity": 5})
     assert asked.state == custom_maps.MAKING
-    assert "s" in asked.progress
+    assert "waiting" in asked.progress or "made for" in asked.progress
     assert custom_maps.request(model, "nodule", "tsne", 2, {"perplexity": 5.0}).key == asked.key
     assert wait(model, asked.key).state == custom_maps.READY
     found = custom_maps.read(model, "nodule", asked.key)
@@ -45,20 +47,28 @@ def test_a_map_is_made_once_and_kept(model):
 @pytest.mark.slow
 def test_a_map_that_is_stopped_leaves_nothing(model):
     asked = custom_maps.request(model, "slice", "umap", 3, {"neighbours": 5})
-    assert custom_maps.stop(model, asked.key).state == custom_maps.ABSENT
+    custom_maps.stop(model, asked.key)
+    assert wait(model, asked.key).state == custom_maps.ABSENT
     with pytest.raises(UserError, match="not made"):
         custom_maps.read(model, "slice", asked.key)
 
 
-def test_a_failure_is_told_in_words(model, tmp_path):
-    key = custom_maps.key_of(model, "nodule", "tsne", 2, {})
-    folder = model.settings.workspace / "cache" / "maps"
-    folder.mkdir(parents=True)
-    (folder / f"{key}.json").write_text("{")
-    custom_maps.main(folder / f"{key}.json")
-    found = custom_maps.status(model, key)
+@pytest.mark.slow
+def test_a_failure_is_told_in_words(tiny_models, tmp_path):
+    copied = shutil.copytree(tiny_models / "tiny-gvae", tmp_path / "models" / "tiny-gvae").parent
+    folders = {"models": copied, "runs": tmp_path / "runs", "data": tmp_path / "data"}
+    model = Registry(Settings(**folders, workspace=tmp_path / "workspace")).load("tiny-gvae")
+    assert len(model.codes)
+    (copied / "tiny-gvae" / "latents.parquet").write_bytes(b"PAR1")
+    asked = custom_maps.request(model, "nodule", "tsne", 2, {})
+    found = wait(model, asked.key)
     assert found.state == custom_maps.FAILED
-    assert found.error
+    assert "damaged" in found.error
+    (job,) = Jobs(model.settings).all()
+    assert (job.kind, job.name, job.status) == ("map", asked.key, "failed")
+    shutil.copy(tiny_models / "tiny-gvae" / "latents.parquet", copied / "tiny-gvae")
+    assert custom_maps.request(model, "nodule", "tsne", 2, {}).state == custom_maps.MAKING
+    assert wait(model, asked.key).state == custom_maps.READY
 
 
 @pytest.mark.parametrize(

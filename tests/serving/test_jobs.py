@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -223,6 +225,36 @@ def test_phantom_job_makes_a_data_set(workspace, tmp_path, monkeypatch):
     assert broken == {}
     with pytest.raises(UserError, match="already a data set 'made'"):
         Jobs().start_phantom("made", 8)
+
+
+@pytest.mark.slow
+def test_preparation_of_real_dicom_is_a_job(workspace, tmp_path, monkeypatch, lidc):
+    monkeypatch.setenv("LUNGVAE_DATA", str(tmp_path / "data"))
+    job = until_status(Jobs().start_preparation(lidc / "dicom", "lidc", workers=1), DONE)
+    assert job.who.startswith("command line")
+    ((data,), broken) = find_data(Settings())
+    assert (data.folder.name, data.patients, data.generated) == ("lidc", 1, False)
+    assert broken == {}
+
+
+@pytest.mark.parametrize("folder", ["", "relative/folder", "/no/such/folder", "/etc/hostname"])
+def test_only_a_folder_of_the_server_is_prepared(workspace, folder):
+    with pytest.raises(UserError, match="There is no folder"):
+        Jobs().start_preparation(folder, "lidc")
+    assert Jobs().all() == []
+
+
+def test_a_database_of_an_earlier_version_is_given_the_columns_it_lacks(workspace, monkeypatch):
+    monkeypatch.setattr(Jobs, "_launch", lambda self, job_id, lock: None)
+    workspace("old")
+    file = Settings().workspace / "workspace.db"
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        database.execute("ALTER TABLE jobs DROP COLUMN who")
+        database.commit()
+    monkeypatch.setattr("lungvae_core.serving.database._made", {})
+    (job,) = Jobs().all()
+    assert (job.name, job.who) == ("old", "")
+    assert workspace("new").who
 
 
 @pytest.mark.parametrize("name", ["", "..", "../up", "a/b", "-flag", ".hidden", "a b", "ü", "x" * 65, "a\n"])

@@ -1,12 +1,11 @@
-# ruff: noqa: E501
 """The latent map: every slice or nodule as a point, its image under the pointer, lasso, click, box and path.
 
 Drawn on a plain canvas: 14,000 points take a few milliseconds, need no WebGL, and the browser loads nothing
 but the core's own routes. Positions, colours and images do not pass through a rerun.
 
-store.js fetches, camera.js projects, paint.js blends points, layers.js draws what lies over them, legend.js
-filters, card.js shows the lesion pointed at, path.js has drawn lines, point.js pointer and keys, view.js holds
-all together.
+store.js fetches, camera.js projects, paint.js blends points, layers.js draws what lies over them,
+legend.js filters, card.js shows the lesion pointed at, path.js has drawn lines, point.js pointer and
+keys, view.js holds all together.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def latent_map_state(
     height: int = 560,
     on_change: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Draw the map; return what was done in it last, as {"selection", "path"}, each None before the first time.
+    """Draw the map; return what was done in it last: {"selection", "path"}, each None at first.
 
     `selection` is {"id", "rows", "focus"}: `rows` are rows of the model's table, of nodules their
     representative slices; `focus` is the row that was clicked, or None. `path` is {"id", "points"}: places
@@ -64,9 +63,10 @@ def latent_map_state(
 
     `map_key` names a map made with one's own parameters (`serving.custom_maps`), `where` is a filter
     (`explore.filters`), `clusters` a method whose clusters are outlined; the latter and `contours`, lines of
-    density, on maps of two dimensions only. `paths` offers the tool that draws paths. Maps of one `link` in one
-    browser tab share what is pointed at and what is selected. `marker` is a place on the map, which a view that
-    walks moves without a rerun (the window's event "lungvae:place"), `neighbours` are rows to be numbered.
+    density, on maps of two dimensions only. `paths` offers the tool that draws paths. Maps of one `link` in
+    one browser tab share what is pointed at and what is selected. `marker` is a place on the map, which a
+    view that walks moves without a rerun (the window's event "lungvae:place"), `neighbours` are rows to be
+    numbered.
     """
     result = _COMPONENT(
         data={
