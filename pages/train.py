@@ -28,10 +28,11 @@ from lungvae_core.serving.jobs import (
     Jobs,
 )
 from lungvae_core.serving.progress import TrainingState, read_state
+from lungvae_core.serving.removal import delete_run
 from lungvae_core.training.validate import ACTIVE
 from lungvae_core.vae.config import override
 from lungvae_core.vae.config import preset as preset_named
-from pages import common
+from pages import access, common
 from pages.train_curves import curves, dimensions, held_out_words
 from pages.train_form import NEW, WATCH, act, forget_error, new_training, show_error
 
@@ -138,13 +139,35 @@ def buttons(jobs: Jobs, job: Job) -> None:
                 help="Goes on from where it was, a training from its last checkpoint, with the settings that "
                 "it began with.",
             )
-        elif job.kind == TRAINING and job.status == DONE:
+        elif job.kind == TRAINING and job.status == DONE and Path(job.folder).exists():
             st.page_link(
                 "latent_map.py",
                 label="Open in the map",
                 icon=":material/scatter_plot:",
                 query_params={"model": job.name},
             )
+        if job.kind == TRAINING and not job.active and Path(job.folder).exists():
+            with st.popover("Delete", icon=":material/delete:"):
+                st.markdown(
+                    f"The run **{job.name}**: its weights, codes and maps, for everybody and for good."
+                )
+                st.button(
+                    "Delete it",
+                    key=f"train-delete-{job.id}",
+                    type="primary",
+                    on_click=delete,
+                    args=(jobs, job),
+                )
+
+
+def delete(jobs: Jobs, job: Job) -> None:
+    """Delete the run that a training made; what hinders it is shown on the next run of the page."""
+    forget_error()
+    try:
+        with access.allowed(access.DELETE):
+            delete_run(jobs.settings, job.name)
+    except UserError as error:
+        st.session_state["train-error"] = str(error)
 
 
 def training(job: Job) -> None:
@@ -156,6 +179,8 @@ def training(job: Job) -> None:
         return
     say_status(job, state)
     if state is None:
+        if job.status == DONE:
+            st.caption("Its run has been deleted since.")
         return
     say_not_finite(job, state)
     st.progress(state.fraction, text=progress_words(job, state))

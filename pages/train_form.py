@@ -15,7 +15,7 @@ from lungvae_core.vae.config import PRESETS
 from lungvae_core.workers import cores
 from pages import access
 
-NEW, WATCH = "New training", "Trainings"
+NEW, WATCH = "New training", "Jobs"
 PHANTOM_SLICES = 2000
 # What a group of settings is for, above its fields.
 GROUP_WORDS = {

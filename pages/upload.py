@@ -34,6 +34,12 @@ def show(model: LoadedModel) -> None:
     with viewer:
         spacing = ask_spacing(model, upload.series, token)
         placed = place(token, upload, window=model.window, spacing_mm=spacing)
+        if upload.series.naming:
+            st.warning(
+                f"These files seem to hold {', '.join(upload.series.naming)}. Nothing of it is shown or kept "
+                "here, but remove it before files leave your hospital.",
+                icon=":material/person_alert:",
+            )
         parts.sentences(upload.series.notes)
     with right:
         if placed is None:

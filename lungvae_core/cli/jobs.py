@@ -78,6 +78,21 @@ def resume(job_id: JobId) -> None:
     print(f"Job {job.id}, {job.name}: {job.status}.")
 
 
+@app.command()
+def delete(
+    name: Annotated[str, typer.Argument(help="A run of your own, as it is called in runs/.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a run with its weights, codes and maps, for good; refused while anything uses it."""
+    from lungvae_core.serving.removal import delete_run
+    from lungvae_core.serving.settings import Settings
+
+    if not yes:
+        typer.confirm(f"Delete the run {name} for good?", abort=True)
+    delete_run(Settings(), name)
+    print(f"{name} is deleted.")
+
+
 def _print_progress(job: Job) -> None:
     from lungvae_core.serving.progress import read_state
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import io
 import math
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,18 @@ _HEADER_TAGS = [
     "ImageOrientationPatient",
     "ImageType",
 ]
+# What names a patient, in words. The patient's id is not among them: research data have one, too.
+_NAMING = {
+    "PatientName": "the patient's name",
+    "PatientBirthDate": "the date of birth",
+    "PatientAddress": "an address",
+    "PatientTelephoneNumbers": "a telephone number",
+    "OtherPatientIDs": "other ids of the patient",
+    "OtherPatientNames": "other names of the patient",
+    "PatientMotherBirthName": "the mother's name",
+}
+_HEADER_TAGS += [*_NAMING, "BurnedInAnnotation"]
+_NO_NAME = re.compile(r"anon|de-?id|removed|unknown|phantom|test|^[\W_0-9^]*$", re.IGNORECASE)
 
 Source = str | Path | BinaryIO
 Given = ParamSpec("Given")
@@ -58,6 +71,7 @@ class Header:
     position_mm: tuple[float, float, float] | None = None  # Image Position (Patient), of the first pixel
     orientation: tuple[float, ...] | None = None  # Image Orientation (Patient): along a row, down a column
     localizer: bool = False  # an overview, not a slice
+    naming: tuple[str, ...] = ()  # what in it seems to name the patient, in words; never the values
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,23 @@ def read_header(source: Source, *, name: str | None = None) -> Header:
         position_mm=(position[0], position[1], position[2]) if position else None,
         orientation=tuple(orientation) if orientation else None,
         localizer="LOCALIZER" in _words(data, "ImageType"),
+        naming=_naming(data),
     )
+
+
+def _naming(data: Any) -> tuple[str, ...]:
+    """What in a header seems to tell who the patient is."""
+    found = [
+        words
+        for keyword, words in _NAMING.items()
+        if (value := _text(data, keyword)) and (keyword == "PatientBirthDate" or not _NO_NAME.search(value))
+    ]
+    name, identity = _text(data, "PatientName"), _text(data, "PatientID")
+    if name and name == identity and found[:1] == [_NAMING["PatientName"]]:
+        del found[0]  # an id that stands for the name
+    if _text(data, "BurnedInAnnotation").upper() == "YES":
+        found.append("words within the image")
+    return tuple(found)
 
 
 def is_ct_header(header: Header) -> bool:

@@ -45,6 +45,7 @@ class Series:
     series_uid: str = ""
     sop_uids: tuple[str, ...] = ()  # of each slice
     notes: tuple[str, ...] = ()  # sentences
+    naming: tuple[str, ...] = ()  # what in the files seems to name the patient, in words
     masks: tuple[tuple[str, bytes], ...] = ()  # files that came with it and look like masks: (name, content)
 
 
@@ -125,6 +126,7 @@ def _of_one(file: _File, hu_range: tuple[float, float] | None) -> Series:
             series_uid=meta.series_uid,
             sop_uids=(meta.sop_uid,),
             notes=tuple(_tilt(header.orientation)),
+            naming=header.naming,
         )
     image = read_image(stream, name=file.name, hu_range=hu_range)
     return _of_image(file.name, image)
@@ -193,7 +195,8 @@ def _of_dicom(
     ordered = _sorted(chosen, notes)
     series = _pixels(ordered, notes)
     files = tuple((name, file.open().read()) for name, file in masks)
-    return Series(**{**series, "notes": tuple(notes), "masks": files})
+    naming = tuple(dict.fromkeys(words for _, header in chosen for words in header.naming))
+    return Series(**{**series, "notes": tuple(notes), "naming": naming, "masks": files})
 
 
 def _largest(slices: list[tuple[_File, Header]], notes: list[str]) -> list[tuple[_File, Header]]:

@@ -17,6 +17,7 @@ No pickle anywhere; every file is written under a temporary name and renamed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ SERVED = (
     "map-nodule.parquet",
 )
 # Served where it is there: runs with very few patients, and old ones, have none.
-OPTIONAL = ("ensemble.safetensors",)
+OPTIONAL = ("ensemble.safetensors", "hashes.json")
 # What its latent space knows, where that was asked: made after a run is published, of the codes that ship.
 KNOWN = ("clusters.json", "disentanglement.json", "measured.json", "directions.json")
 # What a training writes, and under a temporary name while it does.
@@ -259,26 +260,52 @@ def default_split(config: Config, table: pd.DataFrame) -> tuple[np.ndarray, np.n
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Write tensors and a JSON state as one safetensors file, atomically."""
+    """Write tensors and a JSON state as one safetensors file, atomically, with their hash."""
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    metadata = {"state": json.dumps(state), "sha256": content_hash(contiguous)}
     with atomic_path(path) as temporary:
         try:
-            save_file(contiguous, temporary, metadata={"state": json.dumps(state)})
+            save_file(contiguous, temporary, metadata=metadata)
         except SafetensorError as error:
             raise UserError(f"Cannot write {path}: {error}. Free space, or choose another folder.") from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, JSON state) of a file written by `save_tensors`; UserError when missing or damaged."""
+    """(tensors, JSON state) of a file written by `save_tensors`; UserError when missing or damaged.
+
+    Damaged is also one whose tensors are not those that its hash was made of. The hash stands in the file,
+    or in hashes.json beside it for files older than that; a file without any is taken as it is.
+    """
     if not path.is_file():
         raise UserError(f"{path} does not exist: the model has no weights there.")
     try:
         with safe_open(path, framework="pt") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-            state = json.loads((stream.metadata() or {}).get("state", "{}"))
+            metadata = stream.metadata() or {}
+            state = json.loads(metadata.get("state", "{}"))
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is damaged and cannot be read ({error}).") from error
+    expected = metadata.get("sha256") or _hash_beside(path)
+    if expected and expected != content_hash(tensors):
+        raise UserError(
+            f"{path} is damaged: its numbers are not those that were written. Copy it again, or train anew."
+        )
     return tensors, state
+
+
+def _hash_beside(path: Path) -> str | None:
+    listed = path.parent / "hashes.json"
+    found = read_json(listed, what="The list of hashes") if listed.is_file() else {}
+    return str(found[path.name]) if path.name in found else None
+
+
+def content_hash(tensors: dict[str, Tensor]) -> str:
+    """SHA-256, in hex, of tensors in the order of their names: names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def save_checkpoint(

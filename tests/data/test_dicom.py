@@ -180,3 +180,18 @@ def test_real_slices(lidc: Path):
         assert header.z_mm == meta.z_mm == float(raw.ImagePositionPatient[2])
         positions.add(meta.z_mm)
     assert len(positions) == len(paths[::10])
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"PatientName": "Doe^Jane"}, ("the patient's name",)),
+        ({"PatientName": "LIDC-IDRI-0023", "PatientID": "LIDC-IDRI-0023"}, ()),
+        ({"PatientName": "anonymized"}, ()),
+        ({"PatientName": "Anon^0017", "PatientBirthDate": "19500203"}, ("the date of birth",)),
+        ({"PatientName": "", "BurnedInAnnotation": "YES"}, ("words within the image",)),
+        ({}, ()),
+    ],
+)
+def test_what_seems_to_name_a_patient_is_told_without_its_value(tmp_path, write_ct, make_image, values, said):
+    assert read_header(write_ct(tmp_path / "one", make_image(1), **values)).naming == said

@@ -18,10 +18,13 @@ from streamlit.testing.v1 import AppTest
 
 from lungvae_core.data.slices import DatasetInfo, SliceSet, write
 from lungvae_core.errors import UserError
+from lungvae_core.serving import audit
+from lungvae_core.serving.access import Person, Role
 from lungvae_core.serving.form import GROUPS, MAIN
 from lungvae_core.serving.jobs import FAILED, PHANTOM, QUEUED, RUNNING, STOPPED, STOPPING, Job, Jobs
 from lungvae_core.serving.progress import TrainingState, Units, read_state
 from lungvae_core.serving.routes import registry
+from lungvae_core.serving.settings import Settings
 from lungvae_core.training import fit as engine
 from lungvae_core.vae.config import override, preset
 from tests.conftest import blobs
@@ -170,7 +173,7 @@ def test_failed_job_says_why_and_what_to_do(folders, tiny_data, monkeypatch):
     monkeypatch.setattr("lungvae_core.serving.jobs.Jobs._launch", lambda self, job_id, lock: None)
     Jobs().start_training(tiny_data, "gvae", {}, "lost", device="cpu")
     app = open_page()
-    app.segmented_control(key="train-view").set_value("Trainings")
+    app.segmented_control(key="train-view").set_value("Jobs")
     app = run(app)
     assert "lost" in app.error[0].value
     assert "Resume" in app.error[0].value
@@ -185,15 +188,31 @@ def test_collapse_is_named(folders, tiny_models, tiny_data, monkeypatch):
     rows[-1]["validation"] |= {"active_units": 1, "dead_columns": 2}
     (run_folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     app = open_page()
-    app.segmented_control(key="train-view").set_value("Trainings")
+    app.segmented_control(key="train-view").set_value("Jobs")
     warnings = " ".join(str(warning.value) for warning in run(app).warning)
     assert "only 1 of 4 dimensions" in warnings
     assert "does not use 2 of 4" in warnings
 
 
+def test_a_run_is_deleted_from_the_page_by_researchers_only(folders, tiny_models, tiny_data, monkeypatch):
+    run_folder = folders / "runs" / "old"
+    monkeypatch.setattr("lungvae_core.serving.jobs.Jobs._launch", lambda self, job_id, lock: None)
+    job = Jobs().start_training(tiny_data, "gvae", {}, "old", device="cpu")
+    shutil.copytree(tiny_models / "tiny-gvae", run_folder)
+    monkeypatch.setattr("pages.access.person", lambda: Person("v@example.org", Role.VIEWER))
+    app = run(watch().button(key=f"train-delete-{job.id}").click())
+    assert "Only researchers may delete" in app.error[0].value
+    assert run_folder.exists()
+    monkeypatch.setattr("pages.access.person", lambda: Person("r@example.org", Role.RESEARCHER))
+    app = run(app.button(key=f"train-delete-{job.id}").click())
+    assert not run_folder.exists()
+    assert f"train-delete-{job.id}" not in [button.key for button in app.button]
+    assert audit.read(Settings(), what=audit.DELETE)[0].who == "r@example.org"
+
+
 def watch() -> AppTest:
     app = open_page()
-    app.segmented_control(key="train-view").set_value("Trainings")
+    app.segmented_control(key="train-view").set_value("Jobs")
     return run(app)
 
 

@@ -29,7 +29,8 @@ def test_a_published_model_stands_alone(tiny_models: Path, tiny_data: Path, tmp_
         assert "diameter alone" in text
     settings = Settings(models=tmp_path / "models", runs=tmp_path / "no", data=tmp_path / "no")
     registry = Registry(settings)
-    assert [entry.title for entry in registry.entries()] == ["Shipped", "Shipped"]
+    titles = [entry.title for entry in registry.entries()]
+    assert titles == ["Shipped: tiny-dirvae", "Shipped: tiny-gvae"]  # one title: the names tell them apart
     model = registry.load("tiny-gvae")
     assert model.pixels is None
     np.testing.assert_array_equal(model.vae.encode_hu(data.slices), model.codes)

@@ -203,3 +203,28 @@ def test_no_room_for_the_network_is_told(
     monkeypatch.setattr("lungvae_core.training.fit.VAE", full)
     with pytest.raises(UserError, match="ran out of memory"):
         fit(override(preset("gvae"), TINY), SliceSet.open(tiny_data), tmp_path / "a", device="cpu")
+
+
+def test_weights_are_checked_against_their_hash(tmp_path: Path) -> None:
+    import torch
+
+    path = tmp_path / "weights.safetensors"
+    written = {"a": torch.randn(3, 4), "b": torch.tensor(3), "c": torch.ones(2, dtype=torch.bfloat16)}
+    save_tensors(path, written, {"epoch": 1})
+    read, state = load_tensors(path)
+    assert state == {"epoch": 1}
+    assert all(torch.equal(read[name], value) for name, value in written.items())
+    raw = bytearray(path.read_bytes())
+    raw[-30] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(UserError, match="not those that were written"):
+        load_tensors(path)
+
+
+@pytest.mark.parametrize("name", ["gvae", "dirvae"])
+def test_the_weights_that_ship_have_their_hashes(name: str) -> None:
+    folder = Path(__file__).resolve().parents[2] / "models" / name
+    listed = json.loads((folder / "hashes.json").read_text())
+    assert set(listed) == {path.name for path in folder.glob("*.safetensors")}
+    for path in folder.glob("*.safetensors"):
+        load_tensors(path)

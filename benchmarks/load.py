@@ -1,0 +1,255 @@
+"""Many people at once for minutes, with and without a training beside them: errors, waits, memory.
+
+    python benchmarks/load.py [--people 20] [--minutes 10] [--training] [--data data/lidc]
+    python benchmarks/load.py --moves 200000
+
+A person is what a browser is to the server: Streamlit's own WebSocket with its messages, the live view's
+WebSocket, and HTTP. In turn each opens the map (its places, colours and facts, then images of lesions), drags
+a slider of the traversal for about ten seconds with up to 60 wishes a second, and has a lesion judged on the
+Predict page; pauses lie between. All run on this machine beside the server. With --training a training on the
+CPU runs as a job from the first minute to the end. --moves has one session send so many wishes, as fast as
+they are answered.
+
+Printed: waits (median, 95th, 99th percentile, largest), what failed, and the server's memory: after warm-up
+(a fifth of the time) and at the end, each the median of a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import tempfile
+import time
+import urllib.request
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from served import ROOT, app
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from websockets.asyncio.client import ClientConnection, connect
+
+DRAG_SECONDS = 10
+PER_SECOND = 60
+
+
+@dataclass
+class Seen:
+    """What all people saw."""
+
+    waits: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # ms, by what was asked
+    failed: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def lines(self) -> list[str]:
+        """A line a kind of wait."""
+        found = []
+        for what, waits in sorted(self.waits.items()):
+            median, high, higher = np.percentile(waits, [50, 95, 99])
+            found.append(
+                f"{what:10} {len(waits):8,}   median {median:7.1f} ms   95th {high:7.1f}   99th {higher:7.1f}"
+                f"   largest {max(waits):7.0f}"
+            )
+        return [*found, f"failed     {dict(self.failed) or 'nothing'}"]
+
+
+class Person:
+    """One person in a browser."""
+
+    def __init__(self, url: str, model: str, number: int, seen: Seen) -> None:
+        self.url, self.model, self.seen = url, model, seen
+        self.random = np.random.default_rng(number)
+        self.tags: dict[str, str] = {}
+
+    async def stay(self, until: float) -> None:
+        """Go round until the moment `until`, and come back after any failure, which is counted."""
+        while time.monotonic() < until:
+            try:
+                await self._session(until)
+            except Exception as error:
+                self.seen.failed[f"session: {type(error).__name__}: {error}"[:120]] += 1
+                await asyncio.sleep(1)
+
+    async def _session(self, until: float) -> None:
+        socket = self.url.replace("http", "ws", 1)
+        async with connect(
+            f"{socket}/_stcore/stream", subprotocols=["streamlit"], max_size=None, origin=self.url
+        ) as page:
+            while time.monotonic() < until:
+                row = int(self.random.integers(0, 10_000))
+                await self._page(page, "map", f"model={self.model}&row={row}")
+                for path in ("points?unit=slice&method=umap&dims=2&map=", "lesions?unit=slice"):
+                    await self._get(path)
+                await self._get("colours?unit=slice&by=" + str(self.random.choice(["malignancy", "bands"])))
+                for _ in range(3):
+                    await self._get(f"slices/{self.random.integers(0, 10_000)}.png", "image")
+                await self._pause(2)
+                await self._page(page, "traversal", f"model={self.model}&row={row}")
+                async with connect(f"{socket}/api/live/{self.model}", max_size=None, origin=self.url) as live:
+                    await self._drag(live, row, min(until, time.monotonic() + DRAG_SECONDS))
+                await self._page(page, "predict", f"model={self.model}&row={row}")
+                await self._pause(2)
+
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds * float(self.random.uniform(0.5, 1.5)))
+
+    async def _page(self, page: ClientConnection, name: str, query: str) -> None:
+        """Open a page and read until its script has ended."""
+        asked = BackMsg()
+        asked.rerun_script.query_string = query
+        asked.rerun_script.page_name = name
+        start = time.perf_counter()
+        await page.send(asked.SerializeToString())
+        while True:
+            told = ForwardMsg.FromString(await page.recv())
+            kind = told.WhichOneof("type")
+            if kind == "delta" and told.delta.new_element.WhichOneof("type") == "exception":
+                self.seen.failed[f"{name}: {told.delta.new_element.exception.message}"[:120]] += 1
+            elif kind == "page_not_found":
+                self.seen.failed[f"{name}: page not found"] += 1
+            elif kind == "script_finished" and told.script_finished != told.FINISHED_EARLY_FOR_RERUN:
+                break
+        self.seen.waits[f"page {name}"[:10]].append(1000 * (time.perf_counter() - start))
+
+    async def _get(self, path: str, what: str = "data") -> None:
+        """An answer of the core's routes; what the browser has already is asked for with its tag."""
+        address = f"{self.url}/api/models/{self.model}/{path}"
+        start = time.perf_counter()
+        try:
+            await asyncio.to_thread(self._fetch, address)
+        except OSError as error:
+            self.seen.failed[f"{what}: {error}"[:120]] += 1
+        self.seen.waits[what].append(1000 * (time.perf_counter() - start))
+
+    def _fetch(self, address: str) -> None:
+        request = urllib.request.Request(address, headers={"Accept-Encoding": "gzip"})
+        if address in self.tags:
+            request.add_header("If-None-Match", self.tags[address])
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                answer.read()
+                if tag := answer.headers.get("ETag"):
+                    self.tags[address] = tag
+        except urllib.error.HTTPError as error:
+            if error.code != 304:
+                raise
+
+    async def _drag(self, live: ClientConnection, row: int, until: float) -> None:
+        dimension = int(self.random.integers(0, 16))
+        number = 0
+        while (now := time.monotonic()) < until:
+            number += 1
+            move = [dimension, 0.5 + 0.4 * float(np.sin(3 * now))]
+            sent = time.perf_counter()
+            await live.send(json.dumps({"id": number, "start": f"row:{row}", "move": move}))
+            frame = await live.recv()
+            took = time.perf_counter() - sent
+            if isinstance(frame, str) or int.from_bytes(frame[:4], "little") != number:
+                self.seen.failed["drag: another answer"] += 1
+            self.seen.waits["drag"].append(1000 * took)
+            await asyncio.sleep(max(0.0, 1 / PER_SECOND - took))
+
+
+def resident_mb(process: int) -> float:
+    """Resident memory of a process in MB."""
+    pages = Path(f"/proc/{process}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+async def watch(process: int, until: float, every: float = 5) -> list[tuple[float, float]]:
+    """(seconds, MB) of the server until the moment `until`."""
+    start, found = time.monotonic(), []
+    while time.monotonic() < until:
+        found.append((time.monotonic() - start, resident_mb(process)))
+        await asyncio.sleep(every)
+    return found
+
+
+def memory_line(found: list[tuple[float, float]]) -> str:
+    """The server's memory after warm-up and at the end."""
+    last = found[-1][0]
+    width = max(min(60.0, last / 5), 10.0)
+    begin = np.median([mb for at, mb in found if last / 5 <= at <= last / 5 + width])
+    end = np.median([mb for at, mb in found if at >= last - width])
+    return (
+        f"memory     {begin:.0f} MB after warm-up, {end:.0f} MB at the end "
+        f"({100 * (end / begin - 1):+.1f} %), most {max(mb for _, mb in found):.0f} MB"
+    )
+
+
+async def people(url: str, process: int, model: str, count: int, minutes: float) -> None:
+    """`count` people for so many minutes; prints what was seen."""
+    seen = Seen()
+    until = time.monotonic() + 60 * minutes
+    each = [Person(url, model, number, seen).stay(until) for number in range(count)]
+    memory, *_ = await asyncio.gather(watch(process, until), *each)
+    print(*seen.lines(), memory_line(memory), sep="\n", flush=True)
+
+
+async def moves(url: str, process: int, model: str, count: int) -> None:
+    """One session that sends `count` wishes; prints its waits and the server's memory along the way."""
+    address = f"{url.replace('http', 'ws', 1)}/api/live/{model}"
+    waits, begin = [], 0.0
+    async with connect(address, max_size=None, origin=url) as live:
+        for number in range(count):
+            move = [number % 16, 0.5 + 0.4 * float(np.sin(number / 9))]
+            sent = time.perf_counter()
+            await live.send(json.dumps({"id": number, "start": "prior", "move": move}))
+            await live.recv()
+            waits.append(1000 * (time.perf_counter() - sent))
+            if number == count // 20:
+                begin = resident_mb(process)
+            if (number + 1) % max(count // 10, 1) == 0:
+                print(f"{number + 1:9,} moves: {resident_mb(process):.0f} MB", flush=True)
+    end = resident_mb(process)
+    median, high = np.percentile(waits, [50, 95])
+    print(
+        f"{count:,} moves: median {median:.1f} ms, 95th percentile {high:.1f} ms; memory {begin:.0f} MB "
+        f"after {count // 20:,}, {end:.0f} MB at the end ({100 * (end / begin - 1):+.1f} %)"
+    )
+
+
+def main() -> None:
+    """Start the app, load it, print what was seen."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="gvae")
+    parser.add_argument("--people", type=int, default=20)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--moves", type=int, default=0)
+    parser.add_argument("--training", action="store_true")
+    parser.add_argument("--data", type=Path, default=ROOT / "data" / "lidc")
+    chosen = parser.parse_args()
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        own = {name: Path(folder) / name for name in ("runs", "workspace")}
+        with app(**own) as (url, server):
+            if chosen.moves:
+                asyncio.run(moves(url, server.pid, chosen.model, chosen.moves))
+                return
+            job = jobs = None
+            if chosen.training:
+                from lungvae_core.serving.jobs import Jobs
+                from lungvae_core.serving.settings import Settings
+
+                jobs = Jobs(Settings(models=ROOT / "models", data=chosen.data.parent, **own))
+                changes = {"epochs": 1000}
+                job = jobs.start_training(chosen.data, "dirvae", changes, "beside", device="cpu", threads=1)
+            beside = " beside a training" if job else ""
+            print(f"{chosen.people} people for {chosen.minutes:g} minutes{beside}", flush=True)
+            asyncio.run(people(url, server.pid, chosen.model, chosen.people, chosen.minutes))
+            if jobs is not None and job is not None:
+                job = jobs.get(job.id)
+                epochs = (own["runs"] / "beside" / "metrics.jsonl").read_text().count("\n")
+                print(f"training   {job.status}, {epochs} epochs finished")
+                jobs.stop(job.id)
+                while jobs.get(job.id).active:
+                    time.sleep(0.5)
+                print(f"           {jobs.get(job.id).status} when it was asked to")
+
+
+if __name__ == "__main__":
+    main()
