@@ -8,8 +8,9 @@ from urllib.parse import quote
 import streamlit as st
 
 from lungvae_core.errors import UserError
+from lungvae_core.explore.neighbours import FAR, UNUSUAL
 from lungvae_core.serving import lesion, lesion_facts
-from lungvae_core.serving.cases import FAR, UNUSUAL, ratings
+from lungvae_core.serving.cases import ratings
 from lungvae_core.serving.lesion_facts import Scores
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.selection import cards

@@ -62,7 +62,7 @@ def walk(name: str, start: starts.Start) -> None:
     _remember(start, dimension, released)
     moved = moved_along(model, start_code(model, start.name), list(released.along.items()))
     code = edited(model.latent, moved, released.edits)
-    span = _span(model, dimension, code)
+    span = walks.span(model, dimension, code).tolist()
     shown = _decoded(model, start, code, dimension, span, STRIP_STEPS)
     st.image(
         strip_png(shown),
@@ -95,7 +95,7 @@ def live(model: LoadedModel, start: starts.Start) -> Released:
     used, unused, ordered_by = walks.carried(model)
     sliders = []
     for dimension in used + unused:
-        low, high = _span(model, dimension, where)
+        low, high = walks.span(model, dimension, where).tolist()
         low, high = min(low, float(code[dimension])), max(high, float(code[dimension]))
         sliders.append(Slider(dimension, low, high, float(code[dimension])))
     low, high = model.window
@@ -270,12 +270,6 @@ def _decoded(
         scores=model.score(codes),
         difference_full=DIFFERENCE_FULL,
     )
-
-
-def _span(model: LoadedModel, dimension: int, code: np.ndarray) -> tuple[float, float]:
-    """What a slider spans: the lesions' range, and further where the code itself lies beyond."""
-    low, high = model.ranges[dimension].tolist()
-    return min(low, float(code[dimension])), max(high, float(code[dimension]))
 
 
 # What is shared is in the address: ?model, ?start or ?row, ?dimension, and ?edits=12:0.3,5:-1.2.

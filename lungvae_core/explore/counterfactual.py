@@ -28,12 +28,12 @@ from lungvae_core.errors import UserError
 from lungvae_core.explore.coordinates import Space
 from lungvae_core.explore.measured.properties import PROPERTIES, measure
 from lungvae_core.explore.measured.segment import segment
+from lungvae_core.explore.neighbours import FAR
 from lungvae_core.training.classifier import Classifier
 
 THRESHOLD = 0.5
 RESTARTS, STEPS = 6, 24
 PATH = 9  # codes from before to after
-FAR = 0.95  # share of the lesions with a nearer neighbour from which a code counts as far from all
 LONGEST = 3.0  # of one step; the score is not linear beyond
 _PAST = 1e-3  # of a logit, by which the result is past the threshold
 SPARSE = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+# Shares of the lesions whose nearest other patient is nearer than what is judged: from the first on it is
+# unusual, from the second far from all that the model was trained on.
+UNUSUAL, FAR = 0.8, 0.95
+
 
 def features(codes: np.ndarray, prior: str) -> np.ndarray:
     """(N, K) float32 codes with a Euclidean meaning: as they are, or on the simplex their square roots.

@@ -19,12 +19,12 @@ from lungvae_core.data.slices import RATINGS, malignant
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.frozen import CROSS_VALIDATED, FITTED, SHAPED, TESTED
 from lungvae_core.explore.colours import MALIGNANCY, TITLES
+from lungvae_core.explore.neighbours import FAR, UNUSUAL
 from lungvae_core.serving import nodule_score
 from lungvae_core.serving.nodule_score import NoduleScore
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.training.encode import encode_with_quality
 
-UNUSUAL, FAR = 0.8, 0.95  # shares of the model's own slices from which an image is called unusual
 ERROR_FULL = 0.25  # share of the window's width at which an error is drawn in full colour
 MOST_SLICES = 120  # of one nodule; LIDC's largest have some 60
 _LESS, _NONE, _MORE = (86, 180, 233), (17, 17, 17), (230, 159, 0)  # Okabe-Ito blue, near black, orange

@@ -11,9 +11,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from lungvae_core.explore.counterfactual import measured_curves
+from lungvae_core.explore.neighbours import FAR, UNUSUAL
 from lungvae_core.serving.registry import LoadedModel
 
-FAR, UNUSUAL = 0.95, 0.8  # shares of the lesions that are nearer to another patient's than a frame is to any
 SHOWN = ("diameter, px", "mean density, HU", "edge, HU/px")  # of what is measured: size, HU, sharpness
 _KEPT = 24  # films a model
 

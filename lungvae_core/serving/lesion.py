@@ -12,19 +12,16 @@ stored: they can hold a hospital's own images.
 from __future__ import annotations
 
 from collections.abc import Callable
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from lungvae_core.errors import UserError
+from lungvae_core.serving.answers import BASE, HEADERS, answering, kept
 from lungvae_core.serving.registry import LoadedModel, Registry
-
-_HEADERS = {"Cache-Control": "no-store"}
-_ORDERS: WeakKeyDictionary[LoadedModel, tuple[np.ndarray, list[list[int]]]] = WeakKeyDictionary()
 
 
 def slices(model: LoadedModel, row: int) -> list[int]:
@@ -85,41 +82,28 @@ def spacing_mm(model: LoadedModel, rows: list[int]) -> float | None:
 
 def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
     """This module's routes; `registry` gives the process's one registry."""
-
-    def answer(make: Callable[[LoadedModel, int], Response]) -> Callable[[Request], Response]:
-        # A plain function, not a coroutine: Starlette runs it in a thread, beside the event loop.
-        def endpoint(request: Request) -> Response:
-            try:
-                return make(*_asked(registry(), request))
-            except UserError as error:
-                return JSONResponse({"error": str(error)}, status_code=404, headers=_HEADERS)
-
-        return endpoint
-
-    base = "/api/models/{name}/nodules/{row:int}/{index:int}"
-    return [Route(f"{base}.hu", answer(_get_hu)), Route(f"{base}.mask", answer(_get_mask))]
+    base = f"{BASE}/nodules/{{row:int}}/{{index:int}}"
+    return [
+        Route(f"{base}.hu", answering(registry, _get_hu)),
+        Route(f"{base}.mask", answering(registry, _get_mask)),
+    ]
 
 
-def _asked(registry: Registry, request: Request) -> tuple[LoadedModel, int]:
-    """The model and the row of the slice that a request is about."""
-    name, row, index = (request.path_params[part] for part in ("name", "row", "index"))
-    # `load` also opens a folder by its path, which an address must not.
-    if not any(entry.name == name for entry in registry.entries()):
-        raise UserError(f"There is no model {name!r}.")
-    model = registry.load(name)
-    rows = slices(model, row)
+def _asked(model: LoadedModel, request: Request) -> int:
+    """The row of the slice that a request is about."""
+    rows, index = slices(model, request.path_params["row"]), request.path_params["index"]
     if index >= len(rows):
         raise UserError(f"There is no slice {index} of this nodule; it has {len(rows)}, the first being 0.")
-    return model, rows[index]
+    return rows[index]
 
 
-def _get_hu(model: LoadedModel, row: int) -> Response:
-    values, generated = hu(model, row)
+def _get_hu(model: LoadedModel, request: Request) -> Response:
+    values, generated = hu(model, _asked(model, request))
     return _bytes(values.astype("<i2"), generated)
 
 
-def _get_mask(model: LoadedModel, row: int) -> Response:
-    found = mask(model, row)
+def _get_mask(model: LoadedModel, request: Request) -> Response:
+    found = mask(model, _asked(model, request))
     if found is None:
         raise UserError(
             "This slice has no outline: nobody drew one, or its CT is not here and it is generated."
@@ -128,24 +112,19 @@ def _get_mask(model: LoadedModel, row: int) -> Response:
 
 
 def _bytes(values: np.ndarray, generated: bool) -> Response:
-    headers = _HEADERS | {"X-Generated": str(int(generated))}
+    headers = HEADERS | {"X-Generated": str(int(generated))}
     return Response(values.tobytes(), media_type="application/octet-stream", headers=headers)
 
 
+@kept
 def _order(model: LoadedModel) -> tuple[np.ndarray, list[list[int]]]:
-    """((N,) each row's nodule, each nodule's rows in order), kept while the model is in memory."""
-    kept = _ORDERS.get(model)
-    if kept is None:
-        table = model.table
-        nodule_of = table.groupby(["patient_id", "nodule"], sort=False).ngroup().to_numpy()
-        # Where places along the body are unknown or equal, slices follow their numbers.
-        places = {"nodule": nodule_of, "slice": table["slice"].to_numpy()}
-        if "z_mm" in table:
-            places["z"] = table["z_mm"].to_numpy(float)
-        order = pd.DataFrame(places).sort_values(
-            [name for name in ("nodule", "z", "slice") if name in places]
-        )
-        ends = np.flatnonzero(np.diff(order["nodule"].to_numpy())) + 1
-        kept = (nodule_of, [part.tolist() for part in np.split(order.index.to_numpy(), ends)])
-        _ORDERS[model] = kept
-    return kept
+    """((N,) each row's nodule, each nodule's rows in order)."""
+    table = model.table
+    nodule_of = table.groupby(["patient_id", "nodule"], sort=False).ngroup().to_numpy()
+    # Where places along the body are unknown or equal, slices follow their numbers.
+    places = {"nodule": nodule_of, "slice": table["slice"].to_numpy()}
+    if "z_mm" in table:
+        places["z"] = table["z_mm"].to_numpy(float)
+    order = pd.DataFrame(places).sort_values([name for name in ("nodule", "z", "slice") if name in places])
+    ends = np.flatnonzero(np.diff(order["nodule"].to_numpy())) + 1
+    return nodule_of, [part.tolist() for part in np.split(order.index.to_numpy(), ends)]

@@ -33,6 +33,7 @@ from lungvae_core.explore.clusters.report import Clusters, load_clusters
 from lungvae_core.explore.colours import Colouring
 from lungvae_core.serving import custom_maps
 from lungvae_core.serving.answers import BASE, HEADERS, answering, kept
+from lungvae_core.serving.lesion import nodule_of
 from lungvae_core.serving.registry import LoadedModel, Registry
 
 _DIMENSION, _CLUSTER, _COLUMN = "dim-", "cluster-", "column-"
@@ -50,19 +51,11 @@ def unit_table(model: LoadedModel, unit: str) -> pd.DataFrame:
         return filters.with_derived(table.assign(row=np.arange(len(table))))
     if unit != "nodule":
         raise UserError(f"There is no map of {unit[:20]!r}. Choose slice or nodule.")
-    of_row, nodules = nodule_of_row(model), model.nodules[0]
+    of_row, nodules = nodule_of(model), model.nodules[0]
     chosen = table.iloc[nodules["row"].to_numpy()].reset_index(drop=True)
     chosen = chosen.assign(row=nodules["row"].to_numpy(), slices=nodules["slices"].to_numpy())
     means = {name: table[name].groupby(of_row).mean() for name in ("score", "ssim", "mse") if name in table}
     return filters.with_derived(chosen.assign(**{name: mean.to_numpy() for name, mean in means.items()}))
-
-
-@kept
-def nodule_of_row(model: LoadedModel) -> np.ndarray:
-    """(N,) for each slice, the position of its nodule in `model.nodules`."""
-    key = ["patient_id", "nodule"]
-    ours, theirs = (pd.MultiIndex.from_frame(table[key]) for table in (model.table, model.nodules[0]))
-    return theirs.get_indexer(ours)
 
 
 @kept
@@ -83,7 +76,7 @@ def lesions(model: LoadedModel, unit: str) -> dict[str, Any]:
             found[name] = _plain(points[column], digits)
     if unit == "nodule":
         found["slices"] = points["slices"].tolist()
-        found["point_of_row"] = nodule_of_row(model).tolist()
+        found["point_of_row"] = nodule_of(model).tolist()
     return found
 
 
@@ -159,7 +152,7 @@ def places(model: LoadedModel, unit: str, method: str, dims: int, key: str) -> n
 
 @kept
 def _members(model: LoadedModel, unit: str, method: str) -> np.ndarray:
-    return outlines.membership(clusters(model), method, nodule_of_row(model), unit)
+    return outlines.membership(clusters(model), method, nodule_of(model), unit)
 
 
 @kept

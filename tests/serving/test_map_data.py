@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from lungvae_core.errors import UserError
 from lungvae_core.explore.clusters.report import make_clusters
 from lungvae_core.serving import map_data
+from lungvae_core.serving.lesion import nodule_of
 from lungvae_core.serving.registry import Registry
 from lungvae_core.serving.settings import Settings
 from lungvae_core.training.checkpoints import Run
@@ -133,7 +134,7 @@ def test_clusters_of_nodules_reach_their_slices(with_data):
     model = with_data.load("tiny-gvae")
     slices = map_data.colouring(model, "slice", "cluster-kmeans").index
     nodules = map_data.colouring(model, "nodule", "cluster-kmeans").index
-    np.testing.assert_array_equal(slices, nodules[map_data.nodule_of_row(model)])
+    np.testing.assert_array_equal(slices, nodules[nodule_of(model)])
 
 
 def test_density_has_a_region_for_each_share(with_data):

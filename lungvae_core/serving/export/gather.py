@@ -14,10 +14,10 @@ from lungvae_core import ATTRIBUTION, NOTICE
 from lungvae_core.data.slices import MALIGNANCY_WORDS
 from lungvae_core.errors import UserError
 from lungvae_core.explore import colours
-from lungvae_core.explore.directions import load_directions, walk
+from lungvae_core.explore.directions import walk
 from lungvae_core.explore.maps import METHODS, TITLES, UNITS
-from lungvae_core.explore.measured.record import labels
 from lungvae_core.explore.traversal import strip
+from lungvae_core.serving import walks
 from lungvae_core.serving.cases import evaluated
 from lungvae_core.serving.map_data import lesions, unit_table
 from lungvae_core.serving.registry import LoadedModel
@@ -151,18 +151,15 @@ def _starts(model: LoadedModel) -> list[tuple[str, np.ndarray]]:
 def _traversals(model: LoadedModel, starts: list[tuple[str, np.ndarray]], steps: _Steps) -> dict[str, Any]:
     """For each start a sheet with a line a walk, STEPS images each, and the scores along it."""
     dimensions = [int(at) for at in model.order[:DIMENSIONS]]
-    named = {} if model.measured is None else dict(enumerate(labels(model.measured)))
-    walks = []
+    labels, directions = walks.names(model), _directions(model)
+    walked = [{"name": f"towards {name}", "told": ""} for name in directions]
     for at in dimensions:
-        label = named.get(at)
-        name = f"z {at}" + (f" · {label.name}" if label and label.name else "")
-        walks.append({"name": name, "told": label.told if label else ""})
-    directions = _directions(model)
-    walks = [{"name": f"towards {name}", "told": ""} for name in directions] + walks
+        label = labels.get(at)
+        walked.append({"name": walks.named(model, at), "told": label.told if label else ""})
     found = []
     for name, code in starts:
         lines = [walk(space, direction, code, STEPS)[1] for space, direction in directions.values()]
-        lines += [strip(model.latent, code, at, _span(model, at, code), STEPS)[1] for at in dimensions]
+        lines += [strip(model.latent, code, at, walks.span(model, at, code), STEPS)[1] for at in dimensions]
         codes = np.concatenate([code[None], *lines])
         images = _grey(model.decode(codes))
         tall = np.zeros((len(lines) + 1, 64, STEPS, 64), np.uint8)
@@ -180,24 +177,18 @@ def _traversals(model: LoadedModel, starts: list[tuple[str, np.ndarray]], steps:
             }
         )
         steps(1)
-    return {"steps": STEPS, "walks": walks, "starts": found}
+    return {"steps": STEPS, "walks": walked, "starts": found}
 
 
 def _directions(model: LoadedModel) -> dict[str, Any]:
-    try:
-        known = load_directions(model.entry.folder, model.codes)
-    except UserError:  # the model has none, or they are of other codes
+    known = walks.directions(model)
+    if known is None:
         return {}
     return {
         words: (known.space, known.directions[name])
         for name, words in WALKED.items()
         if name in known.directions
     }
-
-
-def _span(model: LoadedModel, dimension: int, code: np.ndarray) -> np.ndarray:
-    low, high = model.ranges[dimension].tolist()
-    return np.array([min(low, float(code[dimension])), max(high, float(code[dimension]))])
 
 
 def _nearest_steps(model: LoadedModel, lines: list[np.ndarray], code: np.ndarray) -> list[int]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from lungvae_core.serving.film import FAR, Film, in_words
+from lungvae_core.explore.neighbours import FAR
+from lungvae_core.serving.film import Film, in_words
 
 _HERE = Path(__file__).parent
 _COMPONENT = st.components.v2.component(

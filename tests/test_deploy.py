@@ -1,0 +1,117 @@
+"""Containers, units and the example of a sign-in: what of them can be tried without a container engine."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+
+from lungvae_core.cli import app
+from lungvae_core.cli import web as _web  # noqa: F401  (registers the command)
+from lungvae_core.errors import UserError
+from lungvae_core.serving.access import OPEN_WORDS, read_access
+from tests.conftest import ROOT
+
+yaml = pytest.importorskip("yaml")
+
+
+def options_of(words: list[str]) -> dict[str, object]:
+    """What `lungvae app` makes of a command line; fails for an option that it does not have."""
+    assert words[:2] == ["lungvae", "app"]
+    command = typer.main.get_command(app).commands["app"]
+    return command.make_context("app", words[2:]).params
+
+
+def instructions(word: str) -> list[str]:
+    text = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text())
+    return [line.removeprefix(word).strip() for line in text.splitlines() if line.startswith(f"{word} ")]
+
+
+def test_the_image_copies_what_is_there_and_starts_what_exists():
+    for line in instructions("COPY"):
+        *sources, _ = line.split()
+        assert all((ROOT / source).exists() for source in sources), line
+    # Everything stays out of the build but what is named.
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in lines
+    assert not any(line.startswith(("!data", "!runs", "!workspace")) for line in lines)
+    options = options_of(json.loads(instructions("CMD")[0]))
+    assert options["public"]
+    assert options["log_json"]
+    assert instructions("USER")[-1] != "root"
+
+
+def test_compose_services_start_what_exists_and_publish_on_loopback_only():
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    assert set(services) == {"app", "public", "cuda"}
+    for name, service in services.items():
+        options = options_of(service["command"])
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"]), name
+        assert service["read_only"]
+        assert service["cap_drop"] == ["ALL"]
+        if name == "public":
+            assert not options["no_sign_in"]
+            assert service["environment"]["LUNGVAE_SIGN_IN"] == "/run/secrets/sign-in"
+        else:
+            assert options["no_sign_in"] in OPEN_WORDS
+
+
+def unit(name: str) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read(ROOT / "deploy" / name)
+    return parser
+
+
+def test_the_unit_starts_what_exists_and_spares_trainings():
+    service = unit("lungvae.service")["Service"]
+    program, *words = shlex.split(service["ExecStart"])
+    assert options_of([Path(program).name, *words])["log_json"]
+    assert service["KillMode"] == "process"
+    assert service["User"] == "lungvae"
+
+
+@pytest.mark.slow
+def test_the_nightly_backup_is_one_that_can_be_brought_back(tmp_path):
+    line = unit("lungvae-backup.service")["Service"]["ExecStart"].replace("$$", "$").replace("%%", "%")
+    lungvae = shlex.join([sys.executable, "-m", "lungvae_core.cli"])
+    shell, flag, script = shlex.split(line)
+    script = script.replace("/opt/lungvae/.venv/bin/lungvae", lungvae)
+    names = ("models", "runs", "data", "workspace")
+    folders = {f"LUNGVAE_{name.upper()}": str(tmp_path / name) for name in names}
+    environment = os.environ | folders | {"PYTHONPATH": str(ROOT)}
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    (tmp_path / "runs" / "one" / "config.json").write_text("{}")
+    subprocess.run([shell, flag, script], cwd=tmp_path, env=environment, check=True)
+    (made,) = (tmp_path / "backups").iterdir()
+    assert re.fullmatch(r"lungvae-\d{8}T\d{6}Z\.tar", made.name)
+    elsewhere = environment | {
+        "LUNGVAE_RUNS": str(tmp_path / "again" / "runs"),
+        "LUNGVAE_WORKSPACE": str(tmp_path / "again" / "workspace"),
+    }
+    subprocess.run([*shlex.split(lungvae), "restore", str(made)], env=elsewhere, check=True)
+    assert (tmp_path / "again" / "runs" / "one" / "config.json").read_text() == "{}"
+
+
+def test_the_example_of_a_sign_in_wants_filling_in_and_then_holds(tmp_path):
+    text = (ROOT / "deploy" / "sign-in.example.toml").read_text()
+    assert set(tomllib.loads(text)) == {"auth", "lungvae"}
+    path = tmp_path / "sign-in.toml"
+    path.write_text(text)
+    with pytest.raises(UserError, match="cookie_secret"):
+        read_access({"LUNGVAE_SIGN_IN": str(path)})
+    for name, value in (("cookie_secret", "x" * 64), ("client_id", "lungs"), ("client_secret", "secret")):
+        text = re.sub(rf'{name} = ""', f'{name} = "{value}"', text)
+    path.write_text(text)
+    access = read_access({"LUNGVAE_SIGN_IN": str(path)})
+    assert access.sign_in is not None
+    assert access.sign_in.origin == "https://lungs.example.org"
