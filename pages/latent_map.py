@@ -50,10 +50,8 @@ except UserError as error:
 # What the map told since the last run counts before anything is drawn.
 selection.from_map(model, st.session_state.get(MAP_KEY, {}).get("selection"))
 group.from_address(model)
-# A row in the address is taken up once; afterwards the address follows the selection, even a cleared one.
-asked = st.query_params.get("row", "")
-if asked.isdecimal() and asked != st.session_state.get("map_row") and int(asked) not in selection.rows(model):
-    selection.select(model, [int(asked)], int(asked))
+# What the address selects is taken up once; afterwards the address follows the selection, even a cleared one.
+selection.from_address(model)
 
 map_column, list_column = st.columns([1.5, 1], gap="small")
 with map_column:
@@ -101,8 +99,4 @@ if drawn and drawn.get("points"):
     except UserError as error:
         st.warning(str(error), icon=":material/warning:")
 
-st.session_state["map_row"] = str(selection.focus(model)) if chosen else None
-if chosen:
-    st.query_params["row"] = st.session_state["map_row"]
-elif "row" in st.query_params:
-    del st.query_params["row"]
+selection.to_address(model)

@@ -10,13 +10,17 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from lungvae_core.errors import UserError
 from lungvae_core.serving.registry import LoadedModel
-from lungvae_core.serving.selection import valid_rows
+from lungvae_core.serving.selection import as_ranges, of_ranges, valid_rows
+from pages import url
 
 _ROWS = "selected_rows"
 _DATA = "selected_data"
 _FOCUS = "selected_focus"
 _ID = "selected_id"
+_ADDRESS = "selected_address"  # what the address had last, so that a change of it is seen
+LONGEST = 1500  # characters of a selection in an address; browsers and mail programs cut longer ones
 
 
 def rows(model: LoadedModel) -> list[int]:
@@ -44,6 +48,35 @@ def select(model: LoadedModel, chosen: Sequence[int], focus: int | None = None) 
 def set_focus(row: int) -> None:
     """Say which of the selected rows the buttons act on."""
     st.session_state[_FOCUS] = row
+
+
+def from_address(model: LoadedModel) -> None:
+    """Take up what the address selects, once: ?row=5, or ?rows=3-9,12 with the row in focus as ?row."""
+    row, many = (st.query_params.get(name, "") for name in ("row", "rows"))
+    if (row, many) == st.session_state.get(_ADDRESS, ("", "")):
+        return
+    try:
+        chosen = of_ranges(model, many) if many else []
+    except UserError as error:
+        st.warning(str(error), icon=":material/warning:")
+        chosen = []
+    at = int(row) if row.isascii() and row.isdigit() and len(row) < 10 else None
+    if chosen:
+        if chosen != sorted(rows(model)):
+            select(model, chosen, at)
+    elif at is not None and at not in rows(model):
+        select(model, [at], at)
+
+
+def to_address(model: LoadedModel) -> None:
+    """Write the selection to the address; one too large for that is left to a named set."""
+    chosen, at = rows(model), focus(model)
+    text = as_ranges(chosen) if len(chosen) > 1 else ""
+    many = text if 0 < len(text) <= LONGEST else ""
+    row = "" if at is None else str(at)
+    url.write("row", row or None)
+    url.write("rows", many or None)
+    st.session_state[_ADDRESS] = (row, many)
 
 
 def for_map(model: LoadedModel) -> dict:

@@ -70,7 +70,11 @@ def walk(name: str, start: starts.Start) -> None:
         alt=f"Generated images: the whole range of dimension {dimension}, all else as set above",
     )
     if shown.scores is not None:
-        st.plotly_chart(score_chart(shown, float(code[dimension])), config={"displayModeBar": False})
+        st.plotly_chart(
+            score_chart(shown, float(code[dimension])),
+            alt=f"The model's score over the whole range of dimension {dimension}",
+            config={"displayModeBar": False},
+        )
     downloads(model, start, shown, lambda: _decoded(model, start, code, dimension, span, GIF_STEPS))
 
 

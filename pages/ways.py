@@ -80,7 +80,8 @@ def between(model: LoadedModel, start: starts.Start) -> None:
     title = f"{known[kind].partition(':')[0].lower()} to {end.words}"
     film.show(model, way.codes, key="between", title=title, ends=(start.words, end.words))
     if kind == NEIGHBOURS and way.rows:
-        st.markdown(f"**The {len(way.rows)} lesions that it leads along**, in order")
+        lesions = "The lesion" if len(way.rows) == 1 else f"The {len(way.rows)} lesions"
+        st.markdown(f"**{lesions} that it leads along**" + (", in order" if len(way.rows) > 1 else ""))
         lesion_cards(
             model.entry.name, [card(model, row) for row in way.rows], key="between-lesions", smallest=92
         )
@@ -139,7 +140,7 @@ def flip(model: LoadedModel, start: starts.Start) -> None:
     codes = walks.space(model).back((1 - steps) * ends[0] + steps * ends[1])
     codes[0], codes[-1] = found.before, found.after
     film.show(model, codes, key="flip", title="the smallest change", ends=(start.words, "score flipped"))
-    st.plotly_chart(_changed(model, found), config=QUIET)
+    st.plotly_chart(_changed(model, found), alt="Which dimensions changed, and by how much", config=QUIET)
 
 
 def direction(model: LoadedModel, start: starts.Start) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lungvae_core import NOTICE
 from lungvae_core.data.slices import MALIGNANCY_WORDS
+from lungvae_core.errors import UserError
 from lungvae_core.explore.colours import MALIGNANCY
 from lungvae_core.serving.registry import LoadedModel
 
@@ -16,6 +19,32 @@ from lungvae_core.serving.registry import LoadedModel
 def valid_rows(model: LoadedModel, rows: Sequence[int]) -> list[int]:
     """Those of `rows` that the model's table has, each once, in their order."""
     return list(dict.fromkeys(int(row) for row in rows if 0 <= int(row) < len(model.table)))
+
+
+def as_ranges(rows: Sequence[int]) -> str:
+    """Rows in a short form for an address: "3-9,12"."""
+    chosen = np.unique(np.asarray(rows, int))
+    parts = np.split(chosen, np.flatnonzero(np.diff(chosen) > 1) + 1) if len(chosen) else []
+    return ",".join(
+        str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in map(np.ndarray.tolist, parts)
+    )
+
+
+def of_ranges(model: LoadedModel, text: str) -> list[int]:
+    """The rows that `as_ranges` wrote; UserError for anything else, and for rows that the table has not."""
+    if not re.fullmatch(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*", text, re.ASCII):
+        raise UserError("The address names a selection that cannot be read. Copy the whole of it again.")
+    rows: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        begin, end = int(first), int(last or first)
+        if end >= len(model.table):
+            raise UserError(
+                f"The address selects slice {end}; the model {model.entry.name} has 0 to "
+                f"{len(model.table) - 1:,}. It may be of other data."
+            )
+        rows.update(range(begin, end + 1))
+    return sorted(rows)
 
 
 def counted(model: LoadedModel, rows: Sequence[int]) -> str:

@@ -15,6 +15,7 @@ SHOWN = {
         "LIDC-IDRI-0060",
         "DirVAE (Dirichlet)",
     ],
+    "/map?model=gvae&method=pca&rows=3-9,500&row=500&group=typical": ["8 slices of", "Typical: on"],
     "/traversal?model=dirvae&row=500&dimension=12&way=direction&along=diameter": [
         "LIDC-IDRI-0060, nodule 1, slice 3",
         "z 12",

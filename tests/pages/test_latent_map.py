@@ -77,6 +77,18 @@ def test_a_selection_of_other_data_is_dropped(models):
     assert map_data(app)["selection"]["rows"] == []
 
 
+def test_a_group_in_the_address_is_selected_and_stays_there(models):
+    app = opened(rows="3-5,9")
+    assert app.session_state["selected_rows"] == [3, 4, 5, 9]
+    assert app.query_params["rows"] == "3-5,9"
+    app.session_state["latent_map"] = {"selection": {"id": 90, "rows": [], "focus": None}}
+    app.run()
+    assert "rows" not in app.query_params
+    app = opened(rows="3-5,x")
+    assert "cannot be read" in app.warning[0].value
+    assert not app.exception
+
+
 def test_the_selection_can_be_taken_to_the_other_pages(models):
     app = opened(row="7")
     labels = {button.label for button in app.button}

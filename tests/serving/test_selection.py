@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from lungvae_core import NOTICE
+from lungvae_core.errors import UserError
 from lungvae_core.serving import group, lesion_facts, selection
 from lungvae_core.serving.registry import Registry
 from lungvae_core.serving.settings import Settings
@@ -76,3 +77,18 @@ def test_ratings_come_in_the_fields_words(model):
     ends = {1: "non-solid", 2: "non-solid to part-solid", 4: "part-solid to solid", 5: "solid"}
     assert texture.words == [ends[value] for value in texture.values]
     assert texture.said.split(" – ")[0] == ends[min(texture.values)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"), [([], ""), ([5], "5"), ([9, 3, 4, 5, 9], "3-5,9"), (list(range(100)), "0-99")]
+)
+def test_rows_in_an_address_and_back(model, rows, text):
+    assert selection.as_ranges(rows) == text
+    if text:
+        assert selection.of_ranges(model, text) == sorted(set(rows))
+
+
+@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "1,,2", "1;2", "٣", "0-120", "999999999", "1" * 10])
+def test_a_selection_from_elsewhere_is_read_or_told(model, text):
+    with pytest.raises(UserError, match="address"):
+        selection.of_ranges(model, text)
