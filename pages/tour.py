@@ -42,14 +42,14 @@ STEPS = (
         "map",
         "The map",
         "Every point is a lesion; those that the model finds alike lie together. Point at some: the image is "
-        "under the pointer. Yellow and red points are those that readers suspected.",
+        "under the pointer. Yellow points are those that readers suspected.",
     ),
     Step(
         "latent_map.py",
         "map",
         "One lesion",
         "This one lies amid those that readers suspected. Beside the map is its card: its slices, what "
-        " every reader said, the model's score with its interval, and the lesions most like it.",
+        "every reader said, the model's score with its interval, and the lesions most like it.",
         lesion=True,
     ),
     Step(
