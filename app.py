@@ -5,7 +5,9 @@ Start it with `lungvae app`, or `streamlit run app.py`.
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from pathlib import Path
 
 import streamlit as st
@@ -14,6 +16,10 @@ from starlette.middleware import Middleware
 from lungvae_core.serving import access, logs, security
 from lungvae_core.serving.frontpage import SCRIPT, NameTheServer
 from lungvae_core.serving.routes import routes
+
+# How long a thread keeps Python's lock while others want it: at the usual 5 ms a live answer, which needs it
+# a few times, would wait for pages that are being made.
+sys.setswitchinterval(0.0005)
 
 _PAGES = Path(__file__).resolve().parent / "pages"
 _ROUTES = routes()
@@ -29,6 +35,10 @@ def _middleware() -> list[Middleware]:
         found.insert(0, Middleware(logs.AccessLog, routes=_ROUTES, pages=addresses))
     return found
 
+
+# What is loaded by now stays, and need not be looked through for garbage again and again.
+gc.collect()
+gc.freeze()
 
 app = st.App(
     _PAGES / "shell.py", routes=_ROUTES, middleware=_middleware(), secrets=access.current().secrets()

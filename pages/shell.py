@@ -13,7 +13,7 @@ if _ROOT not in sys.path:
     sys.path.insert(0, _ROOT)
 
 from lungvae_core import ATTRIBUTION, NOTICE  # noqa: E402
-from pages import access, common  # noqa: E402
+from pages import access, common, turns  # noqa: E402
 
 NAME = "Lung lesion explorer"
 ABOUT = f"**{NAME}.** {NOTICE} Shipped models derive from {ATTRIBUTION}."
@@ -55,5 +55,6 @@ page = st.navigation(
 )
 if page.url_path:
     st.set_page_config(page_title=f"{page.title} · {NAME}")
-common.frame(page.url_path)
-page.run()
+with turns.turn():
+    common.frame(page.url_path)
+    page.run()

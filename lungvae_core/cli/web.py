@@ -28,6 +28,12 @@ FIXED = {
     "server.enableCORS": "true",
     "server.enableStaticServing": "false",
     "client.showErrorDetails": "none",
+    # After each page Streamlit would look through all of Python's objects for garbage, and where thousands of
+    # modules lie: each a fifth of a second in which no slider is answered. What is updated under a running
+    # server is taken up when it starts anew, whole.
+    "runner.postScriptGC": "false",
+    "server.fileWatcherType": "none",
+    "runner.magicEnabled": "false",  # no page writes by lines that stand alone
 }
 # Streamlit's welcome and coloured traces are no JSON.
 FIXED_JSON = {"logger.hideWelcomeMessage": "true", "logger.enableRich": "false"}
@@ -98,6 +104,8 @@ def serve(
     _check_free(address, port)
     _announce(access, address, port, as_json)
     os.environ.update(told)  # the server reads the same
+    # Every script runs in a thread of its own, and each new arena of the C library keeps what it once had.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     # The server takes this process's place, so that signals and the exit status are its own. The core does
     # not import streamlit; it only starts it.
     command = [sys.executable, "-m", "streamlit", "run", str(FRONT_DOOR)]

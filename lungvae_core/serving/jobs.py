@@ -56,6 +56,7 @@ KINDS = (TRAINING, SEARCH, EVALUATION, PREPARATION, MAP, PHANTOM)
 _WRITES = {PHANTOM: "data set", PREPARATION: "data set", EVALUATION: "evaluation", MAP: "map"}
 _SAME_AGAIN = (EVALUATION, PREPARATION, MAP)  # resumed by the same command, which finds what is done
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+NICE = 10  # jobs leave the processors to people who look at pages; where nobody does, they have all of them
 POLL_SECONDS = 0.5  # how often a queued job looks whether its turn has come
 _INTERRUPTED = 130  # the exit code of a command that was asked to stop
 
@@ -689,4 +690,5 @@ def _taken(name: str) -> UserError:
 
 
 if __name__ == "__main__":
+    os.nice(NICE)
     Jobs()._keep(int(sys.argv[1]), int(sys.argv[2]))
