@@ -155,9 +155,9 @@ class Person:
 
 
 def resident_mb(process: int) -> float:
-    """Resident memory of a process in MB."""
-    pages = Path(f"/proc/{process}/statm").read_text().split()[1]
-    return int(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    """Resident memory of a process's own in MB; files that it maps, such as the slices, are not its own."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) / 1024
 
 
 async def watch(process: int, until: float, every: float = 5) -> list[tuple[float, float]]:

@@ -1,6 +1,6 @@
 """How long from a mouse move on a traversal slider to new pixels, in Chromium, button held down.
 
-    python benchmarks/traversal_latency.py --model gvae [--moves 60] [--runs 3]
+    python benchmarks/traversal_latency.py --model gvae [--moves 60] [--runs 3] [--beside 19]
 
 It starts the app, opens the Traversal page and drags the first slider with real mouse events. A move counts
 as shown when the canvas first has pixels of a wish that was made at this move or later: while an answer is
@@ -11,6 +11,8 @@ event:
     moved      from the browser's time stamp of the mouse event (before it was handed to the page) to the same
     on screen  from that time stamp to the next animation frame, in which a compositor would show the pixels;
                without a GPU this waits for a software clock of 60 Hz
+
+With --beside so many other people drag meanwhile, by WebSockets from this machine (`live_people.py`).
 """
 
 from __future__ import annotations
@@ -18,27 +20,15 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import shutil
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from served import app, chromium
 
 # Records every input event and every decoded image; runs in the page before the drag.
 RECORD = """
@@ -63,21 +53,20 @@ RECORD = """
 
 
 @contextmanager
-def serving(port: int) -> Iterator[str]:
-    """The app on a port of its own."""
-    command = [sys.executable, "-c", "from lungvae_core.cli import main; main()", "app", "--port", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def others(url: str, model: str, count: int) -> Iterator[None]:
+    """So many other people who drag all the while, from a process of their own."""
+    if not count:
+        yield
+        return
+    script = Path(__file__).with_name("live_people.py")
+    words = ["--url", url, "--model", model, "--people", str(count), "--seconds", "3600"]
+    process = subprocess.Popen([sys.executable, str(script), *words], stdout=subprocess.DEVNULL)
     try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
+        time.sleep(5)
+        yield
     finally:
-        server.terminate()
-        server.wait(10)
+        process.terminate()
+        process.wait(10)
 
 
 def drag(page, moves: int, pause_ms: float) -> dict:
@@ -127,20 +116,14 @@ def latencies(record: dict) -> dict[str, np.ndarray]:
 
 def main() -> None:
     """Measure and print."""
-    from playwright.sync_api import sync_playwright
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="a model's name")
     parser.add_argument("--moves", type=int, default=60)
     parser.add_argument("--pause", type=float, default=16, help="milliseconds between moves")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--chromium", default=os.environ.get("LUNGVAE_CHROMIUM") or shutil.which("chromium"))
+    parser.add_argument("--beside", type=int, default=0, help="other people who drag meanwhile")
     arguments = parser.parse_args()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with serving(port) as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=arguments.chromium, args=ARGUMENTS)
+    with app() as (url, _), chromium() as browser, others(url, arguments.model, arguments.beside):
         page = browser.new_page(viewport={"width": 1366, "height": 768})
         page.goto(f"{url}/traversal?model={arguments.model}&start=prior")
         page.locator("input[type=range][data-dimension]").first.wait_for(timeout=60_000)
@@ -162,7 +145,6 @@ def main() -> None:
         for name, parts in everything.items():
             print(f"  {name:<10} {describe(np.concatenate(parts))}")
         print(f"{os.cpu_count()} cores, {processor()}, Chromium {browser.version}, {platform.platform()}")
-        browser.close()
 
 
 def describe(values: np.ndarray) -> str:

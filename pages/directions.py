@@ -80,8 +80,9 @@ def pick_lesion(model: LoadedModel) -> int:
         rows = of_patient.index[of_patient["nodule"] == nodule].tolist()
         largest = model.nodules[0].set_index(["patient_id", "nodule"])["row"]
         first = row if row in rows else int(largest[(patient, nodule)])
-        number = table["slice"].to_dict()
-        chosen = _pick("Slice", 90, rows, first, row, patient, nodule, words=lambda each: str(number[each]))
+        number = table["slice"]
+        words = lambda each: str(number.iloc[each])  # noqa: E731
+        chosen = _pick("Slice", 90, rows, first, row, patient, nodule, words=words)
         st.caption(lesion_words(model, chosen))
     st.query_params["row"] = str(chosen)
     return int(chosen)

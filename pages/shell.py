@@ -13,13 +13,14 @@ if _ROOT not in sys.path:
     sys.path.insert(0, _ROOT)
 
 from lungvae_core import ATTRIBUTION, NOTICE  # noqa: E402
-from pages import access, common, turns  # noqa: E402
+from pages import access, common, memory, turns  # noqa: E402
 
 NAME = "Lung lesion explorer"
 ABOUT = f"**{NAME}.** {NOTICE} Shipped models derive from {ATTRIBUTION}."
 _PAGES = Path(__file__).resolve().parent
 
-access.gate()  # first: the icon below is served to people who have signed in only
+memory.forget_stale_widgets()
+access.gate()  # before all else: the icon below is served to people who have signed in only
 st.set_page_config(
     page_title=NAME,
     page_icon=_PAGES / "icon.png",  # a file, since the browser would fetch a named icon from the internet

@@ -125,8 +125,8 @@ def pick_lesion(model: LoadedModel, row: int | None, *, key: str = KEY) -> int:
     nodule = _pick(key, "Nodule", 75, of_patient["nodule"].unique().tolist(), at["nodule"], patient)
     rows = of_patient.index[of_patient["nodule"] == nodule].tolist()
     first = row if row in rows else int(largest[(patient, nodule)])  # the largest slice shows the most
-    number = table["slice"].to_dict()
-    return _pick(key, "Slice", 75, rows, first, patient, nodule, words=lambda each: str(number[each]))
+    number = table["slice"]
+    return _pick(key, "Slice", 75, rows, first, patient, nodule, words=lambda each: str(number.iloc[each]))
 
 
 def _pick(key: str, label: str, width: int, options: list, first, *of, words=str):
