@@ -41,6 +41,7 @@ from lungvae_core.vae.config import Config, parse
 from lungvae_core.vae.model import VAE
 
 FORMAT = 1
+_HASH = "content_sha256"  # in the state of a safetensors file
 CODE = "code_"
 # What a finished run is served from; all else is of use to the training alone.
 SERVED = (
@@ -262,7 +263,8 @@ def default_split(config: Config, table: pd.DataFrame) -> tuple[np.ndarray, np.n
 def save_tensors(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Write tensors and a JSON state as one safetensors file, atomically, with their hash."""
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    metadata = {"state": json.dumps(state), "sha256": content_hash(contiguous)}
+    # One entry only: the library writes several in an order of its own, and equal runs are equal files.
+    metadata = {"state": json.dumps({**state, _HASH: content_hash(contiguous)})}
     with atomic_path(path) as temporary:
         try:
             save_file(contiguous, temporary, metadata=metadata)
@@ -281,11 +283,12 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-            metadata = stream.metadata() or {}
-            state = json.loads(metadata.get("state", "{}"))
+            state = json.loads((stream.metadata() or {}).get("state", "{}"))
+            if not isinstance(state, dict):
+                raise ValueError("its state is no object")
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is damaged and cannot be read ({error}).") from error
-    expected = metadata.get("sha256") or _hash_beside(path)
+    expected = state.pop(_HASH, None) or _hash_beside(path)
     if expected and expected != content_hash(tensors):
         raise UserError(
             f"{path} is damaged: its numbers are not those that were written. Copy it again, or train anew."
@@ -296,7 +299,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _hash_beside(path: Path) -> str | None:
     listed = path.parent / "hashes.json"
     found = read_json(listed, what="The list of hashes") if listed.is_file() else {}
-    return str(found[path.name]) if path.name in found else None
+    return str(found[path.name]) if isinstance(found, dict) and path.name in found else None
 
 
 def content_hash(tensors: dict[str, Tensor]) -> str:

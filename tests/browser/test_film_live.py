@@ -9,8 +9,10 @@ from PIL import Image
 
 
 @pytest.fixture
-def film(open_page, settled_page):
-    page = open_page("/traversal?model=tiny-gvae&row=7&way=between&b_row=40")
+def film(page, shipped_url, settled_page):
+    page.goto(
+        f"{shipped_url}/traversal?model=gvae&row=500&way=between&b_row=40", wait_until="domcontentloaded"
+    )
     page.locator(".film").wait_for(timeout=90_000)
     settled_page(page)
     page.locator(".film").scroll_into_view_if_needed()
