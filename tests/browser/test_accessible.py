@@ -27,7 +27,7 @@ PAGES = {
 SETTLES_MS = 1200  # images and charts come after the script
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 @pytest.mark.parametrize("name", PAGES)
 def test_axe_finds_nothing_serious(chromium, shipped_url, name, scheme):

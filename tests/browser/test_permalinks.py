@@ -70,7 +70,7 @@ READ = """
 STILL_MS, TRIES = 800, 20  # charts and images come after the script
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("address", SHOWN)
 def test_a_link_shows_another_person_the_same(chromium, shipped_url, address):
     errors: list[str] = []

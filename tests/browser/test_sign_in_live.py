@@ -79,6 +79,7 @@ def test_a_researcher_may_train_and_it_is_on_record(page, public, errors, settle
     assert errors == []
 
 
+@pytest.mark.long
 def test_a_session_ends_while_the_page_is_open(page, public, settled_page):
     claims = {"email": "researcher@lab.example", "email_verified": True, "sub": "x"}
     value = cookie(public.url, age=12 * 3600 - 12, **claims)[COOKIE]

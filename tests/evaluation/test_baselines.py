@@ -96,6 +96,7 @@ def test_nothing_of_the_scored_rows_but_their_features_is_looked_at(name: str) -
     assert np.allclose(whole.slice[np.isin(asked, part)], alone.slice)
 
 
+@pytest.mark.long
 def test_labels_at_random_by_patient_are_not_learned() -> None:
     """A planted leak would show as an AUC above a half."""
     data = discs(600)

@@ -65,6 +65,7 @@ def test_planted_groups_come_back_and_none_are_made_up(name: str) -> None:
     np.testing.assert_array_equal(members, choose(name, points).fit(points))
 
 
+@pytest.mark.long
 def test_k_is_chosen_by_the_silhouette_with_the_elbow_beside_it() -> None:
     points, _ = planted()
     method = choose("kmeans", points)
@@ -174,6 +175,7 @@ def test_codes_of_a_patients_own_are_found_out() -> None:
     assert compared["malignancy"]["ami"]["value"] < 0.05
 
 
+@pytest.mark.long
 def test_planted_groups_are_steady_and_sets_without_groups_are_not() -> None:
     points, truth = planted()
     patients = np.arange(300) // 3

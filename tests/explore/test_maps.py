@@ -10,7 +10,7 @@ from lungvae_core.explore.maps import METHODS, nodules, project
 from lungvae_core.explore.neighbours import features, nearest, place
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
 def test_two_far_groups_stay_apart(method: str) -> None:
     generator = np.random.default_rng(0)

@@ -122,7 +122,7 @@ def moments(generator: random.Random) -> list[Moment]:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["gvae", "dirvae"])
 def test_a_training_killed_ten_times_is_the_unbroken_one(
     name: str, unbroken: Callable[[str], Path], few: Path, tmp_path: Path
@@ -154,7 +154,7 @@ def test_a_training_killed_ten_times_is_the_unbroken_one(
     assert not leftovers(out)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_command_goes_on_in_another(
     unbroken: Callable[[str], Path], few: Path, tmp_path: Path
 ) -> None:

@@ -40,7 +40,7 @@ def nested(discs: SliceSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_size_decides_is_found_and_size_stands_beside(nested: Path, discs: SliceSet) -> None:
     report = json.loads(nested.read_text())
     assert report["protocol"] == "nested"
@@ -67,7 +67,7 @@ def test_what_size_decides_is_found_and_size_stands_beside(nested: Path, discs: 
     load_report(nested)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_other_tasks_and_rules_share_the_trainings(
     nested: Path, discs: SliceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,7 +86,7 @@ def test_other_tasks_and_rules_share_the_trainings(
     assert report["data"]["labelled"]["slices"] == len(discs)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_presets_are_averaged(nested: Path, discs: SliceSet, asked: Asked, tmp_path: Path) -> None:
     """The DirVAEs of another report and two GVAEs beside them: each seed has one of both."""
     both = asked(preset="dirvae+gvae", seeds=2)
@@ -105,7 +105,7 @@ def test_two_presets_are_averaged(nested: Path, discs: SliceSet, asked: Asked, t
         evaluate(asked(preset="gvae+gvae"), discs, tmp_path / "twice.json")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_stopped_it_goes_on_to_the_same_report(discs: SliceSet, asked: Asked, tmp_path: Path) -> None:
     whole = evaluate(asked("frozen"), discs, tmp_path / "whole.json", workers=1)
     calls = iter(range(10_000))
