@@ -23,6 +23,7 @@ from lungvae_core.serving.jobs import DONE, FAILED, RUNNING, Job, Jobs
 from lungvae_core.serving.progress import read_state
 from lungvae_core.serving.settings import Settings
 from lungvae_core.training.checkpoints import Run, load_tensors
+from tests.access.provider import free_port
 from tests.conftest import ROOT
 
 KILLS = 6
@@ -91,7 +92,7 @@ def epochs(job: Job) -> list[int]:
     return [] if state is None else [row["epoch"] for row in state.rows]
 
 
-def test_all_processes_are_killed_again_and_again(settings, tiny_data, free_port):
+def test_all_processes_are_killed_again_and_again(settings, tiny_data):
     chance = random.Random(5)
     job = start(settings, tiny_data, "killed", epochs=60)
     jobs = Jobs(settings)
@@ -122,7 +123,7 @@ def test_all_processes_are_killed_again_and_again(settings, tiny_data, free_port
     print(f"{KILLS} kills of server, keeper and training: finished epochs lost {lost}")
 
 
-def test_the_server_alone_is_killed_and_the_training_goes_on(settings, tiny_data, free_port):
+def test_the_server_alone_is_killed_and_the_training_goes_on(settings, tiny_data):
     with server(settings, free_port()) as process:
         job = start(settings, tiny_data, "going", epochs=40)
         wait(lambda: len(epochs(job)) >= 2)
