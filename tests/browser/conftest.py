@@ -189,3 +189,20 @@ def settled_page() -> Any:
 def settled(page: Any) -> None:
     """Wait until the script of this page has run to its end."""
     page.locator("[data-testid='stApp'][data-test-script-state='notRunning']").wait_for()
+
+
+STILL = """() => {
+    const busy = !document.querySelector("[data-testid='stApp'][data-test-script-state='notRunning']")
+        || document.querySelector("[data-stale='true']")
+        || [...document.querySelectorAll("summary")].some(each => getComputedStyle(each).opacity !== "1")
+        || document.getAnimations().some(each => each instanceof CSSTransition);
+    const now = performance.now();
+    if (busy || window.lastBusy === undefined) window.lastBusy = now;
+    return now - window.lastBusy > %d;
+}"""
+
+
+def still(page: Any, for_ms: int = 800) -> None:
+    """Wait until nothing has run, been faded or been in transition for so long: a rerun fades what it will redraw,
+    an expander stays faded until the browser has drawn the charts, and a page's colours are its own only then."""
+    page.wait_for_function(STILL % for_ms)

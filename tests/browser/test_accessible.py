@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.browser.axe import findings
-from tests.browser.conftest import fresh_page, settled
+from tests.browser.conftest import fresh_page, settled, still
 
 # An address of each page at which it shows what it has.
 PAGES = {
@@ -24,7 +24,7 @@ PAGES = {
     "search": "/search",
     "tour": "/map?tour=2",
 }
-SETTLES_MS = 1200  # images and charts come after the script
+SETTLES_MS = 1200  # images and charts come after the script, and may ask for another run
 
 
 @pytest.mark.long
@@ -35,9 +35,7 @@ def test_axe_finds_nothing_serious(chromium, shipped_url, name, scheme):
     page = fresh_page(chromium, errors, color_scheme=scheme)
     page.goto(shipped_url + PAGES[name], wait_until="domcontentloaded")
     settled(page)
-    page.wait_for_timeout(SETTLES_MS)
-    # What a rerun has yet to draw anew is faded until then: no colour of the page.
-    page.wait_for_function("() => !document.querySelector('[data-stale=true]')")
+    still(page, SETTLES_MS)
     shown = page.locator("[data-testid='stApp']").evaluate("app => getComputedStyle(app).colorScheme")
     assert shown == scheme
     assert findings(page) == []
