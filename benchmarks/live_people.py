@@ -25,7 +25,12 @@ async def drag(address: str, person: int, seconds: float) -> list[float]:
         end = time.monotonic() + seconds
         while (now := time.monotonic()) < end:
             value = 0.5 + 0.4 * math.sin(3 * now + person)
-            wish = {"id": len(waits), "start": f"row:{37 * person}", "move": [person % 16, value]}
+            wish = {
+                "id": len(waits),
+                "start": f"row:{37 * person}",
+                "move": [person % 16, value],
+                "quick": True,
+            }
             sent = time.perf_counter()
             await socket.send(json.dumps(wish))
             await socket.recv()

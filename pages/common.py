@@ -13,11 +13,13 @@ from lungvae_core.serving.routes import registry
 from pages import tour, url
 from pages.help import HELP
 
-# What Streamlit leaves free above a page and between a sidebar's lines is needed on a laptop's screen.
+# What Streamlit leaves free above a page and between a sidebar's lines is needed on a laptop's screen. Its
+# own Stop button, which appears while a page takes long, stops no job and would be taken for the job's.
 _STYLE = """
 <style>
 [data-testid='stHeader'] {height: 2.2rem; min-height: 2.2rem; background: transparent; pointer-events: none}
 [data-testid='stHeader'] button {pointer-events: auto}
+[data-testid='stStatusWidget'] button {display: none}
 [data-testid='stMainBlockContainer'] {padding-top: 2.2rem}
 [data-testid='stMainBlockContainer'] h1 {padding: .3rem 0; font-size: 2.1rem}
 [data-testid='stSidebarHeader'] {height: 2.2rem; margin-bottom: 0}

@@ -120,7 +120,9 @@ def _threshold(labels: np.ndarray, probabilities: np.ndarray, counts: np.ndarray
     at_half = (
         counts[called & (labels == 1)].sum() / up.sum() + counts[~called & (labels == 0)].sum() / down.sum()
     ) / 2
-    candidates = np.r_[0.5, (distinct[:-1] + distinct[1:]) / 2]
+    # Half-way between two that differ by the last digit is the lower one itself, which is not to be called.
+    between = np.maximum((distinct[:-1] + distinct[1:]) / 2, np.nextafter(distinct[:-1], 1))
+    candidates = np.r_[0.5, between]
     value = np.r_[at_half, (sensitivity + specificity) / 2]
     best = candidates[value >= value.max() - 1e-12]
     return float(best[np.argmin(np.abs(best - 0.5))])

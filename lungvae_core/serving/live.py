@@ -17,9 +17,11 @@ little-endian and has the whole code, so that every slider follows:
     uint8 image[64 * 64] of the model's window, int8 difference[64 * 64] to the decoded start, where
     +-127 is +-DIFFERENCE_FULL of the window's width (what lies beyond is clipped)
 
-Wishes of different people that wait at the same moment are decoded in one batch (`live_batch`). A wish with
-"facts": true is answered with JSON text instead, by another thread, so that no image waits for it: the
-score's band, how far the code is from the lesions, what is measured in the image, its place on the map.
+"quick": true says that the image will be gone in a moment, as under a moving hand: it may be a shade off
+(`vae.quick`). Wishes of different people that wait at the same moment are decoded in one batch
+(`live_batch`). A wish with "facts": true is answered with JSON text instead, by another thread, so that no
+image waits for it: the score's band, how far the code is from the lesions, what is measured in the image, its
+place on the map.
 
 A bad wish closes the connection with code 1008 and the reason in words.
 """
@@ -73,6 +75,7 @@ class Wish(BaseModel):
     along: tuple[tuple[str, float], ...] = Field(default=(), max_length=20)
     edits: tuple[_Edit, ...] = ()
     move: _Edit | None = None
+    quick: bool = False
     facts: bool = False
 
 
@@ -92,6 +95,7 @@ class Session:
         self.model = model
         self._starts = lru_cache(maxsize=4)(lambda name: start_code(model, name))
         self._at_start = lru_cache(maxsize=4)(lambda name: model.decode(self._starts(name)[None])[0])
+        model.decode(model.latent.centre()[None], quick=True)  # the first such image takes longer
 
     @property
     def longest_message(self) -> int:
@@ -123,7 +127,7 @@ class Session:
         """The frame for a wish in JSON, alone; UserError says what is wrong with it."""
         question = self.question(text)
         scores = self.model.score(question.code[None])
-        image = self.model.decode(question.code[None])[0]
+        image = self.model.decode(question.code[None], quick=question.wish.quick)[0]
         return self.frame(question, image, float("nan") if scores is None else float(scores[0]))
 
     def facts(self, text: str) -> str:
@@ -249,8 +253,8 @@ def live_route(registry: Callable[[], Registry]) -> WebSocketRoute:
         await websocket.accept()
         loop = asyncio.get_running_loop()
         try:
-            model = await loop.run_in_executor(_beside(), registry().load, websocket.path_params["model"])
-            session = Session(model)
+            name = websocket.path_params["model"]
+            session = await loop.run_in_executor(_beside(), lambda: Session(registry().load(name)))
             while True:
                 message = await websocket.receive()
                 if message["type"] == "websocket.disconnect":

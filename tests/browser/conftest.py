@@ -203,6 +203,9 @@ STILL = """() => {
 
 
 def still(page: Any, for_ms: int = 800) -> None:
-    """Wait until nothing has run, been faded or been in transition for so long: a rerun fades what it will redraw,
-    an expander stays faded until the browser has drawn the charts, and a page's colours are its own only then."""
+    """Wait until nothing has run, been faded or been in transition for so long.
+
+    A rerun fades what it will redraw, and an expander stays faded until the browser has drawn the charts: a
+    page's colours are its own only then.
+    """
     page.wait_for_function(STILL % for_ms)

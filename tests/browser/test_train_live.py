@@ -60,7 +60,7 @@ def test_training_started_in_a_tab_is_found_in_the_next(
         "first => ![...document.querySelectorAll('p')].some(p => p.innerText === first)", arg=first
     )
     assert epoch(said.inner_text()) > epoch(first)
-    page.get_by_role("button", name="Stop").click()
+    page.get_by_test_id("stButton").get_by_role("button", name="Stop").click()
     page.get_by_role("button", name="Resume").wait_for(timeout=60_000)
     assert page.get_by_text("stopped. It can go on from its last checkpoint").is_visible()
     assert "job=" in page.url

@@ -96,6 +96,15 @@ def test_settle_is_finite_keeps_the_order_and_beats_one_half(labels: np.ndarray,
         assert balanced_accuracy_score(labels, called) >= at_half - 1e-12
 
 
+def test_a_threshold_parts_probabilities_that_differ_by_their_last_digit() -> None:
+    labels = np.array([0, 1, 0, 1, 0, 0, 0, 1, 1, 1, 1, 1])
+    logits = np.array([8.67629e5, 1, 0, -1, 0, 0, 0, 0, 1.1920929e-07, 0, 0, 0])
+    probability, called = apply(settle(labels, logits), logits)
+    cuts = [*np.unique(probability), 2.0]
+    best = max(balanced_accuracy_score(labels, probability >= cut) for cut in cuts)
+    assert balanced_accuracy_score(labels, called) == pytest.approx(best)
+
+
 def test_threshold_maximises_balanced_accuracy() -> None:
     labels, logits = made(300)
     found = settle(labels, logits)

@@ -218,6 +218,8 @@ class View {
   release() {
     this.held = null;
     this.unsaid = true;
+    const last = this.queue.at(-1) ?? this.sent ?? this.shown;
+    if (last?.quick !== false) this.ask({ ...last }); // what stays is decoded in full precision
     this.settle();
   }
 
@@ -251,6 +253,7 @@ class View {
     this.count = (this.count + 1) % 2 ** 32;
     const message = { id: this.count, start: this.data.start, along: [...this.along], edits: this.anchor };
     if (wish.move) message.move = wish.move;
+    message.quick = wish.quick = (this.held ?? null) !== null;
     this.socket.send(JSON.stringify(message));
     return undefined;
   }
@@ -365,6 +368,7 @@ class View {
     paint(this.contexts.now, this.now, image, GREYS, 0);
     paint(this.contexts.difference, this.difference, difference, DIVERGING, 128);
     const { move } = this.sent;
+    this.shown = this.sent;
     this.sent = null;
     if (move) this.edits.set(...move);
     for (const at of this.edits.keys()) this.edits.set(at, this.code[at]);
