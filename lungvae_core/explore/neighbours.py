@@ -34,7 +34,11 @@ def nearest(
     `one_per_patient` keeps only the nearest slice of each patient.
     """
     distance = np.linalg.norm(features(codes, prior) - features(code[None], prior), axis=1)
-    order = np.argsort(distance, kind="stable")
+    if patients is None and count < len(distance):
+        near = np.argpartition(distance, count)[:count]
+        order = near[np.lexsort((near, distance[near]))]
+    else:
+        order = np.argsort(distance, kind="stable")
     if patients is not None and exclude_patient is not None:
         order = order[patients[order] != exclude_patient]
     if patients is not None and one_per_patient:

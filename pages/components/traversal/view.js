@@ -45,6 +45,7 @@ class View {
     this.edits = new Map();
     this.along = new Map(); // direction -> standard deviations
     this.history = []; // facts of the last places
+    this.facts = new Map(); // measured property -> its line's elements
     this.queue = []; // wishes that wait; at most one for each drag
     this.sent = null; // the wish under way
     this.count = 0; // of wishes
@@ -207,6 +208,7 @@ class View {
     clearTimeout(this.saying);
     if (this.held !== name) {
       this.held = name;
+      delete this.ways.get(name).row.dataset.value;
       this.drag += 1;
     }
     this.ways.get(name).output.textContent = format(value);
@@ -282,26 +284,20 @@ class View {
     this.history.push(facts);
     if (this.history.length > TRAIL) this.history.shift();
     const band = facts.band ? `90 % of classifiers: ${facts.band[0].toFixed(2)} to ${facts.band[1].toFixed(2)}` : "";
-    this.find(".band").textContent = band;
+    write(this.find(".band"), band);
     const [low, high] = facts.band ?? [0, 0];
     this.find(".meter .between").style.left = `${100 * low}%`;
     this.find(".meter .between").style.width = `${100 * (high - low)}%`;
     const near = this.find(".near");
-    near.textContent = facts.words;
+    write(near, facts.words);
     near.classList.toggle("far", facts.far);
     this.find(".nearness i").style.left = `${100 * facts.familiarity}%`;
-    const box = this.find("#measured");
-    const lines = Object.entries(facts.measured).map(([name, value]) => {
-      const line = element("div", "fact");
-      const curve = document.createElement("canvas");
-      curve.width = 96;
-      curve.height = 22;
-      curve.setAttribute("aria-hidden", "true");
-      spark(curve, this.history.map((each) => each.measured[name] ?? null), getComputedStyle(this.root).color);
-      line.append(element("span", "", name[0].toUpperCase() + name.slice(1)), element("b", "", value === null ? "no lesion found" : String(value)), curve);
-      return line;
-    });
-    box.replaceChildren(...lines);
+    const colour = getComputedStyle(this.root).color;
+    for (const [name, value] of Object.entries(facts.measured)) {
+      const { told, curve } = this.fact(name);
+      write(told, value === null ? "no lesion found" : format(value, name.endsWith("HU") ? 0 : 1));
+      spark(curve, this.history.map((each) => each.measured[name] ?? null), colour);
+    }
     this.map.show(this.history.map((each) => each.place).filter(Boolean));
     if (facts.place)
       window.dispatchEvent(
@@ -311,8 +307,26 @@ class View {
     this.askFacts();
   }
 
+  // The line of a measured property; it stays, since new ones would have the page laid out anew at each answer.
+  fact(name) {
+    if (!this.facts.has(name)) {
+      const line = element("div", "fact");
+      const told = element("b", "");
+      const curve = document.createElement("canvas");
+      curve.width = 96;
+      curve.height = 22;
+      curve.setAttribute("aria-hidden", "true");
+      line.append(element("span", "", name[0].toUpperCase() + name.slice(1)), told, curve);
+      this.find("#measured").append(line);
+      this.facts.set(name, { told, curve });
+    }
+    return this.facts.get(name);
+  }
+
   connect() {
     this.close();
+    this.facts.clear();
+    this.find("#measured").replaceChildren();
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
     const address = `${scheme}//${location.host}/api/live/${encodeURIComponent(this.data.model)}`;
     const socket = new WebSocket(address);
@@ -389,7 +403,8 @@ class View {
     const open = this.find("#more").open || this.find("#unused").open;
     for (const [name, { row, input, output, reset }] of this.ways) {
       const value = this.along.get(name) ?? 0;
-      if (name !== this.held) {
+      if (name !== this.held && row.dataset.value !== String(value)) {
+        row.dataset.value = value;
         input.value = value;
         output.textContent = format(value);
       }
@@ -416,7 +431,7 @@ class View {
   score(score) {
     const from = this.data.startScore;
     const known = !Number.isNaN(score);
-    this.find(".score .value").textContent = known ? score.toFixed(2) : "none";
+    write(this.find(".score .value"), known ? score.toFixed(2) : "none");
     this.find(".meter").hidden = !known;
     if (!known) {
       this.find(".score .change").textContent = "This model has no classifier.";
@@ -426,8 +441,8 @@ class View {
     this.find(".meter .from").style.left = `${100 * from}%`;
     const change = score - from;
     const sign = change < -0.005 ? "−" : change > 0.005 ? "+" : "±";
-    this.find(".score .change").textContent =
-      `start ${from.toFixed(2)}, change ${sign}${Math.abs(change).toFixed(2)}; not a probability of cancer`;
+    const told = `start ${from.toFixed(2)}, change ${sign}${Math.abs(change).toFixed(2)}; not a probability of cancer`;
+    write(this.find(".score .change"), told);
   }
 
   settle() {
@@ -551,10 +566,11 @@ async function load(api) {
 }
 
 function spark(canvas, values, colour) {
+  const context = canvas.getContext("2d");
+  context.clearRect(0, 0, canvas.width, canvas.height);
   const known = values.filter((value) => value !== null);
   if (known.length < 2) return;
   const [low, high] = [Math.min(...known), Math.max(...known)];
-  const context = canvas.getContext("2d");
   context.strokeStyle = colour;
   context.lineWidth = 1.5;
   context.beginPath();
@@ -601,6 +617,11 @@ function element(tag, name, text) {
   return made;
 }
 
-function format(value) {
-  return value.toFixed(Math.abs(value) < 0.0995 && value !== 0 ? 3 : 2).replace("-", "−");
+function format(value, digits = Math.abs(value) < 0.0995 && value !== 0 ? 3 : 2) {
+  return value.toFixed(digits).replace(/^-(?=.*[1-9])/, "−").replace("-", "");
+}
+
+// The same words again would have the browser lay them out again.
+function write(node, words) {
+  if (node.textContent !== words) node.textContent = words;
 }
