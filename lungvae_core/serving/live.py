@@ -32,8 +32,11 @@ import asyncio
 import base64
 import json
 import logging
+import os
 import re
 import struct
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -231,10 +234,17 @@ def _decoder() -> Decoder:
     return Decoder()
 
 
+def _behind() -> None:
+    """Let this thread compute on one core, and only when no image wants it."""
+    one_core()
+    if sys.platform == "linux":  # where a thread has a priority of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+
+
 @cache
 def _beside() -> ThreadPoolExecutor:
     """Threads for what no image waits for: opening models, facts."""
-    return ThreadPoolExecutor(max_workers=2, thread_name_prefix="live-facts", initializer=one_core)
+    return ThreadPoolExecutor(max_workers=2, thread_name_prefix="live-facts", initializer=_behind)
 
 
 def same_origin(websocket: WebSocket) -> bool:
