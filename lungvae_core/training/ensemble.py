@@ -47,7 +47,7 @@ class Ensemble:
 
     @cached_property
     def _together(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Codes (N, K) to logits (members, N), the members stacked: fewer calls, but slower for many codes."""
+        """Codes (N, K) to logits (members, N), the members stacked: fewer calls, slower for many codes."""
         members = [member.eval() for member in self.members]
         weights, buffers = torch.func.stack_module_state(list[torch.nn.Module](members))
 
