@@ -53,6 +53,7 @@ def test_every_page_of_the_navigation_is_looked_at(page, shipped_url):
     assert set(paths) <= {address.partition("?")[0] for address in PAGES.values()}
 
 
+@pytest.mark.long
 def test_light_and_dark_can_be_chosen_in_the_menu(page, shipped_url):
     page.goto(shipped_url, wait_until="domcontentloaded")
     settled(page)
@@ -65,6 +66,7 @@ def test_light_and_dark_can_be_chosen_in_the_menu(page, shipped_url):
     page.wait_for_function(f"before => ({scheme})(document.querySelector('.stApp')) !== before", arg=before)
 
 
+@pytest.mark.long
 def test_the_keyboard_leads_through_the_tour(page, shipped_url):
     page.goto(f"{shipped_url}/?tour=1", wait_until="domcontentloaded")
     settled(page)
@@ -85,6 +87,7 @@ def test_the_keyboard_leads_through_the_tour(page, shipped_url):
     assert "tour=" not in page.url
 
 
+@pytest.mark.long
 def test_another_page_does_not_end_the_tour(page, shipped_url):
     page.goto(f"{shipped_url}/predict?tour=5", wait_until="domcontentloaded")
     settled(page)

@@ -17,6 +17,8 @@ from lungvae_core.serving.evaluations import default_report, evaluations_folder
 from lungvae_core.serving.settings import Settings
 from tests.evaluation.made_up import made_up
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def reports(app_folders: dict[str, Path]) -> Iterator[Path]:

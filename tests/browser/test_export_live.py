@@ -8,6 +8,8 @@ from lungvae_core.serving.export.write import export_explorer
 from lungvae_core.serving.registry import Registry
 from lungvae_core.serving.settings import Settings
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def exported(tiny_models, tmp_path_factory) -> str:

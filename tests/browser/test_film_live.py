@@ -7,6 +7,8 @@ import io
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def film(page, shipped_url, settled_page):

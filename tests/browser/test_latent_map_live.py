@@ -8,6 +8,8 @@ import re
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.long
+
 POINTS = 120  # slices of the tiny data
 
 # Where each point lies on the page, read from the positions that the browser itself was given.

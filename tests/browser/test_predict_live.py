@@ -10,6 +10,8 @@ import pytest
 
 from tests.made_series import MIDDLE, dicom, lesion, zipped
 
+pytestmark = pytest.mark.long
+
 
 def npy(array):
     stream = io.BytesIO()

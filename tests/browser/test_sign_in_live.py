@@ -13,6 +13,8 @@ from lungvae_core.serving.settings import Settings
 from tests.access.provider import running
 from tests.access.server import cookie, serving
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def public(chromium, app_folders, tmp_path_factory):

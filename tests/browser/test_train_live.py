@@ -11,6 +11,8 @@ import pytest
 from lungvae_core.serving.jobs import Jobs
 from lungvae_core.serving.settings import Settings
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def jobs(app_folders: dict[str, Path]) -> Iterator[Jobs]:

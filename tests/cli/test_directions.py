@@ -45,6 +45,7 @@ def model(tiny_models: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_directions_are_written_and_told(run, model: Path, tiny_data: Path) -> None:
     code, text, err = run("directions", model, "--quick", "--seed", 3)
     assert code == 0, err

@@ -36,6 +36,7 @@ def copies(tiny_models: Path, tmp_path: Path) -> list[Path]:
     return found
 
 
+@pytest.mark.long
 def test_several_runs_are_written_and_compared(copies, monkeypatch, capsys):
     monkeypatch.setattr(assess, "QUICK", assess.Effort(draws=2, refits=1, groups=2, resamples=5))
     code, out, _ = run(monkeypatch, capsys, *copies[::2], "--quick", "--seed", 3)

@@ -26,6 +26,7 @@ def run(*words: object) -> str:
     return result.output
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_quick_look_prints_the_table_and_leaves_the_report(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

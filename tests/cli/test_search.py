@@ -66,6 +66,7 @@ def test_bad_input_is_a_sentence_and_leaves_no_search(
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.long
 def test_a_search_its_winner_and_its_resuming(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -386,6 +386,7 @@ def start(tmp_path):
     return run
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
 def test_killed_it_goes_on_where_it_was(tmp_path, out, write_series, start, how, code):
     folder = tmp_path / "dicom"

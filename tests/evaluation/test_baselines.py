@@ -81,6 +81,7 @@ def test_diameter_ranks_as_diameter_does_and_ratings_by_chance_as_chance() -> No
     assert abs(auc(labels[asked][known], by_chance.slice[known]) - 0.5) < 0.25
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CHEAP)
 def test_nothing_of_the_scored_rows_but_their_features_is_looked_at(name: str) -> None:
     data = discs(100)

@@ -283,6 +283,7 @@ def test_a_runs_report(tiny_models):
     assert report == again | {"seconds": report["seconds"]}
 
 
+@pytest.mark.long
 def test_a_dirichlet_runs_report_has_log_ratios_and_phantoms(tiny_models):
     run = Run.open(tiny_models / "tiny-dirvae")
     sizes = phantom_scores.Sizes(free=20, learn=1, test=1, group=2)

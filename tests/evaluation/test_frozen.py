@@ -26,6 +26,7 @@ def run_with(changes: dict, data: SliceSet, out: Path) -> Run:
     return run
 
 
+@pytest.mark.long
 def test_labels_in_the_encoder_leave_only_held_out_patients_to_test_on(
     tiny_data: Path, tmp_path: Path
 ) -> None:
@@ -55,6 +56,7 @@ def test_without_labels_all_patients_are_cross_validated(tiny_models: Path, tmp_
     assert report["heldout"]["units"]["nodule"]["patients"] < report["units"]["nodule"]["patients"]
 
 
+@pytest.mark.long
 def test_the_released_choice_of_labels_says_that_it_leaks(tiny_data: Path, tmp_path: Path) -> None:
     data = SliceSet.open(tiny_data)
     run = run_with({"rounds": 1, "round_epochs": 1, "labels_of": "released"}, data, tmp_path / "run")

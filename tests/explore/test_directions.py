@@ -239,6 +239,7 @@ def test_figures_under_weights_are_scikit_learns() -> None:
         assert np.isnan(found(np.ones(60), scores, weights)).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["tiny-gvae", "tiny-dirvae"])
 def test_a_run_keeps_its_directions_and_other_data_can_be_used(
     tiny_models: Path, tiny_data: Path, tmp_path: Path, name: str

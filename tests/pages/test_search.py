@@ -99,6 +99,7 @@ def test_bad_names_are_sentences_and_start_nothing(folders):
     assert not (folders / "runs").exists()
 
 
+@pytest.mark.long
 def test_results_are_shown_with_what_they_mean(folders, searched, monkeypatch):
     monkeypatch.setenv("LUNGVAE_RUNS", str(searched.parent))
     app = open_page("search.py")

@@ -53,6 +53,7 @@ def test_a_map_that_is_stopped_leaves_nothing(model):
         custom_maps.read(model, "slice", asked.key)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_failure_is_told_in_words(tiny_models, tmp_path):
     copied = shutil.copytree(tiny_models / "tiny-gvae", tmp_path / "models" / "tiny-gvae").parent

@@ -288,6 +288,7 @@ def test_a_search_from_end_to_end(config: Callable, tiny_data: Path, tmp_path: P
     pd.testing.assert_frame_equal(book.table().iloc[:2], before)
 
 
+@pytest.mark.long
 def test_the_winner_is_judged_once_on_the_patients_set_aside(
     config: Callable, tiny_data: Path, tmp_path: Path
 ) -> None:
