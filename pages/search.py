@@ -284,7 +284,7 @@ def show_state(state: SearchState, job: Job | None) -> None:
         st.caption(
             "A line a trial, from its settings to its value on validation patients. Drag along an axis to "
             "keep the trials in a range; drag a name to move an axis. The axes nearest to the value are "
-            "those that it follows most."
+            "those that it follows most. It needs a browser with WebGL; the charts below do not."
         )
     if len(state.complete) >= 2:
         st.plotly_chart(

@@ -309,3 +309,29 @@ def test_the_wheel_zooms_until_points_become_images(map_page):
     page.wait_for_function("map => Number(map.dataset.zoom) > 5", arg=page.locator(".map").element_handle())
     page.locator(".map [data-do=fit]").click()
     page.locator(".map[data-zoom='1.00']").wait_for()
+
+
+def test_clusters_are_outlined_and_say_what_they_are(page, shipped_url, settled_page, errors):
+    page.goto(f"{shipped_url}/map?model=gvae&unit=nodule&clusters=kmeans", wait_until="domcontentloaded")
+    page.locator(".map[data-ready][data-outlines='5']").wait_for()
+    settled_page(page)
+    assert sum(value > 0 for value in pixels(page.locator("canvas.lines"))[3::4]) > 500
+    names = page.get_by_role("button", name="Cluster ")
+    assert names.count() == 5
+    tip = page.locator(".map .tip")
+    assert tip.is_hidden()
+    names.first.hover()
+    tip.wait_for()
+    told = tip.inner_text()
+    for word in ("nodules of", "patients", "Malignant:", "Median diameter", "95 % interval"):
+        assert word in told
+    # They can be read without a mouse, and taken away.
+    page.mouse.move(5, 5)
+    names.nth(1).focus()
+    tip.filter(has_text=names.nth(1).inner_text()).wait_for()
+    names.nth(1).press("Escape")
+    tip.wait_for(state="hidden")
+    page.goto(f"{shipped_url}/map?model=gvae&unit=nodule", wait_until="domcontentloaded")
+    page.locator(".map[data-ready][data-outlines='0']").wait_for()
+    assert names.count() == 0
+    assert errors == []

@@ -144,9 +144,12 @@ class Layers {
     lines.setTransform(ratio, 0, 0, ratio, 0, 0);
     lines.font = "600 11px sans-serif";
     lines.textAlign = "center";
+    const written = []; // a share that would lie over another is left out
     for (const { share, label } of this.contours || []) {
       if (!label) continue;
       const [x, y] = camera.toScreen(...label, width, height);
+      if (written.some((other) => Math.abs(other[0] - x) < 34 && Math.abs(other[1] - y) < 13)) continue;
+      written.push([x, y]);
       this.write(lines, `${Math.round(100 * share)} %`, x, y - 4);
     }
     this.placeLabels();
