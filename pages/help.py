@@ -64,6 +64,6 @@ HELP = {
     ),
     "Search": (
         "- Choose **data**, what may vary, and how many **trials**; start it, and watch the table fill.\n"
-        "- Drag along an axis of the parallel coordinates to keep only the trials in that range."
+        "- Draw a box around points of an axis of the parallel coordinates to list the trials in that range."
     ),
 }

@@ -20,7 +20,7 @@ from lungvae_core.training.search.setup import OBJECTIVES, make
 from lungvae_core.training.search.spaces import SPACES
 from lungvae_core.workers import cores
 from pages import access, common
-from pages.search_figures import best_so_far, parallel, scatters
+from pages.search_figures import best_so_far, in_boxes, parallel, scatters
 
 NEW, RESULTS = "New search", "Searches"
 REFRESH_SECONDS = 3
@@ -275,17 +275,23 @@ def show_state(state: SearchState, job: Job | None) -> None:
     with_value = state.table["value"].notna()
     if with_value.sum() >= 2:
         st.subheader("Every trial")
-        st.plotly_chart(
+        drawn = st.plotly_chart(
             parallel(state),
             alt="All trials as lines from their settings to their value",
             key="search-parallel",
-            theme="streamlit",
+            on_select="rerun",
+            selection_mode="box",
+            config={"displayModeBar": False},
         )
         st.caption(
-            "A line a trial, from its settings to its value on validation patients. Drag along an axis to "
-            "keep the trials in a range; drag a name to move an axis. The axes nearest to the value are "
-            "those that it follows most. It needs a browser with WebGL; the charts below do not."
+            "A line a trial, from its settings to its value on validation patients, brighter where better. "
+            "Point at one to read it; draw a box around points of an axis to list those trials, with Shift "
+            "one on another axis for those in both; double-click to let go. The axes nearest to the value "
+            "are those that it follows most."
         )
+        boxed = in_boxes(list(drawn["selection"]["points"]))
+        if boxed:
+            st.dataframe(state.table[state.table["number"].isin(boxed)], hide_index=True)
     if len(state.complete) >= 2:
         st.plotly_chart(
             best_so_far(state),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from lungvae_core.serving.searches import SearchState
@@ -21,28 +23,59 @@ TICKS = 6
 def parallel(state: SearchState) -> go.Figure:
     """A line a trial through its settings to its value; colour is the value, cividis.
 
-    Trials that were halted are there too, with their value at the epoch where they were; dragging along an
-    axis keeps those in the range.
+    Trials that were halted are there too, with their value at the epoch where they were. Plain lines, since
+    Plotly's own parallel coordinates need WebGL, which remote desktops often lack. A point's customdata is
+    (number of the trial,), its x the axis.
     """
     table = state.table[state.table["value"].notna()]
-    axes = [_axis(table[name], name) for name in reversed(state.searched[:AXES])]
+    names = [*reversed(state.searched[:AXES])]
+    axes = [_axis(table[name], name) for name in names]
     if table["epochs"].nunique() > 1:
         axes.append(_axis(table["epochs"], "epochs"))
-    axes.append({"label": f"value: {state.config.objective}", "values": table["value"]})
-    figure = go.Figure(
-        go.Parcoords(
-            line={
-                "color": table["value"],
-                "colorscale": "Cividis",
-                "reversescale": not state.config.maximise,
-                "showscale": True,
-                "colorbar": {"title": state.config.objective},
-            },
-            dimensions=axes,
+    axes.append(_axis(table["value"], f"value: {state.config.objective}"))
+    value = table["value"].to_numpy(float)
+    shade = (value - value.min()) / (np.ptp(value) or 1)
+    colours = sample_colorscale("Cividis", shade if state.config.maximise else 1 - shade)
+    figure = go.Figure()
+    for at in np.argsort(shade if state.config.maximise else -shade):  # the best lie on top
+        number = int(table["number"].iloc[at])
+        told = "<br>".join(f"{axis.label}: {axis.words[at]}" for axis in axes)
+        figure.add_scatter(
+            x=list(range(len(axes))),
+            y=[axis.height[at] for axis in axes],
+            mode="lines+markers",
+            line={"color": colours[at], "width": 2},
+            marker={"color": colours[at], "size": 7},
+            customdata=[[number]] * len(axes),
+            hovertemplate=f"trial {number}<br>{told}<extra></extra>",
+            showlegend=False,
         )
+    for place, axis in enumerate(axes):
+        figure.add_vline(place, line={"color": OTHERS, "width": 1}, layer="below")
+        for height, text in axis.ticks:
+            figure.add_annotation(
+                x=place, y=height, text=text, showarrow=False, xanchor="left", xshift=6, font={"size": 11}
+            )
+    figure.update_xaxes(
+        tickvals=list(range(len(axes))),
+        ticktext=[axis.label.replace(": ", ":<br>") for axis in axes],
+        side="top",
+        showgrid=False,
+        range=[-0.15, len(axes) - 0.5],
     )
-    figure.update_layout(height=420, margin={"l": 60, "r": 20, "t": 60, "b": 30}, font={"size": 12})
+    figure.update_yaxes(visible=False, range=[-0.05, 1.05])
+    figure.update_layout(
+        height=420, margin={"l": 60, "r": 10, "t": 60, "b": 10}, dragmode="select", hovermode="closest"
+    )
     return figure
+
+
+def in_boxes(points: list[dict]) -> list[int]:
+    """Numbers of the trials that were boxed: on every axis on which there is a box, one of its points."""
+    by_axis: dict[float, set[int]] = {}
+    for point in points:
+        by_axis.setdefault(point["x"], set()).add(int(np.ravel(point["customdata"])[0]))
+    return sorted(set.intersection(*by_axis.values())) if by_axis else []
 
 
 def best_so_far(state: SearchState) -> go.Figure:
@@ -122,24 +155,36 @@ def scatters(state: SearchState) -> go.Figure:
     return figure
 
 
-def _axis(values: pd.Series, name: str) -> dict:
-    """An axis of the parallel coordinates: numbers as they are or by their logarithm, words in order."""
+@dataclass(frozen=True)
+class _Axis:
+    """An axis of the parallel coordinates."""
+
+    label: str
+    height: list[float]  # of each trial, 0 at the axis' foot to 1 at its top
+    words: list[str]  # what each trial has
+    ticks: list[tuple[float, str]]  # (height, text)
+
+
+def _axis(values: pd.Series, name: str) -> _Axis:
+    """Numbers as they are or by their logarithm, words in order."""
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     distinct = _choices(values)
+    words = [f"{value:.4g}" if numeric else str(value) for value in values]
     if not numeric or len(distinct) <= TICKS:
-        places = [distinct.index(value) for value in values]
-        texts = [f"{value:g}" if numeric else str(value) for value in distinct]
-        return {"label": name, "values": places, "tickvals": list(range(len(distinct))), "ticktext": texts}
+        heights = [at / max(len(distinct) - 1, 1) for at in range(len(distinct))]
+        texts = [f"{value:.4g}" if numeric else str(value) for value in distinct]
+        place = [heights[distinct.index(value)] for value in values]
+        return _Axis(name, place, words, list(zip(heights, texts, strict=True)))
     low, high = float(values.min()), float(values.max())
+    heights = np.linspace(0, 1, TICKS).tolist()
     if low > 0 and high / low >= 10:
-        ticks = np.linspace(math.log10(low), math.log10(high), TICKS)
-        return {
-            "label": name,
-            "values": np.log10(values.astype(float)),
-            "tickvals": ticks,
-            "ticktext": [f"{10**tick:.2g}" for tick in ticks],
-        }
-    return {"label": name, "values": values}
+        span = math.log(high / low)
+        place = [math.log(float(value) / low) / span for value in values]
+        texts = [f"{low * math.exp(span * height):.2g}" for height in heights]
+    else:
+        place = [(float(value) - low) / (high - low) for value in values]
+        texts = [f"{low + (high - low) * height:.3g}" for height in heights]
+    return _Axis(name, place, words, list(zip(heights, texts, strict=True)))
 
 
 def _choices(values: pd.Series) -> list:

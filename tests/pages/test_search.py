@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -18,6 +19,7 @@ from lungvae_core.serving.searches import find_searches, read_search
 from lungvae_core.training.search.run import search
 from lungvae_core.training.search.setup import make
 from lungvae_core.training.search.spaces import space
+from pages.search_figures import in_boxes
 from tests.pages.conftest import open_page
 
 TINY = {"width": 4, "dimensions": 4, "batch_size": 32}
@@ -111,9 +113,21 @@ def test_results_are_shown_with_what_they_mean(folders, searched, monkeypatch):
     assert "halted" in said
     assert any("lungvae train --preset gvae" in code.value for code in app.code)
     assert len(app.dataframe[-1].value) == 6
-    charts = app.get("plotly_chart")
-    assert "parcoords" in charts[0].proto.spec
+    lines = [each for each in json.loads(app.get("plotly_chart")[0].proto.spec)["data"] if each["x"]]
+    assert len(lines) == 6  # a line a trial
+    assert all(0 <= height <= 1 for line in lines for height in line["y"])
+    assert all(each["type"] == "scatter" for each in lines)  # nothing that needs WebGL
     assert "search" in app.query_params
+
+
+def test_a_boxed_trial_has_a_point_in_the_boxes_of_every_axis():
+    def point(axis, number):
+        return {"x": axis, "customdata": [number]}
+
+    assert in_boxes([]) == []
+    assert in_boxes([point(0, 3), point(0, 1)]) == [1, 3]
+    assert in_boxes([point(0, 3), point(0, 1), point(2, 3), point(2, 4)]) == [3]
+    assert in_boxes([point(0, 1), point(2, 4)]) == []
 
 
 def test_a_search_is_read_as_it_is(folders, searched, monkeypatch, tmp_path):
