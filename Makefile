@@ -45,5 +45,5 @@ $(VENV)/.app: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[dev,browser,nifti,cluster]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,browser,nifti,cluster,fuzz]"
 	@touch $@ $(VENV)/.app

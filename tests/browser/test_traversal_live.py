@@ -116,6 +116,7 @@ def test_the_image_changes_while_the_button_is_down(open_page, settled_page, err
     assert errors == []
 
 
+@pytest.mark.long
 def test_letting_go_is_heard_by_the_page_and_kept_in_the_address(open_page, settled_page, errors):
     page = open_page("/traversal?model=tiny-dirvae&row=12")
     ready(page)
@@ -142,6 +143,7 @@ def test_letting_go_is_heard_by_the_page_and_kept_in_the_address(open_page, sett
     assert errors == []
 
 
+@pytest.mark.long
 def test_the_strip_follows_the_slider_moved_last_even_the_same_one(open_page, settled_page):
     page = open_page("/traversal?model=tiny-gvae&start=prior")
     ready(page)
@@ -187,6 +189,7 @@ def test_keyboard_and_resets(open_page, errors):
     assert errors == []
 
 
+@pytest.mark.long
 def test_another_start_and_another_model_are_taken_up(open_page, settled_page, errors):
     page = open_page("/traversal?model=tiny-gvae&start=prior")
     ready(page)

@@ -327,6 +327,7 @@ def test_a_smaller_set_is_part_of_a_larger_one(tmp_path, factors):
     assert part.table.equals(whole.table.iloc[rows].reset_index(drop=True))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_set_depends_on_the_seed_and_not_on_the_workers(tmp_path):
     sets = {

@@ -113,6 +113,7 @@ def test_slices_are_found_whatever_the_folders_are_called(
     assert not any("far" in path for path in reads["pixels"])
 
 
+@pytest.mark.long
 def test_several_processes_make_the_same_set(tmp_path, write_series):
     write_series(tmp_path / "a", ONE)
     write_series(tmp_path / "b", TWO)

@@ -294,6 +294,7 @@ def test_a_run_keeps_its_clusters(model: Path) -> None:
     assert report == again
 
 
+@pytest.mark.long
 def test_slices_are_clustered_too_and_written_elsewhere(model: Path, tmp_path: Path) -> None:
     report = make_clusters(Run.open(model), unit="slice", quick=True, out=tmp_path / "slices.json")
     assert report["units"] == 120

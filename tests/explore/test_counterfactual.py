@@ -46,6 +46,7 @@ def score(classifier: Classifier, code: np.ndarray) -> float:
     return float(expit(classifier.logits(code[None])[0]))
 
 
+@pytest.mark.long
 def test_the_score_flips_by_less_than_the_way_to_the_nearest_lesion_of_the_other_side(setting) -> None:
     lesions, classifier, codes = setting
     for row in range(0, 400, 20):

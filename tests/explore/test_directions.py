@@ -185,6 +185,7 @@ def test_every_step_of_a_walk_is_a_valid_code_through_the_start(tmp_path: Path) 
     np.testing.assert_allclose(direction.score(opened.space.to(steps)), values, atol=0.4)
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_report_and_another_another() -> None:
     table, codes, _ = planted(80)
     first, again = (fit_directions(table, codes, "gaussian", resamples=2, seed=2) for _ in range(2))

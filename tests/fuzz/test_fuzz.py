@@ -20,6 +20,7 @@ from lungvae_core.serving.settings import Settings
 from tests.conftest import ROOT
 from tests.fuzz import targets
 from tests.fuzz.mutate import TEXTS, mutated
+from tests.fuzz.readers import READERS
 from tests.fuzz.targets import Target
 from tests.fuzz.trial import Outcome, attempt
 
@@ -36,16 +37,6 @@ RUN_FILES = [
 ]
 KNOWN_FILES = ["clusters.json", "directions.json", "measured.json"]
 DATA_FILES = ["dataset.json", "table.parquet", "slices.npy"]
-READERS = {
-    "dicom": lambda: Target(targets.dicom(), targets.image_reader("a.dcm")),
-    "dicom header": lambda: Target(targets.dicom(), targets.header_reader),
-    "npy": lambda: Target(targets.npy(), targets.image_reader("a.npy")),
-    "png": lambda: Target(targets.png(), targets.image_reader("a.png")),
-    "nifti": lambda: Target(targets.nifti(), targets.image_reader("a.nii.gz")),
-    "zip": lambda: Target(targets.archive(), targets.series_reader),
-    "no ending": lambda: Target(targets.dicom() + targets.png(), targets.image_reader("IM0001")),
-    "manifest": lambda: Target([targets.MANIFEST], targets.manifest),
-}
 
 
 @pytest.fixture(autouse=True, scope="module")

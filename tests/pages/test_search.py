@@ -130,6 +130,7 @@ def test_a_boxed_trial_has_a_point_in_the_boxes_of_every_axis():
     assert in_boxes([point(0, 1), point(2, 4)]) == []
 
 
+@pytest.mark.long
 def test_a_search_is_read_as_it_is(folders, searched, monkeypatch, tmp_path):
     monkeypatch.setenv("LUNGVAE_RUNS", str(searched.parent))
     assert find_searches() == [searched]

@@ -436,6 +436,7 @@ def test_a_failing_trial_is_noted_and_the_search_goes_on(config: Callable, tmp_p
     assert "not a finite number" in pd.read_csv(tmp_path / "s" / "trials.csv")["error"][0]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_an_mlp_is_searched_on_a_runs_codes(tiny_models: Path, tmp_path: Path) -> None:
     from lungvae_core.evaluation.searched import final

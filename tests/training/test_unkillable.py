@@ -174,6 +174,7 @@ def test_a_killed_command_goes_on_in_another(
     assert_same(out, unbroken("gvae"))
 
 
+@pytest.mark.long
 def test_two_processes_with_one_seed_write_the_same_bytes(few: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         words = ["--data", few, "--out", tmp_path / name, "--epochs", 1, "--seed", 5, *SETTINGS[:6]]
@@ -209,6 +210,7 @@ def test_a_checkpoint_has_all_that_resuming_needs(few: Path, tmp_path: Path) -> 
     assert found["random.cpu"].dtype == torch.uint8
 
 
+@pytest.mark.long
 def test_long_epochs_are_saved_in_their_middle(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

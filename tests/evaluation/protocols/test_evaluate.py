@@ -151,6 +151,7 @@ def test_labels_random_by_patient_are_chance_when_honest_and_good_when_leaking(
     assert paper["leaks"]
 
 
+@pytest.mark.long
 def test_what_cannot_be_evaluated_is_said(
     discs: SliceSet, asked: Asked, nested: Path, tmp_path: Path
 ) -> None:
