@@ -176,6 +176,8 @@ def _parse_array(stream: BinaryIO, where: str) -> np.ndarray:
         shape, columns_first, dtype = header(stream)
         if dtype.hasobject:
             raise ValueError("objects")
+        if dtype.subdtype is not None:
+            raise ValueError("arrays in an array")
         content = stream.read()
         if math.prod(shape) * dtype.itemsize > len(content):
             raise ValueError("truncated")
@@ -224,7 +226,7 @@ def _read_png(file: Path | BinaryIO, where: str, hu_range: tuple[float, float] |
 
 def _grey_levels(file: Path | BinaryIO, where: str) -> tuple[np.ndarray, float]:
     """A picture's grey levels (rows, columns), and that of white."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(file) as picture:
@@ -232,7 +234,9 @@ def _grey_levels(file: Path | BinaryIO, where: str) -> tuple[np.ndarray, float]:
                 raise UserError(f"{where} is too large: {picture.width}x{picture.height} pixels.")
             deep = picture.mode in ("I", "I;16", "I;16B", "I;16L")
             levels = np.asarray(picture if deep else picture.convert("L"))
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's readers raise whatever a damaged file makes them trip over
         raise UserError(
             f"{where} cannot be read as an image: it is damaged or of another kind. Save it again."
         ) from error

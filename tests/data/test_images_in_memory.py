@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import re
@@ -118,3 +119,20 @@ def test_a_dicom_that_is_no_ct_is_refused(tmp_path, write_ct, make_image):
     write_ct(path, make_image(1), SOPClassUID="1.2.840.10008.5.1.4.1.1.4", Modality="MR")
     with pytest.raises(UserError, match="is not a CT slice"):
         read_image(path.read_bytes(), name="upload.dcm")
+
+
+def test_a_file_that_pillow_trips_over_gets_a_sentence():
+    # Taken for a TGA picture, which then names no mode that Pillow knows; found by breeding inputs.
+    content = base64.b64decode(
+        "LgABAAD/2wBDAAgGBgcGBQgHBwcJCQgKDBQMDKMLDBkSEw8UHRofHh0aHBwgJC4nICIsIxwcKDYpLDAxNDQ0Hyc5PTgyPC4z"
+        "NDL/wAALCABGAEABAREA/8QAHwEAAAABBQEBAQEBAQAAAAAAAAAAAQIqNDU2Nzg5OkNERUZHSElYWVpjZGVz/9oACAEBAAA/"
+        "zKAWUtHwJI3luBuDMHKuhNx+8Q=="
+    )
+    with pytest.raises(UserError, match="damaged or of another kind"):
+        read_image(content, name="a.png", hu_range=(-1000, 400))
+
+
+def test_an_array_of_arrays_gets_a_sentence():
+    content = npy(np.zeros((32, 64), np.int16)).replace(b"'<i2'", b"'4i2'")
+    with pytest.raises(UserError, match="not a readable npy array"):
+        read_image(content + bytes(3 * 2 * 32 * 64), name="a.npy")
