@@ -44,6 +44,8 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(source)
             found = self._zip.infolist()
+            if not all(entry.filename for entry in found):
+                raise ValueError("a member without a name")
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
             raise UserError(f"{name} is not a readable zip archive. Zip the folder again.") from error
         files = [entry for entry in found if not entry.is_dir() and not _junk(entry.filename)]

@@ -114,6 +114,7 @@ def encrypted() -> bytes:
         ([("a.zip", zipped({"../../etc/passwd": b"x"}))], "lead out of it"),
         ([("a.zip", zipped({"/IM1": b"x"}))], "lead out of it"),
         ([("a.zip", b"PK\x03\x04nothing")], "not a readable zip"),
+        ([("a.zip", zipped({"QQ": b"y"}).replace(b"QQ", b"\0\0"))], "not a readable zip"),  # no name
         ([("a.zip", zipped({}))], "holds no files"),
         ([("a.zip", encrypted())], "encrypted"),
         ([("a.zip", zipped(named(dicom(HU[:2])))[:-4000])], "not a readable zip"),
