@@ -197,7 +197,7 @@ STILL = """() => {
         || [...document.querySelectorAll("summary")].some(each => getComputedStyle(each).opacity !== "1")
         || document.getAnimations().some(each => each instanceof CSSTransition);
     const now = performance.now();
-    if (busy || window.lastBusy === undefined) window.lastBusy = now;
+    if (busy) window.lastBusy = now;
     return now - window.lastBusy > %d;
 }"""
 
@@ -208,4 +208,5 @@ def still(page: Any, for_ms: int = 800) -> None:
     A rerun fades what it will redraw, and an expander stays faded until the browser has drawn the charts: a
     page's colours are its own only then.
     """
+    page.evaluate("() => { window.lastBusy = performance.now(); }")
     page.wait_for_function(STILL % for_ms)
