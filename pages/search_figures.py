@@ -28,8 +28,7 @@ def parallel(state: SearchState) -> go.Figure:
     (number of the trial,), its x the axis.
     """
     table = state.table[state.table["value"].notna()]
-    names = [*reversed(state.searched[:AXES])]
-    axes = [_axis(table[name], name) for name in names]
+    axes = [_axis(table[name], name) for name in reversed(state.searched[:AXES])]
     if table["epochs"].nunique() > 1:
         axes.append(_axis(table["epochs"], "epochs"))
     axes.append(_axis(table["value"], f"value: {state.config.objective}"))
