@@ -16,13 +16,14 @@ RUN useradd --uid 10001 --create-home --home-dir /srv/lungvae lungvae
 WORKDIR /opt/lungvae
 
 # PyTorch first, in a layer of its own: it is the largest by far and changes least.
-RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} "torch>=2.9,<2.14"
+COPY constraints.txt ./
+RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} "$(grep ^torch== constraints.txt)"
 COPY pyproject.toml README.md LICENSE app.py ./
 COPY .streamlit/config.toml .streamlit/config.toml
 COPY lungvae_core lungvae_core
 COPY pages pages
 COPY models models
-RUN pip install --no-cache-dir --editable ".[server,nifti]"
+RUN pip install --no-cache-dir --constraint constraints.txt --editable ".[server]"
 
 USER lungvae
 WORKDIR /srv/lungvae

@@ -10,8 +10,12 @@ Predict page; pauses lie between. All run on this machine beside the server. Wit
 CPU runs as a job from the first minute to the end. --moves has one session send so many wishes, as fast as
 they are answered.
 
+The strip of the Traversal page is asked for as soon as the page stands, as by a browser. What lies further
+below is not, as by one in which nobody scrolls: the film of the Traversal page.
+
 Printed: waits (median, 95th, 99th percentile, largest), what failed, and the server's memory: after warm-up
-(a fifth of the time) and at the end, each the median of a minute.
+(a fifth of the time) and at the end, each the median of a minute. The exit code is 1 where anything failed: a
+page that shows an error, a connection that broke, an answer to another question.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ import asyncio
 import json
 import os
 import platform
+import re
+import sys
 import tempfile
 import time
 import urllib.request
@@ -36,6 +42,8 @@ from websockets.asyncio.client import ClientConnection, connect
 
 DRAG_SECONDS = 10
 PER_SECOND = 60
+_STRIP = re.compile(r"strips/\w+\.png")
+LONGEST = 60  # seconds for which a page may send nothing
 
 
 @dataclass
@@ -64,6 +72,7 @@ class Person:
         self.url, self.model, self.seen = url, model, seen
         self.random = np.random.default_rng(number)
         self.tags: dict[str, str] = {}
+        self.strip = ""  # where the picture of the traversal page is
 
     async def stay(self, until: float) -> None:
         """Go round until the moment `until`, and come back after any failure, which is counted."""
@@ -89,6 +98,7 @@ class Person:
                     await self._get(f"slices/{self.random.integers(0, 10_000)}.png", "image")
                 await self._pause(2)
                 await self._page(page, "traversal", f"model={self.model}&row={row}")
+                await self._get(self.strip, "strip")
                 async with connect(f"{socket}/api/live/{self.model}", max_size=None, origin=self.url) as live:
                     await self._drag(live, row, min(until, time.monotonic() + DRAG_SECONDS))
                 await self._page(page, "predict", f"model={self.model}&row={row}")
@@ -105,8 +115,10 @@ class Person:
         start = time.perf_counter()
         await page.send(asked.SerializeToString())
         while True:
-            told = ForwardMsg.FromString(await page.recv())
+            told = ForwardMsg.FromString(await asyncio.wait_for(page.recv(), LONGEST))
             kind = told.WhichOneof("type")
+            if strip := _STRIP.search(told.delta.new_element.html.body if kind == "delta" else ""):
+                self.strip = strip[0]
             if kind == "delta" and told.delta.new_element.WhichOneof("type") == "exception":
                 self.seen.failed[f"{name}: {told.delta.new_element.exception.message}"[:120]] += 1
             elif kind == "page_not_found":
@@ -181,13 +193,14 @@ def memory_line(found: list[tuple[float, float]]) -> str:
     )
 
 
-async def people(url: str, process: int, model: str, count: int, minutes: float) -> None:
-    """`count` people for so many minutes; prints what was seen."""
+async def people(url: str, process: int, model: str, count: int, minutes: float) -> Seen:
+    """`count` people for so many minutes; prints and returns what was seen."""
     seen = Seen()
     until = time.monotonic() + 60 * minutes
     each = [Person(url, model, number, seen).stay(until) for number in range(count)]
     memory, *_ = await asyncio.gather(watch(process, until), *each)
     print(*seen.lines(), memory_line(memory), sep="\n", flush=True)
+    return seen
 
 
 async def moves(url: str, process: int, model: str, count: int) -> None:
@@ -213,8 +226,8 @@ async def moves(url: str, process: int, model: str, count: int) -> None:
     )
 
 
-def main() -> None:
-    """Start the app, load it, print what was seen."""
+def main() -> int:
+    """Start the app, load it, print what was seen; 1 where anything failed, else 0."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="gvae")
     parser.add_argument("--people", type=int, default=20)
@@ -229,7 +242,7 @@ def main() -> None:
         with app(**own) as (url, server):
             if chosen.moves:
                 asyncio.run(moves(url, server.pid, chosen.model, chosen.moves))
-                return
+                return 0
             job = jobs = None
             if chosen.training:
                 from lungvae_core.serving.jobs import Jobs
@@ -240,7 +253,7 @@ def main() -> None:
                 job = jobs.start_training(chosen.data, "dirvae", changes, "beside", device="cpu", threads=1)
             beside = " beside a training" if job else ""
             print(f"{chosen.people} people for {chosen.minutes:g} minutes{beside}", flush=True)
-            asyncio.run(people(url, server.pid, chosen.model, chosen.people, chosen.minutes))
+            seen = asyncio.run(people(url, server.pid, chosen.model, chosen.people, chosen.minutes))
             if jobs is not None and job is not None:
                 job = jobs.get(job.id)
                 epochs = (own["runs"] / "beside" / "metrics.jsonl").read_text().count("\n")
@@ -249,7 +262,8 @@ def main() -> None:
                 while jobs.get(job.id).active:
                     time.sleep(0.5)
                 print(f"           {jobs.get(job.id).status} when it was asked to")
+    return 1 if seen.failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

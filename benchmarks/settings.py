@@ -23,7 +23,8 @@ from lungvae_core.cli.models import _settings
 from lungvae_core.data.resample import at_spacing
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.data.splits import holdout
-from lungvae_core.evaluation.metrics import auc, by_nodule
+from lungvae_core.evaluation.units import by_nodule
+from lungvae_core.statistics.roc import auc
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import ClassifierConfig, fit_classifier
 from lungvae_core.training.fit import fit

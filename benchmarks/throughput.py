@@ -62,6 +62,7 @@ def main() -> None:
     presets = {
         "gvae": preset("gvae"),
         "dirvae": preset("dirvae"),
+        "gvae, linear path": override(preset("gvae"), {"dimensions": 256, "linear_path": True}),
         "paper-gvae, base 32": override(preset("paper-gvae"), small),
         "paper-dirvae, base 32": override(preset("paper-dirvae"), small),
     }

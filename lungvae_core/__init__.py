@@ -2,8 +2,11 @@
 
 import os
 
+from lungvae_core.cache_places import use_writable_caches
+
 # Sampling from a Dirichlet is not there on Apple's GPUs; PyTorch reads this when it is imported.
 os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+use_writable_caches()  # before any library looks where its own could be
 
 __version__ = "0.1.0"
 

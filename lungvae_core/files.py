@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one, hashing them, and locking a folder."""
+"""Files: written so that a reader never sees half of one, read within bounds, hashed, and folders locked."""
 
 from __future__ import annotations
 
@@ -8,14 +8,93 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lungvae_core.errors import UserError
+from lungvae_core.json_text import MOST_BYTES, parse_json
+
+# Of the whole process, and read by setting it: once, before there are threads that make files.
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
 
 LEFTOVER = ".tmp"  # how the names of files end that are being written, or were when their writer was killed
+REPLACED, DELETED, PREPARING = ".old", ".deleted", ".preparing"
+TEMPORARY = "lungvae-"  # how the names of folders begin that lie among the system's temporary ones
+NO_TEMPORARY_PLACE = (
+    "There is no temporary folder that can be written. Set TMPDIR to a folder that you may write to."
+)
+_MAKING = (LEFTOVER, REPLACED, DELETED, PREPARING)
+
+
+def in_the_making(path: Path) -> bool:
+    """Whether a file or folder is not whole, or no longer, by its name; such are never offered."""
+    return path.name.startswith(".") or path.name.endswith(_MAKING)
+
+
+def offered(base: Path, pattern: str) -> list[Path]:
+    """The paths below `base` that a pattern names, sorted, but none in the making or in such a folder."""
+    try:
+        paths = sorted(base.glob(pattern))
+    except OSError:  # a folder that may not be read offers nothing
+        return []
+    return [
+        path for path in paths if not any(in_the_making(Path(part)) for part in path.relative_to(base).parts)
+    ]
+
+
+def modified(path: Path) -> int:
+    """When a file was last written, in ns; 0 where it is gone, as somebody may delete it at any moment."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def check_name(path: Path) -> None:
+    """UserError for a name that no page can show: no text in UTF-8, or with control characters."""
+    if not path.name.isprintable():
+        raise UserError(f"The name {shown(path)[-140:]} has characters that cannot be shown. Choose another.")
+
+
+def shown(path: Path) -> str:
+    """A path as text that every page can show."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(path))
+
+
+@contextlib.contextmanager
+def holding(path: Path) -> Iterator[None]:
+    """Hold a file or folder in the making, so that nobody takes it for the leftover of a killed process."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process holds a file or folder by `holding` or `folder_lock`."""
+    lock = path / ".lock"
+    for each in (path, lock) if lock.is_file() else (path,):
+        handle = os.open(each, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(handle)
+    return False
+
+
+def check_replaceable(target: Path) -> None:
+    """UserError for a folder, a pipe or a device: what takes long asks before it begins."""
+    if target.exists() and not target.is_file():
+        raise UserError(f"{target} is not an ordinary file. Choose another file to write.")
 
 
 @contextlib.contextmanager
@@ -23,10 +102,11 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target`; on a clean exit it is flushed to disk and renamed to `target`.
 
     After an exception, `target` is as it was before. Raises UserError when the disk is full or the folder
-    cannot be written.
+    cannot be written, and when `target` is a folder or a device.
     """
     target = Path(target)
     try:
+        check_replaceable(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=LEFTOVER)
         os.close(handle)
@@ -34,14 +114,13 @@ def atomic_path(target: Path) -> Iterator[Path]:
         raise _cannot_write(target, error) from error
     temporary = Path(name)
     try:
-        yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        # mkstemp makes files private; give the file the permissions an ordinary open() would have.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(target)
+        with holding(temporary):
+            yield temporary
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
+            # mkstemp makes files private; give the file the permissions an ordinary open() would have.
+            temporary.chmod(0o666 & ~_UMASK)
+            temporary.replace(target)
     except OSError as error:
         raise _cannot_write(target, error) from error
     finally:
@@ -68,39 +147,92 @@ def atomic_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     refuse_existing(target, overwrite=overwrite)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"))
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=LEFTOVER))
     except OSError as error:
         raise _cannot_write(target, error) from error
     try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
-        if target.exists():
-            old = temporary.with_suffix(".old")
-            target.rename(old)
-            temporary.rename(target)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            temporary.rename(target)
+        with holding(temporary):
+            yield temporary
+            temporary.chmod(0o777 & ~_UMASK)
+            _take_the_place(temporary, target)
     except OSError as error:
         raise _cannot_write(target, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _take_the_place(temporary: Path, target: Path) -> None:
+    """Rename a finished folder to `target`. A kill in between leaves the former one as NAME.old; see tidy."""
+    if not target.exists():
+        temporary.rename(target)
+        return
+    old = temporary.with_suffix(REPLACED)
+    with holding(target):
+        target.rename(old)
+        try:
+            temporary.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def temporary_place() -> Path | None:
+    """The system's temporary folder; None where there is none that can be written."""
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError:
+        return None
+
+
+@contextlib.contextmanager
+def temporary_folder(purpose: str) -> Iterator[Path]:
+    """A folder of this process among the system's temporary ones, removed at the end; see tidy."""
+    place = temporary_place()
+    if place is None:
+        raise UserError(NO_TEMPORARY_PLACE)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{purpose}-", dir=place))
+    except OSError as error:
+        raise _cannot_write(place, error) from error
+    try:
+        with holding(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are not there; UserError where that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+
+
 def refuse_existing(target: Path, *, overwrite: bool = False) -> None:
     """Raise UserError if `target` is a file, or a non-empty folder that may not be overwritten."""
-    if target.is_file():
-        raise UserError(f"{target} is a file, but a folder is to be written there. Choose another --out.")
+    check_name(target)
+    try:
+        is_folder = stat.S_ISDIR(target.stat().st_mode)
+    except FileNotFoundError:
+        is_folder = not target.is_symlink()  # one that leads nowhere
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    if not is_folder:
+        raise UserError(f"{target} is no folder, but one is to be written there. Choose another --out.")
     if target.is_dir() and any(target.iterdir()) and not overwrite:
         raise UserError(f"{target} already exists. Choose another --out, or add --overwrite to replace it.")
 
 
 def write_text(target: Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
+    try:
+        content = text.encode()
+    except UnicodeEncodeError as error:  # a file's name that is no UTF-8 came in
+        raise UserError(f"Cannot write {shown(target)}: a name in it is no text. Choose another.") from error
     with atomic_path(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
 
 
 def write_json(target: Path, value: Any) -> None:
@@ -108,14 +240,35 @@ def write_json(target: Path, value: Any) -> None:
     write_text(target, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, *, what: str) -> Any:
-    """Read a JSON file; `what` names it in the UserError that a missing or damaged one raises."""
+def open_file(path: Path, *, follow: bool = True) -> BinaryIO:
+    """Open an ordinary file for reading; OSError for anything else, without waiting for a pipe's writer.
+
+    With `follow` false a link is none, wherever it leads.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(0, "It is not an ordinary file")
+    return os.fdopen(handle, "rb")
+
+
+def read_bytes(path: Path, *, what: str, most_bytes: int = MOST_BYTES) -> bytes:
+    """A file's content; `what` names it in the UserError where it is missing, too large or no file."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        with open_file(Path(path)) as stream:
+            content = stream.read(most_bytes + 1)
     except FileNotFoundError as error:
         raise UserError(f"{what} is missing: {path} does not exist.") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{what} cannot be read: {path} is damaged or not JSON ({error}).") from error
+    except (OSError, ValueError) as error:  # a path with a null byte is a ValueError
+        raise UserError(f"{what} cannot be read: {path}: {getattr(error, 'strerror', error)}.") from error
+    if len(content) > most_bytes:
+        raise UserError(f"{what} cannot be read: {path} is larger than {most_bytes:,} bytes.")
+    return content
+
+
+def read_json(path: Path, *, what: str) -> Any:
+    """Read a JSON file within the bounds of `parse_json`; UserError for a missing or damaged one."""
+    return parse_json(read_bytes(path, what=what), what=f"{what}, {path},")
 
 
 def sha256(*paths: Path) -> str:
@@ -151,4 +304,5 @@ def folder_lock(folder: Path, *, what: str) -> Iterator[None]:
 
 def _cannot_write(target: Path, error: OSError) -> UserError:
     reason = error.strerror or str(error)
-    return UserError(f"Cannot write {target}: {reason}. Free space or choose a folder that you may write to.")
+    where = shown(target) if len(str(target)) <= 300 else f"{shown(target)[:140]}...{shown(target)[-140:]}"
+    return UserError(f"Cannot write {where}: {reason}. Free space or choose a folder that you may write to.")

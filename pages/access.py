@@ -68,17 +68,17 @@ def allowed(what: str) -> Iterator[None]:
 
 
 def _ask(who: Person) -> None:
+    """Say why the page ends here, with a link that opens the server's own sign-in page.
+
+    Nobody gets a socket for this page without a session; so the session has ended while the page was open.
+    """
     # Without the icon: a picture of the app's own is for people who have signed in.
     st.set_page_config(page_title="Lung lesion explorer: sign in")
     st.title("Lung lesion explorer")
     st.warning(NOTICE, icon=":material/warning:")
     (st.error if who.name else st.markdown)(_plain(who.reason) if who.name else who.reason)
-    # Not as a callback, which Streamlit would skip where a page left open begins a session anew.
-    if st.button("Sign in", type="primary", icon=":material/login:", key="access-sign-in"):
-        st.login()
-    leave = "Sign out, to sign in as somebody else"
-    if who.name and st.button(leave, key="access-leave", type="tertiary"):
-        st.logout()
+    # A link and not a button: it leads on when the connection has ended with the session.
+    st.html('<a href="/" target="_self">Sign in again</a>')
 
 
 def _wait(until: float) -> None:

@@ -7,15 +7,15 @@ from typing import Any
 
 import streamlit as st
 
+from lungvae_core.data.counted import counted_in_words
 from lungvae_core.errors import UserError
 from lungvae_core.explore import maps
 from lungvae_core.explore.clusters.methods import METHODS, TITLES
 from lungvae_core.explore.clusters.report import Clusters, load_clusters
 from lungvae_core.explore.clusters.words import in_words
 from lungvae_core.serving.registry import LoadedModel
-from pages import clusters_figures, common, figures, url
+from pages import charts, clusters_figures, common, figures, url
 
-QUIET = {"displayModeBar": False}
 ABREAST = 2
 
 
@@ -41,7 +41,8 @@ def main() -> None:
     )
     model = common.current_model()
     try:
-        clusters = load_clusters(model.entry.folder, model.codes)
+        # Anew each time: they may have been made since.
+        clusters = load_clusters(model.entry.folder, model.codes, len(model.nodules[0]))
     except UserError as error:
         common.stop(str(error))
     report = clusters.report
@@ -91,7 +92,8 @@ def source(report: dict[str, Any]) -> str:
         f"{report['label_rule']}. {report['resamples']} draws of patients, "
         f"{report['permutations']} shuffles, "
         f"{report['featureless']} sets of codes without groups (normal, with the same mean and covariance), "
-        f"seed {report['seed']}." + (" **A quick run: its intervals are rough.**" if report["quick"] else "")
+        f"seed {report['seed']}. {counted_in_words(report)}"
+        + (" **A quick run: its intervals are rough.**" if report["quick"] else "")
     )
 
 
@@ -108,17 +110,18 @@ def on_map(model: LoadedModel, clusters: Clusters, name: str, kind: str) -> None
         for patient, nodule in zip(rows["patient_id"], rows["nodule"], strict=True)
     ]
     described = clusters.report["methods"][name]["clusters"]
-    st.plotly_chart(
-        clusters_figures.places(xy, clusters.members[name], described, texts),
+    charts.show(
+        charts.kept(clusters_figures.places, xy, clusters.members[name], described, texts),
         alt="The map of nodules, coloured by cluster",
         key="clusters-map",
+        toolbar=True,
     )
 
 
 def how_chosen(method: dict[str, Any]) -> None:
     """What was tried, and why the setting was taken."""
-    figure = clusters_figures.tried(method) or clusters_figures.sizes(method)
-    st.plotly_chart(figure, alt="What was tried, and how good each was", config=QUIET, key="clusters-tried")
+    figure = charts.kept(clusters_figures.tried, method) or charts.kept(clusters_figures.sizes, method)
+    charts.show(figure, alt="What was tried, and how good each was", key="clusters-tried")
     settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in method["settings"].items())
     st.caption(f"Chosen: {settings}. How: {method['chosen_by']}. No label was looked at.")
 
@@ -136,10 +139,9 @@ def follow(method: dict[str, Any]) -> None:
         required=True,
         help="AMI is 0 on average by chance. NMI is not: the more groups, the higher.",
     )
-    st.plotly_chart(
-        clusters_figures.follows(method, measure),
+    charts.show(
+        charts.kept(clusters_figures.follows, method, measure),
         alt="How far clusters go with each attribute, beside chance",
-        config=QUIET,
         key="clusters-follow",
     )
     by_name = {one["name"]: one for one in method["attributes"]}
@@ -149,17 +151,16 @@ def follow(method: dict[str, Any]) -> None:
         + ". Shuffled: an attribute between patients, so that a patient's lesions stay together; patients "
         "between lesions. Ratings are the readers' mean, rounded; calcification is some or none."
     )
-    st.markdown(" ".join(worth(by_name)))
-    figure = clusters_figures.along_k(method, {name: one["title"] for name, one in by_name.items()})
+    st.markdown(" ".join(purity_sentences(by_name)))
+    titles = {name: one["title"] for name, one in by_name.items()}
+    figure = charts.kept(clusters_figures.along_k, method, titles)
     if figure is not None:
         st.markdown("**The same with another number of clusters**")
-        st.plotly_chart(
-            figure, alt="What clusters go with, by how many there are", config=QUIET, key="clusters-along"
-        )
+        charts.show(figure, alt="What clusters go with, by how many there are", key="clusters-along")
         st.caption("To see what more clusters would go with. k was not chosen by it.")
 
 
-def worth(by_name: dict[str, dict[str, Any]]) -> list[str]:
+def purity_sentences(by_name: dict[str, dict[str, Any]]) -> list[str]:
     """Sentences of purity and of what patients share."""
     said = []
     if (malignancy := by_name.get("malignancy")) is not None:
@@ -190,10 +191,9 @@ def again(report: dict[str, Any], method: dict[str, Any]) -> None:
     if method["count"] < 2:
         st.info("With fewer than two clusters there is nothing to compare.", icon=":material/info:")
         return
-    st.plotly_chart(
-        clusters_figures.steadiness(method),
+    charts.show(
+        charts.kept(clusters_figures.steadiness, method),
         alt="How steady each cluster is when patients are drawn again",
-        config=QUIET,
         key="clusters-steady",
     )
     drawn, bare = method["stability"]["clusters"], method["featureless"]["clusters"]
@@ -257,10 +257,9 @@ def trust(report: dict[str, Any], unit: str) -> None:
         default=unit if unit in units else units[0],
         required=True,
     )
-    st.plotly_chart(
-        clusters_figures.maps(report["maps"], chosen),
+    charts.show(
+        charts.kept(clusters_figures.maps, report["maps"], chosen),
         alt="Trustworthiness and continuity of each map",
-        config=QUIET,
         key="clusters-trust",
     )
     lesions = next(one["lesions"] for one in report["maps"] if one["unit"] == chosen)

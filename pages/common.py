@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import NoReturn
 
 import streamlit as st
 
-from lungvae_core import ATTRIBUTION, NOTICE
+from lungvae_core import ATTRIBUTION, NOTICE, faults
 from lungvae_core.errors import UserError
+from lungvae_core.serving.job_table import Job
+from lungvae_core.serving.jobs import Jobs
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.routes import registry
 from pages import tour, url
@@ -38,6 +42,7 @@ _STYLE = """
 .st-key-sidebar_notice p {font-size: .8rem; line-height: 1.35}
 </style>
 """
+FEW = 5  # reasons that are said in full
 _LARGER = "<style>html {font-size: 125% !important}</style>"  # everything is measured in rem
 
 
@@ -53,7 +58,7 @@ def frame(page: str) -> None:
         entries = registry().entries()
         names = [entry.name for entry in entries]
         if names:
-            asked = st.query_params.get("model", st.session_state.get("model_name"))
+            asked = url.choice("model", names) or st.session_state.get("model_name")
             if asked not in names:
                 asked = names[0]
             titles = {entry.name: entry.title for entry in entries}
@@ -76,7 +81,7 @@ def frame(page: str) -> None:
 def _text_size() -> None:
     """The switch for a projector, or for eyes that want larger text."""
     if "larger_text" not in st.session_state:
-        st.session_state["larger_text"] = st.query_params.get("text") == "large"
+        st.session_state["larger_text"] = url.choice("text", ("large",)) == "large"
     larger = st.toggle(
         "Larger text",
         key="larger_text",
@@ -87,16 +92,38 @@ def _text_size() -> None:
         st.html(_LARGER)
 
 
-def current_model() -> LoadedModel:
-    """The picked model, opened; stops the page with a message when there is none or it is damaged."""
-    name = st.session_state.get("model_name") or st.query_params.get("model")
+def current_model(*, again: bool = False) -> LoadedModel:
+    """The picked model, opened; stops the page with a message when there is none or it is damaged.
+
+    What of its table cannot be used is said on the page, unless it was, and this is asked `again`.
+    """
+    name = st.session_state.get("model_name")
     entries = registry().entries()
     if not entries:
         stop("There is no model yet. Train one on the Train page.")
     try:
-        return registry().load(name or entries[0].name)
+        model = registry().load(name or entries[0].name)
     except UserError as error:
         stop(str(error))
+    for note in [] if again else model.notes:
+        st.caption(f":material/info: {url.plain(note)}")
+    return model
+
+
+def jobs() -> list[Job]:
+    """The workspace's jobs, the newest first; why others cannot be used is said on the page.
+
+    Stops the page with a message where the database cannot be read.
+    """
+    table = Jobs()
+    try:
+        usable, refused = table.all(), table.refused()
+    except UserError as error:
+        stop(str(error))
+    if refused:
+        more = f"\n\nAnd {len(refused) - FEW:,} more." if len(refused) > FEW else ""
+        st.warning("\n\n".join(map(url.plain, refused[:FEW])) + more, icon=":material/block:")
+    return usable
 
 
 def introduce(title: str, *, shows: str, does_not_mean: str) -> None:
@@ -113,11 +140,15 @@ def introduce(title: str, *, shows: str, does_not_mean: str) -> None:
     st.markdown(shows)
 
 
-def duration(seconds: float) -> str:
-    """A time in words, as "40 s", "12 min" or "2.5 h"."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+@contextlib.contextmanager
+def contained(what: str) -> Iterator[None]:
+    """Keep a part of a page, named by `what`, from taking the rest with it: a fault becomes a sentence."""
+    try:
+        yield
+    except UserError as error:
+        st.error(str(error))
+    except Exception:
+        st.error(f"{what} cannot be shown. {faults.record()}")
 
 
 def stop(message: str) -> NoReturn:

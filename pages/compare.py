@@ -107,10 +107,10 @@ def maps(first: LoadedModel, second: LoadedModel, unit: str, method: str, by: st
     for side in ("left", "right"):
         selection.from_map(first, (st.session_state.get(f"compare_{side}") or {}).get("selection"))
     # A row in the address is taken up once; afterwards the address follows the selection, even a cleared one.
-    asked = st.query_params.get("row", "")
-    fresh = asked.isdecimal() and asked != st.session_state.get("compare_row")
-    if fresh and int(asked) < len(first.table) and int(asked) not in selection.rows(first):
-        selection.select(first, [int(asked)], int(asked))
+    asked = url.integer("row", 0, len(first.codes) - 1)
+    fresh = asked is not None and str(asked) != st.session_state.get("compare_row")
+    if fresh and asked not in selection.rows(first):
+        selection.select(first, [asked], asked)
     chosen = selection.rows(first)
     st.session_state["compare_row"] = None if not chosen else str(selection.focus(first))
     for side, model, column in zip(("left", "right"), (first, second), st.columns(2), strict=True):

@@ -6,27 +6,29 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from lungvae_core.data.slices import MALIGNANCY_WORDS
+from lungvae_core.data.counted import counted_in_words
+from lungvae_core.data.slices import malignancy_meaning, rating_text
 from lungvae_core.errors import UserError
 from lungvae_core.explore.counterfactual import (
     Change,
     Counterfactual,
-    Lesions,
     changes,
-    counterfactual,
     in_words,
     measured_curves,
 )
 from lungvae_core.explore.directions import Directions, load_directions, walk
+from lungvae_core.number_text import interval
+from lungvae_core.serving import scoring, walks
+from lungvae_core.serving.answers import kept
+from lungvae_core.serving.lesion import of_patients
 from lungvae_core.serving.live import DIFFERENCE_FULL
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.render import diverging
-from pages import common, directions_figures, figures, selection, url
+from pages import charts, common, directions_figures, figures, selection, url
 
 STEPS = 7
 STARTS = {"malignant": "Malignant mean", "benign": "Benign mean", "prior": "Prior", "lesion": "The lesion"}
 SIDES = {"other": "the other side", "malignant": "malignant", "benign": "benign"}
-QUIET = {"displayModeBar": False}
 
 
 def main() -> None:
@@ -43,8 +45,8 @@ def main() -> None:
             "- **Not the readers' truth.** Malignancy is what readers suspected on CT (the higher median of "
             "their ratings, above 3 against below 3), not pathology.\n"
             "- **A counterfactual tells of the model.** It is the shortest way past the score's threshold "
-            "for this classifier and this latent space. Another model has another. The score was fitted on "
-            "all labelled slices, this lesion's among them, and is no probability of cancer.\n"
+            "for this classifier and this latent space. Another model has another. The score is the one "
+            "that the lesion has on every page, and is no probability of cancer.\n"
             "- **Measured on generated images.** Size and density are measured in what the decoder draws; "
             "it draws no fine detail."
         ),
@@ -64,27 +66,21 @@ def main() -> None:
 
 def pick_lesion(model: LoadedModel) -> int:
     """The lesion that both parts of the page can start from; it is in the address as ?row=number."""
-    table = model.table
-    asked = st.query_params.get("row", "")
-    valid = asked.isascii() and asked.isdigit() and int(asked) < len(table)
-    if asked and not valid:
-        st.warning(f"This model has no slice in row {asked[:20]}; its rows are 0 to {len(table) - 1}.")
-    row = int(asked) if valid else selection.focus(model)
+    patients = of_patients(model)
+    asked = url.integer("row", 0, len(model.codes) - 1)
+    row = selection.focus(model) if asked is None else asked
     if row is None:
         row = int(model.nodules[0]["row"].iloc[0])
-    at = table.iloc[row]
+    at = model.lesion(row)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        patient = _pick("Patient", 190, table["patient_id"].unique().tolist(), at["patient_id"], row)
-        of_patient = table[table["patient_id"] == patient]
-        nodule = _pick("Nodule", 90, of_patient["nodule"].unique().tolist(), at["nodule"], row, patient)
-        rows = of_patient.index[of_patient["nodule"] == nodule].tolist()
-        largest = model.nodules[0].set_index(["patient_id", "nodule"])["row"]
-        first = row if row in rows else int(largest[(patient, nodule)])
-        number = table["slice"]
-        words = lambda each: str(number.iloc[each])  # noqa: E731
-        chosen = _pick("Slice", 90, rows, first, row, patient, nodule, words=words)
+        patient = _pick("Patient", 190, list(patients), at["patient_id"], row)
+        nodule = _pick("Nodule", 90, list(patients[patient]), at["nodule"], row, patient)
+        of_nodule = patients[patient][nodule]
+        first = row if row in of_nodule.rows else of_nodule.largest
+        words = lambda each: str(model.lesion(each)["slice"])  # noqa: E731
+        chosen = _pick("Slice", 90, list(of_nodule.rows), first, row, patient, nodule, words=words)
         st.caption(lesion_words(model, chosen))
-    st.query_params["row"] = str(chosen)
+    url.write("row", str(chosen))
     return int(chosen)
 
 
@@ -101,11 +97,11 @@ def _pick(label: str, width: int, options: list, first, *of, words=str):
 
 def lesion_words(model: LoadedModel, row: int) -> str:
     """What the readers said of a slice's nodule."""
-    entry = model.table.iloc[row]
+    entry = model.lesion(row)
     words = []
     rating, diameter = entry.get("malignancy"), entry.get("diameter_mm")
     if rating is not None and not pd.isna(rating):
-        words.append(f"readers: malignancy {int(rating)}, {MALIGNANCY_WORDS[int(rating)]}")
+        words.append(f"readers: malignancy {rating_text(rating)}, {malignancy_meaning(rating)}")
     if diameter is not None and not pd.isna(diameter):
         words.append(f"diameter {diameter:.1f} mm")
     return "; ".join(words)
@@ -132,8 +128,9 @@ def directions(model: LoadedModel, opened: Directions, row: int) -> None:
         url.keep("from", key="direction-from")
     direction = opened.directions[name]
     code = model.codes[row] if start == "lesion" else model.starts[start]
+    patient = str(model.lesion(row)["patient_id"]) if start == "lesion" else None
     values, codes = walk(opened.space, direction, code, STEPS)
-    images, scores = model.decode(codes), model.score(codes)
+    images, scores = model.decode(codes), model.score(codes, patient=patient)
     for step, column in enumerate(st.columns(STEPS, gap="small")):
         with column:
             told = "" if scores is None else f" · score {scores[step]:.2f}"
@@ -141,30 +138,30 @@ def directions(model: LoadedModel, opened: Directions, row: int) -> None:
     at = float(direction.score(opened.space.to(code[None]))[0])
     curves = measured_curves(_hu(model, images))
     if curves or scores is not None:
-        st.plotly_chart(
-            directions_figures.along(values, curves, scores, at),
+        charts.show(
+            charts.kept(directions_figures.along, values, curves, scores, at),
             alt="Score and measured properties along the direction",
-            config=QUIET,
         )
     st.caption(
         f"**{directions_figures.title(name).capitalize()}**: {direction.words}. The walk follows the pattern "
         "(how codes change on average where the direction's score rises, Haufe et al. 2014), over the 1st to "
         "99th percentile of the lesions, in standard deviations over nodules; the dotted line is the start. "
-        "Measured in the generated images; gaps are where no lesion was found in one."
+        "Measured in the generated images; gaps are where no lesion was found in one. "
+        f"{scoring.of_walk(model, patient)}"
     )
     with st.container(horizontal=True):
-        for label, value in worth(direction.figures):
+        for label, value in held_out_figures(direction.figures):
             st.metric(label, value, width=300)
     compare(report)
 
 
-def worth(entry: dict) -> list[tuple[str, str]]:
+def held_out_figures(entry: dict) -> list[tuple[str, str]]:
     """What is known of a direction on patients that it was not fitted on, as (label, value)."""
     score = entry["score"]
     name = "AUC" if score["name"] == "auc" else "R²"
-    found = [(f"{name} on held-out patients, {entry['judged']['nodules']:,} nodules", _interval(score))]
+    found = [(f"{name} on held-out patients, {entry['judged']['nodules']:,} nodules", interval(score, 2))]
     if entry["matched"]:
-        found.append(("AUC among diameters within 10 %", _interval(entry["matched"]["size"]["auc"])))
+        found.append(("AUC among diameters within 10 %", interval(entry["matched"]["size"]["auc"], 2)))
     if entry["with_diameter"] is not None:
         found.append(("Rank correlation with the diameter", f"{entry['with_diameter']:.2f}"))
     halves = entry["stability"]["pattern"]["halves"]
@@ -172,13 +169,6 @@ def worth(entry: dict) -> list[tuple[str, str]]:
         told = f"{halves['value']:.2f} (shuffled {halves['null']:.2f})"
         found.append(("Cosine between two halves of the patients", told))
     return found
-
-
-def _interval(figure: dict) -> str:
-    if figure["value"] is None:
-        return "-"
-    text = f"{figure['value']:.2f}"
-    return text if figure["low"] is None else f"{text} ({figure['low']:.2f} to {figure['high']:.2f})"
 
 
 def compare(report: dict) -> None:
@@ -191,19 +181,19 @@ def compare(report: dict) -> None:
     st.caption(
         f"{report['nodules']:,} nodules of {report['patients']:,} patients; malignancy by "
         f"{report['label_rule']}, above 3 against below 3; {report['folds']} folds by patient, 95 % "
-        f"intervals from {report['resamples']} resamples of patients, seed {report['seed']}.{transductive}"
+        f"intervals from {report['resamples']} resamples of patients, seed {report['seed']}.{transductive} "
+        f"{counted_in_words(report)}"
     )
     scores, sure, angle = st.tabs(["How well they tell", "How sure they are", "How they lie to each other"])
     with scores:
-        st.plotly_chart(
-            directions_figures.held_out(report),
+        charts.show(
+            charts.kept(directions_figures.held_out, report),
             alt="How well each direction tells on other patients",
-            config=QUIET,
         )
-        sizes = directions_figures.like_sizes(report)
+        sizes = charts.kept(directions_figures.like_sizes, report)
         if sizes is not None:
             st.markdown("**What is left of malignancy among nodules of like size**")
-            st.plotly_chart(sizes, alt="What is left of malignancy among nodules of like size", config=QUIET)
+            charts.show(sizes, alt="What is left of malignancy among nodules of like size")
             st.caption(
                 "Every point is the share of pairs, one malignant and one benign nodule, that are put in "
                 "order. *Projected out*: the size direction is taken out of the malignancy direction. "
@@ -219,10 +209,9 @@ def compare(report: dict) -> None:
                 required=True,
             )
             vector = st.segmented_control("Of the", ["pattern", "filter"], default="pattern", required=True)
-        st.plotly_chart(
-            directions_figures.steadiness(report, measure, vector),
+        charts.show(
+            charts.kept(directions_figures.steadiness, report, measure, vector),
             alt="How steady each direction is over other patients",
-            config=QUIET,
         )
         st.caption(
             "Cosine of the direction fitted to different patients: 1 is the same direction. The orange line "
@@ -234,8 +223,9 @@ def compare(report: dict) -> None:
         kind = st.segmented_control(
             "Show", list(kinds), format_func=kinds.get, default="cosine", required=True
         )
-        st.plotly_chart(
-            directions_figures.angles(report, kind), alt="Angles between the directions", config=QUIET
+        charts.show(
+            charts.kept(directions_figures.angles, report, kind),
+            alt="Angles between the directions",
         )
         st.caption(
             "Cosines between patterns: 1 is the same way, 0 at right angles, -1 opposite. Correlations of "
@@ -247,7 +237,7 @@ def compare(report: dict) -> None:
 @st.fragment
 def flip(name: str, row: int) -> None:
     """The counterfactual of the lesion; runs again when its own settings change."""
-    model = common.current_model()
+    model = common.current_model(again=True)
     if model.entry.name != name:  # the model was changed beside this fragment
         st.rerun()
     if model.classifier is None:
@@ -266,7 +256,8 @@ def flip(name: str, row: int) -> None:
             "Few dimensions", help="Change as few dimensions as are enough, instead of all by as little."
         )
     try:
-        found = smallest(model, row, side, wanted, few)[1]
+        with st.spinner("Searching…"):
+            found = smallest(model, row, side, wanted, few)
     except UserError as error:
         st.warning(str(error), icon=":material/warning:")
         return
@@ -280,29 +271,17 @@ def flip(name: str, row: int) -> None:
     show(model, row, found)
 
 
-@st.cache_resource(max_entries=64, hash_funcs={LoadedModel: id}, show_spinner="Searching…")
-def smallest(
-    model: LoadedModel, row: int, side: str, wanted: float, few: bool
-) -> tuple[LoadedModel, Counterfactual]:
-    """The smallest change that flips a lesion's score; the model with it, so that its id stays its own."""
-    found = counterfactual(
-        lesions(model)[1],
-        model.classifier,
+@kept
+def smallest(model: LoadedModel, row: int, side: str, wanted: float, few: bool) -> Counterfactual:
+    """The smallest change that flips a lesion's score."""
+    return walks.flip(
+        model,
         model.codes[row],
-        patient=str(model.table["patient_id"].iloc[row]),
+        patient=str(model.lesion(row)["patient_id"]),
         wanted=wanted,
         towards=None if side == "other" else side,
         dimensions=0 if few else None,
     )
-    return model, found
-
-
-@st.cache_resource(max_entries=4, hash_funcs={LoadedModel: id}, show_spinner=False)
-def lesions(model: LoadedModel) -> tuple[LoadedModel, Lesions]:
-    """The model's codes as counterfactuals need them; the model with it, so that its id stays its own."""
-    patients = model.table["patient_id"].astype(str).to_numpy()
-    assert model.classifier is not None
-    return model, Lesions.of(model.classifier, model.codes, patients)
 
 
 def show(model: LoadedModel, row: int, found: Counterfactual) -> None:
@@ -338,11 +317,13 @@ def show(model: LoadedModel, row: int, found: Counterfactual) -> None:
         table = change_table(measured)
         if len(table):
             st.table(table)
-        st.caption(where(found))
+        st.caption(f"{where(found)} {scoring.of_row(model, row)}")
         if found.warning:
             st.warning(found.warning, icon=":material/warning:")
-    right.plotly_chart(
-        directions_figures.path(found), alt="What is measured along the smallest change", config=QUIET
+    charts.show(
+        charts.kept(directions_figures.path, found),
+        where=right,
+        alt="What is measured along the smallest change",
     )
 
 

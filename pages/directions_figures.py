@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lungvae_core.explore.counterfactual import Counterfactual
+from lungvae_core.number_text import with_interval
 
 BLUE, ORANGE, SKY, GREY, GREEN = "#0072b2", "#e69f00", "#56b4e9", "#999999", "#009e73"  # Okabe-Ito
 _DIVERGING = [[0, "#0072b2"], [0.5, "#f2f2f2"], [1, "#d55e00"]]
@@ -98,7 +99,7 @@ def _dots(
         marker={"color": colour, "size": 9, "symbol": symbol},
         error_x={"array": high - value, "arrayminus": value - low, "color": colour, "thickness": 1.5},
         text=[
-            f"{label}: {one:.3f} ({a:.3f} to {b:.3f})"
+            f"{label}: {with_interval(one, a, b)}"
             for (label, _), one, a, b in zip(rows, value, low, high, strict=True)
         ],
         hovertemplate="%{text}<extra></extra>",

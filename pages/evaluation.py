@@ -10,6 +10,7 @@ from lungvae_core.errors import UserError
 from lungvae_core.evaluation import report_words as words
 from lungvae_core.evaluation.html import to_html
 from lungvae_core.evaluation.report import Report, UnitFigures
+from lungvae_core.number_text import plural
 from lungvae_core.serving.evaluations import FoundReport, find_reports, read_report
 from pages import common, url
 from pages import evaluation_parts as parts
@@ -127,6 +128,7 @@ def show(found: FoundReport, report: Report) -> None:
     with right:
         parts.nodule_rules(report)
         parts.external(report)
+    parts.diagnosis(report)
     parts.spread(report)
     parts.reconstruction(report)
     st.subheader("What these figures do not mean")
@@ -183,7 +185,7 @@ def downloads(found: FoundReport, report: Report) -> None:
 
 def facts(report: Report, unit: str, own: UnitFigures) -> None:
     """What must be said beside every figure: protocol, task, label rule, n, seeds, interval."""
-    folds = "" if report.protocol == "external" else f" {words.plural(report.folds, 'fold')} by patient,"
+    folds = "" if report.protocol == "external" else f" {plural(report.folds, 'fold')} by patient,"
     st.caption(
         f"Protocol **{report.protocol}**: {report.protocol_in_words.rstrip('.')}. Task {report.task}, "
         f"{report.task_in_words}; label rule {report.label_rule}: {report.label_rule_in_words.rstrip('.')}. "

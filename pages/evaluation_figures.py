@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 from lungvae_core.evaluation import report_words as words
 from lungvae_core.evaluation.report import UNITS, Interval, Report, UnitFigures
 from lungvae_core.evaluation.report_words import Row
+from lungvae_core.number_text import number
 
 # Okabe and Ito's, each with a shape of its own; readable on a light and on a dark page.
 COLOURS = {"model": "#56b4e9", "size": "#e69f00", "readers": "#cc79a7", "pixels": "#999999"}
@@ -112,7 +113,7 @@ def curves(found: UnitFigures) -> go.Figure:
         1,
         3,
         subplot_titles=[
-            f"ROC, AUC {words.number(found.auc.value)}",
+            f"ROC, AUC {number(found.auc.value)}",
             "Precision and recall" + _with(", AP", found.average_precision),
             "Reliability" + _with(", ECE", found.ece),
         ],
@@ -364,10 +365,10 @@ def leak(report: Report, name: str) -> go.Figure:
         value = value or 0.0
         start = floor if gain is None else value - gain
         if gain is None:
-            colour, said = COLOURS["model"], words.number(value)
+            colour, said = COLOURS["model"], number(value)
         else:
             colour = COLOURS["size"] if gain > 0 else COLOURS["pixels"]
-            said = f"{words.number(value)} ({'+' if gain > 0 else ''}{words.number(gain)})"
+            said = f"{number(value)} ({number(gain, signed=True)})"
         figure.add_bar(
             x=[value - start],
             base=[start],
@@ -413,4 +414,4 @@ def _kind(report: Report, name: str) -> str:
 
 
 def _with(said: str, value: Interval | None) -> str:
-    return "" if value is None else f"{said} {words.number(value.value)}"
+    return "" if value is None else f"{said} {number(value.value)}"

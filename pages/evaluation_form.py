@@ -7,9 +7,10 @@ from typing import Any
 
 import streamlit as st
 
+from lungvae_core.data.diagnoses import KINDS
 from lungvae_core.data.labels import RULES, TASKS
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.report_words import plural
+from lungvae_core.number_text import duration, plural
 from lungvae_core.serving import form
 from lungvae_core.serving.datasets import FoundData, find_data
 from lungvae_core.serving.evaluations import (
@@ -23,7 +24,7 @@ from lungvae_core.serving.jobs import EVALUATION, FAILED, QUEUED, RUNNING, STOPP
 from lungvae_core.serving.settings import Settings
 from lungvae_core.vae.config import PRESETS
 from lungvae_core.workers import cores
-from pages import access, common
+from pages import access
 
 NEW, RESULTS = "New evaluation", "Reports"
 REFRESH_SECONDS = 3
@@ -69,6 +70,7 @@ def start(name_key: str) -> None:
             seeds=state["evaluation-seeds"],
             quick=state["evaluation-quick"],
             nested=state["evaluation-nested"] if state["evaluation-protocol"] == "paper" else None,
+            diagnoses=state["evaluation-diagnoses"].strip() or None,
             device=state["evaluation-device"],
             workers=state["evaluation-workers"],
         )
@@ -147,6 +149,14 @@ def new_evaluation() -> None:
             key="evaluation-workers",
             help="Folds and seeds side by side. One core is left to this app unless you say otherwise.",
         )
+        st.text_input(
+            "Table of confirmed diagnoses (optional)",
+            key="evaluation-diagnoses",
+            placeholder="/data/diagnosis.csv",
+            help="A csv, Excel or parquet file on this server, a row a patient: patient_id, and diagnosis "
+            f"({', '.join(f'{code} {kind}' for code, kind in KINDS.items())}). The report then says how well "
+            "model, readers and size rank these patients by it. For the protocols nested and frozen.",
+        )
         left, right = st.columns([3, 1], vertical_alignment="bottom")
         left.text_input("Name of the evaluation", name, key=f"evaluation-name-{name}")
         right.form_submit_button(
@@ -218,7 +228,7 @@ def _show(jobs: Jobs, job: Job) -> None:
     if progress is not None:
         told = f"{STEPS.get(progress.what, progress.what)}: {progress.done:.0f} of {progress.total:.0f}"
         if job.status == RUNNING and progress.seconds_left is not None:
-            told += f", about {common.duration(progress.seconds_left)} left"
+            told += f", about {duration(progress.seconds_left)} left"
         st.progress(progress.fraction, text=told)
     if job.status == FAILED:
         with st.expander("Output"):

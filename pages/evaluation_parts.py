@@ -8,9 +8,9 @@ import streamlit as st
 from lungvae_core.evaluation import report_words as words
 from lungvae_core.evaluation.report import FIGURES, UNITS, Interval, Report, UnitFigures
 from lungvae_core.evaluation.report_words import Row
+from lungvae_core.number_text import duration, number
+from pages import charts
 from pages import evaluation_figures as figures
-
-_PLAIN = {"displayModeBar": False}
 
 
 def beside(report: Report, unit: str) -> None:
@@ -21,11 +21,10 @@ def beside(report: Report, unit: str) -> None:
     # A number without its size baseline is not shown: patients have none, so nodules stand below.
     if len(rows) == 1 and unit != "nodule" and len(words.forest(report, "nodule")) > 1:
         groups = [(f"Per {unit}", rows), ("Per nodule", words.forest(report, "nodule"))]
-    st.plotly_chart(
-        figures.forest(groups, legend=True),
+    charts.show(
+        charts.kept(figures.forest, groups, legend=True),
         alt="AUC of the model and of every baseline with their 95 % intervals",
         key="evaluation-forest",
-        config=_PLAIN,
     )
     said = "AUC: how often a malignant one scores above a benign one; 0.5 is chance."
     if not report.baselines:
@@ -46,11 +45,11 @@ def leak(report: Report) -> None:
     st.markdown(words.leak_total(report))
     columns = st.columns(2, gap="large")
     for column, name in zip(columns, words.LEAK_FIGURES, strict=True):
-        column.plotly_chart(
-            figures.leak(report, name),
+        charts.show(
+            charts.kept(figures.leak, report, name),
+            where=column,
             alt="What each liberty of the released protocol adds",
             key=f"evaluation-leak-{name}",
-            config=_PLAIN,
         )
     st.caption(
         "Blue: the honest protocol with the same settings. Orange: what each liberty adds; some move the "
@@ -62,8 +61,8 @@ def leak(report: Report) -> None:
         {
             "Step": one.step,
             "AUC per slice": words.figure(Interval(value=one.slice, low=one.low, high=one.high)),
-            "AUC per nodule": words.number(one.nodule),
-            "Accuracy": words.number(one.accuracy),
+            "AUC per nodule": number(one.nodule),
+            "Accuracy": number(one.accuracy),
         }
         for one in steps
     ]
@@ -74,11 +73,10 @@ def leak(report: Report) -> None:
 def all_figures(report: Report, unit: str, own: UnitFigures) -> None:
     """Every figure with its interval, and a table of all units."""
     st.subheader(f"All figures, per {unit}")
-    st.plotly_chart(
-        figures.all_figures(own),
+    charts.show(
+        charts.kept(figures.all_figures, own),
         alt="Every figure with its 95 % interval; the table below has the numbers",
         key="evaluation-figures",
-        config=_PLAIN,
     )
     with st.expander("All units as a table"):
         rows = [
@@ -103,18 +101,18 @@ def curves(report: Report, unit: str, own: UnitFigures) -> None:
     st.subheader(f"Curves and confusion, per {unit}")
     left, right = st.columns([3, 1], gap="medium", vertical_alignment="center")
     if own.curves is not None:
-        left.plotly_chart(
-            figures.curves(own),
+        charts.show(
+            charts.kept(figures.curves, own),
+            where=left,
             alt="ROC, precision against recall, and reliability",
             key="evaluation-curves",
-            config=_PLAIN,
         )
     if own.confusion is not None:
-        right.plotly_chart(
-            figures.confusion(own),
+        charts.show(
+            charts.kept(figures.confusion, own),
+            where=right,
             alt="What was called malignant and benign, and what was",
             key="evaluation-confusion",
-            config=_PLAIN,
         )
     st.caption(f"Dashed: chance; for reliability, perfect calibration. {words.threshold_from(report)}")
 
@@ -126,11 +124,10 @@ def comparisons(report: Report) -> None:
         return
     st.subheader("Compared with the baselines")
     st.markdown("\n".join(f"- {words.compared(one)}" for _, one in found))
-    st.plotly_chart(
-        figures.differences(report),
+    charts.show(
+        charts.kept(figures.differences, report),
         alt="The model's AUC less each baseline's, with 95 % intervals",
         key="evaluation-differences",
-        config=_PLAIN,
     )
     st.caption(
         "Differences of AUC on the same lesions, 95 % intervals by drawing the same patients for both. Right "
@@ -143,11 +140,10 @@ def subgroups(report: Report) -> None:
     if not report.subgroups:
         return
     st.subheader("Subgroups")
-    st.plotly_chart(
-        figures.subgroups(report),
+    charts.show(
+        charts.kept(figures.subgroups, report),
         alt="AUC within each subgroup; the table has the numbers",
         key="evaluation-subgroups",
-        config=_PLAIN,
     )
     st.caption("AUC per nodule within each group. Groups differ in more than their name.")
     rows = [
@@ -174,11 +170,10 @@ def calibration(report: Report) -> None:
     if report.calibration is None or not any(getattr(report.calibration, unit) for unit in UNITS):
         return
     st.subheader("Calibration")
-    st.plotly_chart(
-        figures.calibration(report),
+    charts.show(
+        charts.kept(figures.calibration, report),
         alt="Calibration error before and after",
         key="evaluation-calibration",
-        config=_PLAIN,
     )
     st.caption("Expected calibration error over ten bins, before and after temperature and bias.")
 
@@ -202,11 +197,10 @@ def nodule_rules(report: Report) -> None:
         return
     st.subheader("From slices to a nodule")
     rows = [Row(name, found.auc, "model") for name, found in report.nodule_rules.items()]
-    st.plotly_chart(
-        figures.forest([("", rows)]),
+    charts.show(
+        charts.kept(figures.forest, [("", rows)]),
         alt="AUC of each rule from slices to nodules",
         key="evaluation-rules",
-        config=_PLAIN,
     )
     st.caption(
         f"AUC per nodule by rule. The report uses {report.nodule_rule or 'one of them'}"
@@ -230,15 +224,34 @@ def external(report: Report) -> None:
         for one in part.sensitivity_at_specificity
     ]
     if rows:
-        st.plotly_chart(
-            figures.forest([("", rows)], axis="Sensitivity"),
+        charts.show(
+            charts.kept(figures.forest, [("", rows)], axis="Sensitivity"),
             alt="Sensitivity with its 95 % interval",
             key="evaluation-sensitivity",
-            config=_PLAIN,
         )
     if part.code_shift:
         with st.expander("How far the codes lie from those it was trained on"):
             st.json(part.code_shift)
+
+
+def diagnosis(report: Report) -> None:
+    """Model, readers and size against the confirmed diagnosis, beside the same against the opinion."""
+    part = report.diagnosis
+    if part is None:
+        return
+    st.subheader("Opinion and diagnosis")
+    st.markdown(words.diagnosis_verdict(part))
+    for group in part.groups:
+        rows = {
+            one.title: {
+                "against the diagnosis": words.figure(one.diagnosis, 2),
+                "against the readers' opinion": words.figure(one.opinion, 2),
+            }
+            for one in group.scores
+        }
+        st.caption(words.diagnosis_group(group))
+        st.table(pd.DataFrame.from_dict(rows, orient="index"))
+    st.caption(words.diagnosis_about(part))
 
 
 def spread(report: Report) -> None:
@@ -250,11 +263,10 @@ def spread(report: Report) -> None:
     if folds or report.per_seed:
         with left:
             st.subheader("Folds and seeds")
-            st.plotly_chart(
-                figures.spread(report),
+            charts.show(
+                charts.kept(figures.spread, report),
                 alt="AUC of each fold and seed",
                 key="evaluation-spread",
-                config=_PLAIN,
             )
             seeds = report.per_seed or []
             said = "A dot a fold or seed; the stroke is the mean."
@@ -266,11 +278,10 @@ def spread(report: Report) -> None:
     if report.stages is not None:
         with right:
             st.subheader("Before and after labels")
-            st.plotly_chart(
-                figures.stages(report),
+            charts.show(
+                charts.kept(figures.stages, report),
                 alt="AUC before and after the joint phase",
                 key="evaluation-stages",
-                config=_PLAIN,
             )
             st.caption("The same folds' VAE without labels, and after the joint phase.")
 
@@ -281,18 +292,18 @@ def reconstruction(report: Report) -> None:
     if part is None:
         return
     st.subheader("Reconstruction of held-out patients")
-    low, high = (words.number(end, 0) for end in part.window_hu)
+    low, high = (number(end, 0) for end in part.window_hu)
     st.markdown(
         f"{part.slices:,} slices of {part.patients:,} patients; on 0..1 of the window {low} to "
         f"{high} HU unless a unit stands beside the figure. Another window gives other figures, and "
-        "redrawing well is not knowing what is malignant."
+        f"redrawing well is not knowing what is malignant.{words.redrawn(part)}"
     )
     rows = [
         {
             "": f"{title}, {unit}" if unit else title,
             "Whole crop": words.figure(part.whole.get(name), 1 if unit else 4),
             "Inside the mask": words.figure((part.inside_mask or {}).get(name), 1 if unit else 4),
-            "Better is": "higher" if better else "lower",
+            "Better is": better,
         }
         for name, (title, unit, better) in words.RECONSTRUCTION_WORDS.items()
         if name in part.whole or name in (part.inside_mask or {})
@@ -305,27 +316,41 @@ def reconstruction(report: Report) -> None:
         if "ssim" in band.figures()
     ]
     if bands:
-        right.plotly_chart(
-            figures.forest([("", bands)], axis="SSIM"),
+        charts.show(
+            charts.kept(figures.forest, [("", bands)], axis="SSIM"),
+            where=right,
             alt="SSIM by the lesion's diameter",
             key="evaluation-bands",
-            config=_PLAIN,
         )
         right.caption("SSIM by the lesion's diameter.")
+    if part.spectrum:
+        details = [
+            Row(f"{band.from_cycles:.3g} to {band.to_cycles:.3g}", band, "model") for band in part.spectrum
+        ]
+        charts.show(
+            charts.kept(figures.forest, [("", details)], axis="power, drawn / slices", zero=1),
+            where=right,
+            alt="Power of what is drawn over that of the slices, by the size of the detail",
+            key="evaluation-spectrum",
+        )
+        right.caption(
+            "Power of what is drawn over that of the slices, by cycles a pixel: below 1 detail is missing."
+        )
 
 
 def made(report: Report) -> None:
     """Command, hardware, versions and settings."""
     with st.expander("How it was made"):
         st.code(report.command or "The command was not recorded.", language="bash", wrap_lines=True)
-        took = "" if report.seconds is None else f", {words.duration(report.seconds)}"
+        took = "" if report.seconds is None else f", {duration(report.seconds)}"
         versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
         part = report.data
         st.markdown(
             f"{report.hardware}{took}. {versions}. {report.created}\n\nData: {part.name}, "
             f"{part.slices:,} slices, {part.nodules:,} nodules, {part.patients:,} patients; under the label "
             f"rule {part.labelled.nodules:,} nodules of {part.labelled.patients:,} patients, "
-            f"{part.labelled.malignant_nodules:,} malignant. Content hash `{part.content_hash}`."
+            f"{part.labelled.malignant_nodules:,} malignant. "
+            f"{'' if part.counted is None else part.counted.in_words()} Content hash `{part.content_hash}`."
         )
         if part.attribution:
             st.caption(part.attribution)

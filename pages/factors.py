@@ -6,12 +6,12 @@ from typing import Any
 
 import streamlit as st
 
+from lungvae_core.data.counted import counted_in_words
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.disentanglement.assess import SPACES, load
 from lungvae_core.evaluation.disentanglement.compare import SPACE_WORDS
-from pages import common, factors_figures, factors_seeds, url
+from pages import charts, common, factors_figures, factors_seeds, url
 
-QUIET = {"displayModeBar": False}
 ON = {"lesions": "The lesions", "phantom": "Generated slices with known factors"}
 KINDS = {"linear": "Ridge regression", "boosted": "Boosted trees"}
 SHOWN = {"information": "Information", "spearman": "Rank correlation", "importance": "Importance to trees"}
@@ -42,11 +42,11 @@ def main() -> None:
     except UserError as error:
         st.info(str(error), icon=":material/grid_on:")
     else:
-        told(report)
+        show_report(report)
     factors_seeds.show()
 
 
-def told(report: dict[str, Any]) -> None:
+def show_report(report: dict[str, Any]) -> None:
     """The report of the model in use."""
     data, effort = report["data"], report["effort"]
     options = [name for name in ON if name == "lesions" or report["phantom"]]
@@ -80,7 +80,8 @@ def told(report: dict[str, Any]) -> None:
         st.caption(
             f"{data['name']}: {data['nodules']:,} nodules of {data['patients']:,} patients, codes averaged "
             f"over a nodule's slices. {report['seen']} {effort['folds']} folds by patient, "
-            f"{effort['draws']} null draws (of trees {effort['refits']}), seed {report['seed']}."
+            f"{effort['draws']} null draws (of trees {effort['refits']}), seed {report['seed']}. "
+            f"{counted_in_words(report)}"
         )
     if report["seen"].startswith("LEAK"):
         st.warning("Labels of these lesions shaped the codes.", icon=":material/warning:")
@@ -90,10 +91,9 @@ def told(report: dict[str, Any]) -> None:
     kind = st.segmented_control(
         "By", list(KINDS), format_func=KINDS.get, default="linear", required=True, key="factors-probe"
     )
-    st.plotly_chart(
-        factors_figures.probe_bars(variants, kind),
+    charts.show(
+        charts.kept(factors_figures.probe_bars, variants, kind),
         alt="How well each factor is told from the codes, beside size",
-        config=QUIET,
     )
     st.caption(
         "On patients that the probe was not fitted on; 95 % intervals from resampling patients. 0 (AUC: 0.5) "
@@ -102,12 +102,13 @@ def told(report: dict[str, Any]) -> None:
         if phantom is None
         else "On slices that the probe was not fitted on; 95 % intervals from resampling slices."
     )
+    if phantom is None and report.get("attributes"):  # older reports have none
+        attributes(report["attributes"])
     st.header("Scores", anchor="scores")
     moved = None if phantom is None else phantom["moved"]
-    st.plotly_chart(
-        factors_figures.score_panels(variants, moved),
+    charts.show(
+        charts.kept(factors_figures.score_panels, variants, moved),
         alt="Disentanglement scores beside their null",
-        config=QUIET,
     )
     st.caption(
         f"0 is entangled, 1 a dimension for every factor. Averages over factors (modularity and DCI "
@@ -120,6 +121,16 @@ def told(report: dict[str, Any]) -> None:
             if phantom is None
             else " FactorVAE and BetaVAE: which of nine factors a group of slices shares, chance 1 in 9."
         )
+    )
+
+
+def attributes(part: dict[str, Any]) -> None:
+    """Each rating from the code, beside the constant and one reader against the others."""
+    st.header("Attributes predicted", anchor="attributes")
+    st.table(factors_figures.attributes_table(part))
+    st.caption(
+        f"Per nodule, {part['tested']}, 95 % intervals over patients; MAE is the mean absolute error in "
+        f"steps of the scale. {part['note']}"
     )
 
 
@@ -147,10 +158,9 @@ def dimensions(variants: dict[str, dict[str, Any]]) -> None:
         part = variants[variant]
         count = len(part["information"])
         every = count > 24 and st.toggle(f"All {count} dimensions", key="factors-all")
-    st.plotly_chart(
-        factors_figures.heat_map(part, measure, count if every else min(24, count)),
+    charts.show(
+        charts.kept(factors_figures.heat_map, part, measure, count if every else min(24, count)),
         alt="What each dimension tells of each factor",
-        config=QUIET,
     )
     st.caption(
         "The most telling dimensions first. White outline: more information than any dimension has of that "

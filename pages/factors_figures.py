@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lungvae_core.evaluation.disentanglement.compare import PHANTOM_WORDS, PROBES
 from lungvae_core.evaluation.disentanglement.scores import WORDS
+from lungvae_core.number_text import DASH, interval, number
 
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#e69f00", "#009e73", "#999999"  # Okabe-Ito
 MEASURES = {
@@ -28,6 +30,21 @@ _LEGEND = {"orientation": "h", "y": 1.14}
 def title(name: str) -> str:
     """A factor's name on the page."""
     return {"log_diameter": "diameter (log)", "sqrt_area": "area (root)"}.get(name, name.replace("_", " "))
+
+
+def attributes_table(part: dict[str, Any]) -> pd.DataFrame:
+    """A row a rating; a column each of the model, the constant and one reader: within one, and MAE."""
+
+    def cell(entry: dict[str, Any] | None) -> str:
+        if entry is None:
+            return DASH
+        return f"{interval(entry['within_one'], 2)} within one, MAE {number(entry['mae']['value'], 2)}"
+
+    rows = {
+        title(name): {heading: cell(entry[key]) for key, heading in part["predictors"].items()}
+        for name, entry in part["ratings"].items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def ordered(part: dict[str, Any]) -> list[int]:

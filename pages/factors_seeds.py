@@ -8,12 +8,12 @@ from typing import Any
 import streamlit as st
 
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.disentanglement.compare import words
-from lungvae_core.files import read_json
-from pages import factors_figures
+from lungvae_core.evaluation.disentanglement.compare import figure_words
+from lungvae_core.evaluation.disentanglement.seeds import read_over_seeds
+from lungvae_core.number_text import with_interval
+from pages import charts, factors_figures
 
 SEEDS = Path(__file__).resolve().parents[1] / "docs" / "seeds.json"  # written by benchmarks/seeds.py
-QUIET = {"displayModeBar": False}
 
 
 def show() -> None:
@@ -27,31 +27,37 @@ def show() -> None:
         )
         return
     try:
-        found = read_json(SEEDS, what="The comparison over seeds")
-        keys = {key.split("/")[0] for group in found["groups"] for key in group["figures"]}
-    except (UserError, KeyError, TypeError) as error:
+        found = read_over_seeds(SEEDS)
+    except UserError as error:
         st.warning(f"docs/seeds.json cannot be shown: {error}", icon=":material/warning:")
         return
+    keys = {key.split("/")[0] for group in found["groups"] for key in group["figures"]}
     names = {"raw": "Lesions", "without_size": "Lesions, without size", "phantom": "Phantom"}
     options = [name for name in names if name in keys]
     variant = st.segmented_control(
         "Figures of", options, format_func=names.get, default=options[0], required=True, key="factors-seeds"
     )
-    st.plotly_chart(
-        factors_figures.over_seeds(found, variant), alt="Scores of both priors over seeds", config=QUIET
+    charts.show(
+        charts.kept(factors_figures.over_seeds, found, variant),
+        alt="Scores of both priors over seeds",
     )
-    settings, judged = found["settings"], found["data"]["judged"]
-    st.caption(
-        f"{len(found['seeds'])} seeds of each prior; not the shipped models but small ones: width "
-        f"{settings['width']}, {settings['dimensions']} dimensions, {settings['epochs']} epochs on "
-        f"{found['data']['train']['patients']} patients, judged on {judged['patients']} others "
-        f"({found['groups'][0]['data']['nodules']:,} nodules). Bars: mean and standard deviation over seeds; "
-        "grey: mean of the null."
-    )
+    st.caption(source(found))
     clear = [entry for entry in found["differences"] if entry["clear"]]
     st.markdown(verdict(clear, found["comparisons"]))
     with st.expander(f"All {found['comparisons']} differences"):
         st.markdown("\n".join(f"- {difference(entry)}" for entry in found["differences"]))
+
+
+def source(report: dict[str, Any]) -> str:
+    """What was trained and judged, in a line."""
+    settings, judged = report["settings"], report["data"]["judged"]
+    return (
+        f"{len(report['seeds'])} seeds of each prior; not the shipped models but small ones: width "
+        f"{settings['width']}, {settings['dimensions']} dimensions, {settings['epochs']} epochs on "
+        f"{report['data']['train']['patients']} patients, judged on {judged['patients']} others "
+        f"({report['groups'][0]['data']['nodules']:,} nodules). Bars: mean and standard deviation over "
+        "seeds; grey: mean of the null."
+    )
 
 
 def verdict(clear: list[dict[str, Any]], comparisons: int) -> str:
@@ -71,7 +77,8 @@ def verdict(clear: list[dict[str, Any]], comparisons: int) -> str:
 def difference(entry: dict[str, Any]) -> str:
     """One difference in words."""
     against = "DirVAE" if entry["second"][1] == "code" else "DirVAE's log-ratios"
+    less = with_interval(entry["difference"], entry["low"], entry["high"], signed=True)
     return (
-        f"{words(entry['figure'])}: GVAE less {against} {entry['difference']:+.3f} ({entry['low']:+.3f} to "
-        f"{entry['high']:+.3f}), GVAE higher in {entry['won']} of {entry['of']} pairs of seeds"
+        f"{figure_words(entry['figure'])}: GVAE less {against} {less}, GVAE higher in {entry['won']} of "
+        f"{entry['of']} pairs of seeds"
     )

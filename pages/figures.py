@@ -52,32 +52,3 @@ def _show(model: LoadedModel, image: np.ndarray, caption: str, extra: str) -> No
         f'<div class="window">W {high - low:.0f} L {(low + high) / 2:.0f}</div></div>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
-
-
-def score_figure(score: float, histograms: dict[str, list[float]]) -> None:
-    """The score as a line across the stored scores of benign (upwards) and malignant (downwards) slices."""
-    most = max((max(shares) for shares in histograms.values()), default=1) or 1
-    bars = []
-    for name, colour, up in (("benign", "#56b4e9", True), ("malignant", "#e69f00", False)):
-        shares = histograms.get(name, [])
-        for number, share in enumerate(shares):
-            width, height = 300 / len(shares), 34 * share / most
-            bars.append(
-                f'<rect x="{number * width + 0.5:.1f}" y="{40 - height if up else 42:.1f}" '
-                f'width="{width - 1:.1f}" height="{height:.1f}" fill="{colour}"></rect>'
-            )
-    at = 300 * score
-    # As an image, because st.html lets no inline SVG through; greys that show on light and dark pages.
-    svg = (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 300 92" font-family="sans-serif">'
-        f'{"".join(bars)}<rect x="{at - 1:.1f}" y="2" width="2" height="78" fill="#d55e00"></rect>'
-        '<g font-size="8.5" fill="#8f959b"><text x="0" y="90">0</text>'
-        '<text x="300" y="90" text-anchor="end">1</text>'
-        '<text x="150" y="90" text-anchor="middle">stored scores: benign above, malignant below</text>'
-        "</g></svg>"
-    )
-    source = base64.b64encode(svg.encode()).decode()
-    st.html(
-        f'<img style="width: 100%; max-width: 30rem" src="data:image/svg+xml;base64,{source}" '
-        f'alt="Score {score:.2f} among the stored scores of benign and malignant slices">'
-    )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import streamlit as st
 
-from lungvae_core.serving.film import Film, make_film
+from lungvae_core.serving import scoring
+from lungvae_core.serving.film import Film, make_film, offer
 from lungvae_core.serving.live import DIFFERENCE_FULL
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.render import Walk, gif, mp4, strip_png
@@ -18,46 +21,46 @@ def show(
     model: LoadedModel,
     codes: np.ndarray,
     *,
+    patient: str | None,
     key: str,
     title: str,
     ends: tuple[str, str] = ("A", "B"),
     places: np.ndarray | None = None,
-) -> Film:
+) -> None:
     """Play codes (T, K); `title` says what is walked along, `ends` what the first and last frame are.
 
+    `patient`, of the set, is whose lesion the way starts at, and decides which classifier scores it.
     `places` (T, 2): where the frames lie on a map that is shown on the same page.
     """
-    film = make_film(model, codes)
-    if film.warning:
-        st.warning(film.warning, icon=":material/error:")
     filmstrip(
-        film,
+        model.entry.name,
+        offer(model, codes, patient=patient),
         key=key,
         window=model.window,
         difference_full=DIFFERENCE_FULL,
         ends=ends,
         places=places,
-        model=model.entry.name,
     )
-    downloads(model, film, key=key, title=title, ends=ends)
+    few = np.unique(np.linspace(0, len(codes) - 1, min(STRIP, len(codes))).round().astype(int))
+
+    def walk(frames: np.ndarray) -> Walk:
+        return _walk(model, make_film(model, codes, patient=patient), title, ends, frames)
+
+    downloads(f"{model.entry.name}_{key}", lambda: walk(np.arange(len(codes))), lambda: walk(few), key=key)
     st.caption(
         "Every frame is generated. The score's band holds 90 % of the classifiers fitted on patients drawn "
         "again; size, density and edge are measured on the decoded image, where a lesion is found in it. Not "
-        "a disease's course, and not a probability of cancer."
+        f"a disease's course, and not a probability of cancer. {scoring.of_walk(model, patient)}"
     )
-    return film
 
 
-def downloads(model: LoadedModel, film: Film, *, key: str, title: str, ends: tuple[str, str]) -> None:
-    """PNG strip, GIF and MP4, each marked; made when they are asked for."""
-    whole = _walk(model, film, title, ends, np.arange(len(film.codes)))
-    few = np.unique(np.linspace(0, len(film.codes) - 1, min(STRIP, len(film.codes))).round().astype(int))
-    name = f"{model.entry.name}_{key}"
+def downloads(name: str, whole: Callable[[], Walk], few: Callable[[], Walk], *, key: str) -> None:
+    """PNG strip of a `few` frames, GIF and MP4 of the `whole`, each marked; made when they are asked for."""
     columns = st.columns([1, 1, 1, 2], vertical_alignment="center")
     offers = (
-        ("Strip as PNG", lambda: strip_png(_walk(model, film, title, ends, few)), "png", "image/png"),
-        ("Film as GIF", lambda: gif(whole), "gif", "image/gif"),
-        ("Film as MP4", lambda: mp4(whole), "mp4", "video/mp4"),
+        ("Strip as PNG", lambda: strip_png(few()), "png", "image/png"),
+        ("Film as GIF", lambda: gif(whole()), "gif", "image/gif"),
+        ("Film as MP4", lambda: mp4(whole()), "mp4", "video/mp4"),
     )
     for column, (label, make, ending, kind) in zip(columns, offers, strict=False):
         column.download_button(

@@ -9,38 +9,39 @@ import streamlit as st
 
 from lungvae_core.errors import UserError
 from lungvae_core.explore.typical import FEWEST_PATIENTS
+from lungvae_core.number_text import plural
+from lungvae_core.parameters import integer
 from lungvae_core.serving import group, sets
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.routes import registry
 from lungvae_core.serving.selection import cards, composition, counted, csv
 from lungvae_core.serving.sets import NamedSet, SetExistsError
-from pages import access, figures, lesion_card, selection, url
+from pages import access, charts, figures, lesion_card, selection, url
 from pages.components.lesion_cards import lesion_cards
 from pages.group_figures import contrasts, shares
 
 A_PAGE = 60  # cards
 PARTS = {"gallery": "Gallery", "typical": "Typical", "mean": "Mean image", "sets": "Sets"}
-QUIET = {"displayModeBar": False}
 _OPENED = "opened_set"  # (id as the address has it, its rows)
 
 
 def from_address(model: LoadedModel) -> None:
     """Select the set that the address names as ?set=, once; a page calls it before it reads the selection."""
-    asked = st.query_params.get("set", "")
+    asked = url.sent("set")
     if not asked or asked == st.session_state.get(_OPENED, ("", []))[0]:
         return
     try:
-        _open(model, int(asked) if asked.isdecimal() else -1)
+        _open(model, integer("set", asked, 1, sets.LARGEST_ID))
     except UserError as error:
-        st.warning(str(error), icon=":material/warning:")
-        del st.query_params["set"]
+        url.say(error)
+        url.write("set", None)
 
 
 def _open(model: LoadedModel, set_id: int) -> None:
     rows = sets.load(registry().settings, model, set_id)
     selection.select(model, rows)
     st.session_state[_OPENED] = (str(set_id), rows)
-    st.query_params["set"] = str(set_id)
+    url.write("set", str(set_id))
 
 
 def show(model: LoadedModel, rows: Sequence[int], *, key: str) -> None:
@@ -48,8 +49,8 @@ def show(model: LoadedModel, rows: Sequence[int], *, key: str) -> None:
 
     Clicking a lesion shows its card, with a way back; opening a set makes it the selection.
     """
-    if "set" in st.query_params and sorted(rows) != st.session_state.get(_OPENED, ("", []))[1]:
-        del st.query_params["set"]  # the selection has moved on
+    if url.sent("set") and sorted(rows) != st.session_state.get(_OPENED, ("", []))[1]:
+        url.write("set", None)  # the selection has moved on
         st.session_state[_OPENED] = ("", [])
     if not rows:
         _sets(model, [], key)
@@ -155,15 +156,14 @@ def _gallery(model: LoadedModel, rows: list[int], key: str) -> None:
 def _typical(model: LoadedModel, rows: list[int], key: str) -> None:
     found = group.contrasts(model, rows)
     patients = model.table["patient_id"].iloc[rows].nunique()
-    if len(rows) == len(model.table):
+    if len(rows) == len(model.codes):
         st.info("The group is all there is: nothing is left to compare it with.", icon=":material/info:")
     elif not found:
         st.info("This model's table has no ratings, sizes or scores to compare.", icon=":material/info:")
     else:
         differ = [group.FIGURES[each.name].title for each in found if each.differs]
-        st.plotly_chart(
+        charts.show(
             contrasts(found),
-            config=QUIET,
             key=f"{key}_contrasts",
             alt="The group's ratings, size and scores against the rest. Different: "
             + (", ".join(differ) or "none"),
@@ -172,7 +172,7 @@ def _typical(model: LoadedModel, rows: list[int], key: str) -> None:
             "Means over nodules, each counted once, against all nodules outside the group. Bars: 95 % of "
             "draws of patients; a filled point's bar leaves out zero. "
             + (
-                f"With {patients} patient{'s' * (patients != 1)} there are no intervals. "
+                f"With {plural(patients, 'patient')} there are no intervals. "
                 if patients < FEWEST_PATIENTS
                 else ""
             )
@@ -181,9 +181,9 @@ def _typical(model: LoadedModel, rows: list[int], key: str) -> None:
         )
     rated = composition(model, rows)
     if len(rated):
-        st.markdown("**Malignancy: median of the readers**")
+        st.markdown("**Malignancy: the readers' rating**")
         told = "; ".join(f"{rating}: {share:.0%}" for rating, share in rated["selection"].items())
-        st.plotly_chart(shares(rated), config=QUIET, key=f"{key}_shares", alt=f"The group's ratings. {told}.")
+        charts.show(shares(rated), key=f"{key}_shares", alt=f"The group's ratings. {told}.")
         st.caption("Shares of rated slices, beside those of all slices. Suspicion on CT, not pathology.")
     st.markdown("**Nearest to the group's mean code**")
     focus = selection.focus(model)
@@ -275,9 +275,7 @@ def _save(model: LoadedModel, rows: list[int], key: str) -> None:
 
 def _set(model: LoadedModel, one: NamedSet, key: str) -> None:
     with st.container(border=True, gap="xsmall"):
-        st.markdown(
-            f"**{_plain(one.name)}**, {one.count:,} slice{'s' * (one.count != 1)}, {one.created[:10]}"
-        )
+        st.markdown(f"**{_plain(one.name)}**, {plural(one.count, 'slice')}, {one.created[:10]}")
         if one.note:
             st.caption(_plain(one.note))
         with st.container(horizontal=True, gap="xsmall"):

@@ -9,10 +9,12 @@ import streamlit as st
 
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation import report_words
+from lungvae_core.evaluation.report import DiagnosisPart
+from lungvae_core.number_text import interval
 from lungvae_core.serving.evaluations import find_reports, read_report
 from lungvae_core.serving.registry import LoadedModel, ModelEntry
 from lungvae_core.serving.routes import registry
-from pages import common, layout, tour
+from pages import charts, common, layout, tour
 
 SIZES = {"diameter": "Diameter alone", "area": "Area alone"}
 WHOSE = {
@@ -105,6 +107,7 @@ def figures() -> None:
             "gives on the same lesions: a model that cannot beat a ruler has learned little more than size."
         )
         judged_honestly()
+        against_diagnosis()
     with st.expander("All figures of each model, and how they were made", icon=":material/fact_check:"):
         for entry in shown:
             with st.container(border=True):
@@ -132,10 +135,9 @@ def overview(shown: list[ModelEntry]) -> None:
     # Models that were judged on the same lesions share their baselines.
     rows = [row for at, row in enumerate(rows) if row not in rows[:at]]
     rows.sort(key=lambda row: not row[2])
-    told = "; ".join(f"{name} {_figure(area)}" for name, area, _ in rows)
-    st.plotly_chart(
-        _intervals(rows),
-        config={"displayModeBar": False},
+    told = "; ".join(f"{name} AUC {interval(area, 2)}" for name, area, _ in rows)
+    charts.show(
+        charts.kept(_intervals, rows),
         key="home-overview",
         alt=f"AUC per nodule with 95 % intervals. {told}.",
     )
@@ -148,7 +150,7 @@ def overview(shown: list[ModelEntry]) -> None:
 def _best_part(entry: ModelEntry) -> tuple[dict[str, Any] | None, bool]:
     """(the part of a model's evaluation that is fairest to quote, whether its patients were unseen)."""
     try:
-        report = registry().load(entry.name).evaluation
+        report = registry().evaluation(entry)
     except UserError:
         return None, False  # described below, with the reason
     if report is None or report["protocol"] == "released":
@@ -170,6 +172,27 @@ def judged_honestly() -> None:
         icon=":material/fact_check:",
         query_params={"report": found.name},
     )
+
+
+def against_diagnosis() -> None:
+    """One sentence of the newest report that knows confirmed diagnoses, or else of a model's own."""
+    reports = (read_report(each.path) for each in find_reports()[0])
+    part = next((each.diagnosis for each in reports if each.diagnosis and not each.leaks), None)
+    if part is None:
+        part = next(filter(None, (_own_diagnosis(entry) for entry in registry().entries())), None)
+    if part is not None:
+        st.markdown(report_words.diagnosis_verdict(part))
+
+
+def _own_diagnosis(entry: ModelEntry) -> DiagnosisPart | None:
+    """What a model's own evaluation says of diagnoses, where it has that and does not leak."""
+    try:
+        report = registry().evaluation(entry)
+    except UserError:
+        return None  # described below, with the reason
+    if report is None or report["protocol"] == "released" or not report.get("diagnosis"):
+        return None
+    return DiagnosisPart.model_validate(report["diagnosis"])
 
 
 def describe(entry: ModelEntry) -> None:
@@ -212,9 +235,9 @@ def describe(entry: ModelEntry) -> None:
             f"**{title}**  \n{nodules['patients']:,} patients, {nodules['count']:,} nodules "
             f"({nodules['malignant']:,} malignant), {part['units']['slice']['count']:,} slices"
         )
-        column.plotly_chart(
-            forest(part),
-            config={"displayModeBar": False},
+        charts.show(
+            charts.kept(forest, part),
+            where=column,
             key=f"forest-{entry.name}-{title}",
             alt=f"AUC of {entry.title} and of size alone with their intervals; {title.lower()}.",
         )
@@ -231,7 +254,8 @@ def verdict(part: dict[str, Any], heldout: bool) -> None:
     best = max(sizes, key=lambda name: sizes[name]["value"])
     size = sizes[best]
     where = "nodules of patients that the model never saw" if heldout else "nodules"
-    figures = f"{_figure(size)} from {WHOSE[best]} against {_figure(ours)} from the model, per nodule"
+    by_size, by_model = interval(size, 2), interval(ours, 2)
+    figures = f"AUC {by_size} from {WHOSE[best]} against AUC {by_model} from the model, per nodule"
     if size["low"] > ours["high"]:
         st.warning(f"**Size alone is clearly better** on {where}: {figures}.", icon=":material/straighten:")
     elif size["value"] >= ours["value"]:
@@ -278,7 +302,7 @@ def _intervals(rows: list[tuple[str, dict[str, float], bool]]) -> go.Figure:
             },
             text=f"{value:.2f}",
             textposition="top center",
-            hovertemplate=f"{name}<br>AUC {value:.3f} ({low:.3f} to {high:.3f})<extra></extra>",
+            hovertemplate=f"{name}<br>AUC {interval(area)}<extra></extra>",
         )
     figure.update_layout(
         height=44 * len(rows) + 60,
@@ -316,10 +340,6 @@ def protocol(model: LoadedModel, report: dict[str, Any]) -> None:
             f"{drawn['active_units']} of {model.entry.dimensions} dimensions in use, "
             f"KL {drawn['kl']:.0f} nats."
         )
-
-
-def _figure(area: dict[str, float]) -> str:
-    return f"AUC {area['value']:.2f} ({area['low']:.2f}–{area['high']:.2f})"
 
 
 main()

@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from lungvae_core.errors import UserError
-from lungvae_core.serving import map_data, walks
+from lungvae_core.serving import map_data, scoring, walks
 from pages import common, film, group, layout, map_controls, selection
 from pages.components.latent_map import latent_map_state
 
@@ -33,8 +33,8 @@ common.introduce(
         "- **Distances and axes have no clinical meaning.** UMAP and t-SNE keep neighbours together, but "
         "distort how far groups lie apart and how dense they are; a gap is not a boundary between diseases.\n"
         "- Malignancy is what readers suspected on CT, not pathology.\n"
-        "- **Model score** is the output of a classifier on the codes, not a probability of cancer. Slices "
-        "with a label were scored by classifiers that had not seen their patient (cross-validated).\n"
+        "- **Model score** is the output of a classifier on the codes, not a probability of cancer. "
+        f"{scoring.of_set(model)}\n"
         "- A lesion with several slices is several points on the map of slices: points are not independent."
     ),
 )
@@ -94,7 +94,7 @@ if drawn and drawn.get("points"):
         xy = map_data.places(model, view.unit, view.method, 2, view.map_key)
         codes = model.codes if view.unit == "slice" else model.nodules[1]
         way, places = walks.drawn(model, xy, codes, np.array(drawn["points"], float))
-        film.show(model, way.codes, key="drawn", title="a line drawn on the map", places=places)
+        film.show(model, way.codes, patient=None, key="drawn", title="a line drawn on the map", places=places)
         st.caption("Each place takes the mean code of the lesions nearest to it on the map, weighted.")
     except UserError as error:
         st.warning(str(error), icon=":material/warning:")

@@ -12,14 +12,15 @@ from lungvae_core.explore.neighbours import FAR, UNUSUAL
 from lungvae_core.serving import lesion, lesion_facts
 from lungvae_core.serving.cases import ratings
 from lungvae_core.serving.lesion_facts import Scores
+from lungvae_core.serving.nodule_score import attended_words
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.selection import cards
+from pages import charts
 from pages.components.lesion_cards import lesion_cards
 from pages.components.slice_viewer import slice_viewer
 from pages.lesion_figures import facts_table, ratings_table, slice_scores
 
 NEIGHBOURS = 6
-QUIET = {"displayModeBar": False}
 
 
 def show(model: LoadedModel, row: int, *, key: str, wide: bool = False) -> int | None:
@@ -32,7 +33,7 @@ def show(model: LoadedModel, row: int, *, key: str, wide: bool = False) -> int |
     except UserError as error:
         st.error(str(error))
         return None
-    entry = model.table.iloc[row]
+    entry = model.lesion(row)
     st.markdown(f"**{entry['patient_id']}, nodule {entry['nodule']}**")
     if wide:
         left, right = st.columns([1, 1.15], gap="large")
@@ -72,6 +73,7 @@ def _slices(model: LoadedModel, row: int, rows: list[int], key: str, size: int) 
         at, turns = rows.index(row), turns + 1
         st.session_state[moved] = (row, at, turns)
     real, outlined = bool(model.real[rows].any()), lesion.outlined(model, rows)
+    entry = model.lesion(row)
     slice_viewer(
         f"/api/models/{quote(model.entry.name)}/nodules/{rows[0]}",
         key=viewer,
@@ -84,7 +86,7 @@ def _slices(model: LoadedModel, row: int, rows: list[int], key: str, size: int) 
         generated=not real,
         outlines=outlined,
         size=size,
-        label=f"Slices of nodule {model.table['nodule'].iloc[row]} of {model.table['patient_id'].iloc[row]}",
+        label=f"Slices of nodule {entry['nodule']} of {entry['patient_id']}",
         on_change=follow,
     )
     st.caption(_of_pixels(model, real, outlined))
@@ -116,9 +118,8 @@ def _scores(scores: Scores, at: int, count: int, key: str, go: Callable[[int], N
         lines.append(f"Nodule: **{nodule.score:.2f}**{_interval(nodule.low, nodule.high)}")
     st.markdown("**Model score**, not a probability of cancer  \n" + "  \n".join(lines))
     if count > 1:
-        st.plotly_chart(
+        charts.show(
             slice_scores(nodule, at),
-            config=QUIET,
             key=f"{key}_scores",
             alt=f"Score of each of {count} slices; the nodule's, their mean, is {nodule.score:.2f}.",
         )
@@ -138,7 +139,7 @@ def _scores(scores: Scores, at: int, count: int, key: str, go: Callable[[int], N
         )
     with st.expander("How these scores were obtained", icon=":material/help:"):
         st.caption(
-            f"{scores.note} {nodule.note} "
+            f"{scores.note} {nodule.note} {attended_words(nodule)} "
             + (
                 "The interval holds 90 % of the classifiers that were fitted on patients drawn again, "
                 "without this one; the score itself can lie outside it."
@@ -168,7 +169,7 @@ def _buttons(model: LoadedModel, row: int, key: str) -> None:
 
 def _neighbours(model: LoadedModel, row: int, key: str) -> int | None:
     """The most alike lesions of other patients; returns one that was just clicked."""
-    patient = str(model.table["patient_id"].iloc[row])
+    patient = str(model.lesion(row)["patient_id"])
     code = model.codes[row]
     rows, distances = model.neighbours(code, NEIGHBOURS, exclude_patient=patient)
     if not len(rows):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
-import plotly.graph_objects as go
 import streamlit as st
 
 from lungvae_core.serving.lesion_facts import Rating
 from lungvae_core.serving.nodule_score import NoduleScore
+from pages.charts import Chart
 
 SKY, ORANGE, GREY = "#56b4e9", "#e69f00", "#8f959b"  # Okabe-Ito, and a grey for both themes
 
@@ -44,7 +45,7 @@ def ratings_table(ratings: Sequence[Rating]) -> None:
         low, high = rating.ends
         lines.append(
             f'<tr><th scope="row" title="scale {low} to {high}">{escape(rating.name)}</th>{cells}'
-            f'<td class="said">{escape(rating.said)}</td></tr>'
+            f'<td class="said">{escape(rating.caption)}</td></tr>'
         )
     st.html(
         f'{_STYLE}<table class="card-table" aria-label="Every reader\'s ratings"><thead><tr>'
@@ -64,36 +65,46 @@ def facts_table(facts: Sequence[tuple[str, str]]) -> None:
     )
 
 
-def slice_scores(nodule: NoduleScore, shown: int) -> go.Figure:
+def slice_scores(nodule: NoduleScore, shown: int, *, numbers: Sequence[int] | None = None) -> Chart:
     """Each slice's score as a bar, those that raise the nodule's in orange; the nodule's as a line.
 
-    `shown` is the slice in the viewer, from 0, whose bar has a frame.
+    `shown` is the slice in the viewer, from 0, whose bar has a frame; `numbers` are the slices' own, else
+    1 .. M.
     """
-    numbers = list(range(1, len(nodule.slices) + 1))
-    figure = go.Figure(
-        go.Bar(
-            x=numbers,
-            y=nodule.slices,
-            marker={
-                "color": [ORANGE if drive > 0 else SKY for drive in nodule.drives],
-                "line": {
-                    "color": "#d55e00",
-                    "width": [3 if at == shown else 0 for at in range(len(numbers))],
-                },
-            },
-            customdata=nodule.score - nodule.drives,
-            hovertemplate="slice %{x}: %{y:.2f}<br>the nodule without it: %{customdata:.2f}<extra></extra>",
-        )
-    )
+    count = len(nodule.slices)
+    bars = {
+        "type": "bar",
+        "x": list(numbers or range(1, count + 1)),
+        "y": nodule.slices.tolist(),
+        "marker": {
+            "color": [ORANGE if drive > 0 else SKY for drive in nodule.drives],
+            "line": {"color": "#d55e00", "width": [3 if at == shown else 0 for at in range(count)]},
+        },
+        "customdata": (nodule.score - nodule.drives).tolist(),
+        "hovertemplate": "slice %{x}: %{y:.2f}<br>the nodule without it: %{customdata:.2f}<extra></extra>",
+    }
+    across = {"x0": 0, "x1": 1, "xref": "x domain", "yref": "y"}
+    shapes: list[dict[str, Any]] = [
+        {
+            "type": "line",
+            "y0": nodule.score,
+            "y1": nodule.score,
+            "line": {"color": GREY, "width": 2, "dash": "dash"},
+            **across,
+        }
+    ]
     if nodule.low is not None and nodule.high is not None:
-        figure.add_hrect(nodule.low, nodule.high, fillcolor=GREY, opacity=0.25, line_width=0, layer="below")
-    figure.add_hline(nodule.score, line={"color": GREY, "width": 2, "dash": "dash"})
-    figure.update_layout(
-        height=130,
-        margin={"l": 4, "r": 4, "t": 6, "b": 4},
-        showlegend=False,
-        bargap=0.15,
-        xaxis={"title": None, "fixedrange": True, "tickformat": "d", "nticks": 8},
-        yaxis={"range": [0, 1], "tickvals": [0, 0.5, 1], "fixedrange": True, "title": None},
+        band = {"y0": nodule.low, "y1": nodule.high, "fillcolor": GREY, "opacity": 0.25, "layer": "below"}
+        shapes.insert(0, {"type": "rect", "line": {"width": 0}, **band, **across})
+    return Chart(
+        [bars],
+        {
+            "height": 130,
+            "margin": {"l": 4, "r": 4, "t": 6, "b": 4},
+            "showlegend": False,
+            "bargap": 0.15,
+            "xaxis": {"fixedrange": True, "tickformat": "d", "nticks": 8},
+            "yaxis": {"range": [0, 1], "tickvals": [0, 0.5, 1], "fixedrange": True},
+            "shapes": shapes,
+        },
     )
-    return figure

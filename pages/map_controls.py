@@ -13,6 +13,8 @@ from lungvae_core.errors import UserError
 from lungvae_core.explore import filters
 from lungvae_core.explore.filters import UNKNOWN, Column
 from lungvae_core.explore.maps import METHODS, METRICS, PARAMETERS, TITLES, UNITS
+from lungvae_core.parameters import ParameterError, choice, integer, items, number
+from lungvae_core.parameters import shown as shown_value
 from lungvae_core.serving import custom_maps, map_data
 from lungvae_core.serving.answers import kept
 from lungvae_core.serving.custom_maps import ABSENT, FAILED, MAKING, READY
@@ -20,11 +22,10 @@ from lungvae_core.serving.registry import LoadedModel
 from pages import access, url
 
 DIMS = {"2": "2D", "3": "3D"}
+MOST_PARAMETERS = 8  # of a map of one's own
 MOST_TEXTS = 2000  # distinct values of a text column that are offered
 _COLUMNS, _SEARCH, _TAKEN, _LAST = "map_columns", "map_search", "map_where_taken", "last_map_where"
 _MADE = "map_made"  # method -> parameters of a map of one's own, as the address has them
-
-_choices = kept(map_data.colour_choices)
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class View:
 
 def show(model: LoadedModel) -> View:
     """All controls in one line; what they say is in the address."""
-    choices = _choices(model)
+    choices = map_data.colour_choices(model)
     for name, options in (("unit", UNITS), ("method", METHODS), ("dims", DIMS), ("colour", choices)):
         url.start(name, options, key=f"map_{name}")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="xsmall"):
@@ -118,7 +119,7 @@ def _filter(model: LoadedModel, unit: str) -> str:
             st.button("Show all", icon=":material/filter_alt_off:", on_click=_clear, key="map_where_clear")
     where = json.dumps(conditions, ensure_ascii=False, separators=(",", ":")) if conditions else ""
     st.session_state[_LAST] = where
-    _address("where", where)
+    url.write("where", where or None)
     return where
 
 
@@ -171,11 +172,11 @@ def _take_over(known: dict[str, Column]) -> None:
     """Give the widgets their first values: from the address, else what was set when the page was left."""
     if _COLUMNS in st.session_state:
         return
-    text = st.query_params.get("where") or st.session_state.get(_LAST, "")
+    text = url.sent("where") or st.session_state.get(_LAST, "")
     try:
         conditions = filters.parse(text)
     except UserError as error:
-        st.toast(str(error), icon=":material/warning:")
+        url.say(error)
         conditions = []
     names = []
     for condition in conditions:
@@ -184,9 +185,7 @@ def _take_over(known: dict[str, Column]) -> None:
             continue
         name = condition["column"]
         if name not in known or ("in" in condition) == (known[name].kind == "number"):
-            st.toast(
-                f"There is no {name[:40]!r} to filter by so; it was left out.", icon=":material/warning:"
-            )
+            url.say(UserError(f"There is no {shown_value(name)} to filter by so; it was left out."))
             continue
         names.append(name)
         if "in" in condition:
@@ -253,8 +252,8 @@ def _layers(model: LoadedModel, dims: int) -> tuple[bool, str]:
     st.session_state["last_map_density_state"] = st.session_state["map_density_state"]
     clusters = st.session_state["map_clusters"]
     st.session_state["last_map_clusters"] = clusters
-    _address("density", "1" if density else "")
-    _address("clusters", "" if clusters == "none" else clusters)
+    url.write("density", "1" if density else None)
+    url.write("clusters", None if clusters == "none" else clusters)
     flat = dims == 2
     return density and flat, clusters if flat and clusters != "none" else ""
 
@@ -265,9 +264,13 @@ def _layers(model: LoadedModel, dims: int) -> tuple[bool, str]:
 def _own_map(model: LoadedModel, unit: str, method: str, dims: int) -> str:
     """The popover of a method's parameters; returns the key of the map to show, empty for the stored one."""
     if _MADE not in st.session_state:
-        st.session_state[_MADE] = {method: st.query_params.get("made", "")}
+        st.session_state[_MADE] = {method: url.sent("made")}
     made: dict[str, str] = st.session_state[_MADE]
-    parameters = _parse(made.get(method, ""))
+    try:
+        parameters = _parse(method, made.get(method, ""))
+    except ParameterError as error:
+        url.say(error)
+        parameters, made[method] = {}, ""
     with st.popover("Method", icon=":material/tune:", width="content"):
         if not PARAMETERS[method]:
             st.caption("PCA has no parameters.")
@@ -290,7 +293,7 @@ def _own_map(model: LoadedModel, unit: str, method: str, dims: int) -> str:
         st.toast(str(error), icon=":material/warning:")
         if asked is None:
             made[method] = ""
-    _address("made", made.get(method, ""))
+    url.write("made", made.get(method, "") or None)
     if not key:
         return ""
     state = custom_maps.status(model, key).state
@@ -331,17 +334,19 @@ def _form(method: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
         return asked if st.form_submit_button("Make this map", icon=":material/play_arrow:") else None
 
 
-def _parse(text: str) -> dict[str, Any]:
-    """Parameters as the address has them: "neighbours:30,metric:cosine"."""
+def _parse(method: str, text: str) -> dict[str, Any]:
+    """A method's parameters as the address has them: "neighbours:30,metric:cosine"."""
     found: dict[str, Any] = {}
-    for part in text[:200].split(","):
+    for part in items("made", text, MOST_PARAMETERS, longest=200):
         name, _, value = part.partition(":")
-        if not value:
+        if name == "metric" and method == "umap":
+            found[name] = choice(name, value, METRICS)
             continue
-        try:
-            found[name] = float(value) if "." in value or "e" in value else int(value)
-        except ValueError:
-            found[name] = value
+        low, high, default, _ = PARAMETERS[method][choice("made", name, PARAMETERS[method])]
+        if isinstance(default, int):
+            found[name] = integer(name, value, int(low), int(high))
+        else:
+            found[name] = number(name, value, low, high)
     return found
 
 
@@ -382,12 +387,3 @@ def _progress(
             except UserError as error:
                 st.toast(str(error), icon=":material/warning:")
             st.rerun(scope="fragment")
-
-
-def _address(name: str, value: str) -> None:
-    """Write a value to the address, or take it out where it is empty."""
-    if value:
-        if st.query_params.get(name) != value:
-            st.query_params[name] = value
-    elif name in st.query_params:
-        del st.query_params[name]

@@ -6,12 +6,11 @@ from typing import Any
 
 import streamlit as st
 
+from lungvae_core.data.counted import counted_in_words
 from lungvae_core.errors import UserError
 from lungvae_core.explore.measured import record
 from lungvae_core.serving.registry import LoadedModel
-from pages import common, measured_figures
-
-BARE = {"displayModeBar": False}
+from pages import charts, common, measured_figures, url
 
 
 def main() -> None:
@@ -30,21 +29,22 @@ def main() -> None:
             "that way stands beside it.\n"
             "- **Not a reader's measurement.** Outlines are found by a rule, in images that the decoder "
             "made, and are tighter than readers draw. What an outline cannot hold, a cavity or a part-solid "
-            "core, is not measured."
+            "core, is not measured.\n"
+            "- **Not a reader's rating.** Ratings are read by a small network; how well it agrees with "
+            "readers on lesions that it has not learned from stands beside what it reads."
         ),
     )
     model = common.current_model()
     measured = read(model)
     dimensions = record.order(measured)
-    chosen = choose(model, measured, dimensions)
+    chosen = choose(model, dimensions)
     summary(measured)
-    st.plotly_chart(
-        measured_figures.overview(measured, dimensions, chosen),
+    charts.show(
+        charts.kept(measured_figures.overview, measured, dimensions, chosen),
         alt="What every dimension moves, as squares: dimensions across, properties down",
         key=f"measured-map-{model.entry.name}",
         on_select="rerun",
         selection_mode="points",
-        config=BARE,
     )
     st.caption(
         "Colour: change over the dimension's range, in standard deviations of real lesions as the model "
@@ -72,7 +72,7 @@ def read(model: LoadedModel) -> dict[str, Any]:
     return measured
 
 
-def choose(model: LoadedModel, measured: dict[str, Any], dimensions: list[int]) -> int:
+def choose(model: LoadedModel, dimensions: list[int]) -> int:
     """The dimension that is shown: clicked in the overview, else picked, else asked for in the address."""
     key = f"measured-dimension-{model.entry.name}"
     event = st.session_state.get(f"measured-map-{model.entry.name}") or {}
@@ -84,18 +84,19 @@ def choose(model: LoadedModel, measured: dict[str, Any], dimensions: list[int]) 
         if clicked in dimensions:
             st.session_state[key] = clicked
     if st.session_state.get(key) not in dimensions:
-        asked = st.query_params.get("dimension", "")
-        wanted = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 6 else -1
-        st.session_state[key] = wanted if wanted in dimensions else dimensions[0]
+        asked = url.choice("dimension", [str(each) for each in dimensions])
+        st.session_state[key] = dimensions[0] if asked is None else int(asked)
     return int(st.session_state[key])
 
 
 def summary(measured: dict[str, Any]) -> None:
     """How many dimensions have a name, and on what that stands."""
     named = sum(bool(one["properties"]) for one in measured["dimensions"])
+    starts = measured["starts"]
+    of = f", of {starts['of']}" if "of" in starts else ""  # older measurements do not say whose
     st.markdown(
         f"**{named} of {measured['dimensions_count']} dimensions have a name.** "
-        f"{measured['starts']['patients']} starting lesions, one a patient, in {measured['steps']} steps; "
+        f"{starts['patients']} starting lesions, one a patient{of}, in {measured['steps']} steps; "
         f"seed {measured['seed']}; intervals are 95 %, patients resampled."
     )
 
@@ -108,19 +109,18 @@ def detail(model: LoadedModel, measured: dict[str, Any], dimensions: list[int]) 
     dimension = int(
         left.selectbox("Dimension", dimensions, format_func=lambda at: f"z {at} · {names[at]}", key=key)
     )
-    st.query_params["dimension"] = str(dimension)
+    url.write("dimension", str(dimension))
     one = measured["dimensions"][dimension]
-    middle.markdown(words(measured, one))
+    middle.markdown(effect_sentences(measured, one))
     if right.button("Walk it", icon=":material/tune:", help="Take this dimension to the Traversal page"):
         st.switch_page("traversal.py", query_params={"model": model.entry.name, "dimension": str(dimension)})
     values, codes = record.mean_walk(model.latent, model.codes, measured, dimension)
     low, high = model.window
     images = model.decode(codes)
     drawn = record.outlines(low + (high - low) * images)
-    st.plotly_chart(
-        measured_figures.strip(images, drawn, values),
+    charts.show(
+        charts.kept(measured_figures.strip, images, drawn, values),
         alt="Generated images along the dimension, each with the lesion outlined",
-        config=BARE,
         key="measured-strip",
     )
     st.caption(
@@ -129,28 +129,42 @@ def detail(model: LoadedModel, measured: dict[str, Any], dimensions: list[int]) 
     )
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        st.plotly_chart(
-            measured_figures.curves(measured, dimension),
+        charts.show(
+            charts.kept(measured_figures.curves, measured, dimension),
             alt="The measured properties along the dimension's range",
-            config=BARE,
             key="measured-curves",
-            width="stretch",
         )
         st.caption(
             "What it moves most, along its range: mean over the starting lesions with its 95 % interval, "
             "each lesion taken from its own mean."
         )
     with right:
-        st.plotly_chart(
-            measured_figures.effects(measured, dimension),
+        charts.show(
+            charts.kept(measured_figures.effects, measured, dimension),
             alt="How much the dimension moves each property",
-            config=BARE,
             key="measured-effects",
         )
         st.caption("Orange: in the dimension's name.")
+    judged(measured, one)
 
 
-def words(measured: dict[str, Any], one: dict[str, Any]) -> str:
+def judged(measured: dict[str, Any], one: dict[str, Any]) -> None:
+    """What the judge reads as the dimension rises, each rating beside how good the judge is at it."""
+    st.markdown("**Ratings, as a judge reads them in the decoded images**")
+    if not one.get("judged"):
+        st.caption(record.why_not_judged(measured))
+        return
+    st.dataframe(measured_figures.judged(measured, one), hide_index=True, width="stretch")
+    st.caption(
+        "Change over the dimension's range with its 95 % interval, in the rating's own unit (calcification: "
+        "share of readers who see any); the share of the starting lesions in which it rises with the "
+        "dimension; Spearman's correlation with the dimension, median over the lesions. Beside it, how well "
+        "the judge agrees with the readers on lesions that it has not learned from: Spearman on their real "
+        "slices, and on the model's reconstructions of them. Where that is low, little can be said."
+    )
+
+
+def effect_sentences(measured: dict[str, Any], one: dict[str, Any]) -> str:
     """What a dimension does, with the numbers of what names it."""
     told = [record.sentence(measured, one, key) for key in one["properties"]]
     if told:
@@ -176,11 +190,19 @@ def trust(measured: dict[str, Any]) -> None:
         st.markdown(f"**Control.** Of dimensions made up at random the rule named {', '.join(controls)}.")
     st.markdown(
         f"**Outlines.** {measured['outlined']:.1%} of the decoded images gave an outline that is believed; "
-        "the others are left out."
+        f"the others are left out. {counted_in_words(measured)}"
     )
+    if (judge := measured.get("judge")) and "ratings" in judge:
+        st.markdown(
+            "**Judge.** A small network that learned the readers' mean ratings from real slices of other "
+            f"patients than the starting lesions'. {counted_in_words({'counted': judge['fitted']})} Tested "
+            f"on patients that it has not learned from: {counted_in_words({'counted': judge['tested']})}"
+        )
     outlines = measured["outlines"]
     if not outlines:
         return
+    if counted := counted_in_words(outlines):  # older measurements have none
+        st.markdown(f"**Readers' masks.** {counted}")
     for key, what in (("real", "real slices"), ("reconstructed", "the model's reconstructions of them")):
         if key in outlines:
             bands = "; ".join(

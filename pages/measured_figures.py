@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lungvae_core.data.outlines import SIZE
+from lungvae_core.explore.measured import record
 from lungvae_core.explore.measured.record import number
-from lungvae_core.explore.measured.segment import SIZE
 
 LESS, MORE, LINE = "#0072B2", "#E69F00", "#56B4E9"  # Okabe-Ito
 # Blue below zero, a grey that shows on light and dark pages at it, orange above.
@@ -117,6 +119,32 @@ def overview(measured: dict[str, Any], dimensions: list[int], chosen: int) -> go
         dragmode=False,
     )
     return figure
+
+
+def judged(measured: dict[str, Any], one: dict[str, Any]) -> pd.DataFrame:
+    """A row a rating that a judge has read along a dimension; what moves most steadily first."""
+    place = record.JUDGED.index("spearman")
+    ratings = sorted(one["judged"], key=lambda rating: -abs(one["judged"][rating][place]))
+    rows = []
+    for rating in ratings:
+        change, low, high, spearman, rises = one["judged"][rating]
+        agreement = {
+            kind: measured["judge"]["ratings"][kind][rating]["value"] for kind in ("real", "reconstructed")
+        }
+        rows.append(
+            {
+                "rating": rating,
+                "change": f"{number(change)} ({number(low)} to {number(high)})",
+                "rises in": f"{rises:.0%}",
+                "Spearman": number(spearman),
+                **{
+                    f"judge on {kind} slices": "not known" if value is None else number(value)
+                    for kind, value in agreement.items()
+                },
+                "slices": f"{measured['judge']['ratings']['real'][rating]['n']:,}",
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def strip(images: np.ndarray, outlines: np.ndarray, values: np.ndarray) -> go.Figure:

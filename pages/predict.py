@@ -6,6 +6,8 @@ import streamlit as st
 
 from lungvae_core.serving import cases, lesion_facts
 from lungvae_core.serving.cases import Case
+from lungvae_core.serving.lesion import of_patients
+from lungvae_core.serving.nodule_score import attended_words
 from lungvae_core.serving.registry import LoadedModel
 from pages import common, layout, selection, upload, url
 from pages import predict_parts as parts
@@ -18,7 +20,7 @@ def main() -> None:
     layout.compact()
     model = common.current_model()
     introduce(model)
-    if st.query_params.get("row"):
+    if url.sent("row"):
         st.session_state.setdefault("predict_source", "set")
     url.start("source", SOURCES, key="predict_source")
     source = st.segmented_control(
@@ -31,7 +33,7 @@ def main() -> None:
     )
     url.keep("source", key="predict_source")
     if source == "set":
-        parts.around(model, of_the_set(model))
+        parts.neighbourhood(model, of_the_set(model))
     else:
         upload.show(model)
 
@@ -79,7 +81,7 @@ def of_the_set(model: LoadedModel) -> Case:
         case = cases.case_of_row(model, row, count=parts.NEIGHBOURS)
         parts.pictures(model, case)
         if case.score is not None:
-            parts.worth(model)
+            parts.sorting_table(model)
     with right:
         parts.score(model, case)
         of_the_nodule(model, row)
@@ -87,7 +89,7 @@ def of_the_set(model: LoadedModel) -> Case:
         parts.readers(model, row)
         if st.button("Walk from this lesion", icon=":material/tune:"):
             parts.walk(model, row=str(row))
-    st.query_params["row"] = str(row)
+    url.write("row", str(row))
     return case
 
 
@@ -97,37 +99,35 @@ def of_the_nodule(model: LoadedModel, row: int) -> None:
     if scores is not None and len(scores.nodule.slices) > 1:
         nodule = scores.nodule
         st.markdown(f"**Nodule score**, mean of {len(nodule.slices)} slices: **{nodule.score:.2f}**")
-        st.caption(parts.interval((nodule.low, nodule.high)))
+        st.caption(f"{parts.interval((nodule.low, nodule.high))}  \n{attended_words(nodule)}")
 
 
 def pick(model: LoadedModel) -> int:
     """A row of the model's table, by patient, nodule and slice; the map's selection comes first."""
-    table = model.table
-    asked = st.query_params.get("row", "")
-    row = int(asked) if asked.isdecimal() and int(asked) < len(table) else selection.focus(model)
+    asked = url.integer("row", 0, len(model.codes) - 1)
+    row = selection.focus(model) if asked is None else asked
     if row is None:
         row = int(model.nodules[0]["row"].iloc[0])
-    entry = table.iloc[row]
-    patients = list(dict.fromkeys(table["patient_id"]))
+    entry, nodules_of = model.lesion(row), of_patients(model)
+    patients = list(nodules_of)
     columns = st.columns([2, 1, 1])
     # Each box's key names what it depends on, so that it starts anew when that changes.
     patient = columns[0].selectbox(
         "Patient", patients, index=patients.index(entry["patient_id"]), key=f"predict_patient_{row}"
     )
-    of_patient = table[table["patient_id"] == patient]
-    nodules = list(dict.fromkeys(of_patient["nodule"]))
+    nodules = list(nodules_of[patient])
     start = entry["nodule"] if patient == entry["patient_id"] else nodules[0]
     nodule = columns[1].selectbox(
         "Nodule", nodules, index=nodules.index(start), key=f"predict_nodule_{row}_{patient}"
     )
-    rows = of_patient.index[of_patient["nodule"] == nodule].tolist()
-    largest = model.nodules[0].set_index(["patient_id", "nodule"])["row"]
-    start = row if row in rows else int(largest[(patient, nodule)])
+    of_nodule = nodules_of[patient][nodule]
+    rows = list(of_nodule.rows)
+    start = row if row in rows else of_nodule.largest
     return columns[2].selectbox(
         "Slice",
         rows,
         index=rows.index(start),
-        format_func=lambda found: str(table["slice"].iloc[found]),
+        format_func=lambda each: str(model.lesion(each)["slice"]),
         key=f"predict_slice_{row}_{patient}_{nodule}",
     )
 

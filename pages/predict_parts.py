@@ -9,14 +9,15 @@ from html import escape
 import pandas as pd
 import streamlit as st
 
-from lungvae_core.data.slices import MALIGNANCY_WORDS
+from lungvae_core.data.slices import malignancy_meaning, rating_text
 from lungvae_core.errors import UserError
 from lungvae_core.explore.maps import METHODS, TITLES
 from lungvae_core.serving import cases
 from lungvae_core.serving.cases import Case, NoduleCase
+from lungvae_core.serving.nodule_score import attended_words
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.selection import cards
-from pages import figures, url
+from pages import charts, figures, url
 from pages.components.latent_map import latent_map
 from pages.components.lesion_cards import lesion_cards
 from pages.lesion_figures import slice_scores
@@ -132,7 +133,7 @@ def usual(case: Case) -> None:
             st.caption(text)
 
 
-def nodule(model: LoadedModel, case: NoduleCase, shown: int, *, go: Callable[[int], None]) -> None:
+def nodule(case: NoduleCase, shown: int, *, go: Callable[[int], None]) -> None:
     """A nodule's score from its slices, and which of them drive it; `go` is called with a slice to show."""
     judged = case.judged
     if judged is None:
@@ -151,15 +152,13 @@ def nodule(model: LoadedModel, case: NoduleCase, shown: int, *, go: Callable[[in
         label = f"Nodule score {SCORE_WORDS}"
         st.metric(label, f"{judged.score:.2f}", label_visibility="collapsed")
         st.markdown(f":small[{interval((judged.low, judged.high))}]")
+        st.markdown(f":small[{attended_words(judged)}]")
     with chart:
-        figure = slice_scores(judged, index)
-        figure.data[0].x = numbers
-        st.plotly_chart(
-            figure,
+        charts.show(
+            slice_scores(judged, index, numbers=numbers),
             key="nodule_chart",
             on_select=clicked,
             selection_mode="points",
-            config={"displayModeBar": False},
             alt=f"Score of each of {len(numbers)} slices; the nodule's, their mean, is {judged.score:.2f}.",
         )
     most = int(abs(judged.drives).argmax())
@@ -177,7 +176,7 @@ def nodule(model: LoadedModel, case: NoduleCase, shown: int, *, go: Callable[[in
     )
 
 
-def worth(model: LoadedModel) -> None:
+def sorting_table(model: LoadedModel) -> None:
     """How well the model's scores sort the set's lesions, beside what size alone does."""
     found = cases.evaluated(model.evaluation)
     if found is None:
@@ -191,16 +190,16 @@ def worth(model: LoadedModel) -> None:
 
 def readers(model: LoadedModel, row: int) -> None:
     """What the readers said of a lesion of the set."""
-    entry = model.table.iloc[row]
+    entry = model.lesion(row)
     rating = entry.get("malignancy")
     if rating is not None and not pd.isna(rating):
         st.markdown(
-            f"**Readers:** malignancy {MALIGNANCY_WORDS[int(rating)]} ({int(rating)}, median)"
+            f"**Readers:** malignancy {malignancy_meaning(rating)} ({rating_text(rating)})"
             + (f", diameter {entry['diameter_mm']:.1f} mm" if pd.notna(entry.get("diameter_mm")) else "")
         )
 
 
-def around(model: LoadedModel, case: Case) -> None:
+def neighbourhood(model: LoadedModel, case: Case) -> None:
     """Neighbours in the latent space, and beside them where the lesion falls on a map."""
     left, right = st.columns([1, 1.1], gap="large")
     with left:
@@ -226,8 +225,8 @@ def neighbours(model: LoadedModel, case: Case) -> None:
     )
     if picked is not None:
         st.session_state.pop("predict_source", None)
-        st.query_params["row"] = str(picked)
-        st.query_params["source"] = "set"
+        url.write("row", str(picked))
+        url.write("source", "set")
         st.rerun(scope="app")
     st.caption(
         "Nearest in the latent space, one slice a patient, nearest first. Alike to this model; no diagnosis."

@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from lungvae_core.errors import UserError
+from lungvae_core.number_text import duration, interval
 from lungvae_core.serving import form
 from lungvae_core.serving.datasets import find_data
 from lungvae_core.serving.jobs import FAILED, QUEUED, RUNNING, SEARCH, STOPPED, STOPPING, Job, Jobs
@@ -19,7 +20,7 @@ from lungvae_core.serving.settings import Settings
 from lungvae_core.training.search.setup import OBJECTIVES, make
 from lungvae_core.training.search.spaces import SPACES
 from lungvae_core.workers import cores
-from pages import access, common
+from pages import access, charts, common, url
 from pages.search_figures import best_so_far, in_boxes, parallel, scatters
 
 NEW, RESULTS = "New search", "Searches"
@@ -51,7 +52,7 @@ def act(what: Any, *arguments: Any) -> None:
         st.session_state["search-error"] = str(error)
     else:
         st.session_state["search-view"] = RESULTS
-        st.query_params["search"] = Path(job.folder).name
+        url.write("search", Path(job.folder).name)
 
 
 def start(space: str, name_key: str) -> None:
@@ -199,10 +200,10 @@ def show_searches() -> None:
         st.info(f"There is no search yet. Choose “{NEW}” to begin, or run `lungvae search`.")
         return
     names = [folder.name for folder in folders]
-    asked = st.query_params.get("search", "")
+    asked = url.choice("search", names)
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     chosen = left.selectbox("Search", names, names.index(asked) if asked in names else 0)
-    st.query_params["search"] = chosen
+    url.write("search", chosen)
     folder = folders[names.index(chosen)]
     job = own.get(folder)
     if job is not None:
@@ -264,7 +265,7 @@ def show_state(state: SearchState, job: Job | None) -> None:
         share = progress["epochs_done"] / max(1, progress["epochs_expected"])
         words = f"{progress['done']} of {progress['trials']} trials have ended"
         if job is not None and job.status == RUNNING and progress["seconds_left"] is not None:
-            words += f", {progress['running']} run, about {common.duration(progress['seconds_left'])} left"
+            words += f", {progress['running']} run, about {duration(progress['seconds_left'])} left"
         st.progress(min(1.0, share), text=words)
     if not len(state.table):
         st.caption("Results appear when the first trial has been judged.")
@@ -275,13 +276,12 @@ def show_state(state: SearchState, job: Job | None) -> None:
     with_value = state.table["value"].notna()
     if with_value.sum() >= 2:
         st.subheader("Every trial")
-        drawn = st.plotly_chart(
+        drawn = charts.show(
             parallel(state),
             alt="All trials as lines from their settings to their value",
             key="search-parallel",
             on_select="rerun",
             selection_mode="box",
-            config={"displayModeBar": False},
         )
         st.caption(
             "A line a trial, from its settings to its value on validation patients, brighter where better. "
@@ -293,18 +293,16 @@ def show_state(state: SearchState, job: Job | None) -> None:
         if boxed:
             st.dataframe(state.table[state.table["number"].isin(boxed)], hide_index=True)
     if len(state.complete) >= 2:
-        st.plotly_chart(
+        charts.show(
             best_so_far(state),
             alt="The best value so far, trial by trial",
             key="search-best",
-            config={"displayModeBar": False},
         )
         st.subheader("Value against settings")
-        st.plotly_chart(
+        charts.show(
             scatters(state),
             alt="Value against each setting",
             key="search-scatters",
-            config={"displayModeBar": False},
         )
         st.caption(
             "In brackets, how far the value follows the setting over the complete trials, 0 to 1 (rank "
@@ -336,7 +334,7 @@ def show_best(state: SearchState) -> None:
             f"{name} alone": units for name, units in classified["baselines"].items()
         }
         said += "AUC per nodule, malignant against benign, 95 % interval: " + "; ".join(
-            f"{name} {area['value']:.3f} ({area['low']:.3f} to {area['high']:.3f})"
+            f"{name} {interval(area)}"
             for name, area in ((name, units["nodule"]["auc"]) for name, units in rows.items())
         )
     st.markdown(said)
@@ -366,12 +364,9 @@ common.introduce(
         "- A setting that goes with good values has not been shown to cause them."
     ),
 )
-try:
-    known_jobs = Jobs().all()
-except UserError as error:
-    common.stop(str(error))
+known_jobs = common.jobs()
 if "search-view" not in st.session_state:
-    st.session_state["search-view"] = RESULTS if find_searches() or "search" in st.query_params else NEW
+    st.session_state["search-view"] = RESULTS if find_searches() or url.sent("search") else NEW
 view = st.segmented_control(
     "View", [NEW, RESULTS], key="search-view", required=True, label_visibility="collapsed"
 )

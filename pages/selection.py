@@ -52,15 +52,15 @@ def set_focus(row: int) -> None:
 
 def from_address(model: LoadedModel) -> None:
     """Take up what the address selects, once: ?row=5, or ?rows=3-9,12 with the row in focus as ?row."""
-    row, many = (st.query_params.get(name, "") for name in ("row", "rows"))
+    row, many = url.sent("row"), url.sent("rows")
     if (row, many) == st.session_state.get(_ADDRESS, ("", "")):
         return
     try:
         chosen = of_ranges(model, many) if many else []
     except UserError as error:
-        st.warning(str(error), icon=":material/warning:")
+        url.say(error)
         chosen = []
-    at = int(row) if row.isascii() and row.isdigit() and len(row) < 10 else None
+    at = url.integer("row", 0, len(model.codes) - 1)
     if chosen:
         if chosen != sorted(rows(model)):
             select(model, chosen, at)

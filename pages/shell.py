@@ -56,6 +56,6 @@ page = st.navigation(
 )
 if page.url_path:
     st.set_page_config(page_title=f"{page.title} · {NAME}")
-with turns.turn():
+with turns.turn(), common.contained("This page"):
     common.frame(page.url_path)
     page.run()

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from lungvae_core.data.slices import MALIGNANCY_WORDS
+from lungvae_core.data.slices import malignancy_meaning, rating_text
+from lungvae_core.parameters import integer
+from lungvae_core.serving.lesion import of_patients
 from lungvae_core.serving.live import code_name
 from lungvae_core.serving.registry import LoadedModel
+from pages import url
 
 NAMED = {
     "prior": "Prior",
@@ -23,6 +26,7 @@ NAMED = {
 }
 DRAWN = "Prior draw"
 PICKED, LESION, UPLOADED = "Picked on the map", "Lesion", "Your image"
+MOST_DRAWS = 10**9
 KEY = "start"  # of a page's first picker
 
 
@@ -33,6 +37,7 @@ class Start:
     name: str
     words: str
     row: int | None = None
+    patient: str | None = None  # of the set, whose lesion it is: who its walk's scores must not have seen
 
     @property
     def short(self) -> str:
@@ -48,7 +53,7 @@ def parameters(key: str = KEY) -> tuple[str, str]:
 
 def pick(model: LoadedModel, *, key: str = KEY, label: str = "Start from") -> Start:
     """The picker; what was picked is in the address once `remember` has been called with it."""
-    picked = [int(row) for row in st.session_state.get("selected_rows", []) if 0 <= row < len(model.table)]
+    picked = [int(row) for row in st.session_state.get("selected_rows", []) if 0 <= row < len(model.codes)]
     named = {NAMED[name]: name for name in NAMED if name in model.starts}
     upload = uploaded(model)
     kinds = [*([UPLOADED] if upload else []), *([PICKED] if picked else []), LESION, *named, DRAWN]
@@ -56,8 +61,10 @@ def pick(model: LoadedModel, *, key: str = KEY, label: str = "Start from") -> St
     row = _row_asked(model, key)
     widget = f"{key}-{model.entry.name}"
     if st.session_state.get(widget) not in kinds:
-        wish = st.query_params.get(by_name, "")
+        wish = url.sent(by_name)
         asked = DRAWN if wish.startswith("draw:") else NAMED.get(wish)
+        if wish and asked not in kinds:
+            url.choice(by_name, [*(name for name in NAMED if name in model.starts), "draw:N"])
         st.session_state[widget] = asked if asked in kinds else LESION if row is not None else kinds[0]
     with st.container(horizontal=True):
         kind = st.segmented_control(
@@ -99,12 +106,18 @@ def remembered(start: Start, key: str = KEY) -> dict[str, str]:
 
 def draw(key: str) -> Start:
     """A code drawn from the prior, and a button that draws another; the draw's number is in the address."""
-    asked = st.query_params.get(parameters(key)[0], "").removeprefix("draw:")
-    number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else 0
-    number = st.session_state.setdefault(f"{key}-draw", number)
+    number = st.session_state.get(f"{key}-draw")
+    if number is None:
+        number = st.session_state[f"{key}-draw"] = url.read(parameters(key)[0], _draw) or 0
     if st.button("Draw another", icon=":material/casino:", key=f"{key}-draw-another"):
-        number = st.session_state[f"{key}-draw"] = (number + 1) % 10**9
+        number = st.session_state[f"{key}-draw"] = (number + 1) % MOST_DRAWS
     return Start(f"draw:{number}", f"draw {number} from the prior, which is nobody's lesion")
+
+
+def _draw(name: str, value: str) -> int:
+    """The number of "draw:7"; 0 for other starts."""
+    kind, _, number = value.partition(":")
+    return integer(name, number, 0, MOST_DRAWS - 1) if kind == "draw" else 0
 
 
 def uploaded(model: LoadedModel) -> Start | None:
@@ -112,21 +125,21 @@ def uploaded(model: LoadedModel) -> Start | None:
     code = st.session_state.get("start_code")
     if code is None or st.session_state.get("start_code_model") != model.entry.name:
         return None
-    return Start(code_name(code), st.session_state.get("start_code_name", "your image"))
+    patient = st.session_state.get("start_code_patient")
+    words = st.session_state.get("start_code_name", "your image")
+    return Start(code_name(code, patient), words, patient=patient)
 
 
 def pick_lesion(model: LoadedModel, row: int | None, *, key: str = KEY) -> int:
     """A row of the model's table by patient, nodule and slice; `row` is what the pickers begin with."""
-    table = model.table
-    largest = model.nodules[0].set_index(["patient_id", "nodule"])["row"]
-    at = table.iloc[int(largest.iloc[0]) if row is None else row]
-    patient = _pick(key, "Patient", 165, table["patient_id"].unique().tolist(), at["patient_id"])
-    of_patient = table[table["patient_id"] == patient]
-    nodule = _pick(key, "Nodule", 75, of_patient["nodule"].unique().tolist(), at["nodule"], patient)
-    rows = of_patient.index[of_patient["nodule"] == nodule].tolist()
-    first = row if row in rows else int(largest[(patient, nodule)])  # the largest slice shows the most
-    number = table["slice"]
-    return _pick(key, "Slice", 75, rows, first, patient, nodule, words=lambda each: str(number.iloc[each]))
+    patients = of_patients(model)
+    at = model.lesion(int(model.nodules[0]["row"].iloc[0]) if row is None else row)
+    patient = _pick(key, "Patient", 165, list(patients), at["patient_id"])
+    nodule = _pick(key, "Nodule", 75, list(patients[patient]), at["nodule"], patient)
+    of_nodule = patients[patient][nodule]
+    first = row if row in of_nodule.rows else of_nodule.largest  # the largest slice shows the most
+    words = lambda each: str(model.lesion(each)["slice"])  # noqa: E731
+    return _pick(key, "Slice", 75, list(of_nodule.rows), first, patient, nodule, words=words)
 
 
 def _pick(key: str, label: str, width: int, options: list, first, *of, words=str):
@@ -141,24 +154,18 @@ def _pick(key: str, label: str, width: int, options: list, first, *of, words=str
 
 def lesion_words(model: LoadedModel, row: int) -> str:
     """A slice by its key, with the readers' word where there is one."""
-    entry = model.table.iloc[row]
+    entry = model.lesion(row)
     words = f"{entry['patient_id']}, nodule {entry['nodule']}, slice {entry['slice']}"
     rating = entry.get("malignancy")
     if rating is not None and not pd.isna(rating):
-        words += f" (readers: malignancy {int(rating)}, {MALIGNANCY_WORDS[int(rating)]})"
+        words += f" (readers: malignancy {rating_text(rating)}, {malignancy_meaning(rating)})"
     return words
 
 
 def lesion(model: LoadedModel, row: int) -> Start:
     """A lesion of the set as a start."""
-    return Start(f"row:{row}", lesion_words(model, row), row)
+    return Start(f"row:{row}", lesion_words(model, row), row, str(model.lesion(row)["patient_id"]))
 
 
 def _row_asked(model: LoadedModel, key: str) -> int | None:
-    asked = st.query_params.get(parameters(key)[1], "")
-    if not asked:
-        return None
-    if asked.isascii() and asked.isdigit() and int(asked) < len(model.table):
-        return int(asked)
-    st.warning(f"This model has no slice in row {asked[:20]}; its rows are 0 to {len(model.table) - 1}.")
-    return None
+    return url.integer(parameters(key)[1], 0, len(model.codes) - 1)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from lungvae_core.errors import UserError
+from lungvae_core.serving.answers import kept
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.routes import registry
 from pages import url
@@ -148,9 +149,9 @@ def tells_limits(title: str) -> bool:
 
 def _step() -> int | None:
     """The step that the address or the session names; the address is made to name it."""
-    asked = st.query_params.get("tour", "")
-    if asked.isascii() and asked.isdigit() and len(asked) < 3 and 1 <= int(asked) <= len(STEPS):
-        st.session_state[_STEP] = int(asked)
+    asked = url.integer("tour", 1, len(STEPS))
+    if asked is not None:
+        st.session_state[_STEP] = asked
     at = st.session_state.get(_STEP)
     url.write("tour", None if at is None else str(at))
     return at
@@ -165,7 +166,7 @@ def _example(name: str) -> int | None:
     return _nearest(model)
 
 
-@st.cache_resource(max_entries=16, hash_funcs={LoadedModel: id}, show_spinner=False)
+@kept
 def _nearest(model: LoadedModel) -> int | None:
     rows, _ = model.neighbours(model.starts.get("malignant", model.starts["prior"]), 1)
     return int(rows[0]) if len(rows) else None

@@ -10,6 +10,7 @@ import streamlit as st
 
 from lungvae_core.errors import UserError
 from lungvae_core.explore.maps import TITLES
+from lungvae_core.number_text import duration, plural
 from lungvae_core.serving import form
 from lungvae_core.serving.jobs import (
     DONE,
@@ -32,7 +33,7 @@ from lungvae_core.serving.removal import delete_run
 from lungvae_core.training.validate import ACTIVE
 from lungvae_core.vae.config import override
 from lungvae_core.vae.config import preset as preset_named
-from pages import access, common
+from pages import access, charts, common, url
 from pages.train_curves import curves, dimensions, held_out_words
 from pages.train_form import NEW, WATCH, act, forget_error, new_training, show_error
 
@@ -84,12 +85,12 @@ def watch_jobs() -> None:
         st.info(f"Nothing has been trained from here yet. Choose “{NEW}” to begin.")
         return
     numbers = [job.id for job in known]
-    asked = st.query_params.get("job", "")
-    index = numbers.index(int(asked)) if asked.isdecimal() and int(asked) in numbers else 0
+    asked = url.choice("job", [str(number) for number in numbers])
+    index = 0 if asked is None else numbers.index(int(asked))
     names = {job.id: f"{name_of(job)} (job {job.id})" for job in known}
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     chosen = left.selectbox("Job", numbers, index, format_func=names.__getitem__)
-    st.query_params["job"] = str(chosen)
+    url.write("job", str(chosen))
     job = known[numbers.index(chosen)]
     with right:
         buttons(jobs, job)
@@ -193,21 +194,17 @@ def training(job: Job) -> None:
         st.caption("Curves and samples appear when the first epoch is done.")
         return
     st.markdown(figures_words(state))
-    st.plotly_chart(
+    charts.show(
         curves(state),
         alt="Loss and held-out figures by epoch",
         key=f"train-curves-{job.id}",
-        config={"displayModeBar": False},
-        theme="streamlit",
     )
     st.caption(curves_words(state))
     if state.units is not None:
-        st.plotly_chart(
+        charts.show(
             dimensions(state.units),
             alt="How much each dimension is used",
             key=f"train-dimensions-{job.id}",
-            config={"displayModeBar": False},
-            theme="streamlit",
         )
         st.caption(dimensions_words(state))
     if state.samples:
@@ -282,7 +279,7 @@ def hardware_words(job: Job, state: TrainingState) -> str:
     device = {"cpu": "the CPU", "cuda": "a CUDA GPU", "mps": "the Apple GPU"}.get(state.device, state.device)
     threads = job.request.get("threads") or 0
     if state.device == "cpu" and threads:
-        device += f" with {threads} thread{'s' * (threads != 1)}"
+        device += f" with {plural(threads, 'thread')}"
     if state.processes > 1:
         device += f", {state.processes} processes"
     compiled = "networks compiled" if training.compile == "on" else "networks not compiled"
@@ -354,11 +351,11 @@ def progress_words(job: Job, state: TrainingState) -> str:
     if state.joint_round:
         words += f", joint round {state.joint_round} of {state.config.joint.rounds}"
     elif state.config.joint.rounds:
-        words += f", before {state.config.joint.rounds} joint round{'s' * (state.config.joint.rounds != 1)}"
+        words += f", before {plural(state.config.joint.rounds, 'joint round')}"
     if job.status == RUNNING and state.seconds_left is not None:
-        words += f", about {common.duration(state.seconds_left)} of training left"
+        words += f", about {duration(state.seconds_left)} of training left"
         if state.seconds_per_epoch is not None:
-            words += f", {common.duration(state.seconds_per_epoch)} an epoch"
+            words += f", {duration(state.seconds_per_epoch)} an epoch"
         words += f", {state.images_per_second:.0f} slices a second"
     if state.loss is not None:
         words += f", loss {state.loss:.1f} (the objective, a slice)"
@@ -367,7 +364,7 @@ def progress_words(job: Job, state: TrainingState) -> str:
 
 def table_row(job: Job) -> dict[str, Any]:
     began = datetime.fromtimestamp(job.started or job.created)
-    took = None if job.started is None or job.ended is None else common.duration(job.ended - job.started)
+    took = None if job.started is None or job.ended is None else duration(job.ended - job.started)
     return {
         "Job": job.id,
         "Name": name_of(job),
@@ -407,13 +404,10 @@ common.introduce(
         "- Held-out figures come from patients of the same archive, not from another hospital."
     ),
 )
-try:
-    known_jobs = Jobs().all()
-except UserError as error:
-    common.stop(str(error))
+known_jobs = common.jobs()
 pace = REFRESH_SECONDS if any(job.active for job in known_jobs) else None
 if "train-view" not in st.session_state:
-    st.session_state["train-view"] = WATCH if pace or "job" in st.query_params else NEW
+    st.session_state["train-view"] = WATCH if pace or url.sent("job") else NEW
 view = st.segmented_control(
     "View",
     [NEW, WATCH],

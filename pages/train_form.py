@@ -13,7 +13,7 @@ from lungvae_core.serving.jobs import Jobs
 from lungvae_core.serving.settings import Settings
 from lungvae_core.vae.config import PRESETS
 from lungvae_core.workers import cores
-from pages import access
+from pages import access, url
 
 NEW, WATCH = "New training", "Jobs"
 PHANTOM_SLICES = 2000
@@ -22,6 +22,8 @@ GROUP_WORDS = {
     "Objective": "The weights of the reconstruction. Losses of other weights cannot be compared.",
     "Latent space": "How β rises, and what holds the latent space open.",
     "Network and image": "What an image is to the network, and how large it is.",
+    form.GUIDED: "The first latent dimensions can be tied to what people say of lesions, so that a slider "
+    "does what its label says. It takes the masks and ratings of training patients.",
     "Optimiser": "How the weights follow the gradient, and what happens when the loss breaks.",
     "Augmentation": "Random changes of the training slices, drawn anew in every epoch. Held-out slices are "
     "never changed.",
@@ -42,7 +44,7 @@ def act(what: Any, *arguments: Any) -> None:
         st.session_state["train-error"] = str(error)
     else:
         st.session_state["train-view"] = WATCH
-        st.query_params["job"] = str(job.id)
+        url.write("job", str(job.id))
 
 
 def forget_error() -> None:
@@ -86,6 +88,8 @@ def field(setting: form.Setting, key: str) -> None:
             key=key,
             help=setting.help,
         )
+    elif setting.kind == "several":
+        st.multiselect(setting.label, setting.choices, setting.default, key=key, help=setting.help)
     elif setting.kind == "switch":
         st.toggle(setting.label, setting.default, key=key, help=setting.help)
     else:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from html import escape
 
 import numpy as np
-import plotly.graph_objects as go
 import streamlit as st
 
 from lungvae_core.errors import UserError
 from lungvae_core.explore.traversal import edited, strip
-from lungvae_core.serving import walks
+from lungvae_core.parameters import choice, integer, number
+from lungvae_core.serving import scoring, walks
 from lungvae_core.serving.live import DIFFERENCE_FULL, FARTHEST, LARGEST, moved_along, start_code
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.render import Walk, gif, mp4, strip_png
-from pages import common, layout, starts, ways
+from lungvae_core.serving.strips import Strip, offer
+from pages import charts, common, layout, starts, url, ways
 from pages.components.traversal import Released, Slider, Way, traversal_view
 
 STRIP_STEPS, GIF_STEPS = 11, 25
@@ -37,10 +38,10 @@ def main() -> None:
             "name, as *grows*, that was measured on decoded lesions (page Measured traversals) and says what "
             "is most moved when its value rises, on average; a single lesion may differ.\n"
             "- **Not a probability of cancer.** The model score is the output of a classifier on codes, "
-            "uncalibrated. It was fitted on all labelled slices, the lesions that a walk starts from among "
-            "them, so it is surer of those than the cross-validated score on the map. Its change along a "
-            "walk tells of the classifier, not of biology; the walk may leave the region where there were "
-            "any lesions to learn from.\n"
+            "uncalibrated. A walk from a lesion is scored by the classifier that scores this lesion on every "
+            "page; what it and the encoder have seen of the patient is said beside the start. Its change "
+            "along a walk tells of the classifier, not of biology; the walk may leave the region where there "
+            "were any lesions to learn from.\n"
             "- **Not sharp.** Fine detail that the decoder cannot draw is missing from every image here."
         ),
     )
@@ -54,7 +55,7 @@ def main() -> None:
 @st.fragment
 def walk(name: str, start: starts.Start) -> None:
     """The live view and, below it, one dimension's whole range; runs again when a slider is let go."""
-    model = common.current_model()
+    model = common.current_model(again=True)
     if model.entry.name != name:  # the model was changed beside this fragment
         st.rerun()
     released = live(model, start)
@@ -63,19 +64,18 @@ def walk(name: str, start: starts.Start) -> None:
     moved = moved_along(model, start_code(model, start.name), list(released.along.items()))
     code = edited(model.latent, moved, released.edits)
     span = walks.span(model, dimension, code).tolist()
-    shown = _decoded(model, start, code, dimension, span, STRIP_STEPS)
-    st.image(
-        strip_png(shown),
-        width="stretch",
-        alt=f"Generated images: the whole range of dimension {dimension}, all else as set above",
-    )
-    if shown.scores is not None:
-        st.plotly_chart(
-            score_chart(shown, float(code[dimension])),
+    shown = _strip(model, start, code, dimension, span, STRIP_STEPS)
+    alt = f"Generated images: the whole range of dimension {dimension}, all else as set above"
+    address = offer(model, shown, difference_full=DIFFERENCE_FULL)
+    st.html(f'<img src="{escape(address)}" alt="{alt}" loading="lazy" style="width: 100%">')
+    scores = model.score(shown.codes, patient=shown.patient)
+    if scores is not None:
+        charts.show(
+            score_chart(shown.values, scores, float(code[dimension])),
             alt=f"The model's score over the whole range of dimension {dimension}",
-            config={"displayModeBar": False},
         )
-    downloads(model, start, shown, lambda: _decoded(model, start, code, dimension, span, GIF_STEPS))
+    smooth = _strip(model, start, code, dimension, span, GIF_STEPS)
+    downloads(model, f"{model.entry.name}_{start.short}_z{dimension}", shown, smooth)
 
 
 def live(model: LoadedModel, start: starts.Start) -> Released:
@@ -84,7 +84,7 @@ def live(model: LoadedModel, start: starts.Start) -> Released:
     here = _is_here(model, start)
     edits = _edits_asked(model) if here else {}
     along = _along_asked(model) if here else {}
-    scores = model.score(code[None])
+    scores = model.score(code[None], patient=start.patient)
     real, spacing, words = None, None, f"From {start.words}."
     if start.row is not None:
         image, is_real = model.image(start.row)
@@ -95,6 +95,7 @@ def live(model: LoadedModel, start: starts.Start) -> Released:
                 words += f" Its slice is {model.spacing_words}."
         else:
             words += " The slice itself is not on this machine; its reconstruction stands for it."
+    words = f"{words} {scoring.of_walk(model, start.patient)}".strip()
     where = edited(model.latent, moved_along(model, code, list(along.items())), edits)
     used, unused, ordered_by = walks.carried(model)
     sliders = []
@@ -180,51 +181,58 @@ def pick_dimension(model: LoadedModel, released: Released) -> int:
     return int(dimension)
 
 
-def score_chart(shown: Walk, value: float) -> go.Figure:
+def score_chart(along: np.ndarray, scores: np.ndarray, value: float) -> charts.Chart:
     """The classifier's score along the strip; its columns stand below the strip's."""
-    assert shown.scores is not None
-    step = float(shown.values[1] - shown.values[0])
-    figure = go.Figure(
-        go.Scatter(
-            x=shown.values,
-            y=shown.scores,
-            mode="lines+markers",
-            line={"color": "#56b4e9", "width": 2},
-            hovertemplate="value %{x:.3f}<br>model score %{y:.2f}<extra></extra>",
-        )
-    )
-    figure.add_vline(
-        value,
-        line={"color": "#e69f00", "dash": "dot"},
-        annotation_text="now",
-        annotation_position="bottom right",
-    )
-    figure.update_layout(
-        height=190,
-        margin={"l": 0, "r": 0, "t": 26, "b": 0},
-        showlegend=False,
-        title={"text": "Model score along the strip (0 benign … 1 malignant)", "font_size": 14, "x": 0},
-        xaxis={
-            "range": [float(shown.values[0]) - step / 2, float(shown.values[-1]) + step / 2],
-            "showgrid": False,
-            "zeroline": False,
+    values = along.tolist()
+    margin = (values[1] - values[0]) / 2
+    line = {
+        "type": "scatter",
+        "x": values,
+        "y": scores.tolist(),
+        "mode": "lines+markers",
+        "line": {"color": "#56b4e9", "width": 2},
+        "hovertemplate": "value %{x:.3f}<br>model score %{y:.2f}<extra></extra>",
+    }
+    now = {"x0": value, "x1": value, "y0": 0, "y1": 1, "xref": "x", "yref": "y domain"}
+    here = {"x": value, "y": 0, "xref": "x", "yref": "y domain", "xanchor": "left", "yanchor": "bottom"}
+    tick = {"xref": "paper", "x": 0, "xanchor": "left", "yanchor": "bottom", "showarrow": False}
+    return charts.Chart(
+        [line],
+        {
+            "height": 190,
+            "margin": {"l": 0, "r": 0, "t": 26, "b": 0},
+            "showlegend": False,
+            "title": {
+                "text": "Model score along the strip (0 benign … 1 malignant)",
+                "font": {"size": 14},
+                "x": 0,
+            },
+            "xaxis": {
+                "range": [values[0] - margin, values[-1] + margin],
+                "showgrid": False,
+                "zeroline": False,
+            },
+            "yaxis": {"range": [-0.05, 1.15], "showticklabels": False, "tickvals": [0, 0.5, 1]},
+            "shapes": [{"type": "line", "line": {"color": "#e69f00", "dash": "dot"}, **now}],
+            "annotations": [
+                {"text": "now", "showarrow": False, **here},
+                # Within the plot, which is as wide as the strip.
+                *({"text": f"{at:g}", "y": at, **tick} for at in (0, 0.5, 1)),
+            ],
         },
-        yaxis={"range": [-0.05, 1.15], "showticklabels": False, "tickvals": [0, 0.5, 1]},
     )
-    for tick in (0, 0.5, 1):  # within the plot, which is as wide as the strip
-        figure.add_annotation(
-            text=f"{tick:g}", xref="paper", x=0, xanchor="left", y=tick, yanchor="bottom", showarrow=False
-        )
-    return figure
 
 
-def downloads(model: LoadedModel, start: starts.Start, shown: Walk, smooth: Callable[[], Walk]) -> None:
+def downloads(model: LoadedModel, name: str, shown: Strip, smooth: Strip) -> None:
     """PNG, GIF and MP4, made when they are asked for."""
-    name = f"{model.entry.name}_{start.short}_z{shown.dimension}"
+
+    def walk(strip: Strip) -> Walk:
+        return strip.walk(model, difference_full=DIFFERENCE_FULL)
+
     left, right, third, rest = st.columns([1, 1, 1, 2], vertical_alignment="center")
     left.download_button(
         "Strip as PNG",
-        lambda: strip_png(shown),
+        lambda: strip_png(walk(shown)),
         f"{name}.png",
         "image/png",
         on_click="ignore",
@@ -233,7 +241,7 @@ def downloads(model: LoadedModel, start: starts.Start, shown: Walk, smooth: Call
     )
     right.download_button(
         "Walk as GIF",
-        lambda: gif(smooth()),
+        lambda: gif(walk(smooth)),
         f"{name}.gif",
         "image/gif",
         on_click="ignore",
@@ -242,7 +250,7 @@ def downloads(model: LoadedModel, start: starts.Start, shown: Walk, smooth: Call
     )
     third.download_button(
         "Walk as MP4",
-        lambda: mp4(smooth()),
+        lambda: mp4(walk(smooth)),
         f"{name}.mp4",
         "video/mp4",
         on_click="ignore",
@@ -254,28 +262,19 @@ def downloads(model: LoadedModel, start: starts.Start, shown: Walk, smooth: Call
     )
 
 
-def _decoded(
+def _strip(
     model: LoadedModel,
     start: starts.Start,
     code: np.ndarray,
     dimension: int,
-    span: tuple[float, float],
+    span: list[float],
     steps: int,
-) -> Walk:
+) -> Strip:
     values, codes = strip(model.latent, code, dimension, np.array(span), steps)
-    return Walk(
-        title=model.entry.title,
-        start=start.words,
-        dimension=dimension,
-        values=values,
-        images=model.decode(codes),
-        at_start=model.decode(start_code(model, start.name)[None])[0],
-        window=model.window,
-        scores=model.score(codes),
-        difference_full=DIFFERENCE_FULL,
-    )
+    return Strip(start.words, dimension, values, codes, start_code(model, start.name), start.patient)
 
 
+MOST_PAIRS, LONGEST_PAIRS = 4_096, 200_000  # edits: one a dimension, of the most that a model has
 # What is shared is in the address: ?model, ?start or ?row, ?dimension, and ?edits=12:0.3,5:-1.2.
 _OURS = ("start", "row", "edits", "along-by", "dimension")
 
@@ -287,16 +286,11 @@ def _remember(start: starts.Start, dimension: int, released: Released) -> None:
         address["edits"] = ",".join(f"{at}:{value:.9g}" for at, value in released.edits.items())
     if released.along:
         address["along-by"] = ",".join(f"{name}:{value:.9g}" for name, value in released.along.items())
-    before = st.query_params.to_dict()
-    after = {name: value for name, value in before.items() if name not in _OURS} | address
-    if after != before:
-        st.query_params.from_dict(after)  # at once, for one step in the browser's history
+    url.replace(_OURS, address)
 
 
 def _dimension_asked(model: LoadedModel) -> int | None:
-    asked = st.query_params.get("dimension", "")
-    valid = asked.isascii() and asked.isdigit() and int(asked) < model.entry.dimensions
-    return int(asked) if valid else None
+    return url.integer("dimension", 0, model.entry.dimensions - 1)
 
 
 def _is_here(model: LoadedModel, start: starts.Start) -> bool:
@@ -308,34 +302,23 @@ def _is_here(model: LoadedModel, start: starts.Start) -> bool:
     return True
 
 
-def _pairs_asked(name: str) -> list[tuple[str, float]]:
-    """The address's "name:number,name:number"; what is none is passed over."""
-    found = []
-    for part in st.query_params.get(name, "")[:20_000].split(","):
-        at, _, value = part.partition(":")
-        try:
-            number = float(value)
-        except ValueError:
-            continue
-        if np.isfinite(number):
-            found.append((at, number))
-    return found
-
-
 def _edits_asked(model: LoadedModel) -> dict[int, float]:
-    edits = {}
-    for at, number in _pairs_asked("edits"):
-        if not (at.isascii() and at.isdigit() and int(at) < model.entry.dimensions):
-            continue
-        if abs(number) <= LARGEST:
-            edits[int(at)] = number if model.entry.prior == "gaussian" else min(max(number, 0), 1)
-    return edits
+    ends = (0.0, 1.0) if model.entry.prior == "dirichlet" else (-LARGEST, LARGEST)
+
+    def edit(at: str, value: str) -> tuple[int, float]:
+        return integer("edits", at, 0, model.entry.dimensions - 1), number("edits", value, *ends)
+
+    return url.pairs("edits", MOST_PAIRS, edit, longest=LONGEST_PAIRS)
 
 
 def _along_asked(model: LoadedModel) -> dict[str, float]:
     known = walks.directions(model)
-    names = () if known is None else known.directions
-    return {at: number for at, number in _pairs_asked("along-by") if at in names and abs(number) <= FARTHEST}
+    names = [] if known is None else list(known.directions)
+
+    def step(name: str, value: str) -> tuple[str, float]:
+        return choice("along-by", name, names), number("along-by", value, -FARTHEST, FARTHEST)
+
+    return url.pairs("along-by", MOST_PAIRS, step, longest=LONGEST_PAIRS)
 
 
 main()

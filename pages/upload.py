@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import BinaryIO
+
 import streamlit as st
 
-from lungvae_core.data.images import GREY_SUFFIXES
-from lungvae_core.data.resample import LEAST_MM, MOST_MM
+from lungvae_core.data.crops import stated_range
 from lungvae_core.data.series import KINDS, Series, read_series
 from lungvae_core.data.slices import SIZE
+from lungvae_core.data.volumes.formats import SUFFIXES
+from lungvae_core.data.volumes.grid import LEAST_MM, MOST_MM
+from lungvae_core.data.volumes.names import is_mask_name
+from lungvae_core.data.volumes.pictures import SUFFIXES as PICTURES
 from lungvae_core.errors import UserError
 from lungvae_core.serving import cases
 from lungvae_core.serving.cases import Case, NoduleCase
@@ -49,12 +55,12 @@ def show(model: LoadedModel) -> None:
             )
             return
         try:
-            case, nodule = asked(model, token, upload, placed, spacing)
+            case, nodule = predictions(model, token, upload, placed, spacing)
         except UserError as error:
             st.error(str(error))
             return
         results(model, case, nodule, placed)
-    parts.around(model, case)
+    parts.neighbourhood(model, case)
 
 
 def files() -> tuple[str, Upload] | None:
@@ -69,23 +75,23 @@ def files() -> tuple[str, Upload] | None:
             on_change=forget,
             max_upload_size=MOST_UPLOAD_MB,
             help=f"An image of {SIZE}x{SIZE} pixels is taken as it is; on a larger one you show the lesion. "
-            "A mask can come with it: DICOM-SEG, or a file with mask or seg in its name. Files stay in this "
+            "A mask can come with it: DICOM-SEG, RTSTRUCT, or a file with mask or seg in its name. Files "
+            "stay in this "
             "computer's memory and are gone when the server stops or others need the room.",
         )
-        hu_range = ask_range([file.name for file in given])
+        stated = ask_range([file.name for file in given])
         st.caption(
             "Uploads stay in memory and are never saved. Remove names from DICOM files before you show "
             "them to others."
         )
         if not given:
             return kept
-        key = (tuple(file.file_id for file in given), hu_range)
+        key = (tuple(file.file_id for file in given), stated)
         if kept is not None and st.session_state[_KEPT][0] == key:
             return kept
         try:
             with st.spinner("Reading…"):
-                series = read_series([(file.name, file) for file in given], hu_range=hu_range)
-            check(series)
+                series = read([(file.name, file) for file in given], stated)
         except UserError as error:
             st.error(str(error))
             return None
@@ -94,6 +100,18 @@ def files() -> tuple[str, Upload] | None:
     # Once more from the top, with the files folded away and their name on the fold.
     st.rerun()
     return None
+
+
+def read(
+    files: Sequence[tuple[str, bytes | BinaryIO]], stated: tuple[float | None, float | None] | None
+) -> Series:
+    """The files as a stack; `stated` are the HU of black and white where a range is needed.
+
+    Raises UserError for what cannot be read, a range without one of its ends, and slices that are too small.
+    """
+    series = read_series(files, hu_range=None if stated is None else stated_range(*stated))
+    check(series)
+    return series
 
 
 def kept_upload() -> tuple[str, Upload] | None:
@@ -125,10 +143,11 @@ def check(series: Series) -> None:
         )
 
 
-def ask_range(names: list[str]) -> tuple[float, float] | None:
-    """Which HU a grey image's black and white stand for, where that has to be said."""
-    grey = any(name.lower().endswith(GREY_SUFFIXES) for name in names)
-    if not grey and any(name.lower().endswith(".npy") for name in names):
+def ask_range(names: list[str]) -> tuple[float | None, float | None] | None:
+    """Which HU a grey image's black and white stand for, as far as stated; None where no range is needed."""
+    images = [name.lower() for name in names if not is_mask_name(name)]
+    grey = any(name.endswith(PICTURES) for name in images)
+    if not grey and any(name.endswith(SUFFIXES) for name in images):
         grey = st.checkbox("The numbers are grey levels, not HU", key="upload_is_grey")
     if not grey:
         return None
@@ -136,7 +155,7 @@ def ask_range(names: list[str]) -> tuple[float, float] | None:
     help_text = "A picture does not say which HU its greys are. Look at the window it was saved with."
     low = low_column.number_input("HU of black", value=None, step=50, placeholder="-1000", help=help_text)
     high = high_column.number_input("HU of white", value=None, step=50, placeholder="400", help=help_text)
-    return None if low is None or high is None else (float(low), float(high))
+    return low, high
 
 
 def ask_spacing(model: LoadedModel, series: Series, token: str) -> float | None:
@@ -158,7 +177,7 @@ def ask_spacing(model: LoadedModel, series: Series, token: str) -> float | None:
     )
 
 
-def asked(
+def predictions(
     model: LoadedModel, token: str, upload: Upload, placed: Placed, spacing_mm: float | None
 ) -> tuple[Case, NoduleCase | None]:
     """What the model says of the slice and of the nodule; asked once as long as nothing changes."""
@@ -200,15 +219,16 @@ def results(model: LoadedModel, case: Case, nodule: NoduleCase | None, placed: P
         )
     parts.pictures(model, case)
     if nodule is not None:
-        parts.nodule(model, nodule, placed.at, go=placed.go)
+        parts.nodule(nodule, placed.at, go=placed.go)
     parts.score(model, case, of="" if nodule is None else "of this slice")
     parts.usual(case)
     if st.button("Walk from this lesion", icon=":material/tune:"):
         st.session_state["start_code"] = case.code
+        st.session_state["start_code_patient"] = case.patient
         st.session_state["start_code_name"] = f"your image, {case.title}"
         st.session_state["start_code_model"] = model.entry.name
         st.session_state[f"start-{model.entry.name}"] = "Your image"
         parts.walk(model)
     if case.score is not None:
         with st.expander("How well do such scores sort lesions?", icon=":material/fact_check:"):
-            parts.worth(model)
+            parts.sorting_table(model)

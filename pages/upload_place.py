@@ -10,6 +10,7 @@ import streamlit as st
 
 from lungvae_core.data.masks import centres, lesion_of, read_mask
 from lungvae_core.data.slices import SIZE
+from lungvae_core.data.volumes.formats import MASKS
 from lungvae_core.errors import UserError
 from lungvae_core.explore.lesion_outline import outline_nodule
 from lungvae_core.serving.uploads import Upload, source
@@ -177,9 +178,10 @@ def several(state: State, upload: Upload) -> None:
         )
     key = f"upload_mask_{state.token}_{state.turn}"
     st.file_uploader(
-        "A mask of the lesion: DICOM-SEG, NIfTI, .npy or .png",
+        f"A mask of the lesion: {MASKS}",
         key=key,
-        help="Of the image's own slices, rows and columns; whatever is not 0 is lesion.",
+        help="Whatever is not 0 is lesion. A mask that says where it lies is put onto the image by position; "
+        "npy and png have the image's own slices, rows and columns.",
         on_change=take_mask,
         args=(state, upload, key),
     )

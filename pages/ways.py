@@ -9,15 +9,16 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from lungvae_core.caches import BoundedCache
 from lungvae_core.errors import UserError
 from lungvae_core.explore.counterfactual import changes, in_words
 from lungvae_core.explore.ways import NEIGHBOURS, WAYS
-from lungvae_core.serving import walks
+from lungvae_core.serving import scoring, walks
 from lungvae_core.serving.live import start_code
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.render import Sheet, sheet_png
 from lungvae_core.serving.selection import card
-from pages import film, starts, url
+from pages import charts, film, starts, url
 from pages.components.lesion_cards import lesion_cards
 
 SECTIONS = {
@@ -34,7 +35,8 @@ DIRECTIONS = {
     "malignancy_without_size": "Malignancy, size projected out",
     "malignancy_beyond_size": "Malignancy beyond size",
 }
-QUIET = {"displayModeBar": False}
+
+_pngs: BoundedCache[bytes] = BoundedCache(32 * 2**20)
 
 
 def show(model: LoadedModel, start: starts.Start) -> None:
@@ -63,7 +65,7 @@ def show(model: LoadedModel, start: starts.Start) -> None:
 def between(model: LoadedModel, start: starts.Start) -> None:
     """A film from the start to another place."""
     end = starts.pick(model, key="b", label="To B")
-    _remember(starts.remembered(end, "b"), ("b", "b_row"))
+    url.replace(("b", "b_row"), starts.remembered(end, "b"))
     known = WAYS[model.entry.prior]
     url.start("by", known, key="way-by")
     kind = st.segmented_control(
@@ -78,7 +80,11 @@ def between(model: LoadedModel, start: starts.Start) -> None:
     a, b = start_code(model, start.name), start_code(model, end.name)
     way = walks.between(model, kind, a, b, rows=(start.row, end.row))
     title = f"{known[kind].partition(':')[0].lower()} to {end.words}"
-    film.show(model, way.codes, key="between", title=title, ends=(start.words, end.words))
+    ends = (start.words, end.words)
+    film.show(model, way.codes, patient=start.patient, key="between", title=title, ends=ends)
+    own = model.score(b[None], patient=end.patient)
+    if own is not None and end.patient != start.patient:
+        st.caption(f"B's own score is {own[0]:.2f}. {scoring.of_walk(model, end.patient)}")
     if kind == NEIGHBOURS and way.rows:
         lesions = "The lesion" if len(way.rows) == 1 else f"The {len(way.rows)} lesions"
         st.markdown(f"**{lesions} that it leads along**" + (", in order" if len(way.rows) > 1 else ""))
@@ -98,7 +104,10 @@ def grid(model: LoadedModel, start: starts.Start) -> None:
     second = int(right.selectbox("Up", list(names), format_func=names.get, key="grid-up"))
     url.keep("across", key="grid-across")
     url.keep("up", key="grid-up")
-    made = _grid(model, start_code(model, start.name), first, second, start.words)
+    with st.spinner("Decoding…"):
+        made = walks.grid(
+            model, start_code(model, start.name), first, second, GRID, start.words, start.patient
+        )
     _picture(made, f"{model.entry.name}_z{first}_z{second}", "A grid of generated images: two dimensions")
     st.caption("The blue frame is the tile nearest to the start. Everything else of the code stays.")
 
@@ -109,7 +118,11 @@ def sheet(model: LoadedModel, start: starts.Start) -> None:
     more = False
     if len(order) > FEW:
         more = st.toggle(f"All {len(order)} dimensions", help=f"Else the {FEW} that carry most.")
-    made = _sheet(model, start_code(model, start.name), tuple(order if more else order[:FEW]), start.words)
+    chosen = order if more else order[:FEW]
+    with st.spinner("Decoding…"):
+        made = walks.contact_sheet(
+            model, start_code(model, start.name), chosen, SHEET_STEPS, start.words, start.patient
+        )
     _picture(
         made, f"{model.entry.name}_dimensions", "A contact sheet of generated images, a line a dimension"
     )
@@ -122,7 +135,7 @@ def flip(model: LoadedModel, start: starts.Start) -> None:
         few = st.toggle("As few dimensions as possible", key="flip-few")
     code = start_code(model, start.name)
     with st.spinner("Searching…"):
-        found = walks.flip(model, code, row=start.row, wanted=wanted, few=few)
+        found = walks.flip(model, code, patient=start.patient, wanted=wanted, dimensions=0 if few else None)
     if found.already:
         st.info(f"The score is {found.score_before:.2f} and lies on that side already.")
         return
@@ -139,8 +152,15 @@ def flip(model: LoadedModel, start: starts.Start) -> None:
     ends = walks.space(model).to(np.stack([found.before, found.after]))
     codes = walks.space(model).back((1 - steps) * ends[0] + steps * ends[1])
     codes[0], codes[-1] = found.before, found.after
-    film.show(model, codes, key="flip", title="the smallest change", ends=(start.words, "score flipped"))
-    st.plotly_chart(_changed(model, found), alt="Which dimensions changed, and by how much", config=QUIET)
+    film.show(
+        model,
+        codes,
+        patient=start.patient,
+        key="flip",
+        title="the smallest change",
+        ends=(start.words, "score flipped"),
+    )
+    charts.show(_changed(model, found), alt="Which dimensions changed, and by how much")
 
 
 def direction(model: LoadedModel, start: starts.Start) -> None:
@@ -162,6 +182,7 @@ def direction(model: LoadedModel, start: starts.Start) -> None:
     film.show(
         model,
         codes,
+        patient=start.patient,
         key="direction",
         title=f"{offered[name].lower()} through {start.words}",
         ends=("least", "most"),
@@ -192,34 +213,8 @@ def _changed(model: LoadedModel, found) -> go.Figure:
 
 
 def _picture(made: Sheet, name: str, alt: str) -> None:
-    content = _png(made)
+    content = _pngs.get(made.heading + hashlib.sha256(made.images).hexdigest(), lambda: sheet_png(made))
     st.image(content, caption=alt, width="stretch")
     st.download_button(
         "PNG", content, f"{name}.png", "image/png", on_click="ignore", icon=":material/download:"
     )
-
-
-@st.cache_data(
-    max_entries=16,
-    show_spinner=False,
-    hash_funcs={Sheet: lambda sheet: (sheet.heading, hashlib.sha256(sheet.images.tobytes()).hexdigest())},
-)
-def _png(made: Sheet) -> bytes:
-    return sheet_png(made)
-
-
-@st.cache_resource(max_entries=16, hash_funcs={LoadedModel: id}, show_spinner="Decoding…")
-def _grid(model: LoadedModel, code: np.ndarray, first: int, second: int, words: str) -> Sheet:
-    return walks.grid(model, code, first, second, GRID, words)
-
-
-@st.cache_resource(max_entries=8, hash_funcs={LoadedModel: id}, show_spinner="Decoding…")
-def _sheet(model: LoadedModel, code: np.ndarray, dimensions: tuple[int, ...], words: str) -> Sheet:
-    return walks.contact_sheet(model, code, list(dimensions), SHEET_STEPS, words)
-
-
-def _remember(address: dict[str, str], ours: tuple[str, ...]) -> None:
-    before = st.query_params.to_dict()
-    after = {name: value for name, value in before.items() if name not in ours} | address
-    if after != before:
-        st.query_params.from_dict(after)

@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+# A core each for the workers of a run and the programs that they start: threads that share a core with
+# another's wait for each other, spinning, for most of their time. Read when numpy and torch are imported.
+for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from lungvae_core.data.slices import DatasetInfo, SliceSet, write
+from lungvae_core.vae.config import PRESETS
+from tests.commands import Forks, World, made_inputs
 
 ROOT = Path(__file__).resolve().parents[1]
+# Every command that a test starts writes the traces that it caught here; there are to be none.
+FAULTS = Path(os.environ.setdefault("LUNGVAE_FAULTS", str(Path(tempfile.mkdtemp(prefix="faults-")) / "log")))
 
 # A shell's background job is deaf to Ctrl-C and hands that on to every program that a test starts and
 # interrupts; a terminal's is not. The tests are about the latter, however they are started themselves.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail where a command needed the command line's last resort: the cause is to be mended."""
+    if FAULTS.is_file():
+        print(f"\nCommands ended in a fault of the program:\n{FAULTS.read_text(encoding='utf-8')}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")
@@ -54,11 +72,17 @@ def blobs(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, pd.DataFra
             "pixel_spacing_mm": spacing,
             "z_mm": np.arange(count) % 5 * 2.5,
             "malignancy_all": [f"{rating}|{rating}" for rating in malignancy],
-            "texture_all": generator.choice(["5|5", "4|5", "1|2"], count),
-            "spiculation_all": generator.choice(["1|1", "3|4", "5|5"], count),
+            # A nodule's slices share what its readers said.
+            "texture_all": generator.choice(["5|5", "4|5", "1|2"], count)[patient * 5],
+            "spiculation_all": generator.choice(["1|1", "3|4", "5|5"], count)[patient * 5],
         }
     )
     return slices.round().astype(np.int16), masks, table
+
+
+def few_guides(name: str) -> dict[str, list[str]]:
+    """Changes that let a preset with guided dimensions fit small models, and data with few ratings."""
+    return {"guided": ["diameter", "malignancy"]} if PRESETS[name].objective.guided else {}
 
 
 @pytest.fixture(scope="session")
@@ -97,3 +121,25 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Pa
                 table[f"{method}_x"], table[f"{method}_y"] = table["pca_x"], table["pca_y"]
             run.write_table(f"map-{unit}.parquet", table)
     return base
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """A process that calls commands, quickly."""
+    made = Forks()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> dict[str, object]:
+    """What commands read, by their parameters' names, on a disk where there is space."""
+    return made_inputs(tmp_path_factory.mktemp("inputs"), tiny_data)
+
+
+@pytest.fixture
+def world(tmp_path: Path, tiny_models: Path, inputs: dict[str, object]) -> World:
+    """Folders with a run in them, where commands are called."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "temporary").mkdir()
+    return World(tmp_path / "there", tiny_models, inputs, tmp_path / "temporary")

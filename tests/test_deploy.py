@@ -14,12 +14,17 @@ from pathlib import Path
 
 import pytest
 import typer
+from packaging.utils import canonicalize_name
 
 from lungvae_core.cli import app
 from lungvae_core.cli import web as _web  # noqa: F401  (registers the command)
 from lungvae_core.errors import UserError
+from lungvae_core.serving import sockets
 from lungvae_core.serving.access import OPEN_WORDS, read_access
 from tests.conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "docs"))
+import make_constraints
 
 yaml = pytest.importorskip("yaml")
 
@@ -50,6 +55,26 @@ def test_the_image_copies_what_is_there_and_starts_what_exists():
     assert instructions("USER")[-1] != "root"
 
 
+def test_the_constraints_name_a_version_in_range_of_every_requirement():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    assert lines[0].startswith("#")
+    pinned = dict(line.split("==") for line in lines[1:])  # nothing else: no address, no hash, no local build
+    assert all(re.fullmatch(r"[0-9][0-9a-z.]*", version) for version in pinned.values())
+    for one in make_constraints.project():
+        if one.marker is None or one.marker.evaluate({"extra": ""}):
+            assert one.specifier.contains(pinned[canonicalize_name(one.name)]), one
+    for file, uses in (("Makefile", 2), ("Dockerfile", 1)):
+        assert (ROOT / file).read_text().count("--constraint constraints.txt") == uses
+
+
+def test_the_lowest_versions_are_those_that_the_ranges_begin_with(tmp_path):
+    named = dict(make_constraints.lowest(make_constraints.project("server")))
+    assert "torch" not in named
+    for one in make_constraints.project("server"):
+        if canonicalize_name(one.name) != "torch":
+            assert one.specifier.contains(named[canonicalize_name(one.name)]), one
+
+
 def test_compose_services_start_what_exists_and_publish_on_loopback_only():
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     assert set(services) == {"app", "public", "cuda"}
@@ -58,9 +83,12 @@ def test_compose_services_start_what_exists_and_publish_on_loopback_only():
         assert all(port.startswith("127.0.0.1:") for port in service["ports"]), name
         assert service["read_only"]
         assert service["cap_drop"] == ["ALL"]
+        assert service["ulimits"]["nofile"] >= sockets.DESCRIPTORS
         if name == "public":
             assert not options["no_sign_in"]
             assert service["environment"]["LUNGVAE_SIGN_IN"] == "/run/secrets/sign-in"
+            told = service["environment"]["LUNGVAE_PROXIES"]
+            assert sockets.proxies({"LUNGVAE_PROXIES": re.sub(r"\$\{\w+:-(.*)\}", r"\1", told)})
         else:
             assert options["no_sign_in"] in OPEN_WORDS
 
@@ -77,7 +105,20 @@ def test_the_unit_starts_what_exists_and_spares_trainings():
     program, *words = shlex.split(service["ExecStart"])
     assert options_of([Path(program).name, *words])["log_json"]
     assert service["KillMode"] == "process"
+    assert int(service["LimitNOFILE"]) >= sockets.DESCRIPTORS
     assert service["User"] == "lungvae"
+
+
+def test_the_documentation_shows_the_proxy_that_is_shipped():
+    caddy = (ROOT / "deploy" / "Caddyfile").read_text()
+    assert caddy in (ROOT / "docs" / "server.md").read_text()
+    assert caddy.count("{") == caddy.count("}")
+    assert service_port(unit("lungvae.service")) in caddy
+
+
+def service_port(service: configparser.ConfigParser) -> str:
+    words = shlex.split(service["Service"]["ExecStart"])
+    return f"127.0.0.1:{words[words.index('--port') + 1]}"
 
 
 @pytest.mark.slow
@@ -115,3 +156,11 @@ def test_the_example_of_a_sign_in_wants_filling_in_and_then_holds(tmp_path):
     access = read_access({"LUNGVAE_SIGN_IN": str(path)})
     assert access.sign_in is not None
     assert access.sign_in.origin == "https://lungs.example.org"
+
+
+def test_the_core_tests_that_the_makefile_names_are_there():
+    core = re.search(r"^CORE := (.*?[^\\])$", (ROOT / "Makefile").read_text(), re.MULTILINE | re.DOTALL)
+    assert core is not None
+    paths = [path for path in core[1].replace("\\", " ").split() if path]
+    assert len(paths) > 8
+    assert [path for path in paths if not (ROOT / path).exists()] == []

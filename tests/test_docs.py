@@ -6,12 +6,15 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import ROOT
 
 
-def test_every_command_is_documented_as_it_is() -> None:
-    done = subprocess.run([sys.executable, ROOT / "docs" / "make_commands.py", "--check"], check=False)
-    assert done.returncode == 0, "run python docs/make_commands.py"
+@pytest.mark.parametrize("script", ["make_commands.py", "make_columns.py"])
+def test_commands_and_columns_are_documented_as_they_are(script: str) -> None:
+    done = subprocess.run([sys.executable, ROOT / "docs" / script, "--check"], check=False)
+    assert done.returncode == 0, f"run python docs/{script}"
 
 
 def test_links_and_pictures_of_the_documents_exist() -> None:

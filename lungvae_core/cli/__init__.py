@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 
 import typer
 
+from lungvae_core.cli.outermost import run
 from lungvae_core.errors import UserError
 
 app = typer.Typer(
@@ -19,17 +19,21 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; a UserError becomes a sentence on standard error and exit code 2."""
+    """Run the command line; whatever goes wrong becomes a sentence on standard error (see `outermost`)."""
     # Apple's GPUs lack some operations; PyTorch then takes the CPU for these if told so before its import.
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    run(_start)
+
+
+def _start() -> None:
     try:
-        app()
-    except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(2)
+        os.getcwd()  # noqa: PTH109
+    except FileNotFoundError as error:
+        raise UserError("The folder that this was started in is gone. Change to one that exists.") from error
+    app()
 
 
 # Each module adds its commands to `app`, in the order of `--help`; none imports anything heavy by itself.
 from lungvae_core.cli import lidc, data, phantom, models, search  # noqa: E402, F401, I001
-from lungvae_core.cli import evaluate, validate, clusters, disentanglement, measure, directions  # noqa: E402, F401
-from lungvae_core.cli import web, audit, backup, export, jobs  # noqa: E402, F401
+from lungvae_core.cli import evaluate, validate, leaks, clusters, disentanglement, measure, directions  # noqa: E402, F401
+from lungvae_core.cli import web, audit, backup, tidy, export, jobs  # noqa: E402, F401

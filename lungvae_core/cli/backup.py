@@ -39,6 +39,8 @@ def restore(
     from lungvae_core.serving.settings import Settings
 
     settings = Settings()
-    made = backups.check(archive) if check else backups.restore(archive, settings)
+    made = backups.check(archive, settings) if check else backups.restore(archive, settings)
     where = "is whole" if check else f"restored into {settings.workspace} and {settings.runs}"
     print(f"{archive} {where}: {made.files:,} files, {made.size / 1e6:,.1f} MB, as of {made.created}.")
+    for reason in made.left_out:
+        print(f"Left out: {reason}")

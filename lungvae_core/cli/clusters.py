@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lungvae_core.cli import app
+from lungvae_core.number_text import number
 
 
 @app.command()
@@ -46,6 +47,8 @@ def clusters(
 
 
 def _print(run: Path, report: dict[str, Any]) -> None:
+    from lungvae_core.data.counted import counted_in_words
+
     unit = report["unit"]
     print(
         f"{run}: {report['units']:,} {unit}s of {report['patients']:,} patients, in "
@@ -57,6 +60,7 @@ def _print(run: Path, report: dict[str, Any]) -> None:
         f"{report['permutations']} shuffles, {report['featureless']} sets without groups, "
         f"seed {report['seed']}."
     )
+    print(counted_in_words(report))
     if report["labels_shaped_codes"]:
         print("Labels shaped these codes (joint phase): what is said of malignancy is no test.")
     for method in report["methods"].values():
@@ -78,30 +82,26 @@ def _print_method(method: dict[str, Any]) -> None:
     print(f"\n{method['title']}: {method['count']} clusters, {method['noise']:.0%} in none")
     print(f"  settings {_settings(method['settings'])}: {method['chosen_by']}")
     print(
-        f"  silhouette {_number(method['silhouette'])} (without groups "
-        f"{_number(bare['silhouette']['value'])}); adjusted Rand between draws of patients "
-        f"{_number(steady['rand']['value'])} (without groups {_number(bare['rand']['value'])})"
+        f"  silhouette {number(method['silhouette'], 2)} (without groups "
+        f"{number(bare['silhouette']['value'], 2)}); adjusted Rand between draws of patients "
+        f"{number(steady['rand']['value'], 2)} (without groups {number(bare['rand']['value'], 2)})"
     )
     if method["attributes"]:
-        print(f"  {'':<22}{'AMI':>8}{'chance':>9}{'NMI':>8}{'chance':>9}{'p':>8}")
+        print(f"  {'':<22}{'known':>8}{'AMI':>8}{'chance':>9}{'NMI':>8}{'chance':>9}{'p':>8}")
     for one in method["attributes"]:
         mark = "  confound" if one["kind"] == "confound" else ""
         print(
-            f"  {one['title']:<22}{one['ami']['value']:>8.3f}{one['ami']['null_high']:>9.3f}"
+            f"  {one['title']:<22}{one['units']:>8,}"
+            f"{one['ami']['value']:>8.3f}{one['ami']['null_high']:>9.3f}"
             f"{one['nmi']['value']:>8.3f}{one['nmi']['null_high']:>9.3f}{one['ami']['p']:>8.3f}{mark}"
         )
         if "purity" in one:
             purity = one["purity"]
-            print(f"  {'  purity':<22}{purity['value']:>8.3f}{purity['null_high']:>9.3f}")
+            print(f"  {'  purity':<30}{purity['value']:>8.3f}{purity['null_high']:>9.3f}")
     for one in method["clusters"]:
-        print(
-            f"  {one['cluster']}. {one['name']} (Jaccard {_number(one['jaccard']['value'])}): {one['words']}"
-        )
+        alike = number(one["jaccard"]["value"], 2)
+        print(f"  {one['cluster']}. {one['name']} (Jaccard {alike}): {one['words']}")
 
 
 def _settings(settings: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items())
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None or value != value else f"{value:.2f}"

@@ -16,22 +16,80 @@ def import_(
     out: Annotated[Path, typer.Option(help="Folder of the new data set.")],
     slices: Annotated[Path | None, typer.Option(help="npy, (N, 64, 64) in HU.")] = None,
     masks: Annotated[Path | None, typer.Option(help="npy, (N, 64, 64) of 0/1 or (N, 512) bits.")] = None,
-    table: Annotated[Path | None, typer.Option(help="csv or parquet, a row a slice.")] = None,
-    manifest: Annotated[Path | None, typer.Option(help="csv listing image files instead.")] = None,
+    table: Annotated[Path | None, typer.Option(help="csv, tsv, xlsx or parquet; a row a slice.")] = None,
+    manifest: Annotated[Path | None, typer.Option(help="Such a table of image files instead.")] = None,
+    one_nodule_per_patient: Annotated[
+        bool,
+        typer.Option("--one-nodule-per-patient", help="Without a column nodule: a patient's rows are one."),
+    ] = False,
+    one_nodule_per_slice: Annotated[
+        bool, typer.Option("--one-nodule-per-slice", help="Without a column nodule: every row is one.")
+    ] = False,
+    hu_low: Annotated[float | None, typer.Option(help="HU of black, where --slices are grey levels.")] = None,
+    hu_high: Annotated[float | None, typer.Option(help="HU of white.")] = None,
     name: Annotated[str, typer.Option(help="The data set's name; by default the folder's.")] = "",
     attribution: Annotated[str, typer.Option(help="To whom the data are owed.")] = "",
     overwrite: Annotated[bool, typer.Option(help="Replace an existing --out.")] = False,
 ) -> None:
     """Make a data set of arrays with a table, or of image files listed in a manifest."""
+    from lungvae_core.data.counted import Counted
+    from lungvae_core.data.crops import stated_range
     from lungvae_core.data.importing import import_arrays, import_manifest
+    from lungvae_core.data.tables import NoduleRule
 
+    hu_range = stated_range(hu_low, hu_high)
+    if manifest is not None and hu_range is not None:
+        raise UserError(
+            "--hu-low and --hu-high are of --slices; a manifest has the columns hu_low and hu_high."
+        )
+    if one_nodule_per_patient and one_nodule_per_slice:
+        raise UserError("--one-nodule-per-patient and --one-nodule-per-slice exclude each other.")
+    nodules: NoduleRule = (
+        "one_per_patient" if one_nodule_per_patient else "one_per_slice" if one_nodule_per_slice else "column"
+    )
     if manifest is not None and slices is None and table is None and masks is None:
-        made = import_manifest(manifest, out, name=name, attribution=attribution, overwrite=overwrite)
+        made = import_manifest(
+            manifest, out, nodules=nodules, name=name, attribution=attribution, overwrite=overwrite
+        )
     elif manifest is None and slices is not None and table is not None:
         made = import_arrays(
-            slices, table, out, masks=masks, name=name, attribution=attribution, overwrite=overwrite
+            slices,
+            table,
+            out,
+            masks=masks,
+            nodules=nodules,
+            hu_range=hu_range,
+            name=name,
+            attribution=attribution,
+            overwrite=overwrite,
         )
     else:
         raise UserError("Give either --slices and --table (and --masks), or --manifest alone.")
+    nodule_count = len(made.table[["patient_id", "nodule"]].drop_duplicates())
     patients = made.table["patient_id"].nunique()
-    print(f"{out}: {len(made):,} slices of {patients:,} patients, hash {made.info.content_hash[:12]}.")
+    print(
+        f"{out}: {len(made):,} slices of {nodule_count:,} nodules and {patients:,} patients, "
+        f"hash {made.info.content_hash[:12]}."
+    )
+    read = made.info.details["import"]
+    print(Counted(used=read["rows"], left_out=read["left_out"], unit="rows").in_words())
+    for note in read["notes"]:
+        print(f"  {note}")
+
+
+@app.command()
+def info(data: Annotated[Path, typer.Argument(help="A data set's folder.")]) -> None:
+    """Say what a data set is, where it came from, and how its table was read."""
+    from lungvae_core.data.counted import Counted, left_out_before
+    from lungvae_core.data.slices import SliceSet
+
+    opened = SliceSet.open(data)
+    table, described = opened.table, opened.info
+    nodules = len(table[["patient_id", "nodule"]].drop_duplicates())
+    print(f"{described.name}: {described.source}; {described.rule}.")
+    print(f"{len(opened):,} slices of {nodules:,} nodules and {table['patient_id'].nunique():,} patients.")
+    print(Counted(used=len(opened), left_out=left_out_before(described.details)).in_words())
+    print(f"Columns: {', '.join(map(str, table.columns))}.")
+    read = described.details.get("import")
+    for note in [*(read.get("notes", ()) if isinstance(read, dict) else ()), *opened.notes]:
+        print(f"  {note}")

@@ -9,6 +9,7 @@ import typer
 
 from lungvae_core.cli import app
 from lungvae_core.errors import UserError
+from lungvae_core.number_text import DASH, interval, number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,12 +36,12 @@ def directions(
     """
     from rich.progress import Progress
 
-    from lungvae_core.data.slices import SliceSet
+    from lungvae_core.cli.models import open_set
     from lungvae_core.explore.directions import make_directions
     from lungvae_core.training.checkpoints import Run
 
     opened = Run.open(run)
-    slices = None if data is None else SliceSet.open(data)
+    slices = None if data is None else open_set(data)
     with Progress(transient=True) as bar:
         task = bar.add_task("fitting directions", total=None)
         report = make_directions(
@@ -54,6 +55,8 @@ def directions(
 
 
 def _print_directions(run: Path, report: dict[str, Any]) -> None:
+    from lungvae_core.data.counted import counted_in_words
+
     print(
         f"{run}: {len(report['directions'])} directions from {report['nodules']} nodules of "
         f"{report['patients']} patients (malignancy by {report['label_rule']})."
@@ -63,39 +66,33 @@ def _print_directions(run: Path, report: dict[str, Any]) -> None:
         "from two halves of the patients, beside that with shuffled labels; "
         f"{report['resamples']} resamples, seed {report['seed']}."
     )
+    print(counted_in_words(report))
     if report["leak"]:
         print(f"LEAKS: {report['leak']}.")
     print(f"{'':<26}{'nodules':>8}{'held out':>28}{'halves (shuffled)':>20}{'with diameter':>15}")
     for name, entry in report["directions"].items():
         halves = entry["stability"]["pattern"]["halves"]
+        score = f"{entry['score']['name'].upper()} {interval(entry['score'])}"
         print(
-            f"{name:<26}{entry['nodules']:>8}{_figure(entry['score'], entry['score']['name'].upper()):>28}"
-            f"{_two(halves['value'], halves['null']):>20}{_plain(entry['with_diameter']):>15}"
+            f"{name:<26}{entry['nodules']:>8}{score:>28}"
+            f"{_two(halves['value'], halves['null']):>20}{number(entry['with_diameter'], 2):>15}"
         )
+    for name, entry in report["directions"].items():
+        if entry["counted"]["left_out"]:
+            print(f"{name}: {counted_in_words(entry)}")
     told = [(name, entry["matched"]) for name, entry in report["directions"].items() if entry["matched"]]
     if told:
         print("\nAUC for malignancy among nodules of like size:")
         print(f"{'':<26}{'in the same size band':>28}{'diameters within 10 %':>28}")
         for name, matched in told:
-            print(f"{name:<26}{_figure(matched['band']['auc']):>28}{_figure(matched['size']['auc']):>28}")
+            print(f"{name:<26}{interval(matched['band']['auc']):>28}{interval(matched['size']['auc']):>28}")
         last = told[-1][1]
         print(f"{'diameter alone':<26}", end="")
-        print(f"{_figure(last['band']['diameter']):>28}{_figure(last['size']['diameter']):>28}")
-
-
-def _figure(figure: dict[str, Any], name: str = "") -> str:
-    if figure["value"] is None:
-        return "-"
-    text = f"{name} {figure['value']:.3f}".strip()
-    return text if figure["low"] is None else f"{text} ({figure['low']:.3f} to {figure['high']:.3f})"
+        print(f"{interval(last['band']['diameter']):>28}{interval(last['size']['diameter']):>28}")
 
 
 def _two(value: float | None, null: float | None) -> str:
-    return "-" if value is None or null is None else f"{value:.2f} ({null:.2f})"
-
-
-def _plain(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return DASH if value is None or null is None else f"{number(value, 2)} ({number(null, 2)})"
 
 
 @app.command()
@@ -105,7 +102,10 @@ def counterfactual(
         int | None, typer.Option(help="A lesion: its row in the model's table, from 0.", show_default=False)
     ] = None,
     image: Annotated[
-        Path | None, typer.Option(help="Or an image: npy, png, DICOM or NIfTI.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Or an image: npy, png, tiff, DICOM, NIfTI, MetaImage or NRRD.", show_default=False
+        ),
     ] = None,
     centre: Annotated[
         tuple[float, float] | None,
@@ -118,7 +118,7 @@ def counterfactual(
     ] = None,
     hu: Annotated[
         tuple[float, float] | None,
-        typer.Option(help="HU of black and of white, for png and 8-bit npy.", show_default=False),
+        typer.Option(help="HU of black and of white, for grey levels.", show_default=False),
     ] = None,
     spacing: Annotated[
         float | None,
@@ -144,24 +144,25 @@ def counterfactual(
     """
     import json
 
+    import numpy as np
+
     from lungvae_core import NOTICE
-    from lungvae_core.explore.counterfactual import Lesions, changes, in_words
-    from lungvae_core.explore.counterfactual import counterfactual as search
+    from lungvae_core.data.counted import chosen_rows
+    from lungvae_core.data.crops import check_spacing
+    from lungvae_core.explore.counterfactual import changes, in_words
+    from lungvae_core.serving import scoring, walks
     from lungvae_core.serving.registry import Registry
+    from lungvae_core.training.encode import left_out_of
 
     if (row is None) == (image is None):
         raise UserError("Name a lesion by --row, or an image by --image, and not both.")
-    loaded = Registry().load(model)
+    if row is not None and any(given is not None for given in (centre, index, hu, spacing)):
+        raise UserError("--centre, --index, --hu and --spacing are of an --image; a --row has none of them.")
+    check_spacing(spacing, "--spacing")
+    loaded = Registry().load_from(model)
     code, patient, what = _lesion(loaded, row, image, centre, index, hu, spacing)
-    if loaded.classifier is None:
-        raise UserError(
-            f"The model {loaded.entry.name} has no classifier, so that there is no score to flip. Make one "
-            f"with `lungvae classify {loaded.entry.folder}`."
-        )
-    lesions = Lesions.of(loaded.classifier, loaded.codes, loaded.table["patient_id"].astype(str).to_numpy())
-    found = search(
-        lesions,
-        loaded.classifier,
+    found = walks.flip(
+        loaded,
         code,
         patient=patient,
         wanted=score,
@@ -171,11 +172,17 @@ def counterfactual(
     )
     low, high = loaded.window
     changed = [] if found.already else changes(low + (high - low) * loaded.decode(found.path[[0, -1]]))
+    note = scoring.of_walk(loaded, patient)
+    among = np.isin(np.arange(len(loaded.codes)), walks.flips(loaded).others(patient))
+    counted = chosen_rows(among, "of the lesion's own patient", before=left_out_of(loaded.run, loaded.table))
     if json_:
-        told = {"model": model, "lesion": what, "notice": NOTICE, **found.summary()}
+        told = {"model": model, "lesion": what, "notice": NOTICE, "score_note": note, **found.summary()}
+        told["counted"] = counted.model_dump()
         print(json.dumps({**told, "changes": [vars(change) for change in changed]}))
         return
     _print_counterfactual(what, found, in_words(changed))
+    print(note)
+    print(f"Compared with the model's slices. {counted.in_words()}")
     print(NOTICE)
 
 
@@ -189,7 +196,10 @@ def _lesion(
     spacing: float | None,
 ) -> tuple[np.ndarray, str | None, str]:
     """(code (K,), its patient where known, in words) of a row or an image."""
-    from lungvae_core.data.images import patch_of, read_image
+    from lungvae_core.data.crops import agreed_spacing, box_of, patch_of
+    from lungvae_core.data.series import read_path
+    from lungvae_core.data.volumes.scale import check_range
+    from lungvae_core.serving.cases import patient_of_upload
 
     if row is not None:
         if not 0 <= row < len(loaded.table):
@@ -201,11 +211,13 @@ def _lesion(
         patient = str(at["patient_id"])
         return loaded.codes[row], patient, f"{patient}, nodule {at['nodule']}, slice {at['slice']}"
     assert image is not None
-    opened = read_image(image, hu_range=hu)
+    opened = read_path(image, hu_range=None if hu is None else check_range(*hu))
     down, across = (None, None) if centre is None else centre
-    patch = patch_of(opened, row=down, column=across, slice_index=index, where=str(image))
-    seen = loaded.seen(patch, opened.spacing_mm if spacing is None else spacing)
-    return loaded.vae.encode_hu(seen[None])[0], None, str(image)
+    box = box_of(opened, row=down, column=across, index=index, where=str(image))
+    patch = patch_of(opened, box, where=str(image))
+    seen = loaded.seen(patch, agreed_spacing(opened, spacing, "--spacing"))
+    owner = patient_of_upload(loaded, patch[None], opened.patient_id)
+    return loaded.vae.encode_hu(seen[None])[0], owner, str(image)
 
 
 def _print_counterfactual(what: str, found: Counterfactual, words: list[str]) -> None:

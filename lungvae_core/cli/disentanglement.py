@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lungvae_core.cli import app
+from lungvae_core.number_text import DASH, interval, number, with_interval
 
 SCORE_ROWS = ("mig", "sap", "modularity", "dci_disentanglement", "dci_completeness")
 
@@ -69,6 +70,7 @@ def _show(bar: Any, task: Any, name: str, what: str, done: int, total: int) -> N
 
 
 def _print_report(path: Path, report: dict[str, Any]) -> None:
+    from lungvae_core.data.counted import counted_in_words
     from lungvae_core.evaluation.disentanglement.assess import SPACES, VARIANTS
     from lungvae_core.evaluation.disentanglement.compare import PHANTOM_WORDS
     from lungvae_core.evaluation.disentanglement.scores import WORDS
@@ -76,11 +78,13 @@ def _print_report(path: Path, report: dict[str, Any]) -> None:
     data = report["data"]
     effort = "few draws (--quick)" if report["quick"] else f"{report['effort']['draws']} null draws"
     print(f"{path}: {data['nodules']:,} nodules of {data['patients']:,} patients, {data['name']}.")
+    print(counted_in_words(report))
     print(f"{report['seen']} Seed {report['seed']}, {effort}, {report['seconds']:.0f} s.")
     for space, variants in report["spaces"].items():
         for variant, part in variants.items():
             print(f"\n{SPACES[space].capitalize()}; {VARIANTS[variant]}.")
             _print_part(part)
+    _print_attributes(report.get("attributes"))
     if report["phantom"]:
         print(f"\nPhantom: {report['phantom']['what']}, n = {report['phantom']['sizes']['free']:,}.")
         _print_part(report["phantom"]["free"])
@@ -103,17 +107,30 @@ def _print_part(part: dict[str, Any]) -> None:
         print(f"  {name:<16}{measure:<4}{told}" + ("" if alone is None else f"; size alone R2 {alone:.2f}"))
 
 
+def _print_attributes(part: dict[str, Any] | None) -> None:
+    """Each rating from the code, beside the constant and one reader against the others."""
+    if part is None:
+        return
+    print(f"\nAttributes predicted per nodule, {part['tested']}. {part['note']}")
+    print(f"  {'':<16}" + "".join(f"{title:>44}" for title in part["predictors"].values()))
+    for name, entry in part["ratings"].items():
+        cells = ""
+        for predictor in part["predictors"]:
+            cell = DASH
+            if one := entry[predictor]:
+                cell = f"{interval(one['within_one'])}, MAE {number(one['mae']['value'], 2)}"
+            cells += f"{cell:>44}"
+        print(f"  {name:<16}{cells}")
+
+
 def _figure(figure: dict[str, Any]) -> str:
-    if figure["value"] is None:
-        return "-"
-    text = f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
     null = figure["null"]
-    return text + (f", null {null['mean']:.3f}, {null['high']:.3f}" if null else "")
+    return interval(figure) + (f", null {number(null['mean'])}, {number(null['high'])}" if null else "")
 
 
 def print_comparison(found: dict[str, Any]) -> None:
     """Print what `compare` found: every group's mean and spread, then the differences between priors."""
-    from lungvae_core.evaluation.disentanglement.compare import SPACE_WORDS, words
+    from lungvae_core.evaluation.disentanglement.compare import SPACE_WORDS, figure_words
 
     for group in found["groups"]:
         model, seeds = group["model"], sorted(run["seed"] for run in group["runs"])
@@ -126,7 +143,7 @@ def print_comparison(found: dict[str, Any]) -> None:
             spread = f"{entry['mean']:.3f}"
             if entry["sd"] is not None:
                 spread += f", SD {entry['sd']:.3f}, {entry['min']:.3f} to {entry['max']:.3f}"
-            print(f"  {words(name):<52}{spread}, null {entry['null']:.3f}")
+            print(f"  {figure_words(name):<52}{spread}, null {entry['null']:.3f}")
     if not found["differences"]:
         print("\nNo two priors with at least two alike runs each: nothing can be said of a difference.")
         return
@@ -134,7 +151,8 @@ def print_comparison(found: dict[str, Any]) -> None:
     for entry in found["differences"]:
         told = "clear after Bonferroni" if entry["clear"] else "not clear"
         print(
-            f"  {words(entry['figure']):<52}against {SPACE_WORDS[entry['second'][1]]:<12}"
-            f"{entry['difference']:+.3f} ({entry['low']:+.3f} to {entry['high']:+.3f}), p {entry['p']:g}, "
+            f"  {figure_words(entry['figure']):<52}against {SPACE_WORDS[entry['second'][1]]:<12}"
+            f"{with_interval(*(entry[name] for name in ('difference', 'low', 'high')), signed=True)}, "
+            f"p {entry['p']:g}, "
             f"higher in {entry['won']} of {entry['of']} pairs; {told}"
         )

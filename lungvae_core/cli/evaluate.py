@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from lungvae_core.cli import app
+from lungvae_core.cli.models import Diagnoses, IncludeSeen, LeaveOutSeen
 from lungvae_core.errors import UserError
+from lungvae_core.number_text import interval, number, with_interval
 
 
 @app.command()
@@ -36,7 +38,9 @@ def evaluate(
     seeds: Annotated[int, typer.Option(help="Trainings a fold, whose logits are averaged.")] = 1,
     nodule_rule: Annotated[
         str,
-        typer.Option(help="From slices to a nodule: chosen (on calibration patients), mean, max, attention."),
+        typer.Option(
+            help="From slices to a nodule: chosen (on calibration patients), mean, max, top3, attention."
+        ),
     ] = "chosen",
     nested: Annotated[
         Path | None,
@@ -48,10 +52,13 @@ def evaluate(
     quick: Annotated[
         bool, typer.Option(help="Small and short, minutes on two cores; to try it out.")
     ] = False,
+    diagnoses: Diagnoses = None,
     work: Annotated[
         Path | None,
         typer.Option(help="Keeps the trainings, which reports of other tasks and label rules can share."),
     ] = None,
+    leave_out_seen: LeaveOutSeen = False,
+    include_seen: IncludeSeen = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Trainings at once; by default as many as cores.")
     ] = None,
@@ -64,10 +71,10 @@ def evaluate(
     """Judge a preset by patient-grouped folds; stopped by Ctrl-C, the same command goes on."""
     from pydantic import ValidationError
 
-    from lungvae_core.cli.models import _settings, _stop_on_signals
-    from lungvae_core.data.slices import SliceSet
+    from lungvae_core.cli.models import _settings, _stop_on_signals, open_set, seen_choice
     from lungvae_core.evaluation.protocols.evaluate import evaluate as run
     from lungvae_core.evaluation.protocols.plan import EvaluationConfig
+    from lungvae_core.files import check_replaceable
     from lungvae_core.serving.evaluations import default_report
     from lungvae_core.training.device import pick_device
 
@@ -88,7 +95,8 @@ def evaluate(
         problems = "; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())
         raise UserError(f"This evaluation cannot be made: {problems}.") from error
     out = out or default_report(f"{preset}-{task}-{label_rule}-{protocol}")
-    opened = SliceSet.open(data)
+    check_replaceable(out)
+    opened = open_set(data)
     with _stop_on_signals("what is in hand") as stop, _progress() as show:
         report = run(
             asked,
@@ -96,6 +104,8 @@ def evaluate(
             out,
             work=work,
             nested=nested,
+            diagnoses=diagnoses,
+            seen=seen_choice(leave_out_seen, include_seen),
             workers=workers,
             ray=ray,
             device=str(pick_device(device)) if not ray else device,
@@ -124,18 +134,22 @@ def report(
 
 def print_report(report: dict[str, Any]) -> None:
     """The AUCs beside the baselines, the figures at the threshold, and the leak table."""
+    from lungvae_core.data.counted import counted_in_words
+
     print(f"{report['task_in_words']}; {report['label_rule_in_words']}.")
     print(f"Protocol {report['protocol']}: {report['protocol_in_words']}.")
+    if counted := counted_in_words(report["data"]):  # older reports have none
+        print(counted)
     for leak in report["leaks"]:
         print(f"LEAKS: {leak}")
     units = report["units"]
-    print(f"\n{'AUC':<26}{'slice':>22}{'nodule':>22}{'patient':>22}")
+    print(f"\n{'AUC':<26}{'slice':>26}{'nodule':>26}{'patient':>26}")
     _line("model", units)
     for stage, found in (report["stages"] or {}).items():
         _line(f"  {'before' if stage == 'vae' else 'after'} the joint phase", found)
     for name, found in (report["baselines"] or {}).items():
         _line(f"{name}{' (readers)' if found['uses_readers'] else ''}", found)
-    print(f"\n{'model':<26}{'slice':>22}{'nodule':>22}{'patient':>22}")
+    print(f"\n{'model':<26}{'slice':>26}{'nodule':>26}{'patient':>26}")
     for figure in ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "f1"):
         _line(figure.replace("_", " "), units, figure)
     for figure in ("average_precision", "brier", "ece"):
@@ -143,10 +157,8 @@ def print_report(report: dict[str, Any]) -> None:
     for name, words in (("best_size", "the best size"), ("best", "the best baseline")):
         if found := (report["comparisons"] or {}).get(name):
             pair = found["paired"]
-            print(
-                f"Against {words} ({found['baseline']}), per nodule: {pair['difference']:+.3f} "
-                f"({pair['low']:+.3f} to {pair['high']:+.3f}), p {pair['p']:.3f}."
-            )
+            less = with_interval(pair["difference"], pair["low"], pair["high"], signed=True)
+            print(f"Against {words} ({found['baseline']}), per nodule: {less}, p {number(pair['p'])}.")
     if leak := report["leak"]:
         print(f"\n{'What the leak is worth':<34}{'AUC slice':>22}{'AUC nodule':>12}{'accuracy':>10}")
         for step in leak["steps"]:
@@ -154,18 +166,33 @@ def print_report(report: dict[str, Any]) -> None:
                 f"{step['step']:<34}{step['slice']:8.3f} ({step['low']:.3f}-{step['high']:.3f})"
                 f"{step['nodule']:12.3f}{step['accuracy']:10.3f}"
             )
+    for line in diagnosis_lines(report.get("diagnosis")):
+        print(line)
     seeds = ", ".join(map(str, report["seeds"]))
     print(f"\nSeed(s) {seeds}; {report['hardware']}; {report['seconds']:.0f} s.")
+
+
+def diagnosis_lines(found: dict[str, Any] | None) -> list[str]:
+    """Opinion and diagnosis as lines to print; none where no table was given."""
+    from lungvae_core.evaluation import report_words
+    from lungvae_core.evaluation.report import DiagnosisPart
+
+    if not found:
+        return []
+    part = DiagnosisPart.model_validate(found)
+    lines = ["", report_words.diagnosis_about(part)]
+    for group in part.groups:
+        lines += [report_words.diagnosis_group(group), f"{'AUC':<34}{'diagnosis':>26}{'opinion':>26}"]
+        for one in group.scores:
+            cells = (report_words.figure(one.diagnosis, 2), report_words.figure(one.opinion, 2))
+            lines.append(f"{one.title:<34}" + "".join(f"{cell:>26}" for cell in cells))
+    return lines
 
 
 def _line(name: str, units: dict[str, Any], figure: str = "auc") -> None:
     cells = ""
     for unit in ("slice", "nodule", "patient"):
-        found = (units.get(unit) or {}).get(figure)
-        if not found or found["value"] is None:
-            cells += f"{'-':>22}"
-        else:
-            cells += f"{found['value']:8.3f} ({found['low']:.3f}-{found['high']:.3f})".rjust(22)
+        cells += interval((units.get(unit) or {}).get(figure)).rjust(26)
     print(f"{name:<26}{cells}")
 
 

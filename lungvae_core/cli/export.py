@@ -30,7 +30,7 @@ def export_explorer(
     from lungvae_core.serving.export.write import export_explorer as export
     from lungvae_core.serving.registry import Registry
 
-    loaded = Registry().load(model)
+    loaded = Registry().load_from(model)
     with _bar("decoding", 1) as advance:
         size = export(loaded, out, real=ct, units=("nodule",) if nodules_only else UNITS, on_progress=advance)
     kind = "CT slices (mind whose they are)" if ct else "generated images only"

@@ -12,6 +12,7 @@ import typer
 
 from lungvae_core.cli import app
 from lungvae_core.errors import UserError
+from lungvae_core.number_text import plural
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -66,6 +67,7 @@ def cohort(
         raise UserError(f"{out} is a folder. Name a file in it, such as {out / 'cohort.csv'}.")
     if out.exists() and not overwrite:
         raise UserError(f"{out} already exists. Choose another --out, or add --overwrite to replace it.")
+    from lungvae_core.csv_files import write_csv
     from lungvae_core.data import cohort as paper
     from lungvae_core.files import atomic_path
 
@@ -74,7 +76,7 @@ def cohort(
             progress=lambda done, total: progress("Patients", done, total), workers=workers, ray=ray
         )
     with atomic_path(out) as temporary:
-        table.to_csv(temporary, index=False)
+        write_csv(table, temporary)
     counts = table["malignancy"].value_counts().sort_index()
     nodules = len(table[["patient_id", "nodule"]].drop_duplicates())
     print(
@@ -132,20 +134,21 @@ def prepare(
 
 def _account(prepared: Prepared, list_missing: bool) -> list[str]:
     """What was prepared and what not, in lines; at most LISTED of them about single slices and files."""
+    from lungvae_core.data.counted import MISSING, Counted
+
     table = prepared.dataset.table
     nodules = len(table[["patient_id", "nodule"]].drop_duplicates())
     patients = table["patient_id"].nunique()
     lines = [
-        f"{_count(len(table), 'slice')} of {_count(nodules, 'nodule')} and {_count(patients, 'patient')} "
+        f"{plural(len(table), 'slice')} of {plural(nodules, 'nodule')} and {plural(patients, 'patient')} "
         f"are in {prepared.dataset.folder}."
     ]
     problems = prepared.problems
+    slices = int(problems["slice"].notna().sum())
+    whole = Counted(used=prepared.wanted, unit="lesion slices of the patients in this folder")
+    lines.append(whole.without(slices, MISSING).in_words())
     if len(problems):
-        slices = int(problems["slice"].notna().sum())
-        lines.append(
-            f"Of the {_count(prepared.wanted, 'lesion slice')} of the patients in this folder, {slices:,} "
-            f"are missing or damaged; {_count(len(problems) - slices, 'file')} beside them cannot be read:"
-        )
+        lines.append(f"{plural(len(problems) - slices, 'file')} beside them cannot be read. In all:")
         for row in problems.head(LISTED).itertuples():
             place = f"{row.patient_id} nodule {row.nodule} slice {row.slice} (z {row.z_mm:g} mm)"
             about = [place] if row.patient_id else []
@@ -158,11 +161,7 @@ def _account(prepared: Prepared, list_missing: bool) -> list[str]:
     if missing := prepared.missing_patients:
         verb = "is" if len(missing) == 1 else "are"
         how = ":" if list_missing else " (--list-missing lists them)."
-        lines.append(f"{_count(len(missing), 'patient')} of the cohort {verb} not in this folder{how}")
+        lines.append(f"{plural(len(missing), 'patient')} of the cohort {verb} not in this folder{how}")
         if list_missing:
             lines.extend(f"  {patient}" for patient in missing)
     return lines
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lungvae_core.cli import app
 from lungvae_core.errors import UserError
+from lungvae_core.number_text import duration
+
+if TYPE_CHECKING:
+    from lungvae_core.data.slices import SliceSet
+    from lungvae_core.training.checkpoints import Run
+    from lungvae_core.training.seen import Seen
 
 RunFolder = Annotated[Path, typer.Argument(help="A run's or model's folder.")]
+LeaveOutSeen = Annotated[
+    bool,
+    typer.Option(
+        "--leave-out-seen", help="Leave out all but the first of patients that have the same slices."
+    ),
+]
+IncludeSeen = Annotated[
+    bool,
+    typer.Option("--include-seen", help="Keep patients that have the same slices; the report then says so."),
+]
 Data = Annotated[Path, typer.Option(help="A data set's folder.")]
 
 
@@ -22,7 +39,7 @@ Data = Annotated[Path, typer.Option(help="A data set's folder.")]
 def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    preset: Annotated[str, typer.Option(help="gvae, dirvae, paper-gvae or paper-dirvae.")] = "dirvae",
+    preset: Annotated[str, typer.Option(help="Its settings; `lungvae presets` lists them.")] = "dirvae",
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     epochs: Annotated[int | None, typer.Option(help="Instead of the preset's.")] = None,
@@ -37,9 +54,10 @@ def train(
     ] = True,
 ) -> None:
     """Train a VAE; Ctrl-C stops after the batch in hand, and --resume goes on from there."""
+    import numpy as np
     from rich.progress import BarColumn, Progress, TextColumn
 
-    from lungvae_core.data.slices import SliceSet
+    from lungvae_core.data.counted import chosen_rows, left_out_before
     from lungvae_core.training import fit as training
     from lungvae_core.training.device import pick_device
     from lungvae_core.training.parallel import first_process, torchrun_size
@@ -56,7 +74,7 @@ def train(
         )
     _use_threads(threads)
     device = str(pick_device(device))
-    opened = SliceSet.open(data)
+    opened = open_set(data)
     with (
         _stop_on_signals() as stop,
         Progress(
@@ -79,7 +97,7 @@ def train(
                 completed=(progress.epoch - 1) * progress.batches + progress.batch,
                 epoch=f"{progress.epoch}/{progress.epochs}",
                 description=f"loss {progress.loss:.1f}  KL {progress.kl:.1f} nats  SSIM {ssim}  "
-                f"{progress.images_per_second:.0f} images/s  {_duration(progress.seconds_left)} left",
+                f"{progress.images_per_second:.0f} images/s  {duration(progress.seconds_left)} left",
             )
 
         def line(row: dict) -> None:
@@ -87,7 +105,7 @@ def train(
             bar.console.print(
                 f"epoch {row['epoch']:>4}  loss {row['train']['loss']:8.2f}  held out: "
                 f"SSIM {held_out['ssim']:.4f}  MSE {held_out['mse']:.5f}  KL {held_out['kl']:.1f} nats  "
-                f"{held_out['active_units']} active units  {_duration(row['seconds'])}",
+                f"{held_out['active_units']} active units  {duration(row['seconds'])}",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -112,11 +130,20 @@ def train(
         print(f"Stopped. Go on with: lungvae train --data {data} --out {out} --resume")
         raise typer.Exit(130)
     print(f"{out}: trained for {run.config.epochs} epochs.")
+    sides = run.split(opened.table)
+    used = np.isin(np.arange(len(opened)), np.concatenate(sides))
+    counted = chosen_rows(used, "of patients set aside", before=left_out_before(opened.info.details))
+    print(
+        f"{counted.in_words()} Trained on {len(sides[0]):,}; the figures are of {len(sides[1]):,} held out."
+    )
     if finish:
         encode(out, data)
         labels = opened.labelled()
         if (labels == 1).any() and (labels == 0).any():
-            classify(out)
+            try:
+                classify(out)
+            except UserError as error:  # the training itself is done, and its maps can be made
+                print(f"No classifier was made: {error}")
         else:
             print("No malignant and benign labels in this data set: no classifier was made.")
         map_(out, only_2d=True)
@@ -125,6 +152,7 @@ def train(
 @app.command()
 def encode(run: RunFolder, data: Data) -> None:
     """Write the code of every slice of a data set into the run."""
+    from lungvae_core.data.counted import Counted, left_out_before
     from lungvae_core.data.slices import SliceSet
     from lungvae_core.training.checkpoints import Run
     from lungvae_core.training.encode import encode as encode_run
@@ -133,6 +161,16 @@ def encode(run: RunFolder, data: Data) -> None:
     with _bar("encoding", len(opened)) as advance:
         encode_run(Run.open(run), opened, on_progress=advance)
     print(f"{run}: encoded {len(opened):,} slices.")
+    print(Counted(used=len(opened), left_out=left_out_before(opened.info.details)).in_words())
+
+
+Diagnoses = Annotated[
+    Path | None,
+    typer.Option(
+        help="A table of confirmed diagnoses (patient_id, diagnosis: 0 unknown, 1 benign, 2 primary, "
+        "3 metastatic); the report then judges model, readers and size against it too."
+    ),
+]
 
 
 @app.command()
@@ -146,6 +184,16 @@ def classify(
         list[str] | None,
         typer.Option("--set", help="A setting of the classifier, as dropout=0.4; repeatable."),
     ] = None,
+    diagnoses: Diagnoses = None,
+    views: Annotated[
+        int,
+        typer.Option(help="Report figures averaged over mirrored and turned views too: 4 or 8, with --data."),
+    ] = 1,
+    data: Annotated[
+        Path | None, typer.Option(help="The run's own data set, whose views are encoded.")
+    ] = None,
+    leave_out_seen: LeaveOutSeen = False,
+    include_seen: IncludeSeen = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes to fit the folds on.")] = 1,
     ray: Annotated[
         str | None,
@@ -155,6 +203,8 @@ def classify(
     ] = None,
 ) -> None:
     """Cross-validate an MLP on the codes, by patient, beside what size alone gives; keep it in the run."""
+    from lungvae_core.cli.evaluate import diagnosis_lines
+    from lungvae_core.data.diagnoses import read_diagnoses
     from lungvae_core.evaluation.frozen import FOLDS
     from lungvae_core.evaluation.frozen import classify as classify_run
     from lungvae_core.training.checkpoints import Run
@@ -167,11 +217,23 @@ def classify(
             Run.open(run),
             config,
             seeds=seeds,
+            seen=seen_choice(leave_out_seen, include_seen),
+            diagnoses=None if diagnoses is None else read_diagnoses(diagnoses),
+            views=views,
+            data=None if data is None else open_set(data),
             workers=None if ray and workers == 1 else workers,
             ray=ray,
             on_progress=advance,
         )
     _print_report(report)
+    for title, part in (("one view", report), (f"{views} views", report["views"])):
+        if part:
+            rules = {rule: each["auc"]["value"] for rule, each in part["nodule_rules"].items()}
+            print(
+                f"AUC per nodule, {title}: " + ", ".join(f"{rule} {area:.3f}" for rule, area in rules.items())
+            )
+    for line in diagnosis_lines(report["diagnosis"]):
+        print(line)
 
 
 @app.command("map")
@@ -187,10 +249,11 @@ def map_(
     from lungvae_core.explore.maps import DIMS, METHODS, UNITS, make_maps
     from lungvae_core.training.checkpoints import Run
 
+    opened = Run.open(run)
     dims = (2,) if only_2d else DIMS
     with _bar("mapping", len(METHODS) * len(UNITS) * len(dims)) as advance:
-        make_maps(Run.open(run), dims=dims, seed=seed, again=again, on_progress=advance)
-    print(f"{run}: maps by {', '.join(METHODS)}.")
+        make_maps(opened, dims=dims, seed=seed, again=again, on_progress=advance)
+    print(f"{run}: maps by {', '.join(METHODS)}. {_encoded(opened)}")
 
 
 @app.command()
@@ -206,27 +269,25 @@ def project(
     ] = None,
 ) -> None:
     """Make one map with parameters of your own, as the Latent map's Method does; `map` makes those stored."""
-    import numpy as np
-
+    from lungvae_core.array_file import write_array
     from lungvae_core.explore.maps import check_parameters, make_map
-    from lungvae_core.files import atomic_path
     from lungvae_core.training.checkpoints import Run
 
     parameters = check_parameters(method, _settings(set_ or []))
-    found = make_map(Run.open(run), unit, method, dims=dims, **parameters)
-    with atomic_path(out) as temporary, temporary.open("wb") as stream:
-        np.save(stream, found)
-    print(f"{out}: {len(found):,} {unit}s by {method} in {dims} dimensions.")
+    opened = Run.open(run)
+    places = make_map(opened, unit, method, dims=dims, **parameters)
+    write_array(out, places)
+    print(f"{out}: {len(places):,} {unit}s by {method} in {dims} dimensions. {_encoded(opened)}")
 
 
 @app.command()
 def predict(
     model: Annotated[str, typer.Argument(help="A model's folder, or its name in models/ or runs/.")],
-    image: Annotated[Path, typer.Argument(help="npy, png, DICOM or NIfTI.")],
+    image: Annotated[Path, typer.Argument(help="npy, png, tiff, DICOM, NIfTI, MetaImage or NRRD.")],
     row: Annotated[float | None, typer.Option(help="The lesion's centre, in pixels from the top.")] = None,
     column: Annotated[float | None, typer.Option(help="The same from the left.")] = None,
     index: Annotated[int | None, typer.Option(help="Which slice of a stack, from 0.")] = None,
-    hu_low: Annotated[float | None, typer.Option(help="HU of black, for png and 8-bit npy.")] = None,
+    hu_low: Annotated[float | None, typer.Option(help="HU of black, for grey levels.")] = None,
     hu_high: Annotated[float | None, typer.Option(help="HU of white.")] = None,
     spacing: Annotated[
         float | None,
@@ -238,26 +299,49 @@ def predict(
     import json
 
     from lungvae_core import NOTICE
-    from lungvae_core.data.images import patch_of, read_image
+    from lungvae_core.data.crops import agreed_spacing, box_of, check_spacing, patch_of, stated_range
+    from lungvae_core.data.series import read_path
+    from lungvae_core.serving import scoring
+    from lungvae_core.serving.cases import own_slice_words, patient_of_upload
     from lungvae_core.serving.registry import Registry
+    from lungvae_core.training.encode import encoded_rows
 
-    if (hu_low is None) != (hu_high is None):
-        raise UserError("A HU range needs both --hu-low and --hu-high.")
-    hu_range = None if hu_low is None or hu_high is None else (hu_low, hu_high)
-    loaded = Registry().load(model)
-    opened = read_image(image, hu_range=hu_range)
-    patch = patch_of(opened, row=row, column=column, slice_index=index, where=str(image))
-    # What a person states comes before what the file says: files can be wrong.
-    prediction = loaded.predict(patch, spacing_mm=opened.spacing_mm if spacing is None else spacing)
+    check_spacing(spacing, "--spacing")
+    loaded = Registry().load_from(model)
+    opened = read_path(image, hu_range=stated_range(hu_low, hu_high))
+    box = box_of(opened, row=row, column=column, index=index, where=str(image))
+    patch = patch_of(opened, box, where=str(image))
+    patient = patient_of_upload(loaded, patch[None], opened.patient_id)
+    prediction = loaded.predict(
+        patch, spacing_mm=agreed_spacing(opened, spacing, "--spacing"), exclude_patient=patient
+    )
+    own, behind = own_slice_words(loaded, patch), scoring.of_walk(loaded, patient)
+    compared = encoded_rows(loaded.run, loaded.table)
     if json_:
-        print(json.dumps({"model": model, "image": str(image), "notice": NOTICE, **prediction.summary()}))
+        notes = [*opened.notes, *([own] if own else [])]
+        about = {
+            "model": model,
+            "image": str(image),
+            "notice": NOTICE,
+            "notes": notes,
+            "patient_of_the_set": patient,
+            "score_note": behind,
+            "counted": compared.model_dump(),
+        }
+        print(json.dumps({**about, **prediction.summary()}))
         return
+    for note in opened.notes:
+        print(note)
     score = "no classifier in this model" if prediction.score is None else f"{prediction.score:.3f}"
     print(f"Model score (0 benign .. 1 malignant, not a probability of cancer): {score}")
-    print(
-        f"Reconstruction: SSIM {prediction.ssim:.3f} (lower than {prediction.ssim_rank:.0%} of the training "
-        f"set's slices), MSE {prediction.mse:.4f}"
-    )
+    if behind:
+        print(behind)
+    rank = prediction.ssim_rank
+    beside = "" if rank is None else f" (lower than {rank:.0%} of the training set's slices)"
+    print(f"Reconstruction: SSIM {prediction.ssim:.3f}{beside}, MSE {prediction.mse:.4f}")
+    if own:
+        print(own)
+    print(f"Compared with the model's slices. {compared.in_words()}")
     print("Nearest lesions of other patients:")
     for near in prediction.neighbours:
         print(
@@ -308,8 +392,15 @@ def presets() -> None:
         print(f"{name}: {config.model_dump_json(exclude={'preset'})}")
 
 
+def _encoded(run: Run) -> str:
+    from lungvae_core.training.encode import encoded_rows
+
+    return encoded_rows(run, run.latents()[0]).in_words()
+
+
 def _print_report(report: dict) -> None:
     """The AUC table: the model beside the size of the lesion, per slice and per nodule."""
+    from lungvae_core.data.counted import counted_in_words
 
     def cell(unit: dict | None) -> str:
         if unit is None:
@@ -326,7 +417,14 @@ def _print_report(report: dict) -> None:
     nodule = report["units"]["nodule"]
     print(f"AUC, {report['label_rule']}; {report['protocol_in_words']}.")
     print(f"{nodule['patients']} patients, {nodule['count']} nodules; 95 % interval by resampling patients.")
+    print(counted_in_words(report))
     table(report["units"], report["baselines"])
+    for leak in report["leaks"]:
+        print(f"LEAKS: {leak}")
+    if not report["pixels_compared"]:
+        print(
+            "The run has no fingerprints, so slices were not compared between patients: `lungvae encode` it."
+        )
     if repeats := report.get("repeats"):
         told = ", ".join(
             f"{unit} {repeats[unit]['mean']:.3f} ± {repeats[unit]['deviation']:.3f} "
@@ -373,8 +471,25 @@ def _stop_on_signals(what: str = "this batch") -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+def open_set(folder: Path) -> SliceSet:
+    """Open a data set; what of its table was read otherwise than it is written goes to standard error."""
+    from lungvae_core.data.slices import SliceSet
+
+    opened = SliceSet.open(folder)
+    for note in opened.notes:
+        print(f"Note on {folder}: {note}", file=sys.stderr)
+    return opened
+
+
+def seen_choice(leave_out: bool, include: bool) -> Seen:
+    """What is done with slices that were seen, from --leave-out-seen and --include-seen."""
+    if leave_out and include:
+        raise UserError("--leave-out-seen and --include-seen exclude each other; choose one.")
+    return "leave_out" if leave_out else "include" if include else "refuse"
+
+
 def _settings(pairs: list[str]) -> dict[str, object]:
-    import json
+    from lungvae_core.json_text import parse_json
 
     settings: dict[str, object] = {}
     for pair in pairs:
@@ -382,8 +497,8 @@ def _settings(pairs: list[str]) -> dict[str, object]:
         if not equals:
             raise UserError(f"--set takes name=value, as beta=0.3; {pair!r} has no equals sign.")
         try:
-            settings[name.strip()] = json.loads(value)
-        except json.JSONDecodeError:
+            settings[name.strip()] = parse_json(value, what="A setting")
+        except UserError:
             settings[name.strip()] = value
     return settings
 
@@ -395,9 +510,3 @@ def _use_threads(threads: int) -> None:
         import torch
 
         torch.set_num_threads(threads)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lungvae_core.cli import app
-from lungvae_core.cli.models import _duration, _settings, _stop_on_signals
+from lungvae_core.cli.models import _settings, _stop_on_signals
 from lungvae_core.errors import UserError
+from lungvae_core.json_text import parse_json
+from lungvae_core.number_text import duration
 
 if TYPE_CHECKING:
     from lungvae_core.training.search.book import Book
@@ -235,7 +236,7 @@ def _run(
     from rich.progress import Progress as Bar
 
     from lungvae_core.training.search.run import search as run_search
-    from lungvae_core.training.search.setup import OBJECTIVES
+    from lungvae_core.training.search.setup import OBJECTIVES, counted
 
     for notice in config.notices():
         print(f"Note: {notice}", file=sys.stderr)
@@ -247,9 +248,7 @@ def _run(
 
             def show(progress: Progress) -> None:
                 left = (
-                    ""
-                    if progress.seconds_left is None
-                    else f"  about {_duration(progress.seconds_left)} left"
+                    "" if progress.seconds_left is None else f"  about {duration(progress.seconds_left)} left"
                 )
                 best = "-" if progress.best_value is None else f"{progress.best_value:.4f}"
                 bar.update(
@@ -284,6 +283,7 @@ def _run(
             f"\n{len(book.trials)} trials by {config.method}{' with halving' if config.halving else ''}; "
             f"{config.objective}: {OBJECTIVES[config.objective][1]}."
         )
+        print(counted(config).in_words())
         _print_best(config, book, out)
         if final:
             _final(out, book, ray, device, threads, stop.is_set, again)
@@ -297,7 +297,7 @@ def _line(config: SearchConfig, event: Event) -> str:
     if event.what == "failed":
         return f"{said}  {trial.error}"
     value = "-" if trial.value is None else f"{trial.value:.5f}"
-    return f"{said}  {config.objective} {value}  after {trial.epochs} epochs, {_duration(trial.seconds)}"
+    return f"{said}  {config.objective} {value}  after {trial.epochs} epochs, {duration(trial.seconds)}"
 
 
 def _print_best(config: SearchConfig, book: Book, out: Path) -> None:
@@ -329,6 +329,7 @@ def _final(
     should_stop: Any,
     again: str,
 ) -> None:
+    from lungvae_core.data.counted import counted_in_words
     from lungvae_core.evaluation.searched import final
 
     report = final(out, book, ray=ray, device=device, threads=threads, should_stop=should_stop)
@@ -339,6 +340,7 @@ def _final(
         f"\nTrial {report['trial']} on the {report['patients']} patients set aside "
         f"({report['slices']:,} slices), once:"
     )
+    print(f"  {counted_in_words(report)}")
     if figures := report.get("reconstruction"):
         print(
             f"  reconstruction  SSIM {figures['ssim']:.4f}  MSE {figures['mse']:.5f}  "
@@ -349,6 +351,8 @@ def _final(
             f"{name} alone": both for name, both in classified["baselines"].items()
         }
         print(f"  AUC, {report['label_rule']}; 95 % interval by resampling patients:")
+        if "counted" in classified:
+            print(f"  {counted_in_words(classified)}")
         for name, units in rows.items():
             cells = [units[unit]["auc"] for unit in ("slice", "nodule")]
             told = "  ".join(
@@ -377,8 +381,8 @@ def _choices(text: str) -> tuple[str, tuple[Any, ...]]:
     values: list[Any] = []
     for word in filter(None, (word.strip() for word in listed.split(","))):
         try:
-            value = json.loads(word)
-        except json.JSONDecodeError:
+            value = parse_json(word, what="A choice")
+        except UserError:
             value = word
         values.append(value if isinstance(value, bool | int | float | str) else word)
     return name.strip(), tuple(values)

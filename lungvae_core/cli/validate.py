@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from lungvae_core.cli import app
+from lungvae_core.cli.models import Diagnoses
 from lungvae_core.errors import UserError
+from lungvae_core.number_text import interval, number, with_interval
 
 
 @app.command()
@@ -28,31 +30,47 @@ def validate(
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Test on them too; the report then says that it leaks.")
     ] = False,
+    diagnoses: Diagnoses = None,
+    nodule_rule: Annotated[
+        str,
+        typer.Option(
+            help="From slices to a nodule: mean, max, top3, largest or attention; own is the model's own."
+        ),
+    ] = "own",
+    views: Annotated[
+        int, typer.Option(help="Mirrored and turned views of a slice that are averaged: 1, 4 or 8.")
+    ] = 1,
     seed: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
     quick: Annotated[
         bool, typer.Option("--quick", help="Fewer resamples, no reconstruction; not to be quoted.")
     ] = False,
 ) -> None:
     """Judge a trained model, with its own classifier, calibration and threshold, on data new to it."""
-    from lungvae_core.cli.models import _bar
-    from lungvae_core.data.slices import SliceSet
+    from lungvae_core.cli.evaluate import diagnosis_lines
+    from lungvae_core.cli.models import _bar, open_set, seen_choice
+    from lungvae_core.data.diagnoses import read_diagnoses
     from lungvae_core.evaluation.external import validate as judge
     from lungvae_core.evaluation.report import save_report
+    from lungvae_core.files import check_replaceable
     from lungvae_core.serving.registry import Registry
 
-    if leave_out_seen and include_seen:
-        raise UserError("--leave-out-seen and --include-seen exclude each other; choose one.")
+    seen = seen_choice(leave_out_seen, include_seen)
     if out.suffix != ".json" or out.is_dir():
         raise UserError(f"The report is a json file; {out} is not named like one.")
-    loaded = Registry().load(model)
-    opened = SliceSet.open(data)
+    check_replaceable(out)
+    confirmed = None if diagnoses is None else read_diagnoses(diagnoses)
+    loaded = Registry().load_from(model)
+    opened = open_set(data)
     with _bar("encoding", len(opened)) as advance:
         report = judge(
             loaded.run,
             opened,
             task=task,
             label_rule=label_rule,
-            seen="leave_out" if leave_out_seen else "include" if include_seen else "refuse",
+            seen=seen,
+            diagnoses=confirmed,
+            nodule_rule=nodule_rule,
+            views=views,
             name=loaded.entry.name,
             seed=seed,
             quick=quick,
@@ -60,11 +78,15 @@ def validate(
         )
     save_report(out, report)
     _print(report)
+    for line in diagnosis_lines(report["diagnosis"]):
+        print(line)
     print(f"Report: {out}")
 
 
 def _print(report: dict[str, Any]) -> None:
     """The report in a screen: AUCs beside size, calls, calibration, and how far the data lie from home."""
+    from lungvae_core.data.counted import counted_in_words
+
     nodule, shift = report["units"]["nodule"], report["external"]["code_shift"]
     for leak in report["leaks"]:
         print(f"LEAK: {leak}")
@@ -73,6 +95,7 @@ def _print(report: dict[str, Any]) -> None:
         f"{report['label_rule']}; {nodule['patients']} patients, {nodule['count']} nodules, "
         f"{nodule['malignant']} malignant."
     )
+    print(counted_in_words(report["data"]))
     print("Classifier, calibration and threshold are the model's own. 95 % intervals by resampling patients.")
     print(f"\n{'':<28}" + "".join(f"{unit:>26}" for unit in report["units"]))
     rows = {
@@ -86,7 +109,7 @@ def _print(report: dict[str, Any]) -> None:
             baseline[unit]["auc"] if unit in baseline else None for unit in report["units"]
         ]
     for name, cells in rows.items():
-        print(f"{name:<28}" + "".join(f"{_cell(cell):>26}" for cell in cells))
+        print(f"{name:<28}" + "".join(f"{interval(cell):>26}" for cell in cells))
     print(
         "\nSensitivity per nodule          by the model's own threshold (specificity found)   by new data's"
     )
@@ -94,27 +117,17 @@ def _print(report: dict[str, Any]) -> None:
     both = zip(chosen["threshold_by_own_scores"], chosen["threshold_by_the_new_data_optimistic"], strict=True)
     for own, new in both:
         print(
-            f"  for a specificity of {own['specificity']:.2f}  {_cell(own['sensitivity']):>22} "
-            f"({_cell(own['specificity_found'])})  {_cell(new['sensitivity']):>22}"
+            f"  for a specificity of {own['specificity']:.2f}  {interval(own['sensitivity']):>22} "
+            f"({interval(own['specificity_found'])})  {interval(new['sensitivity']):>22}"
         )
     if best := report["comparisons"].get("best_size"):
         pair = best["paired"]
-        print(
-            f"\nAUC per nodule less that of {best['baseline']}: {pair['difference']:+.3f} "
-            f"({pair['low']:+.3f} to {pair['high']:+.3f}), p = {pair['p']:.3f}."
-        )
+        less = with_interval(pair["difference"], pair["low"], pair["high"], signed=True)
+        print(f"\nAUC per nodule less that of {best['baseline']}: {less}, p = {number(pair['p'])}.")
     print(
-        f"Codes: own and new data are told apart with AUC {_cell(shift['auc_of_origin'])}; "
+        f"Codes: own and new data are told apart with AUC {interval(shift['auc_of_origin'])}; "
         f"{shift['far']:.1%} of slices lie farther from the training slices than all but 1 % of these."
     )
+    print(f"Patients that the model has learned from were recognised {report['external']['seen']}.")
     if chosen["notes"]:
         print(chosen["notes"])
-
-
-def _cell(figure: dict[str, Any] | None) -> str:
-    """0.912 (0.890-0.931), or a dash."""
-    if figure is None or figure["value"] is None or figure["value"] != figure["value"]:
-        return "-"
-    if figure["low"] is None or figure["high"] is None:
-        return f"{figure['value']:.3f}"
-    return f"{figure['value']:.3f} ({figure['low']:.2f} to {figure['high']:.2f})"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,23 +21,23 @@ if TYPE_CHECKING:
     from lungvae_core.serving.access import Access
 
 FRONT_DOOR = Path(lungvae_core.__file__).resolve().parents[1] / "app.py"
-# Said again here, so that neither a file nor a variable of the environment turns any of it off.
-FIXED = {
-    "browser.gatherUsageStats": "false",
-    "server.headless": "true",
-    "server.enableXsrfProtection": "true",
-    "server.enableCORS": "true",
-    "server.enableStaticServing": "false",
+# Options of Streamlit; said again here, so that neither a file nor the environment turns any of it off.
+FIXED: dict[str, Any] = {
+    "browser.gatherUsageStats": False,
+    "server.headless": True,
+    "server.enableXsrfProtection": True,
+    "server.enableCORS": True,
+    "server.enableStaticServing": False,
     "client.showErrorDetails": "none",
     # After each page Streamlit would look through all of Python's objects for garbage, and where thousands of
     # modules lie: each a fifth of a second in which no slider is answered. What is updated under a running
     # server is taken up when it starts anew, whole.
-    "runner.postScriptGC": "false",
+    "runner.postScriptGC": False,
     "server.fileWatcherType": "none",
-    "runner.magicEnabled": "false",  # no page writes by lines that stand alone
+    "runner.magicEnabled": False,  # no page writes by lines that stand alone
 }
 # Streamlit's welcome and coloured traces are no JSON.
-FIXED_JSON = {"logger.hideWelcomeMessage": "true", "logger.enableRich": "false"}
+FIXED_JSON = {"logger.hideWelcomeMessage": True, "logger.enableRich": False}
 
 
 @app.command("app")
@@ -59,6 +60,13 @@ def serve(
             ".streamlit/secrets.toml."
         ),
     ] = None,
+    sources: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A folder below which people may have scans and tables read; repeat for more. "
+            "See LUNGVAE_SOURCES."
+        ),
+    ] = None,
     no_sign_in: Annotated[
         str,
         typer.Option(
@@ -76,7 +84,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the pages until Ctrl-C; for research and education, not for clinical use."""
-    from lungvae_core.serving import logs
+    from lungvae_core.serving import logs, sockets
     from lungvae_core.serving.access import is_loopback, read_access
 
     if not FRONT_DOOR.is_file():
@@ -86,8 +94,11 @@ def serve(
         )
     address = address or ("0.0.0.0" if public else "127.0.0.1")
     told = _told(sign_in, no_sign_in, allow_host or [], log_json)
+    if sources:
+        told["LUNGVAE_SOURCES"] = os.pathsep.join(str(folder.resolve()) for folder in sources)
     access = read_access(os.environ | told)
-    as_json = logs.wanted(os.environ | told)
+    sockets.proxies(os.environ)
+    as_json = logs.writes_json(os.environ | told)
     if access.sign_in is not None and access.open_words:
         raise UserError(
             "A sign-in is set up, and you say that none is needed. Leave out --no-sign-in (and "
@@ -106,12 +117,10 @@ def serve(
     os.environ.update(told)  # the server reads the same
     # Every script runs in a thread of its own, and each new arena of the C library keeps what it once had.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+    options = FIXED | (FIXED_JSON if as_json else {}) | {"server.port": port, "server.address": address}
     # The server takes this process's place, so that signals and the exit status are its own. The core does
     # not import streamlit; it only starts it.
-    command = [sys.executable, "-m", "streamlit", "run", str(FRONT_DOOR)]
-    for name, value in (FIXED | (FIXED_JSON if as_json else {})).items():
-        command += [f"--{name}", value]
-    os.execv(sys.executable, [*command, "--server.port", str(port), "--server.address", address])
+    os.execv(sys.executable, [sys.executable, str(FRONT_DOOR), json.dumps(options)])
 
 
 def _told(sign_in: Path | None, no_sign_in: str, hosts: list[str], log_json: bool) -> dict[str, str]:

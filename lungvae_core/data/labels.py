@@ -25,14 +25,15 @@ def labels(table: pd.DataFrame, task: str = "mvb", rule: str = "median_high") ->
     """(N,) float: 1 malignant, 0 benign (task mvr: or indeterminate), NaN where the rule says nothing.
 
     `table` has the columns `malignancy`, and for other rules than median_high `malignancy_all` (every
-    reader's rating, `|` between). Raises UserError for an unknown task or rule, or a missing column.
+    reader's rating, `|` between); the rules of means do without it where malignancy is a mean already
+    (`holds_means`). Raises UserError for an unknown task or rule, or a missing column.
     """
     if task not in TASKS:
         raise UserError(f"There is no task {task!r}. Choose one of: {', '.join(TASKS)}.")
     if rule not in RULES:
         raise UserError(f"There is no label rule {rule!r}. Choose one of: {', '.join(RULES)}.")
     upper, lower = (3.5, 2.5) if rule == "strict" else (3.0, 3.0)
-    if rule in ("median_high", "three_readers"):
+    if rule in ("median_high", "three_readers") or _without_list(table):
         rating = _number(table, "malignancy")
     else:
         rating = reader_mean(table, "malignancy")
@@ -47,11 +48,45 @@ def labels(table: pd.DataFrame, task: str = "mvb", rule: str = "median_high") ->
     return np.where(malignant, 1.0, np.where(benign, 0.0, np.nan))
 
 
+def rule_in_words(table: pd.DataFrame, rule: str) -> str:
+    """The rule, and where the ratings of `table` are not quite what it speaks of, what was taken."""
+    if rule in ("mean", "strict") and _without_list(table):
+        return f"{RULES[rule]}; read from the column malignancy, which holds means here"
+    if rule in ("median_high", "three_readers") and holds_means(table):
+        return f"{RULES[rule]}; the column malignancy holds means here, which stand for the medians"
+    return RULES[rule]
+
+
+def holds_means(table: pd.DataFrame) -> bool:
+    """Whether malignancy is the readers' mean: some value is one that no median of whole ratings can be."""
+    twice = 2 * _number(table, "malignancy")
+    return bool((np.abs(twice - np.rint(twice)) > 1e-3).any())
+
+
+def _without_list(table: pd.DataFrame) -> bool:
+    return "malignancy_all" not in table and holds_means(table)
+
+
 def reader_mean(table: pd.DataFrame, rating: str) -> np.ndarray:
     """(N,) float: the mean over readers of a rating's column `<rating>_all`, NaN where it is empty."""
     column = _all(table, rating)
     means = {text: float(np.mean(_values(text))) if _values(text) else np.nan for text in column.unique()}
     return column.map(means).to_numpy(float)
+
+
+def calcified_share(table: pd.DataFrame) -> np.ndarray:
+    """(N,) float 0..1: the share of the readers who saw calcium; LIDC's rating of none is 6."""
+    column = _all(table, "calcification")
+    saw = {text: [value != 6 for value in _values(text)] for text in column.unique()}
+    return column.map({text: np.mean(each) if each else np.nan for text, each in saw.items()}).to_numpy(float)
+
+
+def rating_level(table: pd.DataFrame, rating: str) -> np.ndarray:
+    """(N,) float: how much of a rating the readers saw, on average; NaN where nobody rated it.
+
+    Of calcification, whose grades are kinds and no degrees, the share who saw any.
+    """
+    return calcified_share(table) if rating == "calcification" else reader_mean(table, rating)
 
 
 def reader_count(table: pd.DataFrame) -> np.ndarray:

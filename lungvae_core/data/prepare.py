@@ -22,14 +22,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lungvae_core.array_file import ArrayFile, write_array
+from lungvae_core.csv_files import write_csv
 from lungvae_core.data import cohort as paper
-from lungvae_core.data.dicom import NotDicom, is_ct_header, read_ct, read_header
+from lungvae_core.data.lidc_place import untouched
 from lungvae_core.data.slices import SIZE, DatasetInfo, SliceSet, write_streaming
+from lungvae_core.data.volumes.dicom import NotDicom, is_ct_header, read_ct, read_header
+from lungvae_core.data.volumes.scale import why_not_hu
 from lungvae_core.errors import UserError
-from lungvae_core.files import atomic_folder, atomic_path, folder_lock, refuse_existing
+from lungvae_core.files import PREPARING, atomic_folder, folder_lock, read_bytes, refuse_existing
+from lungvae_core.json_text import parse_json
 from lungvae_core.workers import unordered
 
-RULE = 1  # raise it whenever stored work of an earlier version must not be used
+RULE = 2  # raise it whenever stored work of an earlier version must not be used
 Z_TOLERANCE_MM = 0.05  # LIDC's closest slices are 0.45 mm apart
 BATCH = 500  # files whose headers are read as one task
 REPORT = "prepare-report.csv"
@@ -86,7 +91,7 @@ def prepare(
     folder, out = Path(folder), Path(out)
     _check_folder(folder)
     refuse_existing(out, overwrite=overwrite)
-    work = out.absolute().parent / f".{out.absolute().name}.preparing"
+    work = out.absolute().parent / f".{out.absolute().name}{PREPARING}"
     report = progress or (lambda what, done, total: None)
     with folder_lock(work, what=f"{out}, by way of"), _swept(work):
         refuse_existing(out, overwrite=overwrite)  # another process may just have finished it
@@ -308,7 +313,8 @@ def _read_slices(
 ) -> tuple[dict[str, dict[str, Any]], list[tuple[int, str, str]]]:
     """Crop every lesion slice of the series found: each series' result by key, and (row, file, reason)."""
     files: dict[str, dict[float, list[str]]] = {}
-    for series, z, _, path in found.slices:  # sorted: of two files at one position, the lower instance first
+    # Sorted: of two files at a place the one with the lower instance number is taken, as pylidc has it.
+    for series, z, _, path in found.slices:
         files.setdefault(series, {}).setdefault(z, []).append(path)
     journal = _Journal(work / f"slices-{paper.identity()}-{RULE}.jsonl")
     results: dict[str, dict[str, Any]] = {}
@@ -357,8 +363,7 @@ def _crops_of(task: _Series) -> tuple[str, dict[str, Any]]:
             else:
                 crops.append(image[row0 : row0 + SIZE, col0 : col0 + SIZE])
                 good.append((row, sop_uid))
-    with atomic_path(task.target) as temporary, temporary.open("wb") as stream:
-        np.save(stream, np.array(crops, dtype=np.int16).reshape(-1, SIZE, SIZE), allow_pickle=False)
+    write_array(task.target, np.array(crops, dtype=np.int16).reshape(-1, SIZE, SIZE))
     return task.key, {"rows": good, "manufacturer": manufacturer, "problems": problems}
 
 
@@ -373,6 +378,8 @@ def _first_readable(task: _Series, z: float) -> tuple[np.ndarray | None, str, st
         else:
             if meta.series_uid != task.uid or meta.z_mm is None or abs(meta.z_mm - z) > Z_TOLERANCE_MM:
                 problem = "changed while it was read"
+            elif why := why_not_hu(hu):
+                problem = f"holds {why}"
             elif hu.shape != (paper.IMAGE, paper.IMAGE):
                 problem = (
                     f"has {hu.shape[0]} x {hu.shape[1]} pixels where LIDC has {paper.IMAGE} x {paper.IMAGE}"
@@ -380,7 +387,10 @@ def _first_readable(task: _Series, z: float) -> tuple[np.ndarray | None, str, st
             elif meta.pixel_spacing_mm and abs(meta.pixel_spacing_mm / task.spacing_mm - 1) > 0.01:
                 problem = f"has pixels of {meta.pixel_spacing_mm:g} mm where LIDC has {task.spacing_mm:g} mm"
             else:
-                return hu, meta.sop_uid, meta.manufacturer, "", ""
+                try:
+                    return untouched(hu, meta, "the file"), meta.sop_uid, meta.manufacturer, "", ""
+                except UserError as error:
+                    problem = _reason(error)
         if not path:
             path, reason = candidate, problem
     return None, "", "", path, reason
@@ -430,7 +440,7 @@ def _assemble(
     missing = sorted(set(table["patient_id"]) - present)
     listed = _problem_table(table, problems, found.damaged)
 
-    def fill(slices: np.ndarray, masks: np.ndarray) -> None:
+    def fill(slices: ArrayFile, masks: ArrayFile) -> None:
         start = 0
         while start < len(sources):  # rows of one series lie together, since the table is sorted by patient
             path, stop = sources[start][1], start
@@ -461,11 +471,13 @@ def _assemble(
     for left in work.glob(".whole.*"):
         shutil.rmtree(left, ignore_errors=True)
     write_streaming(whole, len(rows), fill, rows, info)
-    listed.to_csv(whole / REPORT, index=False)
+    write_csv(listed, whole / REPORT)
     with atomic_folder(out, overwrite=overwrite) as temporary:
         for path in whole.iterdir():
             path.replace(temporary / path.name)
     passed_over = dict(found.kinds.most_common())
+    if copies := len(found.slices) - len({(uid, z) for uid, z, _, _ in found.slices}):
+        passed_over["at the place of one with a lower instance number"] = copies
     return Prepared(SliceSet.open(out, verify=False), len(rows) + len(problems), missing, listed, passed_over)
 
 
@@ -489,6 +501,12 @@ def _shown(path: str) -> str:
 # --- going on after an interruption -------------------------------------------
 
 
+# A byte of a file name that is no text is a lone surrogate in Python, which JSON cannot hold: the journal has
+# a character of the private use area for it.
+_RAW_BYTES = {0xDC80 + byte: 0xF780 + byte for byte in range(128)}
+_RAW_BYTES_BACK = {kept: raw for raw, kept in _RAW_BYTES.items()}
+
+
 class _Journal:
     """Results by key, a line of JSON each, added as they come; a last line cut off by a kill is ignored."""
 
@@ -496,15 +514,13 @@ class _Journal:
         self.known: dict[str, Any] = {}
         whole = 0
         if path.exists():
-            for line in path.read_bytes().splitlines(keepends=True):
-                try:
-                    key, result = json.loads(line)
-                except ValueError:
-                    break
+            for line in read_bytes(path, what="The journal", most_bytes=1 << 30).splitlines(keepends=True):
                 if not line.endswith(b"\n"):
                     break
-                self.known[key] = result
                 whole += len(line)
+                with contextlib.suppress(UserError, TypeError, ValueError):
+                    key, result = _with_raw_names(parse_json(line, what="A line of the journal"))
+                    self.known[key] = result
             with path.open("r+b") as stream:
                 stream.truncate(whole)
         try:
@@ -514,7 +530,7 @@ class _Journal:
 
     def add(self, key: str, result: dict[str, Any]) -> None:
         try:
-            self._stream.write(json.dumps([key, result]) + "\n")
+            self._stream.write(json.dumps([key, result], ensure_ascii=False).translate(_RAW_BYTES) + "\n")
             self._stream.flush()
         except OSError as error:
             raise UserError(
@@ -524,6 +540,17 @@ class _Journal:
 
     def close(self) -> None:
         self._stream.close()
+
+
+def _with_raw_names(value: Any) -> Any:
+    """A value of the journal with the bytes back that file names have where they are no text."""
+    if isinstance(value, str):
+        return value.translate(_RAW_BYTES_BACK)
+    if isinstance(value, list):
+        return [_with_raw_names(part) for part in value]
+    if isinstance(value, dict):
+        return {_with_raw_names(name): _with_raw_names(part) for name, part in value.items()}
+    return value
 
 
 def _state(path: str) -> str:

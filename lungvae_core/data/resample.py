@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from lungvae_core.data.slices import KEY, SIZE
+from lungvae_core.data.volumes.grid import LEAST_MM, MOST_MM
 from lungvae_core.errors import UserError
 
 CENTRE = (SIZE - 1) / 2  # the crop's middle lies between its two middle pixels
-LEAST_MM, MOST_MM = 0.05, 10.0  # pixel spacings beyond these are slips of the pen or of the unit
 _BLOCK = 512  # slices in float32 at a time: 8 MB
 
 
@@ -34,6 +34,25 @@ def at_spacing(slices: np.ndarray, table: pd.DataFrame, target_mm: float) -> np.
         "Fill the table's column pixel_spacing_mm",
     )
     return to_spacing(slices, spacing, target_mm)
+
+
+def masks_at_spacing(masks: np.ndarray, table: pd.DataFrame, target_mm: float) -> np.ndarray:
+    """Masks (N, 64, 64) uint8 of the table's N rows on the grid that `at_spacing` gives their slices.
+
+    Each pixel has the mask of the nearest of the crop's, and none beyond the crop: a lesion that the slice
+    shows again in its mirrored border counts once.
+    """
+    if not target_mm:
+        return np.asarray(masks)
+    resampled = np.zeros_like(masks)
+    own = table["pixel_spacing_mm"].to_numpy(dtype=float, na_value=np.nan)
+    steps, group = np.unique(target_mm / own, return_inverse=True)
+    for number, step in enumerate(steps):
+        at = np.rint(CENTRE + (np.arange(SIZE) - CENTRE) * step).astype(int)
+        into = np.flatnonzero((at >= 0) & (at < SIZE))
+        rows = np.flatnonzero(group == number)
+        resampled[np.ix_(rows, into, into)] = masks[np.ix_(rows, at[into], at[into])]
+    return resampled
 
 
 def to_spacing(

@@ -1,34 +1,35 @@
-"""Any upload as one stack of slices: DICOM files, a zip of them, a NIfTI volume, an npy stack, pictures.
+"""Any images as one stack of slices in HU: an upload's files in memory, or a file by its path.
 
-Of DICOM files the series with the most slices is taken and sorted by the slices' positions along their
-normal, from feet to head. What was chosen, left out or is missing is said in the stack's notes. Nothing is
-written to the disk.
+Of DICOM files the largest stack of the largest series is taken (`volumes.assembly`). Every stack is turned
+upright: from feet to head, the front on top, the patient's right on the left. What was chosen, left out,
+turned or is missing is said in the stack's notes. Nothing is written to the disk.
 """
 
 from __future__ import annotations
 
 import io
-import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import numpy as np
 
 from lungvae_core.data.archive import Archive, is_zip
-from lungvae_core.data.dicom import CTMeta, Header, NotDicom, is_ct_header, read_ct, read_header
-from lungvae_core.data.images import ImageFile, read_image
+from lungvae_core.data.volumes import dicom, formats
+from lungvae_core.data.volumes.assembly import Slice, assemble
+from lungvae_core.data.volumes.dicom import Header, NotDicom, is_ct_header, read_ct, read_header
+from lungvae_core.data.volumes.grid import Grid, Turn, upright
+from lungvae_core.data.volumes.inflate import GZIP
+from lungvae_core.data.volumes.names import is_mask_name, natural
+from lungvae_core.data.volumes.scale import to_hu, why_not_hu
 from lungvae_core.errors import UserError
 
-KINDS = "DICOM files (one, a series, or a zip of them), NIfTI, .npy or .png"
+KINDS = f"{formats.KINDS}; several files, or a zip of them"
 MOST_FILES = 5_000
-MOST_BYTES = 768 * 2**20  # of a stack in HU: 1,500 slices of 512x512
-SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
-_DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR
-_MASK_NAMES = re.compile(r"(^|[_\-. ])(mask|seg|segmentation|label|labels)s?([_\-. ]|$)", re.IGNORECASE)
-_UNEVEN = 0.1  # of the usual distance between slices, by which one may differ
+SEGMENTATION = dicom.SEGMENTATION
+_MASKS = (dicom.SEGMENTATION, dicom.STRUCTURES)
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,21 @@ class Series:
     """A stack of slices with what its files say of it."""
 
     name: str  # for people; of a file or of how many
-    hu: np.ndarray  # (slices, rows, columns) int16, from feet to head where the files tell
+    hu: np.ndarray  # (slices, rows, columns) int16, upright where the files tell how they lie
     spacing_mm: float | None = None  # within a slice; None where the files do not tell
-    places_mm: np.ndarray | None = None  # (slices,) rising, along the slices' normal
-    corners_mm: np.ndarray | None = None  # (slices, 3) Image Position (Patient)
-    orientation: tuple[float, ...] | None = None  # (6,) Image Orientation (Patient)
+    grid: Grid | None = None  # where the pixels lie in the patient; None where the files do not tell
+    turn: Turn | None = None  # how the pixels were turned from what DICOM files store
     patient_id: str = ""
     series_uid: str = ""
     sop_uids: tuple[str, ...] = ()  # of each slice
     notes: tuple[str, ...] = ()  # sentences
     naming: tuple[str, ...] = ()  # what in the files seems to name the patient, in words
     masks: tuple[tuple[str, bytes], ...] = ()  # files that came with it and look like masks: (name, content)
+
+    @property
+    def places_mm(self) -> np.ndarray | None:
+        """(slices,) rising, along the slices' normal; None where the files do not tell."""
+        return None if self.grid is None else self.grid.places_mm
 
 
 @dataclass(frozen=True)
@@ -56,43 +61,84 @@ class _File:
     name: str
     open: Callable[[], BinaryIO]
 
+    def read(self) -> bytes:
+        """Its content."""
+        return self.open().read()
+
 
 def read_series(
     files: Sequence[tuple[str, bytes | BinaryIO]], *, hu_range: tuple[float, float] | None = None
 ) -> Series:
     """Read an upload's files, (name, content) each, as one stack of slices.
 
-    `hu_range` says which HU a picture's or an npy's least and greatest grey level stand for. Raises UserError
-    in a sentence for everything that cannot be read as one stack.
+    `hu_range` says which HU a picture's or an array's black and white stand for. Raises UserError in a
+    sentence for everything that cannot be read as one stack of HU.
     """
-    found = [file for name, content in files for file in _opened(name, content)]
-    if not found:
+    opened = [file for name, content in files for file in _opened(name, content)]
+    if not opened:
         raise UserError(f"There is no file. Give {KINDS}.")
-    if len(found) > MOST_FILES:
-        raise UserError(f"{len(found):,} files are too many; at most {MOST_FILES:,} are read at once.")
-    if len(found) == 1:
-        return _of_one(found[0], hu_range)
-    headers: list[tuple[_File, Header]] = []
+    if len(opened) > MOST_FILES:
+        raise UserError(f"{len(opened):,} files are too many; at most {MOST_FILES:,} are read at once.")
+    if len(opened) == 1 and opened[0].name.lower().endswith(formats.SUFFIXES):
+        return _of_volume(_whole(opened[0], {}), hu_range)
+    headers: list[Slice] = []
     others: list[_File] = []
     damaged: list[tuple[_File, UserError]] = []
-    for file in found:
+    for file in opened:
         if PurePosixPath(file.name).name.upper() == "DICOMDIR":
             continue
         try:
-            headers.append((file, read_header(file.open(), name=file.name)))
+            headers.append(Slice(file.name, file.open, read_header(file.open(), name=file.name)))
         except NotDicom:
+            if len(opened) == 1 and file.name.lower().endswith((".dcm", ".dicom", ".ima")):
+                raise
             others.append(file)
         except UserError as error:
             damaged.append((file, error))
     if headers:
-        return _of_dicom(headers, others, damaged)
+        if hu_range is not None:
+            raise UserError(
+                f"{headers[0].name} is DICOM, which says its own HU: a HU range has no meaning for it. "
+                "Leave the range out."
+            )
+        return _of_dicom(headers, _joined(others), damaged)
     if damaged:
         raise damaged[0][1]
-    return _of_images(others, hu_range)
+    return _of_volumes(_joined(others), hu_range)
+
+
+def read_path(path: Path, *, hu_range: tuple[float, float] | None = None) -> Series:
+    """A file by its path, with the file of numbers that it refers to, as one stack; see `read_series`."""
+    return read_series([(str(path), read_file(path))], hu_range=hu_range)
+
+
+def read_file(path: Path) -> bytes:
+    """A file's bytes, its numbers joined to it where they lie in a second file.
+
+    UserError where it is not there.
+    """
+    if not path.exists():
+        raise UserError(f"There is no image at {path}.")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder. Name one file in it.")
+
+    def beside(name: str) -> bytes | None:
+        other = path.parent / name
+        return other.read_bytes() if other.is_file() else None
+
+    try:
+        return formats.whole(path.read_bytes(), str(path), beside)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}). Ask for permission, or copy it."
+        ) from error
+
+
+# --- files --------------------------------------------------------------------
 
 
 def _opened(name: str, content: bytes | BinaryIO) -> list[_File]:
-    """The file itself, or what is in it if it is a zip."""
+    """The file itself, or what is in it if it is a zip or a gzipped DICOM file."""
     if isinstance(content, bytes):
         raw = content
         file = _File(name, lambda: io.BytesIO(raw))
@@ -105,239 +151,169 @@ def _opened(name: str, content: bytes | BinaryIO) -> list[_File]:
 
         file = _File(name, rewound)
     if not is_zip(file.open(), name):
-        return [file]
+        return [_unpacked(file)]
     archive = Archive(file.open(), name)
-    return [_File(member.name, member.read) for member in archive.members]
+    return [_unpacked(_File(member.name, member.read)) for member in archive.members]
 
 
-def _of_one(file: _File, hu_range: tuple[float, float] | None) -> Series:
-    stream = file.open()
-    if _begins_as_dicom(stream):
-        hu, meta = read_ct(stream, name=file.name)
-        header = read_header(file.open(), name=file.name)
-        corner = None if header.position_mm is None else np.array([header.position_mm])
-        return Series(
-            file.name,
-            hu[None],
-            meta.pixel_spacing_mm,
-            corners_mm=corner,
-            orientation=header.orientation,
-            patient_id=meta.patient_id,
-            series_uid=meta.series_uid,
-            sop_uids=(meta.sop_uid,),
-            notes=tuple(_tilt(header.orientation)),
-            naming=header.naming,
-        )
-    image = read_image(stream, name=file.name, hu_range=hu_range)
-    return _of_image(file.name, image)
+def _unpacked(file: _File) -> _File:
+    """A gzipped DICOM file unpacked; any other as it is."""
+    if file.name.lower().endswith(formats.SUFFIXES) or file.open().read(2) != GZIP:
+        return file
+    packed = file.read()
+    content = formats.unpacked(packed, file.name)
+    return file if content is packed else _File(file.name.removesuffix(".gz"), lambda: io.BytesIO(content))
 
 
-def _of_image(name: str, image: ImageFile, masks: tuple[tuple[str, bytes], ...] = ()) -> Series:
-    hu = image.hu if image.hu.ndim == 3 else image.hu[None]
-    return Series(
-        name, hu, image.spacing_mm, patient_id=image.patient_id, series_uid=image.series_uid, masks=masks
+def _joined(files: list[_File]) -> list[_File]:
+    """The files, those that hold another one's numbers joined to it."""
+    by_name = {PurePosixPath(file.name).name: file for file in files}
+    parts: set[str] = set()
+    joined = [_whole(file, by_name, parts) for file in files]
+    return [file for file in joined if PurePosixPath(file.name).name not in parts]
+
+
+def _whole(file: _File, beside: dict[str, _File], parts: set[str] | None = None) -> _File:
+    """A file with the numbers that its header refers to, whose name is added to `parts`."""
+    if not file.name.lower().endswith((".mhd", ".nhdr")):
+        return file
+
+    def fetch(name: str) -> bytes | None:
+        if parts is not None:
+            parts.add(name)
+        return beside[name].read() if name in beside else None
+
+    content = formats.whole(file.read(), file.name, fetch)
+    return _File(file.name, lambda: io.BytesIO(content))
+
+
+# --- volumes and pictures -----------------------------------------------------
+
+
+def _of_volume(file: _File, hu_range: tuple[float, float] | None, masks: Sequence[_File] = ()) -> Series:
+    volume = formats.read_volume(file.read(), file.name)
+    hu = to_hu(volume.levels, file.name, hu_range=hu_range, white=volume.white)
+    beside = tuple((mask.name, mask.read()) for mask in masks)
+    series = Series(file.name, hu, volume.spacing_mm, notes=volume.notes, masks=beside)
+    if volume.grid is None:
+        return series
+    turn, grid, notes = upright(volume.grid, hu.shape, file.name)
+    return replace(
+        series, hu=turn.of(hu), grid=grid, spacing_mm=grid.spacing_mm[0], notes=(*volume.notes, *notes)
     )
 
 
-def _of_images(files: list[_File], hu_range: tuple[float, float] | None) -> Series:
+def _of_volumes(files: list[_File], hu_range: tuple[float, float] | None) -> Series:
     """Several files that are no DICOM: an image and its mask, or a stack of single images by their names."""
-    masks = [file for file in files if _MASK_NAMES.search(PurePosixPath(file.name).name)]
-    files = [file for file in files if file not in masks] or files
-    masks = [] if files == masks else masks
-    beside = tuple((file.name, file.open().read()) for file in masks)
-    if len(files) == 1:
-        image = read_image(files[0].open(), name=files[0].name, hu_range=hu_range)
-        return _of_image(files[0].name, image, masks=beside)
-    ordered = sorted(files, key=lambda file: _natural(file.name))
-    images = [read_image(file.open(), name=file.name, hu_range=hu_range) for file in ordered]
-    shapes = {image.hu.shape for image in images}
-    if len(shapes) > 1 or images[0].hu.ndim != 2:
+    masks = [file for file in files if is_mask_name(file.name)]
+    images = [file for file in files if file not in masks]
+    if not images:
+        images, masks = files, []
+    if len(images) == 1:
+        return _of_volume(images[0], hu_range, masks)
+    ordered = [_of_volume(file, hu_range) for file in sorted(images, key=lambda file: natural(file.name))]
+    if len({one.hu.shape for one in ordered}) > 1 or len(ordered[0].hu) != 1:
         raise UserError(
-            f"The {len(files)} files are not slices of one size. Upload one volume, or slices of one series."
+            f"The {len(images)} files are not slices of one size. Upload one volume, or slices of one series."
         )
-    spacing = {image.spacing_mm for image in images}
+    spacing = {one.spacing_mm for one in ordered}
     return Series(
-        f"{len(images)} images",
-        np.stack([image.hu for image in images]),
-        images[0].spacing_mm if len(spacing) == 1 else None,
+        f"{len(ordered)} images",
+        np.concatenate([one.hu for one in ordered]),
+        ordered[0].spacing_mm if len(spacing) == 1 else None,
         notes=("The slices are in the order of their files' names.",),
-        masks=beside,
+        masks=tuple((mask.name, mask.read()) for mask in masks),
     )
 
 
-def _of_dicom(
-    headers: list[tuple[_File, Header]], others: list[_File], damaged: list[tuple[_File, UserError]]
-) -> Series:
+# --- DICOM --------------------------------------------------------------------
+
+
+def _of_dicom(files: list[Slice], others: list[_File], damaged: list[tuple[_File, UserError]]) -> Series:
     notes: list[str] = []
-    headers = [(file, header) for file, header in headers if header.sop_class != _DIRECTORY]
-    if any(header.series_uid for _, header in headers):
+    files = [file for file in files if file.header.sop_class != dicom.DIRECTORY]
+    if any(file.header.series_uid for file in files):
         # A file that ends within its header names no series; beside others that do, it is cut off.
-        cut = [file for file, header in headers if is_ct_header(header) and not header.series_uid]
-        headers = [(file, header) for file, header in headers if file not in cut]
-        damaged = [*damaged, *((file, UserError(f"{file.name} is cut off.")) for file in cut)]
-    slices = [(file, header) for file, header in headers if is_ct_header(header) and not header.localizer]
-    masks = [(file.name, file) for file, header in headers if header.sop_class == SEGMENTATION]
-    masks += [(file.name, file) for file in others if _MASK_NAMES.search(PurePosixPath(file.name).name)]
+        cut = [file for file in files if is_ct_header(file.header) and not file.header.series_uid]
+        files = [file for file in files if file not in cut]
+        damaged = [
+            *damaged,
+            *((_File(one.name, one.open), UserError(f"{one.name} is cut off.")) for one in cut),
+        ]
+    slices = [file for file in files if is_ct_header(file.header) and not file.header.localizer]
+    masks = [_File(file.name, file.open) for file in files if file.header.sop_class in _MASKS]
+    masks += [file for file in others if is_mask_name(file.name)]
     if not slices:
-        if len(headers) == 1:
-            read_ct(headers[0][0].open(), name=headers[0][0].name)  # says what is wrong with it
-        if damaged and not headers:
-            raise damaged[0][1]
-        kinds = Counter(header.modality or "unknown" for _, header in headers)
-        words = ", ".join(f"{kind}: {count}" for kind, count in kinds.most_common())
-        raise UserError(f"None of the DICOM files is an axial CT slice ({words}). Choose a CT series.")
-    left = len(headers) - len(slices) + len(others) - len(masks)
-    if left:
-        notes.append(f"{_count(left, 'file')} that {'is' if left == 1 else 'are'} no CT slice left out.")
+        _refuse_without_slices(files, damaged)
+    _say_left_out(files, slices, [file for file in others if file not in masks], damaged, notes)
+    stack = assemble(slices, notes)
+    if reason := why_not_hu(stack.hu):
+        raise UserError(f"{_name(stack.slices)} holds {reason}")
+    turn, grid, hu = None, stack.grid, stack.hu
+    if grid is not None:
+        turn, grid, said = upright(grid, hu.shape, _name(stack.slices))
+        hu = turn.of(hu)
+        notes += said
+        if turn.within and turn.order[0] == 0:
+            notes.append(
+                "The files store their pixels turned or mirrored; they are shown upright, the front on top."
+            )
+    else:
+        notes.append("The files do not say how their slices lie; they are shown as stored.")
+    in_order = stack.slices[::-1] if turn is not None and turn.flips[0] else stack.slices
+    kept = turn is None or turn.order[0] == 0
+    return Series(
+        _name(stack.slices),
+        hu,
+        stack.spacing_mm if grid is None else grid.spacing_mm[0],
+        grid=grid,
+        turn=turn,
+        patient_id=stack.meta.patient_id,
+        series_uid=stack.meta.series_uid,
+        sop_uids=tuple(file.header.sop_uid for file in in_order) if kept else (),
+        notes=tuple(dict.fromkeys(notes)),
+        naming=tuple(dict.fromkeys(words for file in stack.slices for words in file.header.naming)),
+        masks=tuple((mask.name, mask.read()) for mask in masks),
+    )
+
+
+def _name(slices: list[Slice]) -> str:
+    return f"{len(slices)} CT slices" if len(slices) > 1 else slices[0].name
+
+
+def _refuse_without_slices(files: list[Slice], damaged: list[tuple[_File, UserError]]) -> None:
+    if len(files) == 1:
+        read_ct(files[0].open(), name=files[0].name)  # says what is wrong with it
+    if damaged and not files:
+        raise damaged[0][1]
+    kinds = Counter(file.header.modality or "unknown" for file in files)
+    listed = ", ".join(f"{kind}: {count}" for kind, count in kinds.most_common())
+    raise UserError(f"None of the DICOM files is an axial CT slice ({listed}). Choose a CT series.")
+
+
+def _say_left_out(
+    files: list[Slice],
+    slices: list[Slice],
+    others: list[_File],
+    damaged: list[tuple[_File, UserError]],
+    notes: list[str],
+) -> None:
+    """Say how many files are no slices, and which."""
+    kinds: Counter[str] = Counter()
+    for file in files:
+        if file not in slices and file.header.sop_class not in _MASKS:
+            kinds["overview" if file.header.localizer else _kind(file.header)] += 1
+    kinds.update({"not DICOM": len(others)} if others else {})
+    if left := sum(kinds.values()):
+        listed = ", ".join(f"{kind}: {count:,}" for kind, count in kinds.most_common())
+        files_are = "1 file that is" if left == 1 else f"{left:,} files that are"
+        notes.append(f"{files_are} no CT slice left out ({listed}).")
     if damaged:
-        notes.append(f"{_count(len(damaged), 'damaged file')} left out, for example {damaged[0][0].name}.")
-    chosen = _largest(slices, notes)
-    ordered = _sorted(chosen, notes)
-    series = _pixels(ordered, notes)
-    files = tuple((name, file.open().read()) for name, file in masks)
-    naming = tuple(dict.fromkeys(words for _, header in chosen for words in header.naming))
-    return Series(**{**series, "notes": tuple(notes), "naming": naming, "masks": files})
+        many = "1 damaged file" if len(damaged) == 1 else f"{len(damaged):,} damaged files"
+        notes.append(f"{many} left out, for example {damaged[0][0].name}.")
 
 
-def _largest(slices: list[tuple[_File, Header]], notes: list[str]) -> list[tuple[_File, Header]]:
-    """Of all series the one with most slices; slices of another orientation are another series."""
-    groups: dict[tuple, list[tuple[_File, Header]]] = defaultdict(list)
-    for file, header in slices:
-        turned = None if header.orientation is None else tuple(round(v, 1) for v in header.orientation)
-        groups[(header.patient_id, header.series_uid, turned)].append((file, header))
-    ordered = sorted(groups.values(), key=len, reverse=True)
-    if len(ordered) > 1:
-        sizes = ", ".join(f"{len(group):,}" for group in ordered[1:6])
-        notes.append(
-            f"The upload holds {len(ordered)} series; the one with the most slices ({len(ordered[0]):,}) is "
-            f"shown. The others have {sizes}{' and so on' if len(ordered) > 6 else ''}."
-        )
-    return ordered[0]
-
-
-def _sorted(slices: list[tuple[_File, Header]], notes: list[str]) -> list[tuple[_File, Header, float | None]]:
-    """Slices by their place along the normal, one a place; by their numbers where places are unknown."""
-    same = {header.sop_uid for _, header in slices if header.sop_uid}
-    if len(same) < len(slices) and all(header.sop_uid for _, header in slices):
-        once: dict[str, tuple[_File, Header]] = {}
-        for file, header in slices:
-            once.setdefault(header.sop_uid, (file, header))
-        slices = list(once.values())
-    if any(header.position_mm is None for _, header in slices):
-        notes.append("The files do not say where their slices lie; they are in the order of their numbers.")
-        numbered = sorted(slices, key=lambda item: (item[1].instance or 0, _natural(item[0].name)))
-        return [(file, header, None) for file, header in numbered]
-    orientation = slices[0][1].orientation
-    notes.extend(_tilt(orientation))
-    normal = _normal(orientation)
-    placed = [(file, header, float(np.dot(normal, header.position_mm or ()))) for file, header in slices]
-    placed.sort(key=lambda item: (item[2], item[1].instance or 0))
-    kept = placed[:1]
-    for item in placed[1:]:
-        if item[2] - (kept[-1][2] or 0.0) > 1e-3:
-            kept.append(item)
-    if len(kept) < len(placed):
-        notes.append(
-            f"{_count(len(placed) - len(kept), 'slice')} at the place of another left out: the series may "
-            "have several phases."
-        )
-    _say_gaps(np.array([item[2] for item in kept]), notes)
-    return list(kept)
-
-
-def _say_gaps(places: np.ndarray, notes: list[str]) -> None:
-    gaps = np.diff(places)
-    if len(gaps) < 2:
-        return
-    usual = float(np.median(gaps))
-    missing = int(sum(round(gap / usual) - 1 for gap in gaps if gap > 1.5 * usual))
-    if missing:
-        notes.append(
-            f"About {missing:,} slices are missing: they lie {usual:g} mm apart, and the largest gap is "
-            f"{gaps.max():g} mm. Outlines are not followed across a gap."
-        )
-    even = gaps[gaps <= 1.5 * usual]
-    if np.abs(even - usual).max(initial=0) > _UNEVEN * usual:
-        notes.append(f"The slices are unevenly spaced: {even.min():.3g} to {even.max():.3g} mm.")
-
-
-def _pixels(slices: list[tuple[_File, Header, float | None]], notes: list[str]) -> dict:
-    """The stack, and what of it `Series` takes."""
-    kept: list[tuple[_File, Header, float | None]] = []
-    images: list[np.ndarray] = []
-    metas: list[CTMeta] = []
-    failed: list[UserError] = []
-    for item in slices:
-        try:
-            hu, meta = read_ct(item[0].open(), name=item[0].name)
-        except UserError as error:
-            failed.append(error)
-            if len(failed) > len(slices) / 2:
-                raise failed[0] from error
-            continue
-        if not images and hu.nbytes * len(slices) > MOST_BYTES:
-            raise UserError(
-                f"The series is too large: {len(slices):,} slices of {hu.shape[0]}x{hu.shape[1]}. "
-                "Upload the slices around the lesion."
-            )
-        if images and hu.shape != images[0].shape:
-            raise UserError(
-                f"The series has slices of {images[0].shape[0]}x{images[0].shape[1]} and of "
-                f"{hu.shape[0]}x{hu.shape[1]} pixels. Upload slices of one size."
-            )
-        kept.append(item)
-        images.append(hu)
-        metas.append(meta)
-    if not images:
-        raise failed[0]
-    if failed:
-        notes.append(f"{_count(len(failed), 'slice')} left out: {failed[0]}")
-    spacing = {meta.pixel_spacing_mm for meta in metas}
-    if len(spacing) > 1:
-        raise UserError("The series' slices differ in their pixel spacing. Upload slices of one series.")
-    known = all(place is not None for _, _, place in kept)
-    corners = np.array([header.position_mm for _, header, _ in kept], float) if known else None
-    return {
-        "name": f"{len(images)} CT slices" if len(images) > 1 else kept[0][0].name,
-        "hu": np.stack(images),
-        "spacing_mm": metas[0].pixel_spacing_mm,
-        "places_mm": np.array([place for _, _, place in kept], float) if known else None,
-        "corners_mm": corners,
-        "orientation": kept[0][1].orientation,
-        "patient_id": metas[0].patient_id,
-        "series_uid": metas[0].series_uid,
-        "sop_uids": tuple(meta.sop_uid for meta in metas),
-    }
-
-
-def _normal(orientation: tuple[float, ...] | None) -> np.ndarray:
-    """(3,) the slices' normal, rising along the axis that it is nearest to; the body's where unknown."""
-    if orientation is None:
-        return np.array([0.0, 0.0, 1.0])
-    normal = np.cross(orientation[:3], orientation[3:])
-    length = float(np.linalg.norm(normal))
-    if length < 1e-6:
-        return np.array([0.0, 0.0, 1.0])
-    normal = normal / length
-    return normal if normal[np.abs(normal).argmax()] > 0 else -normal
-
-
-def _tilt(orientation: tuple[float, ...] | None) -> list[str]:
-    if orientation is None or abs(_normal(orientation)[2]) > 0.9:
-        return []
-    return ["The slices are not axial. The models learned axial slices: do not rely on what they say."]
-
-
-def _begins_as_dicom(stream: BinaryIO) -> bool:
-    start = stream.read(132)
-    stream.seek(0)
-    return start[128:] == b"DICM"
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """A sort key that puts 2 before 10."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name.lower())]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def _kind(header: Header) -> str:
+    if header.sop_class == dicom.ENHANCED_CT:
+        return "enhanced CT"
+    return header.modality or "other DICOM"

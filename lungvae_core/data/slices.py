@@ -7,31 +7,26 @@ rule, a content hash). Everything that trains, encodes or evaluates takes a Slic
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lungvae_core.array_file import ArrayFile
+from lungvae_core.data.columns import KEY as KEY
+from lungvae_core.data.columns import RATINGS as RATINGS
+from lungvae_core.data.parquet import read_parquet
+from lungvae_core.data.tables import CheckedTable, checked
 from lungvae_core.errors import UserError
 from lungvae_core.files import atomic_folder, read_json, sha256, write_json
+from lungvae_core.parameters import LONGEST_NAME
 
 SIZE = 64
-KEY = ["patient_id", "nodule", "slice"]
-RATINGS = [
-    "subtlety",
-    "internalStructure",
-    "calcification",
-    "sphericity",
-    "margin",
-    "lobulation",
-    "spiculation",
-    "texture",
-    "malignancy",
-]
 # LIDC's own words for the malignancy rating.
 MALIGNANCY_WORDS = {
     1: "highly unlikely",
@@ -40,7 +35,34 @@ MALIGNANCY_WORDS = {
     4: "moderately suspicious",
     5: "highly suspicious",
 }
+
+
+def rating_text(rating: float) -> str:
+    """A rating as a figure: "4", or of a mean "2.67"."""
+    return f"{float(rating):.2f}".rstrip("0").rstrip(".")
+
+
+def malignancy_meaning(rating: float) -> str:
+    """LIDC's words for a malignancy rating from 1 to 5; for a mean, those that it lies between."""
+    below, above = math.floor(rating), math.ceil(rating)
+    if below == above:
+        return MALIGNANCY_WORDS[below]
+    return f"between {MALIGNANCY_WORDS[below]} and {MALIGNANCY_WORDS[above]}"
+
+
+def malignancy_grade(ratings: np.ndarray) -> np.ndarray:
+    """(N,) float: the nearest of 1 to 5 on a rating's own side of 3; 3 is 3 exactly, and NaN stays.
+
+    So a mean counts for what the label rules take it for: 2.67 is benign, 3.5 malignant.
+    """
+    return np.where(
+        ratings > 3, np.maximum(np.rint(ratings), 4), np.minimum(np.rint(ratings), 2 + (ratings == 3))
+    )
+
+
+FACTOR = "factor_"  # begins the columns of a phantom's known factors
 FORMAT = 1
+_Array = np.ndarray | ArrayFile
 _FILES = ("slices.npy", "masks.npy", "table.parquet")
 
 
@@ -50,7 +72,7 @@ class DatasetInfo(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: int = FORMAT
-    name: str
+    name: Annotated[str, Field(max_length=LONGEST_NAME)]
     source: str  # in words: the archive, the folder's kind, the generator and its seed
     rule: str  # how the crops and labels were made
     attribution: str = ""
@@ -69,6 +91,7 @@ class SliceSet:
     masks: np.ndarray  # (N, 64, 64) uint8, 1 inside the lesion, memory-mapped read-only
     table: pd.DataFrame  # N rows; at least KEY; see docs/formats.md
     info: DatasetInfo
+    notes: tuple[str, ...] = ()  # sentences: what of its table was read otherwise than it is written
 
     def __len__(self) -> int:
         return len(self.slices)
@@ -102,15 +125,17 @@ class SliceSet:
         slices = _load(folder / "slices.npy", np.dtype(np.int16))
         masks = _load(folder / "masks.npy", np.dtype(np.uint8))
         try:
-            table = pd.read_parquet(folder / "table.parquet")
+            table = read_parquet(folder / "table.parquet")
+        except UserError:
+            raise
         except Exception as error:  # pyarrow raises many kinds; to a person they are one
             raise UserError(f"The data set {folder} is damaged: table.parquet cannot be read.") from error
-        check(slices, masks, table, where=str(folder))
+        found = check(slices, masks, table, where=f"The table of {folder}", generated=info.generated)
         if len(table) != info.count:
             raise UserError(
                 f"The data set {folder} is damaged: {len(table)} rows, but dataset.json says {info.count}."
             )
-        return cls(folder, slices, masks, table, info)
+        return cls(folder, slices, masks, found.frame, info, tuple(found.notes))
 
     def labelled(self) -> np.ndarray:
         """(N,) float: 1 malignant (rating above 3), 0 benign (below 3), NaN indeterminate or unknown."""
@@ -136,33 +161,34 @@ def write(
 ) -> SliceSet:
     """Write a SliceSet in one go from arrays (N, 64, 64) and open it. Nothing is left behind on an error."""
 
-    def fill(into_slices: np.ndarray, into_masks: np.ndarray) -> None:
+    def fill(into_slices: ArrayFile, into_masks: ArrayFile) -> None:
         into_slices[:] = slices
         into_masks[:] = masks
 
-    check(np.asarray(slices), np.asarray(masks), table, where="the arrays")
+    arrays = np.asarray(slices), np.asarray(masks)
+    check(*arrays, table, where="The table", generated=info.generated)
     return write_streaming(folder, len(table), fill, table, info, overwrite=overwrite)
 
 
 def write_streaming(
     folder: str | Path,
     count: int,
-    fill: Callable[[np.ndarray, np.ndarray], None],
+    fill: Callable[[ArrayFile, ArrayFile], None],
     table: pd.DataFrame,
     info: DatasetInfo,
     *,
     overwrite: bool = False,
 ) -> SliceSet:
-    """Write a SliceSet whose pixels `fill(slices, masks)` puts into two memory-mapped arrays (N, 64, 64)."""
+    """Write a SliceSet whose pixels `fill(slices, masks)` puts into two arrays (N, 64, 64), row by row."""
     folder = Path(folder)
     with atomic_folder(folder, overwrite=overwrite) as temporary:
         shape = (count, SIZE, SIZE)
-        into_slices = np.lib.format.open_memmap(temporary / "slices.npy", "w+", np.int16, shape)
-        into_masks = np.lib.format.open_memmap(temporary / "masks.npy", "w+", np.uint8, shape)
-        fill(into_slices, into_masks)
-        check(into_slices, into_masks, table, where=str(folder))
-        into_slices.flush()
-        into_masks.flush()
+        with (
+            ArrayFile(temporary / "slices.npy", np.int16, shape) as slices,
+            ArrayFile(temporary / "masks.npy", np.uint8, shape) as masks,
+        ):
+            fill(slices, masks)
+        check(slices, masks, table, where=f"The table of {folder}", generated=info.generated)
         table.reset_index(drop=True).to_parquet(temporary / "table.parquet", compression="zstd")
         digest = sha256(*(temporary / name for name in _FILES))
         saved = info.model_copy(update={"count": count, "content_hash": digest})
@@ -170,31 +196,32 @@ def write_streaming(
     return SliceSet.open(folder, verify=False)
 
 
-def check(slices: np.ndarray, masks: np.ndarray, table: pd.DataFrame, *, where: str) -> None:
-    """Raise UserError unless the three parts have the SliceSet's shapes and types and a unique key."""
+def check(
+    slices: _Array, masks: _Array, table: pd.DataFrame, *, where: str, generated: bool = False
+) -> CheckedTable:
+    """The table, checked; UserError unless the three parts have the SliceSet's shapes and types.
+
+    A `generated` set keeps its factors' columns.
+    """
     for name, array, kind in (("slices", slices, np.int16), ("masks", masks, np.uint8)):
-        if array.ndim != 3 or array.shape[1:] != (SIZE, SIZE):
+        if len(array.shape) != 3 or array.shape[1:] != (SIZE, SIZE):
             raise UserError(
                 f"{where}: {name} have the shape {array.shape}, but (N, {SIZE}, {SIZE}) is needed."
             )
         if array.dtype != kind:
             raise UserError(f"{where}: {name} are {array.dtype}, but {np.dtype(kind)} is needed.")
-    if not len(slices) == len(masks) == len(table):
+    if not slices.shape[0] == masks.shape[0] == len(table):
         raise UserError(
-            f"{where}: {len(slices)} slices, {len(masks)} masks and {len(table)} table rows; "
+            f"{where}: {slices.shape[0]} slices, {masks.shape[0]} masks and {len(table)} table rows; "
             "the three must be the same number, row i of each being the same slice."
         )
-    if len(slices) == 0:
+    if len(table) == 0:
         raise UserError(f"{where}: there is no slice in it.")
     missing = [column for column in KEY if column not in table]
     if missing:
         raise UserError(f"{where}: the table lacks the column(s) {', '.join(missing)}.")
-    if table[KEY].isna().any().any():
-        raise UserError(f"{where}: {', '.join(KEY)} must be filled in every row of the table.")
-    twice = table[table.duplicated(KEY)]
-    if len(twice):
-        first = ", ".join(str(twice.iloc[0][column]) for column in KEY)
-        raise UserError(f"{where}: {len(twice)} rows repeat an earlier key, the first being ({first}).")
+    factors = [str(name) for name in table if str(name).startswith(FACTOR)] if generated else []
+    return checked(table, where, keep=factors)
 
 
 def _read_info(folder: Path) -> DatasetInfo:

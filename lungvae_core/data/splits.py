@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
+from lungvae_core.data.columns import one_spelling
 from lungvae_core.errors import UserError
+from lungvae_core.quiet import silence
 
 
 def strata(table: pd.DataFrame) -> np.ndarray:
@@ -30,7 +32,7 @@ def grouped_folds(
     Stratified by `classes` (N,), by default the malignancy class. Raises UserError with fewer patients
     than folds.
     """
-    patients = table["patient_id"].to_numpy()
+    patients = one_spelling(table["patient_id"]).to_numpy()
     count = len(np.unique(patients))
     if folds < 2:
         raise UserError(f"{folds} fold(s) cannot be split; choose at least 2.")
@@ -40,12 +42,9 @@ def grouped_folds(
     if np.unique(classes, return_counts=True)[1].max() < folds:
         classes = np.zeros(len(table), int)  # so few rows that no class could be in every fold
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    import warnings
-
-    with warnings.catch_warnings():
-        # A class with fewer rows than folds cannot be in every fold; the folds are still patient-grouped.
-        warnings.filterwarnings("ignore", message="The least populated class")
-        yield from splitter.split(np.zeros(len(table)), classes, groups=patients)
+    # A class with fewer rows than folds cannot be in every fold; the folds are still patient-grouped.
+    silence(message="The least populated class")
+    yield from splitter.split(np.zeros(len(table)), classes, groups=patients)
 
 
 def holdout(table: pd.DataFrame, *, fraction: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +54,7 @@ def holdout(table: pd.DataFrame, *, fraction: float, seed: int = 0) -> tuple[np.
     """
     if not 0 < fraction <= 0.5:
         raise UserError(f"The held-out fraction is {fraction}; it must be above 0 and at most 0.5.")
-    count = table["patient_id"].nunique()
+    count = one_spelling(table["patient_id"]).nunique()
     if count < 2:
         raise UserError("Data of a single patient cannot be split; at least two patients are needed.")
     folds = min(max(round(1 / fraction), 2), count)
@@ -71,7 +70,7 @@ def share_of_patients(table: pd.DataFrame, *, share: float, seed: int = 0) -> np
 
 def check_apart(table: pd.DataFrame, **parts: np.ndarray) -> None:
     """Raise UserError if a patient has rows in two of the named parts: whatever was made of them leaks."""
-    patients = table["patient_id"].astype(str).to_numpy()
+    patients = one_spelling(table["patient_id"].astype(str)).to_numpy()
     seen: dict[str, str] = {}
     for name, rows in parts.items():
         for patient in np.unique(patients[rows]):

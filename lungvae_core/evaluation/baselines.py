@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from lungvae_core.data.labels import reader_mean
 from lungvae_core.data.slices import RATINGS, SliceSet
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.metrics import by_nodule
+from lungvae_core.evaluation.units import by_nodule
 from lungvae_core.training.cnn import CnnConfig, fit_cnn
 
 NODULE = ["patient_id", "nodule"]

@@ -7,45 +7,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
-from scipy.stats import norm, rankdata
 
+from lungvae_core.data.columns import spelled_as
 from lungvae_core.data.slices import KEY
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.metrics import auc, patient_weights, percentile_interval, weighted_aucs
+from lungvae_core.statistics.intervals import percentile_interval
+from lungvae_core.statistics.patients import bootstrap
+from lungvae_core.statistics.roc import auc, weighted_aucs
 
 CALIPER = 0.1  # in log mm: diameters at most 10.5 % apart
 FEWEST = 3  # benign partners that a malignant unit needs on either side: one alone would decide for too many
-
-
-def delong(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
-    """{difference, low, high, p}: AUC of scores a (N,) less that of b (N,), by DeLong's test.
-
-    DeLong et al. 1988 with the midranks of Sun and Xu 2014. The interval is 95 %, p two-sided. It treats
-    units as independent, which nodules of one patient and slices of one nodule are not, so that its interval
-    is too narrow there: rely on `paired`, which draws patients. NaN with fewer than two units of a class.
-    """
-    positive = np.asarray(labels) == 1
-    up, down = int(positive.sum()), int((~positive).sum())
-    if min(up, down) < 2:
-        return dict.fromkeys(("difference", "low", "high", "p"), float("nan"))
-    won, lost = [], []
-    for scores in (np.asarray(a, np.float64), np.asarray(b, np.float64)):
-        everyone = rankdata(scores)
-        won.append((everyone[positive] - rankdata(scores[positive])) / down)  # share of benign below each
-        lost.append(1 - (everyone[~positive] - rankdata(scores[~positive])) / up)
-    difference = float(won[0].mean() - won[1].mean())
-    variance = np.var(won[0] - won[1], ddof=1) / up + np.var(lost[0] - lost[1], ddof=1) / down
-    error = float(np.sqrt(variance))
-    if error < 1e-12:  # every unit is ranked alike, but for rounding
-        same = abs(difference) < 1e-12
-        return {"difference": difference, "low": difference, "high": difference, "p": 1.0 if same else 0.0}
-    half = float(norm.ppf(0.975)) * error
-    return {
-        "difference": difference,
-        "low": difference - half,
-        "high": difference + half,
-        "p": float(2 * norm.sf(abs(difference) / error)),
-    }
 
 
 def paired(
@@ -61,6 +32,8 @@ def paired(
     if key != [column for column in KEY if column in frame_b]:
         raise UserError("The two are judged on different units; compare slices, nodules or patients alone.")
     sides = [frame[[*key, "label", "logit"]].astype({"patient_id": str}) for frame in (frame_a, frame_b)]
+    # The two may have been judged on tables that spell a patient otherwise.
+    sides[1]["patient_id"] = spelled_as(sides[1]["patient_id"], sides[0]["patient_id"].unique())
     if any(side.duplicated(key).any() for side in sides):
         raise UserError("A unit was judged twice, so that the two cannot be compared.")
     both = sides[0].merge(sides[1], on=key, suffixes=("_a", "_b")).sort_values(key)
@@ -71,11 +44,11 @@ def paired(
     if both[["logit_a", "logit_b"]].isna().any(axis=None):
         raise UserError("Some of the units have no score, so that the two cannot be compared.")
     label, a, b = (both[name].to_numpy(float) for name in ("label_a", "logit_a", "logit_b"))
-    drawn = np.concatenate(
-        [
-            weighted_aucs(label, a, weights) - weighted_aucs(label, b, weights)
-            for weights in patient_weights(both["patient_id"].to_numpy(), resamples, seed=seed)
-        ]
+    drawn = bootstrap(
+        lambda weights: weighted_aucs(label, a, weights) - weighted_aucs(label, b, weights),
+        both["patient_id"].to_numpy(),
+        resamples,
+        seed=seed,
     )
     known = drawn[np.isfinite(drawn)]
     found = percentile_interval(auc(label, a) - auc(label, b), known)
@@ -133,9 +106,9 @@ def size_matched(
         wins, mass = (np.stack([part[at] @ drawn for part in sums]) for at in (0, 1))  # (3, cases, B)
         share = np.divide(wins, mass, out=np.zeros_like(wins), where=mass > 0)
         both = (mass[0] > 0) & (mass[2] > 0)
-        around = np.where(both, mass[0] + mass[2], 0.0)
-        whole = around + mass[1]
-        gained = around * (share[0] + share[2]) / 2 + mass[1] * share[1]
+        flanks = np.where(both, mass[0] + mass[2], 0.0)
+        whole = flanks + mass[1]
+        gained = flanks * (share[0] + share[2]) / 2 + mass[1] * share[1]
         of_case = np.divide(gained, whole, out=np.zeros_like(whole), where=whole > 0)
         counted = np.where(whole > 0, weights[:, up].T, 0.0)
         total = counted.sum(0)
@@ -143,10 +116,9 @@ def size_matched(
             (counted * of_case).sum(0), total, out=np.full(len(weights), np.nan), where=total > 0
         )
 
-    drawn = [matched(weights) for weights in patient_weights(people, resamples, seed=seed)]
     value = matched(np.ones((1, len(frame))))[0]
     return {
-        "auc": percentile_interval(value, np.concatenate(drawn) if drawn else np.empty(0)),
+        "auc": percentile_interval(value, bootstrap(matched, people, resamples, seed=seed)),
         "pairs": len(case),
         "caliper": caliper,
         "what": f"{len(np.unique(case)):,} of {len(up):,} malignant with benign of a diameter at most "
@@ -166,7 +138,7 @@ def _pairs(log_up: np.ndarray, log_down: np.ndarray, caliper: float) -> tuple[np
     other = order[np.arange(partners.sum()) - np.repeat(np.cumsum(partners) - partners - first, partners)]
     side = np.sign(log_down[other] - log_up[case]).astype(int)
     counts = {which: np.bincount(case[side == which], minlength=len(log_up)) for which in (-1, 0, 1)}
-    around = (counts[-1] >= FEWEST) & (counts[1] >= FEWEST)
-    level = around | (counts[0] >= FEWEST)
-    kept = np.where(side == 0, level[case], around[case])
+    flanked = (counts[-1] >= FEWEST) & (counts[1] >= FEWEST)
+    level = flanked | (counts[0] >= FEWEST)
+    kept = np.where(side == 0, level[case], flanked[case])
     return case[kept], other[kept], side[kept]

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,16 +23,18 @@ import torch
 from scipy.special import expit, logit
 
 import lungvae_core
-from lungvae_core.data.labels import RULES, TASKS, labels
+from lungvae_core.data.counted import chosen_rows, left_out_before
+from lungvae_core.data.diagnoses import Diagnoses
+from lungvae_core.data.labels import TASKS, labels, rule_in_words
 from lungvae_core.data.resample import at_spacing
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.baselines import BASELINES, NODULE, SIZES, available, sizes
-from lungvae_core.evaluation.calibration import Settled, apply, ece, settle, slope_intercept
-from lungvae_core.evaluation.compare import delong, paired, size_matched
+from lungvae_core.evaluation.card import load_card
+from lungvae_core.evaluation.compare import paired, size_matched
+from lungvae_core.evaluation.diagnosis import against_diagnosis, check_known
 from lungvae_core.evaluation.figures import unit_figures
 from lungvae_core.evaluation.frozen import CROSS_VALIDATED, SHAPED, TESTED
-from lungvae_core.evaluation.metrics import auc_interval, by_nodule
 from lungvae_core.evaluation.protocols.evaluate import hardware
 from lungvae_core.evaluation.protocols.honest import described
 from lungvae_core.evaluation.reconstruction import reconstruction, trained_patients
@@ -40,11 +42,16 @@ from lungvae_core.evaluation.report import REPORT_FORMAT
 from lungvae_core.evaluation.shift import code_shift
 from lungvae_core.evaluation.subgroups import attributes_of, subgroups
 from lungvae_core.evaluation.units import RULES as NODULE_RULES
-from lungvae_core.evaluation.units import nodule_logits, patient_logits
-from lungvae_core.files import read_json
+from lungvae_core.evaluation.units import by_nodule, nodule_logits, patient_logits
+from lungvae_core.statistics.calibration import Settled, apply, ece, settle, slope_intercept
+from lungvae_core.statistics.intervals import percentile_interval
+from lungvae_core.statistics.patients import draw_numbers, patient_rows
+from lungvae_core.statistics.roc import auc_interval, delong
+from lungvae_core.training.attention import Attentions, load_attentions
 from lungvae_core.training.checkpoints import Run
-from lungvae_core.training.classifier import load_classifier
-from lungvae_core.training.encode import TRAINED, encode_with_quality
+from lungvae_core.training.classifier import load_classifier, over_views
+from lungvae_core.training.encode import TRAINED, encode_views, encode_with_quality
+from lungvae_core.training.seen import Learned, Seen, learned
 
 PROTOCOL = (
     "a trained model as it is, on other data: its own classifier, and threshold and calibration that its own "
@@ -53,7 +60,6 @@ PROTOCOL = (
 SPECIFICITIES = (0.80, 0.90, 0.95)
 UNITS = ("slice", "nodule", "patient")
 OWN = "the model's own scores of patients that were tested"
-Seen = Literal["refuse", "include", "leave_out"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,9 @@ def validate(
     task: str = "mvb",
     label_rule: str = "median_high",
     seen: Seen = "refuse",
+    diagnoses: Diagnoses | None = None,
+    nodule_rule: str = "own",
+    views: int = 1,
     name: str | None = None,
     resamples: int = 1000,
     seed: int = 0,
@@ -79,8 +88,12 @@ def validate(
 ) -> dict[str, Any]:
     """The report (docs/evaluation.md, protocol `external`) of a model on data that it does not know.
 
-    Patients that the model was trained on are refused; with `seen` "leave_out" they are left out, and with
-    "include" they are tested, which the report calls a leak. `quick` takes fewer resamples and leaves out
+    Patients that the model was trained on, by their ids or by slices that show the same picture, are refused;
+    with `seen` "leave_out" they are left out, and with
+    "include" they are tested, which the report calls a leak. `diagnoses` are confirmed ones, against which
+    the patients' scores are judged too. `nodule_rule` is one of `units.RULES`, or "own": the one that the
+    model's own report names, else the mean. `views`: so many mirrored and turned views of each slice are
+    encoded, whose logits (for attention: codes) are averaged. `quick` takes fewer resamples and leaves out
     the reconstruction. `on_progress(done, total)` counts slices.
 
     Raises UserError for data without both classes under the task and rule, without new patients, or without
@@ -94,7 +107,7 @@ def validate(
             f"The model {run.folder} has no classifier, so there is nothing to validate. Make one with "
             f"`lungvae classify {run.folder}`."
         )
-    data, known_before, leaks = _choose(run, data, seen)
+    data, of_model, leaks = _choose(run, data, seen)
     truth = labels(data.table, task, label_rule)
     if not ((truth == 1).any() and (truth == 0).any()):
         raise UserError(
@@ -102,18 +115,29 @@ def validate(
             f"label rule {label_rule}: {int((truth == 1).sum())} malignant and {int((truth == 0).sum())} "
             "other slices. Fill the table's column malignancy, or choose another task or rule."
         )
-    rule, rule_note = _nodule_rule(run)
-    own = own_scores(run, task, label_rule, rule)
-    codes, quality = _encoded(run, data, on_progress)
+    if diagnoses is not None:
+        check_known(data.table, diagnoses)
+    attentions = load_attentions(run)
+    rule, rule_note = _nodule_rule(run, nodule_rule, attentions)
+    own = own_scores(run, task, label_rule, rule, attentions)
+    if views > 1:
+        own.notes.append(
+            f"The logits are means over {views} mirrored and turned views of each slice; the model's own "
+            "scores, which settle threshold and calibration, are of one view."
+        )
+    of_views, quality = _encoded(run, data, views, on_progress)
+    codes, logits = of_views[:, 0], over_views(classifier, of_views)
     table = data.table.reset_index(drop=True)
     table["patient_id"] = table["patient_id"].astype(str)
     judged_rows = np.flatnonzero(~np.isnan(truth))
+    attended = attentions.final.logits(of_views.mean(1), table) if attentions is not None else None
     raw = by_unit(
         table.iloc[judged_rows].reset_index(drop=True),
         truth[judged_rows],
-        classifier.logits(codes[judged_rows]).astype(np.float64),
+        logits[judged_rows],
         rule,
         rows=judged_rows,
+        attended=attended,
     )
     settled = {
         unit: settle(
@@ -152,10 +176,10 @@ def validate(
         "task": task,
         "task_in_words": TASKS[task],
         "label_rule": label_rule,
-        "label_rule_in_words": RULES[label_rule],
+        "label_rule_in_words": rule_in_words(data.table, label_rule),
         "leaks": leaks,
-        "transductive": bool(known_before),
-        "data": described(data, truth),
+        "transductive": bool(leaks),
+        "data": described(data, truth, task, label_rule),
         "model": {
             "preset": run.config.preset,
             "config": run.config.model_dump(mode="json", exclude={"preset": True}),
@@ -182,7 +206,7 @@ def validate(
             seed=seed,
         ),
         "calibration": calibrated,
-        "reconstruction": None if quick else _reconstruction(run, data, min(resamples, 500), seed),
+        "reconstruction": None if quick else _reconstruction(run, data, of_model, min(resamples, 500), seed),
         "settings_chosen": [
             {
                 "unit": unit,
@@ -202,7 +226,17 @@ def validate(
                 for row in at_own["nodule"]
             ],
             "code_shift": shift,
+            "seen": of_model.in_words(),
         },
+        "diagnosis": diagnoses
+        and against_diagnosis(
+            _all_nodules(table, logits, rule, attended),
+            table,
+            diagnoses,
+            label_rule=label_rule,
+            resamples=resamples,
+            seed=seed,
+        ),
         "seconds": round(time.monotonic() - began, 1),
         "hardware": hardware(),
         "versions": {
@@ -217,17 +251,22 @@ def validate(
     }
 
 
-def seen_patients(run: Run, data: SliceSet) -> set[str]:
+def seen_patients(run: Run, data: SliceSet) -> Learned:
     """Patients of `data` that the model learned from: its VAE, its classifier or its threshold.
 
-    They are told by their patient_id, and all of them where the data are the model's own by content. Nobody
-    is in both a scanned and a generated data set.
+    They are recognised by their patient_id or by a slice that shows the same picture; all of them are where
+    the data are the model's own by content. Nobody is in both a scanned and a generated data set.
     """
-    patients = set(data.table["patient_id"].astype(str))
+    patients = frozenset(data.table["patient_id"].astype(str))
     if data.info.content_hash and data.info.content_hash == run.info.data.content_hash:
-        return patients
+        return Learned(patients, {}, len(data), compared=True)
     if data.info.generated != run.info.data.generated:
-        return set()  # a phantom is nobody, whoever's ratings it was drawn from
+        return Learned(frozenset(), {}, 0, compared=True)  # a phantom is nobody, whoever's ratings it has
+    return learned(run, data, known_patients(run))
+
+
+def known_patients(run: Run) -> set[str]:
+    """The ids of the patients that the model's VAE, classifier or threshold learned from."""
     known = set(run.info.trained or [])
     if run.has("latents.parquet"):
         table, _ = run.latents()
@@ -237,21 +276,25 @@ def seen_patients(run: Run, data: SliceSet) -> set[str]:
         elif "score_kind" in table:
             # Held-out patients too: their labels are in the classifier, or in the threshold.
             known |= set(owners[table["score_kind"].isin([CROSS_VALIDATED, SHAPED, TESTED])])
-    return patients & known
+    return known
 
 
-def own_scores(run: Run, task: str, label_rule: str, rule: str) -> OwnScores:
+def own_scores(
+    run: Run, task: str, label_rule: str, rule: str, attentions: Attentions | None = None
+) -> OwnScores:
     """A model's scores of its own, labelled patients, each by a classifier that had not seen the patient.
 
-    `rule` takes slices to nodules. Raises UserError where there are none of both classes.
+    `rule` takes slices to nodules, by `attentions` where it is attention. Raises UserError where there are
+    none of both classes.
     """
     remedy = f"Make them with `lungvae classify {run.folder}`, on data with labels."
-    table, _ = run.latents()
+    table, codes = run.latents()
     if not {"score", "score_kind"} <= set(table):
         raise UserError(
             f"The model {run.folder} has no scores of its own data to settle a threshold. {remedy}"
         )
-    table = table[table["score_kind"].isin([CROSS_VALIDATED, TESTED])].reset_index(drop=True)
+    tested = table["score_kind"].isin([CROSS_VALIDATED, TESTED]).to_numpy()
+    table, codes = table[tested].reset_index(drop=True), codes[tested]
     try:
         truth = labels(table, task, label_rule)
     except UserError as error:
@@ -260,7 +303,7 @@ def own_scores(run: Run, task: str, label_rule: str, rule: str) -> OwnScores:
             f"{str(error)[0].lower()}{str(error)[1:]} So it is with the model's own data. Choose median_high."
         ) from error
     kept = ~np.isnan(truth)
-    table, truth = table[kept].reset_index(drop=True), truth[kept]
+    table, truth, codes = table[kept].reset_index(drop=True), truth[kept], codes[kept]
     if len(set(truth)) < 2:
         raise UserError(
             f"The model {run.folder} has no cross-validated scores of both classes under the label rule "
@@ -272,27 +315,36 @@ def own_scores(run: Run, task: str, label_rule: str, rule: str) -> OwnScores:
             "The model's own scores are of malignant and benign lesions alone, so its threshold and "
             "calibration were settled without indeterminate ones."
         )
-    if run.config.joint.rounds and run.config.joint.labels_of == "released":
+    if run.config.labels_leak:
         notes.append(
             "The model's own scores leak (labels of their patients shaped its codes), so its threshold and "
             "calibration are over-confident."
         )
     # The sigmoid was kept in single precision, where it rounds to 1 beyond a logit of 16.
     raw = logit(np.clip(table["score"].to_numpy(np.float64), 1e-7, 1 - 1e-7))
-    return OwnScores(by_unit(table, truth, raw, rule), notes)
+    attended = attentions.logits(codes, table) if attentions is not None else None
+    return OwnScores(by_unit(table, truth, raw, rule, attended=attended), notes)
 
 
 def by_unit(
-    table: pd.DataFrame, truth: np.ndarray, logits: np.ndarray, rule: str, *, rows: np.ndarray | None = None
+    table: pd.DataFrame,
+    truth: np.ndarray,
+    logits: np.ndarray,
+    rule: str,
+    *,
+    rows: np.ndarray | None = None,
+    attended: pd.DataFrame | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """Frames by unit of labelled slices (N rows; labels and logits (N,)): key, label, raw logit."""
-    area = table["area_px"].to_numpy(float) if "area_px" in table else None
+    """Frames by unit of labelled slices (N rows; labels and logits (N,)): key, label, raw logit.
+
+    `attended` has the nodules' logits by attention, for that rule.
+    """
     slices = table[[*NODULE, "slice"]].assign(
         row=np.arange(len(table)) if rows is None else rows, label=truth.astype(int), logit=logits
     )
     slices["patient_id"] = slices["patient_id"].astype(str)
     label = by_nodule(slices, label=(slices["label"].to_numpy(), "first"))
-    of_nodule = nodule_logits(rule, slices[[*NODULE, "slice"]], logits, area=area)
+    of_nodule = _all_nodules(table.assign(patient_id=slices["patient_id"]), logits, rule, attended)
     nodules = label.merge(of_nodule[[*NODULE, "logit"]], on=NODULE, validate="one_to_one")
     patients = (
         nodules.groupby("patient_id", as_index=False)["label"]
@@ -302,72 +354,103 @@ def by_unit(
     return {"slice": slices, "nodule": nodules, "patient": patients}
 
 
+def _all_nodules(
+    table: pd.DataFrame, logits: np.ndarray, rule: str, attended: pd.DataFrame | None
+) -> pd.DataFrame:
+    """A row a nodule with its logit by the rule; `attended` has those by attention."""
+    if rule == "attention":
+        assert attended is not None
+        return attended
+    area = table["area_px"].to_numpy(float) if "area_px" in table else None
+    return nodule_logits(rule, table, logits, area=area)
+
+
 def judge(frame: pd.DataFrame, settled: Settled) -> pd.DataFrame:
     """The judged frame: with probability and call by what the model's own scores settled."""
     probability, called = apply(settled, frame["logit"].to_numpy())
     return frame.assign(fold=0, probability=probability, called=called)
 
 
-def _choose(run: Run, data: SliceSet, seen: Seen) -> tuple[SliceSet, set[str], list[str]]:
-    """(the data to test on, tested patients that the model has seen, how that leaks)."""
-    known = seen_patients(run, data)
-    if not known:
-        return data, known, []
+def _choose(run: Run, data: SliceSet, seen: Seen) -> tuple[SliceSet, Learned, list[str]]:
+    """(the data to test on, what of the data the model has seen, how what is tested leaks)."""
+    of_model = seen_patients(run, data)
+    if not of_model.patients:
+        return data, of_model, []
     patients = data.table["patient_id"].astype(str)
-    count, first = patients.nunique(), min(known)
+    share = f"{len(of_model.patients):,} of the {patients.nunique():,} patients"
     if seen == "refuse":
         raise UserError(
-            f"The model {run.folder} has learned from {len(known):,} of the {count:,} patients of "
-            f"{data.info.name}, as {first}, and would be tested on what it knows. Test only the others with "
-            "--leave-out-seen, or all with --include-seen, which the report calls a leak. If they are other "
-            "people under the same names, give the data patient_ids of their own."
+            f"The model {run.folder} has learned from {share} of {data.info.name}, as "
+            f"{min(of_model.patients)}, and would be tested on what it knows ({of_model.in_words()}). Test "
+            "only the others with --leave-out-seen, or all with --include-seen, which the report calls a "
+            "leak. If they are other people under the same names, give the data patient_ids of their own."
         )
     if seen == "include":
-        share = f"{len(known):,} of the {count:,} patients"
-        return data, known, [f"The model has learned from {share} that it is tested on here."]
-    kept = np.flatnonzero(~patients.isin(known).to_numpy())
+        how = of_model.in_words()
+        return data, of_model, [f"The model has learned from {share} that it is tested on here: {how}."]
+    kept = np.flatnonzero(~patients.isin(of_model.patients).to_numpy())
     if len(kept) == 0:
         raise UserError(
             f"The model {run.folder} has learned from every patient of {data.info.name}; leaving them out "
             "leaves nothing to test on. Validate it on other data."
         )
-    part = replace(
+    return (
+        part_of(data, kept, f"without {len(of_model.patients):,} patients that the model knows"),
+        of_model,
+        [],
+    )
+
+
+def part_of(data: SliceSet, rows: np.ndarray, words: str) -> SliceSet:
+    """The rows (M,) of the data alone; `words` say in its name what they are."""
+    left = len(data) - len(rows)
+    details = data.info.details | {"part": {f"left out: {words}": left}}
+    return replace(
         data,
-        slices=data.slices[kept],
-        masks=data.masks[kept],
-        table=data.table.iloc[kept].reset_index(drop=True),
+        slices=data.slices[rows],
+        masks=data.masks[rows],
+        table=data.table.iloc[rows].reset_index(drop=True),
         info=data.info.model_copy(
-            update={
-                "name": f"{data.info.name}, without {len(known):,} patients that the model knows",
-                "count": len(kept),
-            }
+            update={"name": f"{data.info.name}, {words}", "count": len(rows), "details": details}
         ),
     )
-    return part, set(), []
 
 
-def _nodule_rule(run: Run) -> tuple[str, str]:
-    """(the rule from slices to nodules that the model's own report names, else the mean logit; a remark)."""
-    if run.has("evaluation.json"):
-        report = read_json(run.folder / "evaluation.json", what="The model's evaluation")
-        asked = report.get("nodule_rule") if isinstance(report, dict) else None
-        if asked in ("mean", "max"):
-            return asked, ""
-        if asked in NODULE_RULES:
-            return "mean", f" (the model's own report uses {asked}, which needs more than its classifier)"
+def _nodule_rule(run: Run, wish: str, attentions: Attentions | None) -> tuple[str, str]:
+    """(the rule from slices to nodules: `wish`, or the one of the model's own report; a remark).
+
+    Raises UserError for an unknown rule, and for attention where the run has none.
+    """
+    if wish != "own":
+        if wish not in NODULE_RULES:
+            raise UserError(
+                f"There is no nodule rule {wish!r}. Choose own or one of: {', '.join(NODULE_RULES)}."
+            )
+        if wish == "attention" and attentions is None:
+            raise UserError(
+                f"The model {run.folder} has no attention over slices. Make it with `lungvae classify "
+                f"{run.folder}`, or choose another rule."
+            )
+        return wish, ""
+    own = (load_card(run) or {}).get("nodule_rule")
+    if own in ("mean", "max", "top3") or (own == "attention" and attentions is not None):
+        return own, ""
+    if own in NODULE_RULES:
+        return "mean", f" (the model's own report uses {own}, which needs more than its classifier)"
     return "mean", ""
 
 
 def _encoded(
-    run: Run, data: SliceSet, on_progress: Callable[[int, int], None]
+    run: Run, data: SliceSet, views: int, on_progress: Callable[[int, int], None]
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """(codes (N, K), {ssim, mse: (N,)}) of the data's slices, as the model sees them."""
+    """(codes (N, views, K), {ssim, mse: (N,)}) of the data's slices, as the model sees them."""
     vae = run.load_model()
     slices = at_spacing(data.slices, data.table, vae.config.spacing_mm)
     codes, figures = [], []
     for start in range(0, len(data), 256):
-        found, quality = encode_with_quality(vae, slices[start : start + 256])
-        codes.append(found)
+        part = slices[start : start + 256]
+        codes.append(encode_views(vae, part, views))
+        _, quality = encode_with_quality(vae, part)
         figures.append(quality)
         on_progress(min(start + 256, len(data)), len(data))
     return np.concatenate(codes), {
@@ -375,11 +458,20 @@ def _encoded(
     }
 
 
-def _reconstruction(run: Run, data: SliceSet, resamples: int, seed: int) -> dict[str, Any] | None:
+def _reconstruction(
+    run: Run, data: SliceSet, of_model: Learned, resamples: int, seed: int
+) -> dict[str, Any] | None:
     """Figures of the slices of patients that the VAE did not train on; None where there are none."""
-    patients = data.table["patient_id"].astype(str)
-    rows = np.flatnonzero(~patients.isin(trained_patients(run, data)).to_numpy())
-    return reconstruction(run, data, rows, resamples=resamples, seed=seed) if len(rows) else None
+    trained = trained_patients(run, data)
+    trained |= {patient for patient, own in of_model.by_pixels.items() if own in trained}
+    new = ~data.table["patient_id"].astype(str).isin(trained).to_numpy()
+    if not new.any():
+        return None
+    counted = chosen_rows(
+        new, "of patients that the model trained on", before=left_out_before(data.info.details)
+    )
+    figures = reconstruction(run, data, np.flatnonzero(new), resamples=resamples, seed=seed)
+    return {**figures, "counted": counted.model_dump()}
 
 
 def _trained(table: pd.DataFrame) -> np.ndarray:
@@ -394,16 +486,12 @@ def _calibration(
 ) -> dict[str, Any]:
     """ECE before and after the model's own calibration; slope and intercept after it, with intervals."""
     truth, probability = frame["label"].to_numpy(), frame["probability"].to_numpy()
-    patient, names = pd.factorize(frame["patient_id"])
-    rows_of = np.split(np.argsort(patient, kind="stable"), np.cumsum(np.bincount(patient))[:-1])
-    generator = np.random.default_rng(seed)
     drawn = []
-    for _ in range(resamples):
-        rows = np.concatenate([rows_of[one] for one in generator.integers(len(names), size=len(names))])
+    for rows in patient_rows(frame["patient_id"], resamples, seed=seed):
         if 0 < truth[rows].mean() < 1:
             drawn.append(slope_intercept(truth[rows], probability[rows]))
     slope, intercept = (
-        _interval(value, np.array([pair[at] for pair in drawn]))
+        percentile_interval(value, np.array([pair[at] for pair in drawn]))
         for at, value in enumerate(slope_intercept(truth, probability))
     )
     return {
@@ -414,12 +502,6 @@ def _calibration(
         "slope": slope,
         "intercept": intercept,
     }
-
-
-def _interval(value: float, drawn: np.ndarray) -> dict[str, float | None]:
-    drawn = drawn[np.isfinite(drawn)]
-    low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (None, None)
-    return {"value": float(value), "low": low, "high": high}
 
 
 def _sensitivities(
@@ -434,10 +516,9 @@ def _sensitivities(
     benign = source["probability"].to_numpy()[source["label"].to_numpy() == 0]
     settled = [threshold_at(benign, np.ones(len(benign)), wanted) for wanted in SPECIFICITIES]
     patient, names = pd.factorize(frame["patient_id"])
-    generator = np.random.default_rng(seed)
     drawn = np.empty((resamples, len(SPECIFICITIES), 2))  # sensitivity and specificity
-    for number in range(resamples):
-        weights = np.bincount(generator.integers(len(names), size=len(names)), minlength=len(names))[patient]
+    for number, numbers in enumerate(draw_numbers(len(names), resamples, seed=seed)):
+        weights = np.bincount(numbers, minlength=len(names))[patient]
         for at, wanted in enumerate(SPECIFICITIES):
             threshold = settled[at]
             if own is None:
@@ -451,8 +532,10 @@ def _sensitivities(
         {
             "specificity": wanted,
             "threshold": settled[at],
-            "sensitivity": _interval(np.mean(score[positive] >= settled[at]), drawn[:, at, 0]),
-            "specificity_found": _interval(np.mean(score[~positive] < settled[at]), drawn[:, at, 1]),
+            "sensitivity": percentile_interval(np.mean(score[positive] >= settled[at]), drawn[:, at, 0]),
+            "specificity_found": percentile_interval(
+                np.mean(score[~positive] < settled[at]), drawn[:, at, 1]
+            ),
         }
         for at, wanted in enumerate(SPECIFICITIES)
     ]

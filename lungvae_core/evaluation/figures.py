@@ -9,17 +9,11 @@ import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.calibration import ece_interval, ece_noise, reliability, weighted_eces
-from lungvae_core.evaluation.metrics import (
-    auc,
-    patient_weights,
-    percentile_interval,
-    rates,
-    weighted_aucs,
-    weighted_average_precisions,
-    weighted_counts,
-    wilson,
-)
+from lungvae_core.statistics.calibration import ece_interval, ece_noise, reliability, weighted_eces
+from lungvae_core.statistics.intervals import percentile_interval, wilson
+from lungvae_core.statistics.patients import patient_weights
+from lungvae_core.statistics.rates import rates, weighted_counts
+from lungvae_core.statistics.roc import auc, weighted_aucs, weighted_average_precisions
 
 FIGURES = (
     "auc",

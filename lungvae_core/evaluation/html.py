@@ -20,7 +20,7 @@ from lungvae_core.files import write_text
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 SECTIONS = (
-    about.asked,
+    about.question,
     results.forest,
     results.leak,
     about.protocol,
@@ -35,6 +35,7 @@ SECTIONS = (
     results.spread,
     results.reconstruction,
     results.external,
+    results.diagnosis,
     about.limits,
     about.reproduce,
     about.checked,

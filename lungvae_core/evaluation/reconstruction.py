@@ -6,8 +6,9 @@ another window gives other figures. `whole` is the 64x64 crop as the model sees 
 spacing at that spacing, with a mirrored border where the crop ends before it. `inside_mask` is the mean over
 the pixels of the readers' mask in a slice. Every slice counts once, however large its lesion.
 
-SSIM, MS-SSIM: `vae.objective`. PSNR: -10 log10 MSE of a slice in dB, at most 100. RMSE: the root of the mean
-MSE. Intervals are percentiles of means over resampled patients.
+Sharpness has figures of its own: `evaluation.sharpness`. SSIM, MS-SSIM: `vae.objective`. PSNR: -10 log10 MSE
+of a slice in dB, at most 100. RMSE: the root of the mean MSE. Intervals are percentiles of means over
+resampled patients.
 """
 
 from __future__ import annotations
@@ -20,17 +21,21 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lungvae_core.data.resample import CENTRE, at_spacing
-from lungvae_core.data.slices import SIZE, SliceSet
+from lungvae_core.data.columns import spelled_as
+from lungvae_core.data.resample import at_spacing, masks_at_spacing
+from lungvae_core.data.slices import SliceSet
 from lungvae_core.data.splits import share_of_patients
 from lungvae_core.errors import UserError
+from lungvae_core.evaluation.sharpness import BANDS, DRAWN, REAL, sharpness
+from lungvae_core.statistics.intervals import nan_as_none, percentile_interval
+from lungvae_core.statistics.patients import draw_counts
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.encode import TRAINED
 from lungvae_core.training.joint import RELEASED_SHARE
 from lungvae_core.vae.objective import image_metrics, ms_ssim
 
-WHOLE = ("ssim", "ms_ssim", "mse", "mae", "psnr", "mae_hu", "rmse_hu")
-INSIDE = ("mse", "mae", "psnr", "mae_hu", "rmse_hu")
+WHOLE = ("ssim", "ms_ssim", "mse", "mae", "psnr", "mae_hu", "rmse_hu", "fine_power")
+INSIDE = ("mse", "mae", "psnr", "mae_hu", "rmse_hu", "histogram_hu", "margin")
 WORDS = (
     "Slices of patients that the model did not train on, each redrawn from its code. Both the slice and what "
     "is drawn are clipped to the model's window, errors in HU too: what lies beyond it is not judged. Inside "
@@ -49,19 +54,29 @@ _BATCH = 256
 
 
 def reconstruction(
-    run: Run, data: SliceSet, rows: np.ndarray, *, resamples: int = 500, seed: int = 0
+    run: Run,
+    data: SliceSet,
+    rows: np.ndarray,
+    *,
+    window_hu: tuple[float, float] | None = None,
+    resamples: int = 500,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Figures of the reconstruction of `rows` (ints) of the data, none of a patient that `run` trained on.
 
-    Returns window_hu [low, high], slices, patients, whole {ssim, ms_ssim, mse, mae, psnr, mae_hu, rmse_hu},
-    inside_mask {mse, mae, psnr, mae_hu, rmse_hu} (None where no slice has a mask) and by_size, a list of
-    {band, slices, patients} with the figures of whole and, under `inside_mse` and so on, of inside_mask.
-    A figure is {value, low, high}; a single patient gives no interval (None).
+    They are those within `window_hu`, by default the model's, which must hold it. Returns window_hu
+    [low, high], slices, patients, masked (slices with a mask), whole {the figures of WHOLE}, inside_mask
+    {those of INSIDE} (None where no slice has a mask), by_size, a list of {band, slices, patients} with the
+    figures of whole and, under `inside_mse` and so on, of inside_mask, and spectrum, a list of {from_cycles,
+    to_cycles} a pixel with the power of what is drawn over that of the slices. A figure is {value, low,
+    high}; a single patient gives no interval (None).
 
-    Raises UserError for no rows, rows of patients that the run trained on, and a slice of unknown pixel
-    spacing where the model has a fixed one.
+    Raises UserError for no rows, rows of patients that the run trained on, a slice of unknown pixel spacing
+    where the model has a fixed one, and a window beyond the model's.
     """
-    return summarise(slice_figures(run, data, rows), window_of(run), resamples=resamples, seed=seed)
+    window = window_hu or window_of(run)
+    frame = slice_figures(run, data, rows, window_hu=window)
+    return summarise(frame, window, resamples=resamples, seed=seed)
 
 
 def window_of(run: Run) -> tuple[float, float]:
@@ -74,31 +89,35 @@ def slice_figures(
     data: SliceSet,
     rows: np.ndarray,
     *,
+    window_hu: tuple[float, float] | None = None,
     on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> pd.DataFrame:
     """A row a slice of `rows`: row, patient_id, diameter_mm, and its figures in 0..1 of the window.
 
     These are ssim, ms_ssim, mse, mae, psnr (dB), and inside_mse, inside_mae, inside_psnr, which are NaN where
-    the slice has no mask. `summarise` takes such frames of several runs together where each row is once in
-    them, as those of the folds of a cross-validation are. Raises UserError as `reconstruction` does.
+    the slice has no mask; and the columns of `sharpness`. `summarise` takes such frames of several runs
+    together where each row is once in them, as those of the folds of a cross-validation are. Raises UserError
+    as `reconstruction` does.
     """
     rows = np.asarray(rows)
     if len(rows) == 0:
         raise UserError("There is no held-out slice to reconstruct. Name rows of patients set aside.")
     check_unseen(run, data, rows)
+    window = window_hu or window_of(run)
+    place = _place(window, window_of(run))
     vae = run.load_model()
     spacing = vae.config.spacing_mm
     parts = []
     for start in range(0, len(rows), _BATCH):
         part = rows[start : start + _BATCH]
         table = data.table.iloc[part]
-        hu, masks = at_spacing(data.slices[part], table, spacing), np.asarray(data.masks[part])
-        if spacing:
-            masks = masks_at_spacing(masks, table["pixel_spacing_mm"].to_numpy(float), spacing)
+        hu = at_spacing(data.slices[part], table, spacing)
+        masks = masks_at_spacing(data.masks[part], table, spacing)
         with torch.inference_mode():
             x = vae.images(hu)
             y = vae.reconstruct(vae.latent.code(vae.posterior(x)))
-            parts.append(compare(x, y, masks))
+            x, y = (((images - place[0]) / (place[1] - place[0])).clamp(0, 1) for images in (x, y))
+            parts.append(compare(x, y, masks, window))
         on_progress(start + len(part), len(rows))
     table = data.table.iloc[rows]
     diameter = np.full(len(rows), np.nan)
@@ -108,10 +127,21 @@ def slice_figures(
     return pd.concat([pd.DataFrame(where), pd.concat(parts, ignore_index=True)], axis=1)
 
 
-def compare(x: Tensor, y: Tensor, masks: np.ndarray) -> pd.DataFrame:
+def _place(window: tuple[float, float], own: tuple[float, float]) -> tuple[float, float]:
+    """Where the window's ends lie on 0..1 of the model's own; UserError where they lie beyond."""
+    if not own[0] <= window[0] < window[1] <= own[1]:
+        raise UserError(
+            f"The window {window[0]:g} to {window[1]:g} HU is not within the model's, {own[0]:g} to "
+            f"{own[1]:g} HU: beyond that it draws nothing."
+        )
+    low, high = ((end - own[0]) / (own[1] - own[0]) for end in window)
+    return low, high
+
+
+def compare(x: Tensor, y: Tensor, masks: np.ndarray, window_hu: tuple[float, float]) -> pd.DataFrame:
     """The figures (columns of `slice_figures`) of images y against x, both (N, 1, 64, 64) in 0..1.
 
-    `masks` (N, 64, 64) are 1 inside the lesion.
+    `masks` (N, 64, 64) are 1 inside the lesion; 0 and 1 are the ends of `window_hu`.
     """
     figures = {name: values.double() for name, values in image_metrics(x, y).items()}
     figures["ms_ssim"] = ms_ssim(x, y, reduce=False).double()
@@ -123,7 +153,8 @@ def compare(x: Tensor, y: Tensor, masks: np.ndarray) -> pd.DataFrame:
     figures[f"{_INSIDE}mse"] = difference.square().flatten(1).sum(1) / size
     figures[f"{_INSIDE}mae"] = difference.abs().flatten(1).sum(1) / size
     figures[f"{_INSIDE}psnr"] = _psnr(figures[f"{_INSIDE}mse"])
-    return pd.DataFrame({name: values.numpy() for name, values in figures.items()})
+    columns = {name: values.numpy() for name, values in figures.items()}
+    return pd.DataFrame(columns | sharpness(x[:, 0].numpy(), y[:, 0].numpy(), masks, window_hu))
 
 
 def summarise(
@@ -137,15 +168,23 @@ def summarise(
     for band, least, below in SIZE_BANDS:
         part = frame[(frame["diameter_mm"] >= least) & (frame["diameter_mm"] < below)]
         if len(part):
-            bands.append(
-                {"band": band, **_counts(part), **_figures(part, high - low, resamples, seed)},
-            )
+            figures = _figures(part, high - low, resamples, seed)
+            kept = {name: figure for name, figure in figures.items() if not name.startswith("power_")}
+            bands.append({"band": band, **_counts(part), **kept})
     return {
         "window_hu": [float(low), float(high)],
         **_counts(frame),
-        "whole": {name: whole[name] for name in WHOLE},
-        "inside_mask": {name: whole[_INSIDE + name] for name in INSIDE} if inside else None,
+        "masked": int(frame[f"{_INSIDE}mse"].notna().sum()),
+        "whole": {name: whole[name] for name in WHOLE if name in whole},
+        "inside_mask": {name: whole[_INSIDE + name] for name in INSIDE if _INSIDE + name in whole}
+        if inside
+        else None,
         "by_size": bands,
+        "spectrum": [
+            {"from_cycles": band[0], "to_cycles": band[1], **whole[f"power_{number}"]}
+            for number, band in enumerate(BANDS)
+            if f"power_{number}" in whole
+        ],
     }
 
 
@@ -171,7 +210,7 @@ def trained_patients(run: Run, data: SliceSet) -> set[str]:
         return set()  # a phantom is nobody, whoever's ratings it was drawn from
     known = set(run.info.trained or [])
     # The released joint phase goes on with 70 % of all patients, held-out ones among them.
-    all_patients = bool(run.config.joint.rounds) and run.config.joint.labels_of == "released"
+    all_patients = run.config.labels_leak
     if run.info.trained is None or all_patients:
         table = _own_table(run, data)
         owners = table["patient_id"].astype(str).to_numpy()
@@ -179,23 +218,8 @@ def trained_patients(run: Run, data: SliceSet) -> set[str]:
         if all_patients:
             shared = share_of_patients(table, share=RELEASED_SHARE, seed=run.config.training.seed)
             known |= set(owners[shared])
-    return known
-
-
-def masks_at_spacing(masks: np.ndarray, pixel_spacing_mm: np.ndarray, target_mm: float) -> np.ndarray:
-    """Masks (N, 64, 64) uint8 of `pixel_spacing_mm` (N,) on the grid of `data.resample.to_spacing`.
-
-    Each pixel has the mask of the nearest of the crop's, and none beyond the crop: a lesion that the slice
-    shows again in its mirrored border counts once.
-    """
-    found = np.zeros_like(masks)
-    steps, group = np.unique(target_mm / np.asarray(pixel_spacing_mm, float), return_inverse=True)
-    for number, step in enumerate(steps):
-        at = np.rint(CENTRE + (np.arange(SIZE) - CENTRE) * step).astype(int)
-        into = np.flatnonzero((at >= 0) & (at < SIZE))
-        rows = np.flatnonzero(group == number)
-        found[np.ix_(rows, into, into)] = masks[np.ix_(rows, at[into], at[into])]
-    return found
+    ids = data.table["patient_id"].astype(str).unique().tolist()
+    return known | {own for own, other in zip(ids, spelled_as(ids, known), strict=True) if other in known}
 
 
 def _own_table(run: Run, data: SliceSet) -> pd.DataFrame:
@@ -233,21 +257,20 @@ def _figures(frame: pd.DataFrame, width_hu: float, resamples: int, seed: int) ->
     sums, counts = np.zeros((2, len(owners), len(names)))
     np.add.at(sums, patient, np.nan_to_num(values))
     np.add.at(counts, patient, ~np.isnan(values))
-    generator = np.random.default_rng(seed)
-    share = np.full(len(owners), 1 / len(owners))
-    drawn = generator.multinomial(len(owners), share, size=resamples)
+    drawn = draw_counts(len(owners), resamples, seed=seed)
     drawn = np.concatenate([np.ones((1, len(owners))), drawn])  # the first is the sample itself
     with np.errstate(invalid="ignore"):
         means = dict(zip(names, ((drawn @ sums) / (drawn @ counts)).T, strict=True))
     for before in ("", _INSIDE):
         means[f"{before}mae_hu"] = means[f"{before}mae"] * width_hu
         means[f"{before}rmse_hu"] = np.sqrt(means[f"{before}mse"]) * width_hu
-    return {name: _interval(found, len(owners)) for name, found in means.items() if not np.isnan(found[0])}
-
-
-def _interval(found: np.ndarray, patients: int) -> dict[str, Any]:
-    """{value, low, high}: the first of `found`, and the 95 % percentile interval of the others."""
-    low, high = (None, None)
-    if patients > 1 and len(found) > 1:
-        low, high = (float(end) for end in np.nanpercentile(found[1:], [2.5, 97.5]))
-    return {"value": float(found[0]), "low": low, "high": high}
+    means[f"{_INSIDE}histogram_hu"] = means.pop(f"{_INSIDE}histogram") * width_hu
+    for name in [each.removesuffix(REAL) for each in names if each.endswith(REAL)]:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means[name] = means.pop(name + DRAWN) / means.pop(name + REAL)
+    first = 1 if len(owners) > 1 else len(drawn)  # of one patient, draws tell nothing of others
+    return {
+        name: nan_as_none(percentile_interval(mean[0], mean[first:]))
+        for name, mean in means.items()
+        if not np.isnan(mean[0])
+    }

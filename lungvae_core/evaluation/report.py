@@ -13,11 +13,12 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from lungvae_core.data.counted import Counted
 from lungvae_core.errors import UserError
 from lungvae_core.files import read_json, write_json, write_text
 
@@ -65,11 +66,24 @@ class Confusion(_Part):
     fn: Count
 
 
+Curve = TypeVar("Curve", bound=_Part)
+
+
+def _of_one_length(curve: Curve, one: list[float], other: list[float]) -> Curve:
+    if len(one) != len(other):
+        raise ValueError("the lists of a curve differ in length")
+    return curve
+
+
 class Roc(_Part):
     """The ROC curve; both lists of one length."""
 
     fpr: list[Share]
     tpr: list[Share]
+
+    @model_validator(mode="after")
+    def _alike(self) -> Roc:
+        return _of_one_length(self, self.fpr, self.tpr)
 
 
 class PrecisionRecall(_Part):
@@ -77,6 +91,10 @@ class PrecisionRecall(_Part):
 
     recall: list[Share]
     precision: list[Share]
+
+    @model_validator(mode="after")
+    def _alike(self) -> PrecisionRecall:
+        return _of_one_length(self, self.recall, self.precision)
 
 
 class ReliabilityBin(_Part):
@@ -259,6 +277,7 @@ class DataPart(_Part):
     nodules: Count
     patients: Count
     labelled: Labelled
+    counted: Counted | None = None  # slices used and left out, with reasons; older reports have none
 
 
 class ModelPart(_Part):
@@ -306,6 +325,11 @@ class ReconstructionBand(_Part):
     slices: Count
     patients: Count | None = None
 
+    @model_validator(mode="after")
+    def _sound(self) -> ReconstructionBand:
+        self.figures()
+        return self
+
     def figures(self) -> dict[str, Interval]:
         """Its figures by name."""
         return {
@@ -315,15 +339,25 @@ class ReconstructionBand(_Part):
         }
 
 
+class SpectrumBand(Interval):
+    """The power of redrawn slices over that of the slices, in a band of cycles a pixel; 1 is alike."""
+
+    from_cycles: float
+    to_cycles: float
+
+
 class ReconstructionPart(_Part):
     """Reconstruction of held-out patients' slices: on 0..1 of the window; in HU where the name says so."""
 
     window_hu: tuple[float, float]
     slices: Count
     patients: Count
+    counted: Counted | None = None
+    masked: Count | None = None  # slices with a mask; older reports do not say
     whole: dict[str, Interval]
     inside_mask: dict[str, Interval] | None = None
     by_size: list[ReconstructionBand] = []
+    spectrum: list[SpectrumBand] = []
 
 
 class Recalibration(_Part):
@@ -347,6 +381,39 @@ class External(_Part):
     calibration: Recalibration | None = None
     sensitivity_at_specificity: list[AtSpecificity] = []
     code_shift: dict[str, Any] = {}
+    seen: str = ""  # which patients the model has learned from, how that was found, and what was not compared
+
+
+class DiagnosisScore(_Part):
+    """The AUCs of one way to rank patients: against the diagnosis, and against the readers' opinion."""
+
+    name: str
+    title: str
+    diagnosis: Interval
+    opinion: Interval | None = None  # null for the readers' own rating, which the opinion is made of
+
+
+class DiagnosisGroup(_Part):
+    """Patients with a confirmed diagnosis: all of them, or those with one nodule."""
+
+    group: Literal["all", "one_nodule"]
+    patients: Count
+    malignant: Count  # by diagnosis
+    opinion_malignant: Count  # by the readers, under the label rule
+    agree: Count  # patients of whom both say the same
+    scores: list[DiagnosisScore] = Field(min_length=1)
+
+
+class DiagnosisPart(_Part):
+    """Opinion and diagnosis, on the same patients."""
+
+    source: str  # the table's file name
+    diagnosed: Count  # patients with a known diagnosis in the table
+    unknown: Count
+    benign: Count  # of those that were scored
+    primary: Count
+    metastatic: Count
+    groups: list[DiagnosisGroup] = Field(min_length=1)
 
 
 class Report(_Part):
@@ -381,6 +448,7 @@ class Report(_Part):
     settings_chosen: list[dict[str, Any]] | None = None
     leak: Leak | None = None
     external: External | None = None
+    diagnosis: DiagnosisPart | None = None  # where a table of diagnoses was given; older reports have none
     seconds: float | None = None
     hardware: str = ""
     versions: dict[str, str] = {}

@@ -13,11 +13,15 @@ from lungvae_core.evaluation.report import (
     UNITS,
     BaselineFigures,
     Comparison,
+    DiagnosisGroup,
+    DiagnosisPart,
     Interval,
+    ReconstructionPart,
     Report,
     SeedAucs,
     SomeFigures,
 )
+from lungvae_core.number_text import DASH, number, plural, with_interval
 
 LEAKS = "THIS PROTOCOL LEAKS"
 LEAK_WHY = {
@@ -56,14 +60,18 @@ BASELINE_WORDS = {
     "pca": "PCA-64 of pixels",
     "cnn": "Small CNN on pixels",
 }
+# Figure: title, unit, what is better.
 RECONSTRUCTION_WORDS = {
-    "ssim": ("SSIM", "", True),
-    "ms_ssim": ("MS-SSIM", "", True),
-    "mse": ("MSE", "", False),
-    "mae": ("MAE", "", False),
-    "psnr": ("PSNR", "dB", True),
-    "mae_hu": ("MAE", "HU", False),
-    "rmse_hu": ("RMSE", "HU", False),
+    "ssim": ("SSIM", "", "higher"),
+    "ms_ssim": ("MS-SSIM", "", "higher"),
+    "mse": ("MSE", "", "lower"),
+    "mae": ("MAE", "", "lower"),
+    "psnr": ("PSNR", "dB", "higher"),
+    "mae_hu": ("MAE", "HU", "lower"),
+    "rmse_hu": ("RMSE", "HU", "lower"),
+    "fine_power": ("Fine detail, share of the slices' own", "", "near 1"),
+    "margin": ("Steepness of the margin, share of the slices' own", "", "near 1"),
+    "histogram_hu": ("Distance of the HU histograms", "HU", "lower"),
 }
 SUBGROUP_WORDS = {
     "size_band": "Diameter",
@@ -82,6 +90,9 @@ PROTOCOL_TITLES = {
 }
 
 
+DIAGNOSIS_GROUPS = {"all": "All patients", "one_nodule": "Patients with one nodule"}
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of a forest plot."""
@@ -92,27 +103,11 @@ class Row:
     note: str = ""
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """A number, or a dash where there is none."""
-    if value is None:
-        return "–"
-    said = f"{value:.{digits}f}"
-    return said.removeprefix("-") if float(said) == 0 else said.replace("-", "−")
-
-
 def figure(interval: Interval | None, digits: int = 3) -> str:
     """0.943 (0.927 to 0.958), the 95 % interval; a dash where the figure could not be computed."""
-    if interval is None or interval.value is None:
-        return "–"
-    said = number(interval.value, digits)
-    if interval.low is None or interval.high is None:
-        return said
-    return f"{said} ({number(interval.low, digits)} to {number(interval.high, digits)})"
-
-
-def plural(count: int, name: str) -> str:
-    """1 fold, 5 folds."""
-    return f"{count:,} {name}{'' if count == 1 else 's'}"
+    if interval is None:
+        return DASH
+    return with_interval(interval.value, interval.low, interval.high, digits)
 
 
 def p_words(p: float | None) -> str:
@@ -362,8 +357,42 @@ def threshold_from(report: Report) -> str:
     return "Calibration and threshold come from patients who neither fitted the classifier nor are tested."
 
 
-def duration(seconds: float) -> str:
-    """A time as "40 s", "12 min" or "2.5 h"."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def diagnosis_about(part: DiagnosisPart) -> str:
+    """What stands behind the figures against a diagnosis."""
+    count = part.benign + part.primary + part.metastatic
+    return (
+        f"Opinion and diagnosis: {plural(count, 'patient')} with a confirmed diagnosis ({part.source}) were "
+        f"scored: {part.benign} benign, {part.primary} primary lung cancer, {part.metastatic} metastatic. A "
+        "patient counts by the highest score among their nodules, of the model, the readers and the size "
+        "alike. Opinion is what readers suspected on CT. Intervals are 95 %, by drawing patients again; with "
+        "so few patients they are wide."
+    )
+
+
+def diagnosis_group(group: DiagnosisGroup) -> str:
+    """A group of patients with a diagnosis in a line."""
+    return (
+        f"{DIAGNOSIS_GROUPS[group.group]}: {group.patients}, {group.malignant} malignant by diagnosis, "
+        f"{group.opinion_malignant} by opinion; both agree on {group.agree}."
+    )
+
+
+def diagnosis_verdict(part: DiagnosisPart) -> str:
+    """One sentence: what the readers' opinion, the model and the size say of the confirmed diagnosis."""
+    group = part.groups[0]
+    by_name = {one.name: one for one in group.scores}
+    readers = "readers_mean" if "readers_mean" in by_name else "readers_median"
+    titles = {readers: "the readers' own malignancy", "model": "the model", "diameter": "the diameter"}
+    clauses = [
+        f"{title} {figure(by_name[name].diagnosis, 2)}" for name, title in titles.items() if name in by_name
+    ]
+    return (
+        f"Opinion is not diagnosis: AUC against the confirmed diagnosis of "
+        f"{plural(group.patients, 'patient')} is of {'; of '.join(clauses)}."
+    )
+
+
+def redrawn(part: ReconstructionPart) -> str:
+    """How many slices were redrawn, how many of them have a mask, and why the others were left out."""
+    said = "" if part.counted is None else f" {part.counted.in_words()}"
+    return said if part.masked is None else f"{said} {part.masked:,} of them have a mask."

@@ -12,21 +12,59 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.special import expit
 
+from lungvae_core.data.counted import Counted, labelled_rows, left_out_before
 from lungvae_core.data.slices import SliceSet, malignant
 from lungvae_core.errors import UserError
+from lungvae_core.evaluation.card import Some
 from lungvae_core.evaluation.frozen import _baselines, _units
-from lungvae_core.files import folder_lock, read_json, write_json
+from lungvae_core.files import folder_lock, write_json
+from lungvae_core.schema import Count, Number, Part, read_as
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import ClassifierConfig, fit_classifier
+from lungvae_core.training.encode import left_out_of
 from lungvae_core.training.search import spaces
 from lungvae_core.training.search.book import Book
-from lungvae_core.training.search.setup import SearchConfig, open_search, split
+from lungvae_core.training.search.setup import Patients, SearchConfig, open_search, split
 from lungvae_core.training.search.trial import STOP, FoldTask, balanced_accuracy, codes_of, train_fold
 from lungvae_core.workers import pool
 
 FINAL, REPORT = "final", "final.json"
+SEARCHED = "of patients that the search used"
+
+
+class Redrawn(Part):
+    """How well slices of the patients set aside are redrawn."""
+
+    ssim: Number
+    mse: Number
+    kl: Number
+
+
+class FinalReport(Part):
+    """final.json."""
+
+    trial: Count
+    label_rule: str
+    patients: Count
+    slices: Count
+    reconstruction: Redrawn | None = None
+    classifier: Some | None = None
+
+
+def read_final(folder: Path) -> dict[str, Any] | None:
+    """final.json of a search's folder, or None where it has none; UserError when it is damaged."""
+    if not (folder / REPORT).is_file():
+        return None
+    report: dict[str, Any] = read_as(
+        folder / REPORT,
+        FinalReport,
+        what="The search's final report",
+        again=f"rm {folder / REPORT}; lungvae search --out {folder} --resume --final",
+    )
+    return report
 
 
 def final(
@@ -51,12 +89,12 @@ def final(
         raise UserError(f"No trial of {folder} has been trained to its end, so there is no best.")
     chosen = best[0]
     settings = book.settings(chosen)
-    if (folder / REPORT).is_file():
-        known = read_json(folder / REPORT, what="The search's final report")
-        if known.get("trial") == chosen.number:
-            return known
+    before = read_final(folder)
+    if before is not None:
+        if before["trial"] == chosen.number:
+            return before
         raise UserError(
-            f"{folder} was judged on the patients set aside with trial {known.get('trial')} as its best; "
+            f"{folder} was judged on the patients set aside with trial {before['trial']} as its best; "
             f"judging trial {chosen.number} on the same patients would be choosing on them. "
             "Begin a search with another --seed."
         )
@@ -130,12 +168,17 @@ def _vae(
         table = data.table.iloc[test].reset_index(drop=True)
         logits = model.logits(codes_of(run, data, test)).astype(np.float64)
         classified = {
+            "counted": _counted(data.table, patients, left_out_before(data.info.details)),
             "units": _units(table, labels[test], logits),
             "baselines": _baselines(table, labels[test]),
         }
     return {
         "patients": int(data.table.iloc[patients.test]["patient_id"].nunique()),
         "slices": len(patients.test),
+        "counted": Counted(
+            used=len(patients.test),
+            left_out={**left_out_before(data.info.details), SEARCHED: len(patients.rest)},
+        ).model_dump(),
         "reconstruction": {"scale": "0..1 of the model's HU window", **figures},
         "classifier": classified,
     }
@@ -156,6 +199,7 @@ def _mlp(config: SearchConfig, settings: dict[str, Any], threshold: float) -> di
     return {
         "patients": int(inner["patient_id"].nunique()),
         "slices": len(test),
+        "counted": _counted(table, patients, left_out_of(run, table)),
         "seconds": round(time.monotonic() - began, 1),
         "classifier": {
             "units": _units(inner, labels[test], scores),
@@ -164,6 +208,13 @@ def _mlp(config: SearchConfig, settings: dict[str, Any], threshold: float) -> di
             "balanced_accuracy": balanced_accuracy(labels[test], expit(scores), threshold),
         },
     }
+
+
+def _counted(table: pd.DataFrame, patients: Patients, before: dict[str, int]) -> dict[str, Any]:
+    """Slices of the patients set aside that have a label, and why the others of the table are left out."""
+    aside = table.iloc[patients.test].reset_index(drop=True)
+    left_out = {**before, SEARCHED: len(patients.rest)}
+    return labelled_rows(aside, malignant(aside), "mvb", "median_high", before=left_out).model_dump()
 
 
 def _both(labels: np.ndarray) -> bool:

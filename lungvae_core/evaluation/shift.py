@@ -15,8 +15,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from lungvae_core.data.columns import spelled_as
 from lungvae_core.data.splits import grouped_folds
-from lungvae_core.evaluation.metrics import auc_interval
+from lungvae_core.statistics.roc import auc_interval
 
 FAR = 99  # percentile of training slices' distances beyond which a slice is far
 MOST = 3000  # slices a side for the classifier that tells the two apart
@@ -52,6 +53,7 @@ def code_shift(
     ids, new_ids, held_ids = (
         table["patient_id"].astype(str).to_numpy() for table in (train_table, new_table, held_table)
     )
+    new_ids = np.array(spelled_as(new_ids, own_table["patient_id"].unique()), dtype=object)
     generator = np.random.default_rng(seed)
     sample = generator.choice(len(inner), min(2000, len(inner)), replace=False)
     usual = _nearest(inner[sample], ids[sample], inner, ids)

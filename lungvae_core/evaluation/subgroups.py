@@ -11,13 +11,10 @@ from lungvae_core.data.labels import reader_count, reader_mean
 from lungvae_core.data.slices import KEY
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.figures import checked, sure
-from lungvae_core.evaluation.metrics import (
-    patient_weights,
-    percentile_interval,
-    rates,
-    weighted_aucs,
-    weighted_counts,
-)
+from lungvae_core.statistics.intervals import percentile_interval
+from lungvae_core.statistics.patients import patient_weights
+from lungvae_core.statistics.rates import rates, weighted_counts
+from lungvae_core.statistics.roc import weighted_aucs
 
 SUBGROUPS = {
     "size_band": "diameter of the nodule",

@@ -23,6 +23,7 @@ __all__ = [
 RULES = {
     "mean": "the mean logit of the nodule's slices",
     "max": "the highest logit of the nodule's slices, that is its most suspicious slice",
+    "top3": "the mean of the three highest logits of the nodule's slices, of all where there are fewer",
     "largest": "the logit of the slice in which the lesion is largest; the readers' mask chooses this slice, "
     "so this rule needs a reader's outline at prediction time",
     "attention": "learned attention over the codes of the nodule's slices (gated, Ilse et al., "
@@ -62,6 +63,9 @@ def nodule_logits(
         slices["area"] = _areas(table_rows, area)
     nodules = slices.groupby(NODULE, as_index=False, observed=True)
     found = nodules.agg(logit=("logit", "max" if rule == "max" else "mean"), slices=("slices", "sum"))
+    if rule == "top3":
+        highest = slices.sort_values("logit", ascending=False).groupby(NODULE, observed=True).head(3)
+        found["logit"] = highest.groupby(NODULE, observed=True)["logit"].mean().to_numpy()
     if rule == "largest":
         largest = slices[slices["area"] == nodules["area"].transform("max")]
         found["logit"] = largest.groupby(NODULE, observed=True)["logit"].mean().to_numpy()
@@ -86,3 +90,11 @@ def _areas(table: pd.DataFrame, area: np.ndarray | None) -> np.ndarray:
             "it, or choose the rule mean or max."
         )
     return area
+
+
+def by_nodule(table: pd.DataFrame, **columns: tuple[np.ndarray, str]) -> pd.DataFrame:
+    """One row a nodule of patient_id and nodule; each column is (values (N,), how to aggregate)."""
+    frame = table[["patient_id", "nodule"]].assign(**{name: values for name, (values, _) in columns.items()})
+    return frame.groupby(["patient_id", "nodule"], as_index=False).agg(
+        {name: how for name, (_, how) in columns.items()}
+    )

@@ -15,6 +15,7 @@ import pandas as pd
 
 from lungvae_core.data.slices import MALIGNANCY_WORDS, RATINGS
 from lungvae_core.errors import UserError
+from lungvae_core.parameters import shown
 
 # Okabe & Ito 2008, without black, which a dark page would swallow.
 OKABE_ITO = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#0072b2", "#d55e00"]
@@ -144,7 +145,7 @@ def colour(table: pd.DataFrame, name: str) -> Colouring:
     """Colours for the table's rows by `name`, one of `available`; UserError where there is no such choice."""
     if name not in _CHOICES or not _usable(table, _CHOICES[name][1]):
         known = ", ".join(available(table))
-        raise UserError(f"The map cannot be coloured by {name!r}. Choose one of: {known}.")
+        raise UserError(f"The map cannot be coloured by {shown(name)}. Choose one of: {known}.")
     title, column, make = _CHOICES[name]
     return make(title, table[column])
 
@@ -176,6 +177,10 @@ def _scale(
 
 def _malignancy(title: str, values: pd.Series) -> Colouring:
     rating = _numbers(values)
+    rated = rating[~np.isnan(rating)]
+    if (np.rint(rated) != rated).any():  # means of the readers
+        low, high, low_end, high_end = SCALES["malignancy"]
+        return _scale(title, rating, low, high, f"{low} {low_end}", f"{high} {high_end}")
     index = np.where(np.isnan(rating), -1, np.clip(np.nan_to_num(rating), 1, 5) - 1).astype(np.int16)
     return Colouring(title, index, _ramp(5), MALIGNANCY)
 
@@ -240,7 +245,7 @@ def _rating(name: str) -> Callable[[str, pd.Series], Colouring]:
 
 
 _CHOICES: dict[str, tuple[str, str, Callable[[str, pd.Series], Colouring]]] = {
-    "malignancy": ("Malignancy: median of the readers", "malignancy", _malignancy),
+    "malignancy": ("Malignancy: the readers' rating", "malignancy", _malignancy),
     "score": ("Model score", "score", _score),
     "size": ("Size: diameter in mm", "diameter_mm", _size),
     "bands": ("Size: bands", "diameter_mm", _bands),

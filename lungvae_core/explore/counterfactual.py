@@ -24,10 +24,10 @@ from scipy.special import expit, logit
 from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 
+from lungvae_core.data.outlines import segment
+from lungvae_core.data.properties import PROPERTIES, measure
 from lungvae_core.errors import UserError
 from lungvae_core.explore.coordinates import Space
-from lungvae_core.explore.measured.properties import PROPERTIES, measure
-from lungvae_core.explore.measured.segment import segment
 from lungvae_core.explore.neighbours import FAR
 from lungvae_core.training.classifier import Classifier
 
@@ -233,7 +233,7 @@ class _Search:
         threshold: float,
         towards: str | None,
     ) -> None:
-        self.lesions, self.classifier = lesions, classifier.eval()
+        self.lesions, self.classifier = lesions, classifier
         space = lesions.space
         self.start = space.to(code[None])[0]
         self.logit_before = float(classifier.logits(code[None])[0])

@@ -25,12 +25,14 @@ import pandas as pd
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 
+from lungvae_core.data.counted import Counted, chosen_rows, left_out_before, of_groups
 from lungvae_core.data.labels import labels, reader_mean
 from lungvae_core.data.resample import at_spacing
 from lungvae_core.data.slices import RATINGS, SliceSet
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError
 from lungvae_core.explore.coordinates import Space, nodules
+from lungvae_core.explore.directions_schema import DirectionsReport
 from lungvae_core.explore.steadiness import (
     Fit,
     Folds,
@@ -41,12 +43,13 @@ from lungvae_core.explore.steadiness import (
     same_band,
     same_size,
     stability,
-    weighted_aucs,
     weighted_r2s,
 )
-from lungvae_core.files import read_json, write_json
+from lungvae_core.files import write_json
+from lungvae_core.schema import read_as
+from lungvae_core.statistics.roc import weighted_aucs
 from lungvae_core.training.checkpoints import Run
-from lungvae_core.training.encode import TRAINED, split_of
+from lungvae_core.training.encode import TRAINED, left_out_of, split_of
 
 FORMAT = 1
 FILE = "directions.json"
@@ -55,6 +58,8 @@ RULE = "median_high"
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0, 10000.0)  # of the ridge penalty, on standardised coordinates
 LEAST_NODULES, LEAST_CLASS = 20, 5  # a property known of fewer has no direction
 
+NODULE = ["patient_id", "nodule"]
+SHAPED = "whose labels shaped the codes"
 FREE, BEYOND = "malignancy_without_size", "malignancy_beyond_size"
 WORDS = {
     FREE: "malignancy with the size direction projected out",
@@ -227,6 +232,8 @@ class _Task:
     values: np.ndarray  # (M,)
     size: np.ndarray | None  # (M,) log diameter
     counted: np.ndarray  # (M,) bool: may count in held-out scores
+    rows: np.ndarray  # (all nodules,) bool: which the M are
+    left_out: dict[str, int]  # why the others are not among them
 
     def fit(self, strength: float) -> Fit:
         if self.name == BEYOND and self.size is not None:
@@ -286,7 +293,9 @@ def _tasks(
         if name in (FREE, BEYOND):
             what = replace(what, words=WORDS[name])
         rows = ~np.isnan(what.values)
+        left_out = {"whose value is not known": int((~rows).sum())}
         if size is not None:
+            left_out["without a diameter"] = int((rows & np.isnan(size)).sum())
             rows &= ~np.isnan(size)
         tasks.append(
             _Task(
@@ -297,6 +306,8 @@ def _tasks(
                 what.values[rows],
                 None if size is None else size[rows],
                 counted[rows],
+                rows,
+                {reason: count for reason, count in left_out.items() if count},
             )
         )
     return tasks
@@ -310,12 +321,13 @@ def fit_directions(
     seed: int = 0,
     resamples: int = 200,
     judged: np.ndarray | None = None,
+    before: dict[str, int] | None = None,
     on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> dict[str, Any]:
     """Fit all directions on the slices of `table` (N rows) with codes (N, K): what directions.json holds.
 
-    `judged` (N,) bool says which patients may count in held-out scores (default: all). Raises UserError where
-    no property is known of enough nodules.
+    `judged` (N,) bool says which patients may count in held-out scores (default: all); `before` has the rows
+    that were left out before, by reason. Raises UserError where no property is known of enough nodules.
     """
     space = Space.fit(codes, prior)
     slices = space.to(codes)
@@ -347,6 +359,11 @@ def fit_directions(
         "resamples": resamples,
         "folds": FOLDS,
         "slices": len(table),
+        "counted": chosen_rows(
+            of_groups(table, NODULE, frame[np.any([task.rows for task in tasks], axis=0)]),
+            "of nodules without malignancy, diameter and ratings",
+            before=before,
+        ).model_dump(),
         "nodules": len(frame),
         "patients": int(frame["patient_id"].nunique()),
         "space": {
@@ -386,6 +403,9 @@ def _fitted(
         "unit": task.what.unit,
         "nodules": len(task.values),
         "patients": int(task.frame["patient_id"].nunique()),
+        "counted": Counted(used=len(task.values), left_out=task.left_out, unit="nodules")
+        .without(int((~task.counted).sum()), SHAPED)
+        .model_dump(),
         "positive": int((task.values == 1).sum()) if task.what.classes else None,
         "judged": {
             "nodules": int((~np.isnan(scores)).sum()),
@@ -447,25 +467,25 @@ def make_directions(
 ) -> dict[str, Any]:
     """Fit a run's directions on the slices that it has encoded, or on other `data`; write directions.json.
 
-    After an honest joint phase only held-out patients count in the scores, since labels of the others shaped
-    the codes. `quick` takes a tenth of the resamples. Raises UserError without codes or labels.
+    After an honest joint phase or with guided dimensions only held-out patients count in the scores, since
+    labels of the others shaped the codes. `quick` takes a tenth of the resamples. Raises UserError without
+    codes or labels.
     """
     if data is None:
         table, codes = run.latents()
-        info = run.info.data
+        info, before = run.info.data, left_out_of(run, table)
         trained = table["split"].to_numpy() == TRAINED if "split" in table else np.ones(len(table), bool)
     else:
         vae = run.load_model()
-        table, info = data.table, data.info
+        table, info, before = data.table, data.info, left_out_before(data.info.details)
         codes = vae.encode_hu(at_spacing(data.slices, table, vae.config.spacing_mm))
         trained = split_of(run, data).to_numpy() == TRAINED
-    joint = run.config.joint
     leak = None
     judged = None
-    if joint.rounds and joint.labels_of == "training":
-        judged = ~trained
-    elif joint.rounds and trained.any():
+    if run.config.labels_leak and trained.any():
         leak = "labels of patients on whom the directions are scored shaped the codes: the scores are no test"
+    elif run.config.labels_shape_codes and not run.config.labels_leak:
+        judged = ~trained
     report = fit_directions(
         table,
         codes,
@@ -473,6 +493,7 @@ def make_directions(
         seed=seed,
         resamples=20 if quick else 200,
         judged=judged,
+        before=before,
         on_progress=on_progress,
     )
     report |= {
@@ -491,38 +512,27 @@ def load_directions(folder: Path, codes: np.ndarray) -> Directions:
         raise UserError(
             f"The model {folder.name} has no directions yet. Make them with `lungvae directions {folder}`."
         )
-    report = read_json(folder / FILE, what="The model's directions")
-    damaged = f"{folder / FILE} is damaged. Make it again with `lungvae directions {folder}`."
-    if not isinstance(report, dict):
-        raise UserError(damaged)
-    if isinstance(report.get("format"), int) and report["format"] > FORMAT:
-        raise UserError(
-            f"{folder / FILE} has format {report['format']}; this version reads up to {FORMAT}. "
-            "Update lungvae."
+    again = f"lungvae directions {folder}"
+    report = read_as(
+        folder / FILE, DirectionsReport, what="The model's directions", again=again, newest=FORMAT
+    )
+    saved = report["space"]
+    space = Space(np.array(saved["mean"], float), np.array(saved["deviation"], float), float(saved["pseudo"]))
+    if space.dimensions != codes.shape[1]:
+        raise UserError(f"{folder / FILE} was not made from this model. Make it again with `{again}`.")
+    directions = {
+        name: Direction(
+            name=name,
+            words=entry["words"],
+            unit=entry["unit"],
+            filter=np.array(entry["filter"], float),
+            offset=float(entry["offset"]),
+            pattern=np.array(entry["pattern"], float),
+            span=(float(entry["span"][0]), float(entry["span"][1])),
+            figures=entry,
         )
-    try:
-        saved = report["space"]
-        space = Space(
-            np.array(saved["mean"], float), np.array(saved["deviation"], float), float(saved["pseudo"])
-        )
-        directions = {
-            name: Direction(
-                name=name,
-                words=entry["words"],
-                unit=entry["unit"],
-                filter=np.array(entry["filter"], float),
-                offset=float(entry["offset"]),
-                pattern=np.array(entry["pattern"], float),
-                span=(float(entry["span"][0]), float(entry["span"][1])),
-                figures=entry,
-            )
-            for name, entry in report["directions"].items()
-        }
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise UserError(damaged) from error
-    sizes = {len(space.mean), *(len(each.filter) for each in directions.values())}
-    if sizes != {codes.shape[1]} or not directions:
-        raise UserError(damaged)
+        for name, entry in report["directions"].items()
+    }
     return Directions(space, directions, report)
 
 

@@ -9,20 +9,21 @@ A filter is a list of conditions that all must hold:
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lungvae_core.data.slices import RATINGS, malignant
+from lungvae_core.data.columns import OWN, RATINGS, TABLE
+from lungvae_core.data.slices import FACTOR, malignant
 from lungvae_core.errors import UserError
 from lungvae_core.explore.colours import BANDS, BANDS_MM, TITLES, rating_means, rating_spread
+from lungvae_core.json_text import parse_json
+from lungvae_core.parameters import LONGEST, ParameterError, finite, shown, text
 
 MOST_CATEGORIES = 24  # more distinct values are searched or ranged, not ticked
 MOST_CONDITIONS = 50
-LONGEST = 4_000  # characters of a filter in an address
 UNKNOWN = "not known"
 
 _BAND = pd.CategoricalDtype(BANDS, ordered=True)
@@ -30,7 +31,7 @@ _WORDS = {
     "patient_id": "Patient",
     "nodule": "Nodule",
     "slice": "Slice",
-    "malignancy": "Malignancy: median of the readers",
+    "malignancy": "Malignancy: the readers' rating",
     "n_readers": "Readers who marked it",
     "reader_spread": "Reader agreement: largest difference of malignancy ratings",
     "reader_mean": "Malignancy: mean of the readers",
@@ -54,7 +55,12 @@ _WORDS = {
     "z_mm": "Position along the body, mm",
 }
 _ORDER = list(_WORDS)
-_HIDDEN = ("series_uid", "annotation_ids", "row", "scan_id", "row0", "col0", "hu_source", "hu_step")
+_HIDDEN = (
+    *("series_uid", "annotation_ids", "row", "scan_id", "row0", "col0", "hu_source", "hu_step"),
+    *(f"{rating}_all" for rating in RATINGS),
+)
+_RATED = tuple(name for name in RATINGS if name != "malignancy")
+_DESCRIBED = {column.name for column in TABLE}
 
 
 @dataclass(frozen=True)
@@ -85,9 +91,9 @@ def with_derived(table: pd.DataFrame) -> pd.DataFrame:
         known = ~np.isnan(label) & ~np.isnan(score)
         right = pd.Series(np.where((score > 0.5) == (label == 1), "as the readers", "against the readers"))
         more["right"] = right.where(known).to_numpy()
-    for name in [str(column) for column in table if str(column).endswith("_all")]:
-        if name != "malignancy_all" and table[name].notna().any():
-            more[name.removesuffix("_all")] = rating_means(table[name])
+    for rating in _RATED:
+        if f"{rating}_all" in table and table[f"{rating}_all"].notna().any():
+            more[rating] = rating_means(table[f"{rating}_all"])
     return table.assign(**{name: value for name, value in more.items() if name not in table})
 
 
@@ -95,7 +101,7 @@ def columns(table: pd.DataFrame) -> list[Column]:
     """What a table, made by `with_derived`, can be filtered by, the most asked for first."""
     found = []
     for name in table.columns:
-        if name in _HIDDEN or str(name).endswith("_all") or not table[name].notna().any():
+        if name in _HIDDEN or not table[name].notna().any():
             continue
         found.append(_column(str(name), table[name]))
     rank = {name: number for number, name in enumerate(_ORDER)}
@@ -106,10 +112,12 @@ def title(name: str) -> str:
     """A column's name in words."""
     if name in _WORDS:
         return _WORDS[name]
-    return f"Mean rating: {TITLES.get(name, name)}" if name in _RATED else name.replace("_", " ")
-
-
-_RATED = tuple(name for name in RATINGS if name != "malignancy")
+    if name in _RATED:
+        return f"Mean rating: {TITLES.get(name, name)}"
+    if name in _DESCRIBED or name.startswith(FACTOR):
+        return name.replace("_", " ")
+    # A person's own column cannot be taken for one of the product's, whatever it is called.
+    return f"{name.removeprefix(OWN)} (your column)"
 
 
 def _column(name: str, values: pd.Series) -> Column:
@@ -137,35 +145,44 @@ def parse(where: str) -> list[dict[str, Any]]:
     if not where:
         return []
     if len(where) > LONGEST:
-        raise UserError(f"The filter is longer than {LONGEST:,} characters. Take conditions out.")
+        raise ParameterError(f"The filter is longer than {LONGEST:,} characters. Take conditions out.")
     try:
-        conditions = json.loads(where)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise UserError("The filter is not JSON. Set it again with the controls beside the map.") from error
+        conditions = parse_json(where, what="The filter")
+    except UserError as error:
+        raise ParameterError(
+            "The filter is not JSON. Set it again with the controls beside the map."
+        ) from error
     if not isinstance(conditions, list) or len(conditions) > MOST_CONDITIONS:
-        raise UserError(f"A filter is a list of at most {MOST_CONDITIONS} conditions.")
-    for condition in conditions:
-        _check(condition)
-    return conditions
+        raise ParameterError(f"A filter is a list of at most {MOST_CONDITIONS} conditions.")
+    return [_checked(condition) for condition in conditions]
 
 
-def _check(condition: Any) -> None:
+def _checked(condition: Any) -> dict[str, Any]:
+    """A condition whose texts and numbers are within bounds; ParameterError for anything else."""
     if not isinstance(condition, dict):
-        raise UserError(f"{str(condition)[:40]!r} is no condition of a filter.")
+        raise ParameterError(f"{shown(condition)} is no condition of a filter.")
     keys = set(condition)
     if keys == {"search"}:
-        if not isinstance(condition["search"], str):
-            raise UserError("A search is for text.")
-        return
-    known = isinstance(condition.get("column"), str) and keys <= {"column", "in", "from", "to"}
-    if not known or len(keys) < 2:
-        raise UserError('A condition has a "column" and either "in" or "from" and "to".')
-    if "in" in keys and not (keys == {"column", "in"} and isinstance(condition["in"], list)):
-        raise UserError(f'{condition["column"][:40]}: "in" is a list of values, and stands alone.')
-    for end in keys & {"from", "to"}:
-        number = condition[end]
-        if isinstance(number, bool) or not isinstance(number, int | float) or not np.isfinite(float(number)):
-            raise UserError(f"{condition['column'][:40]}: {end!r} is a number.")
+        return {"search": text("A filter's search", condition["search"])}
+    if "column" not in keys or len(keys) < 2 or not keys <= {"column", "in", "from", "to"}:
+        raise ParameterError('A condition has a "column" and either "in" or "from" and "to".')
+    name = text("A filter's column", condition["column"])
+    if "in" in keys:
+        values = condition["in"]
+        if keys != {"column", "in"} or not isinstance(values, list):
+            raise ParameterError(f'{shown(name)}: "in" is a list of values, and stands alone.')
+        return {"column": name, "in": [_value(name, value) for value in values]}
+    ends = {end: finite(f"{shown(name)}: {end}", condition[end]) for end in ("from", "to") if end in keys}
+    return {"column": name, **ends}
+
+
+def _value(name: str, value: Any) -> str | float | bool:
+    """One of the values that are ticked."""
+    if isinstance(value, int | float):
+        if not isinstance(value, bool):
+            finite(f"{shown(name)}: a value", value)
+        return value
+    return text(f"{shown(name)}: a value", value)
 
 
 def mask(table: pd.DataFrame, conditions: list[dict[str, Any]]) -> np.ndarray:

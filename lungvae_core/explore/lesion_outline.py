@@ -1,6 +1,6 @@
 """An uploaded lesion's outline from a click, and followed from slice to slice: offered, never taken as given.
 
-In a slice the outline is that of explore/measured/segment.py, made for lesions in the middle of a crop. A
+In a slice the outline is that of data/outlines.py, made for lesions in the middle of a crop. A
 click is seldom in the middle, so it is tried from seven places around the click; what most of them hold for
 lesion is kept, and all is done once more around the middle of that. Through the slices it is followed for as
 long as the next slice has something of the same brightness, of alike size, at the same place.
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lungvae_core.data.outlines import CENTRE, CONTRAST, segment
 from lungvae_core.data.slices import SIZE
 from lungvae_core.errors import UserError
-from lungvae_core.explore.measured.segment import CENTRE, CONTRAST, segment
 
 _RING = 2.0  # pixels from the click to the other places that are tried
 _PLACES = 6  # around it

@@ -14,8 +14,10 @@ import pandas as pd
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
+from lungvae_core.cache_places import without_numba_cache
 from lungvae_core.errors import UserError
 from lungvae_core.explore.neighbours import features
+from lungvae_core.quiet import silence
 from lungvae_core.training.checkpoints import Run
 
 TITLES = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
@@ -87,19 +89,17 @@ def project(
         perplexity = min(perplexity, (len(codes) - 1) / 3)
         xy = TSNE(dims, perplexity=perplexity, init="pca", random_state=seed).fit_transform(codes)
     else:
-        import warnings
-
+        without_numba_cache()
         import umap
 
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="n_jobs value")
-            xy = umap.UMAP(
-                n_components=dims,
-                n_neighbors=neighbours,
-                min_dist=min_dist,
-                metric=metric,
-                random_state=seed,
-            ).fit_transform(codes)
+        silence(message="n_jobs value")  # a seed takes one thread
+        xy = umap.UMAP(
+            n_components=dims,
+            n_neighbors=neighbours,
+            min_dist=min_dist,
+            metric=metric,
+            random_state=seed,
+        ).fit_transform(codes)
     xy = np.asarray(xy, np.float32)
     xy = xy - xy.mean(0)
     return xy / max(float(np.abs(xy).max()), 1e-9)

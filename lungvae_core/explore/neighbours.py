@@ -39,13 +39,26 @@ def nearest(
         order = near[np.lexsort((near, distance[near]))]
     else:
         order = np.argsort(distance, kind="stable")
-    if patients is not None and exclude_patient is not None:
-        order = order[patients[order] != exclude_patient]
-    if patients is not None and one_per_patient:
-        _, first = np.unique(patients[order], return_index=True)
-        order = order[np.sort(first)]
+    if patients is not None:
+        order = _of_others(order, patients, exclude_patient, one_per_patient, count)
     rows = order[:count]
     return rows, distance[rows]
+
+
+def _of_others(
+    order: np.ndarray, patients: np.ndarray, exclude: str | None, one_each: bool, count: int
+) -> np.ndarray:
+    """The first `count` rows of an order that are not of the patient `exclude`, or of one that was before."""
+    rows: list[int] = []
+    left_out = set() if exclude is None else {exclude}
+    for row in order:  # far from to its end: as many names are looked at as it takes
+        if len(rows) == count:
+            break
+        if patients[row] not in left_out:
+            rows.append(int(row))
+            if one_each:
+                left_out.add(patients[row])
+    return np.array(rows, np.int64)
 
 
 def place(xy: np.ndarray, rows: np.ndarray, distances: np.ndarray) -> np.ndarray:

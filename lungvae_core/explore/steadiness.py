@@ -10,6 +10,8 @@ import pandas as pd
 
 from lungvae_core.data.splits import share_of_patients
 from lungvae_core.explore.colours import BANDS_MM
+from lungvae_core.statistics.intervals import nan_as_none, percentile_interval
+from lungvae_core.statistics.patients import bootstrap
 
 CALIPER = 0.1  # diameters that differ by less than this share are alike
 
@@ -22,31 +24,8 @@ def interval(
     statistic: Statistic, patients: np.ndarray, *, resamples: int, seed: int
 ) -> dict[str, float | None]:
     """{value, low, high}: a statistic of weights (B, M) and its 95 % interval, resampling whole patients."""
-    patient, names = pd.factorize(patients)
-    generator = np.random.default_rng(seed)
-    drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    # In blocks, which bound the memory.
-    found = np.concatenate([statistic(part[:, patient].astype(float)) for part in _blocks(drawn)])
-    found = found[~np.isnan(found)]
-    low, high = np.percentile(found, [2.5, 97.5]) if len(found) else (np.nan, np.nan)
-    value = statistic(np.ones((1, len(patient))))[0]
-    return {"value": number(value), "low": number(low), "high": number(high)}
-
-
-def _blocks(drawn: np.ndarray) -> list[np.ndarray]:
-    return [drawn[at : at + 20] for at in range(0, len(drawn), 20)]
-
-
-def weighted_aucs(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(B,) AUCs of labels (M,) of 0 and 1 under weights (B, M), ties counting half; NaN with one class."""
-    order = np.argsort(scores, kind="stable")
-    ranked, up = scores[order], truth[order] == 1
-    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])  # the first of each group of ties
-    above = np.add.reduceat(weights[:, order] * up, starts, axis=1)
-    below = np.add.reduceat(weights[:, order] * ~up, starts, axis=1)
-    won = (above * (np.cumsum(below, axis=1) - 0.5 * below)).sum(1)
-    pairs = above.sum(1) * below.sum(1)
-    return np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+    drawn = bootstrap(statistic, patients, resamples, seed=seed, block=20)  # of pairs, which are many
+    return nan_as_none(percentile_interval(statistic(np.ones((1, len(patients))))[0], drawn))
 
 
 def weighted_r2s(truth: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -169,15 +148,14 @@ def _against_null(observed: np.ndarray, null: np.ndarray) -> dict[str, float | N
     if not len(observed) or not len(null):
         return dict.fromkeys(("value", "low", "high", "null", "null_high", "p"))
     value = float(observed.mean())
-    low, high = np.percentile(observed, [2.5, 97.5])
-    return {
-        "value": number(value),
-        "low": number(low),
-        "high": number(high),
-        "null": number(null.mean()),
-        "null_high": number(np.percentile(null, 95)),
-        "p": number((1 + (null >= value).sum()) / (1 + len(null))),
-    }
+    return nan_as_none(
+        percentile_interval(value, observed)
+        | {
+            "null": float(null.mean()),
+            "null_high": float(np.percentile(null, 95)),
+            "p": float((1 + (null >= value).sum()) / (1 + len(null))),
+        }
+    )
 
 
 def covaries(points: np.ndarray, filter_: np.ndarray) -> np.ndarray:

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 
 from lungvae_core.explore.neighbours import nearest
+from lungvae_core.statistics.intervals import percentiles
+from lungvae_core.statistics.patients import draw_numbers
 
 FEWEST_PATIENTS = 5  # in the group and beside it, for an interval; fewer tell nothing of other patients
 
@@ -65,15 +67,15 @@ def contrasts(
     parts = [
         _sums(np.where(side[:, None], by_nodule, np.nan), patient_of, people) for side in (inside, ~inside)
     ]
-    drawn = _draws(people, resamples, seed)
+    numbers = draw_numbers(people, resamples, seed=seed)
+    drawn = np.array([np.bincount(each, minlength=people) for each in numbers])  # (B, people)
     ones = np.ones((1, people))
     group, rest = (_divide(ones @ sums, ones @ counts)[0] for sums, counts in parts)
     apart = np.subtract(*(_divide(drawn @ sums, drawn @ counts) for sums, counts in parts))  # (B, F)
     enough = np.min([(counts > 0).sum(0) for _, counts in parts], axis=0) >= FEWEST_PATIENTS
+    low, high = np.where(enough, percentiles(apart), np.nan)
     found = []
     for number, name in enumerate(values.columns):
-        known = apart[np.isfinite(apart[:, number]), number]
-        low, high = np.percentile(known, [2.5, 97.5]) if enough[number] and len(known) else (np.nan, np.nan)
         of_all = by_nodule[np.isfinite(by_nodule[:, number]), number]
         found.append(
             Contrast(
@@ -81,8 +83,8 @@ def contrasts(
                 group=float(group[number]),
                 rest=float(rest[number]),
                 difference=float(group[number] - rest[number]),
-                low=float(low),
-                high=float(high),
+                low=float(low[number]),
+                high=float(high[number]),
                 spread=float(of_all.std()) if len(of_all) else float("nan"),
                 nodules=int(parts[0][1][:, number].sum()),
             )
@@ -106,10 +108,3 @@ def _sums(table: np.ndarray, of: np.ndarray, count: int) -> tuple[np.ndarray, np
 
 def _divide(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
-
-
-def _draws(people: int, resamples: int, seed: int) -> np.ndarray:
-    """(resamples, people) float: how often each of `people` is drawn when as many are drawn again."""
-    drawn = np.random.default_rng(seed).integers(0, max(people, 1), (resamples, people))
-    at = drawn + np.arange(resamples)[:, None] * people
-    return np.bincount(at.ravel(), minlength=resamples * people).reshape(resamples, people).astype(np.float64)

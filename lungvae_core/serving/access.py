@@ -20,13 +20,12 @@ Who a browser speaks for is read from the cookie that Streamlit signs after a si
 from __future__ import annotations
 
 import ipaddress
-import json
 import os
 import re
 import socket
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cache
@@ -36,11 +35,15 @@ from urllib.parse import urlsplit
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from starlette.requests import HTTPConnection
 
 from lungvae_core.errors import UserError
+from lungvae_core.json_text import parse_json
 
+_PERSON = "lungvae.person"  # of a connection's scope
 COOKIE = "_streamlit_user"  # how Streamlit names the cookie of whoever signed in
 CALLBACK = "/oauth2callback"
+LOGOUT = "/auth/logout"
 MOST_HOURS = 24 * 30  # Streamlit's cookie itself ends then
 MOST_CHUNKS = 8  # of 4 kB; browsers send no more than that together
 LEAST_SECRET = 32  # characters
@@ -182,6 +185,13 @@ class Access:
             known |= {socket.gethostname().lower(), socket.getfqdn().lower()}
         return name in known
 
+    def person_of(self, scope: MutableMapping[str, Any]) -> Person:
+        """Whom an ASGI connection speaks for; its cookies are verified once for all that ask."""
+        person: Person | None = scope.get(_PERSON)
+        if person is None:
+            person = scope[_PERSON] = self.person(HTTPConnection(scope).cookies)
+        return person
+
     def person(self, cookies: Mapping[str, str], *, now: float | None = None) -> Person:
         """Whom a browser with these cookies speaks for; never raises, whatever the cookies hold."""
         if self.sign_in is None:
@@ -268,8 +278,8 @@ def read_cookie(cookies: Mapping[str, str], secret: str) -> tuple[dict[str, Any]
             return {}, 0.0
         text, since = "".join(chunk[0] for chunk in whole), min(since, *(chunk[1] for chunk in whole))
     try:
-        claims = json.loads(text)
-    except (ValueError, RecursionError):
+        claims = parse_json(text, what="The cookie")
+    except UserError:
         return {}, 0.0
     return (claims, since) if isinstance(claims, dict) else ({}, 0.0)
 

@@ -17,6 +17,7 @@ from sqlalchemy import Integer, String, Text, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from lungvae_core.errors import UserError
+from lungvae_core.parameters import printable
 from lungvae_core.serving.database import Base, session
 from lungvae_core.serving.settings import Settings
 
@@ -112,7 +113,12 @@ def read(
         query = query.where(_Line.at >= _moment(since))
     with session(settings) as opened:
         found = list(opened.scalars(query))
-    return [Line(one.id, one.at, one.who, one.what, one.detail) for one in found]
+    return [Line(one.id, *(printable(str(text), most) for text, most in _texts(one))) for one in found]
+
+
+def _texts(line: _Line) -> list[tuple[object, int]]:
+    """A line's texts and how long each can be: what was restored may hold anything."""
+    return [(line.at, 40), (line.who, 254), (line.what, 16), (line.detail, LONGEST_DETAIL)]
 
 
 def _moment(text: str) -> str:

@@ -9,27 +9,35 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
+import os
 import re
 import sqlite3
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import BytesIO
-from pathlib import Path
-from typing import IO, Any
+from pathlib import Path, PurePosixPath
+from typing import IO, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from sqlalchemy import create_engine, select
-from sqlalchemy.orm import Session
 
 import lungvae_core
+from lungvae_core import parameters
 from lungvae_core.errors import UserError
-from lungvae_core.files import LEFTOVER, atomic_folder, atomic_path, folder_lock, refuse_existing
+from lungvae_core.files import (
+    atomic_folder,
+    atomic_path,
+    folder_lock,
+    in_the_making,
+    open_file,
+    refuse_existing,
+    temporary_folder,
+)
+from lungvae_core.json_text import MOST_BYTES, parse_json
 from lungvae_core.serving.database import database_url
-from lungvae_core.serving.jobs import Job, Jobs
+from lungvae_core.serving.jobs import Jobs
+from lungvae_core.serving.restored_database import rebuild
 from lungvae_core.serving.settings import Settings
 
 FORMAT = 1
@@ -43,6 +51,9 @@ _PASSED_OVER = {
     f"{DATABASE}-shm",
 }  # of the workspace; a cache is made anew
 _NAME = re.compile(r"(?:workspace|runs|data)(?:/[^/\0]+)+")
+# Bounds that what the product writes stays far below; a foreign archive need not.
+LONGEST_NAME, DEEPEST, MOST_FILES = 1_000, 40, 200_000
+LONGEST_HEADER = 1 << 16  # bytes that say a long name
 
 
 class _Manifest(BaseModel):
@@ -94,18 +105,18 @@ def back_up(settings: Settings, target: Path, *, with_data: bool = False) -> Sum
     return made
 
 
-def check(archive: Path) -> Summary:
-    """Read a backup to its end; UserError unless every file in it is as it was."""
-    with tempfile.TemporaryDirectory(prefix="lungvae-check-") as folder:
-        return _extract(archive, {part: Path(folder) / part for part in PARTS}, keep=False)[1]
+def check(archive: Path, settings: Settings) -> Summary:
+    """Read a backup to its end; UserError unless every file is as it was and the database can be used."""
+    with temporary_folder("check") as folder:
+        return _extract(archive, {part: folder / part for part in PARTS}, settings, keep=False)
 
 
 def restore(archive: Path, settings: Settings) -> Summary:
     """Bring a backup back into the folders in use, which must be empty or absent.
 
     Nothing appears in them unless all of it is whole. Jobs that were running count as ended, and can be
-    resumed; what they say of folders is changed to the folders in use. Raises UserError for a damaged or
-    foreign archive, and for a folder with something in it.
+    resumed; what they say of folders is changed to the folders in use, and those that name others are left
+    out. Raises UserError for a damaged or foreign archive, and for a folder with something in it.
     """
     targets = {part: getattr(settings, part).resolve() for part in PARTS}
     with contextlib.ExitStack() as opened:
@@ -114,10 +125,7 @@ def restore(archive: Path, settings: Settings) -> Summary:
         for part in sorted(wanted):
             refuse_restoring_into(targets[part])
         places = {part: opened.enter_context(atomic_folder(targets[part])) for part in sorted(wanted)}
-        _, made = _extract(archive, places)
-        if (database := places.get("workspace", Path()) / DATABASE).is_file():
-            _move_jobs(database, manifest.folders, {part: str(path) for part, path in targets.items()})
-    return made
+        return _extract(archive, places, settings)
 
 
 def refuse_restoring_into(folder: Path) -> None:
@@ -141,8 +149,8 @@ def _add_database(settings: Settings, archive: tarfile.TarFile, files: dict[str,
         return
     if not _has_database(settings):
         return
-    with tempfile.TemporaryDirectory(prefix="lungvae-backup-") as folder:
-        copy = Path(folder) / DATABASE
+    with temporary_folder("backup") as folder:
+        copy = folder / DATABASE
         try:
             with (
                 contextlib.closing(sqlite3.connect(settings.workspace / DATABASE, timeout=30)) as source,
@@ -162,8 +170,10 @@ def _folders(part: str, root: Path) -> Iterator[tuple[Path, str]]:
     for entry in sorted(root.iterdir()):
         if part == "workspace" and entry.name == "evaluations" and entry.is_dir():
             for evaluation in sorted(entry.iterdir()):
+                if in_the_making(evaluation):
+                    continue
                 yield evaluation, f"workspace/evaluations/{evaluation.name}"
-        elif not entry.name.startswith(".") and not (part == "workspace" and entry.name in _PASSED_OVER):
+        elif not in_the_making(entry) and not (part == "workspace" and entry.name in _PASSED_OVER):
             yield entry, f"{part}/{entry.name}"
 
 
@@ -186,9 +196,15 @@ def _add_folder(
                     if (
                         each.is_file()
                         and not each.is_symlink()
-                        and not each.name.endswith((".lock", LEFTOVER))
+                        and not (each.name.endswith(".lock") or in_the_making(each))
                     ):
-                        _add_file(archive, each, f"{name}/{each.relative_to(path).as_posix()}", files, made)
+                        inside = f"{name}/{each.relative_to(path).as_posix()}"
+                        if _is_name(inside):
+                            _add_file(archive, each, inside, files, made)
+                        else:
+                            made.left_out.append(
+                                f"{parameters.printable(inside, 200)}: its name is too long or deep."
+                            )
         except UserError:
             if not any(known.startswith(f"{name}/") for known in files):
                 made.left_out.append(f"{name}: something is writing it. Back up again when it has ended.")
@@ -228,34 +244,91 @@ class _Hashing:
         return block
 
 
+class _Header(tarfile.TarInfo):
+    """A header as `back_up` writes them: of a file, or of a file's long name; no other kind is read on."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        header = super().frombuf(buf, encoding, errors)
+        long_name = header.type == tarfile.XHDTYPE and header.size <= LONGEST_HEADER
+        if header.size < 0 or not (long_name or header.type in (tarfile.REGTYPE, tarfile.AREGTYPE)):
+            raise UserError("A member is neither a file nor a long name.")
+        return header
+
+
+@contextlib.contextmanager
+def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
+    # From an ordinary file: a pipe would be waited for.
+    with open_file(archive) as stream, tarfile.open(fileobj=stream, mode="r:", tarinfo=_Header) as opened:
+        yield opened
+
+
+def _members(opened: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The files of an archive, each before what follows it is read, since an extended header can lie."""
+    for number, member in enumerate(opened):
+        if number >= MOST_FILES:
+            raise UserError(f"It has more than {MOST_FILES:,} files.")
+        if member.size < 0 or member.issparse():  # a sparse file of a few bytes can stand for any number
+            raise UserError("A member has an impossible size.")
+        yield member
+
+
 def _read_manifest(archive: Path) -> _Manifest:
     try:
-        with tarfile.open(archive, "r:") as opened:
-            names = opened.getnames()
+        with _opened(archive) as opened:
+            names = [member.name for member in _members(opened)]
             stream = opened.extractfile(MANIFEST) if names and names[-1] == MANIFEST else None
-            raw = json.loads(stream.read()) if stream is not None else None
-        manifest = _Manifest.model_validate(raw)
+            text = stream.read(MOST_BYTES + 1) if stream is not None else b""
+        manifest = _Manifest.model_validate(parse_json(text, what="The list of files"))
     except FileNotFoundError:
         raise UserError(f"There is no file {archive}.") from None
-    except (OSError, tarfile.TarError, ValueError, ValidationError):
+    except (OSError, tarfile.TarError, ValueError, ValidationError, UserError):
         raise UserError(f"{archive} is no backup of `lungvae backup`, or its end is missing.") from None
     if manifest.format > FORMAT:
         raise UserError(f"{archive} was made by lungvae {manifest.version}; restore it with that version.")
     if set(names) != {*manifest.files, MANIFEST} or len(names) != len(set(names)):
         raise UserError(f"{archive} is damaged: its files are not those of its list.")
+    above = {str(folder) for name in manifest.files for folder in PurePosixPath(name).parents}
     for name in manifest.files:
-        if not _NAME.fullmatch(name) or {"..", "."} & set(name.split("/")):
-            raise UserError(f"{archive} is damaged or was tampered with: {name!r} is no file of a backup.")
+        if not _is_name(name) or _never_copied(name) or name in above:  # a folder that is a file, too
+            raise UserError(
+                f"{archive} is damaged or was tampered with: {parameters.shown(name)} is no file of a backup."
+            )
     return manifest
 
 
-def _extract(archive: Path, places: dict[str, Path], *, keep: bool = True) -> tuple[_Manifest, Summary]:
-    """Write the archive's files below `places`, each checked; with `keep` false, only check them."""
+def _is_name(name: str) -> bool:
+    """Whether a file of a backup can have that name: below one of the folders, and neither long nor deep."""
+    parts = name.split("/")
+    return (
+        _NAME.fullmatch(name) is not None
+        and not {"..", "."} & set(parts)
+        and len(name) <= LONGEST_NAME
+        and len(parts) <= DEEPEST
+        and all(len(os.fsencode(part)) <= 255 for part in parts)
+    )
+
+
+def _never_copied(name: str) -> bool:
+    """Whether no backup has a file of that name: another database's journal, a job's lock, what is hidden."""
+    part, first, *rest = name.split("/")
+    if part != "workspace" or name == f"workspace/{DATABASE}":
+        return False
+    if first == "jobs":
+        return re.fullmatch(r"[0-9]+\.log", "/".join(rest)) is None
+    return first.startswith((".", DATABASE)) or first in _PASSED_OVER
+
+
+def _extract(archive: Path, places: dict[str, Path], settings: Settings, *, keep: bool = True) -> Summary:
+    """Write the archive's files below `places`, each checked; with `keep` false, only check them.
+
+    The database, which needs a file to be checked, is written in either case.
+    """
     manifest = _read_manifest(archive)
     made = Summary(manifest.created)
     try:
-        with tarfile.open(archive, "r:") as opened:
-            for member in opened:
+        with _opened(archive) as opened:
+            for member in _members(opened):
                 if member.name == MANIFEST:
                     continue
                 stream = opened.extractfile(member) if member.isreg() else None
@@ -264,10 +337,11 @@ def _extract(archive: Path, places: dict[str, Path], *, keep: bool = True) -> tu
                 part, _, rest = member.name.partition("/")
                 made.files, made.size = made.files + 1, made.size + member.size
                 target = places[part] / rest
-                if keep:
+                written = keep or member.name == f"workspace/{DATABASE}"
+                if written:
                     target.parent.mkdir(parents=True, exist_ok=True)
                 digest = hashlib.sha256()
-                with target.open("wb") if keep else contextlib.nullcontext() as into:
+                with target.open("wb") if written else contextlib.nullcontext() as into:
                     while block := stream.read(1 << 22):
                         digest.update(block)
                         if into is not None:
@@ -276,30 +350,6 @@ def _extract(archive: Path, places: dict[str, Path], *, keep: bool = True) -> tu
                     raise UserError(f"{archive} is damaged: {member.name} is not what was backed up.")
     except (OSError, tarfile.TarError) as error:
         raise UserError(f"{archive} cannot be read, or its files cannot be written: {error}.") from error
-    return manifest, made
-
-
-def _move_jobs(database: Path, old: dict[str, str], new: dict[str, str]) -> None:
-    """Have the jobs of a restored database name the folders in use."""
-    moves = [(old[part], new[part]) for part in PARTS if part in old and old[part] != new[part]]
-
-    def moved(value: Any) -> Any:
-        if isinstance(value, str):
-            for before, after in moves:
-                # In a job's arguments a path stands behind the name of an option: --data=/srv/data/x.
-                head, sep, tail = value.rpartition("=") if value.startswith("--") else ("", "", value)
-                if tail == before or tail.startswith(f"{before}/"):
-                    return head + sep + after + tail[len(before) :]
-            return value
-        if isinstance(value, dict):
-            return {key: moved(each) for key, each in value.items()}
-        return [moved(each) for each in value] if isinstance(value, list) else value
-
-    engine = create_engine(f"sqlite:///{database}")
-    try:
-        with Session(engine) as opened, opened.begin():
-            for job in opened.scalars(select(Job)):
-                job.folder, job.log, job.holds = moved(job.folder), moved(job.log), moved(job.holds)
-                job.argv, job.request = moved(job.argv), moved(job.request)
-    finally:
-        engine.dispose()
+    if (database := places.get("workspace", Path()) / DATABASE).is_file():
+        made.left_out += rebuild(database, manifest.folders, settings)
+    return made

@@ -6,7 +6,7 @@ A model score is a classifier's output on a code, never a probability of cancer.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,27 +14,22 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from lungvae_core.data.images import crop
-from lungvae_core.data.slices import RATINGS, malignant
+from lungvae_core.data.columns import spelled_as
+from lungvae_core.data.crops import crop
+from lungvae_core.data.slices import RATINGS, malignancy_meaning, malignant, rating_text
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.frozen import CROSS_VALIDATED, FITTED, SHAPED, TESTED
-from lungvae_core.explore.colours import MALIGNANCY, TITLES
+from lungvae_core.explore.colours import TITLES
 from lungvae_core.explore.neighbours import FAR, UNUSUAL
-from lungvae_core.serving import nodule_score
+from lungvae_core.number_text import DASH, interval
+from lungvae_core.serving import nodule_score, scoring
 from lungvae_core.serving.nodule_score import NoduleScore
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.training.encode import encode_with_quality
+from lungvae_core.training.seen import recognised
 
 ERROR_FULL = 0.25  # share of the window's width at which an error is drawn in full colour
 MOST_SLICES = 120  # of one nodule; LIDC's largest have some 60
 _LESS, _NONE, _MORE = (86, 180, 233), (17, 17, 17), (230, 159, 0)  # Okabe-Ito blue, near black, orange
-SCORE_KINDS = {
-    CROSS_VALIDATED: "Cross-validated: scored by classifiers that had not seen this patient.",
-    FITTED: "Not labelled: scored by the classifier that was fitted on all labelled slices; other nodules of "
-    "this patient may be among them.",
-    TESTED: "Held out: neither the model nor the classifier had seen this patient's label.",
-    SHAPED: "Not a test: the model and the classifier learned from this patient's label.",
-}
 
 
 @dataclass(frozen=True)
@@ -56,6 +51,7 @@ class Case:
     distances: list[float]
     spacing_mm: float | None = None
     row: int | None = None  # in the model's table; None for an upload
+    patient: str | None = None  # of the set, whose lesion it is
     band: tuple[float, float] | None = None  # of the score: 90 % of classifiers of patients drawn again
 
     @property
@@ -72,12 +68,12 @@ class NoduleCase:
     codes: np.ndarray  # (M, K)
     judged: NoduleScore | None  # None for a model without a classifier
     distance_ranks: np.ndarray  # (M,) share of the model's own slices whose nearest other patient is nearer
-    ssim_ranks: np.ndarray  # (M,) share of them that are reconstructed better
+    ssim_ranks: np.ndarray  # (M,) share of them that are reconstructed better; NaN where not known
 
 
 def case_of_row(model: LoadedModel, row: int, *, count: int = 8) -> Case:
     """A lesion of the set, with the score that was stored for it and neighbours of other patients."""
-    entry = model.table.iloc[row]
+    entry = model.lesion(row)
     patient = str(entry["patient_id"])
     rows, distances = model.neighbours(model.codes[row], count, exclude_patient=patient)
     image, real = model.image(row)
@@ -89,13 +85,14 @@ def case_of_row(model: LoadedModel, row: int, *, count: int = 8) -> Case:
         image=image if real else None,
         reconstruction=model.decode(model.codes[row][None])[0],
         score=score,
-        score_note=SCORE_KINDS.get(str(entry.get("score_kind", "")), "") if score is not None else "",
-        ssim_rank=None if ssim is None else float((model.table["ssim"] > ssim).mean()),
+        score_note=scoring.of_row(model, row) if score is not None else "",
+        ssim_rank=None if ssim is None else model.ssim_rank(ssim),
         distance_rank=None,
         neighbours=[int(found) for found in rows],
         distances=[float(distance) for distance in distances],
         spacing_mm=model.shown_spacing(row),
         row=row,
+        patient=patient,
         band=None if band is None else (float(band[0, 0]), float(band[0, 1])),
     )
 
@@ -113,14 +110,13 @@ def case_of_upload(
 
     `spacing_mm` is that of hu's pixels; UserError where it is unknown and the model needs it.
     """
-    known = known_patient(model, patient_id)
-    prediction = model.predict(hu, spacing_mm=spacing_mm, count=count, exclude_patient=known)
-    note = "Scored by the classifier that was fitted on all labelled slices of the set."
-    if known:
-        note = (
-            f"**{known} is a patient of this set: the classifier was fitted with this patient's labels, so "
-            "this score says nothing about how well it works.** Look the lesion up in the set instead."
-        )
+    patient = patient_of_upload(model, hu[None], patient_id)
+    prediction = model.predict(hu, spacing_mm=spacing_mm, count=count, exclude_patient=patient)
+    note = scoring.of_walk(model, patient)
+    if patient is not None:
+        note = f"**{patient} is a patient of this set.** {note}"
+    if own := own_slice_words(model, hu):
+        note = f"{note} **{own}**"
     return Case(
         title=title,
         code=prediction.code,
@@ -133,13 +129,37 @@ def case_of_upload(
         neighbours=[neighbour["row"] for neighbour in prediction.neighbours],
         distances=[neighbour["distance"] for neighbour in prediction.neighbours],
         spacing_mm=model.spacing_mm or spacing_mm,
+        patient=patient,
         band=prediction.band,
     )
 
 
+def own_slice_words(model: LoadedModel, hu: np.ndarray) -> str:
+    """A sentence where hu (64, 64) shows a slice of the data that the model was trained on, else empty."""
+    own = recognised(model.run, hu[None])
+    if own is None:
+        return ""
+    return (
+        f"This slice is the same picture as one of the model's own data ({own['patient_id']}, nodule "
+        f"{own['nodule']}, slice {own['slice']}), whatever its file is called: what the model says of it is "
+        "no test."
+    )
+
+
+def patient_of_upload(model: LoadedModel, hu: np.ndarray, patient_id: str = "") -> str | None:
+    """The patient of the set whose slices hu (N, 64, 64) are: by the id, or by a slice that is the same."""
+    if known := known_patient(model, patient_id):
+        return known
+    own = recognised(model.run, hu)
+    return None if own is None else known_patient(model, str(own["patient_id"]))
+
+
 def known_patient(model: LoadedModel, patient_id: str) -> str | None:
-    """The patient's id where the model's own data has it, else None."""
-    return patient_id if patient_id and (model.table["patient_id"] == patient_id).any() else None
+    """The id that the model's own data has for a patient, else None."""
+    if not patient_id:
+        return None
+    own = set(model.table["patient_id"].astype(str).unique())
+    return next((name for name in spelled_as([patient_id], own) if name in own), None)
 
 
 def nodule_of_upload(
@@ -159,16 +179,16 @@ def nodule_of_upload(
             f"{len(boxes):,} slices are no nodule; at most {MOST_SLICES} are judged. Choose fewer slices."
         )
     numbers = tuple(sorted(boxes))
-    seen = np.stack([model.seen(crop(stack[at], *boxes[at]), spacing_mm) for at in numbers])
-    codes, quality = encode_with_quality(model.vae, seen)
-    known = known_patient(model, patient_id)
-    own = model.table["ssim"].to_numpy(float)
+    crops = np.stack([crop(stack[at], *boxes[at]) for at in numbers])
+    codes, quality = encode_with_quality(model.vae, np.stack([model.seen(hu, spacing_mm) for hu in crops]))
+    known = patient_of_upload(model, crops, patient_id)
+    ranks = [model.ssim_rank(float(ssim)) for ssim in quality["ssim"]]
     return NoduleCase(
         slices=numbers,
         codes=codes,
         judged=nodule_score.judge(model, codes, patient=known),
         distance_ranks=model.familiarity(codes, exclude_patient=known),
-        ssim_ranks=(own[None] > quality["ssim"][:, None]).mean(1),
+        ssim_ranks=np.array([np.nan if rank is None else rank for rank in ranks]),
     )
 
 
@@ -281,11 +301,11 @@ def evaluated(evaluation: dict[str, Any] | None) -> tuple[pd.DataFrame, str] | N
         return None
     rows = {}
     for unit, figures in (evaluation.get("units") or {}).items():
-        row = {"model": _interval(figures.get("auc"))}
+        row = {"model": interval(figures.get("auc"), 2)}
         for name, words in (("diameter", "readers' diameter alone"), ("area", "outline's area alone")):
             baseline = ((evaluation.get("baselines") or {}).get(name) or {}).get(unit) or {}
-            row[words] = _interval(baseline.get("auc"))
-        if row["model"]:
+            row[words] = interval(baseline.get("auc"), 2)
+        if row["model"] != DASH:
             rows[f"{figures.get('count', 0):,} {unit}s, {figures.get('malignant', 0):,} malignant"] = row
     if not rows:
         return None
@@ -298,37 +318,29 @@ def evaluated(evaluation: dict[str, Any] | None) -> tuple[pd.DataFrame, str] | N
 
 def ratings(model: LoadedModel, rows: Sequence[int], distances: Sequence[float]) -> pd.DataFrame:
     """The lesions of `rows`, nearest first, with what each reader said ("4, 5, 3")."""
-    table = model.table.iloc[list(rows)]
+    lesions = [model.lesion(row) for row in rows]  # a hundred times quicker than rows of the table
+    columns = set(model.table)
     found: dict[str, Any] = {
         "lesion": [
-            f"{patient}, nodule {nodule}, slice {number}"
-            for patient, nodule, number in zip(
-                table["patient_id"], table["nodule"], table["slice"], strict=True
-            )
+            f"{each['patient_id']}, nodule {each['nodule']}, slice {each['slice']}" for each in lesions
         ],
         "distance": [round(float(distance), 2) for distance in distances],
     }
-    if "malignancy" in table:
+    if "malignancy" in columns:
         found["malignancy (median)"] = [
-            "not rated" if pd.isna(rating) else MALIGNANCY[int(rating) - 1] for rating in table["malignancy"]
+            "not rated" if pd.isna(rating) else f"{rating_text(rating)} {malignancy_meaning(rating)}"
+            for rating in (each["malignancy"] for each in lesions)
         ]
-    if "diameter_mm" in table:
-        found["diameter mm"] = table["diameter_mm"].round(1).to_numpy()
+    if "diameter_mm" in columns:
+        found["diameter mm"] = [
+            None if pd.isna(each["diameter_mm"]) else round(float(each["diameter_mm"]), 1) for each in lesions
+        ]
     for name in ["malignancy", *(name for name in RATINGS if name != "malignancy")]:
-        if f"{name}_all" in table:
+        if (column := f"{name}_all") in columns:
             found[f"{TITLES.get(name, name)}, each reader"] = [
-                "" if pd.isna(text) else str(text).replace("|", ", ") for text in table[f"{name}_all"]
+                "" if pd.isna(each[column]) else str(each[column]).replace("|", ", ") for each in lesions
             ]
-    return pd.DataFrame(found, index=pd.RangeIndex(1, len(table) + 1, name="no."))
-
-
-def _interval(figure: dict[str, float] | None) -> str:
-    if not figure or figure.get("value") is None:
-        return ""
-    text = f"{figure['value']:.2f}"
-    if figure.get("low") is not None and figure.get("high") is not None:
-        text += f" ({figure['low']:.2f} to {figure['high']:.2f})"
-    return text
+    return pd.DataFrame(found, index=pd.RangeIndex(1, len(lesions) + 1, name="no."))
 
 
 def _percent(share: float) -> str:
@@ -336,6 +348,6 @@ def _percent(share: float) -> str:
     return f"{min(share, 0.99):.0%}"
 
 
-def _number(entry: pd.Series, name: str) -> float | None:
+def _number(entry: Mapping[str, Any], name: str) -> float | None:
     value = entry.get(name)
     return None if value is None or pd.isna(value) else float(value)

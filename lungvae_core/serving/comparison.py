@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 
 from lungvae_core.errors import UserError
+from lungvae_core.explore.measured.record import labels
+from lungvae_core.number_text import DASH, interval
 from lungvae_core.serving import walks
 from lungvae_core.serving.answers import kept
 from lungvae_core.serving.cases import Case
@@ -16,7 +18,6 @@ from lungvae_core.serving.registry import LoadedModel, ModelEntry, Registry
 KEY = ["patient_id", "nodule", "slice"]
 SIZES = {"diameter": "readers' diameter alone", "area": "outline's area alone"}
 UNSEEN, ALL = "patients that the model never saw", "all patients"
-DASH = "–"
 
 
 def others(registry: Registry, model: LoadedModel) -> list[ModelEntry]:
@@ -31,11 +32,6 @@ def others(registry: Registry, model: LoadedModel) -> list[ModelEntry]:
 
 def same_rows(first: LoadedModel, second: LoadedModel) -> bool:
     """Whether a row means the same slice in both models' tables."""
-    return _same_rows(first, second)
-
-
-@kept
-def _same_rows(first: LoadedModel, second: LoadedModel) -> bool:
     return first.table[KEY].equals(second.table[KEY])
 
 
@@ -86,7 +82,7 @@ def named_dimensions(model: LoadedModel) -> pd.DataFrame | None:
     except UserError:  # the page of the measured traversals says what is wrong
         return None
     used, _, _ = walks.carried(model)
-    names = walks.names(model)
+    names = labels(model.measured)
     return pd.DataFrame(
         {
             "dimension": [f"z {at}" for at in used],
@@ -122,13 +118,9 @@ def _facts(model: LoadedModel) -> dict[str, str | None]:
 
 
 def _aucs(part: dict[str, Any], whose: str) -> dict[str, str | None]:
-    found: dict[str, str | None] = {f"AUC per nodule, {whose}": _interval(part["units"]["nodule"]["auc"])}
+    found: dict[str, str | None] = {f"AUC per nodule, {whose}": interval(part["units"]["nodule"]["auc"])}
     for name, words in SIZES.items():
         both = part.get("baselines", {}).get(name)
         if both:
-            found[f"{words}, same nodules, {whose}"] = _interval(both["nodule"]["auc"])
+            found[f"{words}, same nodules, {whose}"] = interval(both["nodule"]["auc"])
     return found
-
-
-def _interval(area: dict[str, float]) -> str:
-    return f"{area['value']:.3f} ({area['low']:.3f} to {area['high']:.3f})"

@@ -17,12 +17,14 @@ import numpy as np
 
 from lungvae_core.errors import UserError
 from lungvae_core.explore import maps
+from lungvae_core.parameters import hex_key
 from lungvae_core.serving.jobs import FAILED as JOB_FAILED
 from lungvae_core.serving.jobs import MAP, Job, Jobs
 from lungvae_core.serving.registry import LoadedModel
 
 READY, MAKING, FAILED, ABSENT = "ready", "making", "failed", "absent"
 MOST_WAITING = 6  # of all maps being made or waiting: one person must not fill the lane
+_KEY = 16  # digits of a map's key
 MOST_KEPT = 40  # in the cache; the oldest go first
 
 
@@ -47,7 +49,7 @@ def key_of(model: LoadedModel, unit: str, method: str, dims: int, parameters: di
         "dims": dims,
         "parameters": maps.check_parameters(method, parameters),
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:_KEY]
 
 
 def request(
@@ -65,7 +67,7 @@ def request(
     path.parent.mkdir(parents=True, exist_ok=True)
     _tidy(path.parent)
     try:
-        jobs.start_map(model.entry.folder, path, unit, method, dims, parameters)
+        jobs.start_map(model.entry.folder, key, unit, method, dims, parameters)
     except UserError:
         if status(model, key).state not in (READY, MAKING):  # else somebody asked at the same moment
             raise
@@ -107,14 +109,17 @@ def read(model: LoadedModel, unit: str, key: str) -> np.ndarray:
     return found.astype(np.float32)
 
 
+def checked_key(key: str) -> str:
+    """The key, if it has the form of one; else ParameterError."""
+    return hex_key("The map", key, _KEY)
+
+
 def _path(model: LoadedModel, key: str) -> Path:
-    if len(key) != 16 or not all(letter in "0123456789abcdef" for letter in key):
-        raise UserError("There is no such map. Choose the parameters again.")
-    return model.settings.workspace.resolve() / "cache" / "maps" / f"{key}.npy"
+    return model.settings.workspace.resolve() / "cache" / "maps" / f"{checked_key(key)}.npy"
 
 
 def _job(model: LoadedModel, key: str) -> Job | None:
-    return Jobs(model.settings).of_file(MAP, _path(model, key))
+    return Jobs(model.settings).newest(MAP, checked_key(key))
 
 
 def _tidy(folder: Path) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateColumn
 
 from lungvae_core.errors import UserError
+from lungvae_core.json_text import parse_json
 from lungvae_core.serving.settings import Settings
 
 
@@ -66,19 +67,30 @@ def session(settings: Settings) -> Iterator[Session]:
 @cache
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        made = create_engine(url)
+        made = create_engine(url, json_deserializer=_json)
     else:
         # A connection a transaction: threads and forks then never share one, and SQLite opens in no time.
-        made = create_engine(url, poolclass=NullPool, connect_args={"timeout": 30})
+        arguments = {"timeout": 30}
+        made = create_engine(url, poolclass=NullPool, connect_args=arguments, json_deserializer=_json)
 
         @event.listens_for(made, "connect")
         def _configure(connection: Any, _record: object) -> None:
+            # Text that is no UTF-8 would make every row that is read with it unreadable.
+            connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
             cursor = connection.cursor()
             cursor.execute("PRAGMA journal_mode=WAL")
             cursor.execute("PRAGMA synchronous=NORMAL")
             cursor.close()
 
     return made
+
+
+def _json(text: Any) -> Any:
+    """The value of a JSON column; None where it holds nothing that can be read."""
+    try:
+        return parse_json(text, what="A value in the database")
+    except (UserError, AttributeError, TypeError):
+        return None
 
 
 _made: dict[str, set[str]] = {}  # the tables known to be there, by URL

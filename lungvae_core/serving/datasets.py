@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-import pandas as pd
-
+from lungvae_core.caches import bounded
+from lungvae_core.data.parquet import read_parquet
 from lungvae_core.errors import UserError
-from lungvae_core.files import read_json
+from lungvae_core.files import check_name, read_json, shown
+from lungvae_core.parameters import LONGEST_NAME, text
 from lungvae_core.serving.settings import Settings
 
 
@@ -29,20 +29,21 @@ def find_data(settings: Settings) -> tuple[list[FoundData], dict[str, str]]:
     found, broken = [], {}
     for path in settings.data_sets():
         try:
+            check_name(path.parent)
             found.append(_describe(path.parent, path.stat().st_mtime_ns))
         except (UserError, OSError) as error:
-            broken[path.parent.name] = str(error)
+            broken[shown(Path(path.parent.name))] = str(error)
     return found, broken
 
 
-@lru_cache(maxsize=64)
+@bounded(2**20)
 def _describe(folder: Path, _changed: int) -> FoundData:
     info = read_json(folder / "dataset.json", what="The data set's description")
     try:
-        patients = pd.read_parquet(folder / "table.parquet", columns=["patient_id"])["patient_id"].nunique()
+        patients = read_parquet(folder / "table.parquet")["patient_id"].nunique()
         return FoundData(
             folder=folder,
-            name=str(info["name"]),
+            name=text("Its name", info["name"], LONGEST_NAME),
             slices=int(info["count"]),
             patients=int(patients),
             generated=bool(info.get("generated", False)),

@@ -8,14 +8,13 @@ models/MODEL/report*.json (shipped with the project).
 from __future__ import annotations
 
 import contextlib
-import json
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
+from lungvae_core.caches import bounded
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.report import Report, load_report
-from lungvae_core.files import read_json
+from lungvae_core.files import check_name, modified, offered, read_json, shown
 from lungvae_core.serving.settings import Settings
 
 REPORT = "report.json"
@@ -69,20 +68,22 @@ def find_reports(settings: Settings | None = None) -> tuple[list[FoundReport], d
     """
     settings = settings or Settings()
     own = [*_files(evaluations_folder(settings), "*/*.json"), *_files(settings.runs, "*/*.json")]
-    own.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    own.sort(key=modified, reverse=True)
     shipped = [*_files(settings.models, "reports/*.json"), *_files(settings.models, "*/report*.json")]
     found: list[FoundReport] = []
     broken: dict[str, str] = {}
     seen: set[Path] = set()
     names: set[str] = set()
     for path in [*own, *shipped]:
-        if path.resolve() in seen or not _is_report(path, path.stat().st_mtime_ns):
+        if path.resolve() in seen or not _is_report(path, modified(path)):
             continue
         seen.add(path.resolve())
         try:
+            check_name(path.parent)
+            check_name(path)
             report = read_report(path)
         except UserError as error:
-            broken[str(path)] = str(error)
+            broken[shown(path)] = str(error)
             continue
         name = _name(path, names)
         names.add(name)
@@ -121,7 +122,7 @@ def read_progress(out: str | Path) -> EvaluationProgress | None:
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:
-    return sorted(path for path in folder.glob(pattern) if path.is_file()) if folder.is_dir() else []
+    return [path for path in offered(folder, pattern) if path.is_file()]
 
 
 def _name(path: Path, taken: set[str]) -> str:
@@ -135,18 +136,18 @@ def _name(path: Path, taken: set[str]) -> str:
     return name
 
 
-@lru_cache(maxsize=32)
+@bounded(64 * 2**20)
 def _read(path: Path, _changed: int) -> Report:
     return load_report(path)
 
 
-@lru_cache(maxsize=1024)
+@bounded(2**20)
 def _is_report(path: Path, _changed: int) -> bool:
     """Whether a JSON file means to be a report, even a damaged one."""
     if path.name == REPORT:
         return True
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(path, what="The report")
+    except UserError:
         return path.name.startswith("report")
     return isinstance(found, dict) and {"format", "protocol", "units"} <= set(found)

@@ -1,21 +1,34 @@
-"""A walk through a latent space, decoded and judged frame by frame: what pages play and what goes out."""
+"""A walk through a latent space, decoded and judged frame by frame: what pages play and what goes out.
+
+GET /api/models/{name}/films/{key}   JSON: the frames and what is known of each (`for_browser`)
+
+A page says with `offer` which codes are walked and gets the key; the film is made when a browser asks for it,
+which it does once the film is in view.
+"""
 
 from __future__ import annotations
 
+import base64
 import hashlib
-from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Lock
-from weakref import WeakKeyDictionary
+from typing import Any
 
 import numpy as np
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
 
+from lungvae_core.caches import CachePerOwner
+from lungvae_core.errors import UserError
 from lungvae_core.explore.counterfactual import measured_curves
 from lungvae_core.explore.neighbours import FAR, UNUSUAL
-from lungvae_core.serving.registry import LoadedModel
+from lungvae_core.serving.answers import BASE, HEADERS, refusal
+from lungvae_core.serving.registry import LoadedModel, Registry
 
 SHOWN = ("diameter, px", "mean density, HU", "edge, HU/px")  # of what is measured: size, HU, sharpness
-_KEPT = 24  # films a model
+MOST_BYTES = 64 * 2**20  # of films of one model; 25 frames have half a megabyte
+MOST_OFFERED_BYTES = 8 * 2**20  # of codes whose film may be asked for; of 25 frames a few kilobytes
 
 
 @dataclass(frozen=True)
@@ -47,35 +60,102 @@ class Film:
         )
 
 
-_films: WeakKeyDictionary[LoadedModel, OrderedDict[str, Film]] = WeakKeyDictionary()
-_lock = Lock()
+_films: CachePerOwner[Film] = CachePerOwner(MOST_BYTES)
+_offered: CachePerOwner[tuple[np.ndarray, str | None]] = CachePerOwner(MOST_OFFERED_BYTES)
 
 
-def make_film(model: LoadedModel, codes: np.ndarray) -> Film:
-    """Decode, score and measure codes (T, K); kept, so that asking again costs nothing."""
+def make_film(model: LoadedModel, codes: np.ndarray, *, patient: str | None) -> Film:
+    """Decode, score and measure codes (T, K); kept, so that asking again costs nothing.
+
+    `patient`, of the set, is whose lesion the way starts at: see `LoadedModel.classifier_of`.
+    """
     codes = np.ascontiguousarray(codes, np.float32)
-    key = hashlib.sha256(codes.tobytes()).hexdigest()
-    with _lock:
-        kept = _films.setdefault(model, OrderedDict())
-        if key in kept:
-            kept.move_to_end(key)
-            return kept[key]
+    return _films.of(model).get(_key(codes, patient), lambda: _made(model, codes, patient))
+
+
+def offer(model: LoadedModel, codes: np.ndarray, *, patient: str | None) -> str:
+    """The key under which browsers may ask for the film of codes (T, K); see `make_film`."""
+    codes = np.array(codes, np.float32, order="C")
+    key = _key(codes, patient)
+    _offered.of(model).put(key, (codes, patient))
+    return key
+
+
+def for_browser(film: Film) -> dict[str, Any]:
+    """A film ready for JSON: its frames, curves along the way, and what to say of each frame."""
+    grey = np.rint(np.clip(film.images, 0, 1) * 255).astype(np.uint8)
+    curves = []
+    if film.scores is not None:
+        curves.append(_curve("Model score", film.scores, film.bands, span=(0.0, 1.0)))
+    for name, values in film.measured.items():
+        curves.append(_curve(name[:1].upper() + name[1:], values, digits=1))
+    curves.append(_curve("Distance from lesions", film.familiarity, span=(0.0, 1.0), limit=FAR))
+    return {
+        "frames": base64.b64encode(grey.tobytes()).decode(),
+        "count": len(grey),
+        "curves": curves,
+        "words": [in_words(float(value)) for value in film.familiarity],
+        "far": [bool(far) for far in film.far],
+        "warning": film.warning,
+    }
+
+
+def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
+    """This module's route; `registry` gives the process's one registry."""
+
+    def get(request: Request) -> Response:
+        try:
+            model = registry().load(request.path_params["name"])
+            offered = _offered.of(model).peek(request.path_params["key"])
+            if offered is None:
+                raise UserError("This film is kept no longer. Reload the page.")
+            codes, patient = offered
+            return JSONResponse(for_browser(make_film(model, codes, patient=patient)), headers=HEADERS)
+        except UserError as error:
+            return refusal(error)
+
+    return [Route(f"{BASE}/films/{{key}}", get)]
+
+
+def _key(codes: np.ndarray, patient: str | None) -> str:
+    return hashlib.sha256(codes.tobytes() + repr(patient).encode()).hexdigest()
+
+
+def _curve(
+    name: str,
+    values: np.ndarray,
+    bands: np.ndarray | None = None,
+    *,
+    span: tuple[float, float] | None = None,
+    digits: int = 2,
+    limit: float | None = None,
+) -> dict[str, Any]:
+    def plain(numbers: np.ndarray) -> list[float | None]:
+        return [None if not np.isfinite(number) else round(float(number), 4) for number in numbers]
+
+    return {
+        "name": name,
+        "values": plain(values),
+        "low": None if bands is None else plain(bands[:, 0]),
+        "high": None if bands is None else plain(bands[:, 1]),
+        "span": span,
+        "digits": digits,
+        "limit": limit,
+    }
+
+
+def _made(model: LoadedModel, codes: np.ndarray, patient: str | None) -> Film:
     images = model.decode(codes)
     low, high = model.window
     measured = measured_curves(low + images * (high - low))
-    film = Film(
+    return Film(
         codes=codes,
         images=images,
-        scores=model.score(codes),
-        bands=model.band(codes),
+        scores=model.score(codes, patient=patient),
+        bands=model.band(codes, patient=patient),
         familiarity=model.familiarity(codes),
         measured={name: values for name, values in measured.items() if name in SHOWN},
     )
-    with _lock:
-        kept[key] = film
-        while len(kept) > _KEPT:
-            kept.popitem(last=False)
-    return film
 
 
 def in_words(familiarity: float) -> str:

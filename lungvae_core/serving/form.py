@@ -13,6 +13,8 @@ from lungvae_core.vae.config import PARTS, PRESETS, Config
 _PRESET_WORDS = {
     "gvae": "Gaussian latent space: every dimension is a direction to walk along.",
     "dirvae": "Dirichlet latent space: a slice is a mixture of parts that add up to one.",
+    "gvae-guided": "Gaussian, its first dimensions guided by size, shape and the readers' ratings.",
+    "dirvae-guided": "Dirichlet, its first components guided by size, shape and the readers' ratings.",
     "paper-gvae": "The paper's best Gaussian model as released; needs a GPU.",
     "paper-dirvae": "The paper's best Dirichlet model as released, with its reversed KL; needs a GPU.",
 }
@@ -23,6 +25,11 @@ _WORDS = {
     "network": ("Network", "lean: fast. released: the paper's own, larger."),
     "dimensions": ("Latent dimensions", "How many numbers describe a slice."),
     "width": ("Width (channels)", "Of the network's first stage."),
+    "linear_path": (
+        "Linear path",
+        "A linear map beside the convolutions, both ways. Sharper; two more weights a pixel and dimension.",
+    ),
+    "linear_rank": ("Rank of the linear path", "Fewer weights than a full matrix. 0: full."),
     "hu_low": ("Black at (HU)", "The window's lower end; lower values are clipped to it."),
     "hu_high": ("White at (HU)", "The window's upper end; higher values are clipped to it."),
     "prior_alpha": ("Prior α (Dirichlet)", "Below 1: few parts a slice. 1: no preference. Above: many."),
@@ -43,6 +50,19 @@ _WORDS = {
     "ms_ssim": ("Weight of 1 − MS-SSIM", "SSIM on five scales."),
     "mse": ("Weight of MSE", "Mean squared difference of pixels."),
     "bce": ("Weight of BCE", "Binary cross-entropy of pixels, 0..1 of the window: the continuous Bernoulli."),
+    "focal_frequency": (
+        "Weight of the focal frequency loss",
+        "Squared differences of the images' spectra, of which those that are furthest off count most.",
+    ),
+    "feature": (
+        "Weight of the feature loss",
+        "How differently a small network sees slice and reconstruction. It learns first, from labels of the "
+        "training patients alone, to tell malignant from benign.",
+    ),
+    "mask_focus": (
+        "Focus on the lesion",
+        "Pixels of L1, MSE and BCE count 1 + this inside the readers' mask.",
+    ),
     "focus": ("Focus on the middle", "Pixels of L1, MSE and BCE count 1 + this in the crop's middle."),
     "beta": ("β, weight of the KL", "Higher: smoother, more separate dimensions; blurrier pictures."),
     "reversed_kl": ("Reversed KL", "KL(prior || posterior), as in the paper's code; then not an ELBO."),
@@ -54,6 +74,23 @@ _WORDS = {
     "free_bits": (
         "Free bits (nats a dimension)",
         "A dimension's KL costs nothing below this; guards against collapse. 0: every nat costs.",
+    ),
+    "guided": (
+        "Guided by",
+        "The first dimensions follow these, one each: measured in the readers' mask (diameter to "
+        "elongation), or the readers' mean rating. Training patients' alone.",
+    ),
+    "guided_weight": (
+        "Weight of the guides",
+        "Nats of loss for a dimension that does not follow its guide at all.",
+    ),
+    "guided_slope": (
+        "Slope of the guides",
+        "Higher: values that lie closer together count as in order.",
+    ),
+    "guided_apart": (
+        "Keep the others free of it",
+        "Nats of loss where the other dimensions correlate with a guide by 1. 0: they may.",
     ),
     # training
     "epochs": ("Epochs", "How often every training slice is seen."),
@@ -83,6 +120,14 @@ _WORDS = {
         "auto: bfloat16 where it is known to be faster on this device, else float32.",
     ),
     "compile": ("Compile the networks", "torch.compile; slow to begin with. auto: on CUDA only."),
+    "pca_start": (
+        "Start from principal components",
+        "The linear path begins with a principal component analysis of the slices. Needs the linear path.",
+    ),
+    "ema": (
+        "Running mean of the weights",
+        "Its decay a step, as 0.999: the run keeps the mean of its newest weights. 0: the last ones.",
+    ),
     "validation_fraction": (
         "Held-out patients (share)",
         "Patients whose slices are not trained on; the figures on this page are theirs.",
@@ -125,7 +170,7 @@ _WORDS = {
         "With a trained classifier: nats for telling the readers' other ratings and the diameter.",
     ),
 }
-MAIN, JOINT, DEVICE = "Main", "Joint phase (labels)", "Device"
+MAIN, GUIDED, JOINT, DEVICE = "Main", "Guided dimensions", "Joint phase (labels)", "Device"
 # Group: its settings, in the order in which they are shown. Those of MAIN are shown at once, the other groups
 # are folded away.
 GROUPS = {
@@ -142,10 +187,22 @@ GROUPS = {
         "validation_fraction",
         "seed",
     ),
-    "Objective": ("form", "l1", "ssim", "ms_ssim", "mse", "bce", "focus"),
+    "Objective": (
+        "form",
+        "l1",
+        "ssim",
+        "ms_ssim",
+        "mse",
+        "bce",
+        "focal_frequency",
+        "feature",
+        "focus",
+        "mask_focus",
+    ),
     "Latent space": ("warmup", "free_bits", "sampler", "alpha_floor", "reversed_kl"),
-    "Network and image": ("network", "width", "spacing_mm"),
-    "Optimiser": ("schedule", "weight_decay", "clip_norm", "on_nonfinite"),
+    GUIDED: ("guided", "guided_weight", "guided_slope", "guided_apart"),
+    "Network and image": ("network", "width", "linear_path", "linear_rank", "spacing_mm"),
+    "Optimiser": ("schedule", "weight_decay", "clip_norm", "pca_start", "ema", "on_nonfinite"),
     "Augmentation": ("flips", "rotate_degrees", "shift_px", "jitter_hu", "noise_hu"),
     JOINT: (
         "rounds",
@@ -193,7 +250,7 @@ class Setting:
     name: str
     label: str
     help: str
-    kind: Literal["whole", "real", "switch", "choice"]
+    kind: Literal["whole", "real", "switch", "choice", "several"]
     default: Any  # the preset's value
     minimum: float | None
     maximum: float | None
@@ -233,9 +290,14 @@ def devices() -> list[str]:
 
 def _setting(name: str, field: FieldInfo, value: Any) -> Setting:
     label, words = _WORDS[name]
-    kind: Literal["whole", "real", "switch", "choice"]
+    kind: Literal["whole", "real", "switch", "choice", "several"]
     choices: tuple[str, ...] = ()
-    if get_origin(field.annotation) is Literal:
+    if get_origin(field.annotation) is tuple:
+        kind, value = "several", list(value)
+        choices = tuple(
+            choice for each in get_args(get_args(field.annotation)[0]) for choice in get_args(each)
+        )
+    elif get_origin(field.annotation) is Literal:
         kind, choices = "choice", get_args(field.annotation)
     elif field.annotation is bool:
         kind = "switch"

@@ -20,7 +20,7 @@ class NameTheServer:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "GET" or not _wants_document(scope):
+        if scope["type"] != "http" or scope["method"] != "GET" or not wants_document(scope):
             await self.app(scope, receive, send)
             return
         # The document is changed on its way, so it must come uncompressed and whole, not as "not modified".
@@ -54,7 +54,8 @@ class NameTheServer:
         await self.app(scope, receive, forward)
 
 
-def _wants_document(scope: Scope) -> bool:
+def wants_document(scope: Scope) -> bool:
+    """Whether a browser asks for a page, and not for a part of one."""
     return "text/html" in Headers(scope=scope).get("accept", "")
 
 

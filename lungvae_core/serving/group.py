@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from lungvae_core.explore import typical
 from lungvae_core.explore.colours import SCALES, TITLES, rating_means
 from lungvae_core.explore.typical import Contrast
 from lungvae_core.serving import lesion
+from lungvae_core.serving.answers import kept
 from lungvae_core.serving.registry import LoadedModel
 
 ORDERS = {
@@ -25,8 +25,6 @@ ORDERS = {
 }
 _COLUMNS = {"size": "diameter_mm", "malignancy": "malignancy", "score": "score"}
 MOST_READ, MOST_DECODED = 4000, 128  # slices that a mean image is made of; more would keep people waiting
-
-_FIGURES: WeakKeyDictionary[LoadedModel, tuple[pd.DataFrame, np.ndarray]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -114,17 +112,14 @@ def _by_nearness(model: LoadedModel, rows: Sequence[int]) -> np.ndarray:
     return typical.by_nearness(model.codes, np.asarray(rows, int), code, prior=model.entry.prior)
 
 
+@kept
 def _figures(model: LoadedModel) -> tuple[pd.DataFrame, np.ndarray]:
     """((N slices, the figures that the model's table has), (N,) each slice's patient by number)."""
-    kept = _FIGURES.get(model)
-    if kept is None:
-        table, found = model.table, {}
-        for name in ["malignancy", "diameter_mm", "score", *FIGURES]:
-            if f"{name}_all" in table:
-                found[name] = rating_means(table[f"{name}_all"])
-            elif name in table:
-                found[name] = table[name].to_numpy(float, na_value=np.nan)
-        known = {name: values for name, values in found.items() if np.isfinite(values).any()}
-        kept = (pd.DataFrame(known), pd.factorize(table["patient_id"].astype(str))[0])
-        _FIGURES[model] = kept
-    return kept
+    table, found = model.table, {}
+    for name in ["malignancy", "diameter_mm", "score", *FIGURES]:
+        if f"{name}_all" in table:
+            found[name] = rating_means(table[f"{name}_all"])
+        elif name in table:
+            found[name] = table[name].to_numpy(float, na_value=np.nan)
+    usable = {name: values for name, values in found.items() if np.isfinite(values).any()}
+    return pd.DataFrame(usable), pd.factorize(table["patient_id"].astype(str))[0]

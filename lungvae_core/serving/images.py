@@ -18,17 +18,18 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from lungvae_core.errors import UserError
 from lungvae_core.files import atomic_path
-from lungvae_core.serving.answers import BASE, HEADERS, answering, kept
+from lungvae_core.parameters import Query
+from lungvae_core.serving.answers import BASE, HEADERS, MOST_ROWS, answering, kept
 from lungvae_core.serving.registry import LoadedModel, Registry
 
 SPRITE = 32  # pixels a side
 WINDOWS = {"Lung": (1500, -600), "Mediastinum": (350, 50)}  # width, level in HU
+KINDS = ("slice", "reconstruction")
 SPRITES_A_LINE = 128  # 4,096 pixels wide, which every browser can hold
 
 
@@ -37,11 +38,6 @@ def png(image: np.ndarray) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(_grey(image)).save(stream, "PNG", compress_level=1)
     return stream.getvalue()
-
-
-def windowed(hu: np.ndarray, width: float, level: float) -> np.ndarray:
-    """HU of any shape as uint8 grey: black at level - width/2, white at level + width/2."""
-    return _grey((hu.astype(np.float32) - (level - width / 2)) / width)
 
 
 class Sprites:
@@ -57,6 +53,11 @@ class Sprites:
         self._lock = threading.Lock()
         self._jpeg: bytes | None = None
         self._worker: threading.Thread | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory besides the model's."""
+        return 0 if self._jpeg is None else len(self._jpeg)
 
     def get(self) -> bytes | None:
         """The JPEG, or None while it is being made."""
@@ -108,12 +109,12 @@ def sprites(model: LoadedModel, cache: Path) -> Sprites:
 def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
     """This module's routes; `registry` gives the process's one registry."""
 
-    def sheet(model: LoadedModel, _request: Request) -> Response:
+    def sheet(model: LoadedModel, _query: Query) -> Response:
         return _get_sprites(model, registry().settings.workspace / "cache")
 
     return [
         Route(f"{BASE}/sprites", answering(registry, sheet)),
-        Route(f"{BASE}/slices/{{row:int}}.png", answering(registry, _get_slice)),
+        Route(f"{BASE}/slices/{{row}}.png", answering(registry, _get_slice, row=(0, MOST_ROWS))),
     ]
 
 
@@ -124,11 +125,10 @@ def _get_sprites(model: LoadedModel, cache: Path) -> Response:
     return Response(jpeg, media_type="image/jpeg", headers=HEADERS)
 
 
-def _get_slice(model: LoadedModel, request: Request) -> Response:
-    row = request.path_params["row"]
-    if row >= len(model.table):
-        raise UserError(f"There is no slice {row}; the model has {len(model.table)}.")
-    if request.query_params.get("kind") == "reconstruction":
+def _get_slice(model: LoadedModel, query: Query, row: int) -> Response:
+    if row >= len(model.codes):
+        raise UserError(f"There is no slice {row}; the model has {len(model.codes)}.")
+    if query.choice("kind", KINDS, KINDS[0]) == "reconstruction":
         image, real = model.decode(model.codes[row][None])[0], False
     else:
         image, real = model.image(row)
@@ -136,7 +136,7 @@ def _get_slice(model: LoadedModel, request: Request) -> Response:
 
 
 def _atlas(model: LoadedModel) -> bytes:
-    count = len(model.table)
+    count = len(model.codes)
     lines = -(-count // SPRITES_A_LINE)
     sheet = np.zeros((lines, SPRITE, SPRITES_A_LINE, SPRITE), np.uint8)
     for start in range(0, count, SPRITES_A_LINE):

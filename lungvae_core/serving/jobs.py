@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import re
 import signal
@@ -26,71 +25,41 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
-from sqlalchemy import (
-    JSON,
-    ColumnElement,
-    CursorResult,
-    Float,
-    Integer,
-    String,
-    Text,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, CursorResult, or_, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import Session
 
 from lungvae_core.errors import UserError
-from lungvae_core.serving import audit
-from lungvae_core.serving.database import Base, database_url, session
+from lungvae_core.files import open_file
+from lungvae_core.serving import audit, places
+from lungvae_core.serving.database import database_url, session
+from lungvae_core.serving.job_table import (
+    DONE,
+    EVALUATION,
+    FAILED,
+    MAP,
+    PHANTOM,
+    PREPARATION,
+    QUEUED,
+    REQUESTS,
+    RUNNING,
+    SEARCH,
+    STOPPED,
+    STOPPING,
+    TRAINING,
+    Job,
+    JobRow,
+    as_job,
+    place,
+)
 from lungvae_core.serving.settings import Settings
 
-QUEUED, RUNNING, STOPPING = "queued", "running", "stopping"
-DONE, FAILED, STOPPED = "done", "failed", "stopped"
-ACTIVE = (QUEUED, RUNNING, STOPPING)
-TRAINING, PHANTOM, SEARCH, EVALUATION = "training", "phantom", "search", "evaluation"
-PREPARATION, MAP = "preparation", "map"
-KINDS = (TRAINING, SEARCH, EVALUATION, PREPARATION, MAP, PHANTOM)
 # What a job makes; else a run.
 _WRITES = {PHANTOM: "data set", PREPARATION: "data set", EVALUATION: "evaluation", MAP: "map"}
-_SAME_AGAIN = (EVALUATION, PREPARATION, MAP)  # resumed by the same command, which finds what is done
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 NICE = 10  # jobs leave the processors to people who look at pages; where nobody does, they have all of them
 POLL_SECONDS = 0.5  # how often a queued job looks whether its turn has come
 _INTERRUPTED = 130  # the exit code of a command that was asked to stop
-
-
-class Job(Base):
-    """A piece of background work, as the database knows it."""
-
-    __tablename__ = "jobs"
-
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    kind: Mapped[str] = mapped_column(String(16))  # one of KINDS
-    name: Mapped[str] = mapped_column(String(64))  # of the run or the data set; of a map its key
-    folder: Mapped[str] = mapped_column(Text)  # that it writes; of a map the file
-    who: Mapped[str] = mapped_column(String(254), default="", server_default="")  # asked for it
-    # Folder while the job is active, else empty: the database itself refuses two jobs that write one folder.
-    holds: Mapped[str | None] = mapped_column(String(1024), unique=True)
-    lane: Mapped[str] = mapped_column(String(16))  # jobs of one lane run one at a time: the device's name
-    argv: Mapped[list[str]] = mapped_column(JSON)  # what follows `lungvae`
-    request: Mapped[dict[str, Any]] = mapped_column(JSON)  # what was asked for; resuming needs it
-    status: Mapped[str] = mapped_column(String(16))
-    attempt: Mapped[int] = mapped_column(Integer, default=1)  # grows each time the job is resumed
-    pid: Mapped[int | None] = mapped_column(Integer)  # of the command, while it runs
-    keeper: Mapped[int | None] = mapped_column(Integer)  # pid of its keeper, and so the id of their session
-    message: Mapped[str] = mapped_column(Text, default="")  # why it failed, for people
-    log: Mapped[str] = mapped_column(Text, default="")  # path of its output
-    created: Mapped[float] = mapped_column(Float)  # seconds since 1970, as the next three
-    queued: Mapped[float] = mapped_column(Float)  # its place in the lane
-    started: Mapped[float | None] = mapped_column(Float)
-    ended: Mapped[float | None] = mapped_column(Float)
-
-    @property
-    def active(self) -> bool:
-        """Whether it waits, runs or is about to stop."""
-        return self.status in ACTIVE
 
 
 class Jobs:
@@ -101,18 +70,33 @@ class Jobs:
         self._folder = self.settings.workspace.resolve() / "jobs"
 
     def all(self) -> list[Job]:
-        """All jobs, the newest first, after finding those whose process has died."""
+        """All jobs that can be used, the newest first, after finding those whose process has died."""
+        return [self._checked(job) for job in self._read()[0]]
+
+    def refused(self) -> list[str]:
+        """Why jobs of the database cannot be used, in a sentence each."""
+        return self._read()[1]
+
+    def _read(self) -> tuple[list[Job], list[str]]:
         with session(self.settings) as db:
-            found = list(db.scalars(select(Job).order_by(Job.queued.desc(), Job.id.desc())))
-        return [self._checked(job) for job in found]
+            rows = list(db.scalars(select(JobRow).order_by(JobRow.queued.desc(), JobRow.id.desc())))
+        jobs, refused = [], []
+        for row in rows:
+            try:
+                jobs.append(as_job(self.settings, row))
+            except UserError as error:
+                refused.append(str(error))
+        return jobs, refused
 
     def get(self, job_id: int) -> Job:
         """The job of that number, or UserError."""
+        if not 0 <= job_id < 2**63:  # what a database counts to
+            raise UserError("There is no job of that number. List them with `lungvae jobs list`.")
         with session(self.settings) as db:
-            job = db.get(Job, job_id)
-        if job is None:
+            row = db.get(JobRow, job_id)
+        if row is None:
             raise UserError(f"There is no job {job_id}. List them with `lungvae jobs list`.")
-        return self._checked(job)
+        return self._checked(as_job(self.settings, row))
 
     def start_training(
         self,
@@ -137,24 +121,29 @@ class Jobs:
         from lungvae_core.data.slices import SliceSet
         from lungvae_core.training.checkpoints import default_split
         from lungvae_core.training.device import pick_device
+        from lungvae_core.training.guided import guides
         from lungvae_core.training.joint import labels_for
         from lungvae_core.vae.config import override
         from lungvae_core.vae.config import preset as preset_named
 
-        folder = self._new_folder(self.settings.runs, name, what="run")
+        self._check_new(TRAINING, name, what="run")
         if (self.settings.models / name).exists():
             raise UserError(f"A model that ships with the project is named {name!r}. Choose another name.")
         config = override(preset_named(preset), changes)
         device = str(pick_device(device))
         if threads < 0:
             raise UserError(f"{threads} threads cannot be used; choose 0 (all) or more.")
+        stored = places.stored(self.settings, data)
         opened = SliceSet.open(data, verify=False)
         if opened.table["patient_id"].nunique() < 2:
             raise UserError(f"{data} has a single patient; some must be held out, so two are the least.")
+        train = default_split(config, opened.table)[0]
         if config.joint.rounds:
-            labels_for(config, opened.table, default_split(config, opened.table)[0])
+            labels_for(config, opened.table, train)
+        if config.objective.guided:
+            guides(config, opened.slices, opened.masks, opened.table, train)
         request = {
-            "data": str(Path(data).resolve()),
+            "data": stored,
             "preset": preset,
             "changes": changes,
             "device": device,
@@ -162,18 +151,15 @@ class Jobs:
             "title": title,
             "finish": finish,
         }
-        argv = _train_argv(folder, request, resume=False)
-        return self._start(TRAINING, name, folder, device, argv, request)
+        return self._start(TRAINING, name, device, request)
 
     def start_phantom(self, name: str, count: int, *, seed: int = 0, workers: int = 1) -> Job:
         """Queue the making of `count` phantom slices with independent factors as the data set `name`."""
-        folder = self._new_folder(self.settings.data, name, what="data set")
+        self._check_new(PHANTOM, name, what="data set")
         if count < 1:
             raise UserError(f"{count} slices cannot be made; choose 1 or more.")
         request = {"count": count, "seed": seed, "workers": workers}
-        argv = ["phantom", f"--out={folder}", "--factors=independent"]
-        argv += [f"--{key}={value}" for key, value in request.items()]
-        return self._start(PHANTOM, name, folder, "data", argv, request)
+        return self._start(PHANTOM, name, "data", request)
 
     def start_search(
         self,
@@ -198,8 +184,9 @@ class Jobs:
         from lungvae_core.training.search.setup import make
         from lungvae_core.training.search.spaces import space as space_named
 
-        folder = self._new_folder(self.settings.runs, name, what="run")
+        self._check_new(SEARCH, name, what="run")
         base = space_named(space)
+        stored = places.stored(self.settings, data)
         config = make(base, data, fixed=fixed, **options)
         check_source(config)
         device = str(pick_device(device))
@@ -208,7 +195,7 @@ class Jobs:
                 f"{workers} workers of {threads} threads cannot be used; choose 1 or more of each."
             )
         request = {
-            "source": f"--{'run' if base.of_codes else 'data'}={Path(data).resolve()}",
+            "source": f"--{'run' if base.of_codes else 'data'}={stored}",
             "space": space,
             "fixed": fixed or {},
             "options": options,
@@ -216,8 +203,7 @@ class Jobs:
             "threads": threads,
             "workers": workers,
         }
-        argv = _search_argv(folder, request, resume=False)
-        return self._start(SEARCH, name, folder, device, argv, request)
+        return self._start(SEARCH, name, device, request)
 
     def start_evaluation(
         self,
@@ -232,12 +218,14 @@ class Jobs:
         seeds: int = 1,
         quick: bool = False,
         nested: str | Path | None = None,
+        diagnoses: str | Path | None = None,
         device: str = "auto",
         workers: int = 1,
     ) -> Job:
         """Queue an evaluation of `preset` on a data set; its report will be `default_report(name)`.
 
-        `nested` is the report that the leak table of the protocol `paper` begins with. UserError, with
+        `nested` is the report that the leak table of the protocol `paper` begins with, `diagnoses` a table of
+        confirmed diagnoses below the server's sources. UserError, with
         nothing written, for whatever `lungvae evaluate` would refuse: a bad name, preset, task, rule,
         protocol, data set or device, and data without both classes or with too few patients.
         """
@@ -245,11 +233,13 @@ class Jobs:
 
         from lungvae_core.data.labels import labels
         from lungvae_core.data.slices import SliceSet
+        from lungvae_core.evaluation.diagnosis import read_confirmed
         from lungvae_core.evaluation.protocols.plan import EvaluationConfig, configure, plan_folds
-        from lungvae_core.serving.evaluations import evaluations_folder, read_report
+        from lungvae_core.serving.evaluations import read_report
         from lungvae_core.training.device import pick_device
 
-        folder = self._new_folder(evaluations_folder(self.settings), name, what="evaluation")
+        self._check_new(EVALUATION, name, what="evaluation")
+        stored = places.stored(self.settings, data)
         options = {"task": task, "label_rule": label_rule, "protocol": protocol, "seed": seed, "seeds": seeds}
         try:
             asked = EvaluationConfig.model_validate({"preset": preset, "quick": quick, **options})
@@ -259,8 +249,11 @@ class Jobs:
         configure(asked, seed)
         if workers < 1:
             raise UserError(f"{workers} trainings at once cannot be; choose 1 or more.")
+        beside = None if nested is None else places.stored(self.settings, nested)
         if nested is not None:
             read_report(nested)
+        if diagnoses is not None:
+            diagnoses = places.source_file(self.settings, diagnoses)
         device = str(pick_device(device))
         table = SliceSet.open(data, verify=False).table
         truth = labels(table, task, label_rule)
@@ -270,8 +263,10 @@ class Jobs:
                 "nothing to evaluate."
             )
         plan_folds(table, asked)
+        if diagnoses is not None:
+            read_confirmed(Path(diagnoses), table, protocol)
         request = {
-            "data": str(Path(data).resolve()),
+            "data": stored,
             "preset": preset,
             "task": task,
             "label_rule": label_rule,
@@ -279,49 +274,40 @@ class Jobs:
             "seed": seed,
             "seeds": seeds,
             "quick": quick,
-            "nested": None if nested is None else str(Path(nested).resolve()),
+            "nested": beside,
+            "diagnoses": None if diagnoses is None else places.stored(self.settings, diagnoses),
             "device": device,
             "workers": workers,
         }
-        return self._start(EVALUATION, name, folder, device, _evaluate_argv(folder, request), request)
+        return self._start(EVALUATION, name, device, request)
 
     def start_preparation(self, folder: str | Path, name: str, *, workers: int = 1) -> Job:
         """Queue the making of the data set `name` from a folder of LIDC-IDRI's DICOM on this machine."""
-        target = self._new_folder(self.settings.data, name, what="data set")
-        source = Path(folder).expanduser()
-        if not source.is_absolute() or not source.is_dir():
-            raise UserError(
-                f"There is no folder {str(folder)!r} on this server. Give the whole path, from / on, of the "
-                "folder that LIDC-IDRI's DICOM files lie below."
-            )
+        self._check_new(PREPARATION, name, what="data set")
         if workers < 1:
             raise UserError(f"{workers} processes cannot be used; choose 1 or more.")
-        request = {"folder": str(source), "workers": workers}
-        argv = ["prepare", f"--out={target}", f"--workers={workers}", "--", str(source)]
-        return self._start(PREPARATION, name, target, "data", argv, request)
+        request = {"folder": str(places.source(self.settings, folder)), "workers": workers}
+        return self._start(PREPARATION, name, "data", request)
 
     def start_map(
-        self, run: Path, out: Path, unit: str, method: str, dims: int, parameters: dict[str, Any]
+        self, run: Path, key: str, unit: str, method: str, dims: int, parameters: dict[str, Any]
     ) -> Job:
-        """Queue a map of a run's codes with parameters of one's own, written to the npy file `out`.
+        """Queue a map of a run's codes with parameters of one's own, under its key (see `custom_maps`).
 
         UserError for parameters that `method` does not have, and where the file is there or being made.
         """
         from lungvae_core.explore.maps import check_parameters
 
         parameters = check_parameters(method, parameters)
-        request = {"unit": unit, "method": method, "dims": dims, "run": str(run.resolve())}
-        request |= {"parameters": parameters}
-        argv = ["project", f"--unit={unit}", f"--method={method}", f"--dims={dims}", f"--out={out}"]
-        argv += [f"--set={name}={json.dumps(value)}" for name, value in parameters.items()]
-        return self._start(MAP, out.stem, out, "maps", [*argv, "--", str(run.resolve())], request)
+        request = {"unit": unit, "method": method, "dims": dims, "parameters": parameters}
+        return self._start(MAP, key, "maps", request | {"run": places.stored(self.settings, run)})
 
-    def of_file(self, kind: str, path: Path) -> Job | None:
-        """The newest job of that kind that wrote, writes or will write `path`; None if there was none."""
+    def newest(self, kind: str, name: str) -> Job | None:
+        """The newest job of that kind and name; None if there was none."""
         with session(self.settings) as db:
-            query = select(Job).where(Job.kind == kind, Job.folder == str(path))
-            job = db.scalars(query.order_by(Job.id.desc()).limit(1)).first()
-        return None if job is None else self._checked(job)
+            query = select(JobRow).where(JobRow.kind == kind, JobRow.name == name)
+            row = db.scalars(query.order_by(JobRow.id.desc()).limit(1)).first()
+        return None if row is None else self._checked(as_job(self.settings, row))
 
     def stop(self, job_id: int) -> Job:
         """Ask a job to stop: a queued one is taken back; a training ends after its batch, with a checkpoint.
@@ -330,16 +316,16 @@ class Jobs:
         """
         self.get(job_id)  # a dead one is found first
         with session(self.settings) as db:
-            is_job = Job.id == job_id
-            back = _change(db, is_job, Job.status == QUEUED, status=STOPPED, ended=time.time(), holds=None)
-            asked = _change(db, is_job, Job.status == RUNNING, status=STOPPING)
-            job = db.get_one(Job, job_id)
+            is_job = JobRow.id == job_id
+            back = _change(db, is_job, JobRow.status == QUEUED, status=STOPPED, ended=time.time(), holds=None)
+            asked = _change(db, is_job, JobRow.status == RUNNING, status=STOPPING)
+            job = as_job(self.settings, db.get_one(JobRow, job_id))
             if back or asked:
                 db.add(audit.line(audit.JOB_STOP, _named(job)))
         # Exactly one signal is sent, by whoever turned running into stopping (here) or, when the command
         # has no pid yet, by the keeper: a second would make `lungvae train` drop the batch in hand.
         if asked and job.pid is not None:
-            _terminate(job.pid, job.keeper)
+            self._terminate(job)
         return job
 
     def resume(self, job_id: int, *, on_nonfinite: Literal["stop", "halve"] | None = None) -> Job:
@@ -352,16 +338,7 @@ class Jobs:
             raise UserError("Phantom data cannot go on where its making stopped. Start this job anew.")
         if job.status not in (STOPPED, FAILED):
             raise UserError(f"{job.name} is {job.status}: there is nothing to resume.")
-        folder = Path(job.folder)
-        # A training that was stopped before its run existed starts from the beginning.
-        if job.kind == SEARCH:
-            argv = _search_argv(folder, job.request, resume=(folder / "search.json").exists())
-        elif job.kind in _SAME_AGAIN:
-            argv = list(job.argv)
-        else:
-            argv = _train_argv(folder, job.request, resume=(folder / "config.json").exists())
-        if on_nonfinite is not None:
-            argv.append(f"--set=on_nonfinite={json.dumps(on_nonfinite)}")
+        request = job.request | ({"on_nonfinite": on_nonfinite} if on_nonfinite is not None else {})
         with self._lock(job_id) as lock:
             try:
                 with session(self.settings) as db:
@@ -370,8 +347,8 @@ class Jobs:
                         *_as_read(job),
                         status=QUEUED,
                         attempt=job.attempt + 1,
-                        argv=argv,
-                        holds=job.folder,
+                        request=request,
+                        holds=places.stored(self.settings, job.folder),
                         queued=time.time(),
                         pid=None,
                         keeper=None,
@@ -390,7 +367,7 @@ class Jobs:
     def output(self, job: Job, lines: int = 20) -> str:
         """The last lines of what the job has printed."""
         try:
-            with Path(job.log).open("rb") as stream:
+            with open_file(Path(job.log), follow=False) as stream:
                 stream.seek(0, os.SEEK_END)
                 stream.seek(max(0, stream.tell() - 400 * lines))
                 text = stream.read().decode("utf-8", "replace")
@@ -400,23 +377,22 @@ class Jobs:
 
     def suggest(self, stem: str, *, among: Path | None = None) -> str:
         """A name that is free: stem-1, stem-2, ...; of a run, or of what lies in the folder `among`."""
-        places = [self.settings.runs, self.settings.models] if among is None else [among]
+        folders = [self.settings.runs, self.settings.models] if among is None else [among]
         with session(self.settings) as db:
-            held = {Path(folder).name for folder in db.scalars(select(Job.holds)) if folder}
+            held = {Path(str(folder)).name for folder in db.scalars(select(JobRow.holds)) if folder}
         number = 1
-        while f"{stem}-{number}" in held or any((place / f"{stem}-{number}").exists() for place in places):
+        while f"{stem}-{number}" in held or any((base / f"{stem}-{number}").exists() for base in folders):
             number += 1
         return f"{stem}-{number}"
 
-    def _new_folder(self, base: Path, name: str, *, what: str) -> Path:
+    def _check_new(self, kind: str, name: str, *, what: str) -> None:
+        """UserError for a bad name, and where there is something of that name."""
         if not NAME.fullmatch(name):
             raise UserError(
                 f"{name!r} cannot be the name of a {what}. Use up to 64 letters, digits, '-' and '_', "
                 "beginning with a letter or a digit."
             )
-        folder = base.resolve() / name
-        self._refuse_existing(folder, what)
-        return folder
+        self._refuse_existing(place(self.settings, kind, name), what)
 
     @staticmethod
     def _refuse_existing(folder: Path, what: str) -> None:
@@ -425,18 +401,16 @@ class Jobs:
                 f"There is already a {what} {folder.name!r} in {folder.parent}. Choose another name."
             )
 
-    def _start(
-        self, kind: str, name: str, folder: Path, lane: str, argv: list[str], request: dict[str, Any]
-    ) -> Job:
-        now = time.time()
-        job = Job(
+    def _start(self, kind: str, name: str, lane: str, request: dict[str, Any]) -> Job:
+        now, folder = time.time(), place(self.settings, kind, name)
+        stored = places.stored(self.settings, folder)
+        row = JobRow(
             kind=kind,
             name=name,
-            folder=str(folder),
-            holds=str(folder),
+            folder=stored,
+            holds=stored,
             lane=lane,
-            argv=argv,
-            request=request,
+            request=REQUESTS[kind].model_validate(request).model_dump(),
             status=QUEUED,
             who=audit.actor(),
             created=now,
@@ -445,17 +419,16 @@ class Jobs:
         with contextlib.ExitStack() as locks:
             try:
                 with session(self.settings) as db:
-                    db.add(job)
+                    db.add(row)
                     db.flush()  # from here on no other job can hold the folder
-                    db.add(audit.line(audit.JOB_START, _named(job)))
+                    db.add(audit.line(audit.JOB_START, _named(row)))
                     self._refuse_existing(folder, _WRITES.get(kind, "run"))
-                    lock = locks.enter_context(self._lock(job.id))
-                    job.log = str(self._folder / f"{job.id}.log")
-                    Path(job.log).unlink(missing_ok=True)
+                    lock = locks.enter_context(self._lock(row.id))
+                    (self._folder / f"{row.id}.log").unlink(missing_ok=True)
             except IntegrityError as error:
                 raise _taken(name) from error
-            self._launch(job.id, lock)
-        return self.get(job.id)
+            self._launch(row.id, lock)
+        return self.get(row.id)
 
     def _launch(self, job_id: int, lock: IO[str]) -> None:
         """Start the job's keeper, which takes over `lock`."""
@@ -545,7 +518,28 @@ class Jobs:
         # Only if nobody was faster: a keeper that has just written the true ending, or a resume.
         with session(self.settings) as db:
             _change(db, *_as_read(job), status=status, message=message, **_ended())
-            return db.get_one(Job, job.id)
+            return as_job(self.settings, db.get_one(JobRow, job.id))
+
+    def _terminate(self, job: Job) -> None:
+        """SIGTERM to a job's command; to no other process, whatever numbers the database has."""
+        if job.pid is None or job.keeper is None or not self._alive(job.id):
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            # The command is in its keeper's session, where no stranger can be, and holds the job's lock.
+            if os.getsid(job.pid) == job.keeper and self._has_lock(job.pid, job.id):
+                os.kill(job.pid, signal.SIGTERM)
+
+    def _has_lock(self, pid: int, job_id: int) -> bool:
+        """Whether a process has the job's lock file open; as good as true where the system does not tell."""
+        handles = Path(f"/proc/{pid}/fd")
+        if not handles.is_dir():
+            return True
+        lock = (self._folder / f"{job_id}.lock").stat()
+        for handle in handles.iterdir():
+            with contextlib.suppress(OSError):
+                if os.path.samestat(handle.stat(), lock):
+                    return True
+        return False
 
     # What follows runs in the keeper.
 
@@ -570,8 +564,8 @@ class Jobs:
             self._end(job_id, FAILED, f"The job could not be started: {error.strerror}.")
             return
         with session(self.settings) as db:
-            _change(db, Job.id == job_id, pid=running.pid)
-            stop_already = db.get_one(Job, job_id).status == STOPPING
+            _change(db, JobRow.id == job_id, pid=running.pid)
+            stop_already = db.get_one(JobRow, job_id).status == STOPPING
         if stop_already:
             running.terminate()
         code = running.wait()
@@ -587,19 +581,19 @@ class Jobs:
         """Turn the job from queued to running if it is first in its lane and nothing runs there."""
         job = self.get(job_id)
         self.all()  # one that died must not keep the lane
-        earlier = or_(Job.queued < job.queued, (Job.queued == job.queued) & (Job.id < job.id))
-        ahead = select(Job.id).where(
-            Job.lane == job.lane,
-            Job.status.in_((RUNNING, STOPPING)) | ((Job.status == QUEUED) & earlier),
-            Job.id != job_id,
+        earlier = or_(JobRow.queued < job.queued, (JobRow.queued == job.queued) & (JobRow.id < job.id))
+        ahead = select(JobRow.id).where(
+            JobRow.lane == job.lane,
+            JobRow.status.in_((RUNNING, STOPPING)) | ((JobRow.status == QUEUED) & earlier),
+            JobRow.id != job_id,
         )
         with session(self.settings) as db:
-            first = (Job.id == job_id, Job.status == QUEUED, ~ahead.exists())
+            first = (JobRow.id == job_id, JobRow.status == QUEUED, ~ahead.exists())
             return _change(db, *first, status=RUNNING, started=time.time(), keeper=os.getpid())
 
     def _end(self, job_id: int, status: str, message: str = "") -> None:
         with session(self.settings) as db:
-            _change(db, Job.id == job_id, status=status, message=message, **_ended())
+            _change(db, JobRow.id == job_id, status=status, message=message, **_ended())
 
     def _why(self, job: Job, code: int) -> str:
         """A sentence on why the command failed: its own last error, or the signal that ended it."""
@@ -617,72 +611,24 @@ class Jobs:
 
 def _change(db: Session, *where: ColumnElement[bool], **values: Any) -> bool:
     """Change the jobs for which all of `where` hold at this moment; whether there was one."""
-    result = db.execute(update(Job).where(*where).values(values).execution_options(synchronize_session=False))
+    statement = update(JobRow).where(*where).values(values)
+    result = db.execute(statement.execution_options(synchronize_session=False))
     db.expire_all()
     return bool(cast("CursorResult[Any]", result).rowcount)
 
 
-def _named(job: Job) -> str:
+def _named(job: Job | JobRow) -> str:
     """A job as the audit log names it."""
     return f"{job.kind} {job.name}, job {job.id}"
 
 
 def _as_read(job: Job) -> tuple[ColumnElement[bool], ...]:
     """That nobody has changed the job since it was read."""
-    return Job.id == job.id, Job.status == job.status, Job.attempt == job.attempt
+    return JobRow.id == job.id, JobRow.status == job.status, JobRow.attempt == job.attempt
 
 
 def _ended() -> dict[str, Any]:
     return {"ended": time.time(), "holds": None, "pid": None, "keeper": None}
-
-
-def _train_argv(folder: Path, request: dict[str, Any], *, resume: bool) -> list[str]:
-    """The arguments of `lungvae train`; each option in one word, so that no value can pass for an option."""
-    argv = ["train", f"--data={request['data']}", f"--out={folder}", f"--preset={request['preset']}"]
-    argv += [f"--device={request['device']}", f"--threads={request['threads']}"]
-    if not request["finish"]:
-        argv.append("--no-finish")
-    if resume:
-        return [*argv, "--resume"]
-    argv += [f"--set={name}={json.dumps(value)}" for name, value in request["changes"].items()]
-    if request["title"]:
-        argv.append(f"--title={request['title']}")
-    return argv
-
-
-def _search_argv(folder: Path, request: dict[str, Any], *, resume: bool) -> list[str]:
-    """The arguments of `lungvae search`; each option in one word."""
-    argv = ["search", f"--out={folder}", f"--device={request['device']}"]
-    argv += [f"--workers={request['workers']}", f"--threads={request['threads']}"]
-    if resume:
-        return [*argv, "--resume"]
-    argv += [request["source"], f"--space={request['space']}"]
-    for name, value in request["options"].items():
-        if isinstance(value, bool):
-            argv += [f"--{name}"] if value else []
-        else:
-            argv.append(f"--{name.replace('_', '-')}={value}")
-    return argv + [f"--set={name}={json.dumps(value)}" for name, value in request["fixed"].items()]
-
-
-def _evaluate_argv(folder: Path, request: dict[str, Any]) -> list[str]:
-    """The arguments of `lungvae evaluate`, with which it also goes on; each option in one word."""
-    argv = ["evaluate", f"--preset={request['preset']}", f"--data={request['data']}"]
-    for name in ("task", "label_rule", "protocol", "seed", "seeds", "device", "workers"):
-        argv.append(f"--{name.replace('_', '-')}={request[name]}")
-    if request["quick"]:
-        argv.append("--quick")
-    if request["nested"]:
-        argv.append(f"--nested={request['nested']}")
-    return [*argv, f"--out={folder / 'report.json'}"]
-
-
-def _terminate(pid: int, keeper: int | None) -> None:
-    """SIGTERM to a job's command, unless the pid belongs to somebody else by now."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        # The command is in its keeper's session, where no stranger can be.
-        if os.getsid(pid) == keeper:
-            os.kill(pid, signal.SIGTERM)
 
 
 def _taken(name: str) -> UserError:

@@ -12,15 +12,17 @@ stored: they can hold a hospital's own images.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from lungvae_core.errors import UserError
-from lungvae_core.serving.answers import BASE, HEADERS, answering, kept
+from lungvae_core.parameters import Query
+from lungvae_core.serving.answers import BASE, HEADERS, MOST_ROWS, answering, kept
 from lungvae_core.serving.registry import LoadedModel, Registry
 
 
@@ -29,8 +31,8 @@ def slices(model: LoadedModel, row: int) -> list[int]:
 
     Raises UserError where the model has no such row.
     """
-    if not 0 <= row < len(model.table):
-        raise UserError(f"There is no slice {row}; the model has {len(model.table):,}.")
+    if not 0 <= row < len(model.codes):
+        raise UserError(f"There is no slice {row}; the model has {len(model.codes):,}.")
     nodule_of, rows = _order(model)
     return rows[nodule_of[row]]
 
@@ -38,6 +40,35 @@ def slices(model: LoadedModel, row: int) -> list[int]:
 def nodule_of(model: LoadedModel) -> np.ndarray:
     """(N,) int: the number, from 0, of each row's nodule."""
     return _order(model)[0]
+
+
+@dataclass(frozen=True)
+class Nodule:
+    """Where the table has a nodule."""
+
+    rows: tuple[int, ...]  # of its slices, in the table's order
+    largest: int  # the row of its representative slice
+
+
+@kept
+def of_patients(model: LoadedModel) -> dict[str, dict[Any, Nodule]]:
+    """Every patient's nodules by their ids, in the table's order: what a lesion is picked from."""
+    rows: dict[str, dict[Any, list[int]]] = {}
+    keys = zip(model.table["patient_id"].tolist(), model.table["nodule"].tolist(), strict=True)
+    for row, (patient, nodule) in enumerate(keys):
+        rows.setdefault(patient, {}).setdefault(nodule, []).append(row)
+    nodules = model.nodules[0]
+    largest = dict(
+        zip(
+            zip(nodules["patient_id"].tolist(), nodules["nodule"].tolist(), strict=True),
+            nodules["row"].tolist(),
+            strict=True,
+        )
+    )
+    return {
+        patient: {nodule: Nodule(tuple(at), largest[patient, nodule]) for nodule, at in own.items()}
+        for patient, own in rows.items()
+    }
 
 
 def hu(model: LoadedModel, row: int) -> tuple[np.ndarray, bool]:
@@ -82,28 +113,29 @@ def spacing_mm(model: LoadedModel, rows: list[int]) -> float | None:
 
 def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
     """This module's routes; `registry` gives the process's one registry."""
-    base = f"{BASE}/nodules/{{row:int}}/{{index:int}}"
+    base = f"{BASE}/nodules/{{row}}/{{index}}"
+    ends = (0, MOST_ROWS)
     return [
-        Route(f"{base}.hu", answering(registry, _get_hu)),
-        Route(f"{base}.mask", answering(registry, _get_mask)),
+        Route(f"{base}.hu", answering(registry, _get_hu, row=ends, index=ends)),
+        Route(f"{base}.mask", answering(registry, _get_mask, row=ends, index=ends)),
     ]
 
 
-def _asked(model: LoadedModel, request: Request) -> int:
+def _row_of(model: LoadedModel, row: int, index: int) -> int:
     """The row of the slice that a request is about."""
-    rows, index = slices(model, request.path_params["row"]), request.path_params["index"]
+    rows = slices(model, row)
     if index >= len(rows):
         raise UserError(f"There is no slice {index} of this nodule; it has {len(rows)}, the first being 0.")
     return rows[index]
 
 
-def _get_hu(model: LoadedModel, request: Request) -> Response:
-    values, generated = hu(model, _asked(model, request))
+def _get_hu(model: LoadedModel, _query: Query, row: int, index: int) -> Response:
+    values, generated = hu(model, _row_of(model, row, index))
     return _bytes(values.astype("<i2"), generated)
 
 
-def _get_mask(model: LoadedModel, request: Request) -> Response:
-    found = mask(model, _asked(model, request))
+def _get_mask(model: LoadedModel, _query: Query, row: int, index: int) -> Response:
+    found = mask(model, _row_of(model, row, index))
     if found is None:
         raise UserError(
             "This slice has no outline: nobody drew one, or its CT is not here and it is generated."

@@ -13,8 +13,7 @@ import pandas as pd
 
 from lungvae_core.data.slices import MALIGNANCY_WORDS, RATINGS
 from lungvae_core.explore.colours import SCALES, TITLES
-from lungvae_core.serving import lesion, nodule_score
-from lungvae_core.serving.cases import SCORE_KINDS
+from lungvae_core.serving import lesion, nodule_score, scoring
 from lungvae_core.serving.nodule_score import NoduleScore
 from lungvae_core.serving.registry import LoadedModel
 
@@ -49,7 +48,7 @@ class Rating:
     ends: tuple[int, int]  # of the scale
 
     @property
-    def said(self) -> str:
+    def caption(self) -> str:
         """The values from least to most in words: "part-solid" or "part-solid – solid"."""
         order = sorted(range(len(self.values)), key=self.values.__getitem__)
         first, last = self.words[order[0]], self.words[order[-1]]
@@ -69,7 +68,7 @@ class Scores:
 
 def ratings(model: LoadedModel, row: int) -> list[Rating]:
     """What every reader said of the nodule of `row`, malignancy first; what nobody rated is left out."""
-    entry = model.table.iloc[row]
+    entry = model.lesion(row)
     found = []
     for name in ["malignancy", *(name for name in RATINGS if name != "malignancy")]:
         values = _joined(entry.get(f"{name}_all"))
@@ -81,7 +80,7 @@ def ratings(model: LoadedModel, row: int) -> list[Rating]:
 
 def facts(model: LoadedModel, row: int) -> list[tuple[str, str]]:
     """(name, value with its unit) of what is known of the nodule of `row` and of its scan."""
-    entry, rows = model.table.iloc[row], lesion.slices(model, row)
+    entry, rows = model.lesion(row), lesion.slices(model, row)
     known = {name: value for name, value in entry.items() if not pd.isna(value)}
     found = []
 
@@ -113,18 +112,18 @@ def scores(model: LoadedModel, row: int) -> Scores | None:
     None for a model without a classifier and without stored scores.
     """
     rows = lesion.slices(model, row)
-    entry, codes = model.table.iloc[row], model.codes[rows]
+    entry, codes = model.lesion(row), model.codes[rows]
     patient = str(entry["patient_id"])
     stored = np.full(len(rows), np.nan)
     if "score" in model.table:
         stored = model.table["score"].iloc[rows].to_numpy(float, na_value=np.nan)
     if np.isfinite(stored).all():
-        # Cross-validated where they could be: the fitted classifier would judge what it learned from.
+        # Runs that keep no folds: the fitted classifier would judge what it learned from.
         nodule: NoduleScore | None = nodule_score.combine(model, stored, codes, patient=patient)
-        note = SCORE_KINDS.get(str(entry.get("score_kind", "")), "")
+        note = scoring.of_row(model, row)
     else:
         nodule = nodule_score.judge(model, codes, patient=patient)
-        note = "Scored by the classifier that was fitted on all labelled slices."
+        note = scoring.of_walk(model, patient)
     if nodule is None:
         return None
     band = model.band(model.codes[row][None], patient=patient)

@@ -46,14 +46,17 @@ from urllib.parse import urlsplit
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from lungvae_core.errors import UserError
 from lungvae_core.explore.traversal import edited
+from lungvae_core.json_text import parse_json
 from lungvae_core.serving import walks
+from lungvae_core.serving.cases import known_patient
 from lungvae_core.serving.film import in_words, make_film
-from lungvae_core.serving.live_batch import Decoder, one_core
+from lungvae_core.serving.live_batch import Decoder
 from lungvae_core.serving.registry import LoadedModel, Registry
 
 DIFFERENCE_FULL = 0.25  # share of the window's width at which a difference is drawn in full colour
@@ -68,7 +71,7 @@ _log = logging.getLogger(__name__)
 _Edit = tuple[int, float]
 
 
-class Wish(BaseModel):
+class DecodeRequest(BaseModel):
     """What the browser asks for."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -86,9 +89,10 @@ class Wish(BaseModel):
 class Question:
     """A wish that was understood: the code to decode, and the start that it is compared with."""
 
-    wish: Wish
+    wish: DecodeRequest
     code: np.ndarray  # (K,)
     start: np.ndarray  # (K,)
+    patient: str | None  # of the set, whose lesion the start is
 
 
 class Session:
@@ -97,6 +101,7 @@ class Session:
     def __init__(self, model: LoadedModel) -> None:
         self.model = model
         self._starts = lru_cache(maxsize=4)(lambda name: start_code(model, name))
+        self._patients = lru_cache(maxsize=4)(lambda name: start_patient(model, name))
         self._at_start = lru_cache(maxsize=4)(lambda name: model.decode(self._starts(name)[None])[0])
         model.decode(model.latent.centre()[None], quick=True)  # the first such image takes longer
 
@@ -108,7 +113,7 @@ class Session:
     def question(self, text: str) -> Question:
         """What a wish in JSON asks for; UserError says what is wrong with it."""
         try:
-            wish = Wish.model_validate_json(text)
+            wish = DecodeRequest.model_validate(parse_json(text, what="A wish"))
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
@@ -120,7 +125,7 @@ class Session:
         if wish.move is not None:
             dimension, value = wish.move
             code = self.model.latent.path(code, dimension, np.array([value], np.float32))[0]
-        return Question(wish, code, start)
+        return Question(wish, code, start, self._patients(wish.start))
 
     def frame(self, question: Question, image: np.ndarray, score: float) -> bytes:
         """The answer, once the code was decoded to an image (64, 64)."""
@@ -129,14 +134,14 @@ class Session:
     def answer(self, text: str) -> bytes:
         """The frame for a wish in JSON, alone; UserError says what is wrong with it."""
         question = self.question(text)
-        scores = self.model.score(question.code[None])
+        scores = self.model.score(question.code[None], patient=question.patient)
         image = self.model.decode(question.code[None], quick=question.wish.quick)[0]
         return self.frame(question, image, float("nan") if scores is None else float(scores[0]))
 
     def facts(self, text: str) -> str:
         """What is known of a wish's code, as JSON; UserError says what is wrong with the wish."""
         question = self.question(text)
-        return json.dumps({"id": question.wish.id, **facts_of(self.model, question.code)})
+        return json.dumps({"id": question.wish.id, **facts_of(self.model, question.code, question.patient)})
 
     def _check(self, dimension: int, value: float) -> None:
         count = self.model.entry.dimensions
@@ -166,9 +171,12 @@ def moved_along(model: LoadedModel, code: np.ndarray, along: Sequence[tuple[str,
     return known.space.back(point)[0]
 
 
-def facts_of(model: LoadedModel, code: np.ndarray) -> dict[str, Any]:
-    """What is known of a code (K,) beside its image, ready for JSON; None where it is not known."""
-    film = make_film(model, code[None])
+def facts_of(model: LoadedModel, code: np.ndarray, patient: str | None) -> dict[str, Any]:
+    """What is known of a code (K,) beside its image, ready for JSON; None where it is not known.
+
+    `patient`, of the set, is whose lesion the walk started at.
+    """
+    film = make_film(model, code[None], patient=patient)
     near = float(film.familiarity[0])
     measured = {
         name: None if np.isnan(values[0]) else round(float(values[0]), 2)
@@ -190,9 +198,20 @@ def facts_of(model: LoadedModel, code: np.ndarray) -> dict[str, Any]:
     }
 
 
-def code_name(code: np.ndarray) -> str:
-    """The name of a start that is a code (K,) itself, as an uploaded lesion's."""
-    return "code:" + base64.urlsafe_b64encode(np.asarray(code, "<f4").tobytes()).decode()
+def code_name(code: np.ndarray, patient: str | None = None) -> str:
+    """The name of a start that is a code (K,) itself, as an upload's, of a `patient` of the set."""
+    name = "code:" + base64.urlsafe_b64encode(np.asarray(code, "<f4").tobytes()).decode()
+    return name if patient is None else f"{name}@{patient}"
+
+
+def start_patient(model: LoadedModel, name: str) -> str | None:
+    """The patient of the set whose lesion a start is; None where it is nobody's. See `start_code`."""
+    kind, _, rest = name.partition(":")
+    if name in model.starts:
+        return None
+    if kind == "row":
+        return str(model.table["patient_id"].iloc[int(rest)])
+    return known_patient(model, rest.partition("@")[2]) if kind == "code" else None
 
 
 def start_code(model: LoadedModel, name: str) -> np.ndarray:
@@ -207,7 +226,7 @@ def start_code(model: LoadedModel, name: str) -> np.ndarray:
         return model.latent.draw(number)
     if kind == "code":
         try:
-            code = np.frombuffer(base64.urlsafe_b64decode(rest), "<f4")
+            code = np.frombuffer(base64.urlsafe_b64decode(rest.partition("@")[0]), "<f4")
         except ValueError:
             code = np.empty(0)
         if len(code) == model.entry.dimensions and (np.abs(code) <= LARGEST).all():  # NaN is neither
@@ -235,15 +254,14 @@ def _decoder() -> Decoder:
 
 
 def _behind() -> None:
-    """Let this thread compute on one core, and only when no image wants it."""
-    one_core()
+    """Let this thread compute only when no image wants its core."""
     if sys.platform == "linux":  # where a thread has a priority of its own
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 @cache
 def _beside() -> ThreadPoolExecutor:
-    """Threads for what no image waits for: opening models, facts."""
+    """Threads for what no image waits for: facts."""
     return ThreadPoolExecutor(max_workers=2, thread_name_prefix="live-facts", initializer=_behind)
 
 
@@ -264,7 +282,7 @@ def live_route(registry: Callable[[], Registry]) -> WebSocketRoute:
         loop = asyncio.get_running_loop()
         try:
             name = websocket.path_params["model"]
-            session = await loop.run_in_executor(_beside(), lambda: Session(registry().load(name)))
+            session = await run_in_threadpool(lambda: Session(registry().load(name)))
             while True:
                 message = await websocket.receive()
                 if message["type"] == "websocket.disconnect":

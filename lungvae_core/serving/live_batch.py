@@ -15,10 +15,10 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 if TYPE_CHECKING:
     from lungvae_core.serving.live import Question, Session
+    from lungvae_core.serving.registry import LoadedModel
 
 MOST = 10  # of a batch; more would keep the first ones waiting for the last
 THREADS = 4  # at most; a machine of many cores has more to do than this
@@ -43,7 +43,6 @@ class Decoder:
         return future
 
     def _work(self) -> None:
-        one_core()
         while True:
             with self._wake:
                 while not self._waiting:
@@ -78,19 +77,19 @@ def _decode(group: list[tuple[Session, Question, Future[bytes]]]) -> list[bytes]
     model = group[0][0].model
     codes = np.stack([question.code for _, question, _ in group])
     images = model.decode(codes, quick=group[0][1].wish.quick)
-    scores = model.score(codes)
+    scores = _scores(model, codes, [question.patient for _, question, _ in group])
     return [
-        session.frame(question, image, float("nan") if scores is None else float(scores[at]))
-        for at, ((session, question, _), image) in enumerate(zip(group, images, strict=True))
+        session.frame(question, image, score)
+        for (session, question, _), image, score in zip(group, images, scores, strict=True)
     ]
 
 
-def one_core() -> None:
-    """Let this thread compute on one core: a 64x64 image is too small to be worth sharing among cores."""
-    default = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.get_num_threads()  # this thread takes up its own setting
-    # PyTorch takes a thread's setting as the default of threads that start later; a passing one puts it back.
-    restore = threading.Thread(target=torch.set_num_threads, args=(default,))
-    restore.start()
-    restore.join()
+def _scores(model: LoadedModel, codes: np.ndarray, patients: list[str | None]) -> list[float]:
+    """The scores of codes (M, K), each by the classifier of its own patient; NaN without any."""
+    scores = np.full(len(codes), np.nan)
+    for patient in set(patients):
+        rows = [at for at, each in enumerate(patients) if each == patient]
+        of_patient = model.score(codes[rows], patient=patient)
+        if of_patient is not None:
+            scores[rows] = of_patient
+    return scores.tolist()

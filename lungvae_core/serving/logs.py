@@ -75,7 +75,7 @@ def log_json(stream: IO[str] | None = None) -> None:
     root.handlers = [_ToStream(stream)]
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
-    warnings.simplefilter("default")
+    warnings.simplefilter("default", append=True)  # what is silenced stays so
     sys.excepthook = lambda kind, error, trace: root.error("", exc_info=(kind, error, trace))
 
 
@@ -137,7 +137,7 @@ class AccessLog:
 _STREAMLIT_ROUTES = {"health", "host-config", "stream", "upload_file", "metrics", "bidi-components"}
 
 
-def wanted(environment: dict[str, str] | Any) -> bool:
+def writes_json(environment: dict[str, str] | Any) -> bool:
     """Whether LUNGVAE_LOG asks for JSON lines; UserError for anything else than "json" or "text"."""
     value = environment.get("LUNGVAE_LOG") or "text"
     if value not in ("text", "json"):

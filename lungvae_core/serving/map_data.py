@@ -23,14 +23,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from lungvae_core.data.columns import RATINGS
 from lungvae_core.errors import UserError
-from lungvae_core.explore import colours, contours, filters, outlines
+from lungvae_core.explore import colours, contours, filters, maps, outlines
 from lungvae_core.explore.clusters.report import Clusters, load_clusters
 from lungvae_core.explore.colours import Colouring
+from lungvae_core.parameters import Query, choice
 from lungvae_core.serving import custom_maps
 from lungvae_core.serving.answers import BASE, HEADERS, answering, kept
 from lungvae_core.serving.lesion import nodule_of
@@ -80,19 +81,25 @@ def lesions(model: LoadedModel, unit: str) -> dict[str, Any]:
     return found
 
 
+@kept
+def _lesions_text(model: LoadedModel, unit: str) -> bytes:
+    return _text(lesions(model, unit))
+
+
 _SHOWN = [
-    ("malignancy", "malignancy", 0),
+    ("malignancy", "malignancy", 2),
     ("diameter_mm", "diameter", 1),
     ("score", "score", 3),
     ("n_readers", "readers", 0),
 ]
 
 
+@kept
 def colour_choices(model: LoadedModel) -> dict[str, str]:
     """What a model's map can be coloured by: name -> title, in the order of a menu."""
     found = dict(colours.available(model.table))
     known = {"malignancy", "score", "diameter_mm", "patient_id", "split", "ssim"}
-    known |= {name.removesuffix("_all") for name in model.table.columns if str(name).endswith("_all")}
+    known |= set(RATINGS)
     try:
         methods = clusters(model).report["methods"]
         found |= {f"{_CLUSTER}{name}": f"Cluster: {one['title']}" for name, one in methods.items()}
@@ -109,7 +116,7 @@ def colour_choices(model: LoadedModel) -> dict[str, str]:
 @kept
 def clusters(model: LoadedModel) -> Clusters:
     """The model's clusters.json; UserError where it has none."""
-    return load_clusters(model.entry.folder, model.codes)
+    return load_clusters(model.entry.folder, model.codes, len(model.nodules[0]))
 
 
 @kept
@@ -117,11 +124,10 @@ def colouring(model: LoadedModel, unit: str, by: str) -> Colouring:
     """The colours of a map's points by one of `colour_choices`; UserError for another."""
     table = unit_table(model, unit)
     if by.startswith(_DIMENSION):
-        at = by.removeprefix(_DIMENSION)
-        if not (at.isascii() and at.isdigit() and len(at) < 6 and int(at) < model.entry.dimensions):
-            raise UserError(f"The model has no dimension {at[:20]!r} to colour by.")
+        dimensions = {f"{_DIMENSION}{at}": at for at in range(model.entry.dimensions)}
+        at = dimensions[choice("by", by, dimensions)]
         codes = model.codes if unit == "slice" else model.nodules[1]
-        return colours.scale(f"Latent dimension z {int(at)}", codes[:, int(at)].astype(float))
+        return colours.scale(f"Latent dimension z {at}", codes[:, at].astype(float))
     if by.startswith(_CLUSTER):
         method = by.removeprefix(_CLUSTER)
         members = _members(model, unit, method)
@@ -142,11 +148,21 @@ def colouring(model: LoadedModel, unit: str, by: str) -> Colouring:
     return colours.colour(table, by)
 
 
-@kept
 def places(model: LoadedModel, unit: str, method: str, dims: int, key: str) -> np.ndarray:
-    """(N, dims) float32: a stored map, or one made with other parameters; UserError when there is none."""
-    if key:
-        return custom_maps.read(model, unit, key)
+    """(N, dims) float32: a stored map, or one made with other parameters; UserError when there is none.
+
+    A map of one's own is named by its `key` alone, whatever method and dims say.
+    """
+    return _own_places(model, unit, key) if key else _stored_places(model, unit, method, dims)
+
+
+@kept
+def _own_places(model: LoadedModel, unit: str, key: str) -> np.ndarray:
+    return custom_maps.read(model, unit, key)
+
+
+@kept
+def _stored_places(model: LoadedModel, unit: str, method: str, dims: int) -> np.ndarray:
     return model.map(unit, method, dims)
 
 
@@ -156,14 +172,14 @@ def _members(model: LoadedModel, unit: str, method: str) -> np.ndarray:
 
 
 @kept
-def _contours(model: LoadedModel, unit: str, method: str, key: str) -> dict[str, Any]:
-    return {"levels": contours.contours(_flat(model, unit, method, key))}
+def _contours(model: LoadedModel, unit: str, method: str, key: str) -> bytes:
+    return _text({"levels": contours.contours(_flat(model, unit, method, key))})
 
 
 @kept
-def _outlines(model: LoadedModel, unit: str, method: str, key: str, which: str) -> list[dict[str, Any]]:
+def _outlines(model: LoadedModel, unit: str, method: str, key: str, which: str) -> bytes:
     members = _members(model, unit, which)
-    return outlines.outlines(clusters(model), which, members, _flat(model, unit, method, key))
+    return _text(outlines.outlines(clusters(model), which, members, _flat(model, unit, method, key)))
 
 
 def _flat(model: LoadedModel, unit: str, method: str, key: str) -> np.ndarray:
@@ -186,44 +202,50 @@ def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
     return [Route(f"{BASE}/{name}", answering(registry, make)) for name, make in made.items()]
 
 
-def _asked(request: Request) -> tuple[str, str, str]:
-    """(unit, method, key) of an address."""
-    query = request.query_params
-    return query.get("unit", "slice"), query.get("method", "umap"), query.get("map", "")
+def _asked(query: Query) -> tuple[str, str, str]:
+    """(unit, method, key of a map of one's own or empty) of an address; the key alone names such a map."""
+    unit, method = query.choice("unit", maps.UNITS, "slice"), query.choice("method", maps.METHODS, "umap")
+    sent = query.get("map")
+    return (unit, maps.METHODS[0], custom_maps.checked_key(sent)) if sent else (unit, method, "")
 
 
-def _get_points(model: LoadedModel, request: Request) -> Response:
-    unit, method, key = _asked(request)
-    dims = request.query_params.get("dims", "2")
-    if dims not in ("2", "3"):
-        raise UserError("A map has 2 or 3 dimensions.")
-    return _binary(places(model, unit, method, int(dims), key).astype("<f4").tobytes())
+def _get_points(model: LoadedModel, query: Query) -> Response:
+    unit, method, key = _asked(query)
+    dims = int(query.choice("dims", [str(each) for each in maps.DIMS], "2"))
+    return _binary(places(model, unit, method, dims, key).astype("<f4").tobytes())
 
 
-def _get_colours(model: LoadedModel, request: Request) -> Response:
-    query = request.query_params
-    found = colouring(model, query.get("unit", "slice"), query.get("by", "malignancy"))
+def _get_colours(model: LoadedModel, query: Query) -> Response:
+    unit = query.choice("unit", maps.UNITS, "slice")
+    found = colouring(model, unit, query.get("by", "malignancy"))
     legend = json.dumps(found.summary(), ensure_ascii=False).encode()
     return _binary(struct.pack("<I", len(legend)) + legend + found.index.astype("<i2").tobytes())
 
 
-def _get_lesions(model: LoadedModel, request: Request) -> Response:
-    return JSONResponse(lesions(model, request.query_params.get("unit", "slice")), headers=HEADERS)
+def _get_lesions(model: LoadedModel, query: Query) -> Response:
+    return _json(_lesions_text(model, query.choice("unit", maps.UNITS, "slice")))
 
 
-def _get_filter(model: LoadedModel, request: Request) -> Response:
-    query = request.query_params
-    table = unit_table(model, query.get("unit", "slice"))
-    return _binary(filters.mask(table, filters.parse(query.get("where", ""))).astype(np.uint8).tobytes())
+def _get_filter(model: LoadedModel, query: Query) -> Response:
+    table = unit_table(model, query.choice("unit", maps.UNITS, "slice"))
+    return _binary(filters.mask(table, filters.parse(query.get("where"))).astype(np.uint8).tobytes())
 
 
-def _get_contours(model: LoadedModel, request: Request) -> Response:
-    return JSONResponse(_contours(model, *_asked(request)), headers=HEADERS)
+def _get_contours(model: LoadedModel, query: Query) -> Response:
+    return _json(_contours(model, *_asked(query)))
 
 
-def _get_outlines(model: LoadedModel, request: Request) -> Response:
-    which = request.query_params.get("clusters", "kmeans")
-    return JSONResponse(_outlines(model, *_asked(request), which), headers=HEADERS)
+def _get_outlines(model: LoadedModel, query: Query) -> Response:
+    which = query.choice("clusters", list(clusters(model).report["methods"]), "kmeans")
+    return _json(_outlines(model, *_asked(query), which))
+
+
+def _text(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _json(text: bytes) -> Response:
+    return Response(text, media_type="application/json", headers=HEADERS)
 
 
 def _binary(content: bytes) -> Response:
@@ -232,4 +254,5 @@ def _binary(content: bytes) -> Response:
 
 def _plain(values: pd.Series, digits: int) -> list[Any]:
     numbers = values.to_numpy(dtype=float, na_value=np.nan)
-    return [None if np.isnan(n) else int(n) if digits == 0 else round(float(n), digits) for n in numbers]
+    rounded = [None if np.isnan(n) else round(float(n), digits) for n in numbers]
+    return [int(n) if n is not None and n.is_integer() else n for n in rounded]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lungvae_core.data.columns import patient_key
 from lungvae_core.data.slices import KEY, DatasetInfo, SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.files import read_json
@@ -69,4 +70,6 @@ def _look(info: DatasetInfo, table: pd.DataFrame, folder: Path) -> Pixels | None
 
 
 def _index(table: pd.DataFrame, columns: list[str]) -> pd.MultiIndex:
-    return pd.MultiIndex.from_frame(table[columns].astype(str))
+    part = table[columns].astype(str)
+    keys = {patient: patient_key(patient) for patient in part["patient_id"].unique()}
+    return pd.MultiIndex.from_frame(part.assign(patient_id=part["patient_id"].map(keys)))

@@ -5,15 +5,17 @@ Runs older than a figure lack it: then it is None here, or missing from `history
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from lungvae_core.errors import UserError
-from lungvae_core.files import read_json
+from lungvae_core.files import read_bytes
 from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.epochs import read_not_finite, read_position
 from lungvae_core.training.validate import signs_of_collapse
 from lungvae_core.vae.config import Config
 
@@ -67,8 +69,7 @@ class TrainingState:
     @property
     def leaks_from(self) -> int | None:
         """The first epoch, from 1, whose held-out figures leak; None where they never do."""
-        joint = self.config.joint
-        return self.config.training.epochs + 1 if joint.rounds and joint.labels_of == "released" else None
+        return self.config.training.epochs + 1 if self.config.labels_leak else None
 
     def rounds_begun(self) -> list[tuple[int, int]]:
         """(number, first epoch) of every joint round that has begun, both from 1."""
@@ -99,12 +100,11 @@ def read_state(folder: str | Path) -> TrainingState | None:
     run = Run.open(folder)
     rows = run.metrics()
     epochs = run.config.epochs
-    progress = _read(run, "progress.json", lambda found: found) or {}
-    batches, rate = progress.get("batches", 1), progress.get("images_per_second")
-    done = progress.get("epoch", 1) - 1 + progress.get("batch", 0) / batches
+    progress = read_position(folder) or {"epoch": 1, "batch": 0, "batches": 1}
+    batches, rate = progress["batches"], progress.get("images_per_second")
+    done = progress["epoch"] - 1 + progress["batch"] / batches
     finished = len(rows) >= epochs
-    epoch = min(epochs, max(len(rows) + 1, progress.get("epoch", 1)))
-    samples = folder / "samples.png"
+    epoch = min(epochs, max(len(rows) + 1, progress["epoch"]))
     last = rows[-1] if rows else {}
     return TrainingState(
         config=run.config,
@@ -120,25 +120,30 @@ def read_state(folder: str | Path) -> TrainingState | None:
         images_per_second=rate,
         seconds_per_epoch=batches * run.config.training.batch_size / rate if rate else None,
         seconds_left=None if finished else progress.get("seconds_left"),
-        samples=samples.read_bytes() if samples.is_file() else None,
-        units=Units(last["units"]["kl"], last["units"]["column_norm"]) if "units" in last else None,
+        samples=_picture(folder / "samples.png"),
+        units=Units(last["units"]["kl"], last["units"]["column_norm"]) if last.get("units") else None,
         alpha0=last["validation"].get("alpha0") if last else None,
         halvings=last.get("halvings", 0),
-        not_finite=_read(
-            run,
-            "not-finite.json",
-            lambda found: NotFinite(int(found["epoch"]), int(found["batch"]), list(found["slices"])),
-        ),
+        not_finite=_not_finite(folder),
         warnings=signs_of_collapse(run.config, last["validation"]) if last else [],
     )
 
 
-def _read(run: Run, name: str, parse: Callable[[dict[str, Any]], Any]) -> Any:
-    """What `parse` makes of a file of the run that is of use but not needed; None without a sound one."""
-    if run.has(name):
-        with contextlib.suppress(UserError, KeyError, TypeError, ValueError):
-            return parse(read_json(run.folder / name, what=""))
-    return None
+def _not_finite(folder: Path) -> NotFinite | None:
+    at = read_not_finite(folder)
+    return None if at is None else NotFinite(at["epoch"], at["batch"], at["slices"])
+
+
+def _picture(path: Path) -> bytes | None:
+    """A PNG of no more than 4096 pixels a side; None without a sound one."""
+    try:
+        content = read_bytes(path, what="The samples")
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+            sound = max(picture.size) <= 4096
+            picture.verify()
+    except (UserError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # Pillow's own
+        return None
+    return content if sound else None
 
 
 def _joint_round(config: Config, epoch: int) -> int:

@@ -13,6 +13,8 @@ from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.frozen import classify
 from lungvae_core.files import atomic_folder, read_json, write_json, write_text
+from lungvae_core.number_text import interval
+from lungvae_core.parameters import LONGEST_NAME, text
 from lungvae_core.training.checkpoints import SERVED, Run, save_tensors
 from lungvae_core.training.classifier import load_classifier
 from lungvae_core.training.encode import encode
@@ -29,17 +31,20 @@ def publish(run: Run, data: SliceSet, out: Path, *, title: str = "", overwrite: 
     of patients. Raises UserError when the run is not finished, the data are others, or the model would be
     larger than 15 MB.
     """
+    title = text("The title", title or run.info.title, LONGEST_NAME)
     missing = [name for name in SERVED if not run.has(name)]
     if missing:
         raise UserError(
             f"{run.folder} lacks {', '.join(missing)}. Finish it with `lungvae encode`, `classify` and `map`."
         )
+    if not run.metrics():
+        raise UserError(f"{run.folder} has no epoch's figures in metrics.jsonl. Train the model anew.")
     if data.info.content_hash != run.info.data.content_hash:
         raise UserError(f"{run.folder} was trained on {run.info.data.name}, but {data.folder} is other data.")
     with atomic_folder(out, overwrite=overwrite) as temporary:
         for name in ("metrics.jsonl", "map-slice.parquet", "map-nodule.parquet"):
             shutil.copyfile(run.folder / name, temporary / name)
-        info = run.info.model_copy(update={"data_folder": "", "title": title or run.info.title})
+        info = run.info.model_copy(update={"data_folder": "", "title": title})
         write_json(temporary / "config.json", info.model_dump())
         shipped = Run(temporary, info)
         save_tensors(temporary / "model.safetensors", _halved(run.load_model().state_dict()), {})
@@ -113,14 +118,13 @@ def card(run: Run) -> str:
 
 
 def _epochs(config: Config) -> str:
-    joint = config.joint
+    joint, epochs = config.joint, f"{config.training.epochs} epochs"
+    if guided := config.objective.guided:
+        epochs += f" with the first dimensions guided by the training patients' {', '.join(guided)}"
     if not joint.rounds:
-        return f"{config.training.epochs} epochs"
+        return epochs
     whose = "the training patients" if joint.labels_of == "training" else "70 % of all patients"
-    return (
-        f"{config.training.epochs} epochs and {joint.rounds} joint round(s) of {joint.round_epochs} with "
-        f"labels of {whose}"
-    )
+    return f"{epochs} and {joint.rounds} joint round(s) of {joint.round_epochs} with labels of {whose}"
 
 
 def _spacing(spacing_mm: float) -> str:
@@ -133,8 +137,7 @@ def _spacing(spacing_mm: float) -> str:
 
 def _auc_table(report: dict[str, Any]) -> list[str]:
     def cell(unit: dict[str, Any]) -> str:
-        area = unit["auc"]
-        return f"{area['value']:.3f} ({area['low']:.3f} to {area['high']:.3f})"
+        return interval(unit["auc"])
 
     def rows(part: dict[str, Any], who: str) -> list[str]:
         units = part["units"]

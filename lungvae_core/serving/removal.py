@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import secrets
 import shutil
 
 from lungvae_core.errors import UserError
+from lungvae_core.files import DELETED, holding
 from lungvae_core.serving import audit
 from lungvae_core.serving.database import session
 from lungvae_core.serving.jobs import NAME, Jobs
@@ -26,11 +26,11 @@ def delete_run(settings: Settings, name: str) -> None:
             raise UserError(f"{name} ships with the project and is not deleted from here.")
         raise UserError(f"There is no run {name[:64]!r}; somebody may have deleted it.")
     for job in Jobs(settings).all():
-        if job.active and (job.folder == str(folder) or _names(job.request, str(folder))):
+        if job.active and (job.folder == str(folder) or folder.resolve() in job.uses):
             raise UserError(
                 f"{name} is in use: job {job.id}, {job.kind} {job.name}, is {job.status}. Stop it, or wait."
             )
-    gone = folder.with_name(f".{name}.{secrets.token_hex(4)}.deleted")
+    gone = folder.with_name(f".{name}.{secrets.token_hex(4)}{DELETED}")
     try:
         with (folder / ".lock").open("a+") as lock:
             try:
@@ -41,14 +41,9 @@ def delete_run(settings: Settings, name: str) -> None:
                 opened.add(audit.line(audit.DELETE, f"run {name}"))
                 opened.flush()  # on record before it is gone, and not at all where it cannot be
                 folder.rename(gone)
+            with holding(gone):
+                shutil.rmtree(gone, ignore_errors=True)
     except FileNotFoundError as error:
         raise UserError(f"There is no run {name!r} any more; somebody has just deleted it.") from error
     except OSError as error:
         raise UserError(f"{folder} cannot be deleted: {error.strerror}.") from error
-    shutil.rmtree(gone, ignore_errors=True)
-
-
-def _names(request: object, folder: str) -> bool:
-    """Whether a job's request names the folder, by itself or behind an option's equals sign."""
-    text = json.dumps(request)
-    return any(f'{before}{json.dumps(folder)[1:-1]}"' in text for before in ('"', "="))

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 
 import lungvae_core
 from lungvae_core.errors import UserError
-from lungvae_core.serving import images, lesion, live, map_data, uploads
+from lungvae_core.serving import film, images, lesion, live, map_data, strips, uploads
 from lungvae_core.serving.database import session
 from lungvae_core.serving.registry import Registry
 
@@ -46,5 +46,7 @@ def routes() -> list[BaseRoute]:
         *images.routes(registry),
         *map_data.routes(registry),
         *lesion.routes(registry),
+        *film.routes(registry),
+        *strips.routes(registry),
         *uploads.routes(),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lungvae_core.csv_files import read_back
 from lungvae_core.errors import UserError
-from lungvae_core.files import read_json
+from lungvae_core.evaluation.searched import read_final
+from lungvae_core.files import modified, offered, read_bytes
+from lungvae_core.schema import Count, Number, Part, read_as
 from lungvae_core.serving.settings import Settings
 from lungvae_core.training.search.book import COMPLETE, TABLE
 from lungvae_core.training.search.setup import OBJECTIVES, SearchConfig, open_search, winner
 from lungvae_core.training.search.spaces import settings as settings_of
+
+
+class _Progress(Part):
+    """progress.json."""
+
+    done: Count
+    trials: Count
+    running: Count
+    epochs_done: Count
+    epochs_expected: Count
+    seconds_left: Number | None
 
 
 @dataclass(frozen=True)
@@ -83,8 +98,8 @@ class SearchState:
 def find_searches(settings: Settings | None = None) -> list[Path]:
     """The folders of the searches below the runs folder, the newest first."""
     settings = settings or Settings()
-    found = settings.runs.glob("*/search.json") if settings.runs.is_dir() else []
-    return [path.parent for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
+    found = [path for path in offered(settings.runs, "*/search.json") if path.is_file()]
+    return [path.parent for path in sorted(found, key=modified, reverse=True)]
 
 
 def read_search(folder: str | Path) -> SearchState | None:
@@ -96,19 +111,19 @@ def read_search(folder: str | Path) -> SearchState | None:
     table = pd.DataFrame(columns=["number", "state", "value", *config.parameters])
     if (folder / TABLE).is_file():
         try:
-            table = pd.read_csv(
-                folder / TABLE, keep_default_na=False, na_values=[""]
-            )  # a choice may be "none"
+            # A choice may be "none".
+            content = read_bytes(folder / TABLE, what="The search's trials")
+            table = read_back(pd.read_csv(io.BytesIO(content), keep_default_na=False, na_values=[""]))
         except (ValueError, OSError) as error:
             raise UserError(f"The search {folder} is damaged: {TABLE} cannot be read.") from error
         if not {"number", "state", "value", *config.parameters} <= set(table.columns):
             raise UserError(f"The search {folder} is damaged: {TABLE} lacks columns.")
-    progress, final = {}, None
+        if len(table) and not all(pd.api.types.is_numeric_dtype(table[name]) for name in ("number", "value")):
+            raise UserError(f"The search {folder} is damaged: {TABLE} has values that are no numbers.")
+    progress: dict[str, Any] = {}
     with contextlib.suppress(UserError):
-        progress = read_json(folder / "progress.json", what="")
-    if (folder / "final.json").is_file():
-        final = read_json(folder / "final.json", what="The search's final report")
-    return SearchState(folder, config, table, progress, final)
+        progress = read_as(folder / "progress.json", _Progress, what="", again="lungvae search")
+    return SearchState(folder, config, table, progress, read_final(folder))
 
 
 def _plain(value: Any) -> Any:

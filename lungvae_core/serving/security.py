@@ -3,8 +3,8 @@
 `Headers` adds to every answer what tells a browser to load nothing from elsewhere and to be framed by nobody.
 `Guard` refuses requests for another host's name, from another site's page, of excessive size, and, where no
 sign-in is set up, from another machine. `SignedIn` lets nobody but signed-in people past the page that asks
-for the sign-in, ends their connections when their session ends, and keeps the audit log of both;
-`NoteUploads` keeps that of uploads.
+for the sign-in, before Streamlit takes their socket, ends their connections when their session ends, and
+keeps the audit log of both; `Shares` counts what each holds; `NoteUploads` keeps the audit log of uploads.
 """
 
 from __future__ import annotations
@@ -24,19 +24,21 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers as HeaderMap
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
-from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lungvae_core.errors import UserError
 from lungvae_core.serving import audit
-from lungvae_core.serving.access import CALLBACK, COOKIE, Access, Person, is_loopback
+from lungvae_core.serving.access import CALLBACK, COOKIE, LOGOUT, Access, Person, is_loopback
+from lungvae_core.serving.frontpage import wants_document
+from lungvae_core.serving.refusals import POLICY, refuse
 from lungvae_core.serving.settings import Settings
+from lungvae_core.serving.shares import Shares
+from lungvae_core.serving.sign_in_page import sign_in_page
+from lungvae_core.serving.sockets import vouch
 from lungvae_core.serving.uploads import MOST_UPLOAD_MB
 
 STREAM = "/_stcore/stream"  # Streamlit's WebSocket: its pages
 UPLOAD = "/_stcore/upload_file"
-LOGOUT = "/auth/logout"
 OPEN = {
     "/api/health",
     "/_stcore/health",
@@ -44,20 +46,27 @@ OPEN = {
 }  # for monitors, and to show the sign-in page
 CLOSED = {"api", "media", "component", "_stcore", "app"}  # first parts of paths that need a sign-in
 MOST_BODY = 2**20  # bytes of a request that is no upload
-MOST_STRANGERS = 2**16  # bytes of a message of somebody who has not signed in
 GRACE_SECONDS = 10  # in which the page itself says that the session has ended, before its connection does
-_POLICY, _TOO_BIG = 1008, 1009  # close codes of RFC 6455
 _SIGN_IN_FIRST = "Sign in first: open the app's start page."
 _INLINE = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 _log = logging.getLogger(__name__)
 
 
-def stack(access: Access, *, documents: Iterable[str] = ()) -> list[Middleware]:
-    """The middleware of a server, outermost first; `documents` are the HTML whose inline scripts may run."""
-    found = [Middleware(Headers, access=access, documents=tuple(documents)), Middleware(Guard, access=access)]
+def stack(
+    access: Access, *, documents: Iterable[str] = (), sign_in_address: Callable[[], str] = lambda: "/"
+) -> list[Middleware]:
+    """The middleware of a server, outermost first.
+
+    `documents` are the HTML whose inline scripts may run; `sign_in_address` gives the address that begins a
+    sign-in.
+    """
+    layers = [
+        Middleware(Headers, access=access, documents=tuple(documents)),
+        Middleware(Guard, access=access),
+    ]
     if access.sign_in is not None:
-        found.append(Middleware(SignedIn, access=access))
-    return [*found, Middleware(NoteUploads, access=access)]
+        layers.append(Middleware(SignedIn, access=access, sign_in_address=sign_in_address))
+    return [*layers, Middleware(Shares, access=access), Middleware(NoteUploads, access=access)]
 
 
 def content_security_policy(documents: Iterable[str]) -> str:
@@ -146,6 +155,8 @@ class Guard:
             await self.app(scope, receive, send)
             return
         status, reason = self._refusal(scope, HeaderMap(scope=scope))
+        if not status and self.access.sign_in is None:
+            vouch(scope)  # where nobody signs in, whoever may ask is no stranger
         if status:
             await refuse(scope, receive, send, status, reason)
         elif scope["type"] == "http":
@@ -206,21 +217,27 @@ class Guard:
 class SignedIn:
     """Nobody but signed-in people gets past the page that asks for the sign-in."""
 
-    def __init__(self, app: ASGIApp, *, access: Access) -> None:
+    def __init__(self, app: ASGIApp, *, access: Access, sign_in_address: Callable[[], str]) -> None:
         self.app = app
         self.access = access
+        self._sign_in_address = sign_in_address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        connection = HTTPConnection(scope)
-        person = self.access.person(connection.cookies)
+        person = self.access.person_of(scope)
         path = scope["path"]
+        if person.role is not None:
+            vouch(scope)
+        elif scope["type"] == "websocket" or _needs(path):
+            await refuse(scope, receive, send, 401, _SIGN_IN_FIRST)
+            return
+        elif _is_page(scope):
+            await sign_in_page(person, self._sign_in_address())(scope, receive, send)
+            return
         if scope["type"] == "websocket":
             await self._connected(person, scope, receive, send)
-        elif person.role is None and _needs(path):
-            await refuse(scope, receive, send, 401, _SIGN_IN_FIRST)
         elif path == CALLBACK:
             await self.app(scope, receive, _noting(scope, receive, send, self._who_signed_in))
         else:
@@ -235,18 +252,11 @@ class SignedIn:
         return (audit.REFUSED, "sign-in", person.name) if person.name else None
 
     async def _connected(self, person: Person, scope: Scope, receive: Receive, send: Send) -> None:
-        """A WebSocket: Streamlit's is for everybody, as it shows the sign-in page; others are not."""
-        if person.role is None:
-            if scope["path"] != STREAM:
-                await refuse(scope, receive, send, 401, _SIGN_IN_FIRST)
-                return
-            scope = _without_session(scope)
+        """A WebSocket, until the person's session ends; Streamlit's a little longer, to say so itself."""
         closed = False
-        until = (
-            None
-            if person.until is None or person.role is None
-            else person.until + (GRACE_SECONDS if scope["path"] == STREAM else 0)
-        )
+        until = person.until
+        if until is not None and scope["path"] == STREAM:
+            until += GRACE_SECONDS
 
         async def end(code: int, reason: str) -> Message:
             nonlocal closed
@@ -260,10 +270,7 @@ class SignedIn:
             if message is None:
                 if scope["path"] == STREAM:
                     await _note(audit.SESSION_END, "", person.name, needed=False)
-                return await end(_POLICY, "Your session has ended. Sign in again.")
-            size = len(message.get("bytes") or b"") + len(message.get("text") or "")
-            if person.role is None and size > MOST_STRANGERS:
-                return await end(_TOO_BIG, "Sign in first.")
+                return await end(POLICY, "Your session has ended. Sign in again.")
             return message
 
         async def forward(message: Message) -> None:
@@ -284,7 +291,7 @@ class NoteUploads:
         if scope["type"] != "http" or scope["method"] != "PUT" or not scope["path"].startswith(UPLOAD):
             await self.app(scope, receive, send)
             return
-        person = self.access.person(HTTPConnection(scope).cookies)
+        person = self.access.person_of(scope)
         size = HeaderMap(scope=scope).get("content-length", "unknown")
 
         def detail(message: Message) -> tuple[str, str, str] | None:
@@ -296,20 +303,6 @@ class NoteUploads:
 
 class _TooLargeError(Exception):
     pass
-
-
-async def refuse(scope: Scope, receive: Receive, send: Send, status: int, reason: str) -> None:
-    """Answer with a sentence; a WebSocket is closed before it was accepted, which is seen as HTTP 403."""
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": _POLICY, "reason": reason})
-        return
-    headers = {"cache-control": "no-store"}
-    answer: Response
-    if scope["path"].startswith("/api/"):
-        answer = JSONResponse({"error": reason}, status, headers)
-    else:
-        answer = PlainTextResponse(reason, status, headers)
-    await answer(scope, receive, send)
 
 
 def _noting(
@@ -344,20 +337,14 @@ def _needs(path: str) -> bool:
     return path not in OPEN and parts[:1] != ["static"] and bool(CLOSED.intersection(parts))
 
 
+def _is_page(scope: Scope) -> bool:
+    """Whether a browser asks for one of the app's pages."""
+    signing_in = scope["path"] == CALLBACK or scope["path"].startswith(("/auth/", "/static/"))
+    return scope["method"] == "GET" and wants_document(scope) and scope["path"] not in OPEN and not signing_in
+
+
 def _most(path: str) -> int:
     return (MOST_UPLOAD_MB + 16) * 2**20 if path.startswith(UPLOAD) else MOST_BODY
-
-
-def _without_session(scope: Scope) -> Scope:
-    """The scope without the earlier session that Streamlit's front end would go on with.
-
-    Somebody whose session has ended begins anew, at the sign-in page, and not in the pages left open.
-    """
-    name = b"sec-websocket-protocol"
-    headers = [
-        (key, b", ".join(value.split(b",")[:2]) if key == name else value) for key, value in scope["headers"]
-    ]
-    return {**scope, "headers": headers}
 
 
 def _cookies_set(message: Message) -> dict[str, str]:

@@ -16,11 +16,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from lungvae_core.errors import UserError
+from lungvae_core.json_text import parse_json
+from lungvae_core.parameters import printable, shown
 from lungvae_core.serving import audit
 from lungvae_core.serving.database import Base, session
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.settings import Settings
 
+LARGEST_ID = 2**53  # of a set; databases count to 2**63
 LONGEST_NAME, LONGEST_NOTE = 80, 1000  # characters
 
 
@@ -78,8 +81,8 @@ def save(
     chosen = sorted({int(row) for row in rows})
     if not chosen:
         raise UserError("There is nothing to save: no lesion is selected.")
-    if chosen[0] < 0 or chosen[-1] >= len(model.table):
-        raise UserError(f"The model {model.entry.name} has slices 0 to {len(model.table) - 1:,} only.")
+    if chosen[0] < 0 or chosen[-1] >= len(model.codes):
+        raise UserError(f"The model {model.entry.name} has slices 0 to {len(model.codes) - 1:,} only.")
     row = _Row(
         name=name,
         **_key(model),
@@ -104,9 +107,8 @@ def save(
 def sets(settings: Settings, model: LoadedModel) -> list[NamedSet]:
     """The sets of the model's data, by name."""
     with session(settings) as opened:
-        return [
-            _shown(row) for row in opened.scalars(select(_Row).filter_by(**_key(model)).order_by(_Row.name))
-        ]
+        rows = list(opened.scalars(select(_Row).filter_by(**_key(model)).order_by(_Row.name)))
+    return [_shown(row) for row in rows]
 
 
 def load(settings: Settings, model: LoadedModel, set_id: int) -> list[int]:
@@ -116,8 +118,8 @@ def load(settings: Settings, model: LoadedModel, set_id: int) -> list[int]:
     if row is None:
         raise UserError("There is no such set any more; somebody deleted or replaced it.")
     if (row.data_hash, row.table_size) != tuple(_key(model).values()):
-        raise UserError(f"The set {row.name!r} is of other data than the model {model.entry.name}.")
-    return [int(each) for each in json.loads(row.rows)]
+        raise UserError(f"The set {shown(row.name)} is of other data than the model {model.entry.name}.")
+    return _rows_of(row)
 
 
 def delete(settings: Settings, set_id: int) -> None:
@@ -128,8 +130,20 @@ def delete(settings: Settings, set_id: int) -> None:
 
 
 def _key(model: LoadedModel) -> dict[str, object]:
-    return {"data_hash": model.entry.data.content_hash, "table_size": len(model.table)}
+    return {"data_hash": model.entry.data.content_hash, "table_size": len(model.codes)}
 
 
 def _shown(row: _Row) -> NamedSet:
-    return NamedSet(row.id, row.name, row.count, row.created, row.note)
+    # What was restored may hold anything.
+    texts = ((row.name, LONGEST_NAME), (row.created, 40), (row.note, LONGEST_NOTE))
+    name, created, note = (printable(str(text), most) for text, most in texts)
+    return NamedSet(row.id, name, row.count if isinstance(row.count, int) else 0, created, note)
+
+
+def _rows_of(row: _Row) -> list[int]:
+    """The rows of a set's column; UserError where it holds none, or rows beyond the table."""
+    text = row.rows if isinstance(row.rows, str) else ""
+    rows = parse_json(text, what="The set")
+    if not isinstance(rows, list) or not all(type(at) is int and 0 <= at < row.table_size for at in rows):
+        raise UserError(f"The set {shown(row.name)} is damaged. Delete it, and save it again.")
+    return rows

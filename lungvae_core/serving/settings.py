@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import lungvae_core
+from lungvae_core.files import offered
 
 
 def _folder(variable: str, default: Path) -> Path:
@@ -32,4 +33,4 @@ class Settings:
 
     def data_sets(self) -> list[Path]:
         """The dataset.json of every data set in the data folder, by name."""
-        return sorted(self.data.glob("*/dataset.json"))
+        return offered(self.data, "*/dataset.json")

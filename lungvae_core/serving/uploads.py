@@ -4,16 +4,14 @@ GET /api/uploads/{token}/{i}.hu    int16 little-endian (rows, columns), HU of on
 GET /api/uploads/{token}/{i}.mask  uint8 (rows, columns), 1 inside the lesion's outline; 204 where none is
 
 Nothing is written to the disk, to an address that a person sees or to a log. The uploads used last are kept,
-up to a number and a size; one that had to go is read again from the browser's own upload.
+up to a number of bytes; one that had to go is read again from the browser's own upload.
 """
 
 from __future__ import annotations
 
 import secrets
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from starlette.formparsers import MultiPartParser
@@ -21,10 +19,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from lungvae_core.caches import BoundedCache
 from lungvae_core.data.series import Series
+from lungvae_core.errors import UserError
+from lungvae_core.parameters import integer
+from lungvae_core.serving.answers import MOST_ROWS, refusal
 
-MOST = 12
-MOST_BYTES = 2**30
+MOST_BYTES = 2**30  # of uploads with their masks
 MOST_UPLOAD_MB = 400  # of one file: 300 slices of 512x512, zipped or as NIfTI, with room
 GONE = "This upload is no longer in memory. Choose the file again."
 _HEADERS = {"Cache-Control": "no-store", "X-Generated": "0"}
@@ -43,49 +44,31 @@ class Upload:
         """Choose another outline, or none."""
         self.mask, self.version = mask, self.version + 1
 
-    @property
-    def size(self) -> int:
-        """Bytes in memory."""
-        masks = sum(0 if mask is None else mask.nbytes for mask in (self.marked, self.mask))
-        return self.series.hu.nbytes + masks
 
-
-@dataclass
 class Uploads:
-    """The uploads of one process, those used last at the end; may be called from many threads."""
+    """The uploads of one process, within a number of bytes; may be called from many threads."""
 
-    most: int = MOST
-    most_bytes: int = MOST_BYTES
-    _kept: OrderedDict[str, Upload] = field(default_factory=OrderedDict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._kept: BoundedCache[Upload] = BoundedCache(most_bytes, size=_bytes_of)
 
     def put(self, series: Series) -> str:
         """Keep an upload; gives its token. Others may have to go, the one that was used longest ago first."""
         token = secrets.token_urlsafe(24)
-        with self._lock:
-            self._kept[token] = Upload(series)
-            self._make_room()
+        self._kept.put(token, Upload(series))
         return token
 
     def get(self, token: str) -> Upload | None:
         """An upload by its token; None where there is none or it had to go."""
-        with self._lock:
-            found = self._kept.get(token)
-            if found is not None:
-                self._kept.move_to_end(token)
-            return found
+        return self._kept.peek(token)
 
     def drop(self, token: str) -> None:
         """Forget an upload."""
-        with self._lock:
-            self._kept.pop(token, None)
+        self._kept.drop(token)
 
-    def _make_room(self) -> None:
-        while len(self._kept) > 1 and (
-            len(self._kept) > self.most
-            or sum(upload.size for upload in self._kept.values()) > self.most_bytes
-        ):
-            self._kept.popitem(last=False)
+
+def _bytes_of(upload: Upload) -> int:
+    # Its two masks come later, and have half its bytes each.
+    return 2 * upload.series.hu.nbytes
 
 
 KEPT = Uploads()
@@ -115,7 +98,10 @@ def routes(uploads: Uploads = KEPT) -> list[BaseRoute]:
             upload = uploads.get(request.path_params["token"])
             if upload is None:
                 return JSONResponse({"error": GONE}, status_code=404, headers=_HEADERS)
-            index = request.path_params["index"]
+            try:
+                index = integer("index", request.path_params["index"], 0, MOST_ROWS)
+            except UserError as error:
+                return refusal(error)
             if index >= len(upload.series.hu):
                 text = f"There is no slice {index} in this upload; it has {len(upload.series.hu)}."
                 return JSONResponse({"error": text}, status_code=404, headers=_HEADERS)
@@ -123,7 +109,7 @@ def routes(uploads: Uploads = KEPT) -> list[BaseRoute]:
 
         return endpoint
 
-    base = "/api/uploads/{token}/{index:int}"
+    base = "/api/uploads/{token}/{index}"
     return [Route(f"{base}.hu", answer(_hu)), Route(f"{base}.mask", answer(_mask))]
 
 

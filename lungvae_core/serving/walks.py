@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
+from typing import Any, get_args
 
 import numpy as np
 
+from lungvae_core.caches import CachePerOwner
 from lungvae_core.errors import UserError
 from lungvae_core.explore import ways
 from lungvae_core.explore.coordinates import Space
@@ -17,8 +20,12 @@ from lungvae_core.explore.traversal import active
 from lungvae_core.serving.answers import kept
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.render import Sheet
+from lungvae_core.vae.config import Rated
 
 STEPS = 25  # of a film
+MOST_BYTES = 64 * 2**20  # of sheets of one model; one of 64 lines has eight megabytes
+
+_sheets: CachePerOwner[Sheet] = CachePerOwner(MOST_BYTES)
 
 
 @dataclass(frozen=True)
@@ -63,11 +70,29 @@ def flips(model: LoadedModel) -> Lesions:
 
 @kept
 def names(model: LoadedModel) -> dict[int, Label]:
-    """What the measured traversals say of each dimension; empty where the model was not measured."""
-    try:
-        return {} if model.measured is None else dict(enumerate(labels(model.measured)))
-    except UserError:  # the page of the measured traversals says what is wrong
-        return {}
+    """What guides each dimension and what the measured traversals say of it; empty where there is neither."""
+    measured = None
+    # The page of the measured traversals says what is wrong with them, where anything is.
+    with contextlib.suppress(UserError):
+        measured = model.measured
+    labelled = {} if measured is None else dict(enumerate(labels(measured)))
+    return labelled | {
+        at: _guided(at, guide, measured, labelled.get(at))
+        for at, guide in enumerate(model.run.config.objective.guided)
+    }
+
+
+def _guided(at: int, guide: str, measured: dict[str, Any] | None, label: Label | None) -> Label:
+    """A guided dimension's label: what it was trained to follow, then what it was measured to do."""
+    name = f"guided: {guide}" + (f" · {label.name}" if label and label.name else "")
+    sentences = [f"Trained to rise with the training patients' {guide}."]
+    if measured is None or label is None:
+        sentences.append("What it does to a decoded lesion has not been measured.")
+    else:
+        sentences.append(label.told)
+        if guide in get_args(Rated):
+            sentences.append(record.judged_sentence(measured, at, guide))
+    return Label(name, " ".join(sentences))
 
 
 @kept
@@ -115,7 +140,7 @@ def between(
     own = np.zeros(len(nodules), bool)
     for row in rows:
         if row is not None:
-            entry = model.table.iloc[row]
+            entry = model.lesion(row)
             own |= (
                 (nodules["patient_id"] == entry["patient_id"]) & (nodules["nodule"] == entry["nodule"])
             ).to_numpy()
@@ -141,12 +166,28 @@ def along_direction(model: LoadedModel, name: str, code: np.ndarray, steps: int 
 
 
 def flip(
-    model: LoadedModel, code: np.ndarray, *, row: int | None, wanted: float, few: bool
+    model: LoadedModel,
+    code: np.ndarray,
+    *,
+    patient: str | None,
+    wanted: float,
+    towards: str | None = None,
+    dimensions: int | None = None,
+    seed: int = 0,
 ) -> Counterfactual:
-    """The smallest change of a code (K,) that takes its score to the other side of `wanted`."""
-    patient = None if row is None else str(model.table["patient_id"].iloc[row])
+    """The smallest change of a code (K,) that takes its score past `wanted`: see `counterfactual`.
+
+    The score is the one that `patient`, whose lesion it is, has everywhere: `LoadedModel.classifier_of`.
+    """
     return counterfactual(
-        flips(model), model.classifier, code, patient=patient, wanted=wanted, dimensions=0 if few else None
+        flips(model),
+        model.classifier_of(patient),
+        code,
+        patient=patient,
+        wanted=wanted,
+        towards=towards,
+        dimensions=dimensions,
+        seed=seed,
     )
 
 
@@ -156,12 +197,32 @@ def span(model: LoadedModel, dimension: int, code: np.ndarray) -> np.ndarray:
     return np.array([min(low, float(code[dimension])), max(high, float(code[dimension]))])
 
 
-def grid(model: LoadedModel, code: np.ndarray, first: int, second: int, steps: int, start: str) -> Sheet:
-    """Two dimensions over their ranges, decoded and scored; `start` is the code in words."""
+def grid(
+    model: LoadedModel, code: np.ndarray, first: int, second: int, steps: int, start: str, patient: str | None
+) -> Sheet:
+    """Two dimensions over their ranges, decoded and scored.
+
+    `start` is the code in words and `patient`, of the set, whose lesion it is.
+    """
+    key = ("grid", code.tobytes(), first, second, steps, start, patient)
+    return _sheets.of(model).get(key, lambda: _grid(model, code, first, second, steps, start, patient))
+
+
+def contact_sheet(
+    model: LoadedModel, code: np.ndarray, dimensions: list[int], steps: int, start: str, patient: str | None
+) -> Sheet:
+    """A line a dimension, each alone over its range, decoded and scored; see `grid`."""
+    key = ("dimensions", code.tobytes(), tuple(dimensions), steps, start, patient)
+    return _sheets.of(model).get(key, lambda: _contact_sheet(model, code, dimensions, steps, start, patient))
+
+
+def _grid(
+    model: LoadedModel, code: np.ndarray, first: int, second: int, steps: int, start: str, patient: str | None
+) -> Sheet:
     spans = np.stack([span(model, first, code), span(model, second, code)])
     codes, across, up = ways.grid(model.latent, code, first, second, spans, steps)
     flat = codes.reshape(-1, codes.shape[-1])
-    scores = model.score(flat)
+    scores = model.score(flat, patient=patient)
     near = (
         int(np.abs(up - code[second]).argmin()),
         int(np.abs(across - code[first]).argmin()),
@@ -178,14 +239,13 @@ def grid(model: LoadedModel, code: np.ndarray, first: int, second: int, steps: i
     )
 
 
-def contact_sheet(
-    model: LoadedModel, code: np.ndarray, dimensions: list[int], steps: int, start: str
+def _contact_sheet(
+    model: LoadedModel, code: np.ndarray, dimensions: list[int], steps: int, start: str, patient: str | None
 ) -> Sheet:
-    """A line a dimension, each alone over its range, decoded and scored."""
     spans = np.stack([span(model, at, code) for at in dimensions])
     codes, _ = ways.sheet(model.latent, code, dimensions, spans, steps)
     flat = codes.reshape(-1, codes.shape[-1])
-    scores = model.score(flat)
+    scores = model.score(flat, patient=patient)
     return Sheet(
         heading=f"{model.entry.title} · from {start} · each dimension from its least to its greatest",
         images=model.decode(flat).reshape(len(dimensions), steps, 64, 64),

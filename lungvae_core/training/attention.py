@@ -7,7 +7,9 @@ The labels are the nodules'; no outline, size or number of slices enters.
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,12 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from lungvae_core.errors import UserError
-from lungvae_core.training.checkpoints import Run, load_tensors, save_tensors
-from lungvae_core.training.classifier import _one_thread
+from lungvae_core.training.checkpoints import Run, fitting, load_members, save_members
+from lungvae_core.training.classifier import check_own_codes, one_thread
 from lungvae_core.vae.objective import label_loss
 
 FILE = "attention.safetensors"
 NODULE = ["patient_id", "nodule"]
+MOST_MEMBERS = 101  # that are read: the final one, and one a fold
 
 
 class AttentionConfig(BaseModel):
@@ -32,8 +35,8 @@ class AttentionConfig(BaseModel):
     # codes: the slices' views are averaged by attention, and a layer judges the average;
     # logits: a layer judges every slice, and the logits are averaged by attention
     over: Literal["codes", "logits"] = "codes"
-    hidden: int = Field(default=64, ge=1)
-    gate: int = Field(default=32, ge=1)  # units of V and U
+    hidden: int = Field(default=64, ge=1, le=16_384)
+    gate: int = Field(default=32, ge=1, le=16_384)  # units of V and U
     dropout: float = Field(default=0.5, ge=0, lt=1)
     epochs: int = Field(default=20, ge=1)
     batch_size: int = Field(default=64, ge=1)  # nodules
@@ -103,11 +106,18 @@ class Attention(nn.Module):
         return self._run(codes, table_rows)[1]
 
     @torch.inference_mode()
+    def of_nodule(self, codes: np.ndarray) -> tuple[float, np.ndarray]:
+        """(logit, weights (N,) float64 that add up to 1) of one nodule by the codes (N, K) of its slices."""
+        inputs = torch.tensor(np.asarray(codes), dtype=torch.float32)
+        logits, weights = self(inputs, torch.zeros(len(inputs), dtype=torch.long), 1)
+        return float(logits[0]), weights.double().numpy()
+
+    @torch.inference_mode()
     def _run(
         self, codes: np.ndarray, table_rows: pd.DataFrame
     ) -> tuple[np.ndarray, np.ndarray, pd.DataFrame, np.ndarray]:
         """(logits (M,), weights (N,), the M nodules' keys, each slice's nodule (N,))."""
-        self.eval()
+        assert not self.training
         keys, nodule = _nodules(table_rows, len(codes))
         inputs = torch.tensor(np.asarray(codes), dtype=torch.float32)
         logits, weights = self(inputs, torch.tensor(nodule), len(keys))
@@ -146,7 +156,7 @@ def fit_attention(
         raise UserError(
             "Attention over slices needs both malignant and benign nodules to learn from; here is one class."
         )
-    with torch.random.fork_rng(devices=[]), _one_thread():
+    with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(seed)
         inputs = torch.tensor(np.asarray(codes)[known], dtype=torch.float32)
         model = Attention(inputs.shape[1], config, simplex=simplex)
@@ -230,27 +240,67 @@ def _sum_within(values: Tensor, nodule: Tensor, count: int) -> Tensor:
     return torch.zeros(count, values.shape[1]).index_add(0, nodule, values)
 
 
-def save_attention(run: Run, model: Attention) -> None:
+@dataclass(frozen=True)
+class Attentions:
+    """A run's attention over slices: the final one, and one a fold for the patients that it has not seen."""
+
+    final: Attention  # of all nodules that it may learn from
+    folds: tuple[Attention, ...]
+    fold_of: dict[str, int]  # patient -> the fold whose attention has not seen it
+
+    def of(self, patient: str | None) -> Attention:
+        """The attention that judges a patient's nodules: one that has not seen their label."""
+        fold = None if patient is None else self.fold_of.get(patient)
+        return self.final if fold is None else self.folds[fold]
+
+    def logits(self, codes: np.ndarray, table_rows: pd.DataFrame) -> pd.DataFrame:
+        """`Attention.logits` of slices of the set (N rows), each patient's nodules by `of`."""
+        patients = table_rows["patient_id"].astype(str)
+        fold = patients.map(self.fold_of).fillna(-1).to_numpy(int)
+        parts = [
+            (self.final if number < 0 else self.folds[number]).logits(
+                codes[fold == number], table_rows[fold == number]
+            )
+            for number in np.unique(fold)
+        ]
+        return pd.concat(parts).sort_values(NODULE).reset_index(drop=True)
+
+
+def save_attentions(run: Run, attentions: Attentions) -> None:
     """Write attention.safetensors into the run."""
+    final, patients = attentions.final, sorted(attentions.fold_of)
     state = {
-        "config": model.config.model_dump(),
-        "simplex": model.simplex,
-        "dimensions": model.dimensions,
+        "config": final.config.model_dump(),
+        "simplex": final.simplex,
+        "dimensions": final.dimensions,
+        "patients": patients,
     }
-    save_tensors(run.folder / FILE, model.state_dict(), state)
+    fold = torch.tensor([attentions.fold_of[each] for each in patients], dtype=torch.int64)
+    save_members(run.folder / FILE, (final, *attentions.folds), state, {"fold": fold})
 
 
-def load_attention(run: Run) -> Attention | None:
+def load_attentions(run: Run) -> Attentions | None:
     """The run's attention over slices, or None when it has none; UserError when damaged."""
     if not run.has(FILE):
         return None
-    tensors, state = load_tensors(run.folder / FILE)
-    try:
-        config = AttentionConfig.model_validate(state["config"])
-        model = Attention(int(state["dimensions"]), config, simplex=bool(state["simplex"]))
-        model.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"The attention over slices in {run.folder} is damaged. Remove {FILE}; all else still works."
-        ) from error
-    return model.eval()
+    path = run.folder / FILE
+    with fitting(path):
+        members, patients, tensors = load_members(
+            path,
+            partial(_empty, run),
+            lambda _, known: {"fold": torch.empty(known, dtype=torch.int64, device="meta")},
+            most=MOST_MEMBERS,
+            what="folds",
+        )
+        folds = tensors["fold"].tolist()
+        if any(not 0 <= number < len(members) - 1 for number in folds):
+            raise ValueError("it names folds that it does not have")
+    return Attentions(members[0], tuple(members[1:]), dict(zip(patients, folds, strict=True)))
+
+
+def _empty(run: Run, state: dict[str, Any]) -> Attention:
+    """An attention of the run's codes without its weights; ValueError for another model's."""
+    own = run.config.model
+    check_own_codes(run, state)
+    config = AttentionConfig.model_validate(state["config"])
+    return Attention(own.dimensions, config, simplex=own.prior == "dirichlet")

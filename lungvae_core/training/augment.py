@@ -95,6 +95,11 @@ def augment(hu: Tensor, config: TrainingConfig, draws: Draws) -> Tensor:
     return hu
 
 
+def augment_masks(masks: Tensor, config: TrainingConfig, draws: Draws) -> Tensor:
+    """Masks (N, 64, 64) float32 of 0..1, moved as `augment` moves their slices; their borders turn soft."""
+    return augment(masks, config.model_copy(update={"jitter_hu": 0.0, "noise_hu": 0.0}), draws)
+
+
 def _move(hu: Tensor, angle: Tensor, shift: Tensor) -> Tensor:
     """Slices (N, 64, 64) turned about their middle by `angle` (N,), then shifted by `shift` (N, 2)."""
     middle = torch.arange(SIZE, device=hu.device) - (SIZE - 1) / 2  # pixels from the middle; exact in float32

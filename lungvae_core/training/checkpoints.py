@@ -8,7 +8,9 @@ samples.png          held-out slices above their reconstructions (pixels: never 
 model.safetensors    the weights
 last.safetensors     the newest checkpoint: weights, optimiser, random state, position in the data order
 latents.parquet      a row a slice: table columns, split, code_000 ..., score
-classifier.safetensors, ensemble.safetensors (for the scores' bands), evaluation.json
+fingerprints.parquet  what its slices are recognised by under any id; no pixels
+classifier.safetensors, folds.safetensors (each patient's own, which has not seen it), attention.safetensors
+                     (over a nodule's slices), ensemble.safetensors (for the scores' bands), evaluation.json
 map-slice.parquet, map-nodule.parquet
 clusters.json, disentanglement.json, measured.json, directions.json: what the latent space knows
 
@@ -19,30 +21,55 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import platform
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 import lungvae_core
-from lungvae_core.data.slices import DatasetInfo, SliceSet
+from lungvae_core.data.columns import patient_key, without_own
+from lungvae_core.data.declared import as_declared, wrong_key
+from lungvae_core.data.parquet import read_parquet
+from lungvae_core.data.slices import FACTOR, KEY, DatasetInfo, SliceSet
 from lungvae_core.data.splits import holdout
 from lungvae_core.errors import UserError
-from lungvae_core.files import atomic_path, read_json, write_json
+from lungvae_core.files import atomic_path, read_bytes, read_json, write_json
+from lungvae_core.json_text import parse_json
+from lungvae_core.parameters import LONGEST_NAME, text
+from lungvae_core.schema import wrong_at
+from lungvae_core.training.epochs import Epoch
+from lungvae_core.training.weights_file import (
+    Network,
+    check_fits,
+    check_numbers,
+    filled,
+    on_meta,
+    read_header,
+)
 from lungvae_core.vae.config import Config, parse
 from lungvae_core.vae.model import VAE
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 1
 _HASH = "content_sha256"  # in the state of a safetensors file
 CODE = "code_"
+ADDED = ("split", "ssim", "mse")  # to the table by `encode`
+SCORED = ("score", "score_kind")  # and by `classify`
+FINGERPRINTS = "fingerprints.parquet"
+FEATURES = "features.safetensors"  # of the feature loss; the training's own
 # What a finished run is served from; all else is of use to the training alone.
 SERVED = (
     "config.json",
@@ -55,7 +82,13 @@ SERVED = (
     "map-nodule.parquet",
 )
 # Served where it is there: runs with very few patients, and old ones, have none.
-OPTIONAL = ("ensemble.safetensors", "hashes.json")
+OPTIONAL = (
+    "folds.safetensors",
+    "attention.safetensors",
+    "ensemble.safetensors",
+    "hashes.json",
+    FINGERPRINTS,
+)
 # What its latent space knows, where that was asked: made after a run is published, of the codes that ship.
 KNOWN = ("clusters.json", "disentanglement.json", "measured.json", "directions.json")
 # What a training writes, and under a temporary name while it does.
@@ -68,6 +101,7 @@ TRAINED = (
     "last.safetensors",
     "not-finite.json",
     "classifier.safetensors",
+    FEATURES,
 )
 
 
@@ -77,7 +111,7 @@ class RunInfo(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: int = FORMAT
-    title: str
+    title: Annotated[str, Field(max_length=LONGEST_NAME)]
     config: Config
     data: DatasetInfo
     data_folder: str = ""  # where the data was; empty in shipped models
@@ -126,7 +160,7 @@ class Run:
                 f"{len(set(trained) & set(held_out))} of them the same; each side needs patients of its own."
             )
         info = RunInfo(
-            title=title or folder.name,
+            title=text("The title", title or folder.name, LONGEST_NAME),
             config=config,
             data=data.info,
             data_folder=str(data.folder.resolve()),
@@ -177,39 +211,37 @@ class Run:
         """(training rows, held-out rows) of the run's own data; other rows were set aside."""
         if self.info.trained is None or self.info.held_out is None:
             return default_split(self.config, table)
-        patients = table["patient_id"].astype(str)
-        return (
-            np.flatnonzero(patients.isin(set(self.info.trained))),
-            np.flatnonzero(patients.isin(set(self.info.held_out))),
+        patients = table["patient_id"].map(patient_key)
+        trained, held_out = (
+            patients.isin(set(map(patient_key, side))) for side in (self.info.trained, self.info.held_out)
         )
+        # Two spellings of a patient may stand on both sides of an older run; the patient was trained on.
+        return np.flatnonzero(trained), np.flatnonzero(held_out & ~trained)
 
     def save_model(self, vae: VAE) -> None:
         save_tensors(self.folder / "model.safetensors", vae.state_dict(), {})
 
     def load_model(self) -> VAE:
         """The trained VAE on the CPU in evaluation mode; UserError when missing or damaged."""
-        tensors, _ = load_tensors(self.folder / "model.safetensors")
-        vae = VAE(self.config.model)
-        try:
-            vae.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise UserError(
-                f"The model {self.folder} is damaged: its weights do not fit its configuration."
-            ) from error
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-            raise UserError(f"The model {self.folder} is damaged: its weights are not finite numbers.")
-        return vae.eval()
+        return load_network(self.folder / "model.safetensors", lambda _: VAE(self.config.model))
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The epochs' figures, oldest first; a last line cut short by a crash is left out."""
+        """The epochs' figures, oldest first; a last line cut short by a crash is left out.
+
+        Raises UserError for a line that is JSON but no epoch's figures.
+        """
+        rows: list[dict[str, Any]] = []
+        if not self.has("metrics.jsonl"):
+            return rows
         path = self.folder / "metrics.jsonl"
-        rows = []
-        if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    rows.append(json.loads(line))
-                except json.JSONDecodeError:
-                    break
+        for line in read_bytes(path, what="The epochs' figures").splitlines():
+            try:
+                row = parse_json(line, what="An epoch's figures")
+            except UserError:
+                break
+            if (place := wrong_at(row, Epoch)) is not None:
+                raise UserError(f"{path} is damaged in line {len(rows) + 1}{place}. Train the model anew.")
+            rows.append(row)
         return rows
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
@@ -218,20 +250,61 @@ class Run:
 
     def write_latents(self, table: pd.DataFrame, codes: np.ndarray) -> None:
         """Save codes (N, K) float32 beside `table` (N rows)."""
-        names = [f"{CODE}{index:03d}" for index in range(codes.shape[1])]
+        names = code_columns(codes.shape[1])
         joined = pd.concat([table.reset_index(drop=True), pd.DataFrame(codes, columns=names)], axis=1)
         self.write_table("latents.parquet", joined)
 
     def latents(self) -> tuple[pd.DataFrame, np.ndarray]:
-        """(table with N rows, codes (N, K) float32) of the slices that the run has encoded."""
+        """(table with N rows, codes (N, K) float32) of the slices that the run has encoded.
+
+        What of the table was read otherwise than it is written, is told in the log.
+        """
+        table, codes, notes = self.latents_with_notes()
+        for note in notes:
+            logger.warning("%s: %s", self.folder / "latents.parquet", note)
+        return table, codes
+
+    def latents_with_notes(self) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
+        """As `latents`, with sentences of what was read otherwise than it is written."""
         joined = self.read_table("latents.parquet", hint="Make it with `lungvae encode`.")
-        names = [column for column in joined if str(column).startswith(CODE)]
-        if len(names) != self.config.model.dimensions:
+        names = code_columns(self.config.model.dimensions)
+        there = sum(re.fullmatch(rf"{CODE}\d+", str(column)) is not None for column in joined)
+        damaged = f"The model {self.folder} is damaged: latents.parquet"
+        if there != len(names) or not set(names) <= set(joined):
+            raise UserError(f"{damaged} has {there} code columns, but the model has {len(names)} dimensions.")
+        table = joined.drop(columns=names)
+        if missing := [column for column in KEY if column not in table]:
+            raise UserError(f"{damaged} lacks the column {missing[0]}. Make it with `lungvae encode`.")
+        if not len(table):
+            raise UserError(f"{damaged} has no slices. Make it with `lungvae encode`.")
+        if fault := wrong_key(table):
+            raise UserError(f"{damaged} has {fault}. Make it with `lungvae encode`.")
+        codes = _numbers(joined[names])
+        if codes is None:
             raise UserError(
-                f"The model {self.folder} is damaged: latents.parquet has {len(names)} code columns, "
-                f"but the model has {self.config.model.dimensions} dimensions."
+                f"{damaged} has codes that are not finite numbers. Make it with `lungvae encode`."
             )
-        return joined.drop(columns=names), joined[names].to_numpy(np.float32)
+        scored = {"score", "score_kind"} <= set(table)  # else a score is a column of the person's own
+        keep = {*ADDED, *(SCORED if scored else ()), *(name for name in table if _is_factor(name, self.info))}
+        table, notes = as_declared(table.rename(columns=without_own(table.columns, keep=keep)))
+        return table, codes, notes
+
+    def read_map(self, unit: str, rows: int) -> pd.DataFrame:
+        """The places of so many slices or nodules on the run's maps; UserError when missing or damaged."""
+        hint = "Make it with `lungvae map`."
+        name = f"map-{unit}.parquet"
+        table = self.read_table(name, hint=hint)
+        if len(table) != rows:
+            raise UserError(
+                f"The model {self.folder} is damaged: {name} has {len(table):,} rows for {rows:,} {unit}s. "
+                f"{hint}"
+            )
+        places = [column for column in table if str(column).endswith(("_x", "_y", "_z"))]
+        if _numbers(table[places]) is None:
+            raise UserError(
+                f"The model {self.folder} is damaged: {name} has places that are no numbers. {hint}"
+            )
+        return table
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         with atomic_path(self.folder / name) as temporary:
@@ -242,9 +315,27 @@ class Run:
         if not self.has(name):
             raise UserError(f"{self.folder} has no {name}. {hint}")
         try:
-            return pd.read_parquet(self.folder / name)
+            return read_parquet(self.folder / name)
         except Exception as error:  # pyarrow raises many kinds; to a person they are one
             raise UserError(f"The model {self.folder} is damaged: {name} cannot be read. {hint}") from error
+
+
+def code_columns(dimensions: int) -> list[str]:
+    """The columns of latents.parquet that hold the code, one a dimension."""
+    return [f"{CODE}{index:03d}" for index in range(dimensions)]
+
+
+def _is_factor(name: object, info: RunInfo) -> bool:
+    return info.data.generated and str(name).startswith(FACTOR)
+
+
+def _numbers(table: pd.DataFrame) -> np.ndarray | None:
+    """A table's values (N, K) as float32, or None where one is no finite number."""
+    try:
+        values = table.to_numpy(np.float32)
+    except (TypeError, ValueError):
+        return None
+    return values if np.isfinite(values).all() else None
 
 
 def _made_by(raw: dict[str, Any]) -> str:
@@ -278,14 +369,10 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Damaged is also one whose tensors are not those that its hash was made of. The hash stands in the file,
     or in hashes.json beside it for files older than that; a file without any is taken as it is.
     """
-    if not path.is_file():
-        raise UserError(f"{path} does not exist: the model has no weights there.")
+    state = read_header(path).state
     try:
         with safe_open(path, framework="pt") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-            state = json.loads((stream.metadata() or {}).get("state", "{}"))
-            if not isinstance(state, dict):
-                raise ValueError("its state is no object")
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is damaged and cannot be read ({error}).") from error
     expected = state.pop(_HASH, None) or _hash_beside(path)
@@ -294,6 +381,77 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path} is damaged: its numbers are not those that were written. Copy it again, or train anew."
         )
     return tensors, state
+
+
+def load_network(path: Path, make: Callable[[dict[str, Any]], Network]) -> Network:
+    """The network of a file, which `make` builds from its state, on the CPU in evaluation mode.
+
+    The file's claims are compared with that network before anything is allocated. UserError when it is
+    missing or damaged, does not fit, or has a number that is not finite.
+    """
+    with fitting(path):
+        header = read_header(path)
+        network = on_meta(lambda: make(header.state))
+        check_fits(header, network.state_dict())
+        tensors, _ = load_tensors(path)
+        check_numbers(tensors)
+        return filled(network, tensors)
+
+
+def save_members(
+    path: Path, members: Sequence[nn.Module], state: dict[str, Any], more: dict[str, Tensor]
+) -> None:
+    """Write networks of one shape into one file, with `more` tensors; `state` gains their number."""
+    tensors = dict(more)
+    for number, member in enumerate(members):
+        tensors |= {f"{number}.{name}": tensor for name, tensor in member.state_dict().items()}
+    save_tensors(path, tensors, state | {"members": len(members)})
+
+
+def load_members(
+    path: Path,
+    make: Callable[[dict[str, Any]], Network],
+    more: Callable[[int, int], dict[str, Tensor]],
+    *,
+    most: int,
+    what: str,
+) -> tuple[list[Network], list[str], dict[str, Tensor]]:
+    """(networks, the names in the state's `patients`, all tensors) of a file by `save_members`.
+
+    `make` builds one network from the state; `more` gives, for the numbers of networks and of patients, the
+    other tensors' shapes, on the meta device. At most `most` networks are read; `what` names them. Raises as
+    `load_network`, within `fitting`.
+    """
+    header = read_header(path)
+    count, patients = header.state["members"], header.state["patients"]
+    if type(count) is not int or not 1 <= count <= most:
+        raise ValueError(f"it does not say of how many {what} it is")
+    if not isinstance(patients, list):
+        raise ValueError("it does not name the patients")
+    one = on_meta(lambda: make(header.state)).state_dict()
+    expected = {f"{number}.{name}": one[name] for number in range(count) for name in one}
+    check_fits(header, expected | more(count, len(patients)))
+    tensors, _ = load_tensors(path)
+    check_numbers(tensors)
+    members = [
+        filled(on_meta(lambda: make(header.state)), {name: tensors[f"{number}.{name}"] for name in one})
+        for number in range(count)
+    ]
+    return members, [str(patient) for patient in patients], tensors
+
+
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Say in a sentence that a file does not fit what it is for."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
+        reason = (
+            "its state lacks a setting or has a wrong one" if isinstance(error, ValidationError) else error
+        )
+        raise UserError(
+            f"{path} is damaged: its numbers do not fit the model or are not finite ({reason})."
+        ) from error
 
 
 def _hash_beside(path: Path) -> str | None:
@@ -318,12 +476,13 @@ def save_checkpoint(
     position: dict[str, Any],
     guide: dict[str, Tensor] | None = None,
     head_optimiser: torch.optim.Optimizer | None = None,
+    average: nn.Module | None = None,
 ) -> None:
     """Everything that a resumed training needs to go on as if it had never stopped.
 
     `position` is JSON: epoch, batch, the schedule's scale, sums; the order of the slices and all random draws
     follow from the seed, the epoch and the batch. `guide` are the joint phase's classifier's tensors, and
-    `head_optimiser` is what trains it, if anything does.
+    `head_optimiser` is what trains it, if anything does; `average` has the weights' running mean.
     """
     tensors = {f"model.{name}": tensor for name, tensor in vae.state_dict().items()}
     for prefix, one in (("optimiser", optimiser), ("head_optimiser", head_optimiser)):
@@ -331,6 +490,8 @@ def save_checkpoint(
             for name, value in entries.items():
                 tensors[f"{prefix}.{index}.{name}"] = torch.as_tensor(value)
     tensors |= {f"guide.{name}": tensor for name, tensor in (guide or {}).items()}
+    if average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
@@ -338,9 +499,9 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    run: Run, vae: VAE, optimiser: torch.optim.Optimizer
+    run: Run, vae: VAE, optimiser: torch.optim.Optimizer, average: nn.Module | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
-    """Put the newest checkpoint back into `vae`, `optimiser` and the random state.
+    """Put the newest checkpoint back into `vae`, `optimiser`, `average` and the random state.
 
     Returns its position, the guide's tensors, which are none outside the joint phase, and those of the
     guide's optimiser, which are none where it is fixed.
@@ -351,6 +512,8 @@ def load_checkpoint(
             {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
         )
         restore_optimiser(optimiser, _under("optimiser.", tensors))
+        if average is not None:
+            average.load_state_dict(_under("average.", tensors))
         torch.set_rng_state(tensors["random.cpu"])
         if torch.cuda.is_available() and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from lungvae_core.errors import UserError
-from lungvae_core.training.checkpoints import Run, load_tensors, save_tensors
+from lungvae_core.training.checkpoints import Run, load_network, save_tensors
 from lungvae_core.vae.networks import OwnBatchNorm1d
 from lungvae_core.vae.objective import label_loss
 
@@ -26,7 +27,7 @@ class ClassifierConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    hidden: tuple[int, ...] = (128, 64)
+    hidden: tuple[Annotated[int, Field(ge=1, le=16_384)], ...] = Field(default=(128, 64), max_length=16)
     dropout: float = Field(default=0.5, ge=0, lt=1)
     epochs: int = Field(default=30, ge=1)
     batch_size: int = Field(default=128, ge=1)
@@ -78,8 +79,8 @@ class Classifier(nn.Module):
 
     @torch.inference_mode()
     def logits(self, codes: np.ndarray) -> np.ndarray:
-        """(N,) float32 logits of codes (N, K)."""
-        self.eval()
+        """(N,) float32 logits of codes (N, K); fitted and loaded classifiers are in evaluation mode."""
+        assert not self.training
         return self(torch.tensor(np.asarray(codes), dtype=torch.float32)).numpy()
 
 
@@ -95,7 +96,7 @@ def fit_classifier(
         raise UserError(
             "A classifier needs both malignant (above 3) and benign (below 3) slices to learn from."
         )
-    with torch.random.fork_rng(devices=[]), _one_thread():
+    with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(config.seed)
         model = Classifier(codes.shape[1], config, simplex=simplex)
         inputs, target = torch.tensor(codes, dtype=torch.float32), torch.tensor(labels)
@@ -119,6 +120,12 @@ def fit_classifier(
     return model.eval()
 
 
+def over_views(model: Classifier, codes: np.ndarray) -> np.ndarray:
+    """(N,) float64 logits of codes (N, V, K), averaged over the views."""
+    flat = model.logits(codes.reshape(-1, codes.shape[2])).astype(np.float64)
+    return flat.reshape(len(codes), -1).mean(1)
+
+
 def class_weights(labels: np.ndarray) -> tuple[float, float]:
     """Weights of the classes 0 and 1 under which both count alike in labels (N,); NaN counts nothing."""
     positive, negative = float(np.sum(labels == 1)), float(np.sum(labels == 0))
@@ -127,7 +134,7 @@ def class_weights(labels: np.ndarray) -> tuple[float, float]:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Batches of so small a network cost less than waking another core for them."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -151,13 +158,23 @@ def load_classifier(run: Run) -> Classifier | None:
     """The run's classifier, or None when it has none; UserError when damaged."""
     if not run.has("classifier.safetensors"):
         return None
-    tensors, state = load_tensors(run.folder / "classifier.safetensors")
-    try:
-        config = ClassifierConfig.model_validate(state["config"])
-        model = Classifier(int(state["dimensions"]), config, simplex=bool(state["simplex"]))
-        model.load_state_dict(tensors)
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"The classifier in {run.folder} is damaged. Make it with `lungvae classify`."
-        ) from error
-    return model.eval()
+
+    def make(state: dict[str, Any]) -> Classifier:
+        return classifier_of(run, state)
+
+    return load_network(run.folder / "classifier.safetensors", make)
+
+
+def classifier_of(run: Run, state: dict[str, Any]) -> Classifier:
+    """A classifier of a run's codes from its saved state, without its weights; ValueError for another's."""
+    own = run.config.model
+    check_own_codes(run, state)
+    config = ClassifierConfig.model_validate(state["config"])
+    return Classifier(own.dimensions, config, simplex=own.prior == "dirichlet")
+
+
+def check_own_codes(run: Run, state: dict[str, Any]) -> None:
+    """ValueError for the saved state of what was fitted on another model's codes."""
+    own = run.config.model
+    if state["dimensions"] != own.dimensions or state["simplex"] is not (own.prior == "dirichlet"):
+        raise ValueError("it is for another model's codes")

@@ -1,12 +1,14 @@
 """A small supervised network on pixels: what one gives up for a latent space, or does not.
 
-The lean encoder of `vae.networks` with a head for malignancy instead of a latent space, trained on the labels
-of the slices that it is given, and on nothing else: no outline, no rating, no reconstruction.
+The lean encoder of `vae.networks` with a head instead of a latent space, trained on the answers to the slices
+that it is given, and on nothing else: no outline, no reconstruction. `fit_cnn` fits it to malignancy alone,
+`fit_network` to any answers.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 
 from lungvae_core.errors import UserError
 from lungvae_core.training.augment import augment, draw
-from lungvae_core.training.classifier import _one_thread
+from lungvae_core.training.classifier import one_thread
 from lungvae_core.vae.config import TrainingConfig
 from lungvae_core.vae.networks import LeanEncoder
 from lungvae_core.vae.objective import label_loss
@@ -24,6 +26,7 @@ _FEATURES = 64
 _WARM_UP = 200  # steps
 # A lesion in a slice has no up; three pixels are how far two readers' outlines move the crop.
 _CHANGES = TrainingConfig(flips=True, rotate_degrees=180, shift_px=3)
+Loss = Callable[[Tensor, Tensor], Tensor]  # outputs and answers (B, outputs) -> a scalar
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,11 @@ class CnnConfig:
 
 
 class Cnn(nn.Module):
-    """Images (N, 1, 64, 64) in 0..1 of the window to logits (N,)."""
+    """Images (N, 1, 64, 64) in 0..1 of the window to `outputs` numbers each, (N, outputs)."""
 
-    def __init__(self, config: CnnConfig) -> None:
+    def __init__(self, config: CnnConfig, outputs: int = 1) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.count = config, outputs
         self.encoder = LeanEncoder(_FEATURES, config.width)
         self.head = nn.Sequential(
             nn.SiLU(),
@@ -53,11 +56,11 @@ class Cnn(nn.Module):
             nn.Linear(_FEATURES, _FEATURES),
             nn.SiLU(),
             nn.Dropout(config.dropout),
-            nn.Linear(_FEATURES, 1),
+            nn.Linear(_FEATURES, outputs),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.encoder(x))[:, 0]
+        return self.head(self.encoder(x))
 
     def images(self, hu: Tensor) -> Tensor:
         """(N, 1, 64, 64) in 0..1 of slices hu (N, 64, 64)."""
@@ -65,37 +68,49 @@ class Cnn(nn.Module):
         x = ((hu.float() - low) / (high - low)).clamp(0, 1)
         return x[:, None].contiguous(memory_format=torch.channels_last)
 
-    @torch.inference_mode()
     def logits(self, hu: np.ndarray) -> np.ndarray:
-        """(N,) float64 logits of slices hu (N, 64, 64) HU: the mean over the slice and its three mirrors."""
-        self.eval()
-        found = np.empty(len(hu))
-        with _one_thread():
+        """(N,) float64 logits of slices hu (N, 64, 64) HU, of a network with one output."""
+        return self.outputs(hu)[:, 0]
+
+    @torch.inference_mode()
+    def outputs(self, hu: np.ndarray, *, mirrored: bool = True) -> np.ndarray:
+        """(N, outputs) float64 of slices hu (N, 64, 64) HU; `mirrored`: the mean with its three mirrors."""
+        assert not self.training
+        rows = []
+        with one_thread():
             for start in range(0, len(hu), 256):
                 x = self.images(torch.tensor(np.asarray(hu[start : start + 256])))
-                mirrors = (x, x.flip(2), x.flip(3), x.flip((2, 3)))
-                found[start : start + 256] = torch.stack([self(one) for one in mirrors]).mean(0).numpy()
-        return found
+                views = (x, x.flip(2), x.flip(3), x.flip((2, 3))) if mirrored else (x,)
+                rows.append(torch.stack([self(one) for one in views]).mean(0).numpy())
+        return np.concatenate(rows).astype(float) if rows else np.empty((0, self.count))
 
 
 def fit_cnn(hu: np.ndarray, labels: np.ndarray, *, seed: int, config: CnnConfig | None = None) -> Cnn:
     """Train on slices hu (N, 64, 64) HU with labels (N,) of 0 and 1; the same seed gives the same network.
 
-    One thread trains it, so that the network does not depend on the machine's cores. The caller's random
-    state is left as it was. Raises UserError when only one class is there.
+    Raises UserError when only one class is there.
     """
-    config = config or CnnConfig()
     labels = np.asarray(labels, np.float32)
     if len(labels) < 2 or set(labels.tolist()) != {0.0, 1.0}:
         raise UserError("The network needs both malignant and benign slices to learn from, and no others.")
-    with torch.random.fork_rng(devices=[]), _one_thread():
+    return fit_network(hu, labels[:, None], _cross_entropy, seed=seed, config=config or CnnConfig())
+
+
+def fit_network(hu: np.ndarray, answers: np.ndarray, loss: Loss, *, seed: int, config: CnnConfig) -> Cnn:
+    """Train on slices hu (N, 64, 64) HU with answers (N, outputs); the same seed gives the same network.
+
+    One thread trains it, so that the network does not depend on the machine's cores. The caller's random
+    state is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(seed)
-        model = Cnn(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        slices, target = torch.tensor(np.asarray(hu)), torch.tensor(labels)
+        model = Cnn(config, answers.shape[1])
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        slices, target = torch.tensor(np.asarray(hu)), torch.tensor(np.asarray(answers, np.float32))
         optimiser = torch.optim.AdamW(
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        total = config.epochs * -(-len(labels) // config.batch_size)
+        total = config.epochs * -(-len(target) // config.batch_size)
         warm = min(_WARM_UP, total // 4 + 1)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser,
@@ -103,11 +118,15 @@ def fit_cnn(hu: np.ndarray, labels: np.ndarray, *, seed: int, config: CnnConfig 
         )
         model.train()
         for _ in range(config.epochs):
-            for rows in torch.randperm(len(labels)).split(config.batch_size):
+            for rows in torch.randperm(len(target)).split(config.batch_size):
                 x = model.images(augment(slices[rows].float(), _CHANGES, draw(len(rows), _CHANGES)))
-                loss = label_loss(model(x), target[rows], (1.0, 1.0))
+                cost = loss(model(x), target[rows])
                 optimiser.zero_grad(set_to_none=True)
-                loss.backward()
+                cost.backward()
                 optimiser.step()
                 schedule.step()
     return model.eval()
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return label_loss(logits[:, 0], labels[:, 0], (1.0, 1.0))

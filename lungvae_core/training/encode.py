@@ -8,18 +8,24 @@ import numpy as np
 import pandas as pd
 import torch
 
+from lungvae_core.data.counted import Counted, left_out_before
 from lungvae_core.data.resample import at_spacing
 from lungvae_core.data.slices import SliceSet
+from lungvae_core.errors import UserError
 from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.seen import remember
 from lungvae_core.vae.model import VAE
 from lungvae_core.vae.networks import normalise
 from lungvae_core.vae.objective import image_metrics
 
+VIEWS = (1, 4, 8)
 TRAINED, HELD_OUT, UNSEEN = "train", "validation", "unseen"
 
 
 def encode(run: Run, data: SliceSet, *, on_progress: Callable[[int, int], None] = lambda *_: None) -> None:
     """Write latents.parquet: the table's columns, split, reconstruction error and the code of every slice.
+
+    The slices' fingerprints are kept beside them (`training.seen`).
 
     split is `train` or `validation` for the run's own data, `unseen` for any other. Raises UserError for a
     slice of unknown pixel spacing where the model has a fixed one.
@@ -34,10 +40,11 @@ def encode(run: Run, data: SliceSet, *, on_progress: Callable[[int, int], None] 
         for name, values in figures.items():
             values.append(quality[name])
         on_progress(min(start + 256, len(data)), len(data))
-    table = data.table.drop(columns=["split", *figures], errors="ignore").assign(
+    table = data.table.assign(
         split=split_of(run, data), **{name: np.concatenate(values) for name, values in figures.items()}
     )
     run.write_latents(table, codes)
+    remember(run, data)
 
 
 @torch.inference_mode()
@@ -50,6 +57,38 @@ def encode_with_quality(vae: VAE, hu: np.ndarray) -> tuple[np.ndarray, dict[str,
     z = vae.latent.code(vae.posterior(x))
     quality = image_metrics(x, vae.reconstruct(z))
     return z.numpy(), {name: values.numpy() for name, values in quality.items()}
+
+
+def encode_views(vae: VAE, hu: np.ndarray, views: int) -> np.ndarray:
+    """(N, views, K) float32 codes of slices hu (N, 64, 64) at the model's spacing, as they are and changed.
+
+    1: as they are; 4: and mirrored in the three ways; 8: and each of these turned by a quarter. UserError for
+    other numbers.
+    """
+    if views not in VIEWS:
+        raise UserError(f"There are no {views} views of a slice; choose 1, 4 or 8.")
+    codes = np.empty((len(hu), views, vae.config.dimensions), np.float32)
+    for start in range(0, len(hu), 256):
+        part = np.asarray(hu[start : start + 256])
+        mirrored = [part, part[:, ::-1], part[:, :, ::-1], part[:, ::-1, ::-1]]
+        turned = [each.transpose(0, 2, 1) for each in mirrored]
+        for view, shown in enumerate([*mirrored, *turned][:views]):
+            codes[start : start + len(part), view] = vae.encode_hu(np.ascontiguousarray(shown))
+    return codes
+
+
+def left_out_of(run: Run, table: pd.DataFrame) -> dict[str, int]:
+    """Rows that were left out before the run encoded `table` (its latents), by reason.
+
+    What was left out of other data than the run's own is said when they are encoded.
+    """
+    own = "split" in table and not (table["split"] == UNSEEN).any()
+    return left_out_before(run.info.data.details) if own else {}
+
+
+def encoded_rows(run: Run, table: pd.DataFrame) -> Counted:
+    """The slices that the run has encoded, `table` (its latents), all of which a figure is made of."""
+    return Counted(used=len(table), left_out=left_out_of(run, table))
 
 
 def split_of(run: Run, data: SliceSet) -> pd.Series:

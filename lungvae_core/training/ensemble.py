@@ -1,6 +1,10 @@
-"""How far a score hangs on the patients that its classifier was fitted on.
+"""Several classifiers of one run that know of each other's patients: the folds', and those of the bands.
 
-Many classifiers: each member is of the run's own kind, fitted on as many patients as there are, drawn with
+The folds' (`folds.safetensors`) are those of the cross-validation: each patient with a label has exactly one
+that did not learn from it, which scores this patient's lesions wherever they are shown.
+
+The bands' (`ensemble.safetensors`) tell how far a score hangs on the patients that its classifier was fitted
+on: each member is of the run's own kind, fitted on as many patients as there are, drawn with
 replacement (Efron 1979, doi 10.1214/aos/1176344552). A member leaves out about 37 % of the patients, so that
 the band of a patient of the set can come from members that never saw that patient's label. The band tells of
 the sampling of patients alone: not of the encoder's training, of the readers, or of cancer.
@@ -8,25 +12,27 @@ the sampling of patients alone: not of the encoder's training, of the readers, o
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from scipy.special import expit
 
-from lungvae_core.errors import UserError
-from lungvae_core.training.checkpoints import Run, load_tensors, save_tensors
-from lungvae_core.training.classifier import Classifier, ClassifierConfig, fit_classifier
+from lungvae_core.statistics.patients import draw_counts
+from lungvae_core.training.checkpoints import Run, fitting, load_members, save_members
+from lungvae_core.training.classifier import Classifier, ClassifierConfig, classifier_of, fit_classifier
+from lungvae_core.training.stacked import StackedClassifiers
 from lungvae_core.workers import unordered
 
 FILE = "ensemble.safetensors"
+FOLDS = "folds.safetensors"
 MEMBERS = 30
 COVERS = 0.9  # of the members, between a band's ends
+MOST_MEMBERS = 1000  # that are read
 FEWEST = 5  # members from which a band is made
-FEW = 32  # codes up to which calls take longer than arithmetic
 
 
 @dataclass(frozen=True)
@@ -37,30 +43,28 @@ class Ensemble:
     patients: tuple[str, ...]  # P, those with labels
     drew: np.ndarray  # (members, P) bool: whether a member learned from that patient
 
+    _stacked: StackedClassifiers = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_stacked", StackedClassifiers(self.members))
+        self.drew.setflags(write=False)
+
     def scores(self, codes: np.ndarray) -> np.ndarray:
         """(members, N) scores 0..1 of codes (N, K)."""
-        if len(codes) > FEW:
-            return expit(np.stack([member.logits(codes) for member in self.members]).astype(np.float64))
-        inputs = torch.tensor(np.asarray(codes), dtype=torch.float32)
-        with torch.inference_mode():
-            return expit(self._together(inputs).numpy().astype(np.float64))
-
-    @cached_property
-    def _together(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Codes (N, K) to logits (members, N), the members stacked: fewer calls, slower for many codes."""
-        members = [member.eval() for member in self.members]
-        weights, buffers = torch.func.stack_module_state(list[torch.nn.Module](members))
-
-        def one(own: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], codes: torch.Tensor) -> Any:
-            return torch.func.functional_call(members[0], (own, theirs), (codes,))
-
-        return partial(torch.func.vmap(one, in_dims=(0, 0, None)), weights, buffers)
+        return expit(self._stacked.logits(codes).astype(np.float64))
 
     def unseen(self, patient: str | None) -> np.ndarray:
         """(members,) bool: those that did not learn from `patient`; all where it is none of the set's."""
         if patient is None or patient not in self.patients:
             return np.ones(len(self.members), bool)
         return ~self.drew[:, self.patients.index(patient)]
+
+    def stranger_to(self, patient: str) -> Classifier | None:
+        """The first member that did not learn from `patient`; None where that is nobody's label here."""
+        if patient not in self.patients:
+            return None
+        strangers = np.flatnonzero(self.unseen(patient))
+        return self.members[int(strangers[0])] if len(strangers) else None
 
     def band(self, codes: np.ndarray, *, patient: str | None = None) -> np.ndarray | None:
         """(N, 2) between which scores 90 % of the members lie, of codes (N, K).
@@ -97,8 +101,7 @@ def fit_ensemble(
     """
     names = np.array(sorted({str(patient) for patient in patients}))
     place = np.searchsorted(names, np.asarray(patients, dtype=str))
-    generator = np.random.default_rng([config.seed, members])
-    draws = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=members)
+    draws = draw_counts(len(names), members, seed=[config.seed, members])
     tasks = []
     for member, times in enumerate(draws):
         rows = np.repeat(np.arange(len(labels)), times[place])
@@ -123,47 +126,33 @@ def _fit(codes: np.ndarray, labels: np.ndarray, simplex: bool, task: _Task) -> t
     return task, fit_classifier(codes[rows], labels[rows], config, simplex=simplex)
 
 
-def save_ensemble(run: Run, ensemble: Ensemble) -> None:
-    """Write ensemble.safetensors into the run, in half precision: a band needs no more."""
+def save_ensemble(run: Run, ensemble: Ensemble, file: str = FILE) -> None:
+    """Write FILE into the run, in half precision, as a band needs no more; or FOLDS, exactly."""
     first = ensemble.members[0]
     state = {
         "config": first.config.model_dump(),
         "simplex": first.simplex,
         "dimensions": first.dimensions,
-        "members": len(ensemble.members),
         "patients": list(ensemble.patients),
     }
-    tensors = {"drew": torch.tensor(ensemble.drew.astype(np.uint8))}
-    for number, member in enumerate(ensemble.members):
-        for name, tensor in member.state_dict().items():
-            tensors[f"{number}.{name}"] = tensor.half() if tensor.is_floating_point() else tensor
-    save_tensors(run.folder / FILE, tensors, state)
+    members = (
+        [copy.deepcopy(member).half() for member in ensemble.members] if file == FILE else ensemble.members
+    )
+    drew = torch.tensor(ensemble.drew.astype(np.uint8))
+    save_members(run.folder / file, members, state, {"drew": drew})
 
 
-def load_ensemble(run: Run) -> Ensemble | None:
-    """The run's ensemble, or None when it has none; UserError when damaged."""
-    if not run.has(FILE):
+def load_ensemble(run: Run, file: str = FILE) -> Ensemble | None:
+    """The run's ensemble in FILE or FOLDS, or None when it has none; UserError when damaged."""
+    if not run.has(file):
         return None
-    tensors, state = load_tensors(run.folder / FILE)
-    try:
-        config = ClassifierConfig.model_validate(state["config"])
-        members = []
-        for number in range(int(state["members"])):
-            member = Classifier(int(state["dimensions"]), config, simplex=bool(state["simplex"]))
-            begin = f"{number}."
-            own = {
-                name.removeprefix(begin): tensor.float() if tensor.is_floating_point() else tensor
-                for name, tensor in tensors.items()
-                if name.startswith(begin)
-            }
-            member.load_state_dict(own)
-            members.append(member.eval())
-        patients = tuple(str(patient) for patient in state["patients"])
-        drew = tensors["drew"].numpy().astype(bool)
-        if drew.shape != (len(members), len(patients)) or not members:
-            raise ValueError("drew")
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise UserError(
-            f"The scores' bands in {run.folder / FILE} are damaged. Make them with `lungvae classify`."
-        ) from error
-    return Ensemble(tuple(members), patients, drew)
+    path = run.folder / file
+    with fitting(path):
+        members, patients, tensors = load_members(
+            path,
+            partial(classifier_of, run),
+            lambda count, known: {"drew": torch.empty((count, known), dtype=torch.uint8, device="meta")},
+            most=MOST_MEMBERS,
+            what="classifiers",
+        )
+        return Ensemble(tuple(members), tuple(patients), tensors["drew"].numpy().astype(bool))

@@ -18,15 +18,19 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.distributions.distribution import Distribution
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lungvae_core.data.resample import at_spacing
+from lungvae_core.data.resample import at_spacing, masks_at_spacing
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.files import LEFTOVER, atomic_path, folder_lock, remove_leftovers, write_json
-from lungvae_core.training.augment import augment, draw
+from lungvae_core.training.augment import augment, augment_masks, draw
 from lungvae_core.training.checkpoints import (
+    FEATURES,
     TRAINED,
     Run,
+    default_split,
     load_checkpoint,
     restore_optimiser,
     save_checkpoint,
@@ -39,6 +43,8 @@ from lungvae_core.training.device import (
     pick_device,
     settle,
 )
+from lungvae_core.training.features import Features, check_labels, fit_features, load_features
+from lungvae_core.training.guided import guided_loss, guides
 from lungvae_core.training.joint import (
     HEAD,
     Head,
@@ -51,14 +57,15 @@ from lungvae_core.training.joint import (
     restored_head,
 )
 from lungvae_core.training.parallel import Team
+from lungvae_core.training.pca_start import start_from_pca
 from lungvae_core.training.validate import signs_of_collapse, validate
 from lungvae_core.vae.config import Config
 from lungvae_core.vae.model import VAE
 from lungvae_core.vae.networks import normalise
 from lungvae_core.vae.objective import beta_at, objective
-from lungvae_core.vae.sync import sharing
+from lungvae_core.vae.sync import Share, sharing, whole_batch
 
-SUMS = ("loss", "reconstruction", "kl", "gradient_norm", "label_loss")  # of an epoch's batches
+SUMS = ("loss", "reconstruction", "kl", "gradient_norm", "label_loss", "guided_loss")  # of an epoch's batches
 HALVINGS = 8  # of the learning rate, before a loss that is still not finite ends the training
 CHECKPOINT_SECONDS = 300.0  # a long epoch is saved in its middle this often
 
@@ -151,6 +158,17 @@ def _is_ours(name: str) -> bool:
     return name == ".lock" or (name.startswith(".config.json.") and name.endswith(LEFTOVER))
 
 
+def _resumed(out: Path, data: SliceSet) -> Run:
+    """The run to go on with; UserError when it began with other data."""
+    run = Run.open(out)
+    if run.info.data.content_hash != data.info.content_hash:
+        raise UserError(
+            f"{out} was trained on {run.info.data.name}, but {data.folder} has other content. "
+            "Resume with the data it began with."
+        )
+    return run
+
+
 class _Fit:
     """One training in progress."""
 
@@ -166,8 +184,16 @@ class _Fit:
         on_nonfinite: str | None,
     ) -> None:
         self.team, self.device = team, team.device
-        spacing = (Run.open(out).config if resume else config).model.spacing_mm
-        slices = at_spacing(data.slices, data.table, spacing)  # before anything is written: it may refuse
+        if resume:
+            run = _resumed(out, data)
+            config, split = run.config, run.split(data.table)
+        # All rows of the split's patients, in the table's order: those that the run will find again.
+        patients = data.table["patient_id"].astype(str)
+        train, held_out = (
+            np.flatnonzero(patients.isin(set(patients.iloc[part])))
+            for part in split or default_split(config, data.table)
+        )
+        self._load(config, data, train, held_out)  # before anything is written: it may refuse the data
         if not resume:
             team.first_does(
                 lambda: Run.create(
@@ -181,25 +207,13 @@ class _Fit:
                 )
             )
         self.run_ = Run.open(out)
-        if self.run_.info.data.content_hash != data.info.content_hash:
-            raise UserError(
-                f"{out} was trained on {self.run_.info.data.name}, but {data.folder} has other content. "
-                "Resume with the data it began with."
-            )
         self.config = self.run_.config
         self.on_nonfinite = on_nonfinite or self.config.training.on_nonfinite
-        train, held_out = self.run_.split(data.table)
-        # int16 HU on the device: a quarter of float32, normalised batch by batch there.
-        hu = torch.tensor(np.asarray(slices), device=self.device)
-        self.hu, self.held_out = hu, hu[torch.as_tensor(held_out, device=self.device)]
-        self.keys = data.table[["patient_id", "nodule", "slice"]].reset_index(drop=True)
-        self.train = torch.as_tensor(train)
-        self.labels: Labels | None = None
-        if self.config.joint.rounds:
-            self.labels = labels_for(self.config, data.table, train)
-            self.targets = torch.tensor(self.labels.labels, device=self.device)
-            if self.labels.ratings is not None:
-                self.ratings = torch.tensor(self.labels.ratings, device=self.device)
+        self.features: Features | None = None
+        if config.objective.feature:
+            if not self.run_.has(FEATURES):
+                team.first_does(lambda: fit_features(self.run_, self.hu.cpu().numpy(), data.table, train))
+            self.features = load_features(self.run_, self.device)
         self._begin()
         if self.run_.has("last.safetensors"):
             self._go_back()
@@ -207,13 +221,51 @@ class _Fit:
         self.rows = self.run_.metrics()[: self.epoch]
         self._write(lambda: self.run_.write_metrics(self.rows))
 
+    def _load(self, config: Config, data: SliceSet, train: np.ndarray, held_out: np.ndarray) -> None:
+        """Slices, and the masks, guides and labels that the configuration asks for, on the device."""
+        spacing, objective = config.model.spacing_mm, config.objective
+        slices = at_spacing(data.slices, data.table, spacing)
+        masks = None
+        if objective.mask_focus or objective.guided:
+            masks = masks_at_spacing(data.masks, data.table, spacing)
+        # int16 HU on the device: a quarter of float32, normalised batch by batch there.
+        self.hu = torch.tensor(np.asarray(slices), device=self.device)
+        rows = torch.as_tensor(held_out, device=self.device)
+        self.held_out = self.hu[rows]
+        self.masks: Tensor | None = None
+        if masks is not None and objective.mask_focus:
+            self.masks = torch.tensor(masks > 0, device=self.device)
+        self.held_out_masks = None if self.masks is None else self.masks[rows]
+        self.guides: Tensor | None = None
+        if masks is not None and objective.guided:
+            self.guides = torch.tensor(guides(config, slices, masks, data.table, train), device=self.device)
+        if objective.feature:
+            check_labels(data.table, train)
+        self.keys = data.table[["patient_id", "nodule", "slice"]].reset_index(drop=True)
+        self.train = torch.as_tensor(train)
+        self.labels: Labels | None = None
+        if config.joint.rounds:
+            self.labels = labels_for(config, data.table, train)
+            self.targets = torch.tensor(self.labels.labels, device=self.device)
+            if self.labels.ratings is not None:
+                self.ratings = torch.tensor(self.labels.ratings, device=self.device)
+
     def _begin(self) -> None:
         """Weights and optimiser as at the very start."""
         training = self.config.training
         torch.manual_seed(training.seed)
-        self.vae = VAE(self.config.model).to(self.device)
+        self.vae = VAE(self.config.model)
+        if training.pca_start and not self.run_.has("last.safetensors"):
+            guided = len(self.config.objective.guided)
+            start_from_pca(self.vae, self.hu[self.train.to(self.device)], guided=guided, seed=training.seed)
+        self.vae = self.vae.to(self.device)
         if self.device.type != "mps":
             self.vae = self.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average: AveragedModel | None = None
+        if training.ema:
+            self.average = AveragedModel(
+                self.vae, multi_avg_fn=get_ema_multi_avg_fn(training.ema), use_buffers=True
+            )
         if training.compile == "on":
             compile_networks(self.vae, self.device)
         self.optimiser = torch.optim.AdamW(
@@ -233,11 +285,13 @@ class _Fit:
 
     def _go_back(self) -> None:
         """To the newest checkpoint."""
-        position, guide, moments = load_checkpoint(self.run_, self.vae, self.optimiser)
+        position, guide, moments = load_checkpoint(self.run_, self.vae, self.optimiser, self.average)
         self.epoch, self.batch = position["epoch"], position["batch"]
         self.seconds, self.halvings = position["seconds"], max(self.halvings, position["halvings"])
         self.began = time.monotonic()
-        self.sums = torch.tensor(position["sums"], dtype=self.sums.dtype, device=self.device)
+        self.sums = self._no_sums()
+        sums = torch.tensor(position["sums"], dtype=self.sums.dtype, device=self.device)
+        self.sums[: len(sums)] = sums  # those of earlier versions have fewer
         self.guide, self.head_optimiser = None, None
         if guide and self.config.joint.head == "trained":
             self._take_head(restored_head(self.config, guide, self.device))
@@ -383,8 +437,16 @@ class _Fit:
         with sharing(share):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
                 y, posterior = self.module(x, share)
-            terms = objective(x, y, posterior, self.vae.latent, self.config, beta=beta)
-        loss, label = terms.loss, torch.zeros((), device=self.device)
+            inside = None
+            if self.masks is not None:
+                inside = augment_masks(self.masks[rows].float(), training, draws)
+            terms = objective(
+                x, y, posterior, self.vae.latent, self.config, beta=beta, masks=inside, features=self.features
+            )
+        loss, label, guided = terms.loss, *torch.zeros(2, device=self.device)
+        if self.guides is not None:
+            guided = self._guided_loss(posterior, whole, share)
+            loss = loss + guided
         if self.guide is not None and self.labels is not None:
             codes = self.vae.latent.code(posterior).to(self.device)
             ratings = None if self.labels.ratings is None else self.ratings[rows]
@@ -408,11 +470,21 @@ class _Fit:
             self._check_finite()  # before the weights are touched; asking a GPU each time would hold it up
         for optimiser in optimisers:
             optimiser.step()
-        parts = (loss.detach(), terms.reconstruction, terms.kl.to(self.device), norm, label.detach())
-        self.sums += torch.stack([part.to(self.sums.dtype) * weight for part in parts])
+        if self.average is not None:
+            self.average.update_parameters(self.vae)
+        parts = (loss, terms.reconstruction, terms.kl.to(self.device), norm, label, guided)
+        self.sums += torch.stack([part.detach().to(self.sums.dtype) * weight for part in parts])
         self.batch += 1
         if len(self.unchecked) >= 50:
             self._check_finite()
+
+    def _guided_loss(self, posterior: Distribution, rows: Tensor, share: Share) -> Tensor:
+        """The guides' part of the loss over the global batch, whose rows of the data are `rows`."""
+        assert self.guides is not None
+        with sharing(share):
+            code = whole_batch(self.vae.latent.code(posterior).to(self.device), share)
+            coordinates = self.vae.latent.coordinates(code, self.guides.shape[1])
+            return guided_loss(coordinates, self.guides[rows.to(self.device)], self.config.objective)
 
     def _check_finite(self) -> None:
         """Raise _NotFinite for the first batch, not yet looked at, whose loss or gradient is not finite."""
@@ -477,7 +549,13 @@ class _Fit:
         batches = self._batches(self.epoch)
         self.sums = self.team.mean(self.sums)
         with torch.compiler.set_stance("force_eager"):
-            figures, units, samples = validate(self.vae, self.held_out, self.config)
+            figures, units, samples = validate(
+                self._kept,
+                self.held_out,
+                self.config,
+                masks=self.held_out_masks,
+                features=self.features,
+            )
         self._write(lambda: _write_samples(self.run_.folder / "samples.png", samples))
         self.batch -= 1  # whose rate the last step had
         rate = self._rate()
@@ -499,10 +577,18 @@ class _Fit:
         return row
 
     def _save_epoch(self) -> None:
-        self.run_.save_model(self.vae)
+        self.run_.save_model(self._kept)
         if isinstance(self.guide, Head):
             save_classifier(self.run_, self.guide.classifier)
         self.run_.write_metrics(self.rows)
+
+    @property
+    def _kept(self) -> VAE:
+        """The VAE that the run is judged by and keeps: of the weights' running mean, where there is one."""
+        if self.average is None:
+            return self.vae
+        assert isinstance(self.average.module, VAE)
+        return self.average.module
 
     def _checkpoint(self) -> None:
         position = {
@@ -514,7 +600,9 @@ class _Fit:
         }
         guide = None if self.guide is None else self.guide.state_dict()
         self._write(
-            lambda: save_checkpoint(self.run_, self.vae, self.optimiser, position, guide, self.head_optimiser)
+            lambda: save_checkpoint(
+                self.run_, self.vae, self.optimiser, position, guide, self.head_optimiser, self.average
+            )
         )
         self.saved_at = time.monotonic()
 
@@ -530,6 +618,8 @@ class _Fit:
         means = dict(zip(SUMS, (self.sums / max(batches, 1)).tolist(), strict=True))
         if self.guide is None:
             del means["label_loss"]
+        if self.guides is None:
+            del means["guided_loss"]
         return means
 
 

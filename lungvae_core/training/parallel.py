@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -18,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from lungvae_core.errors import UserError
+from lungvae_core.quiet import silence
 from lungvae_core.vae.sync import Share
 
 Value = TypeVar("Value")
@@ -75,10 +75,9 @@ class Team:
         """`module` with its gradients averaged over the team when it is called through the result."""
         if self._fabric is None:
             return module
-        with warnings.catch_warnings():
-            # The argument's new name is not in the earlier versions that we also take.
-            warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
-            return self._fabric.setup_module(module, move_to_device=False)
+        # The argument's new name is not in the earlier versions that we also take.
+        silence(message="`broadcast_buffers` is deprecated")
+        return self._fabric.setup_module(module, move_to_device=False)
 
     def backward(self, loss: Tensor) -> None:
         """Gradients of `loss`, averaged over the team."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from lungvae_core.vae.config import Config
 from lungvae_core.vae.model import VAE
 from lungvae_core.vae.networks import decoder_column_norms, normalise
-from lungvae_core.vae.objective import image_metrics, objective
+from lungvae_core.vae.objective import FeaturesOf, image_metrics, objective
 
 ACTIVE = 0.01  # a dimension is active when its KL exceeds this many nats on average (arXiv 1509.00519)
 DEAD = 1e-3  # a decoder column of a smaller norm moves no picture
@@ -18,9 +18,17 @@ DEAD = 1e-3  # a decoder column of a smaller norm moves no picture
 
 @torch.no_grad()
 def validate(
-    vae: VAE, hu: Tensor, config: Config, *, batch_size: int = 256
+    vae: VAE,
+    hu: Tensor,
+    config: Config,
+    *,
+    masks: Tensor | None = None,
+    features: FeaturesOf | None = None,
+    batch_size: int = 256,
 ) -> tuple[dict[str, Any], dict[str, list[float]], Tensor]:
     """Figures of slices hu (N, 64, 64), reconstructed from their codes, N at least 1.
+
+    `masks` (N, 64, 64) bool are the readers', and `features` a network's, where the loss has them.
 
     Returns mean SSIM, MSE, MAE (0..1 scale), KL in nats, the loss at the full beta, active units, dead
     columns and, for a Dirichlet, alpha0; then the K dimensions' mean KL (nats) and the norms of the decoder's
@@ -37,7 +45,9 @@ def validate(
             columns[name].append(values)
         columns["kl"].append(vae.latent.kl(posterior))
         units.append(vae.latent.kl_per_unit(posterior))
-        terms = objective(x, y, posterior, vae.latent, config, beta=config.objective.beta)
+        inside = None if masks is None else masks[start : start + batch_size].float()
+        beta = config.objective.beta
+        terms = objective(x, y, posterior, vae.latent, config, beta=beta, masks=inside, features=features)
         losses += float(terms.loss) * len(x)
         if vae.config.prior == "dirichlet":
             alpha0.append(posterior.concentration.sum(1))  # type: ignore[attr-defined]

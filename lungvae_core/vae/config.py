@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lungvae_core.errors import UserError
+
+# What a latent dimension can be guided by: measured in image and mask, and the readers' ratings.
+Measured = Literal["diameter", "density", "edge", "elongation"]
+Rated = Literal[
+    "lobulation", "spiculation", "calcification", "texture", "malignancy", "margin", "sphericity", "subtlety"
+]
 
 
 class _Frozen(BaseModel):
@@ -20,6 +26,9 @@ class ModelConfig(_Frozen):
     network: Literal["lean", "released"]
     dimensions: int = Field(ge=2, le=4096)  # K, the latent dimensions
     width: int = Field(ge=4, le=256)  # channels of the first stage; the paper's "base"
+    # A linear map beside the convolutions, both ways: pixels to raw latents, code to the pixels' logits
+    linear_path: bool = False
+    linear_rank: int = Field(default=0, ge=0, le=4096)  # of the linear path's matrices; 0: full
     hu_low: float = -1000.0  # HU shown as 0
     hu_high: float = 400.0  # HU shown as 1
     prior_alpha: float = Field(default=0.6, gt=0, le=100)  # Dirichlet: the symmetric prior's concentration
@@ -34,6 +43,14 @@ class ModelConfig(_Frozen):
             raise ValueError("hu_low must be below hu_high")
         return self
 
+    @model_validator(mode="after")
+    def _rank(self) -> ModelConfig:
+        if self.linear_rank and not self.linear_path:
+            raise ValueError("linear_rank needs linear_path=true")
+        if self.linear_rank >= self.dimensions:
+            raise ValueError("linear_rank must be below dimensions, or 0 for a full matrix")
+        return self
+
 
 class ObjectiveConfig(_Frozen):
     """The weights of the training objective; see `lungvae_core.vae.objective`."""
@@ -44,12 +61,37 @@ class ObjectiveConfig(_Frozen):
     ms_ssim: float = Field(default=0.0, ge=0)
     mse: float = Field(default=0.0, ge=0)
     bce: float = Field(default=0.0, ge=0)
+    # The focal frequency loss: squared differences of the spectrum, those that are furthest off first
+    focal_frequency: float = Field(default=0.0, ge=0)
+    # Difference of what the project's supervised network sees in both; see `lungvae_core.training.features`
+    feature: float = Field(default=0.0, ge=0)
     focus: float = Field(default=0.0, ge=0)  # L1, MSE and BCE count 1 + focus times in the crop's middle
+    mask_focus: float = Field(default=0.0, ge=0)  # they count 1 + mask_focus times inside the readers' mask
     beta: float = Field(default=1.0, ge=0)
     reversed_kl: bool = False  # the released DirVAE's KL(prior || posterior); not an ELBO
     warmup_epochs: float = Field(default=0.0, ge=0)  # beta rises linearly from 0 over these
     warmup: Literal["linear", "cyclical"] = "linear"  # cyclical: the rise repeats every 2 * warmup_epochs
     free_bits: float = Field(default=0.0, ge=0)  # nats a dimension that cost nothing
+    # What the first dimensions are guided by, one each, in this order; see `lungvae_core.training.guided`
+    guided: tuple[Measured | Rated, ...] = ()
+    guided_weight: float = Field(default=50.0, ge=0)  # nats for a dimension that is in no order at all
+    guided_slope: float = Field(default=1.0, gt=0, le=100)  # how close together two values count as ordered
+    guided_apart: float = Field(default=0.0, ge=0)  # nats for free dimensions that correlate with a guide
+
+    @field_validator("guided", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """Also `diameter,density`, as on a command line."""
+        if not isinstance(value, str):
+            return value
+        return [part.strip() for part in value.split(",") if part.strip()]
+
+    @field_validator("guided")
+    @classmethod
+    def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("each guide can be named once")
+        return value
 
 
 class TrainingConfig(_Frozen):
@@ -70,6 +112,8 @@ class TrainingConfig(_Frozen):
     # auto: bfloat16 where it was measured to help (GPUs; the released network on CPUs that have it)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"  # torch.compile; auto: on CUDA only
+    pca_start: bool = False  # the linear path starts from a principal component analysis of the slices
+    ema: float = Field(default=0.0, ge=0, le=0.99999)  # a step's decay of the kept weights' mean; 0: the last
     validation_fraction: float = Field(default=0.15, gt=0, le=0.5)  # of the patients
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
 
@@ -117,6 +161,38 @@ class Config(_Frozen):
     training: TrainingConfig = TrainingConfig()
     joint: JointConfig = JointConfig()
 
+    @model_validator(mode="after")
+    def _guided(self) -> Config:
+        count, dimensions = len(self.objective.guided), self.model.dimensions
+        if count >= dimensions:
+            raise ValueError(f"guided names {count} of {dimensions} dimensions; at least one must be free")
+        return self
+
+    @model_validator(mode="after")
+    def _averaged(self) -> Config:
+        if self.training.ema and self.joint.rounds and self.joint.head == "trained":
+            raise ValueError("ema averages the VAE alone and needs head=fixed, or rounds=0")
+        return self
+
+    @model_validator(mode="after")
+    def _pca(self) -> Config:
+        if self.training.pca_start and (not self.model.linear_path or self.model.linear_rank):
+            raise ValueError("pca_start needs linear_path=true and linear_rank=0")
+        return self
+
+    @property
+    def labels_shape_codes(self) -> bool:
+        """Whether annotations of patients that it trains on shape the codes.
+
+        By a joint phase, guides, or the feature loss, whose network learned from labels.
+        """
+        return bool(self.joint.rounds or self.objective.guided or self.objective.feature)
+
+    @property
+    def labels_leak(self) -> bool:
+        """Whether labels of held-out patients shape the codes, as in the paper's released joint phase."""
+        return bool(self.joint.rounds) and self.joint.labels_of == "released"
+
     @property
     def epochs(self) -> int:
         """Epochs of the VAE in all: the first phase and every joint round."""
@@ -131,6 +207,14 @@ PARTS = ("model", "objective", "training", "joint")
 # on where the crop's rule put the lesion.
 _LEAN_OBJECTIVE = ObjectiveConfig(l1=1.0, ssim=0.15, focus=4, beta=0.1, warmup_epochs=3)
 _LEAN_TRAINING = TrainingConfig(batch_size=32, rotate_degrees=15, shift_px=1.5)
+
+# The first nine dimensions are tied to what people say of lesions, from training patients' masks and ratings.
+_GUIDED_OBJECTIVE = _LEAN_OBJECTIVE.model_copy(
+    update={
+        "beta": 0.03,
+        "guided": (*get_args(Measured), *get_args(Rated)[:5]),
+    }
+)
 
 # For evaluation with labels: what a training sees of lesions in millimetres, any way round, and a head that
 # learns with the VAE from all that the readers said. No SSIM, which takes a third of a step's time on a CPU.
@@ -159,6 +243,20 @@ PRESETS: dict[str, Config] = {
         preset="dirvae",
         model=ModelConfig(prior="dirichlet", network="lean", dimensions=64, width=32, prior_alpha=0.1),
         objective=_LEAN_OBJECTIVE,
+        training=_LEAN_TRAINING,
+    ),
+    "gvae-guided": Config(
+        preset="gvae-guided",
+        model=ModelConfig(prior="gaussian", network="lean", dimensions=256, width=32, linear_path=True),
+        objective=_GUIDED_OBJECTIVE,
+        training=_LEAN_TRAINING,
+    ),
+    "dirvae-guided": Config(
+        preset="dirvae-guided",
+        model=ModelConfig(
+            prior="dirichlet", network="lean", dimensions=64, width=32, linear_path=True, prior_alpha=0.1
+        ),
+        objective=_GUIDED_OBJECTIVE,
         training=_LEAN_TRAINING,
     ),
     "gvae-joint": Config(

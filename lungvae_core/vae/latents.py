@@ -22,6 +22,8 @@ from torch.distributions.distribution import Distribution
 from lungvae_core.vae.config import ModelConfig
 from lungvae_core.vae.sync import Share, gathered, processes
 
+_MOST_RATIO = 8.0  # of signal to noise, with which a Dirichlet's component starts
+
 
 class Latent(ABC):
     """A family of latent distributions over K dimensions.
@@ -68,6 +70,21 @@ class Latent(ABC):
     def to_decoder(self, z: Tensor) -> Tensor:
         """(N, K) z as the decoder takes it."""
         return z
+
+    def coordinates(self, code: Tensor, first: int) -> tuple[Tensor, Tensor]:
+        """Codes (N, K) as real numbers: (N, first) of the first dimensions, (N, K - first) of the others.
+
+        A path along one of the first dimensions changes its number alone, and none of the others'.
+        """
+        return code[:, :first], code[:, first:]
+
+    @abstractmethod
+    def start(self, ratio: Tensor) -> tuple[Tensor, Tensor]:
+        """(gain (K,), bias (heads * K,)) of raw latents that hold numbers of mean 0 and deviation 1.
+
+        raw = bias + gain * number for the first K, and bias for the rest, gives posteriors whose draws have
+        the signal-to-noise ratios `ratio` (K,), as far as the family allows.
+        """
 
     @abstractmethod
     def centre(self) -> np.ndarray:
@@ -124,6 +141,11 @@ class GaussianLatent(Latent):
 
     def kl_per_unit(self, posterior: Distribution) -> Tensor:
         return kl_divergence(posterior, self.prior(posterior.mean.device))
+
+    def start(self, ratio: Tensor) -> tuple[Tensor, Tensor]:
+        deviation = (1 / ratio).clamp(1e-3, 1)
+        scale = 2 * deviation.log() if self.log_variance else torch.expm1(deviation).log()
+        return torch.ones_like(ratio), torch.cat((torch.zeros_like(ratio), scale))
 
     def centre(self) -> np.ndarray:
         return np.zeros(self.dimensions, np.float32)
@@ -188,8 +210,19 @@ class DirichletLatent(Latent):
         # Coordinates average 1/K; times K the decoder sees values of order one whatever K is.
         return z * self.dimensions
 
+    def coordinates(self, code: Tensor, first: int) -> tuple[Tensor, Tensor]:
+        # Log-ratios to what the others hold together, which a path along one of the first leaves to the rest.
+        ratios = code.log() - code[:, first:].sum(1, keepdim=True).log()
+        return ratios[:, :first], ratios[:, first:]
+
     def centre(self) -> np.ndarray:
         return np.full(self.dimensions, 1 / self.dimensions, np.float32)
+
+    def start(self, ratio: Tensor) -> tuple[Tensor, Tensor]:
+        # A concentration a is drawn with the deviation sqrt(a): around 2 * gain, two deviations above 0,
+        # numbers of deviation `gain` have the ratio sqrt(gain / 2).
+        gain = 2 * ratio.clamp(1, _MOST_RATIO).square()
+        return gain, 2 * gain
 
     def draw(self, seed: int) -> np.ndarray:
         concentration = np.full(self.dimensions, self.prior_alpha)

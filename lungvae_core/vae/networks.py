@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from lungvae_core.vae.config import ModelConfig
 from lungvae_core.vae.sync import processes, total
 
+_SIDE = 64  # pixels
+
 
 class _AnyBatch:
     """A batch norm for any batch: of one value a channel, or spread over several processes.
@@ -253,8 +255,73 @@ class ReleasedDecoder(nn.Module):
         return self.body(z)
 
 
+def _linear(inputs: int, outputs: int, rank: int) -> nn.Module:
+    """A linear map; of that rank, with fewer weights, unless it is 0."""
+    if not rank:
+        return nn.Linear(inputs, outputs)
+    return nn.Sequential(nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs))
+
+
+def _layers(path: nn.Module) -> list[nn.Linear]:
+    return [module for module in path.modules() if isinstance(module, nn.Linear)]
+
+
+def _matrix(path: nn.Module) -> Tensor:
+    """(outputs, inputs) what `_linear` multiplies with."""
+    matrices = [layer.weight.detach() for layer in reversed(_layers(path))]
+    return torch.linalg.multi_dot(matrices) if len(matrices) > 1 else matrices[0]
+
+
+class LinearPathEncoder(nn.Module):
+    """An encoder with a linear map of the pixels beside it, added to the first K raw latents.
+
+    Those are a Gaussian's means, and a Dirichlet's concentrations before the softplus.
+    """
+
+    def __init__(self, network: nn.Module, dimensions: int, rank: int) -> None:
+        super().__init__()
+        self.network = network
+        self.path = _linear(_SIDE * _SIDE, dimensions, rank)
+
+    def forward(self, x: Tensor) -> Tensor:
+        raw, direct = self.network(x), self.path(x.flatten(1))  # (N, heads * K), (N, K)
+        return F.pad(direct, (0, raw.shape[1] - direct.shape[1])) + raw
+
+
+class LinearPathDecoder(nn.Module):
+    """A decoder with a linear map of the code beside it, added to the pixels' logits before the sigmoid.
+
+    It starts at 0, so that training begins with the convolutions' picture.
+    """
+
+    def __init__(self, network: LeanDecoder | ReleasedDecoder, dimensions: int, rank: int) -> None:
+        super().__init__()
+        *layers, sigmoid = network.body.children()
+        assert isinstance(sigmoid, nn.Sigmoid)
+        network.body = nn.Sequential(*layers)
+        self.network = network
+        self.path = _linear(dimensions, _SIDE * _SIDE, rank)
+        last = _layers(self.path)[-1]
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def forward(self, z: Tensor) -> Tensor:
+        logits = self.network(z)  # (N, 1, 64, 64)
+        return torch.sigmoid(logits + self.path(z).view_as(logits))
+
+
 def make_networks(config: ModelConfig, heads: int) -> tuple[nn.Module, nn.Module]:
     """(encoder, decoder) for a model's configuration; `heads` raw numbers a latent dimension."""
+    encoder, decoder = _convolutions(config, heads)
+    if not config.linear_path:
+        return encoder, decoder
+    k, rank = config.dimensions, config.linear_rank
+    return LinearPathEncoder(encoder, k, rank), LinearPathDecoder(decoder, k, rank)
+
+
+def _convolutions(
+    config: ModelConfig, heads: int
+) -> tuple[LeanEncoder | ReleasedEncoder, LeanDecoder | ReleasedDecoder]:
     outputs = heads * config.dimensions
     if config.network == "lean":
         return LeanEncoder(outputs, config.width), LeanDecoder(config.dimensions, config.width)
@@ -271,7 +338,12 @@ def parameter_count(module: nn.Module) -> int:
 
 
 def decoder_column_norms(decoder: nn.Module) -> Tensor:
-    """(K,) L2 norm of the decoder's first weights for each dimension; a collapsed one is near 0."""
+    """(K,) L2 norm of the decoder's first weights for each dimension; a collapsed one is near 0.
+
+    With a linear path, of the convolutions' first weights and the path's matrix together.
+    """
+    if isinstance(decoder, LinearPathDecoder):
+        return torch.hypot(decoder_column_norms(decoder.network), _matrix(decoder.path).norm(dim=0))
     for module in decoder.modules():
         if isinstance(module, nn.Linear):
             return module.weight.detach().norm(dim=0)

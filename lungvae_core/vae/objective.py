@@ -1,13 +1,22 @@
 """The training objective: a reconstruction term and beta times the KL, both in nats a slice.
 
-`elbo` (ours): loss = 4096 * (l1 * |x - y| + mse * (x - y)^2 + bce * BCE(y, x) + ssim * (1 - SSIM) +
-ms_ssim * (1 - MS-SSIM)) + beta * KL, each term averaged over pixels and the batch first, KL summed over
-dimensions and averaged over the batch. `focus` weighs the pixels of L1, MSE and BCE by
+`elbo` (ours): loss = 4096 * (l1 * |x - y| + mse * (x - y)^2 + bce * BCE(y, x) + ssim * (1 - SSIM) + ms_ssim *
+(1 - MS-SSIM) + focal_frequency * FFL + feature * D) + beta * KL, each term averaged over pixels and the batch
+first, KL summed over dimensions and averaged over the batch. `focus` weighs the pixels of L1, MSE and BCE by
 1 + focus * exp(-r^2 / (2 * 12^2)), r in pixels from the crop's middle, where the lesion is, scaled to a mean
-of 1. With l1 = 1 alone and beta = 1 it is the negative ELBO of a Laplace likelihood of scale 1, with bce = 1
-alone that of a continuous Bernoulli but for its normaliser, with mse = 1 alone that of a Gaussian of variance
-1/2, each up to a constant; SSIM terms are a perceptual likelihood on the same scale. beta means the same for
-both priors, and no weight depends on the batch's size.
+of 1. `mask_focus` weighs those inside the readers' mask by 1 + mask_focus as well, each slice scaled to a
+mean of 1 again; a slice without a mask is not weighed. With l1 = 1 alone and beta = 1 it is the negative ELBO
+of a Laplace likelihood of scale 1, with bce = 1 alone that of a continuous Bernoulli but for its normaliser,
+with mse = 1 alone that of a Gaussian of variance 1/2, each up to a constant; SSIM terms are a perceptual
+likelihood on the same scale. beta means the same for both priors, and no weight depends on the batch's size.
+
+FFL is the focal frequency loss (Jiang et al., arXiv 2012.12821, alpha = 1): the mean of |F(x) - F(y)|^2 over
+the frequencies of the orthonormal Fourier transform, each weighed by |F(x) - F(y)| as a share of the image's
+largest. Without these weights it would be the MSE (Parseval).
+
+D is the distance of what a fixed network sees in x and y, at each of its scales: squared differences of its
+features, scaled to length 1 over the channels of each pixel, summed over channels and averaged over pixels
+and scales (Zhang et al., arXiv 1801.03924, without learned weights).
 
 Free bits (Kingma et al., arXiv 1606.04934, eq. 15): to the KL is added, for every dimension, by how much its
 batch-mean KL falls short of `free_bits`; for a Gaussian that is sum_k max(KL_k, free_bits). The Dirichlet's
@@ -25,6 +34,7 @@ SSIM: Wang et al. 2004, from pytorch-msssim. MS-SSIM at 64 px needs a window of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -40,6 +50,7 @@ from lungvae_core.vae.latents import Latent
 from lungvae_core.vae.sync import batch_mean
 
 PIXELS = 64 * 64
+FeaturesOf = Callable[[Tensor], list[Tensor]]  # images (N, 1, 64, 64) in 0..1 -> (N, C, H, W) at each scale
 
 
 @dataclass(frozen=True)
@@ -75,11 +86,25 @@ def beta_at(config: Config, epoch: float) -> float:
 
 
 def objective(
-    x: Tensor, y: Tensor, posterior: Distribution, latent: Latent, config: Config, *, beta: float
+    x: Tensor,
+    y: Tensor,
+    posterior: Distribution,
+    latent: Latent,
+    config: Config,
+    *,
+    beta: float,
+    masks: Tensor | None = None,
+    features: FeaturesOf | None = None,
 ) -> Terms:
-    """Loss of reconstructions y of images x, both (N, 1, 64, 64) float32 in 0..1."""
+    """Loss of reconstructions y of images x, both (N, 1, 64, 64) float32 in 0..1.
+
+    `masks` (N, 64, 64), 0..1, are the readers', for `mask_focus`; `features` are a network's, for `feature`.
+    """
     weights = config.objective
     pixels = _pixel_weights(weights.focus, x.device)
+    if weights.mask_focus and masks is not None:
+        pixels = pixels * (1 + weights.mask_focus * masks[:, None])  # (N, 1, 64, 64)
+        pixels = pixels / pixels.mean((1, 2, 3), keepdim=True)
     kl = latent.kl(posterior).mean()
     penalty = latent.reversed_kl(posterior).mean() if weights.reversed_kl else kl
     if weights.form == "released":
@@ -105,7 +130,30 @@ def objective(
         reconstruction = reconstruction + scale * weights.ssim * (1 - ssim(x, y))
     if weights.ms_ssim:
         reconstruction = reconstruction + scale * weights.ms_ssim * (1 - ms_ssim(x, y))
+    if weights.focal_frequency:
+        reconstruction = reconstruction + scale * weights.focal_frequency * focal_frequency(x, y)
+    if weights.feature and features is not None:
+        reconstruction = reconstruction + scale * weights.feature * feature_distance(x, y, features)
     return Terms(reconstruction + beta * factor * penalty, reconstruction.detach(), kl.detach())
+
+
+def feature_distance(x: Tensor, y: Tensor, features: FeaturesOf) -> Tensor:
+    """The distance of the features of images (N, 1, 64, 64) in 0..1: a scalar in 0..4."""
+    with torch.no_grad():
+        real = features(x)
+    each = [
+        (F.normalize(one, dim=1) - F.normalize(other, dim=1)).square().sum(1).mean()
+        for one, other in zip(real, features(y), strict=True)
+    ]
+    return torch.stack(each).mean()
+
+
+def focal_frequency(x: Tensor, y: Tensor) -> Tensor:
+    """The focal frequency loss of images (N, 1, 64, 64) in 0..1: a scalar."""
+    distance = torch.fft.fft2(x - y, norm="ortho").abs()
+    with torch.no_grad():
+        weight = distance / distance.amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
+    return (weight * distance.square()).mean()
 
 
 def label_loss(logits: Tensor, labels: Tensor, weights: tuple[float, float]) -> Tensor:

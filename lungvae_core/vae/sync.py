@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -79,6 +80,13 @@ def batch_mean(x: Tensor) -> Tensor:
         return x.mean(0)
     rows = torch.tensor(float(len(x)), device=x.device)
     return total(x.sum(0)) / total(rows)
+
+
+def whole_batch(x: Tensor, share: Share) -> Tensor:
+    """(total, K) the rows (B, K) of all processes in the global batch's order; gradients flow through."""
+    if processes() == 1:
+        return x
+    return total(F.pad(x, (0, 0, share.start, share.total - share.stop)))
 
 
 def gathered(x: Tensor, share: Share) -> Tensor:

@@ -17,7 +17,9 @@ def film(page, shipped_url, settled_page):
     )
     page.locator(".film").wait_for(timeout=90_000)
     settled_page(page)
+    assert page.locator(".film").get_attribute("data-frame") is None  # below the fold: nobody asks for it
     page.locator(".film").scroll_into_view_if_needed()
+    page.locator(".film[data-frame]").wait_for()
     return page
 
 

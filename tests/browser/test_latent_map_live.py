@@ -258,7 +258,7 @@ def test_a_line_that_is_drawn_is_decoded(map_page, settled_page, errors):
     page.mouse.up()
     page.get_by_text("Along the line that you drew").wait_for()
     film = page.locator(".film")
-    film.wait_for()
+    film.scroll_into_view_if_needed()  # it is fetched when it is seen
     settled_page(page)
     page.wait_for_function("film => film.dataset.frame !== undefined", arg=film.element_handle())
     page.locator("canvas.overlay").press("Escape")

@@ -13,6 +13,9 @@ from tests.made_series import MIDDLE, dicom, lesion, zipped
 pytestmark = pytest.mark.long
 
 
+_SMALL = tuple(slice(at - 20, at + 20) for at in MIDDLE[1:])  # 40 pixels around the lesion
+
+
 def npy(array):
     stream = io.BytesIO()
     np.save(stream, array)
@@ -132,8 +135,8 @@ def test_the_viewers_box_and_window_follow_keys_and_drags(upload, settled_page, 
     assert errors == []
 
 
-def test_files_that_are_taken_away_are_forgotten(upload, settled_page):
-    page = upload("mine.npy", npy(np.full((64, 64), -700, np.int16)))
+def test_files_that_are_taken_away_are_forgotten(upload, settled_page, tiny_data):
+    page = upload("mine.npy", npy(np.load(tiny_data / "slices.npy")[30]))
     page.get_by_test_id("stMetric").first.wait_for()
     settled_page(page)
     page.get_by_text("mine.npy: change").click()
@@ -168,7 +171,7 @@ def test_a_real_series_gets_a_nodules_score(upload, settled_page, errors, lidc):
         ("notes.pdf", b"%PDF-1.7", "is of no kind that is read here"),
         ("mine.npy", b"garbage", "is not a readable npy array"),
         ("mine.dcm", b"x" * 500, "is not a DICOM file"),
-        ("mine.npy", npy(np.zeros((40, 40), np.int16)), "at least 64x64 are needed"),
+        ("mine.npy", npy(lesion()[0][6][_SMALL]), "at least 64x64 are needed"),
     ],
     ids=["pdf", "damaged", "no dicom", "small"],
 )

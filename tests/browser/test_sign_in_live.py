@@ -29,7 +29,7 @@ def public(chromium, app_folders, tmp_path_factory):
 
 def sign_in(page, public, account, settled):
     page.goto(public.url)
-    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.get_by_role("link", name="Sign in", exact=True).click()
     page.get_by_role("link", name=account, exact=True).click()
     page.wait_for_url(f"{public.url}/**")
     page.locator("[data-testid='stSidebar']").get_by_text("@").first.wait_for()
@@ -91,9 +91,10 @@ def test_a_session_ends_while_the_page_is_open(page, public, settled_page):
     page.get_by_text("researcher@lab.example, researcher").wait_for()
     page.get_by_text("Sessions end after 12 hours, and yours has.").wait_for()
     assert page.get_by_role("button", name="Start training").count() == 0
-    time.sleep(12)  # the connection itself ends now; the page comes back without its session
+    time.sleep(12)  # the connection itself ends now, and no other is given
+    page.get_by_role("link", name="Sign in again").click()
     page.get_by_text("Sessions end after 12 hours, and yours has.").wait_for()
-    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.get_by_role("link", name="Sign in", exact=True).click()
     page.get_by_role("link", name="viewer", exact=True).click()
     page.get_by_text("viewer@clinic.example, viewer").wait_for()
 

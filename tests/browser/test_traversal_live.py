@@ -161,6 +161,11 @@ def test_the_strip_follows_the_slider_moved_last_even_the_same_one(open_page, se
         page.get_by_role("option", name="z 3").click()
         page.wait_for_url("**dimension=3*")
         settled_page(page)
+        picture = page.get_by_alt_text("the whole range of dimension 3")
+        picture.scroll_into_view_if_needed()
+        page.wait_for_function(
+            "image => image.complete && image.naturalWidth > 1000", arg=picture.element_handle()
+        )
     page.get_by_role("button", name="z 0", exact=True).click()
     page.wait_for_url("**dimension=0*")
 

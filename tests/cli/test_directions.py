@@ -16,6 +16,7 @@ from lungvae_core.data.slices import SliceSet
 from lungvae_core.files import read_json
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import load_classifier, save_classifier
+from lungvae_core.training.ensemble import FOLDS
 
 
 @pytest.fixture
@@ -42,6 +43,7 @@ def model(tiny_models: Path, tmp_path: Path) -> Path:
     with torch.no_grad():
         classifier.body[-1].bias -= float(np.median(classifier.logits(opened.latents()[1])))
     save_classifier(opened, classifier)
+    (folder / FOLDS).unlink()
     return folder
 
 

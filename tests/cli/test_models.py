@@ -76,7 +76,7 @@ def test_from_training_to_a_prediction(
     assert area["low"] <= area["value"] <= area["high"]
 
     np.save(tmp_path / "slice.npy", SliceSet.open(tiny_data).slices[3])
-    Image.new("L", (100, 90), 128).save(tmp_path / "big.png")
+    Image.linear_gradient("L").save(tmp_path / "big.png")
     code, text, err = run(monkeypatch, capsys, "predict", out, tmp_path / "slice.npy")
     assert code == 0, err
     assert "Model score" in text

@@ -18,6 +18,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SliceSet of other patients."""
     slices, masks, table = blobs(120, 7)
     table["patient_id"] = table["patient_id"].str.replace("TEST", "OTHER")
+    table.loc[0, "n_readers"] = 3  # its nodule's other slices have 2
     folder = tmp_path_factory.mktemp("data") / "others"
     info = DatasetInfo(name="other discs", source="made by the tests", rule="discs", generated=True)
     write(folder, slices, masks, table, info)
@@ -45,6 +46,7 @@ def test_a_model_is_judged_on_other_data(
     model = tiny_models / "tiny-dirvae"
     code, text, err = run(monkeypatch, capsys, model, "--data", others, "--out", out, "--quick")
     assert code == 0, err
+    assert "Rows of one nodule differ in n_readers" in err
     report = load_report(out)
     assert report.protocol == "external"
     assert report.model.name == "tiny-dirvae"

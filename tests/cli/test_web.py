@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
@@ -59,12 +60,12 @@ def test_it_starts_the_pages_on_this_machine_only(run):
     assert status == 0
     assert NOTICE in out
     assert f"http://127.0.0.1:{port}" in out
-    assert str(web.FRONT_DOOR) in command
-    assert command[-4:] == ["--server.port", str(port), "--server.address", "127.0.0.1"]
-    told = dict(zip(command[5::2], command[6::2], strict=True))
-    assert told["--browser.gatherUsageStats"] == "false"
-    assert told["--server.enableXsrfProtection"] == "true"
-    assert told["--client.showErrorDetails"] == "none"
+    assert command[1] == str(web.FRONT_DOOR)
+    options = json.loads(command[2])
+    assert (options["server.port"], options["server.address"]) == (port, "127.0.0.1")
+    assert options["browser.gatherUsageStats"] is False
+    assert options["server.enableXsrfProtection"] is True
+    assert options["client.showErrorDetails"] == "none"
 
 
 def test_a_port_in_use_is_a_sentence(run, taken):
@@ -129,7 +130,7 @@ def test_the_exact_words_let_others_in_and_are_on_record(run):
 
     status, out, _, command = run("--public", "--no-sign-in", WORDS, "--port", str(free()))
     assert status == 0
-    assert command[-1] == "0.0.0.0"
+    assert json.loads(command[2])["server.address"] == "0.0.0.0"
     assert f"Open to: {WORDS}." in out
     assert os.environ["LUNGVAE_NO_SIGN_IN"] == WORDS
     assert WORDS in audit.read(Settings(), what=audit.SERVER_START)[0].detail
@@ -142,7 +143,14 @@ def test_with_a_sign_in_it_starts_and_tells_the_server_where_it_is(run, sign_in)
     assert out == ""  # standard output is for machines now
     assert os.environ["LUNGVAE_SIGN_IN"] == str(sign_in)
     assert os.environ["LUNGVAE_LOG"] == "json"
-    assert "--logger.hideWelcomeMessage" in command
+    assert json.loads(command[2])["logger.hideWelcomeMessage"] is True
+
+
+def test_proxies_that_are_no_addresses_are_a_sentence(run, monkeypatch):
+    monkeypatch.setenv("LUNGVAE_PROXIES", "127.0.0.1, the-proxy")
+    status, _, err, command = run("--port", str(free()))
+    assert (status, command) == (2, None)
+    assert "LUNGVAE_PROXIES names 'the-proxy'" in err
 
 
 def test_a_sign_in_that_cannot_work_is_a_sentence(run, sign_in, monkeypatch):

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lungvae_core.data.images import crop, patch_of, read_image
+from lungvae_core.data.crops import box_of, crop, patch_of
 from lungvae_core.data.importing import import_arrays, import_manifest
+from lungvae_core.data.series import read_path
 from lungvae_core.errors import UserError
 from tests.conftest import blobs
 
@@ -35,6 +36,14 @@ def test_arrays_come_in_whole(arrays: dict[str, Path], masks: str) -> None:
     assert made.table["malignancy"].tolist() == table["malignancy"].tolist()
 
 
+def test_masks_of_every_pixel_are_refused(arrays: dict[str, Path]) -> None:
+    slices = np.load(arrays["s.npy"])
+    np.save(arrays["m.npy"], np.ones(slices.shape, np.uint8))
+    with pytest.raises(UserError, match="marks every pixel of every slice"):
+        import_arrays(arrays["s.npy"], arrays["t.csv"], arrays["out"], masks=arrays["m.npy"])
+    assert not arrays["out"].exists()
+
+
 def test_real_slices_come_in_whole(lidc: Path, tmp_path: Path) -> None:
     made = import_arrays(lidc / "slices.npy", lidc / "slices.csv", tmp_path / "out", masks=lidc / "masks.npy")
     assert len(made) == 10_318
@@ -56,8 +65,8 @@ def test_rows_that_differ_in_number_are_told(arrays: dict[str, Path]) -> None:
     ("change", "said"),
     [
         (lambda t: t.drop(columns="patient_id"), "needs a column patient_id"),
-        (lambda t: t.assign(patient_id=None), "patient_id must be filled"),
-        (lambda t: t.assign(malignancy=[7] + [1] * 19), "row 2 has 7"),
+        (lambda t: t.assign(patient_id=None), "row 2, patient_id: is empty"),
+        (lambda t: t.assign(malignancy=[7] + [1] * 19), r"row 2, malignancy: '7' is outside 1 to 5"),
         (lambda t: t.iloc[:0], "no rows"),
     ],
 )
@@ -90,7 +99,7 @@ def test_a_manifest_of_mixed_files(tmp_path: Path) -> None:
     mask = np.zeros_like(big)
     mask[45:56, 60:71] = 1
     np.save(tmp_path / "mask.npy", mask)
-    grey = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
+    grey = (np.arange(64 * 64) % 256).astype(np.uint8).reshape(64, 64)
     Image.fromarray(grey).save(tmp_path / "b.png")
     # Canonical NIfTI axes are right, anterior, superior; rows run to posterior and columns to the left.
     volume = np.stack([big[::-1, ::-1].T] * 3, axis=2)
@@ -120,7 +129,7 @@ def test_a_manifest_of_mixed_files(tmp_path: Path) -> None:
 
 
 def test_a_manifest_names_the_bad_row(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", np.zeros((64, 64), np.int16))
+    np.save(tmp_path / "a.npy", blobs(1)[0][0])
     Image.new("L", (64, 64)).save(tmp_path / "b.png")
     pd.DataFrame({"file": ["a.npy", "b.png"], "patient_id": ["A", "B"]}).to_csv(
         tmp_path / "m.csv", index=False
@@ -147,7 +156,7 @@ def test_bad_images_are_told(tmp_path: Path) -> None:
     (tmp_path / "broken.npy").write_bytes(b"nonsense")
     (tmp_path / "text.txt").write_text("hello")
     np.save(tmp_path / "unit.npy", np.random.default_rng(0).random((64, 64)))
-    np.save(tmp_path / "stack.npy", np.zeros((3, 64, 64), np.int16))
+    np.save(tmp_path / "stack.npy", blobs(3)[0])
     np.save(tmp_path / "object.npy", np.array([{"a": 1}]))
     for name, keywords, said in (
         ("nowhere.npy", {}, "no image at"),
@@ -158,12 +167,12 @@ def test_bad_images_are_told(tmp_path: Path) -> None:
         ("unit.npy", {}, "between 0 and 1"),
     ):
         with pytest.raises(UserError, match=said):
-            read_image(tmp_path / name, **keywords)
-    stack = read_image(tmp_path / "stack.npy")
+            read_path(tmp_path / name, **keywords)
+    stack = read_path(tmp_path / "stack.npy")
     with pytest.raises(UserError, match="3 slices"):
-        patch_of(stack, row=None, column=None, where="stack")
+        box_of(stack, where="stack")
     with pytest.raises(UserError, match="no slice 3"):
-        patch_of(stack, row=None, column=None, slice_index=3, where="stack")
-    assert patch_of(stack, row=None, column=None, slice_index=2, where="stack").shape == (64, 64)
+        box_of(stack, index=3, where="stack")
+    assert patch_of(stack, box_of(stack, index=2, where="stack"), where="stack").shape == (64, 64)
     with pytest.raises(UserError, match="empty"):
-        read_image(tmp_path / "unit.npy", hu_range=(400, -1000))
+        read_path(tmp_path / "unit.npy", hu_range=(400, -1000))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lungvae_core.data.labels import RULES, TASKS, labels, reader_count, reader_mean
+from lungvae_core.data.labels import RULES, TASKS, labels, reader_count, reader_mean, rule_in_words
 from lungvae_core.data.slices import malignant
 from lungvae_core.errors import UserError
 from tests.conftest import blobs
@@ -76,3 +76,16 @@ def test_slices_of_a_nodule_share_their_label(lidc: Path) -> None:
             assert (kinds == 1).all()
     found = labels(table)
     assert ((found == 1).sum(), (found == 0).sum()) == (3698, 2484)
+
+
+def test_means_of_readers_are_read_where_there_is_no_list() -> None:
+    means = pd.DataFrame({"malignancy": [2.67, 3.5, 3.0, 4.33, np.nan]})
+    np.testing.assert_array_equal(labels(means, "mvb", "mean"), [0, 1, NAN, 1, NAN])
+    np.testing.assert_array_equal(labels(means, "mvr", "strict"), [0, 1, 0, 1, NAN])
+    for rule in RULES:
+        assert "holds means" in rule_in_words(means, rule), rule
+        assert rule_in_words(TABLE, rule) == RULES[rule]
+    with pytest.raises(UserError, match="no column malignancy_all"):
+        labels(means, "mvb", "three_readers")
+    with pytest.raises(UserError, match="no column malignancy_all"):  # 2.5 can be a median, too
+        labels(pd.DataFrame({"malignancy": [2.5, 4]}), "mvb", "mean")

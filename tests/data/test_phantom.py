@@ -43,6 +43,7 @@ def cohort(nodules=12, seed=0):
         spacing, gap = float(rng.uniform(0.55, 0.8)), float(rng.choice([1.25, 2.5]))
         radius = float(rng.uniform(2.5, 10))
         ratings = {f"{name}_all": "|".join(map(str, rng.integers(1, 6, 3))) for name in RATINGS}
+        ratings["malignancy_all"] = "|".join([str(number % 5 + 1)] * 3)  # a malignancy lies within them
         z = np.arange(-radius + 0.2, radius, gap)
         z = z[np.sqrt(radius**2 - z**2) > 1.8 * spacing]
         for i, height in enumerate(z):

@@ -11,15 +11,21 @@ import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from lungvae_core.data import archive, series
-from lungvae_core.data.images import crop
+from lungvae_core.data import archive
+from lungvae_core.data.crops import crop
 from lungvae_core.data.masks import centres, lesion_of, read_mask
 from lungvae_core.data.series import SEGMENTATION, Series, read_series
+from lungvae_core.data.volumes import assembly
 from lungvae_core.errors import UserError
 from tests.made_series import MIDDLE, dicom, lesion, written, zipped
 
 HU, MASK = lesion(8, 70, 80)
+HU[:, 66:, 76:] = 40  # tissue in every slice, as on any CT
 MASK[4, 20:30, 20:30] = True
+
+
+# Of `dicom`'s files in NIfTI's space: columns to the left, rows to the back, slices to the head.
+AFFINE = np.array([[-0.7, 0, 0, 180.0], [0, -0.7, 0, 190.0], [0, 0, 2.5, -100.0], [0, 0, 0, 1]])
 
 
 def named(files: list[bytes], folder: str = "") -> dict[str, bytes]:
@@ -57,7 +63,9 @@ def test_a_zip_of_nested_folders_gives_the_same_and_the_longest_series():
 
 def test_an_orientation_from_head_to_feet_still_rises_to_the_head():
     turned = dicom(HU, ImageOrientationPatient=[1, 0, 0, 0, -1, 0])
-    np.testing.assert_array_equal(read_series(shuffled(named(turned))).hu, HU)
+    found = read_series(shuffled(named(turned)))
+    np.testing.assert_array_equal(found.hu, HU[:, ::-1])
+    assert "upright" in found.notes[0]
 
 
 def test_what_is_missing_double_or_damaged_is_said():
@@ -75,17 +83,24 @@ def test_what_is_missing_double_or_damaged_is_said():
 def test_uneven_spacing_and_slices_that_are_not_axial_are_said():
     files = [dicom(HU[n : n + 1], first_mm=z)[0] for n, z in enumerate((0, 2.5, 5.4, 7.5))]
     assert "unevenly spaced" in read_series([*named(files).items()]).notes[0]
-    sagittal = [
-        dicom(
-            HU[n : n + 1],
-            ImageOrientationPatient=[0, 1, 0, 0, 0, -1],
-            ImagePositionPatient=[5.0 * n, 0, 0],
-        )[0]
-        for n in range(3)
-    ]
-    found = read_series(shuffled(named(sagittal)))
-    assert "not axial" in found.notes[0]
-    np.testing.assert_allclose(found.places_mm, [0, 5, 10])
+
+    def sagittal(gap_mm: float) -> list[bytes]:
+        whole = np.stack([HU[4]] * 70)
+        return [
+            dicom(
+                whole[n : n + 1],
+                ImageOrientationPatient=[0, 1, 0, 0, 0, -1],
+                ImagePositionPatient=[gap_mm * n, 0, 0],
+            )[0]
+            for n in range(70)
+        ]
+
+    found = read_series(shuffled(named(sagittal(0.7))))
+    assert found.hu.shape == (70, 80, 70)
+    assert "cut anew" in found.notes[0]
+    np.testing.assert_array_equal(found.hu[:, :, 3], HU[4][::-1])
+    with pytest.raises(UserError, match="not square"):
+        read_series(shuffled(named(sagittal(5.0))))
 
 
 def test_pictures_and_arrays_become_a_stack_in_the_order_of_their_names():
@@ -120,9 +135,8 @@ def encrypted() -> bytes:
         ([("a.zip", zipped(named(dicom(HU[:2])))[:-4000])], "not a readable zip"),
         ([*named(dicom(HU[:1]) + dicom(HU[:1, :64], first_mm=0)).items()], "slices of one size"),
         ([*named(dicom(HU[:2], SOPClassUID="1.2.840.10008.5.1.4.1.1.4", Modality="MR")).items()], "MR: 2"),
-        ([*named(dicom(HU[:1]) + dicom(HU[:1], first_mm=0, PixelSpacing=[1, 1])).items()], "pixel spacing"),
         ([*named(dicom(HU[:2], PixelData=None)).items()], "has no pixels"),
-        ([("a.npy", npy(HU[0])), ("b.npy", npy(HU[0, :64]))], "not slices of one size"),
+        ([("a.npy", npy(HU[0])), ("b.npy", npy(HU[0, 6:]))], "not slices of one size"),
         ([], "There is no file"),
     ],
 )
@@ -142,7 +156,7 @@ def test_bombs_and_masses_are_refused_before_they_are_unpacked(monkeypatch):
     monkeypatch.setattr(archive, "MOST_MEMBERS", 4)
     with pytest.raises(UserError, match="5 files"):
         read_series([("a.zip", bomb())])
-    monkeypatch.setattr(series, "MOST_BYTES", 10**4)
+    monkeypatch.setattr(assembly, "MOST_BYTES", 10**4)
     with pytest.raises(UserError, match="too large"):
         read_series([*named(dicom(HU)).items()])
 
@@ -187,9 +201,7 @@ def test_one_lesion_of_a_mask_is_chosen_the_largest_or_the_nearest():
         ("mask.npy", npy(MASK)),
         (
             "mask.nii",
-            nibabel.Nifti1Image(
-                MASK[:, ::-1, ::-1].transpose(2, 1, 0).astype(np.uint8), np.eye(4)
-            ).to_bytes(),
+            nibabel.Nifti1Image(MASK.transpose(2, 1, 0).astype(np.uint8), AFFINE).to_bytes(),
         ),
     ],
 )

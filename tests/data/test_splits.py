@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lungvae_core.data.columns import patient_key
 from lungvae_core.data.splits import check_apart, grouped_folds, holdout, strata
 from lungvae_core.errors import UserError
 
@@ -63,3 +64,15 @@ def test_a_patient_in_two_parts_is_named() -> None:
     check_apart(table, fit=np.array([0, 1, 2]), test=np.array([3, 4]), calibration=np.arange(5, 9))
     with pytest.raises(UserError, match="Patient P0 is in both fit and test"):
         check_apart(table, fit=np.array([0, 1]), test=np.array([2, 3]))
+
+
+def test_spellings_of_a_patient_stay_together() -> None:
+    table = pd.DataFrame({"patient_id": [f"P-{at % 10}" if at % 2 else f"p_0{at % 10}" for at in range(20)]})
+    table["patient_id"] = [name.lower() if at > 9 else name for at, name in enumerate(table["patient_id"])]
+    keys = table["patient_id"].map(patient_key).to_numpy()
+    for train, test in grouped_folds(table, 3):
+        assert not set(keys[train]) & set(keys[test])
+    with pytest.raises(UserError, match="is in both fit and test"):
+        check_apart(table, fit=np.array([1]), test=np.array([11]))
+    with pytest.raises(UserError, match="single patient"):
+        holdout(pd.DataFrame({"patient_id": ["A 1", "a-01"]}), fraction=0.5)

@@ -115,6 +115,7 @@ def made_up(protocol: str = "nested") -> dict[str, Any]:
         "psnr": {"value": 23.1, "low": 22.7, "high": 23.4},
         "mae_hu": {"value": 57.0, "low": 54.1, "high": 60.2},
         "rmse_hu": {"value": 96.0, "low": 92.3, "high": 99.8},
+        "fine_power": {"value": 0.21, "low": 0.19, "high": 0.23},
     }
     return {
         "format": 1,
@@ -222,10 +223,24 @@ def made_up(protocol: str = "nested") -> dict[str, Any]:
             "slices": 1240,
             "patients": 130,
             "whole": figures,
-            "inside_mask": {name: figures[name] for name in ("mse", "mae", "psnr", "mae_hu", "rmse_hu")},
+            "inside_mask": {
+                **{name: figures[name] for name in ("mse", "mae", "psnr", "mae_hu", "rmse_hu")},
+                "margin": interval(0.62),
+                "histogram_hu": {"value": 61.0, "low": 58.2, "high": 64.4},
+            },
             "by_size": [
-                {"band": band, "slices": count, "ssim": interval(value), "mae_hu": figures["mae_hu"]}
+                {
+                    "band": band,
+                    "slices": count,
+                    "ssim": interval(value),
+                    "mae_hu": figures["mae_hu"],
+                    "inside_margin": interval(0.6),
+                }
                 for band, count, value in (("under 6 mm", 310, 0.84), ("15 mm and over", 290, 0.77))
+            ],
+            "spectrum": [
+                {"from_cycles": low / 16, "to_cycles": (low + 1) / 16, **interval(1 - low / 9)}
+                for low in range(8)
             ],
         },
         "settings_chosen": [{"fold": fold, "seed": 0, "hidden": [256], "dropout": 0.3} for fold in range(5)],

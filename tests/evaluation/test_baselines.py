@@ -14,7 +14,7 @@ from lungvae_core.data.slices import DatasetInfo, SliceSet
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.baselines import BASELINES, JUDGED, available, score, sizes
-from lungvae_core.evaluation.metrics import auc
+from lungvae_core.statistics.roc import auc
 from tests.conftest import blobs
 
 CHEAP = [name for name in BASELINES if name != "cnn"]

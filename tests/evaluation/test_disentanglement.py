@@ -309,7 +309,7 @@ def test_a_missing_and_a_strange_report_are_told(tmp_path):
     with pytest.raises(UserError, match="lungvae disentanglement"):
         assess.load(tmp_path)
     (tmp_path / assess.FILE).write_text('{"format": 99}')
-    with pytest.raises(UserError, match="another format"):
+    with pytest.raises(UserError, match="has format 99; this version reads up to 1"):
         assess.load(tmp_path)
 
 

@@ -14,11 +14,12 @@ from scipy.special import logit
 
 from lungvae_core.data.slices import DatasetInfo, SliceSet
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.calibration import apply, settle
 from lungvae_core.evaluation.external import own_scores, seen_patients, threshold_at, validate
 from lungvae_core.evaluation.frozen import CROSS_VALIDATED
-from lungvae_core.evaluation.metrics import auc
 from lungvae_core.evaluation.report import load_report, save_report
+from lungvae_core.statistics.calibration import apply, settle
+from lungvae_core.statistics.roc import auc
+from lungvae_core.training.attention import load_attentions
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import load_classifier
 from lungvae_core.training.encode import encode_with_quality
@@ -42,6 +43,47 @@ def run(tiny_models: Path) -> Run:
 @pytest.fixture(scope="module")
 def report(run: Run) -> dict[str, Any]:
     return validate(run, others(), resamples=100)
+
+
+def test_attention_that_was_saved_judges_the_nodules(run: Run, report: dict[str, Any]) -> None:
+    data, attentions = others(), load_attentions(run)
+    assert attentions is not None
+    judged = validate(run, data, resamples=50, quick=True, nodule_rule="attention")
+    assert (judged["nodule_rule"], report["nodule_rule"]) == ("attention", "mean")
+    codes = encode_with_quality(run.load_model(), data.slices)[0]
+    nodules = attentions.final.logits(codes, data.table)
+    rating = data.table.groupby("patient_id")["malignancy"].first().to_numpy(int)
+    assert np.isclose(
+        judged["units"]["nodule"]["auc"]["value"],
+        auc((rating > 3).astype(int)[rating != 3], nodules["logit"].to_numpy()[rating != 3]),
+        atol=1e-6,
+    )
+    # The threshold is of own nodules, each by an attention that had not seen the patient.
+    own = own_scores(run, "mvb", "median_high", "attention", attentions).frames["nodule"]
+    table, own_codes = run.latents()
+    for patient in own["patient_id"].iloc[:5]:
+        rows = (table["patient_id"] == patient).to_numpy()
+        alone = attentions.of(patient).logits(own_codes[rows], table[rows])
+        logit = own.loc[own["patient_id"] == patient, "logit"].iloc[0]
+        assert np.isclose(logit, alone["logit"].iloc[0], atol=1e-5)
+        assert attentions.of(patient) is not attentions.final
+
+
+def test_views_are_averaged(run: Run, report: dict[str, Any]) -> None:
+    data = others()
+    judged = validate(run, data, resamples=50, quick=True, views=8)
+    vae, classifier = run.load_model(), load_classifier(run)
+    turned = [np.rot90(data.slices, turns, axes=(1, 2)) for turns in range(4)]
+    shown = [each for one in turned for each in (one, one[:, ::-1])]
+    logits = np.mean([classifier.logits(vae.encode_hu(np.ascontiguousarray(each))) for each in shown], axis=0)
+    rating = data.table["malignancy"].to_numpy(int)
+    expected = auc((rating > 3).astype(int)[rating != 3], logits[rating != 3])
+    assert np.isclose(judged["units"]["slice"]["auc"]["value"], expected, atol=1e-4)
+    assert "8 mirrored and turned views" in judged["settings_chosen"][0]["notes"]
+    with pytest.raises(UserError, match="choose 1, 4 or 8"):
+        validate(run, data, resamples=50, quick=True, views=3)
+    with pytest.raises(UserError, match="no nodule rule"):
+        validate(run, data, resamples=50, quick=True, nodule_rule="median")
 
 
 def direct(run: Run, data: SliceSet) -> np.ndarray:
@@ -136,7 +178,7 @@ def test_an_offset_in_hu_shows_in_the_codes(run: Run, report: dict[str, Any]) ->
 def test_patients_that_the_model_knows_are_refused(run: Run, tiny_data: Path) -> None:
     assert run.info.trained is not None
     data = others()
-    assert seen_patients(run, data) == set()
+    assert seen_patients(run, data).patients == set()
     table = data.table.copy()
     table.loc[:4, "patient_id"] = run.info.trained[0]
     mixed = replace(data, table=table)
@@ -162,15 +204,15 @@ def test_a_phantom_with_a_patients_name_is_nobody(run: Run) -> None:
     data = others()
     data.table.loc[:4, "patient_id"] = run.info.trained[0]
     scanned = replace(data, info=data.info.model_copy(update={"generated": False}))
-    assert seen_patients(run, data) == {run.info.trained[0]}
-    assert seen_patients(run, scanned) == set()
+    assert seen_patients(run, data).patients == {run.info.trained[0]}
+    assert seen_patients(run, scanned).patients == set()
 
 
 def test_held_out_patients_whose_labels_fitted_the_classifier_are_known(run: Run) -> None:
     assert run.info.held_out is not None
     data = others()
     data.table.loc[:4, "patient_id"] = run.info.held_out[0]
-    assert seen_patients(run, data) == {run.info.held_out[0]}
+    assert seen_patients(run, data).patients == {run.info.held_out[0]}
 
 
 def test_what_is_missing_is_told(run: Run, tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from sklearn import metrics as theirs
 
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation import report
-from lungvae_core.evaluation.calibration import ece
 from lungvae_core.evaluation.figures import FIGURES, POINTS, unit_figures
-from lungvae_core.evaluation.metrics import auc, auc_interval
+from lungvae_core.statistics.calibration import ece
+from lungvae_core.statistics.roc import auc, auc_interval
 
 
 def judged(patients: int = 120, each: int = 3, seed: int = 0, apart: float = 1.6) -> pd.DataFrame:

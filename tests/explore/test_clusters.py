@@ -278,7 +278,7 @@ def test_a_run_keeps_its_clusters(model: Path) -> None:
     run = Run.open(model)
     report = make_clusters(run, quick=True)
     _, codes = run.latents()
-    kept = load_clusters(model, codes)
+    kept = load_clusters(model, codes, 24)
     assert kept.unit == "nodule"
     assert len(kept.rows) == report["units"] == 24
     assert set(kept.members) == set(METHODS)
@@ -307,10 +307,12 @@ def test_wrong_clusters_get_a_sentence(model: Path) -> None:
     run = Run.open(model)
     _, codes = run.latents()
     with pytest.raises(UserError, match="no clusters yet"):
-        load_clusters(model, codes)
+        load_clusters(model, codes, 24)
     make_clusters(run, quick=True)
     with pytest.raises(UserError, match="not made from this model's codes"):
-        load_clusters(model, codes + 1e-3)
+        load_clusters(model, codes + 1e-3, 24)
+    with pytest.raises(UserError, match="not made from this model's codes"):
+        load_clusters(model, codes, 20)  # of fewer nodules than it names
     report = read_json(model / FILE, what="")
     for change, told in (
         ({"format": 2}, "Update lungvae"),
@@ -319,7 +321,7 @@ def test_wrong_clusters_get_a_sentence(model: Path) -> None:
     ):
         write_json(model / FILE, report | change)
         with pytest.raises(UserError, match=told):
-            load_clusters(model, codes)
+            load_clusters(model, codes, 24)
     with pytest.raises(UserError, match="nodule or slice"):
         make_clusters(run, unit="patient")
     table, codes = run.latents()

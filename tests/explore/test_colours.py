@@ -77,3 +77,14 @@ def test_categories_are_okabe_ito():
 def test_an_unknown_colouring_names_the_known():
     with pytest.raises(UserError, match="malignancy"):
         colour(TABLE, "quality")
+
+
+def test_means_of_readers_are_coloured_on_a_scale_and_medians_by_their_grade() -> None:
+    means = pd.DataFrame({"malignancy": [1.0, 2.66667, 3.0, 3.5, 5.0, np.nan]})
+    shown = colour(means, "malignancy")
+    assert shown.labels == []
+    assert (shown.low, shown.high) == ("1 highly unlikely", "5 highly suspicious")
+    assert shown.index[:5].tolist() == sorted(set(shown.index[:5].tolist()))
+    assert shown.index[5] == -1
+    medians = pd.DataFrame({"malignancy": pd.array([1, 3, None], "Int64")})
+    assert colour(medians, "malignancy").index.tolist() == [0, 2, -1]

@@ -25,8 +25,9 @@ from lungvae_core.explore.directions import (
     plain,
     walk,
 )
-from lungvae_core.explore.steadiness import same_band, same_size, stability, weighted_aucs, weighted_r2s
+from lungvae_core.explore.steadiness import same_band, same_size, stability, weighted_r2s
 from lungvae_core.files import read_json, write_json
+from lungvae_core.statistics.roc import weighted_aucs
 from lungvae_core.training.checkpoints import Run
 
 K = 8
@@ -168,7 +169,7 @@ def test_every_step_of_a_walk_is_a_valid_code_through_the_start(tmp_path: Path) 
     codes = simplex(codes)
     report = fit_directions(table, codes, "dirichlet", resamples=2)
     assert report["directions"]["texture"]["score"]["value"] > 0.7
-    write_json(tmp_path / FILE, report)
+    write_json(tmp_path / FILE, report | {"transductive": False, "leak": None})
     opened = load_directions(tmp_path, codes)
     for direction in opened.directions.values():
         for start in (codes[3], np.eye(K, dtype=np.float32)[1]):

@@ -98,3 +98,15 @@ def test_a_range_keeps_what_lies_in_it(column, low, high):
     kept = mask(TABLE, [{"column": column.name, "from": low, "to": high}])
     values = TABLE[column.name].to_numpy(float, na_value=np.nan)
     np.testing.assert_array_equal(kept, (values >= low) & (values <= high))
+
+
+def test_a_column_of_ones_own_is_not_taken_for_one_of_the_products() -> None:
+    frame = pd.DataFrame({"patient_id": ["A", "B"], "nodule": 0, "slice": 0, "own:score": [0.25, 0.5]})
+    frame = frame.assign(notes_all=["4|x", "b"], texture_all=["4|5", "3"], model_score=[1, 2])
+    table = with_derived(frame)
+    titles = {column.name: column.title for column in columns(table)}
+    assert "notes" not in table
+    assert titles["own:score"] == "score (your column)"
+    assert titles["model_score"] == "model_score (your column)"
+    assert titles["notes_all"] == "notes_all (your column)"
+    assert titles["texture"] == "Mean rating: texture"

@@ -9,15 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lungvae_core.data.outlines import segment
 from lungvae_core.data.phantom import Factors, render
+from lungvae_core.data.properties import PROPERTIES, deviations, measure
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.explore.measured import record
 from lungvae_core.explore.measured.name import NOTHING, SURROUNDINGS, UNSTEADY, Moved, name_of
-from lungvae_core.explore.measured.properties import PROPERTIES, deviations, measure
-from lungvae_core.explore.measured.segment import segment
 from lungvae_core.explore.measured.traverse import (
     agreement,
+    check_outlines,
     controls,
     measure_run,
     names,
@@ -337,7 +338,8 @@ def test_a_run_is_measured_written_and_read(tiny_models: Path, tiny_data: Path, 
     )
     assert shown[-1] == (4, 4)
     assert record.load(run) == found
-    assert found["starts"]["patients"] == 8
+    assert found["starts"]["patients"] == found["counted"]["used"] == 8
+    assert sum(found["counted"]["left_out"].values()) == 112
     assert len(found["dimensions"]) == len(record.labels(found)) == 4
     assert sorted(record.order(found)) == [0, 1, 2, 3]
     assert found["outlines"]["real"][0]["dice"] > 0.9
@@ -345,10 +347,10 @@ def test_a_run_is_measured_written_and_read(tiny_models: Path, tiny_data: Path, 
     values, walk = record.mean_walk(run.load_model().latent, codes, found, 1)
     np.testing.assert_allclose(walk[:, 1], values, atol=1e-5)
     again = measure_run(run, starts=8, steps=3, resamples=50)
-    assert again["dimensions"] == found["dimensions"]
+    assert again["dimensions"] == [one | {"judged": {}} for one in found["dimensions"]]  # without a judge
     assert again["outlines"] is None
 
-    (folder / "measured.json").write_text('{"format": 1, "dimensions_count": 9, "dimensions": []}')
+    record.save(run, found | {"dimensions": found["dimensions"][:3], "dimensions_count": 3})
     with pytest.raises(UserError, match="not made from this model"):
         record.load(run)
     (folder / "measured.json").write_text("{")
@@ -370,3 +372,16 @@ def test_outlines_of_real_slices_agree_with_the_readers(lidc: Path):
     assert all(each["dice"] > 0.75 for each in found)
     assert found[0]["dice"] > 0.8
     assert found[0]["area_correlation"] > 0.88
+
+
+def test_outlines_are_held_against_masks_that_are_there(tiny_models: Path, tiny_data: Path):
+    run, data = Run.open(tiny_models / "tiny-gvae"), SliceSet.open(tiny_data)
+    lack = (data.table["patient_id"] < "TEST-0003").to_numpy()
+    partly = replace(data, masks=data.masks * ~lack[:, None, None])
+    found = check_outlines(run, partly)
+    assert found["slices"] == 21
+    assert found["real"][0]["dice"] > 0.9
+    assert found["counted"]["left_out"]["without a mask"] == 15
+    assert sum(found["counted"]["left_out"].values()) == 120 - 21
+    with pytest.raises(UserError, match="has no masks"):
+        check_outlines(run, replace(data, masks=np.zeros_like(data.masks)))

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lungvae_core.data.dicom import read_ct, read_header
-from lungvae_core.data.images import read_image
+from lungvae_core.data.masks import read_mask
+from lungvae_core.data.series import read_series
 from lungvae_core.data.slices import SliceSet
+from lungvae_core.data.volumes.dicom import read_ct, read_header
+from tests import made_volumes as volumes
 from tests.data.conftest import ct
 
 
@@ -82,6 +84,34 @@ def nifti() -> list[bytes]:
     return [plain, gzip.compress(plain)]
 
 
+def metaimage() -> list[bytes]:
+    """A small volume, plain and packed."""
+    return [volumes.metaimage(volumes.HU[:, :20, :20], packed=packed) for packed in (False, True)]
+
+
+def nrrd() -> list[bytes]:
+    """A small volume, plain and packed."""
+    return [volumes.nrrd(volumes.HU[:, :20, :20], packed=packed) for packed in (False, True)]
+
+
+def odd_dicom() -> list[bytes]:
+    """A CT slice gzipped, and without its preamble."""
+    import gzip
+
+    whole = volumes.slice_file()
+    return [gzip.compress(whole), volumes.without_preamble(whole)]
+
+
+def mask_reader(name: str) -> Callable[[bytes, Path], Any]:
+    """Read bytes as a mask of that name beside an image."""
+    image = read_series([("a.nii", volumes.nifti(volumes.HU[:, 40:60, 30:50]))])
+
+    def run(content: bytes, _folder: Path) -> None:
+        read_mask(content, name, image)
+
+    return run
+
+
 def archive() -> list[bytes]:
     """A zipped series, with folders."""
     found = []
@@ -103,15 +133,13 @@ def image_reader(name: str) -> Callable[[bytes, Path], Any]:
 
     def run(content: bytes, _folder: Path) -> None:
         hu_range = (-1000.0, 400.0) if content[:1] and content[-1] % 2 else None
-        read_image(content, name=name, hu_range=hu_range)
+        read_series([(name, content)], hu_range=hu_range)
 
     return run
 
 
 def series_reader(content: bytes, _folder: Path) -> Any:
     """Read bytes as a zipped series."""
-    from lungvae_core.data.series import read_series
-
     return read_series([("series.zip", content)])
 
 
@@ -143,8 +171,8 @@ def use_run(folder: Path) -> None:
     registry = Registry(Settings(models=nowhere, runs=folder, data=nowhere, workspace=folder.parent))
     model = registry.load(str(folder))
     model.decode(model.codes[:1])
-    model.score(model.codes[:1])
-    model.band(model.codes[:1])
+    model.score(model.codes[:1], patient=None)
+    model.band(model.codes[:1], patient=None)
     model.map("slice", "pca")
     _ = model.evaluation, model.measured, model.ranges, model.starts
     model.neighbours(model.codes[0], 3)
@@ -169,7 +197,7 @@ def use_known(folder: Path) -> None:
     if run.has("directions.json"):
         load_directions(folder, codes)
     if run.has("clusters.json"):
-        load_clusters(folder, codes)
+        load_clusters(folder, codes, len(codes))
     measured = record.load(run)
     if measured is not None:
         record.labels(measured)
@@ -186,11 +214,11 @@ def report(content: bytes, folder: Path) -> Any:
 
 def manifest(content: bytes, folder: Path) -> Any:
     """Read a table of images to import."""
-    from lungvae_core.data.importing import read_table
+    from lungvae_core.data.tables import read_table
 
     path = folder / "manifest.csv"
     path.write_bytes(content)
-    return read_table(path)
+    return read_table(path, manifest=True)
 
 
 def wishes(dimensions: int) -> list[bytes]:
@@ -203,5 +231,5 @@ def wishes(dimensions: int) -> list[bytes]:
 
 
 MANIFEST = (
-    b"path,patient_id,nodule,slice,row,column,malignancy\na.npy,P1,0,0,32,32,3\nb.npy,P2,0,1,30.5,31,\n"
+    b"file,patient_id,nodule,slice,row,column,malignancy\na.npy,P1,0,0,32,32,3\nb.npy,P2,0,1,30.5,31,\n"
 )

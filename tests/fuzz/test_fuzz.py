@@ -30,6 +30,8 @@ RUN_FILES = [
     "model.safetensors",
     "classifier.safetensors",
     "ensemble.safetensors",
+    "folds.safetensors",
+    "attention.safetensors",
     "latents.parquet",
     "map-slice.parquet",
     "evaluation.json",

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+
 from lungvae_core.errors import UserError
 
 SECONDS = 5
@@ -109,6 +111,7 @@ def _child(
 
     sys.addaudithook(watch)
     inputs = [make(seed) for seed in seeds]
+    pyarrow.array(["its allocator reserves a gibibyte of addresses when it is first used"])
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + BYTES, used + BYTES))
     for content in inputs:

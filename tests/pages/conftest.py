@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
-from lungvae_core.serving.routes import registry
+from lungvae_core.serving.routes import registry, routes
 from tests.conftest import ROOT
 
 
@@ -45,3 +47,10 @@ def told(app: AppTest, component: str) -> dict[str, Any] | None:
     """What a component of the page is given, or None where it is not shown."""
     found = [element.proto for element in app.get("bidi_component")]
     return next((json.loads(proto.json) for proto in found if proto.component_name == component), None)
+
+
+def fetched(source: str) -> dict[str, Any]:
+    """What the core's routes answer to a browser that asks for `source`."""
+    answer = TestClient(Starlette(routes=routes())).get(source)
+    assert answer.status_code == 200, answer.text
+    return answer.json()

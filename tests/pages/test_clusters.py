@@ -62,7 +62,7 @@ def test_each_method_is_shown_with_what_it_does_not_mean(models, clustered, name
     assert "Patient is a confound" in said
     assert "Not kinds of disease" in said
     assert f"{24 if unit == 'nodules' else 120} {unit} of 24 patients" in said
-    assert "seed 0" in said
+    assert "seed 0. All 120 slices were used." in said
     assert "by median_high" in said
     assert "No label was looked at" in said
     assert app.query_params["method"] == method

@@ -50,6 +50,7 @@ def scored(models, monkeypatch) -> None:
     with torch.no_grad():
         classifier.body[-1].bias -= float(np.median(classifier.logits(model.codes)))
     monkeypatch.setattr(model, "classifier", classifier)
+    monkeypatch.setattr(model, "folds", None)
 
 
 def opened(**query: str) -> AppTest:
@@ -78,6 +79,7 @@ def test_a_walk_and_its_held_out_score_are_shown(models, fitted, name):
     assert any("two halves of the patients" in label for label in labels)
     assert pictures(app).count("generated</div>") == 7
     assert "seed 0" in said
+    assert "All 120 slices were used." in said
     assert app.query_params["direction"] == "diameter"
     assert app.query_params["row"] == "12"
 
@@ -94,8 +96,7 @@ def test_the_lesions_score_is_flipped_and_told(models, fitted, scored):
 
 def test_a_lesion_already_there_says_so(models, fitted, scored):
     model = registry().load("tiny-gvae")
-    scores = model.score(model.codes)
-    assert scores is not None
+    scores = model.score(model.codes, patient=None)
     app = opened(model="tiny-gvae", row=str(int(scores.argmax())))
     control = next(each for each in app.segmented_control if each.label == "Take the score to")
     control.set_value("malignant").run()
@@ -122,7 +123,8 @@ def test_damaged_directions_are_told_of(models, fitted):
 
 
 def test_a_row_that_is_not_there_is_told_of(models, fitted):
-    assert "no slice in row 9999" in text(opened(model="tiny-gvae", row="9999"))
+    app = opened(model="tiny-gvae", row="9999")
+    assert "row is '9999'" in app.toast[0].value.replace("\\", "")
 
 
 def test_another_lesion_and_start_can_be_picked(models, fitted):

@@ -9,11 +9,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from lungvae_core.evaluation import report_words as words
+from lungvae_core.evaluation.diagnosis import against_diagnosis
 from lungvae_core.evaluation.report import Report, save_report
 from lungvae_core.serving.evaluations import default_report
 from lungvae_core.serving.jobs import EVALUATION, Jobs
 from pages import evaluation_figures as figures
 from tests.evaluation.made_up import made_up
+from tests.evaluation.test_diagnosis import made as patients_with_diagnoses
 from tests.pages.conftest import open_page
 
 
@@ -182,6 +184,39 @@ def test_form_starts_an_evaluation(models, monkeypatch):
     assert app.button(key=f"evaluation-resume-{job.id}").label == "Resume"
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("patient_id,diagnosis\nTEST-0001,1\nTEST-0002,2\n", None),
+        ("patient_id,diagnosis\nTEST-0001,1\nTEST-0002,1\n", "2 benign and 0 malignant"),
+        ("patient_id\nTEST-0001\n", "diagnosis"),
+    ],
+)
+def test_form_takes_a_table_of_diagnoses_below_the_owners_folders(
+    models, monkeypatch, tmp_path, content, message
+):
+    monkeypatch.setattr(Jobs, "_launch", lambda self, job_id, lock: None)
+    monkeypatch.setenv("LUNGVAE_SOURCES", str(tmp_path / "tables"))
+    (tmp_path / "tables").mkdir()
+    table = tmp_path / "tables" / "diagnosis.csv"
+    for path in (table, tmp_path / "elsewhere.csv"):
+        path.write_text(content)
+    app = open_page("evaluation.py")
+    app.text_input(key="evaluation-diagnoses").set_value(str(tmp_path / "elsewhere.csv"))
+    app = app.button(key="evaluation-start").click().run()
+    assert "is not below a folder that this server reads" in app.error[0].value
+    assert Jobs().all() == []
+    app.text_input(key="evaluation-diagnoses").set_value(f" {table} ")
+    app = app.button(key="evaluation-start").click().run()
+    assert not app.exception
+    if message is not None:
+        assert message in app.error[0].value
+        assert Jobs().all() == []
+    else:
+        (job,) = Jobs().all()
+        assert f"--diagnoses={table.resolve()}" in job.argv
+
+
 def test_form_tells_what_is_wrong(models):
     app = open_page("evaluation.py")
     (name,) = [field for field in app.text_input if field.label == "Name of the evaluation"]
@@ -204,3 +239,18 @@ def test_progress_is_shown(models, monkeypatch, tiny_data):
     assert app.get("progress")[0].text.startswith("Training the folds' models: 2 of 5")
     assert app.get("progress")[0].value == 40
     assert app.button(key=f"evaluation-stop-{job.id}").label == "Stop"
+
+
+def test_opinion_and_diagnosis_stand_beside_each_other(models):
+    table, nodules, diagnoses = patients_with_diagnoses()
+    part = against_diagnosis(nodules, table, diagnoses, resamples=50)
+    save_report(default_report("nested"), made_up("nested"))
+    assert "Opinion and diagnosis" not in headings(open_page("evaluation.py", report="nested"))
+    save_report(default_report("diagnosed"), {**made_up("nested"), "diagnosis": part})
+    app = open_page("evaluation.py", report="diagnosed")
+    assert "Opinion and diagnosis" in headings(app)
+    assert "truth.csv" in text(app)
+
+
+def headings(app: AppTest) -> list[str]:
+    return [element.value for element in app.subheader]

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from lungvae_core.errors import UserError
 from lungvae_core.evaluation.disentanglement import assess
 from lungvae_core.evaluation.disentanglement.compare import compare
 from lungvae_core.evaluation.disentanglement.phantom_scores import Sizes
+from lungvae_core.evaluation.disentanglement.seeds import read_over_seeds
 from lungvae_core.files import write_json
 from lungvae_core.serving.routes import registry
 from lungvae_core.training.checkpoints import Run
 from pages import factors_figures
 from tests.pages.conftest import open_page
+from tests.wrong_shapes import WRONG, places, replaced
 
 EFFORT = assess.Effort(draws=3, refits=1, groups=2, resamples=5)
 SIZES = Sizes(free=20, learn=1, test=1, group=2)
@@ -61,6 +65,7 @@ def test_it_shows_dimensions_probes_and_scores_with_their_conditions(assessed, r
     app = opened(model="tiny-dirvae")
     said = text(app)
     assert "24 nodules of 24 patients" in said
+    assert "All 120 slices were used." in said
     assert "transductive" in said
     assert "95 % intervals" in said
     assert "null" in said
@@ -132,3 +137,50 @@ def test_seeds_are_compared_in_words_and_as_a_chart(assessed, report, tmp_path, 
     assert "cannot be shown" in text(opened(model="tiny-dirvae"))
     path.unlink()
     assert "benchmarks/seeds.py" in text(opened(model="tiny-dirvae"))
+
+
+def test_attributes_predicted_stand_beside_the_constant_and_a_reader(assessed, report):
+    app = opened(model="tiny-dirvae")
+    assert set(report["attributes"]["ratings"]) == {"malignancy", "texture", "spiculation"}
+    table = app.table[0].value
+    assert list(table.columns) == list(report["attributes"]["predictors"].values())
+    within = report["attributes"]["ratings"]["texture"]["model"]["within_one"]["value"]
+    assert table.loc["texture"].iloc[0].startswith(f"{within:.2f}")
+    assert "easy where ratings pile up" in text(app)
+
+
+def test_an_older_report_without_attributes_is_shown(assessed, report):
+    write_json(assessed / "disentanglement.json", {**report, "attributes": None})
+    assert "pile up" not in text(opened(model="tiny-dirvae"))
+    write_json(assessed / "disentanglement.json", {k: v for k, v in report.items() if k != "attributes"})
+    assert "pile up" not in text(opened(model="tiny-dirvae"))
+
+
+def test_ratings_without_an_interval_are_shown(report):
+    part = json.loads(json.dumps(report["attributes"]))
+    part["ratings"]["texture"]["model"]["within_one"] |= {"low": None, "high": None}
+    part["ratings"]["texture"]["model"]["mae"]["value"] = None
+    cell = factors_figures.attributes_table(part).loc["texture"].iloc[0]
+    assert cell.endswith(" within one, MAE –")
+    assert "(" not in cell
+
+
+@pytest.mark.parametrize("kind", ["missing", "null", "text", "list", "empty object", "large"])
+def test_a_wrong_value_anywhere_over_seeds_is_refused_or_shown(kind, tmp_path):
+    """Every place of docs/seeds.json: what its door lets in can be drawn and put in words."""
+    from pages import factors_seeds
+
+    whole, path, let_in, refused = json.loads(factors_seeds.SEEDS.read_text()), tmp_path / "seeds.json", [], 0
+    for at in places(whole):
+        path.write_text(json.dumps(replaced(whole, at, WRONG[kind])))
+        try:
+            let_in.append(read_over_seeds(path))
+        except UserError:
+            refused += 1
+            continue
+        factors_seeds.source(let_in[-1])
+        factors_seeds.verdict(let_in[-1]["differences"], let_in[-1]["comparisons"])
+    assert refused > 10
+    report = random.Random(kind).choice(let_in)  # one, since a chart takes half a second
+    for variant in {key.split("/")[0] for group in report["groups"] for key in group["figures"]}:
+        factors_figures.over_seeds(report, variant)

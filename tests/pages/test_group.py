@@ -112,7 +112,7 @@ def test_a_set_in_the_address_is_selected_until_the_selection_moves_on(models):
     assert "set" not in app.query_params
     app.query_params["set"] = "999"
     app.run()
-    assert "no such set" in text(app)
+    assert "no such set" in app.toast[0].value
 
 
 def test_one_lesion_is_its_card_and_a_clicked_one_leads_back_to_the_group(models):

@@ -92,7 +92,7 @@ def test_it_says_plainly_whether_size_is_better(models, model, size, told):
     change(models / "tiny-gvae", model, size)
     said = text(opened())
     assert told in said
-    assert f"{size:.2f} ({size - 0.02:.2f}–{size + 0.02:.2f})" in said
+    assert f"{size:.2f} ({size - 0.02:.2f} to {size + 0.02:.2f})" in said
 
 
 def test_a_model_without_an_evaluation_says_so(models):

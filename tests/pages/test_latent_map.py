@@ -85,7 +85,7 @@ def test_a_group_in_the_address_is_selected_and_stays_there(models):
     app.run()
     assert "rows" not in app.query_params
     app = opened(rows="3-5,x")
-    assert "cannot be read" in app.warning[0].value
+    assert "cannot be read" in app.toast[0].value
     assert not app.exception
 
 

@@ -11,7 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from lungvae_core import NOTICE
-from lungvae_core.explore.measured.properties import PROPERTIES
+from lungvae_core.data.properties import PROPERTIES
 from lungvae_core.explore.measured.record import FORMAT
 from lungvae_core.serving.routes import registry
 from pages import measured_figures
@@ -43,6 +43,7 @@ def made_up() -> dict[str, Any]:
             "moved": moved,
             "walk": {key: [[1.0, 2.0, 3.0], [0.9, 1.9, 2.9], [1.1, 2.1, 3.1]] for key in PROPERTIES},
             "mm": {"diameter_mm": [3.15, 2.8, 3.5]} if named else {},
+            "judged": {"spiculation": [0.8, 0.6, 1.0, 0.97, 2 / 3], "texture": [0.0, -0.1, 0.1, 0.1, 1 / 3]},
         }
 
     return {
@@ -67,6 +68,25 @@ def made_up() -> dict[str, Any]:
         },
         "dimensions": [dimension(at) for at in range(4)],
         "controls": {"shuffled": {"dimensions": 200, "named": 0}},
+        "judged": ["change", "low", "high", "spearman", "rises"],
+        "judge": {
+            "ratings": {
+                "real": {
+                    "spiculation": {"value": 0.52, "low": 0.44, "high": 0.6, "n": 1480, "patients": 106},
+                    "texture": {"value": None, "low": None, "high": None, "n": 12, "patients": 3},
+                },
+                "reconstructed": {
+                    "spiculation": {"value": 0.41, "low": 0.3, "high": 0.5, "n": 1480, "patients": 106},
+                    "texture": {"value": None, "low": None, "high": None, "n": 12, "patients": 3},
+                },
+            },
+            "fitted": {"used": 8000, "left_out": {"of patients of the starting lesions": 20}},
+            "tested": {"used": 1480, "left_out": {}},
+            "epochs": 10,
+            "seed": 0,
+            "seconds": 100.0,
+        },
+        "counted": {"used": 9, "left_out": {"not drawn": 111}},
         "outlines": {
             "real": [
                 {
@@ -178,7 +198,38 @@ def test_the_page_says_how_far_it_can_be_trusted(measured):
     assert "The rule." in said
     assert "0 of 200" in said
     assert "98.7%" in said
+    assert "9 of 120 slices were used. Left out: 111 not drawn." in said
     assert "0.83 (n 400" in said
+
+
+def test_what_a_judge_reads_stands_beside_how_good_it_is(measured):
+    app = opened(model="tiny-gvae")
+    (table,) = app.dataframe
+    row = table.value.iloc[0]
+    assert row["rating"] == "spiculation"
+    assert row["change"] == "+0.80 (+0.60 to +1.00)"
+    assert (row["rises in"], row["Spearman"]) == ("67%", "+0.97")
+    assert (row["judge on real slices"], row["slices"]) == ("+0.52", "1,480")
+    assert row["judge on reconstructed slices"] == "+0.41"
+    assert table.value.iloc[1]["judge on real slices"] == "not known"
+    page = text(app)
+    assert "8,000 of 8,020 slices were used. Left out: 20 of patients of the starting lesions." in page
+    assert "All 1,480 slices were used" in page
+    assert "Not a reader's rating" in page
+
+
+@pytest.mark.parametrize("judge", [None, {"why_not": "The data set has no readers' ratings."}])
+def test_without_a_judge_the_page_says_why(measured, judge):
+    measured["judge"] = judge
+    for one in measured["dimensions"]:
+        one["judged"] = {}
+    app = opened(model="tiny-gvae")
+    assert not app.dataframe
+    assert ("lungvae measure --data" if judge is None else "no readers' ratings") in text(app)
+    del measured["judge"]  # as before there was one
+    for one in measured["dimensions"]:
+        del one["judged"]
+    assert "lungvae measure --data" in text(opened(model="tiny-gvae"))
 
 
 def test_figures_do_without_what_could_not_be_measured():

@@ -152,7 +152,7 @@ def test_a_mask_beside_the_image_puts_the_box_by_the_papers_rule(models):
 
 
 def test_a_range_of_slices_is_a_nodule(models):
-    app = uploaded("stack.npy", npy(np.full((5, 64, 64), -700, np.int16)))
+    app = uploaded("stack.npy", npy(lesion()[0][4:9, 20:84, 20:84]))
     assert len(app.metric) == 1
     slider = app.slider[0]
     assert (slider.min, slider.max) == (1, 5)
@@ -164,7 +164,7 @@ def test_a_range_of_slices_is_a_nodule(models):
 
 def test_a_picture_needs_the_range_that_its_greys_stand_for(models):
     stream = io.BytesIO()
-    Image.fromarray(np.zeros((64, 64), np.uint8)).save(stream, "PNG")
+    Image.linear_gradient("L").resize((64, 64)).save(stream, "PNG")
     app = uploaded("mine.png", stream.getvalue())
     assert "State the HU range" in app.error[0].value
     app.number_input[0].set_value(-1000)
@@ -218,6 +218,6 @@ def test_a_model_without_a_classifier_has_no_score(models, tmp_path, monkeypatch
     (folder / "classifier.safetensors").unlink()
     monkeypatch.setenv("LUNGVAE_MODELS", str(folder.parent))
     registry.cache_clear()
-    app = uploaded("mine.npy", npy(np.full((64, 64), -700, np.int16)))
+    app = uploaded("mine.npy", npy(lesion()[0][MIDDLE[0], 20:84, 20:84]))
     assert "no classifier" in text(app)
     assert len(app.metric) == 0

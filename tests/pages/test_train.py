@@ -115,9 +115,10 @@ def test_without_data_it_says_how_to_get_some_and_can_make_some(folders, monkeyp
 
 def test_dicom_of_the_server_is_prepared_from_the_page(folders, monkeypatch):
     monkeypatch.setattr("lungvae_core.serving.jobs.Jobs._launch", lambda self, job_id, lock: None)
+    monkeypatch.setenv("LUNGVAE_SOURCES", str(folders.parent))
     app = open_page()
     app = run(app.button(key="prepare-start").click())
-    assert "There is no folder" in app.error[0].value
+    assert "is not below a folder" in app.error[0].value
     app.text_input(key="prepare-folder").set_value(str(folders))
     run(app.button(key="prepare-start").click())
     (job,) = Jobs().all()
@@ -268,7 +269,7 @@ def test_settings_are_grouped_and_those_that_do_not_apply_are_hidden(folders):
 
 def test_joint_rounds_without_labels_of_both_classes_are_refused(folders, tmp_path, monkeypatch):
     slices, masks, table = blobs(30)
-    table["malignancy"] = 4
+    table["malignancy"], table["malignancy_all"] = 4, "4|4"
     info = DatasetInfo(name="all malignant", source="made by the tests", rule="discs", generated=True)
     write(tmp_path / "sets" / "one-class", slices, masks, table, info)
     monkeypatch.setenv("LUNGVAE_DATA", str(tmp_path / "sets"))
@@ -277,6 +278,26 @@ def test_joint_rounds_without_labels_of_both_classes_are_refused(folders, tmp_pa
     app = run(app.button(key="train-start").click())
     assert "needs labels of both classes" in app.error[0].value
     assert Jobs().all() == []
+
+
+def test_guides_are_picked_and_what_the_data_lack_is_refused(folders, monkeypatch):
+    monkeypatch.setattr("lungvae_core.serving.jobs.Jobs._launch", lambda self, job_id, lock: None)
+    app = open_page()
+    app = run(app.selectbox(key="train-preset").select("gvae"))
+    guided = app.multiselect(key="train-gvae-guided")
+    assert guided.value == []
+    assert {"diameter", "edge", "spiculation", "malignancy"} <= set(guided.options)
+    fill(app, "guided")
+    guided.set_value(["density", "lobulation"])
+    app = run(app.button(key="train-start").click())
+    assert "no column lobulation_all" in app.error[0].value
+    assert Jobs().all() == []
+    app.multiselect(key="train-gvae-guided").set_value(["density", "texture"])
+    app = run(app.button(key="train-start").click())
+    (job,) = Jobs().all()
+    assert '--set=guided=["density", "texture"]' in job.argv
+    app = run(open_page().selectbox(key="train-preset").select("gvae-guided"))
+    assert app.multiselect(key="train-gvae-guided-guided").value[:2] == ["diameter", "density"]
 
 
 def test_joint_rounds_are_told_and_marked(folders, joint_run, stillborn, figures):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from lungvae_core import NOTICE
+from lungvae_core.serving import walks
 from lungvae_core.serving.routes import registry
+from lungvae_core.vae.config import override
 from tests.pages.conftest import open_page, told
 from tests.pages.test_measured import made_up
 
@@ -112,6 +115,8 @@ def test_another_dimension_can_be_chosen_for_the_strip(models):
     box.set_value(3).run()
     assert app.query_params["dimension"] == "3"
     assert app.get("plotly_chart")
+    picture = next(each.proto.body for each in app.get("html") if "strips/" in each.proto.body)
+    assert 'alt="Generated images: the whole range of dimension 3' in picture
     labels = {button.label for button in app.get("download_button")}
     assert labels >= {"Strip as PNG", "Walk as GIF", "Walk as MP4"}
 
@@ -148,7 +153,7 @@ def test_a_code_beyond_the_range_widens_its_slider(models, tmp_path, monkeypatch
     model = registry().load("tiny-gvae")
     codes = model.codes.copy()
     codes[0, 1] = 50.0
-    monkeypatch.setattr(model, "_latents", (model.table, codes))
+    monkeypatch.setattr(model, "codes", codes)
     sliders = {slider[0]: slider for slider in view(opened(model="tiny-gvae", row="0"))["sliders"]}
     assert sliders[1][2] == pytest.approx(50.0)
     assert np.isfinite(sliders[1][1])
@@ -176,6 +181,44 @@ def test_measured_dimensions_carry_their_names_and_the_numbers_behind_them(model
     box = next(box for box in app.selectbox if box.label == "Whole range of one dimension")
     assert "z 2 · grows" in box.options
     assert "z 1" in box.options
+
+
+def test_guided_dimensions_say_so_beside_what_they_were_measured_to_do(models, monkeypatch):
+    model = registry().load("tiny-gvae")
+    config = override(model.run.config, {"guided": "density,edge,diameter"})
+    info = model.run.info.model_copy(update={"config": config})
+    monkeypatch.setattr(model, "run", replace(model.run, info=info))
+    names = walks.names.__wrapped__(model)
+    assert {at: label.name for at, label in names.items()} == {
+        0: "guided: density",
+        1: "guided: edge",
+        2: "guided: diameter",
+    }
+    assert "has not been measured" in names[2].told
+    monkeypatch.setattr(model, "measured", made_up())
+    names = walks.names.__wrapped__(model)
+    assert names[2].name == "guided: diameter · grows"
+    assert names[2].told.startswith(
+        "Trained to rise with the training patients' diameter. When it rises: grows."
+    )
+    assert names[1].name == "guided: edge"
+    assert not names[3].name.startswith("guided")
+
+
+def test_a_guide_that_is_a_rating_says_what_a_judge_reads_and_how_good_it_is(models, monkeypatch):
+    model = registry().load("tiny-gvae")
+    config = override(model.run.config, {"guided": "spiculation,margin"})
+    info = model.run.info.model_copy(update={"config": config})
+    monkeypatch.setattr(model, "run", replace(model.run, info=info))
+    monkeypatch.setattr(model, "measured", made_up())
+    names = walks.names.__wrapped__(model)
+    assert "A judge of spiculation reads more of it in 2 of 3 lesions (67%)" in names[0].told
+    assert "Spearman +0.97 (median)" in names[0].told
+    assert (
+        "On 1,480 real slices of 106 patients that it has not learned from, its Spearman with the readers' "
+        "mean is +0.52 (+0.44 to +0.60)." in names[0].told
+    )
+    assert "Whether margin rises in the decoded images has not been judged." in names[1].told
 
 
 @pytest.mark.parametrize("damage", ["none", "damaged"])

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import io
 import json
+import os
 import sys
 import tarfile
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -42,7 +48,7 @@ def used(tmp_path, monkeypatch) -> Settings:
 def test_it_comes_back_elsewhere_with_jobs_that_name_the_new_folders(used, tmp_path):
     made = backup.back_up(used, tmp_path / "b.tar")
     assert made.left_out == []
-    assert backup.check(tmp_path / "b.tar").files == made.files
+    assert backup.check(tmp_path / "b.tar", used).files == made.files
     new = folders(tmp_path / "new")
     backup.restore(tmp_path / "b.tar", new)
     assert (new.runs / "one" / "config.json").read_text() == "runs/one/config.json"
@@ -143,8 +149,113 @@ def test_damaged_and_hostile_archives_leave_nothing_behind(used, tmp_path):
         assert not new.runs.exists(), name
         assert not new.workspace.exists(), name
         with pytest.raises(UserError):
-            backup.check(path)
+            backup.check(path, new)
     assert not (tmp_path / "evil").exists()
+
+
+def _archive(*members: tuple[tarfile.TarInfo, bytes], manifest: object = None) -> bytes:
+    """A backup of these members, whose list is theirs unless another is given."""
+    files = {info.name: hashlib.sha256(content).hexdigest() for info, content in members}
+    listed = {"format": 1, "version": "1", "created": "now", "folders": {}, "files": files}
+    text = json.dumps(listed if manifest is None else manifest).encode()
+    into = io.BytesIO()
+    with tarfile.open(fileobj=into, mode="w") as archive:
+        for info, content in (*members, _member(backup.MANIFEST, text)):
+            archive.addfile(info, io.BytesIO(content))
+    return into.getvalue()
+
+
+def _member(
+    name: str, content: bytes = b"x", kind: bytes = tarfile.REGTYPE, **headers: str
+) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.size, info.pax_headers = kind, "/etc/passwd", len(content), headers
+    return info, content
+
+
+def _raw(kind: bytes, size: int) -> bytes:
+    """A header alone, which claims content of that size."""
+    info = tarfile.TarInfo("runs/one/x")
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+SPARSE = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "runs/one/x"}
+ARCHIVES: dict[str, Callable[[], bytes]] = {
+    "empty": lambda: b"",
+    "of zeros": lambda: bytes(100_000),
+    "packed": lambda: gzip.compress(_archive(_member("runs/one/x"))),
+    "a zip": lambda: b"PK\x03\x04" + bytes(500),
+    "deep": lambda: _archive(_member("runs/" + "a/" * 1_500 + "x")),
+    "of a long name": lambda: _archive(_member("runs/" + "a" * 300)),
+    "of a long name of few letters": lambda: _archive(_member("runs/" + "肺" * 100)),
+    "of a long path": lambda: _archive(_member("runs/" + ("b" * 200 + "/") * 30 + "x")),
+    "absolute": lambda: _archive(_member("/tmp/evil")),
+    "leading out": lambda: _archive(_member("runs/../../evil")),
+    "of this folder": lambda: _archive(_member("runs/./x")),
+    "beside the folders": lambda: _archive(_member("models/x")),
+    "a part alone": lambda: _archive(_member("runs")),
+    "a link": lambda: _archive(_member("runs/one/x", b"", tarfile.SYMTYPE)),
+    "a hard link": lambda: _archive(_member("runs/one/x", b"", tarfile.LNKTYPE)),
+    "a pipe": lambda: _archive(_member("runs/one/x", b"", tarfile.FIFOTYPE)),
+    "a device": lambda: _archive(_member("runs/one/x", b"", tarfile.CHRTYPE)),
+    "a folder": lambda: _archive(_member("runs/one/x", b"", tarfile.DIRTYPE)),
+    "a name twice": lambda: _archive(_member("runs/one/x"), _member("runs/one/x")),
+    "a file and a folder": lambda: _archive(_member("runs/one"), _member("runs/one/x")),
+    "sparse": lambda: _archive(
+        _member("runs/one/x", b"1\n0\n0\n" + bytes(506), **SPARSE, **{"GNU.sparse.realsize": str(2**50)})
+    ),
+    "a size below zero": lambda: _archive(_member("runs/one/x", size="-1024")),
+    "a size beyond the end": lambda: _archive(_member("runs/one/x", size=str(2**60))),
+    "a size that is none": lambda: _archive(_member("runs/one/x", size="many")),
+    "a header of a terabyte": lambda: _raw(tarfile.XHDTYPE, 2**40) + bytes(10_000),
+    "a long name of a terabyte": lambda: _raw(tarfile.GNUTYPE_LONGNAME, 2**40) + bytes(10_000),
+    "a negative header": lambda: _raw(tarfile.REGTYPE, -512) + bytes(10_000),
+    "no list": lambda: _archive(manifest=[]),
+    "a list of numbers": lambda: _archive(_member("runs/one/x"), manifest={"files": {"runs/one/x": 7}}),
+    "a deep list": lambda: _archive(manifest=json.loads("[" * 190 + "]" * 190)),
+    "of a later format": lambda: _archive(
+        manifest={"format": 99, "version": "9", "created": "", "folders": {}, "files": {}}
+    ),
+    "a database that is none": lambda: _archive(_member("workspace/workspace.db", b"SQLite format 3\0" * 99)),
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_an_archive_of_another_kind_is_told_and_nothing_is_written(kind: str, tmp_path: Path):
+    archive = tmp_path / "b.tar"
+    archive.write_bytes(ARCHIVES[kind]())
+    new = folders(tmp_path / "new")
+    for read in (backup.restore, backup.check):
+        tracemalloc.start()
+        try:
+            with pytest.raises(UserError) as refused:
+                read(archive, new)
+            assert tracemalloc.get_traced_memory()[1] < 30_000_000
+        finally:
+            tracemalloc.stop()
+        assert len(str(refused.value)) < 700
+        assert str(refused.value).isprintable()
+        assert not [path for path in tmp_path.rglob("*") if path.is_file() and path != archive]
+
+
+@pytest.mark.timeout(60)
+def test_what_is_no_file_is_no_archive(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "circle").symlink_to("circle")
+    for name in ("pipe", "circle", "absent", "a" * 300, ""):
+        with pytest.raises(UserError):
+            backup.restore(tmp_path / name, folders(tmp_path / "new"))
+
+
+def test_a_file_that_could_not_be_restored_is_left_out_and_named(used, tmp_path):
+    deep = used.runs.joinpath("one", *["d"] * 60)
+    deep.mkdir(parents=True)
+    (deep / "x").write_text("x")
+    made = backup.back_up(used, tmp_path / "b.tar")
+    assert [each for each in made.left_out if "too long or deep" in each]
+    backup.restore(tmp_path / "b.tar", folders(tmp_path / "new"))
 
 
 def test_the_commands(used, tmp_path, monkeypatch, capsys):

@@ -30,8 +30,12 @@ def test_an_upload_of_a_known_patient_is_warned_about_and_left_out_of_its_neighb
     case = cases.case_of_upload(model, hu, title="mine", patient_id=patient)
     assert "is a patient of this set" in case.score_note
     assert patient not in set(model.table["patient_id"].iloc[case.neighbours])
-    other = cases.case_of_upload(model, hu, title="mine", patient_id="nobody")
-    assert "is a patient of this set" not in other.score_note
+    same = cases.case_of_upload(model, hu, title="mine", patient_id="nobody")
+    assert (same.patient, same.score) == (patient, case.score)  # by its pixels, whatever it is called
+    noise = np.random.default_rng(0).normal(-400, 300, (64, 64)).astype(np.int16)
+    other = cases.case_of_upload(model, noise, title="mine", patient_id="nobody")
+    assert other.patient is None
+    assert "no lesion of the set" in other.score_note
 
 
 def test_the_error_is_the_reconstruction_less_the_slice(model, tiny_data):

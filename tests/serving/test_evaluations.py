@@ -25,6 +25,8 @@ from lungvae_core.serving.jobs import DONE, EVALUATION, FAILED, STOPPED, Job, Jo
 from lungvae_core.serving.settings import Settings
 from tests.evaluation.made_up import made_up
 
+DIAGNOSES = "patient_id,diagnosis\nTEST-0001,1\nTEST-0002,2\nTEST-0003,3\n"
+
 
 @pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_data: Path) -> Iterator[Settings]:
@@ -32,6 +34,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_data: Path) ->
     for name in ("models", "runs", "workspace"):
         monkeypatch.setenv(f"LUNGVAE_{name.upper()}", str(tmp_path / name))
     monkeypatch.setenv("LUNGVAE_DATA", str(tiny_data.parent))
+    monkeypatch.setenv("LUNGVAE_SOURCES", str(tmp_path))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("LUNGVAE_DATABASE", raising=False)
     yield Settings()
@@ -151,7 +154,17 @@ def test_a_job_is_the_command_and_goes_on_with_the_same_one(folders, tiny_data, 
         start(tiny_data)
 
 
-def test_bad_input_is_a_sentence_and_leaves_nothing(folders, tiny_data, tmp_path):
+def test_a_table_of_diagnoses_goes_into_the_command(folders, tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(Jobs, "_launch", lambda self, job_id, lock: None)
+    (tmp_path / "diagnosis.csv").write_text(DIAGNOSES)
+    job = start(tiny_data, diagnoses=tmp_path / "diagnosis.csv")
+    assert f"--diagnoses={(tmp_path / 'diagnosis.csv').resolve()}" in job.argv
+    assert Jobs().get(job.id).argv == job.argv
+    monkeypatch.setenv("LUNGVAE_SOURCES", "")  # the owner takes the folder back: the job is not offered again
+    assert job.id not in {each.id for each in Jobs().all()}
+
+
+def test_bad_input_is_a_sentence_and_leaves_nothing(folders, tiny_data, tmp_path, monkeypatch):
     for options, words in (
         ({"name": "../up"}, "cannot be the name"),
         ({"task": "x"}, "task"),
@@ -164,10 +177,26 @@ def test_bad_input_is_a_sentence_and_leaves_nothing(folders, tiny_data, tmp_path
     ):
         with pytest.raises(UserError, match=words):
             start(tiny_data, **options)
+    for name, content, message in (
+        ("damaged.csv", "patient_id,diagnosis\nTEST-0001,9\n", "outside 0 to 3"),
+        ("nobody.csv", "patient_id,diagnosis\nTEST-0001,0\n", "knows nobody's diagnosis"),
+        ("strangers.csv", "patient_id,diagnosis\nA,1\nB,2\n", "0 benign and 0 malignant"),
+        ("gone.csv", None, "There is no file"),
+    ):
+        if content is not None:
+            (tmp_path / name).write_text(content)
+        with pytest.raises(UserError, match=message):
+            start(tiny_data, diagnoses=tmp_path / name)
+    (tmp_path / "good.csv").write_text(DIAGNOSES)
+    with pytest.raises(UserError, match="do not leak"):
+        start(tiny_data, protocol="paper", diagnoses=tmp_path / "good.csv")
     with pytest.raises(UserError, match="There is no preset"):
         Jobs().start_evaluation(tiny_data, "vae", "mine", device="cpu")
     with pytest.raises(UserError, match="There is no data set"):
         Jobs().start_evaluation(tmp_path / "nowhere", "dirvae", "mine", device="cpu")
+    monkeypatch.setenv("LUNGVAE_SOURCES", "")
+    with pytest.raises(UserError, match="is not below a folder"):
+        start(tiny_data, diagnoses=tmp_path / "good.csv")
     assert Jobs().all() == []
     assert not default_report("mine").parent.exists()
 

@@ -48,7 +48,7 @@ def test_slices_follow_the_body_and_not_their_numbers(with_data):
     model = with_data.load(NAME)
     table = model.table.copy()
     table.loc[10:14, "z_mm"] = [4.0, 3.0, 2.0, 1.0, 0.0]
-    turned = type("Turned", (), {"table": table})()
+    turned = type("Turned", (), {"table": table, "codes": model.codes})()
     assert lesion.slices(turned, 12) == [14, 13, 12, 11, 10]
     assert lesion.slices(turned, 15) == [15, 16, 17, 18, 19]
     assert lesion.slices(model, 12) == [10, 11, 12, 13, 14]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lungvae_core.errors import UserError
-from lungvae_core.serving.live import Question, Wish
+from lungvae_core.serving.live import DecodeRequest, Question
 from lungvae_core.serving.live_batch import MOST, Decoder
 
 
@@ -30,7 +30,7 @@ class SlowModel:
             raise RuntimeError("out of memory")
         return np.broadcast_to(codes[:, :1, None], (len(codes), 64, 64))
 
-    def score(self, codes: np.ndarray) -> None:
+    def score(self, codes: np.ndarray, *, patient: str | None) -> None:
         return None
 
 
@@ -41,10 +41,10 @@ class Person:
         self.model = model
 
     def question(self, text: str) -> Question:
-        wish = Wish(start="prior", **json.loads(text))
+        wish = DecodeRequest(start="prior", **json.loads(text))
         if wish.id == 13:
             raise UserError("There is no 13.")
-        return Question(wish, np.full(3, wish.id, np.float32), np.zeros(3, np.float32))
+        return Question(wish, np.full(3, wish.id, np.float32), np.zeros(3, np.float32), None)
 
     def frame(self, question: Question, image: np.ndarray, score: float) -> bytes:
         assert np.isnan(score)
@@ -59,7 +59,9 @@ def asked(decoder: Decoder, model: Any, number: int, **more: Any) -> Any:
 def busy() -> Any:
     """A decoder all of whose threads are waiting for a model, so that what is asked now gathers."""
     decoder, model = Decoder(), SlowModel()
-    while len(model.batches) < decoder.threads:
+    for _ in range(500):
+        if len(model.batches) >= decoder.threads:
+            break
         asked(decoder, model, 0)
         threading.Event().wait(0.02)
     model.batches.clear()

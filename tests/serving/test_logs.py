@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from lungvae_core.errors import UserError
-from lungvae_core.serving.logs import AccessLog, JsonLines, wanted
+from lungvae_core.serving.logs import AccessLog, JsonLines, writes_json
 
 
 def logged(name: str, message: str, *arguments: object, failing: bool = False) -> dict:
@@ -106,7 +106,7 @@ def test_everything_a_process_says_is_json():
 
 
 def test_only_json_or_text_can_be_asked_for():
-    assert wanted({"LUNGVAE_LOG": "json"})
-    assert not wanted({})
+    assert writes_json({"LUNGVAE_LOG": "json"})
+    assert not writes_json({})
     with pytest.raises(UserError, match="text or json"):
-        wanted({"LUNGVAE_LOG": "xml"})
+        writes_json({"LUNGVAE_LOG": "xml"})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
-from lungvae_core.serving.nodule_score import combine, judge
+from lungvae_core.serving.nodule_score import attended_words, combine, judge
 from lungvae_core.serving.registry import LoadedModel, Registry
 from lungvae_core.serving.settings import Settings
 
@@ -18,8 +19,8 @@ def model(request, tiny_models, tmp_path_factory) -> LoadedModel:
 
 def test_a_slice_drives_the_score_by_what_the_mean_would_be_without_it(model):
     codes = model.codes[:5]
-    found = judge(model, codes)
-    np.testing.assert_allclose(found.slices, model.score(codes))
+    found = judge(model, codes, patient=None)
+    np.testing.assert_allclose(found.slices, model.score(codes, patient=None))
     for at in range(5):
         rest = np.delete(found.slices, at).mean()
         assert found.drives[at] == pytest.approx(found.score - rest)
@@ -28,10 +29,10 @@ def test_a_slice_drives_the_score_by_what_the_mean_would_be_without_it(model):
 
 
 def test_one_slice_alone_drives_nothing(model):
-    found = judge(model, model.codes[:1])
-    assert found.score == pytest.approx(float(model.score(model.codes[:1])[0]))
+    found = judge(model, model.codes[:1], patient=None)
+    assert found.score == pytest.approx(float(model.score(model.codes[:1], patient=None)[0]))
     np.testing.assert_array_equal(found.drives, [0.0])
-    band = model.band(model.codes[:1])
+    band = model.band(model.codes[:1], patient=None)
     np.testing.assert_allclose([found.low, found.high], band[0])
 
 
@@ -47,7 +48,7 @@ def test_a_nodule_of_the_set_is_judged_by_members_that_did_not_learn_from_it(mod
 
 def test_without_a_classifier_there_is_no_score(model, monkeypatch):
     monkeypatch.setattr(model, "classifier", None)
-    assert judge(model, model.codes[:2]) is None
+    assert judge(model, model.codes[:2], patient=None) is None
 
 
 def test_familiarity_is_the_share_of_own_slices_with_a_nearer_other(model):
@@ -59,3 +60,14 @@ def test_familiarity_is_the_share_of_own_slices_with_a_nearer_other(model):
     assert model.familiarity(far)[0] >= own.min()
     if model.entry.prior == "gaussian":
         assert model.familiarity(far)[0] == 1
+
+
+def test_attention_judges_a_nodule_by_one_that_has_not_seen_its_patient(model):
+    patient = next(name for name in model.attentions.fold_of)
+    rows = np.flatnonzero(model.table["patient_id"].astype(str) == patient)
+    judged = judge(model, model.codes[rows], patient=patient)
+    own = model.attentions.of(patient).logits(model.codes[rows], model.table.iloc[rows])
+    assert judged.attended == pytest.approx(float(expit(own["logit"].iloc[0])), abs=1e-6)
+    assert judged.weights.sum() == pytest.approx(1)
+    assert "By attention" in attended_words(judged)
+    assert attended_words(judge(model, model.codes[:1], patient=None)) == ""

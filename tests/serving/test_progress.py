@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from lungvae_core.errors import UserError
 from lungvae_core.serving.progress import read_state
+from pages import train_curves
 from tests.conftest import ROOT
+from tests.wrong_shapes import WRONG, places, replaced
 
 
 @pytest.fixture
@@ -65,3 +69,41 @@ def test_models_older_than_the_new_figures_load(name):
     state = read_state(ROOT / "models" / name)
     assert state.rows
     assert state.phase == "finished"
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "progress.json", "not-finite.json"])
+def test_a_wrong_value_anywhere_is_refused_or_can_be_drawn(name, copy):
+    """The figures of a training, with a wrong value in every place."""
+    good = {
+        "metrics.jsonl": json.loads((copy / "metrics.jsonl").read_text().splitlines()[-1]),
+        "progress.json": json.loads((copy / "progress.json").read_text()),
+        "not-finite.json": {"epoch": 2, "batch": 1, "slices": ["A/0/1", "B/0/2"]},
+    }[name]
+    for at in places(good):
+        for kind in ("missing", "null", "text", "list", "large"):
+            (copy / name).write_text(json.dumps(replaced(good, at, WRONG[kind])))
+            if name != "metrics.jsonl":
+                (copy / "metrics.jsonl").unlink(missing_ok=True)
+            try:
+                state = read_state(copy)
+            except UserError:
+                continue
+            assert 0 <= state.fraction <= 1
+            if state.rows:
+                train_curves.curves(state)
+            if state.units is not None:
+                train_curves.dimensions(state.units)
+            if state.not_finite is not None:
+                "".join(state.not_finite.slices)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"x" * 1_000, None])
+def test_samples_that_are_no_picture_are_none(content, copy):
+    assert read_state(copy).samples
+    (copy / "samples.png").unlink()
+    if content is None:
+        (copy / "samples.png").touch()
+        os.truncate(copy / "samples.png", 1 << 40)
+    else:
+        (copy / "samples.png").write_bytes(content)
+    assert read_state(copy).samples is None

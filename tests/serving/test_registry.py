@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lungvae_core.caches import size_of
 from lungvae_core.data.slices import DatasetInfo, SliceSet, write
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.frozen import CROSS_VALIDATED, FITTED
@@ -40,7 +44,7 @@ def test_unfinished_and_damaged_models_are_left_out(registry: Registry) -> None:
     (registry.settings.runs / "tiny-dirvae" / "config.json").write_text("{")
     assert registry.entries() == []
     assert list(registry.broken()) == [str(registry.settings.runs / "tiny-dirvae")]
-    with pytest.raises(UserError, match="none yet"):
+    with pytest.raises(UserError, match="damaged"):
         registry.load("tiny-dirvae")
 
 
@@ -51,6 +55,8 @@ def test_predictions_match_the_saved_codes(registry: Registry, tiny_data: Path, 
     found = model.predict(data.slices[7], exclude_patient=own)
     np.testing.assert_allclose(found.code, model.codes[7], atol=1e-6)
     assert own not in {near["patient_id"] for near in found.neighbours}
+    same = model.predict(data.slices[7], exclude_patient=f" {own.lower()}")  # an old run's other spelling
+    assert [near["row"] for near in same.neighbours] == [near["row"] for near in found.neighbours]
     distances = [near["distance"] for near in found.neighbours]
     assert distances == sorted(distances)
     assert model.predict(data.slices[7]).neighbours[0]["row"] == 7
@@ -134,3 +140,42 @@ def test_what_is_said_of_a_score_is_true_of_how_it_was_made(registry: Registry) 
         labelled = table["malignancy"].to_numpy() != 3
         assert set(table["score_kind"][labelled]) == {CROSS_VALIDATED}
         assert set(table["score_kind"][~labelled]) == {FITTED}
+
+
+def test_opened_models_hold_no_more_than_the_bound(registry: Registry) -> None:
+    one = size_of(registry.load("tiny-gvae"))
+    small = Registry(registry.settings, most_bytes=one + one // 2)
+    first = weakref.ref(small.load("tiny-gvae"))
+    assert first() is not None
+    second = small.load("tiny-dirvae")
+    gc.collect()
+    assert first() is None
+    assert small.load("tiny-dirvae") is second
+    assert small.load("tiny-gvae").codes.shape == (120, 4)
+    assert [entry.name for entry in small.entries()] == ["tiny-dirvae", "tiny-gvae"]
+    both = Registry(registry.settings, most_bytes=3 * one)
+    kept = both.load("tiny-gvae")
+    both.load("tiny-dirvae")
+    assert both.load("tiny-gvae") is kept
+
+
+def test_what_models_make_on_first_use_counts(registry: Registry) -> None:
+    """A model that has grown since it was opened gives way like a large one."""
+    grown = registry.load("tiny-gvae")
+    before = size_of(grown)
+    assert grown.order.shape == grown.starts["prior"].shape
+    vars(grown)["_features"] = np.zeros((1_000, 1_000))
+    assert size_of(grown) > before + 8_000_000
+    small = Registry(registry.settings, most_bytes=4_000_000)
+    vars(small.load("tiny-gvae"))["_features"] = np.zeros((1_000, 1_000))
+    used_last = small.load("tiny-dirvae")
+    assert small.load("tiny-dirvae") is used_last
+    assert "_features" not in vars(small.load("tiny-gvae"))
+
+
+def test_threads_that_open_more_than_fits_all_get_their_model(registry: Registry) -> None:
+    small = Registry(registry.settings, most_bytes=1)
+    names = ["tiny-gvae", "tiny-dirvae"] * 20
+    with ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(small.load, names))
+    assert [model.entry.name for model in opened] == names

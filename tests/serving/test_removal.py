@@ -73,8 +73,7 @@ def test_of_many_who_delete_at_once_one_does(settings):
 def test_a_run_in_use_stays(settings, monkeypatch):
     monkeypatch.setattr(Jobs, "_launch", lambda self, job_id, lock: None)
     monkeypatch.setattr(Jobs, "_checked", lambda self, job: job)
-    out = settings.workspace / "cache" / "maps" / f"{'0' * 16}.npy"
-    job = Jobs(settings).start_map(settings.runs / "mine", out, "slice", "pca", 2, {})
+    job = Jobs(settings).start_map(settings.runs / "mine", "0" * 16, "slice", "pca", 2, {})
     with pytest.raises(UserError, match=f"in use: job {job.id}, map"):
         delete_run(settings, "mine")
     Jobs(settings).stop(job.id)

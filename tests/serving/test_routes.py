@@ -66,7 +66,9 @@ def test_a_start_is_decoded_with_its_score_and_no_difference(client, name):
             np.testing.assert_array_equal(
                 image, np.rint(model.decode(expected[None])[0] * 255).astype(np.uint8)
             )
-            assert score == pytest.approx(float(model.score(expected[None])[0]), abs=1e-5)
+            assert score == pytest.approx(
+                float(model.score(expected[None], patient=live.start_patient(model, start))[0]), abs=1e-5
+            )
             assert not difference.any()
 
 
@@ -138,7 +140,7 @@ def test_without_a_classifier_the_score_is_not_a_number(client, monkeypatch):
 @pytest.mark.parametrize(
     ("message", "told"),
     [
-        ("no json", "not understood"),
+        ("no json", "cannot be read"),
         ("[]", "not understood"),
         ('{"id": 1}', "start"),
         ('{"id": -1, "start": "prior"}', "id"),
@@ -153,8 +155,8 @@ def test_without_a_classifier_the_score_is_not_a_number(client, monkeypatch):
         ('{"id": 1, "start": "prior", "move": [4, 0]}', "no dimension 4"),
         ('{"id": 1, "start": "prior", "move": [-1, 0]}', "no dimension"),
         ('{"id": 1, "start": "prior", "edits": [[0, 1e9]]}', "outside"),
-        ('{"id": 1, "start": "prior", "move": [0, NaN]}', "not understood"),
-        ('{"id": 1, "start": "prior", "move": [0, 1e999]}', "not understood"),
+        ('{"id": 1, "start": "prior", "move": [0, NaN]}', "cannot be read"),
+        ('{"id": 1, "start": "prior", "move": [0, 1e999]}', "cannot be read"),
         ('{"id": 1, "start": "' + "x" * 5000 + '"}', "moderate length"),
         (b"\x00", "moderate length"),
     ],

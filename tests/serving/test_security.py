@@ -15,10 +15,12 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from lungvae_core.serving import audit
+from lungvae_core.serving import access as access_module
+from lungvae_core.serving import audit, shares
 from lungvae_core.serving.access import Access, Rules, SignIn
 from lungvae_core.serving.security import MOST_BODY, content_security_policy, stack
 from lungvae_core.serving.settings import Settings
+from tests.serving.test_access import cookies
 
 LOCAL = ("127.0.0.1", 5)
 SIGN_IN = SignIn(
@@ -165,17 +167,72 @@ def test_what_needs_a_sign_in(path, closed):
     assert (found.status_code == 401) == closed
 
 
-def test_websockets_of_strangers_are_streamlits_and_short():
+@pytest.mark.parametrize("path", ["/_stcore/stream", "/api/live/x", "/", "/anything"])
+def test_no_websocket_of_a_stranger_is_accepted(path):
     one = client(Access(sign_in=SIGN_IN), host="lungs.example.org")
-    with pytest.raises(WebSocketDisconnect), one.websocket_connect("ws://lungs.example.org/api/live/x"):
+    with pytest.raises(WebSocketDisconnect) as closed, one.websocket_connect(f"ws://lungs.example.org{path}"):
         pass
-    with one.websocket_connect("ws://lungs.example.org/_stcore/stream") as socket:
-        socket.send_text("hello")
-        assert socket.receive_text() == "hello"
-        socket.send_text("x" * 70_000)
-        with pytest.raises(WebSocketDisconnect) as closed:
-            socket.receive_text()
-    assert closed.value.code == 1009
+    assert closed.value.reason.startswith("Sign in first")
+
+
+def test_a_stranger_who_opens_a_page_is_asked_to_sign_in_by_a_plain_document():
+    app = Starlette(
+        routes=[Route("/{path:path}", anything)],
+        middleware=stack(Access(sign_in=SIGN_IN), sign_in_address=lambda: "/auth/login?provider=a&b"),
+    )
+    one = TestClient(app, base_url="http://lungs.example.org", client=LOCAL)
+    for path in ("/", "/map?model=gvae"):
+        answer = one.get(path, headers={"Accept": "text/html,*/*"})
+        assert "Sign in to go on." in answer.text
+        assert 'href="/auth/login?provider=a&amp;b"' in answer.text
+        assert "<script" not in answer.text
+        assert answer.headers["cache-control"] == "no-store"
+    for path in ("/auth/login", "/static/js/index.js", "/oauth2callback"):
+        assert one.get(path, headers={"Accept": "text/html,*/*"}).text == "0"  # the app's own answer
+
+
+def test_a_cookie_is_verified_once_for_all_that_ask(monkeypatch):
+    read: list[str] = []
+    plain = access_module.read_cookie
+
+    def counted(cookies, secret):
+        read.append("")
+        return plain(cookies, secret)
+
+    monkeypatch.setattr(access_module, "read_cookie", counted)
+    one = client(Access(sign_in=SIGN_IN, rules=Rules(hosts=("lungs.example.org",))), host="lungs.example.org")
+    cookie = {"cookie": "; ".join(f"{name}={value}" for name, value in signed("a@b.org").items())}
+    assert one.put("/_stcore/upload_file/x/y", content=b"x", headers=cookie).status_code == 200
+    assert len(read) == 1
+    one.get("/api/x", headers=cookie)
+    assert len(read) == 2
+
+
+def signed(email: str) -> dict[str, str]:
+    """The cookie of somebody who has signed in."""
+    return cookies(sub=email, email=email, email_verified=True)
+
+
+def test_a_person_has_a_share_of_websockets_and_gets_it_back(monkeypatch):
+    monkeypatch.setattr(shares, "SOCKETS_OF_PERSON", 2)
+    access = Access(sign_in=SIGN_IN, rules=Rules(hosts=("lungs.example.org",)))
+    one = client(access, host="lungs.example.org")
+
+    def connected(email: str):
+        cookie = "; ".join(f"{name}={value}" for name, value in signed(email).items())
+        return one.websocket_connect("wss://lungs.example.org/x", headers={"cookie": cookie})
+
+    with connected("a@b.org"), connected("a@b.org") as second:
+        with pytest.raises(WebSocketDisconnect), connected("a@b.org"):
+            pass
+        with connected("c@d.org") as other:  # who has a share of their own
+            other.send_text("x")
+            assert other.receive_text() == "x"
+        second.send_text("y")
+        assert second.receive_text() == "y"
+    with connected("a@b.org") as again:
+        again.send_text("z")
+        assert again.receive_text() == "z"
 
 
 def test_uploads_are_counted_and_refused_where_they_cannot_be(tmp_path, monkeypatch):

@@ -76,7 +76,7 @@ def test_ratings_come_in_the_fields_words(model):
     assert texture.values == [int(part) for part in model.table["texture_all"].iloc[12].split("|")]
     ends = {1: "non-solid", 2: "non-solid to part-solid", 4: "part-solid to solid", 5: "solid"}
     assert texture.words == [ends[value] for value in texture.values]
-    assert texture.said.split(" – ")[0] == ends[min(texture.values)]
+    assert texture.caption.split(" – ")[0] == ends[min(texture.values)]
 
 
 @pytest.mark.parametrize(

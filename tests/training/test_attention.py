@@ -12,13 +12,14 @@ import torch
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.metrics import auc
+from lungvae_core.statistics.roc import auc
 from lungvae_core.training.attention import (
     FILE,
     AttentionConfig,
+    Attentions,
     fit_attention,
-    load_attention,
-    save_attention,
+    load_attentions,
+    save_attentions,
 )
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.vae.config import preset
@@ -186,17 +187,31 @@ def test_one_class_and_torn_nodules_are_refused() -> None:
 
 @pytest.mark.parametrize("simplex", [False, True])
 def test_it_is_kept_in_the_run_and_told_to_be_damaged(tiny_data: Path, tmp_path: Path, simplex: bool) -> None:
-    run = Run.create(tmp_path, preset("gvae"), SliceSet.open(tiny_data), device="cpu")
-    assert load_attention(run) is None
+    run = Run.create(
+        tmp_path, preset("dirvae" if simplex else "gvae"), SliceSet.open(tiny_data), device="cpu"
+    )
+    assert load_attentions(run) is None
     table, codes, labels = nodules(30, 3)
-    codes = np.abs(codes)
-    model = fit_attention(codes, table, labels, seed=0, simplex=simplex, config=QUICK)
-    save_attention(run, model)
-    read = load_attention(run)
+    dimensions = run.config.model.dimensions
+    codes = np.abs(np.pad(codes, ((0, 0), (0, dimensions - codes.shape[1]))))
+    first, second = (
+        fit_attention(codes, table, labels, seed=seed, simplex=simplex, config=QUICK) for seed in (0, 1)
+    )
+    patients = sorted(table["patient_id"].astype(str).unique())
+    save_attentions(run, Attentions(first, (second,), {patients[0]: 0}))
+    read = load_attentions(run)
     assert read is not None
-    assert read.config == model.config
-    pd.testing.assert_frame_equal(read.logits(codes, table), model.logits(codes, table))
+    assert read.final.config == first.config
+    pd.testing.assert_frame_equal(read.final.logits(codes, table), first.logits(codes, table))
+    # The patient of the fold is judged by the one that has not seen them, all others by the final one.
+    of_set = read.logits(codes, table)
+    whose = of_set["patient_id"].astype(str) == patients[0]
+    for attention, rows in ((first, ~whose), (second, whose)):
+        alone = attention.logits(codes, table)
+        np.testing.assert_allclose(of_set["logit"][rows], alone["logit"][rows], atol=1e-6)
+    assert read.of(patients[0]) is read.folds[0]
+    assert read.of(None) is read.of("a stranger") is read.final
     whole = (run.folder / FILE).read_bytes()
     (run.folder / FILE).write_bytes(whole[:-100])
     with pytest.raises(UserError, match="damaged"):
-        load_attention(run)
+        load_attentions(run)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from lungvae_core.training.augment import Draws, augment, draw
+from lungvae_core.training.augment import Draws, augment, augment_masks, draw
 from lungvae_core.vae.config import TrainingConfig
 from tests.conftest import blobs
 
@@ -145,6 +146,18 @@ def test_a_process_with_its_rows_makes_its_part_of_the_whole(hu: Tensor) -> None
     assert torch.allclose(torch.cat(parts), whole, atol=1e-3)
     every_other = torch.arange(0, 10, 2)
     assert torch.allclose(augment(hu[every_other], ALL, draws.rows(every_other)), whole[::2], atol=1e-3)
+
+
+def test_masks_move_with_their_slices() -> None:
+    y, x = np.mgrid[:64, :64] - 31.5
+    masks = torch.tensor(((y - 6) ** 2 + (x + 4) ** 2 < 64), dtype=torch.float32).repeat(5, 1, 1)
+    slices = 900 * masks - 850
+    draws = draw(5, ALL, seeded())
+    still = ALL.model_copy(update={"jitter_hu": 0.0, "noise_hu": 0.0})
+    moved = augment_masks(masks, ALL, draws)
+    torch.testing.assert_close(900 * moved - 850, augment(slices, still, draws), atol=0.01, rtol=0)
+    assert moved.min() >= 0
+    assert moved.max() <= 1
 
 
 def test_a_batch_of_one_and_of_none(hu: Tensor) -> None:

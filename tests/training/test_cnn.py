@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.metrics import auc
+from lungvae_core.statistics.roc import auc
 from lungvae_core.training.cnn import CnnConfig, fit_cnn
 from tests.conftest import blobs
 

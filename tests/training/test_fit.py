@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from lungvae_core.data.slices import SliceSet, write
 from lungvae_core.errors import UserError
@@ -16,8 +17,9 @@ from lungvae_core.training.checkpoints import Run, load_tensors, save_tensors
 from lungvae_core.training.device import pick_device
 from lungvae_core.training.encode import encode
 from lungvae_core.training.fit import fit
+from lungvae_core.training.validate import validate
 from lungvae_core.vae.config import PRESETS, Config, override, preset
-from tests.conftest import blobs
+from tests.conftest import blobs, few_guides
 
 TINY = {"width": 4, "dimensions": 4, "epochs": 2, "batch_size": 32}
 
@@ -27,9 +29,18 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(params=sorted(PRESETS))
+SHARP = {"linear_path": True, "ema": 0.8, "mask_focus": 2, "focal_frequency": 1, "spacing_mm": 0.8}
+VARIANTS = {
+    **{name: (name, few_guides(name)) for name in sorted(PRESETS)},
+    "gvae, all that sharpens": ("gvae", SHARP),
+    "dirvae, all that sharpens": ("dirvae", {**SHARP, "rounds": 1, "round_epochs": 1}),
+}
+
+
+@pytest.fixture(params=VARIANTS)
 def config(request: pytest.FixtureRequest) -> Config:
-    return override(preset(request.param), TINY)
+    name, changes = VARIANTS[request.param]
+    return override(preset(name), {**TINY, **changes})
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -62,6 +73,33 @@ def test_a_stopped_and_resumed_training_is_the_unbroken_one(
     for ours, theirs in zip(run.metrics(), whole, strict=True):
         assert ours["validation"] == theirs["validation"]
         assert ours["train"] == pytest.approx(theirs["train"])
+
+
+def test_a_run_keeps_the_running_mean_of_its_weights(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, name = SliceSet.open(tiny_data), "decoder.stem.weight"
+    steps: list[torch.Tensor] = []
+    update = AveragedModel.update_parameters
+
+    def watched(average: AveragedModel, vae: torch.nn.Module) -> None:
+        steps.append(vae.get_parameter(name).detach().clone())
+        update(average, vae)
+
+    monkeypatch.setattr(AveragedModel, "update_parameters", watched)
+    config = override(preset("gvae"), {**TINY, "ema": 0.75})
+    run, _ = fit(config, data, tmp_path / "mean", device="cpu")
+    expected = steps[0]
+    for step in steps[1:]:
+        expected = 0.75 * expected + 0.25 * step
+    torch.testing.assert_close(weights(run.folder)[name], expected)
+    last, _ = load_tensors(run.folder / "last.safetensors")
+    torch.testing.assert_close(last[f"model.{name}"], steps[-1])
+    vae, (_, held_out) = run.load_model(), run.split(data.table)
+    figures, _, _ = validate(vae, torch.tensor(np.asarray(data.slices[held_out])), config)
+    assert run.metrics()[-1]["validation"] == pytest.approx(figures, rel=1e-5)  # what is judged is kept
+    fit(override(config, {"ema": 0}), data, tmp_path / "without", device="cpu")
+    assert torch.equal(weights(tmp_path / "without")[name], steps[-1])
 
 
 def test_a_model_learns(tiny_data: Path, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_nothing_that_readers_said_of_held_out_patients_reaches_the_weights(
     def changed(rows: np.ndarray) -> dict[str, Any]:
         table = data.table.copy()
         for column in ("malignancy_all", "texture_all", "spiculation_all"):
-            table.loc[rows, column] = "3|5"
+            table.loc[rows, column] = "1|5"
         table.loc[rows, "diameter_mm"] *= 3
         table["malignancy"] = table["malignancy"].to_numpy(int)
         table.loc[rows, "malignancy"] = 6 - table.loc[rows, "malignancy"]

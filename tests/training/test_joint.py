@@ -49,6 +49,7 @@ def labelled(folder: Path, malignancy: np.ndarray | None = None) -> SliceSet:
     slices, masks, table = blobs(80)
     if malignancy is not None:
         table["malignancy"] = pd.array(malignancy, dtype="Int64")
+        table["malignancy_all"] = [f"{rating}|{rating}" for rating in malignancy]
     return write(
         folder, slices, masks, table, DatasetInfo(name="discs", source="tests", rule="discs in noise")
     )

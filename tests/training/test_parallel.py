@@ -28,7 +28,7 @@ from tests.training.together import Job
 CLOSE = 1e-5
 SMALL = {"width": 4, "dimensions": 4, "epochs": 2, "batch_size": 33, "precision": "float32"}
 JOINT = {"width": 8, "dimensions": 8, "rounds": 1, "round_epochs": 1, "free_bits": 0.05}
-ALIKE = ("gvae", "dirvae", "laplace", "rest-of-one", "rest-of-one-released", "stopped", "exploded")
+ALIKE = ("gvae", "dirvae", "guided", "laplace", "rest-of-one", "rest-of-one-released", "stopped", "exploded")
 
 
 def team(rank: int, size: int) -> Team:
@@ -130,6 +130,7 @@ def jobs(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         "gvae": job("gvae", "gvae", **JOINT),
         "dirvae": job("dirvae", "dirvae", **JOINT),
         "laplace": job("laplace", "dirvae", **{**JOINT, "sampler": "laplace", "rounds": 0, "epochs": 1}),
+        "guided": job("guided", "dirvae-guided", epochs=1, guided="diameter,malignancy", guided_apart=50),
         "rest-of-one": job("rest-of-one", "gvae", **rest, free_bits=0.05),
         "rest-of-one-released": job("rest-of-one-released", "paper-dirvae", **rest),
         "stopped-first": replace(stopped, stop_at=(1, 2)),  # asked every eight batches

@@ -120,6 +120,17 @@ def test_no_nan_from_minus_50_to_100(preset: str, extreme: float) -> None:
         assert torch.isfinite(raw.grad).all()
 
 
+@pytest.mark.parametrize("dimension", [0, 2])
+def test_a_path_along_a_guided_dimension_moves_its_coordinate_alone(dimension: int) -> None:
+    for latent in families():
+        code = latent.code(latent.posterior(raw_for(latent)))[0].detach().numpy()
+        values = np.array([0.1, 0.3, 0.6, 0.9])
+        guided, free = latent.coordinates(torch.tensor(latent.path(code, dimension, values)), 3)
+        assert (guided[1:, dimension] > guided[:-1, dimension]).all()
+        others = torch.cat([guided, free], 1)[:, [at for at in range(K) if at != dimension]]
+        torch.testing.assert_close(others, others[:1].expand_as(others), atol=1e-4, rtol=1e-4)
+
+
 def test_large_logits_keep_a_gradient() -> None:
     """The released code sticks at 23.03, where its clamp takes the gradient away."""
     for latent in families():

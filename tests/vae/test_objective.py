@@ -77,16 +77,57 @@ def test_similarity_terms_are_the_librarys() -> None:
         assert abs(float(terms(config_of(**{term: 1.0}), x, x).loss)) < 1e-2  # of 4096
 
 
+@pytest.mark.parametrize("term", ["l1", "mse", "bce"])
+def test_pixels_inside_the_mask_count_more(term: str) -> None:
+    x = torch.full((3, 1, 64, 64), 0.5)
+    masks = torch.zeros(3, 64, 64)
+    masks[:2, 10:20, 10:20] = 1
+    inside, outside = x.clone(), x.clone()
+    inside[..., 10:20, 10:20] = 0.8
+    outside[..., 40:50, 40:50] = 0.8
+    config = config_of(**{term: 1.0, "mask_focus": 3})
+
+    def loss(y: Tensor, rows: slice, masks: Tensor | None = masks, config: Config = config) -> float:
+        latent = make_latent(config.model)
+        posterior = latent.posterior(raw_of(latent, len(x[rows])))
+        given = None if masks is None else masks[rows]
+        return float(objective(x[rows], y[rows], posterior, latent, config, beta=0, masks=given).loss)
+
+    one, plain = slice(0, 2), config_of(**{term: 1.0})
+    base = loss(x, one, None)  # of equal images: 0 but for the entropy's own
+    assert loss(x, one) == pytest.approx(base, abs=1e-3)  # each slice keeps its scale
+    assert loss(inside, one) - base == pytest.approx(4 * (loss(outside, one) - base), rel=1e-3)
+    without = slice(2, 3)  # has no mask
+    assert loss(inside, without) == pytest.approx(loss(outside, without))
+    assert loss(inside, one, config=plain) == loss(inside, one, None)
+
+
+def test_the_focal_frequency_loss_is_its_formula() -> None:
+    x, y = images(3), images(3, seed=1)
+    a, b = (np.fft.fft2(part[:, 0].double().numpy(), norm="ortho") for part in (x, y))
+    distance = np.abs(a - b)
+    weight = distance / distance.max((1, 2), keepdims=True)
+    found = float(terms(config_of(focal_frequency=0.3), x, y).loss)
+    assert found == pytest.approx(0.3 * 4096 * (weight * distance**2).mean(), rel=1e-4)
+    assert found < float(terms(config_of(mse=0.3), x, y).loss)  # by Parseval
+    same = x.clone().requires_grad_()
+    loss = terms(config_of(focal_frequency=1.0), x, same).loss
+    loss.backward()
+    assert float(loss) == 0
+    assert same.grad is not None
+    assert torch.isfinite(same.grad).all()
+
+
 def test_terms_add_up() -> None:
     x, y = images(3), images(3, seed=1)
-    weights = {"l1": 1.0, "ssim": 0.15, "ms_ssim": 0.2, "mse": 0.4, "bce": 0.3}
+    weights = {"l1": 1.0, "ssim": 0.15, "ms_ssim": 0.2, "mse": 0.4, "bce": 0.3, "focal_frequency": 0.5}
     parts = [terms(config_of(**{name: weight}), x, y).loss for name, weight in weights.items()]
     whole = terms(config_of(**weights), x, y, beta=0.5)
     torch.testing.assert_close(whole.reconstruction, torch.stack(parts).sum())
     torch.testing.assert_close(whole.loss, whole.reconstruction + 0.5 * whole.kl)
 
 
-@pytest.mark.parametrize("term", ["l1", "mse", "bce", "ssim", "ms_ssim"])
+@pytest.mark.parametrize("term", ["l1", "mse", "bce", "ssim", "ms_ssim", "focal_frequency"])
 @pytest.mark.parametrize(("name", "sampler"), FAMILIES)
 def test_the_loss_is_the_mean_over_however_a_batch_is_cut(term: str, name: str, sampler: str) -> None:
     """Every term is a mean over slices, so parts weighted by their sizes give the whole.

@@ -9,6 +9,7 @@ import torch
 from lungvae_core.vae import quick
 from lungvae_core.vae.config import PRESETS, override, preset
 from lungvae_core.vae.model import VAE
+from tests.conftest import few_guides
 
 SMALL = {"width": 4, "dimensions": 6}
 
@@ -19,15 +20,18 @@ def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quick, "computes_in_bfloat16", lambda: True)
 
 
-def made(name: str) -> VAE:
+def made(name: str, **changes: object) -> VAE:
     torch.manual_seed(0)
-    return VAE(override(preset(name), SMALL).model).eval()
+    return VAE(override(preset(name), {**SMALL, **few_guides(name), **changes}).model).eval()
 
 
 @pytest.mark.usefixtures("bfloat16")
+@pytest.mark.parametrize("linear_path", [False, True])
 @pytest.mark.parametrize("name", sorted(PRESETS))
-def test_it_draws_what_the_decoder_draws(name: str) -> None:
-    vae = made(name)
+def test_it_draws_what_the_decoder_draws(name: str, linear_path: bool) -> None:
+    vae = made(name, linear_path=linear_path)
+    if linear_path:
+        torch.nn.init.normal_(vae.decoder.path.weight, std=0.1)  # as after a training; it starts at 0
     decode = quick.quick_decoder(vae)
     assert decode is not None
     codes = np.stack([vae.latent.draw(seed) for seed in range(100, 107)])
@@ -52,6 +56,29 @@ def test_a_model_that_needs_more_digits_has_none(factor: float) -> None:
     assert quick.quick_decoder(vae) is None
 
 
-def test_there_is_none_where_it_would_not_be_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["gvae", "dirvae"])
+def test_without_bfloat16_it_is_the_decoder_itself_in_one_call(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(quick, "computes_in_bfloat16", lambda: False)
-    assert quick.quick_decoder(made("gvae")) is None
+    vae = made(name)
+    decode = quick.quick_decoder(vae)
+    assert decode is not None
+    for count in (1, 7, 3):
+        codes = np.stack([vae.latent.draw(seed) for seed in range(count)])
+        np.testing.assert_allclose(decode(codes), vae.decode_codes(codes), atol=1e-6)
+
+
+def test_a_network_that_cannot_be_traced_is_called_as_it_is() -> None:
+    class Picky(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.is_leaf and torch.jit.is_tracing():
+                raise RuntimeError("not for tracing")
+            return 2 * x
+
+    network = Picky()
+    assert quick.one_call(network, torch.zeros(2, 3)) is network
+
+
+def test_there_is_none_on_a_gpu() -> None:
+    assert quick.quick_decoder(made("gvae").to("meta")) is None

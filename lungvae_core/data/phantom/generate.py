@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from lungvae_core.array_file import ArrayFile
 from lungvae_core.data.phantom.factors import COLUMNS, Factors, draw_from_ratings, draw_independent
 from lungvae_core.data.phantom.render import Slab, render_slab
 from lungvae_core.data.phantom.scene import Scanner
@@ -99,7 +100,7 @@ def make_phantom(
     values = np.zeros((len(table), len(COLUMNS)))
     area = np.zeros(len(table), int)  # in a LIDC set, what its table says already
 
-    def fill(into_slices: np.ndarray, into_masks: np.ndarray) -> None:
+    def fill(into_slices: ArrayFile, into_masks: ArrayFile) -> None:
         done = 0
         chunks = [jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK)]
         # One chunk is not worth starting processes for.

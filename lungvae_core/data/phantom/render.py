@@ -176,7 +176,7 @@ def _outline(
 
     radius = slab.radius
     if slab.area_px is not None:
-        radius = _radius_for_area(away / here, slab.area_px, slab.radius, slab.spacing_mm)
+        radius = _radius_for_area(away / here, slab.area_px, slab.radius)
     beyond = away - radius[:, None, None] * here
     # Distance along the ray over the slope of the outline there is close to the distance to the outline.
     steep = np.gradient(np.concatenate([unit[:, -1:], unit, unit[:, :1]], axis=1), axis=1)[:, 1:-1]
@@ -187,9 +187,7 @@ def _outline(
     return radius, inside, angle.astype(np.float32), beyond.astype(np.float32), mask
 
 
-def _radius_for_area(
-    needed: np.ndarray, area_px: np.ndarray, radius: np.ndarray, spacing_mm: float
-) -> np.ndarray:
+def _radius_for_area(needed: np.ndarray, area_px: np.ndarray, radius: np.ndarray) -> np.ndarray:
     """The radii (n,) nearest to `radius` whose outlines hold exactly `area_px` pixel centres.
 
     `needed` (n, 64, 64) is the radius at which the outline reaches each pixel's centre.

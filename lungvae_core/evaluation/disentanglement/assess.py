@@ -15,11 +15,14 @@ import sklearn
 from scipy.stats import rankdata
 from threadpoolctl import threadpool_limits
 
+from lungvae_core.data.counted import chosen_rows, of_groups
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.disentanglement import phantom_scores as moved
 from lungvae_core.evaluation.disentanglement import probes, scores
+from lungvae_core.evaluation.disentanglement.attributes import attributes
 from lungvae_core.evaluation.disentanglement.factors import (
+    NODULE,
     Factors,
     factors_of,
     log_ratios,
@@ -28,8 +31,11 @@ from lungvae_core.evaluation.disentanglement.factors import (
     without_size,
 )
 from lungvae_core.evaluation.disentanglement.phantom_scores import Sizes
-from lungvae_core.files import read_json, write_text
+from lungvae_core.evaluation.disentanglement.schema import Disentanglement
+from lungvae_core.files import write_text
+from lungvae_core.schema import read_as
 from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.encode import left_out_of
 
 FILE = "disentanglement.json"
 FORMAT = 1
@@ -100,6 +106,11 @@ def assess(
             "patients": len(np.unique(factors.patients)),
             "left_out": factors.left_out,
         },
+        "counted": chosen_rows(
+            of_groups(table, NODULE, factors.nodules),
+            "of nodules without one of the factors",
+            before=left_out_of(run, table),
+        ).model_dump(),
         "unit": "nodule",
         "seen": _seen(run, table["split"].to_numpy(str) if "split" in table else np.zeros(0, str)),
         "seed": seed,
@@ -114,6 +125,13 @@ def assess(
     for name, values in spaces.items():
         means = nodule_means(table, values, factors.nodules)
         report["spaces"][name] = _variants(means, factors, seed, effort, name, on_progress)
+    report["attributes"] = attributes(
+        table,
+        log_ratios(codes) if simplex else codes,
+        labels_shape_codes=run.config.labels_shape_codes,
+        resamples=effort.resamples,
+        seed=seed,
+    )
     if phantom is not None:
         report["phantom"] = _on_phantom(run, phantom, effort, seed, on_progress)
     report |= {
@@ -141,22 +159,26 @@ def load(folder: Path) -> dict[str, Any]:
             f"{folder.name} has no {FILE} yet. Make it with `lungvae disentanglement {folder}` "
             "(minutes on one core; --quick for less)."
         )
-    report = read_json(folder / FILE, what="The report of disentanglement")
-    if not isinstance(report, dict) or report.get("format") != FORMAT or "spaces" not in report:
-        raise UserError(
-            f"{folder / FILE} has another format than {FORMAT}. Make it again with `lungvae disentanglement "
-            f"{folder}`."
-        )
+    report: dict[str, Any] = read_as(
+        folder / FILE,
+        Disentanglement,
+        what="The report of disentanglement",
+        again=f"lungvae disentanglement {folder}",
+        newest=FORMAT,
+    )
     return report
 
 
 def _seen(run: Run, split: np.ndarray) -> str:
     """In a sentence, what the training had seen of the slices that are assessed."""
     share = float((split == "train").mean()) if len(split) else 0.0
-    if run.config.joint.rounds:
+    if run.config.labels_shape_codes:
+        what = "the joint phase trained on malignancy labels"
+        if not run.config.joint.rounds:
+            what = f"dimensions were guided by {', '.join(run.config.objective.guided)}"
         return (
-            f"LEAK: the joint phase trained on malignancy labels, and {share:.0%} of these slices are of its "
-            "training; what the codes know of malignancy was partly told to them."
+            f"LEAK: {what}, and {share:.0%} of these slices are of its training; what the codes know of that "
+            "was partly told to them."
         )
     if share == 0:
         return "The VAE was trained on none of these slices."

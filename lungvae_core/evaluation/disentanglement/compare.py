@@ -15,6 +15,7 @@ PHANTOM_WORDS = {"factor_vae": "FactorVAE score", "beta_vae": "BetaVAE score"}
 SPACE_WORDS = {"code": "codes", "log_ratio": "log-ratios"}
 VARIANT_WORDS = {"raw": "raw", "without_size": "without size", "phantom": "phantom"}
 PROBES = {"linear": "linear probes", "boosted": "boosted probes"}
+FIGURE_WORDS = WORDS | PHANTOM_WORDS | {kind: f"{text}, mean R2" for kind, text in PROBES.items()}
 
 
 def compare(reports: list[dict[str, Any]]) -> dict[str, Any]:
@@ -80,11 +81,10 @@ def _figures(report: dict[str, Any], space: str) -> Iterator[tuple[str, float, f
                 yield f"{variant}/{kind}", value, float(np.mean([entry["null"]["mean"] for entry in told]))
 
 
-def words(figure: str) -> str:
+def figure_words(figure: str) -> str:
     """A figure "variant/name" in words."""
     variant, name = figure.split("/")
-    known = WORDS | PHANTOM_WORDS | {kind: f"{text}, mean R2" for kind, text in PROBES.items()}
-    return f"{known[name]} ({VARIANT_WORDS[variant]})"
+    return f"{FIGURE_WORDS[name]} ({VARIANT_WORDS[variant]})"
 
 
 def _summary(values: list[float], nulls: list[float]) -> dict[str, Any]:

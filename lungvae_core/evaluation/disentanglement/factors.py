@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import SplineTransformer
 
-from lungvae_core.data.labels import reader_mean
+from lungvae_core.data.labels import calcified_share, reader_mean
 from lungvae_core.data.phantom.factors import FACTORS
 from lungvae_core.data.slices import RATINGS
 from lungvae_core.data.splits import grouped_folds
@@ -96,9 +96,7 @@ def _read(table: pd.DataFrame) -> tuple[list[Factor], dict[str, np.ndarray]]:
         kinds.append(Factor(rating, f"mean over readers of the rating {rating}", "1 to 5"))
         columns[rating] = reader_mean(table, rating)
     if "calcification_all" in table:
-        text = table["calcification_all"].fillna("").astype(str)
-        other = {each: "|".join(str(int(v != "6")) for v in each.split("|") if v) for each in text.unique()}
-        share = reader_mean(pd.DataFrame({"other_all": text.map(other)}), "other")
+        share = calcified_share(table)
         kinds.append(Factor("calcified", "at least half of the readers saw calcium", "0 or 1", binary=True))
         columns["calcified"] = np.where(np.isnan(share), np.nan, share >= 0.5)
     if "diameter_mm" in table:

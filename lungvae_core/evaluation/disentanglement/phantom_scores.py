@@ -22,6 +22,7 @@ from lungvae_core.data.phantom import render
 from lungvae_core.data.phantom.factors import INDEPENDENT, draw_independent
 from lungvae_core.data.phantom.generate import INDEPENDENT_SPACING_MM
 from lungvae_core.data.resample import at_spacing
+from lungvae_core.statistics.intervals import percentile_interval
 from lungvae_core.vae.model import VAE
 
 NAMES = list(INDEPENDENT)  # nine factors
@@ -128,7 +129,7 @@ def phantom_scores(held: np.ndarray, slices: Rendered, *, seed: int, draws: int)
     The interval is from resampling the test groups; the null from `draws` of shuffled factors' numbers.
     """
 
-    def asked(factor: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def predictions(factor: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         return {
             "factor_vae": factor_vae(held, factor, slices.test),
             "beta_vae": beta_vae(held, factor, slices.test, seed=seed),
@@ -137,17 +138,14 @@ def phantom_scores(held: np.ndarray, slices: Rendered, *, seed: int, draws: int)
     generator = np.random.default_rng([seed, 1])
     null: dict[str, list[float]] = {"factor_vae": [], "beta_vae": []}
     for _ in range(draws):
-        for name, (told, true) in asked(generator.permutation(slices.factor)).items():
+        for name, (told, true) in predictions(generator.permutation(slices.factor)).items():
             null[name].append(float((told == true).mean()))
     found = {}
-    for name, (told, true) in asked(slices.factor).items():
+    for name, (told, true) in predictions(slices.factor).items():
         right = told == true
         drawn = right[generator.integers(len(right), size=(500, len(right)))].mean(1)
-        low, high = np.percentile(drawn, [2.5, 97.5])
         found[name] = {
-            "value": float(right.mean()),
-            "low": float(low),
-            "high": float(high),
+            **percentile_interval(right.mean(), drawn),
             "null": null[name],
             "by_factor": {each: float(right[true == number].mean()) for number, each in enumerate(NAMES)},
         }

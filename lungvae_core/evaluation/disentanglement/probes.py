@@ -6,6 +6,7 @@ mean of the tested nodules; AUC for binary factors. Values below 0, or 0.5, are 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import RidgeCV
 
 from lungvae_core.data.splits import grouped_folds
-from lungvae_core.evaluation.metrics import weighted_aucs
+from lungvae_core.statistics.intervals import percentiles
+from lungvae_core.statistics.patients import bootstrap
+from lungvae_core.statistics.roc import weighted_aucs
 
 FOLDS = 5
 KINDS = {"linear": "ridge regression", "boosted": "gradient-boosted trees"}
@@ -72,10 +75,10 @@ def intervals(
     seed: int,
 ) -> np.ndarray:
     """(2, L) 95 % percentile interval of `score` from resampling whole patients (M,)."""
-    patient, names = pd.factorize(patients)
-    generator = np.random.default_rng(seed)
-    drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    return np.nanpercentile(_weighted(factors, predicted, binary, drawn[:, patient]), [2.5, 97.5], axis=0)
+    drawn = bootstrap(
+        partial(_weighted, factors, predicted, binary), patients, resamples, seed=seed, block=resamples
+    )
+    return percentiles(drawn)
 
 
 def _weighted(factors: np.ndarray, predicted: np.ndarray, binary: list[bool], weights: np.ndarray) -> Any:

@@ -18,12 +18,13 @@ import numpy as np
 import pandas as pd
 
 import lungvae_core
-from lungvae_core.data.labels import RULES, TASKS
+from lungvae_core.data.labels import TASKS, rule_in_words
 from lungvae_core.data.labels import labels as labels_by
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation import units
 from lungvae_core.evaluation.baselines import BASELINES, available
+from lungvae_core.evaluation.diagnosis import against_diagnosis, read_confirmed
 from lungvae_core.evaluation.protocols import honest, paper
 from lungvae_core.evaluation.protocols.members import Member, train_all
 from lungvae_core.evaluation.protocols.plan import (
@@ -37,7 +38,8 @@ from lungvae_core.evaluation.protocols.plan import (
 from lungvae_core.evaluation.protocols.rivals import RivalTask, rival_scores
 from lungvae_core.evaluation.protocols.scores import FoldScores, score_fold
 from lungvae_core.evaluation.report import REPORT_FORMAT, load_report, save_report
-from lungvae_core.files import folder_lock, write_json
+from lungvae_core.files import folder_lock, make_folder, write_json
+from lungvae_core.training.seen import Seen, keep_apart, shared_with
 from lungvae_core.vae.config import Config
 from lungvae_core.workers import cores, pool
 
@@ -56,6 +58,8 @@ def evaluate(
     *,
     work: Path | None = None,
     nested: Path | None = None,
+    diagnoses: Path | None = None,
+    seen: Seen = "refuse",
     workers: int | None = None,
     ray: str | None = None,
     device: str = "auto",
@@ -67,8 +71,11 @@ def evaluate(
 
     `work` keeps the trainings (default: beside `out`); reports with other tasks or label rules can share it.
     `nested` is an honest report of the same preset and seeds, which the leak table of the protocol `paper`
-    begins with. `workers`, `ray` and `threads` are those of `lungvae_core.workers.pool`.
-    `on_progress(done, total, what)`.
+    begins with. `diagnoses` is a table of confirmed diagnoses (`data.diagnoses`), against which the patients'
+    scores are judged too. `workers`, `ray` and `threads` are those of `lungvae_core.workers.pool`.
+    `on_progress(done, total, what)`. Slices that show the same picture as one of another patient are refused;
+    with `seen` "leave_out" all but the first of such patients are left out, with "include" the report says
+    that it leaks.
 
     Raises UserError for data without what the task needs, and for a work folder of other data or settings.
     """
@@ -80,11 +87,19 @@ def evaluate(
             "is nothing to evaluate."
         )
     beside = _beside(nested, asked, data)
+    confirmed = None if diagnoses is None else read_confirmed(diagnoses, data.table, asked.protocol)
+    kept, leaks = keep_apart(
+        data.table["patient_id"],
+        shared_with(data),
+        "include" if asked.protocol == "paper" else seen,
+        where=data.info.name,
+    )
+    truth = np.where(kept, truth, np.nan)
     work = (work or work_folder(out)).resolve()
-    work.mkdir(parents=True, exist_ok=True)
+    make_folder(work)
     progress = _Progress(work, on_progress)
     with folder_lock(work, what="the evaluation"):
-        folds = plan_folds(data.table, asked)
+        folds = [fold.without(~kept) for fold in plan_folds(data.table, asked)]
         members = _members(asked, data, folds, work, device, threads)
         if not train_all(
             members,
@@ -95,6 +110,7 @@ def evaluate(
         ):
             return None
         report = _head(asked, data, truth, members)
+        report["leaks"] = [*report["leaks"], *leaks]
         if asked.protocol == "paper":
             frames, steps = paper.frames_of(
                 data.table,
@@ -120,6 +136,15 @@ def evaluate(
             words = {name: (BASELINES[name].words, BASELINES[name].uses_readers) for name in rivals}
             report |= honest.sections(data, by_stage, rivals, words, asked)
             report["reconstruction"] = honest.reconstructed(data, folds, members, asked)
+            if confirmed is not None:
+                report["diagnosis"] = against_diagnosis(
+                    honest.pooled(by_stage[members[0].stages[-1]], "nodule"),
+                    data.table,
+                    confirmed,
+                    label_rule=asked.label_rule,
+                    resamples=200 if asked.quick else 1000,
+                    seed=asked.seed,
+                )
         report["seconds"] = round(time.monotonic() - began, 1)
         save_report(out, report)
         progress("done", 1, 1)
@@ -162,7 +187,7 @@ def _members(
             split: list[tuple[int, Any, Any]] = [(0, None, None)]
         else:
             split = [(fold.number, fold.fit, fold.calibration) for fold in folds]
-        settings = f"{config.preset}-{_name(config, asked, data)}"
+        settings = f"{config.preset}-{_name(config, asked, data, folds)}"
         found += [
             Member(
                 fold=fold,
@@ -181,10 +206,11 @@ def _members(
     return found
 
 
-def _name(config: Config, asked: EvaluationConfig, data: SliceSet) -> str:
+def _name(config: Config, asked: EvaluationConfig, data: SliceSet, folds: list[Fold]) -> str:
     """Twelve digits that stand for the settings, the folds and the data."""
     settings = config.model_dump_json(exclude={"training": {"seed"}})
     split = f"{asked.folds} {asked.seed} {asked.calibration_share} {asked.protocol == 'paper'}"
+    split += _left_out(data, folds)
     return hashlib.sha256(f"{settings} {split} {data.info.content_hash}".encode()).hexdigest()[:12]
 
 
@@ -199,13 +225,14 @@ def _rivals(
     should_stop: Callable[[], bool],
 ) -> dict[str, dict[str, pd.DataFrame]] | None:
     """The baselines' judged frames by unit, on the same folds; None when asked to stop."""
+    split = _split_name(asked, data, folds)
     tasks = [
         RivalTask(
             name=name,
             fold=fold,
             asked=asked,
             data=str(data.folder.resolve()),
-            folder=str(work / "baselines" / f"{asked.task}-{asked.label_rule}-{_split_name(asked, data)}"),
+            folder=str(work / "baselines" / f"{asked.task}-{asked.label_rule}-{split}"),
         )
         for name in available(data.table)
         for fold in folds
@@ -231,8 +258,15 @@ def _rivals(
     }
 
 
-def _split_name(asked: EvaluationConfig, data: SliceSet) -> str:
+def _left_out(data: SliceSet, folds: list[Fold]) -> str:
+    """What stands for the slices that are in no fold; empty where all are."""
+    tested = np.sort(np.concatenate([fold.test for fold in folds]))
+    return "" if len(tested) == len(data) else f" {hashlib.sha256(tested.tobytes()).hexdigest()}"
+
+
+def _split_name(asked: EvaluationConfig, data: SliceSet, folds: list[Fold]) -> str:
     text = f"{asked.folds} {asked.seed} {asked.calibration_share} {asked.quick} {data.info.content_hash}"
+    text += _left_out(data, folds)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -262,7 +296,9 @@ def _head(
     """What the report says before its figures; every section that a protocol may fill is there."""
     config = members[0].config
     rule = "mean" if asked.protocol == "paper" else asked.nodule_rule
-    chosen = "in each fold the rule of mean, max and attention with the best AUC on its calibration patients"
+    chosen = (
+        "in each fold the rule of mean, max, top3 and attention with the best AUC on its calibration patients"
+    )
     return {
         "format": REPORT_FORMAT,
         "protocol": asked.protocol,
@@ -270,10 +306,10 @@ def _head(
         "task": asked.task,
         "task_in_words": TASKS[asked.task],
         "label_rule": asked.label_rule,
-        "label_rule_in_words": RULES[asked.label_rule],
+        "label_rule_in_words": rule_in_words(data.table, asked.label_rule),
         "leaks": paper.LEAKS if asked.protocol == "paper" else [],
         "transductive": asked.protocol == "paper",
-        "data": honest.described(data, truth),
+        "data": honest.described(data, truth, asked.task, asked.label_rule),
         "model": {
             "preset": "+".join(dict.fromkeys(member.config.preset for member in members)),
             "config": config.model_dump(mode="json", exclude={"preset": True, "training": {"seed"}}),
@@ -296,6 +332,7 @@ def _head(
         "settings_chosen": [],
         "leak": None,
         "external": None,
+        "diagnosis": None,
         "hardware": hardware(),
         "versions": {
             "lungvae": lungvae_core.__version__,

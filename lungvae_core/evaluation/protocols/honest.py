@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lungvae_core.data.counted import chosen_rows, labelled_rows, left_out_before
 from lungvae_core.data.slices import SliceSet
-from lungvae_core.evaluation.compare import delong, paired, size_matched
+from lungvae_core.evaluation.compare import paired, size_matched
 from lungvae_core.evaluation.figures import unit_figures
-from lungvae_core.evaluation.metrics import auc, auc_interval
 from lungvae_core.evaluation.protocols.members import JOINT_STAGE, VAE_STAGE, Member
 from lungvae_core.evaluation.protocols.plan import EvaluationConfig, Fold
 from lungvae_core.evaluation.protocols.scores import UNITS, FoldScores
 from lungvae_core.evaluation.reconstruction import slice_figures, summarise, window_of
 from lungvae_core.evaluation.subgroups import attributes_of, subgroups
+from lungvae_core.statistics.roc import auc, auc_interval, delong
 from lungvae_core.training.checkpoints import Run
 
 KEYS = {
@@ -150,8 +151,8 @@ def _comparisons(
     return found
 
 
-def described(data: SliceSet, labels: np.ndarray) -> dict[str, Any]:
-    """What the figures are about."""
+def described(data: SliceSet, labels: np.ndarray, task: str, rule: str) -> dict[str, Any]:
+    """What the figures are about; `labels` (N,) are NaN where a slice is left out."""
     table = data.table
     known = table[~np.isnan(labels)]
     positive = table[labels == 1]
@@ -170,6 +171,9 @@ def described(data: SliceSet, labels: np.ndarray) -> dict[str, Any]:
         "content_hash": data.info.content_hash,
         **count(table),
         "labelled": {**count(known), "malignant_nodules": count(positive)["nodules"]},
+        "counted": labelled_rows(
+            table, labels, task, rule, before=left_out_before(data.info.details)
+        ).model_dump(),
     }
 
 
@@ -182,7 +186,13 @@ def reconstructed(
     frames = [slice_figures(runs[fold.number], data, fold.test) for fold in folds]
     window = window_of(next(iter(runs.values())))
     resamples = 200 if asked.quick else 500
-    return summarise(pd.concat(frames, ignore_index=True), window, resamples=resamples, seed=asked.seed)
+    frame = pd.concat(frames, ignore_index=True)
+    drawn = np.isin(np.arange(len(data)), frame["row"])
+    counted = chosen_rows(drawn, "in no test fold", before=left_out_before(data.info.details))
+    return {
+        **summarise(frame, window, resamples=resamples, seed=asked.seed),
+        "counted": counted.model_dump(),
+    }
 
 
 def members_of(folds: list[Fold], members: list[Member]) -> dict[int, list[Member]]:

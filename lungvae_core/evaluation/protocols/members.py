@@ -10,19 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from lungvae_core.array_file import write_array
 from lungvae_core.data.resample import at_spacing
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
-from lungvae_core.files import atomic_path, read_json
 from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.encode import encode_views
+from lungvae_core.training.epochs import read_position
 from lungvae_core.training.fit import fit
 from lungvae_core.vae.config import Config
-from lungvae_core.vae.model import VAE
 from lungvae_core.workers import pool
 
 STOP = "stop"  # a file in the work folder that asks its workers to end
@@ -58,12 +58,8 @@ class Member:
         """Epochs so far, fractional; for progress."""
         if self.done:
             return float(self.config.epochs)
-        path = Path(self.folder) / "progress.json"
-        try:
-            told: dict[str, Any] = read_json(path, what="progress") if path.is_file() else {}
-        except UserError:  # being replaced
-            told = {}
-        return told["epoch"] - 1 + told["batch"] / told["batches"] if told else 0.0
+        at = read_position(Path(self.folder))
+        return 0.0 if at is None else at["epoch"] - 1 + at["batch"] / at["batches"]
 
 
 def codes_file(folder: Path, stage: str) -> Path:
@@ -142,9 +138,9 @@ def train_member(member: Member) -> bool:
         run = Run.open(folder)
         if len(run.metrics()) < last:
             return False
-        codes = views(run.load_model(), at_spacing(data.slices, data.table, run.config.model.spacing_mm))
-        with atomic_path(codes_file(folder, stage)) as temporary, temporary.open("wb") as stream:
-            np.save(stream, codes, allow_pickle=False)
+        slices = at_spacing(data.slices, data.table, run.config.model.spacing_mm)
+        codes = encode_views(run.load_model(), slices, VIEWS)
+        write_array(codes_file(folder, stage), codes)
     (folder / "last.safetensors").unlink(missing_ok=True)  # three times the weights, of use to nobody now
     return True
 
@@ -155,14 +151,3 @@ def _check_same(run: Run, config: Config) -> None:
         raise UserError(
             f"{run.folder} holds a training with other settings. Choose another --work folder, or delete it."
         )
-
-
-@torch.inference_mode()
-def views(vae: VAE, hu: np.ndarray) -> np.ndarray:
-    """(N, 4, K) float32 codes of slices hu (N, 64, 64): as they are, and mirrored in the three ways."""
-    codes = np.empty((len(hu), VIEWS, vae.config.dimensions), np.float32)
-    for start in range(0, len(hu), 256):
-        part = np.asarray(hu[start : start + 256])
-        for view, seen in enumerate((part, part[:, ::-1], part[:, :, ::-1], part[:, ::-1, ::-1])):
-            codes[start : start + len(part), view] = vae.encode_hu(np.ascontiguousarray(seen))
-    return codes

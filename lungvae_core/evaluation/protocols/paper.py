@@ -19,10 +19,10 @@ from lungvae_core.data.labels import labels as labels_by
 from lungvae_core.data.splits import grouped_folds, share_of_patients
 from lungvae_core.evaluation import units
 from lungvae_core.evaluation.figures import unit_figures
-from lungvae_core.evaluation.metrics import auc, auc_interval
 from lungvae_core.evaluation.protocols.members import JOINT_STAGE, Member, load_codes
 from lungvae_core.evaluation.protocols.plan import EvaluationConfig
 from lungvae_core.evaluation.protocols.scores import fit_on_views, over_views
+from lungvae_core.statistics.roc import auc, auc_interval
 from lungvae_core.training.classifier import ClassifierConfig
 from lungvae_core.training.joint import RELEASED_SHARE
 

@@ -56,7 +56,7 @@ class EvaluationConfig(BaseModel):
     seed: int = Field(default=0, ge=0)  # of the folds, and the first of the trainings
     seeds: int = Field(default=1, ge=1, le=50)  # trainings a fold, whose logits are averaged
     calibration_share: float = Field(default=0.15, gt=0, le=0.5)  # of a fold's training patients
-    nodule_rule: Literal["chosen", "mean", "max", "largest", "attention"] = "chosen"
+    nodule_rule: Literal["chosen", "mean", "max", "top3", "largest", "attention"] = "chosen"
     changes: dict[str, object] = {}  # settings of the preset that were changed
     quick: bool = False
 
@@ -69,6 +69,11 @@ class Fold:
     fit: np.ndarray
     calibration: np.ndarray
     test: np.ndarray
+
+    def without(self, rows: np.ndarray) -> Fold:
+        """The fold less the rows of the data where `rows` (N,) is True."""
+        fit, calibration, test = (part[~rows[part]] for part in (self.fit, self.calibration, self.test))
+        return Fold(self.number, fit, calibration, test)
 
 
 def plan_folds(table: pd.DataFrame, asked: EvaluationConfig) -> list[Fold]:
@@ -118,7 +123,7 @@ def configure(asked: EvaluationConfig, seed: int, name: str | None = None) -> Co
     given = PAPER if asked.protocol == "paper" else {}
     changes = {**given, **asked.changes, "seed": seed}
     if asked.protocol == "frozen":
-        changes = {**changes, "rounds": 0}
+        changes = {**changes, "rounds": 0, "guided": ()}
     else:
         changes = {**changes, "task": asked.task, "label_rule": asked.label_rule}
     config = override(config, changes)

@@ -17,12 +17,18 @@ from lungvae_core.data.labels import labels as labels_by
 from lungvae_core.data.splits import check_apart, grouped_folds
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation import units
-from lungvae_core.evaluation.calibration import Settled, apply, ece, settle
-from lungvae_core.evaluation.metrics import auc
 from lungvae_core.evaluation.protocols.members import JOINT_STAGE, Member, load_codes
 from lungvae_core.evaluation.protocols.plan import EvaluationConfig, Fold
+from lungvae_core.statistics.calibration import Settled, apply, ece, settle
+from lungvae_core.statistics.roc import auc
 from lungvae_core.training.checkpoints import Run
-from lungvae_core.training.classifier import Classifier, ClassifierConfig, fit_classifier, load_classifier
+from lungvae_core.training.classifier import (
+    Classifier,
+    ClassifierConfig,
+    fit_classifier,
+    load_classifier,
+    over_views,
+)
 
 UNITS = ("slice", "nodule", "patient")
 # What a fold chooses among, on its own fit patients. A choice a fold, so few and far apart.
@@ -114,12 +120,6 @@ def _member_scores(
     )
     inner = table.iloc[rows].reset_index(drop=True)
     return logits, attention.logits(np.asarray(codes[rows]).mean(1), inner), how
-
-
-def over_views(model: Classifier, codes: np.ndarray) -> np.ndarray:
-    """(N,) float64 logits of codes (N, 4, K), averaged over the views."""
-    flat = model.logits(codes.reshape(-1, codes.shape[2])).astype(np.float64)
-    return flat.reshape(len(codes), -1).mean(1)
 
 
 def fit_on_views(

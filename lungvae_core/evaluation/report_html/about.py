@@ -13,6 +13,7 @@ from lungvae_core.evaluation.report import UNITS, Report
 from lungvae_core.evaluation.report_html import parts, svg
 from lungvae_core.evaluation.report_html.checklist import NONE, NOT, PARTLY, SOURCES, YES, checklist
 from lungvae_core.evaluation.report_words import Row
+from lungvae_core.number_text import duration, plural
 
 _STATES = {YES: "yes", PARTLY: "partly", NOT: "not", NONE: "none"}
 
@@ -49,7 +50,7 @@ def leak_band(report: Report) -> str:
     )
 
 
-def asked(report: Report) -> str:
+def question(report: Report) -> str:
     """What was asked."""
     return parts.section(
         "asked",
@@ -66,7 +67,7 @@ def protocol(report: Report) -> str:
     folds = (
         "No folds: the model was trained elsewhere and is not changed."
         if report.protocol == "external"
-        else f"{words.plural(report.folds, 'outer fold')} by patient, {words.seeds(report)}"
+        else f"{plural(report.folds, 'outer fold')} by patient, {words.seeds(report)}"
         f"{', whose logits are averaged' if len(report.seeds) > 1 else ''}."
     )
     body = f"<p>{parts.sentence(report.protocol_in_words)} {escape(folds)}</p>"
@@ -131,16 +132,17 @@ def data(report: Report) -> str:
         for name, lines in boxes[2:]
     )
     tested = "; ".join(
-        f"{words.plural(figures.count, unit)} ({figures.malignant:,} malignant)"
+        f"{plural(figures.count, unit)} ({figures.malignant:,} malignant)"
         for unit in UNITS
         if (figures := report.units.of(unit)) is not None
     )
+    counted = "" if part.counted is None else f" {escape(part.counted.in_words())}"
     return parts.section(
         "data",
         "Data and cohort",
         f"<p>{parts.sentence(f'{part.name}. {part.source}' if part.source else part.name)} Content hash "
         f'<code>{escape(part.content_hash[:16] or "not known")}</code>.</p><div class="flow">{flow}</div>'
-        f"<p>Tested, each exactly once: {escape(tested)}.</p>",
+        f"<p>Tested, each exactly once: {escape(tested)}.{counted}</p>",
     )
 
 
@@ -166,7 +168,7 @@ def limits(report: Report) -> str:
 
 def reproduce(report: Report) -> str:
     """Command, versions, hardware, time and settings."""
-    took = "" if report.seconds is None else f", {words.duration(report.seconds)}"
+    took = "" if report.seconds is None else f", {duration(report.seconds)}"
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     settings = json.dumps(report.model.config, indent=1, ensure_ascii=False)
     return parts.section(

@@ -9,6 +9,7 @@ from lungvae_core.evaluation import report_words as words
 from lungvae_core.evaluation.report import FIGURES, UNITS, Interval, Report, SomeFigures, UnitFigures
 from lungvae_core.evaluation.report_html import parts, svg
 from lungvae_core.evaluation.report_words import Row
+from lungvae_core.number_text import DASH, number
 
 _BESIDE = ("auc", "balanced_accuracy", "sensitivity", "specificity", "average_precision", "brier", "ece")
 KINDS = (
@@ -82,10 +83,10 @@ def calibration(report: Report) -> str:
             rows.append(
                 [
                     f"Per {unit}",
-                    words.number(found.before),
-                    words.number(found.after),
-                    words.number(found.temperature, 2),
-                    words.number(found.bias, 2),
+                    number(found.before),
+                    number(found.after),
+                    number(found.temperature, 2),
+                    number(found.bias, 2),
                 ]
             )
     if not rows:
@@ -223,53 +224,62 @@ def spread(report: Report) -> str:
     return parts.section("spread", "How much folds, seeds and labels move it", body)
 
 
+def _titled(name: str) -> str:
+    """A figure of the reconstruction with its unit."""
+    title, unit, _ = words.RECONSTRUCTION_WORDS[name]
+    return f"{title}, {unit}" if unit else title
+
+
+def _digits(name: str) -> int:
+    return 1 if words.RECONSTRUCTION_WORDS[name][1] else 4
+
+
 def reconstruction(report: Report) -> str:
     """How well held-out slices are drawn again."""
     part = report.reconstruction
     if part is None:
         return ""
-    low, high = (words.number(end, 0) for end in part.window_hu)
+    low, high = (number(end, 0) for end in part.window_hu)
     inside = part.inside_mask or {}
-    rows = []
-    for name, value in part.whole.items():
-        title, unit, better = words.RECONSTRUCTION_WORDS.get(name, (name, "", True))
-        digits = 1 if unit else 4
-        label = f"{title}, {unit}" if unit else title
-        rows.append(
-            [
-                label,
-                words.figure(value, digits),
-                words.figure(inside.get(name), digits),
-                f"{'higher' if better else 'lower'} is better",
-            ]
-        )
+    rows = [
+        [
+            _titled(name),
+            words.figure(part.whole.get(name), _digits(name)),
+            words.figure(inside.get(name), _digits(name)),
+            f"{better} is better",
+        ]
+        for name, (_, _, better) in words.RECONSTRUCTION_WORDS.items()
+        if name in part.whole or name in inside
+    ]
     body = (
         f"<p>Slices of held-out patients only: {part.slices:,} slices of {part.patients:,} patients, on 0..1 "
         f"of the window {low} to {high} HU unless a unit stands beside the figure. Another window "
-        "gives other figures.</p>" + parts.table(["", "Whole crop", "Inside the mask", ""], rows)
+        f"gives other figures.{escape(words.redrawn(part))}</p>"
+        + parts.table(["", "Whole crop", "Inside the mask", ""], rows)
     )
     if part.by_size:
-        names = [
-            name
-            for name in words.RECONSTRUCTION_WORDS
-            if any(name in band.figures() for band in part.by_size)
-        ]
-        heads = [
-            f"{title}, {unit}" if unit else title
-            for title, unit, _ in (words.RECONSTRUCTION_WORDS[name] for name in names)
-        ]
-        bands = [
+        bands = [(band, band.figures()) for band in part.by_size]
+        # Inside the mask, the figures that there are of nothing else.
+        keys = [(name, name) for name in words.RECONSTRUCTION_WORDS]
+        keys += [(name, f"inside_{name}") for name in ("margin", "histogram_hu")]
+        keys = [(name, key) for name, key in keys if any(key in figures for _, figures in bands)]
+        lines = [
             [
                 band.band,
                 f"{band.slices:,}",
-                *(
-                    words.figure(band.figures().get(name), 1 if words.RECONSTRUCTION_WORDS[name][1] else 4)
-                    for name in names
-                ),
+                *(words.figure(figures.get(key), _digits(name)) for name, key in keys),
             ]
-            for band in part.by_size
+            for band, figures in bands
         ]
-        body += "<h3>By size of the lesion</h3>" + parts.table(["Diameter", "Slices", *heads], bands)
+        heads = ["Diameter", "Slices", *(_titled(name) for name, _ in keys)]
+        body += "<h3>By size of the lesion</h3>" + parts.table(heads, lines)
+    if part.spectrum:
+        heads = ["Cycles a pixel", "Power of what is drawn, share of the slices' own"]
+        lines = [
+            [f"{band.from_cycles:.4g} to {band.to_cycles:.4g}", words.figure(band, 3)]
+            for band in part.spectrum
+        ]
+        body += "<h3>By size of the detail</h3>" + parts.table(heads, lines)
     return parts.section("reconstruction", "Reconstruction", body)
 
 
@@ -289,8 +299,8 @@ def leak(report: Report) -> str:
                 found.step,
                 found.words,
                 words.figure(interval),
-                words.number(found.nodule),
-                words.number(found.accuracy),
+                number(found.nodule),
+                number(found.accuracy),
             ]
         )
     return parts.section(
@@ -318,7 +328,7 @@ def external(report: Report) -> str:
         )
     if part.sensitivity_at_specificity:
         rows = [
-            [f"{row.specificity:.2f}", words.figure(row.sensitivity), words.number(row.threshold)]
+            [f"{row.specificity:.2f}", words.figure(row.sensitivity), number(row.threshold)]
             for row in part.sensitivity_at_specificity
         ]
         body += "<h3>Sensitivity where the specificity is fixed</h3>" + parts.table(
@@ -332,6 +342,24 @@ def external(report: Report) -> str:
     return parts.section("external", "On other data", body)
 
 
+def diagnosis(report: Report) -> str:
+    """Opinion and diagnosis."""
+    part = report.diagnosis
+    if part is None:
+        return ""
+    body = f"<p>{escape(words.diagnosis_about(part))}</p>"
+    for group in part.groups:
+        body += parts.table(
+            ["AUC (95 % interval)", "Against the diagnosis", "Against the readers' opinion"],
+            [
+                [one.title, words.figure(one.diagnosis, 2), words.figure(one.opinion, 2)]
+                for one in group.scores
+            ],
+            caption=words.diagnosis_group(group),
+        )
+    return parts.section("diagnosis", "Opinion and diagnosis", body)
+
+
 def _panels(unit: str, found: UnitFigures) -> list[str]:
     panels = []
     if found.curves is not None:
@@ -342,7 +370,7 @@ def _panels(unit: str, found: UnitFigures) -> list[str]:
             title=f"ROC per {unit}",
             across="1 − specificity",
             up="sensitivity",
-            note=f"AUC {words.number(found.auc.value)}",
+            note=f"AUC {number(found.auc.value)}",
         )
         pr = svg.square_curve(
             curves.pr.recall,
@@ -387,7 +415,7 @@ def _panel(name: str, body: str) -> str:
 
 
 def _note(name: str, value: Interval | None) -> str:
-    return f"{name} {words.number(value.value)}" if value is not None else ""
+    return f"{name} {number(value.value)}" if value is not None else ""
 
 
 def _baselines(report: Report) -> str:
@@ -420,7 +448,7 @@ def _yes(whether: bool) -> str:
 def _beside(figures: SomeFigures, name: str) -> str:
     """The AUC with its interval; of other figures the value, for the table would be too wide."""
     found = figures.figure(name)
-    return words.figure(found) if name == "auc" or found is None else words.number(found.value)
+    return words.figure(found) if name == "auc" or found is None else number(found.value)
 
 
 def _has(report: Report, unit: str, name: str) -> bool:
@@ -447,6 +475,6 @@ def _stages(report: Report) -> str:
 
 def _difference(part: Any) -> str:
     if part is None or part.difference is None:
-        return "–"
+        return DASH
     said = words.figure(Interval(value=part.difference, low=part.low, high=part.high))
     return f"{said}; {words.p_words(part.p)}" if part.p is not None else said

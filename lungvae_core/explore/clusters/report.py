@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import adjusted_rand_score, pairwise_distances
 
+from lungvae_core.data.counted import Counted
 from lungvae_core.data.labels import RULES
 from lungvae_core.errors import UserError
 from lungvae_core.explore.clusters.agreement import agreement, ami
@@ -29,12 +30,15 @@ from lungvae_core.explore.clusters.methods import (
     silhouette,
 )
 from lungvae_core.explore.clusters.neighbourhoods import map_quality
+from lungvae_core.explore.clusters.schema import ClustersReport
 from lungvae_core.explore.clusters.stability import featureless, stability, without_groups
 from lungvae_core.explore.clusters.words import describe
 from lungvae_core.explore.maps import nodules
 from lungvae_core.explore.neighbours import features
-from lungvae_core.files import read_json, write_text
+from lungvae_core.files import write_text
+from lungvae_core.schema import read_as
 from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.encode import left_out_of
 
 FORMAT = 1
 FILE = "clusters.json"
@@ -77,7 +81,7 @@ def make_clusters(
     """
     started = time.monotonic()
     table, codes = run.latents()
-    at, rows, used = _units(table, codes, unit, seed)
+    at, rows, used, sizes = _units(table, codes, unit, seed)
     prior = run.config.model.prior
     report = cluster(
         table.iloc[rows].reset_index(drop=True),
@@ -87,16 +91,19 @@ def make_clusters(
         amount=QUICK if quick else FULL,
         on_progress=on_progress,
     )
-    joint = run.config.joint
     report = {
         "format": FORMAT,
         "space": SPACES[prior],
         "sample": None if len(at) == len(used) else at.tolist(),
         "rows": rows.tolist(),
         "slices": len(table),
+        "counted": Counted(
+            used=int(sizes[at].sum()),
+            left_out=left_out_of(run, table) | _not_drawn(sizes, at, unit),
+        ).model_dump(),
         "codes": _fingerprint(codes),
         "quick": quick,
-        "labels_shaped_codes": bool(joint.rounds),
+        "labels_shaped_codes": run.config.labels_shape_codes,
         "data": {"name": run.info.data.name, "content_hash": run.info.data.content_hash},
         "maps": map_quality(run, seed=seed),
         **report,
@@ -224,22 +231,31 @@ def _judged(
     }
 
 
+def _not_drawn(sizes: np.ndarray, at: np.ndarray, unit: str) -> dict[str, int]:
+    """Slices (sizes (U,) a unit) of the units that are not among those drawn, `at` (M,)."""
+    rest = int(sizes.sum() - sizes[at].sum())
+    return {f"of {unit}s that are not among the {len(at):,} drawn": rest} if rest else {}
+
+
 def _units(
     table: pd.DataFrame, codes: np.ndarray, unit: str, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(number of each lesion that is clustered (M,), its row in the table (M,), all units' codes (U, K))."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(number of each lesion that is clustered (M,), its row in the table (M,), all units' codes (U, K)).
+
+    The fourth is how many slices each unit has (U,).
+    """
     if unit not in UNITS:
         raise UserError(f"Clusters are of one of {' or '.join(UNITS)}, not of {unit!r}.")
-    rows, used = np.arange(len(table)), codes
+    rows, used, sizes = np.arange(len(table)), codes, np.ones(len(table), int)
     if unit == "nodule":
         frame, used = nodules(table, codes)
-        rows = frame["row"].to_numpy()
+        rows, sizes = frame["row"].to_numpy(), frame["slices"].to_numpy()
     at = np.arange(len(rows))
     if len(at) > MOST_UNITS:
         at = np.sort(np.random.default_rng(seed).choice(len(at), MOST_UNITS, replace=False))
     if len(at) < LEAST_UNITS:
         raise UserError(f"{len(at)} {unit}(s) are too few for clusters; at least {LEAST_UNITS} are needed.")
-    return at, rows[at], used
+    return at, rows[at], used, sizes
 
 
 @dataclass(frozen=True)
@@ -258,31 +274,21 @@ class Clusters:
         return np.stack([used[members == one].mean(0) for one in range(int(members.max()) + 1)])
 
 
-def load_clusters(folder: Path, codes: np.ndarray) -> Clusters:
+def load_clusters(folder: Path, codes: np.ndarray, nodule_count: int) -> Clusters:
     """clusters.json of a run with codes (N, K); UserError when missing, damaged or of other codes."""
-    again = f"`lungvae clusters {folder}`"
+    again = f"lungvae clusters {folder}"
     if not (folder / FILE).is_file():
-        raise UserError(f"The model {folder.name} has no clusters yet. Make them with {again}.")
-    report = read_json(folder / FILE, what="The model's clusters")
-    if isinstance(report, dict) and isinstance(report.get("format"), int) and report["format"] > FORMAT:
+        raise UserError(f"The model {folder.name} has no clusters yet. Make them with `{again}`.")
+    report = read_as(folder / FILE, ClustersReport, what="The model's clusters", again=again, newest=FORMAT)
+    rows = np.array(report["rows"], int)
+    at = np.arange(len(rows)) if report["sample"] is None else np.array(report["sample"], int)
+    members = {name: np.array(one["members"], int) for name, one in report["methods"].items()}
+    units = nodule_count if report["unit"] == "nodule" else len(codes)
+    if report["codes"] != _fingerprint(codes) or rows.max() >= len(codes) or at.max() >= units:
         raise UserError(
-            f"{folder / FILE} has format {report['format']}; this version reads up to {FORMAT}. "
-            "Update lungvae."
+            f"{folder / FILE} was not made from this model's codes. Make it again with `{again}`."
         )
-    try:
-        rows = np.array(report["rows"], int)
-        at = np.arange(len(rows)) if report["sample"] is None else np.array(report["sample"], int)
-        members = {name: np.array(one["members"], int) for name, one in report["methods"].items()}
-        told, unit = report["codes"], report["unit"]
-        if rows.ndim != 1 or not members or any(each.shape != rows.shape for each in (at, *members.values())):
-            raise ValueError
-        if len(rows) and not (rows.min() >= 0 and rows.max() < len(codes)):
-            raise ValueError
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise UserError(f"{folder / FILE} is damaged. Make it again with {again}.") from error
-    if told != _fingerprint(codes):
-        raise UserError(f"{folder / FILE} was not made from this model's codes. Make it again with {again}.")
-    return Clusters(report, unit, at, rows, members)
+    return Clusters(report, report["unit"], at, rows, members)
 
 
 def _fingerprint(codes: np.ndarray) -> str:

@@ -15,6 +15,8 @@ import numpy as np
 from sklearn.metrics import adjusted_rand_score, pairwise_distances
 
 from lungvae_core.explore.clusters.methods import NOISE, Fit, silhouette
+from lungvae_core.statistics.intervals import nan_as_none, percentile_interval
+from lungvae_core.statistics.patients import draw_numbers
 
 DISSOLVED = 0.5  # Hennig: a cluster that no new one is more alike than this is gone
 
@@ -97,14 +99,10 @@ def without_groups(
 
 def draws(patients: np.ndarray, count: int, seed: int) -> list[np.ndarray]:
     """`count` times the rows of patients drawn with replacement, each patient once."""
-    generator = np.random.default_rng(seed)
     names, patient = np.unique(patients, return_inverse=True)
-    found = []
-    for _ in range(count):
-        drawn = np.zeros(len(names), bool)
-        drawn[generator.integers(len(names), size=len(names))] = True
-        found.append(np.flatnonzero(drawn[patient]))
-    return found
+    return [
+        np.flatnonzero(np.isin(patient, numbers)) for numbers in draw_numbers(len(names), count, seed=seed)
+    ]
 
 
 def _in_a_row(rows: list[np.ndarray], found: list[np.ndarray]) -> list[float]:
@@ -137,7 +135,4 @@ def _jaccard(members: np.ndarray, other: np.ndarray, count: int) -> np.ndarray:
 def _spread(values: np.ndarray) -> dict[str, float | None]:
     """Mean and middle 95 % of the values that are known."""
     values = values[~np.isnan(values)]
-    if not len(values):
-        return {"value": None, "low": None, "high": None}
-    low, high = np.percentile(values, [2.5, 97.5])
-    return {"value": float(values.mean()), "low": float(low), "high": float(high)}
+    return nan_as_none(percentile_interval(values.mean() if len(values) else np.nan, values))

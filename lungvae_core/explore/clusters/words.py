@@ -12,6 +12,9 @@ from lungvae_core.data.slices import RATINGS
 from lungvae_core.explore.clusters.attributes import RULE, place, rating_values
 from lungvae_core.explore.clusters.methods import NOISE
 from lungvae_core.explore.colours import BANDS_MM
+from lungvae_core.number_text import plural
+from lungvae_core.statistics.intervals import percentile_interval
+from lungvae_core.statistics.patients import draw_counts
 
 # Standard deviations from the rest, and from all lesions, that a difference needs to be told of: where almost
 # all lesions are in one cluster, it is the rest that differs.
@@ -51,9 +54,7 @@ def describe(
     `name` and `words`.
     """
     patient, names = pd.factorize(frame["patient_id"].astype(str))
-    generator = np.random.default_rng(seed)
-    drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    weights = np.vstack([np.ones(len(names)), drawn])
+    weights = np.vstack([np.ones(len(names)), draw_counts(len(names), resamples, seed=seed)])
     label = labels(frame, "mvb", RULE)
     values = properties(frame)
     nodules = frame["patient_id"].astype(str) + ":" + frame["nodule"].astype(str)
@@ -107,10 +108,8 @@ def cluster_name(cluster: dict[str, Any]) -> str:
 def cluster_words(cluster: dict[str, Any]) -> str:
     """A description of `describe` in sentences: counts, malignant share, size, and how unlike the rest."""
     unit = cluster["unit"]
-    counted = f"{cluster['units']:,} {unit}{'' if cluster['units'] == 1 else 's'}"
     of = f" ({cluster['nodules']:,} nodules)" if unit != "nodule" else ""
-    patients = f"{cluster['patients']:,} patient{'' if cluster['patients'] == 1 else 's'}"
-    said = [f"{counted}{of} of {patients}."]
+    said = [f"{plural(cluster['units'], unit)}{of} of {plural(cluster['patients'], 'patient')}."]
     share = cluster["malignant"]
     if share["value"] is not None:
         said.append(
@@ -197,11 +196,10 @@ def _mean(values: np.ndarray, part: np.ndarray, patient: np.ndarray, weights: np
 
 def _interval(found: np.ndarray) -> dict[str, float | None]:
     """The first is the value, the others are of resamples."""
-    others = found[1:][~np.isnan(found[1:])]
-    if np.isnan(found[0]) or not len(others):
-        return {"value": None, "low": None, "high": None}
-    low, high = np.percentile(others, [2.5, 97.5])
-    return {"value": float(found[0]), "low": float(low), "high": float(high)}
+    interval = percentile_interval(found[0], found[1:])
+    if np.isnan(list(interval.values())).any():
+        return dict.fromkeys(interval)
+    return dict(interval)
 
 
 def _share(

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lungvae_core.explore.measured.properties import FAMILIES, PROPERTIES
+from lungvae_core.data.properties import FAMILIES, PROPERTIES
 
 EFFECT, SPEARMAN, SELECTIVE = 0.3, 0.7, 0.5  # see above
 GLASS_HU, SOLID_HU = -375.0, -225.0  # mean HU inside, edge and all: ground glass below, solid above

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from lungvae_core.data.outlines import ANGLES, CENTRE, segment
+from lungvae_core.data.properties import PROPERTIES
 from lungvae_core.errors import UserError
 from lungvae_core.explore.measured.name import NOTHING
-from lungvae_core.explore.measured.properties import PROPERTIES
-from lungvae_core.explore.measured.segment import ANGLES, CENTRE, segment
-from lungvae_core.files import read_json, write_text
+from lungvae_core.explore.measured.schema import JUDGED as JUDGED
+from lungvae_core.explore.measured.schema import Measured
+from lungvae_core.files import write_text
+from lungvae_core.schema import read_as
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.vae.latents import Latent
 
@@ -29,14 +32,12 @@ def load(run: Run) -> dict[str, Any] | None:
     """measured.json, or None where the run has none; UserError when it is damaged or not this model's."""
     if not run.has(FILE):
         return None
-    measured = read_json(run.folder / FILE, what="The model's measured traversals")
-    hint = f"Make it again with `lungvae measure {run.folder}`."
-    if not isinstance(measured, dict) or measured.get("format") != FORMAT:
-        raise UserError(f"{run.folder / FILE} has a format that this version does not read. {hint}")
-    if measured.get("dimensions_count") != run.config.model.dimensions or len(
-        measured.get("dimensions", ())
-    ) != measured.get("dimensions_count"):
-        raise UserError(f"{run.folder / FILE} was not made from this model. {hint}")
+    again = f"lungvae measure {run.folder}"
+    measured: dict[str, Any] = read_as(
+        run.folder / FILE, Measured, what="The model's measured traversals", again=again, newest=FORMAT
+    )
+    if measured["dimensions_count"] != run.config.model.dimensions:
+        raise UserError(f"{run.folder / FILE} was not made from this model. Make it again with `{again}`.")
     return measured
 
 
@@ -88,6 +89,44 @@ def sentence(measured: dict[str, Any], one: dict[str, Any], key: str) -> str:
         unit = "mm" if key == "diameter_px" else "mm²"
         words += f", {number(in_mm[0])} {unit} ({number(in_mm[1])} to {number(in_mm[2])})"
     return f"{words}; {number(effect)} SD of real lesions, Spearman {number(spearman)}."
+
+
+def judged_sentence(measured: dict[str, Any], dimension: int, rating: str) -> str:
+    """What a judge reads of a rating as a dimension rises, with how good it is, or why nothing was read."""
+    figures = measured["dimensions"][dimension].get("judged", {}).get(rating)
+    if figures is None:
+        return f"Whether {rating} rises in the decoded images has not been judged. {why_not_judged(measured)}"
+    change, low, high, spearman, rises = figures
+    starts = measured["starts"]["patients"]
+    return (
+        f"A judge of {rating} reads more of it in {round(rises * starts)} of {starts} lesions ({rises:.0%}): "
+        f"{number(change)} ({number(low)} to {number(high)}) over the range, Spearman {number(spearman)} "
+        f"(median). {judge_sentence(measured, rating)}"
+    )
+
+
+def why_not_judged(measured: dict[str, Any]) -> str:
+    """Why a judge has not read a rating, in a sentence."""
+    judge = measured.get("judge")
+    if judge is None:
+        return "A judge learns ratings with `lungvae measure --data`, from a data set with readers' ratings."
+    return judge.get("why_not") or "The slices that the judge learned from do not differ in it."
+
+
+def judge_sentence(measured: dict[str, Any], rating: str, kind: str = "real") -> str:
+    """How well the judge of a rating agrees with the readers, on lesions that it has not learned from.
+
+    `kind`: on their `real` slices, or on the model's reconstructions of them, `reconstructed`.
+    """
+    agreement = measured["judge"]["ratings"][kind][rating]
+    slices = "real slices" if kind == "real" else "reconstructed slices"
+    counts = f"{agreement['n']:,} {slices} of {agreement['patients']:,} patients that it has not learned from"
+    if agreement["value"] is None:
+        return f"How good it is cannot be measured on {counts}: their readers' ratings are all alike."
+    interval = ""
+    if agreement["low"] is not None:
+        interval = f" ({number(agreement['low'])} to {number(agreement['high'])})"
+    return f"On {counts}, its Spearman with the readers' mean is {number(agreement['value'])}{interval}."
 
 
 def number(value: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -12,21 +12,28 @@ import numpy as np
 import pandas as pd
 
 import lungvae_core
+from lungvae_core.data.counted import chosen_rows, left_out_before
+from lungvae_core.data.outlines import DISTANCE, segment
+from lungvae_core.data.properties import PROPERTIES, measure
+from lungvae_core.data.properties import deviations as deviations_of
 from lungvae_core.data.resample import at_spacing
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.data.splits import strata
 from lungvae_core.errors import UserError
 from lungvae_core.explore.colours import BANDS_MM
+from lungvae_core.explore.measured.judge import EPOCHS, judge_for
 from lungvae_core.explore.measured.name import RULE, Moved, name_of
-from lungvae_core.explore.measured.properties import PROPERTIES, measure
-from lungvae_core.explore.measured.properties import deviations as deviations_of
-from lungvae_core.explore.measured.record import FORMAT, load, save
-from lungvae_core.explore.measured.segment import DISTANCE, segment
+from lungvae_core.explore.measured.record import FORMAT, JUDGED, load, save
+from lungvae_core.explore.measured.schema import MOVED
+from lungvae_core.statistics.intervals import percentiles
+from lungvae_core.statistics.patients import draw_counts
 from lungvae_core.training.checkpoints import Run
-from lungvae_core.training.encode import TRAINED
+from lungvae_core.training.encode import TRAINED, left_out_of
 from lungvae_core.vae.latents import Latent
 
 STEPS, RESAMPLES, REFERENCE = 9, 1000, 600
+RISE = 0.01  # of a rating, over the whole range, below which it is not taken to rise
+FEWEST_HELD_OUT = 16  # patients, without which lesions are taken from all
 _KEYS = tuple(PROPERTIES)
 Decode = Callable[[np.ndarray], np.ndarray]  # codes (M, K) -> slices (M, 64, 64) in HU
 
@@ -44,6 +51,17 @@ def pick_starts(table: pd.DataFrame, count: int, seed: int) -> np.ndarray:
     # Lesions of a cell one after another, then dealt: the first of each cell, the second of each, and so on.
     turn = pd.Series(cell).groupby(cell).cumcount().to_numpy()
     return np.sort(rows[np.argsort(turn, kind="stable")[:count]])
+
+
+def pick_from(table: pd.DataFrame) -> tuple[np.ndarray, str]:
+    """(rows to take the starting lesions from, whose they are): held-out patients' where there are enough.
+
+    A model draws lesions that it was trained on better than others.
+    """
+    held_out = table["split"].to_numpy() != TRAINED if "split" in table else np.zeros(len(table), bool)
+    if table.loc[held_out, "patient_id"].nunique() >= FEWEST_HELD_OUT:
+        return np.flatnonzero(held_out), "patients that the model was not trained on"
+    return np.arange(len(table)), "all patients"
 
 
 def pick_reference(table: pd.DataFrame, count: int, seed: int) -> np.ndarray:
@@ -75,12 +93,14 @@ def traverse(
     ranges: np.ndarray,
     *,
     steps: int = STEPS,
+    on_decoded: Callable[[np.ndarray], None] = lambda _: None,
     on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(values (K, S, T, P), changes (K, S, 2)) of dimensions moved over `ranges` (K, 2) from `starts` (S, K).
 
     Values are `properties.measure` at each of T steps, NaN where no lesion could be outlined; changes are the
     root mean square changes in HU, from the first step to the last, of the pixels in and around the lesion.
+    `on_decoded` is given the slices (S * T, 64, 64) in HU of one dimension after the other.
     """
     count = len(ranges)
     values = np.empty((count, len(starts), steps, len(_KEYS)), np.float32)
@@ -88,7 +108,9 @@ def traverse(
     for dimension, (low, high) in enumerate(ranges):
         grid = np.linspace(low, high, steps, dtype=np.float32)
         codes = np.concatenate([latent.path(start, dimension, grid) for start in starts])
-        values[dimension], changes[dimension] = measure_walks(decode(codes), steps)
+        slices = decode(codes)
+        on_decoded(slices)
+        values[dimension], changes[dimension] = measure_walks(slices, steps)
         on_progress(dimension + 1, count)
     return values, changes
 
@@ -128,9 +150,7 @@ def summarise(
     known &= shows[:, :, None]
     change = np.where(shows, _slope(values, known), np.nan)
     rank = np.where(shows, _spearman(values, known), np.nan)
-    draws = np.random.default_rng(seed).multinomial(
-        values.shape[1], np.full(values.shape[1], 1 / values.shape[1]), size=resamples
-    )
+    draws = draw_counts(values.shape[1], resamples, seed=seed)
     low, high = _interval(change, draws)
     walks = _walks(values, known, draws)
     found = []
@@ -153,6 +173,25 @@ def summarise(
             )
         found.append(row)
     return found, walks
+
+
+def judged_moves(
+    readings: np.ndarray, ratings: Sequence[str], *, seed: int, resamples: int
+) -> list[dict[str, list[float]]]:
+    """What a judge reads as each dimension rises, from readings (K, S, T, R): a dict a dimension by rating.
+
+    The figures are those of `record.JUDGED`: the change over the range and its 95 % interval, the median over
+    the starts of Spearman's correlation with the dimension, and the share of the starts in which it rises.
+    The change is that of the least-squares line.
+    """
+    everywhere = np.ones(readings.shape, bool)
+    change, rank = _slope(readings, everywhere), _spearman(readings, everywhere)  # (K, S, R)
+    draws = draw_counts(readings.shape[1], resamples, seed=seed)
+    figures = np.stack(
+        [change.mean(1), *_interval(change, draws), np.median(rank, axis=1), (change > RISE).mean(1)],
+        axis=-1,
+    )
+    return [dict(zip(ratings, one.tolist(), strict=True)) for one in figures]
 
 
 def _slope(values: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -187,10 +226,7 @@ def _interval(numbers: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, np.nd
     for at, (own, there) in enumerate(zip(numbers, known, strict=True)):
         count = np.tensordot(draws, there.astype(float), 1)
         total = np.tensordot(draws, np.where(there, own, 0), 1)
-        drawn = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-        if not np.isnan(drawn).all():
-            enough = ~np.isnan(drawn).all(0)
-            means[:, at, enough] = np.nanpercentile(drawn[:, enough], [2.5, 97.5], axis=0)
+        means[:, at] = percentiles(np.where(count > 0, total / np.maximum(count, 1), np.nan))
     return means[0], means[1]
 
 
@@ -249,17 +285,20 @@ def measure_run(
     steps: int = STEPS,
     seed: int = 0,
     resamples: int = RESAMPLES,
+    judge_epochs: int = EPOCHS,
     command: str = "",
     on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> dict[str, Any]:
     """Measure every dimension of a run and write measured.json into it; returns what was written.
 
-    `data` (optional) are slices with masks, on which the outlines are held against the readers'.
+    `data` (optional) are slices with masks, on which the outlines are held against the readers', and with
+    readers' ratings, from which a judge learns them (`measured.judge`) for `judge_epochs`; 0: no judge.
     Raises UserError when the run has no codes, or too few patients.
     """
     began = time.monotonic()
     table, codes = run.latents()
-    rows = pick_starts(table, starts, seed)
+    candidates, whose = pick_from(table)
+    rows = candidates[pick_starts(table.iloc[candidates].reset_index(drop=True), starts, seed)]
     if len(rows) < 5:
         raise UserError(
             f"{run.folder} has codes of {len(rows)} patients, but at least 5 are needed to measure from. "
@@ -277,7 +316,26 @@ def measure_run(
     real = decode(codes[reference])
     real = measure(real, segment(real))
     deviations = deviations_of(real)
-    values, changes = traverse(decode, vae.latent, codes[rows], ranges, steps=steps, on_progress=on_progress)
+    judge, about_judge = None, None
+    if data is not None and judge_epochs:
+        try:
+            judge, about_judge = judge_for(
+                run, data, table, rows, seed=seed, resamples=resamples, epochs=judge_epochs
+            )
+        except UserError as error:  # all else is measured without it
+            about_judge = {"why_not": str(error)}
+    readings: list[np.ndarray] = []
+
+    def read(slices: np.ndarray) -> None:
+        if judge is not None:
+            readings.append(judge.read(slices).reshape(len(rows), steps, -1))
+
+    values, changes = traverse(
+        decode, vae.latent, codes[rows], ranges, steps=steps, on_decoded=read, on_progress=on_progress
+    )
+    judged: list[dict[str, list[float]]] = [{}] * len(ranges)
+    if judge is not None:
+        judged = judged_moves(np.stack(readings), judge.ratings, seed=seed, resamples=resamples)
     moved, walks = summarise(values, deviations, seed=seed, resamples=resamples)
     spacing = _spacings(table, rows, config.spacing_mm)
     in_mm = _millimetres(values, spacing, seed, resamples)
@@ -300,6 +358,7 @@ def measure_run(
                 },
                 "walk": {key: walks[at, :, _KEYS.index(key)].T for key in row},
                 "mm": {key: each[at] for key, each in in_mm.items()},
+                "judged": judged[at],
             }
         )
     measured = {
@@ -307,7 +366,7 @@ def measure_run(
         "what": "Each dimension moved from the 1st to the 99th percentile of the training codes, from many "
         "lesions; every decoded image outlined and measured. Names are for rising values.",
         "rule": RULE,
-        "moved": ["change", "low", "high", "effect", "spearman", "agree"],
+        "moved": list(MOVED),
         "dimensions_count": len(ranges),
         "steps": steps,
         "seed": seed,
@@ -315,11 +374,17 @@ def measure_run(
         "interval": "95 %, percentiles of the mean over starts, which are one a patient and are resampled",
         "window_hu": [low, high],
         "starts": {
+            "of": whose,
             "rows": rows.tolist(),
             "patients": len(rows),
             "with_spacing": int(np.isfinite(spacing).sum()),
         },
         "reference_lesions": len(reference),
+        "counted": chosen_rows(
+            np.isin(np.arange(len(table)), rows),
+            f"not among the {len(rows):,} starting lesions, of each patient one slice",
+            before=left_out_of(run, table),
+        ).model_dump(),
         "outlined": trusted.mean(),
         "properties": {
             key: {
@@ -334,6 +399,8 @@ def measure_run(
         },
         "dimensions": dimensions,
         "controls": controls(values, deviations, seed=seed, resamples=resamples),
+        "judged": JUDGED,
+        "judge": about_judge,
         "outlines": None if data is None else check_outlines(run, data, seed=seed),
         "data": run.info.data.name,
         "versions": {"lungvae": lungvae_core.__version__, "numpy": np.__version__},
@@ -349,9 +416,15 @@ def check_outlines(run: Run, data: SliceSet, *, count: int = 400, seed: int = 0)
     """The outlines of real slices, and of the model's reconstructions of them, against the readers' masks.
 
     Each is a dict a size band and `all`: n, Dice (mean and median), correlation of the logarithms of the
-    areas, and bias, the median of found over readers' area. One slice a patient.
+    areas, and bias, the median of found over readers' area. One slice a patient; `counted` says how many
+    were left out, and why. Raises UserError for data without a mask.
     """
-    rows = pick_starts(data.table, count, seed)
+    outlined = np.flatnonzero([mask.any() for mask in data.masks])
+    if not len(outlined):
+        raise UserError(
+            f"The data set {data.folder} has no masks to hold outlines against. Leave out --data."
+        )
+    rows = outlined[pick_starts(data.table.iloc[outlined].reset_index(drop=True), count, seed)]
     table, model = data.table.iloc[rows], run.config.model
     hu = at_spacing(data.slices[rows], table, model.spacing_mm)
     masks = np.asarray(data.masks[rows]).astype(bool)
@@ -360,7 +433,20 @@ def check_outlines(run: Run, data: SliceSet, *, count: int = 400, seed: int = 0)
         hu = np.asarray(data.slices[rows])
     vae = run.load_model()
     seen = np.clip(hu, model.hu_low, model.hu_high).astype(np.float32)
-    found: dict[str, Any] = {"slices": len(rows), "seed": seed, "real": agreement(seen, masks, table)}
+    counted = chosen_rows(
+        np.isin(outlined, rows),
+        f"not among the {len(rows):,} drawn, of each patient one",
+        before={
+            **left_out_before(data.info.details),
+            **({"without a mask": len(data) - len(outlined)} if len(outlined) < len(data) else {}),
+        },
+    )
+    found: dict[str, Any] = {
+        "slices": len(rows),
+        "counted": counted.model_dump(),
+        "seed": seed,
+        "real": agreement(seen, masks, table),
+    }
     if not model.spacing_mm:
         drawn = vae.decode_codes(vae.encode_hu(hu))
         drawn = model.hu_low + (model.hu_high - model.hu_low) * drawn

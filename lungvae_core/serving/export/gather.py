@@ -17,7 +17,7 @@ from lungvae_core.explore import colours
 from lungvae_core.explore.directions import walk
 from lungvae_core.explore.maps import METHODS, TITLES, UNITS
 from lungvae_core.explore.traversal import strip
-from lungvae_core.serving import walks
+from lungvae_core.serving import scoring, walks
 from lungvae_core.serving.cases import evaluated
 from lungvae_core.serving.map_data import lesions, unit_table
 from lungvae_core.serving.registry import LoadedModel
@@ -64,6 +64,7 @@ def gather(
         "methods": {method: TITLES[method] for method in METHODS if _has(model, units, method)},
         "units": {unit: _unit(model, unit, real, steps) for unit in units},
         "traversals": _traversals(model, starts, steps),
+        "scores": scoring.of_set(model),
         "figures": _figures(model),
     }
 
@@ -131,10 +132,10 @@ def _sheet(model: LoadedModel, rows: np.ndarray, side: int, real: bool, steps: _
     return sheet.reshape(lines * side, across * side)
 
 
-def _starts(model: LoadedModel) -> list[tuple[str, np.ndarray]]:
-    """(name in words, code (K,)): the prior's and the classes' means, and lesions spread over the scores."""
-    found = [
-        ("Prior mean" if name == "prior" else f"{name.capitalize()} mean", code)
+def _starts(model: LoadedModel) -> list[tuple[str, np.ndarray, str | None]]:
+    """(name, code (K,), its patient): the prior's and the classes' means, and lesions of different scores."""
+    found: list[tuple[str, np.ndarray, str | None]] = [
+        ("Prior mean" if name == "prior" else f"{name.capitalize()} mean", code, None)
         for name, code in model.starts.items()
     ]
     nodules = model.nodules[0]
@@ -143,12 +144,15 @@ def _starts(model: LoadedModel) -> list[tuple[str, np.ndarray]]:
         rows = rows[np.argsort(model.table["score"].to_numpy(float)[rows], kind="stable")]
     at = np.linspace(0.1, 0.9, min(LESIONS, len(rows))) * (len(rows) - 1)
     for row in rows[np.rint(at).astype(int)]:
-        entry = model.table.iloc[row]
-        found.append((f"{entry['patient_id']}, nodule {entry['nodule']}", model.codes[row]))
+        entry = model.lesion(row)
+        patient = str(entry["patient_id"])
+        found.append((f"{patient}, nodule {entry['nodule']}", model.codes[row], patient))
     return found
 
 
-def _traversals(model: LoadedModel, starts: list[tuple[str, np.ndarray]], steps: _Steps) -> dict[str, Any]:
+def _traversals(
+    model: LoadedModel, starts: list[tuple[str, np.ndarray, str | None]], steps: _Steps
+) -> dict[str, Any]:
     """For each start a sheet with a line a walk, STEPS images each, and the scores along it."""
     dimensions = [int(at) for at in model.order[:DIMENSIONS]]
     labels, directions = walks.names(model), _directions(model)
@@ -157,7 +161,7 @@ def _traversals(model: LoadedModel, starts: list[tuple[str, np.ndarray]], steps:
         label = labels.get(at)
         walked.append({"name": walks.named(model, at), "told": label.told if label else ""})
     found = []
-    for name, code in starts:
+    for name, code, patient in starts:
         lines = [walk(space, direction, code, STEPS)[1] for space, direction in directions.values()]
         lines += [strip(model.latent, code, at, walks.span(model, at, code), STEPS)[1] for at in dimensions]
         codes = np.concatenate([code[None], *lines])
@@ -165,15 +169,16 @@ def _traversals(model: LoadedModel, starts: list[tuple[str, np.ndarray]], steps:
         tall = np.zeros((len(lines) + 1, 64, STEPS, 64), np.uint8)
         tall[0, :, 0] = images[0]  # the start itself stands first
         tall[1:] = images[1:].reshape(len(lines), STEPS, 64, 64).transpose(0, 2, 1, 3)
-        scores = model.score(codes)
+        scores = model.score(codes, patient=patient)
         familiar = model.familiarity(codes)
         found.append(
             {
                 "name": name,
                 "sheet": _jpeg(tall.reshape(-1, STEPS * 64)),
                 "scores": None if scores is None else np.round(scores, 3).tolist(),
+                "scored": scoring.of_walk(model, patient),
                 "familiarity": np.round(familiar, 3).tolist(),
-                "near": _nearest_steps(model, lines, code),
+                "near": _nearest_steps(lines, code),
             }
         )
         steps(1)
@@ -191,7 +196,7 @@ def _directions(model: LoadedModel) -> dict[str, Any]:
     }
 
 
-def _nearest_steps(model: LoadedModel, lines: list[np.ndarray], code: np.ndarray) -> list[int]:
+def _nearest_steps(lines: list[np.ndarray], code: np.ndarray) -> list[int]:
     """For each walk the step that lies nearest to the start, where a slider begins."""
     return [int(np.abs(line - code).sum(1).argmin()) for line in lines]
 

@@ -43,6 +43,7 @@ if (content.figures) {
   }
   at("figures").append(make("p", "AUC of the model score beside what size alone gives on the same lesions."));
   at("figures").append(table, make("p", content.figures.words));
+  if (content.scores) at("figures").append(make("p", content.scores));
 } else at("figures").append(make("p", "This model was not evaluated: nobody knows what its scores are worth."));
 
 // ---- the map ----
@@ -377,7 +378,7 @@ async function decode() {
     const difference = told.scores[place] - told.scores[0];
     parts.push(
       make("b", `Model score ${told.scores[place].toFixed(2)}`),
-      ` (start ${told.scores[0].toFixed(2)}, ${difference < 0 ? "−" : "+"}${Math.abs(difference).toFixed(2)}); not a probability of cancer. `,
+      ` (start ${told.scores[0].toFixed(2)}, ${difference < 0 ? "−" : "+"}${Math.abs(difference).toFixed(2)}); not a probability of cancer. ${told.scored} `,
     );
   }
   const far = told.familiarity[place];

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lungvae_core.csv_files import write_csv
 from lungvae_core.errors import UserError
 from lungvae_core.files import atomic_path
 from lungvae_core.training.search import spaces
@@ -104,7 +106,7 @@ class Book:
         for name in _KEPT:
             text = json.dumps(getattr(trial, name))
             if written.get(name) != text:
-                handle.set_user_attr(name, json.loads(text))  # a copy: Optuna keeps what it is given
+                handle.set_user_attr(name, deepcopy(getattr(trial, name)))  # Optuna keeps what it is given
                 written[name] = text
 
     def reached(self, trial: Trial, values: list[float]) -> None:
@@ -161,7 +163,7 @@ class Book:
     def write_table(self) -> None:
         """Write trials.csv, atomically."""
         with atomic_path(self._folder / TABLE) as temporary:
-            self.table().to_csv(temporary, index=False)
+            write_csv(self.table(), temporary)
 
     def settings(self, trial: Trial) -> dict[str, Any]:
         """A trial's settings by name, as `lungvae train --set` takes them; only what the preset has not."""
@@ -174,7 +176,7 @@ class Book:
         return self._handles[trial.number]
 
     def _read(self, frozen: Any) -> Trial:
-        attributes = json.loads(json.dumps(frozen.user_attrs))
+        attributes = deepcopy(frozen.user_attrs)
         kept = {name: attributes[name] for name in _KEPT if name in attributes}
         self._written[frozen.number] = {name: json.dumps(value) for name, value in kept.items()}
         trial = Trial(frozen.number, dict(frozen.params), **kept)

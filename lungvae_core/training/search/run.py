@@ -443,8 +443,3 @@ def _drop_weights(folder: Path) -> None:
     """What takes room in a trial's runs; their settings and curves stay."""
     for path in [*folder.glob("fold-*/*.safetensors"), *folder.glob("fold-*/samples.png")]:
         path.unlink(missing_ok=True)
-
-
-def best_folder(folder: Path, number: int, fold: int = 1) -> Path:
-    """The run of one fold of a trial."""
-    return folder / TRIALS / f"{number:04d}" / f"fold-{fold}"

@@ -14,11 +14,14 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lungvae_core.data.counted import Counted, labelled_rows, left_out_before
+from lungvae_core.data.slices import SliceSet, malignant
 from lungvae_core.data.splits import grouped_folds, holdout
 from lungvae_core.errors import UserError
 from lungvae_core.files import read_json
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import ClassifierConfig
+from lungvae_core.training.encode import left_out_of
 from lungvae_core.training.search import spaces
 from lungvae_core.training.search.spaces import Parameter, Space
 
@@ -103,7 +106,7 @@ class SearchConfig(BaseModel):
 
     def _run_saw_labels(self) -> bool:
         with contextlib.suppress(UserError):
-            return Run.open(self.data).config.joint.rounds > 0
+            return Run.open(self.data).config.labels_shape_codes
         return False
 
 
@@ -193,6 +196,23 @@ def split(table: pd.DataFrame, config: SearchConfig) -> Patients:
     else:
         parts = list(grouped_folds(inner, config.folds, seed=config.seed))
     return Patients(test, rest, [(rest[train], rest[validation]) for train, validation in parts])
+
+
+def counted(config: SearchConfig) -> Counted:
+    """Slices by which trials are trained and chosen, and why the others are not."""
+    if config.of.of_codes:
+        run = Run.open(config.data)
+        table, _ = run.latents()
+        before = left_out_of(run, table)
+    else:
+        data = SliceSet.open(config.data, verify=False)
+        table, before = data.table, left_out_before(data.info.details)
+    patients = split(table, config)
+    rest = table.iloc[patients.rest].reset_index(drop=True)
+    before = {**before, "of patients set aside": len(patients.test)}
+    if config.objective in OF_CODES:
+        return labelled_rows(rest, malignant(rest), "mvb", "median_high", before=before)
+    return Counted(used=len(rest), left_out=before)
 
 
 def open_search(folder: str | Path) -> SearchConfig:

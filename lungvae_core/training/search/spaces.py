@@ -29,7 +29,16 @@ Value = bool | int | float | str
 LOG_FROM = 10  # a range whose ends are this many times apart is searched on a logarithmic scale
 MOST_DIMENSIONS = 4096
 # Rungs, splits and the comparison of trials stand on these; they can be fixed, never searched.
-UNSEARCHED = ("epochs", "rounds", "round_epochs", "validation_fraction", "seed", "prior", "labels_of")
+UNSEARCHED = (
+    "epochs",
+    "rounds",
+    "round_epochs",
+    "validation_fraction",
+    "seed",
+    "prior",
+    "labels_of",
+    "guided",
+)
 
 
 class Parameter(BaseModel):
@@ -323,5 +332,5 @@ def _check_value(base: Space, drawn: Mapping[str, Any], fixed: Mapping[str, Any]
         configure_mlp(base, changes)
         return
     config = configure(base, changes)
-    if config.joint.rounds and config.joint.labels_of != "training":
+    if config.labels_leak:
         raise UserError("A search must not see labels of its validation patients: leave labels_of=training.")

@@ -1,4 +1,4 @@
-// A film of decoded frames. Everything is in the data: no frame waits for the server.
+// A film of decoded frames, fetched as a whole once it is in view: after that no frame waits for the server.
 
 const SIDE = 64;
 const PIXELS = SIDE * SIDE;
@@ -15,6 +15,7 @@ export default function (component) {
   return () => {
     film.stop();
     film.watching.disconnect();
+    film.nearing.disconnect();
     films.delete(parentElement);
   };
 }
@@ -35,20 +36,58 @@ class Film {
     root.onkeydown = (event) => this.key(event);
     this.watching = new ResizeObserver(() => this.data && this.draw());
     this.watching.observe(this.find(".curves"));
+    this.nearing = new IntersectionObserver(
+      (entries) => {
+        if (entries.at(-1).isIntersecting) this.fetch();
+      },
+      { rootMargin: "300px" },
+    );
   }
 
-  take(data) {
-    const other = !this.data || data.frames !== this.data.frames;
-    this.data = data;
-    this.slider.max = String(data.count - 1);
-    this.find(".window").textContent = data.window;
-    this.find(".less").textContent = `blue −${data.fullHu}`;
-    this.find(".more").textContent = `orange +${data.fullHu}`;
-    if (!other) return this.draw();
+  take(given) {
+    this.find(".window").textContent = given.window;
+    this.find(".less").textContent = `blue −${given.fullHu}`;
+    this.find(".more").textContent = `orange +${given.fullHu}`;
+    const other = given.source !== this.given?.source;
+    this.given = given;
+    if (!other) {
+      if (this.data) {
+        this.data = { ...this.data, ...given };
+        this.show(this.at);
+      }
+      return;
+    }
     this.stop();
-    this.frames = Uint8Array.from(atob(data.frames), (letter) => letter.charCodeAt(0));
+    this.data = null;
+    this.root.removeAttribute("data-frame");
+    this.find(".play").disabled = this.slider.disabled = true;
+    this.find(".words").textContent = "";
+    this.nearing.unobserve(this.root); // what is observed anew is told of at once
+    this.nearing.observe(this.root);
+  }
+
+  async fetch() {
+    this.nearing.unobserve(this.root);
+    const { given } = this;
+    this.root.setAttribute("aria-busy", "true");
+    let answer;
+    try {
+      const response = await window.fetch(given.source);
+      answer = await response.json();
+    } catch {
+      answer = { error: "The film did not come. Reload the page." };
+    }
+    if (given.source !== this.given.source) return; // another film was asked for meanwhile
+    this.root.removeAttribute("aria-busy");
+    this.find(".words").textContent = answer.error ?? "";
+    if (answer.error) return;
+    this.data = { ...answer, ...this.given };
+    this.find(".warning").textContent = answer.warning;
+    this.find(".play").disabled = this.slider.disabled = false;
+    this.slider.max = String(answer.count - 1);
+    this.frames = Uint8Array.from(atob(answer.frames), (letter) => letter.charCodeAt(0));
     this.build();
-    return this.show(0);
+    this.show(0);
   }
 
   build() {
@@ -76,6 +115,7 @@ class Film {
   }
 
   key(event) {
+    if (!this.data) return;
     const last = this.data.count - 1;
     const steps = { ArrowRight: this.at + 1, ArrowLeft: this.at - 1, Home: 0, End: last };
     if (event.target === this.slider && event.key !== " ") return;
@@ -136,7 +176,7 @@ class Film {
   }
 
   draw() {
-    if (!this.curves) return;
+    if (!this.data) return;
     const style = getComputedStyle(this.root);
     const accent = style.getPropertyValue("--st-primary-color").trim() || "#56b4e9";
     const ratio = window.devicePixelRatio || 1;

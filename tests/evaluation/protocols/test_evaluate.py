@@ -55,7 +55,7 @@ def test_what_size_decides_is_found_and_size_stands_beside(nested: Path, discs: 
     assert report["baselines"]["diameter"]["nodule"]["auc"]["value"] > 0.99
     assert report["comparisons"]["best_size"]["baseline"] in ("diameter", "area")
     assert report["comparisons"]["best_size"]["paired"]["difference"] <= 0.01
-    assert set(report["nodule_rules"]) == {"mean", "max", "largest", "attention"}
+    assert set(report["nodule_rules"]) == {"mean", "max", "top3", "largest", "attention"}
     assert set(report["stages"]) == {"vae", "joint"}
     assert len(report["per_seed"]) == 2
     assert report["reconstruction"]["slices"] == len(discs)  # everyone once, by a model that had not seen it

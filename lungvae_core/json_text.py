@@ -1,0 +1,63 @@
+"""The one reader of JSON, for files, requests, messages and command lines alike, within bounds.
+
+Nothing that somebody else wrote is read by another parser: nesting, size, numbers and text that would stall
+or crash what comes after are refused here, in a sentence. The parser behind it is jiter, which is pydantic's.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import jiter
+
+from lungvae_core.errors import UserError
+
+MOST_BYTES = 16 << 20  # the largest that the product writes, a report of many subgroups, has less than one MB
+MOST_VALUES = 1_000_000  # a value takes up to 30 times its text in memory
+LARGEST = 2**63  # integers of more bits fit no array, and their text may be too long to print
+# What needs a closer look, which takes longer than parsing: long or large numbers, and text with characters
+# that no text for people has, as they are or escaped.
+_SUSPECT = re.compile(rb"[0-9]{19}|[eE]\+?[0-9]{3}|\\u|\x7f|\xc2[\x80-\x9f]")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
+def parse_json(content: bytes | str, *, what: str, most_bytes: int = MOST_BYTES) -> Any:
+    """The value of a JSON text in UTF-8; `what` names it in the UserError.
+
+    Refused are text of more than `most_bytes` or 1,000,000 values, nesting deeper than 200, a key twice in an
+    object, NaN, infinities and numbers that become one, integers beyond 64 bits, lone surrogates and control
+    characters other than tab and line ends.
+    """
+    try:
+        raw = content.encode() if isinstance(content, str) else content
+        if len(raw) > most_bytes:
+            raise ValueError(f"it has {len(raw):,} bytes, and {most_bytes:,} are the most")
+        if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MOST_VALUES:
+            raise ValueError(f"it has more than {MOST_VALUES:,} values")
+        value = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
+        if _SUSPECT.search(raw):
+            _check(value)
+    except ValueError as error:  # of text that is no UTF-8, too
+        reason = _CONTROL.sub("?", str(error)[:200])  # it may quote a name from the text
+        raise UserError(f"{what} cannot be read: it is damaged or not JSON ({reason}).") from error
+    return value
+
+
+def _check(value: Any) -> None:
+    """Raise ValueError for a number or a text that JSON can hold and nothing here can."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _check(name)
+            _check(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _check(inner)
+    elif isinstance(value, str):
+        if _CONTROL.search(value):
+            raise ValueError("a text in it has control characters")
+    elif isinstance(value, int) and abs(value) >= LARGEST:
+        raise ValueError("an integer in it has more than 64 bits")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number in it is too large")

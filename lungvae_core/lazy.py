@@ -1,0 +1,149 @@
+"""What objects that threads share make on first use: once, by one thread, and never changed afterwards."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Hashable
+from concurrent.futures import Future
+from typing import Any, Generic, NoReturn, TypeVar
+
+import numpy as np
+
+from lungvae_core.caches import size_of
+from lungvae_core.errors import UserError
+
+Value = TypeVar("Value")
+
+
+class lazy(Generic[Value]):
+    """A property that is made once an object; threads that ask for it meanwhile wait, those of others do not.
+
+    `functools.cached_property` lets two threads make it at the same time (from Python 3.12 on) or has one
+    lock for all objects of a class (before). What is made is `frozen`. A UserError is remembered.
+    """
+
+    def __init__(self, make: Callable[[Any], Value]) -> None:
+        self.make = make
+        self.__doc__ = make.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, owner: Any, cls: type | None = None) -> Value:
+        if owner is None:
+            return self  # type: ignore[return-value]
+        # One step of the interpreter, so that two threads get the same one.
+        once = vars(owner).setdefault(f"_once_{self.name}", Renewed())
+        value = once.get(self.name, None, lambda: self.make(owner))
+        vars(owner)[self.name] = value  # from now on found without this descriptor
+        return value
+
+
+class Renewed(Generic[Value]):
+    """A value a key, made anew when the key's state changes, by one thread; others wait for that key alone.
+
+    A UserError is remembered for its state like a value; after other exceptions the next to ask tries again.
+    With `most_bytes`, the values that were used longest ago are forgotten when a new one makes them more than
+    that together; the newest always stays.
+    """
+
+    def __init__(self, most_bytes: int | None = None) -> None:
+        self._most_bytes = most_bytes
+        self._lock = threading.Lock()
+        self._held: OrderedDict[Hashable, tuple[Hashable, Future[Value]]] = OrderedDict()
+
+    def get(self, key: Hashable, state: Hashable, make: Callable[[], Value]) -> Value:
+        """The key's value of this state."""
+        with self._lock:
+            held = self._held.get(key)
+            mine = held is None or held[0] != state
+            if held is None or held[0] != state:
+                held = (state, Future())
+                self._held[key] = held
+            self._held.move_to_end(key)
+        future = held[1]
+        if mine:
+            try:
+                future.set_result(frozen(make()))
+            except BaseException as error:
+                if not isinstance(error, UserError):
+                    self._forget(key, held)
+                future.set_exception(error)
+            else:
+                self._shed()
+        try:
+            return future.result()
+        except UserError as error:
+            # Each asker gets one of its own: a trace is written into an exception when it is raised.
+            raise UserError(str(error)) from None
+
+    def failure(self, key: Hashable, state: Callable[[], Hashable]) -> str | None:
+        """The sentence with which the key's value failed, where it did and its state is still the same."""
+        with self._lock:
+            held = self._held.get(key)
+        if held is None or not held[1].done() or held[1].exception() is None or held[0] != state():
+            return None
+        return str(held[1].exception())
+
+    def keep(self, keys: Collection[Hashable]) -> None:
+        """Forget all keys but these."""
+        with self._lock:
+            for key in [key for key in self._held if key not in keys]:
+                del self._held[key]
+
+    def _shed(self) -> None:
+        """Forget what was used longest ago while all of it is more than `most_bytes`.
+
+        Values grow as they are used, so that all of them are measured each time a new one comes.
+        """
+        if self._most_bytes is None:
+            return
+        with self._lock:
+            held = [(key, one) for key, one in self._held.items() if _is_made(one[1])]
+        sizes = [size_of(future.result()) for _, (_, future) in held]
+        excess = sum(sizes) - self._most_bytes
+        for (key, one), size in zip(held[:-1], sizes, strict=False):
+            if excess <= 0:
+                return
+            self._forget(key, one)
+            excess -= size
+
+    def _forget(self, key: Hashable, held: tuple[Hashable, Future[Value]]) -> None:
+        with self._lock:
+            if self._held.get(key) is held:
+                del self._held[key]
+
+
+def _is_made(future: Future[Any]) -> bool:
+    return future.done() and future.exception() is None
+
+
+def frozen(value: Any) -> Any:
+    """`value` with its arrays made read-only, and its dicts and lists such that refuse to be changed."""
+    if isinstance(value, np.ndarray):
+        value.setflags(write=False)
+    elif type(value) is tuple:
+        return tuple(frozen(each) for each in value)
+    elif type(value) is dict:
+        return FrozenDict({key: frozen(each) for key, each in value.items()})
+    elif type(value) is list:
+        return FrozenList(frozen(each) for each in value)
+    return value
+
+
+def _refuse(self: Any, *_: Any, **__: Any) -> NoReturn:
+    raise TypeError("it is shared by everybody and cannot be changed; copy it first")
+
+
+class FrozenDict(dict):
+    """A dict that is shared by threads."""
+
+    __setitem__ = __delitem__ = __ior__ = update = pop = popitem = clear = setdefault = _refuse
+
+
+class FrozenList(list):
+    """A list that is shared by threads."""
+
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
+    append = extend = insert = pop = remove = clear = sort = reverse = _refuse

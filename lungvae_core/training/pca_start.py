@@ -1,0 +1,89 @@
+"""A linear path that starts from a principal component analysis of the training slices.
+
+A linear VAE has its optimum in closed form (Lucas et al., arXiv 1911.02469; Tipping and Bishop 1999,
+doi 10.1111/1467-9868.00196): its codes are the scores of the principal components, each as uncertain as the
+noise that is left over the component's own deviation. Training begins there instead of at random weights:
+the path into the code gives the scores, the path out of it is the least-squares map from drawn codes to the
+pixels' logits, and the convolutions begin at 0 and learn what no linear map can say.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lungvae_core.vae.model import VAE
+from lungvae_core.vae.networks import LinearPathDecoder, LinearPathEncoder
+
+_SLICES = 12_000  # at most so many are analysed; their principal components change no more with others
+_LEAST, _MOST = 0.02, 0.98  # pixels between these, whose logits are finite
+_RIDGE = 1e-3  # of the least squares, as a share of the codes' mean square
+
+
+@torch.no_grad()
+def start_from_pca(vae: VAE, hu: Tensor, *, guided: int, seed: int) -> None:
+    """Set the weights of a VAE with a full linear path from training slices (N, 64, 64) in HU.
+
+    The first `guided` dimensions get the weakest components, for their guides shall say what they mean.
+    """
+    encoder, decoder, k = vae.encoder, vae.decoder, vae.config.dimensions
+    assert isinstance(encoder, LinearPathEncoder)
+    assert isinstance(decoder, LinearPathDecoder)
+    random = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(hu), generator=random)[:_SLICES]
+    flips = torch.rand(2, len(chosen), 1, 1, 1, generator=random) < 0.5
+    x = vae.images(hu[chosen.to(hu.device)].cpu().numpy())  # (N, 1, 64, 64)
+    for axis, flipped in zip((2, 3), flips, strict=True):
+        x = torch.where(flipped, x.flip(axis), x)
+    pixels = x.flatten(1)  # (N, 4096)
+    mean, components, deviations, noise = _principal(pixels, k, seed)
+    order = torch.arange(k).roll(guided)
+    components, deviations = components[order], deviations[order]
+    gain, bias = vae.latent.start(deviations / noise)
+
+    matrix = gain[:, None] * components / deviations[:, None]  # (K, 4096)
+    _set(encoder.path, matrix, bias[:k] - matrix @ mean)
+    offset = bias.clone()
+    offset[:k] = 0  # it stands in the path
+    head = encoder.network.head
+    assert isinstance(head, nn.Linear)
+    _set(head, torch.zeros_like(head.weight), offset)
+    last = decoder.network.body[-1]
+    assert isinstance(last, nn.Conv2d)
+    _set(last, torch.zeros_like(last.weight), torch.zeros(1))
+
+    raw = F.pad(pixels @ matrix.T + (bias[:k] - matrix @ mean), (0, len(bias) - k)) + offset
+    z = vae.latent.to_decoder(vae.latent.sample(vae.latent.posterior(raw)))  # (N, K)
+    logits = torch.logit(pixels.clamp(_LEAST, _MOST))
+    _set(decoder.path, *_least_squares(z, logits))
+
+
+def _principal(x: Tensor, k: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(mean (P,), components (K, P), their deviations (K,), noise a pixel) of x (N, P)."""
+    mean = x.mean(0)
+    centred = x - mean
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        _, singular, components = torch.svd_lowrank(centred, q=k, niter=4)
+    deviations = (singular / len(x) ** 0.5).clamp(min=1e-6)
+    left = centred.square().sum() / len(x) - deviations.square().sum()
+    noise = (left / max(x.shape[1] - k, 1)).clamp(min=1e-8).sqrt()
+    return mean, components.T, deviations, noise
+
+
+def _least_squares(z: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """(weights (P, K), bias (P,)) of the ridge regression of targets (N, P) on codes (N, K)."""
+    centre, level = z.mean(0), targets.mean(0)
+    codes = z - centre
+    square = codes.T @ codes
+    square += _RIDGE * square.diagonal().mean() * torch.eye(len(square))
+    weights = torch.linalg.solve(square, codes.T @ (targets - level)).T  # (P, K)
+    return weights, level - weights @ centre
+
+
+def _set(layer: nn.Module, weight: Tensor, bias: Tensor) -> None:
+    assert isinstance(layer, nn.Linear | nn.Conv2d)
+    assert layer.bias is not None
+    layer.weight.copy_(weight)
+    layer.bias.copy_(bias)

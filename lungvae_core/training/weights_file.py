@@ -1,0 +1,120 @@
+"""What a safetensors file claims to hold, read and compared before anything is allocated for it.
+
+The format: eight bytes with the header's length, the header as JSON, the numbers
+(https://github.com/huggingface/safetensors#format).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from lungvae_core.errors import UserError
+from lungvae_core.files import open_file
+from lungvae_core.json_text import parse_json
+
+MOST_HEADER = 2 << 20  # bytes; a band of thirty classifiers has 0.1 million
+MOST_BYTES = 2 << 30  # of numbers; the paper's widest network with 4,096 dimensions has 1.3 GB
+_BYTES = {"BOOL": 1, "U8": 1, "I8": 1, "F16": 2, "BF16": 2, "I16": 2, "F32": 4, "I32": 4, "F64": 8, "I64": 8}
+_FLOATS = {"F16", "BF16", "F32"}  # halves are read into single precision
+Network = TypeVar("Network", bound=nn.Module)
+_EXACT = {torch.int64: "I64", torch.uint8: "U8"}
+
+
+@dataclass(frozen=True)
+class Header:
+    """Names, types and shapes of a file's tensors, and the JSON state beside them."""
+
+    tensors: dict[str, tuple[str, tuple[int, ...]]]
+    state: dict[str, Any]
+    nbytes: int  # of the numbers
+
+
+def read_header(path: Path) -> Header:
+    """The header of a safetensors file; UserError where it is damaged or beyond the bounds."""
+    try:
+        with open_file(path) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > min(MOST_HEADER, size - 8):
+                raise ValueError(f"its header would have {length:,} bytes")
+            raw = parse_json(stream.read(length), what="Its header")
+        if not isinstance(raw, dict):
+            raise ValueError("its header is no object")
+        metadata = raw.pop("__metadata__", {})
+        text = metadata.get("state", "{}") if isinstance(metadata, dict) else "{}"
+        state = parse_json(text, what="Its state") if isinstance(text, str) else None
+        if not isinstance(state, dict):
+            raise ValueError("its state is no object")
+        return Header(_tensors(raw, size - 8 - length), state, size - 8 - length)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist: the model has no weights there.") from error
+    except (OSError, ValueError, TypeError, KeyError, struct.error, UserError) as error:
+        raise UserError(f"{path} is damaged and cannot be read ({error}).") from error
+
+
+def _tensors(raw: dict[str, Any], size: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """(type, shape) by name; ValueError unless they fill the `size` bytes without gap or overlap."""
+    tensors, spans = {}, []
+    for name, entry in raw.items():
+        kind, shape, (start, stop) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        if not all(type(value) is int and value >= 0 for value in (*shape, start, stop)):
+            raise ValueError(f"{name[:60]!r} has sizes that are no whole numbers")
+        if stop - start != math.prod(shape) * _BYTES.get(kind, -1):
+            raise ValueError(f"{name[:60]!r} claims another size than it has")
+        tensors[name] = (kind, tuple(shape))
+        spans.append((start, stop))
+    end = 0
+    for start, stop in sorted(spans):
+        if start != end:
+            raise ValueError("its tensors overlap or leave gaps")
+        end = stop
+    if end != size:
+        raise ValueError(f"its tensors have {end:,} bytes, and the file has {size:,}")
+    return tensors
+
+
+def on_meta(make: Callable[[], Network]) -> Network:
+    """A network without numbers: it costs nothing, however large it claims to be."""
+    with torch.device("meta"):
+        return make()
+
+
+def filled(network: Network, tensors: Mapping[str, Tensor]) -> Network:
+    """The network of `on_meta` with these numbers, in single precision and memory of its own, to evaluate."""
+    own = {
+        name: tensor.to(torch.float32, copy=True) if tensor.is_floating_point() else tensor.clone()
+        for name, tensor in tensors.items()
+    }
+    network.load_state_dict(own, assign=True)
+    return network.eval()
+
+
+def check_fits(header: Header, expected: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless the header has the names, types and shapes of `expected`, within the bound."""
+    if header.nbytes > MOST_BYTES:
+        raise ValueError(f"it has {header.nbytes:,} bytes of numbers, and {MOST_BYTES:,} are the most")
+    if header.tensors.keys() != expected.keys():
+        odd = sorted(header.tensors.keys() ^ expected.keys())[0]
+        raise ValueError(f"{odd[:60]!r} is missing or too much")
+    for name, tensor in expected.items():
+        kind, shape = header.tensors[name]
+        if shape != tuple(tensor.shape):
+            raise ValueError(f"{name!r} has the shape {shape}, not {tuple(tensor.shape)}")
+        if kind not in (_FLOATS if tensor.is_floating_point() else {_EXACT.get(tensor.dtype)}):
+            raise ValueError(f"{name!r} has the type {kind}, not {tensor.dtype}")
+
+
+def check_numbers(tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError where a number is NaN or infinite."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{name!r} has numbers that are not finite")

@@ -1,0 +1,73 @@
+"""Charts: `show` places them on a page, and `kept` saves what plotly does with a figure at each visit.
+
+To build a figure out of plotly's objects takes 30 ms and more, most of it to check the names of properties,
+which the tests do here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+
+from lungvae_core.caches import BoundedCache
+
+MOST_BYTES = 32 * 2**20
+
+
+class Chart(go.Figure):
+    """A finished figure: traces and layout as plotly.js takes them, which nobody changes any more."""
+
+    def __init__(self, data: Sequence[Mapping[str, Any]], layout: Mapping[str, Any]) -> None:
+        self._finished = {"data": list(data), "layout": {"template": _template(), **layout}}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figure ready for JSON."""
+        return self._finished
+
+
+_kept: BoundedCache[Chart | None] = BoundedCache(MOST_BYTES)
+
+
+def kept(draw: Callable[..., go.Figure | None], *arguments: Any, **named: Any) -> Chart | None:
+    """`draw(*arguments, **named)`, drawn once for equal arguments, such as those from a model's files.
+
+    None where there is nothing to draw. Arguments are what JSON can hold, arrays, and objects with
+    attributes of these kinds.
+    """
+    content = hashlib.sha256(json.dumps((arguments, named), default=_content).encode()).digest()
+
+    def finished() -> Chart | None:
+        figure = draw(*arguments, **named)
+        return None if figure is None else Chart(**figure.to_dict())
+
+    return _kept.get((draw.__module__, draw.__qualname__, content), finished)
+
+
+def show(figure: go.Figure | None, *, alt: str, where: Any = st, toolbar: bool = False, **named: Any) -> Any:
+    """Place a chart on the page, or in `where`, with `alt` for people who cannot see it.
+
+    `toolbar` is plotly's own, for charts in which one moves about; `named` is what else `st.plotly_chart`
+    takes.
+    """
+    config = None if toolbar else {"displayModeBar": False}
+    return where.plotly_chart(figure, alt=alt, config=config, **named)
+
+
+def _content(value: Any) -> Any:
+    """What JSON cannot hold, as something that differs where the value does."""
+    if isinstance(value, np.ndarray | np.generic):
+        return [value.shape, value.dtype.str, hashlib.sha256(value.tobytes()).hexdigest()]
+    return vars(value)
+
+
+@cache
+def _template() -> dict[str, Any]:
+    """Streamlit's own, which every figure has from the start."""
+    return go.Figure().to_dict()["layout"]["template"]
