@@ -23,6 +23,7 @@ COPY .streamlit/config.toml .streamlit/config.toml
 COPY lungvae_core lungvae_core
 COPY pages pages
 COPY models models
+COPY docs/seeds.json docs/seeds.json
 RUN pip install --no-cache-dir --constraint constraints.txt --editable ".[server]"
 
 USER lungvae

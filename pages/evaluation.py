@@ -43,10 +43,11 @@ def main() -> None:
             "- Nobody has tested whether any of this helps a reader or a patient."
         ),
     )
+    no_jobs, waiting = "", []
     try:
         waiting = open_jobs()
-    except UserError as error:
-        common.stop(str(error))
+    except UserError as error:  # shipped reports can be read where nothing can be written
+        no_jobs = str(error)
     reports, broken = find_reports()
     if "evaluation-view" not in st.session_state:
         st.session_state["evaluation-view"] = RESULTS if reports or waiting else NEW
@@ -56,10 +57,13 @@ def main() -> None:
     if message := st.session_state.get("evaluation-error"):
         st.error(message)
     if view == NEW:
+        if no_jobs:
+            common.stop(no_jobs)
         new_evaluation()
         return
-    active = any(job.active for job in waiting)
-    st.fragment(watch, run_every=REFRESH_SECONDS if active else None)()
+    if not no_jobs:
+        active = any(job.active for job in waiting)
+        st.fragment(watch, run_every=REFRESH_SECONDS if active else None)()
     for reason in broken.values():
         st.warning(reason)
     if not reports:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from lungvae_core.app_files import ROOT
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.disentanglement.compare import figure_words
 from lungvae_core.evaluation.disentanglement.seeds import read_over_seeds
 from lungvae_core.number_text import with_interval
 from pages import charts, factors_figures
 
-SEEDS = Path(__file__).resolve().parents[1] / "docs" / "seeds.json"  # written by benchmarks/seeds.py
+SEEDS = ROOT / "docs" / "seeds.json"  # written by benchmarks/seeds.py
 
 
 def show() -> None:

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-import lungvae_core
 from lungvae_core import NOTICE
+from lungvae_core.app_files import FRONT_DOOR
 from lungvae_core.cli import app
 from lungvae_core.errors import UserError
 
 if TYPE_CHECKING:
     from lungvae_core.serving.access import Access
 
-FRONT_DOOR = Path(lungvae_core.__file__).resolve().parents[1] / "app.py"
 # Options of Streamlit; said again here, so that neither a file nor the environment turns any of it off.
 FIXED: dict[str, Any] = {
     "browser.gatherUsageStats": False,
@@ -89,8 +88,8 @@ def serve(
 
     if not FRONT_DOOR.is_file():
         raise UserError(
-            f"The pages are not beside the package: {FRONT_DOOR} is missing. Install from a checkout with "
-            "`pip install -e .`."
+            f"The app's files are not complete: {FRONT_DOOR} is missing. Install lungvae anew, from its "
+            "wheel or from a checkout with `pip install -e .`."
         )
     address = address or ("0.0.0.0" if public else "127.0.0.1")
     told = _told(sign_in, no_sign_in, allow_host or [], log_json)

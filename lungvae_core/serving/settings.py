@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import lungvae_core
+from lungvae_core.app_files import SHIPPED_MODELS
 from lungvae_core.files import offered
 
 
@@ -22,11 +22,7 @@ def _folder(variable: str, default: Path) -> Path:
 class Settings:
     """The folders in use."""
 
-    models: Path = field(
-        default_factory=lambda: _folder(
-            "LUNGVAE_MODELS", Path(lungvae_core.__file__).resolve().parents[1] / "models"
-        )
-    )
+    models: Path = field(default_factory=lambda: _folder("LUNGVAE_MODELS", SHIPPED_MODELS))
     runs: Path = field(default_factory=lambda: _folder("LUNGVAE_RUNS", Path.cwd() / "runs"))
     data: Path = field(default_factory=lambda: _folder("LUNGVAE_DATA", Path.cwd() / "data"))
     workspace: Path = field(default_factory=lambda: _folder("LUNGVAE_WORKSPACE", Path.cwd() / "workspace"))

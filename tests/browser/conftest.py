@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def app_url(
     chromium: Any,  # first of all: without a browser no server is started
 ) -> Iterator[str]:
     """Address of a running app, without a trailing slash; its log is shown when it does not start."""
-    yield from _served(tmp_path_factory.mktemp("server"), app_folders)
+    yield from served(tmp_path_factory.mktemp("server"), app_folders)
 
 
 @pytest.fixture(scope="session")
@@ -80,21 +80,28 @@ def shipped_url(
     own = {name: base / name for name in ("runs", "workspace")}
     for each in own.values():
         each.mkdir()
-    yield from _served(base, app_folders | own | {"models": ROOT / "models"})
+    yield from served(base, app_folders | own | {"models": ROOT / "models"})
 
 
-def _served(folder: Path, folders: dict[str, Path]) -> Iterator[str]:
+def served(
+    folder: Path,
+    folders: dict[str, Path],
+    *,
+    python: Sequence[str | Path] = (sys.executable,),
+    cwd: Path | None = None,
+    base: Mapping[str, str] = os.environ,
+) -> Iterator[str]:
     """An app with these folders, its log in `folder`, until the generator goes on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = os.environ | {f"LUNGVAE_{name.upper()}": str(path) for name, path in folders.items()}
+    environment = dict(base) | {f"LUNGVAE_{name.upper()}": str(path) for name, path in folders.items()}
     environment |= {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-c", "from lungvae_core.cli import main; main()", "app", "--port", str(port)]
+    command = [*python, "-c", "from lungvae_core.cli import main; main()", "app", "--port", str(port)]
     log = folder / "server.log"
     with log.open("w") as output:
         server = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
+            command, cwd=cwd or folder, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
     url = f"http://127.0.0.1:{port}"
     try:

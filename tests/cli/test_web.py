@@ -83,11 +83,11 @@ def test_an_address_of_another_machine_is_a_sentence(run):
     assert "192.0.2.1" in err
 
 
-def test_a_package_without_the_pages_says_so(run, monkeypatch, tmp_path):
+def test_an_installation_without_the_pages_says_so(run, monkeypatch, tmp_path):
     monkeypatch.setattr(web, "FRONT_DOOR", tmp_path / "app.py")
     status, _, err, command = run()
     assert (status, command) == (2, None)
-    assert "checkout" in err
+    assert "Install lungvae anew" in err
 
 
 WORDS = "anyone on this network may use it"
