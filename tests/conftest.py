@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,24 @@ FAULTS = Path(os.environ.setdefault("LUNGVAE_FAULTS", str(Path(tempfile.mkdtemp(
 # interrupts; a terminal's is not. The tests are about the latter, however they are started themselves.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# A table of long tests with more cases is tried in part by continuous integration.
+WHOLE_TABLE = 40
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark most cases of a large table of long tests `exhaustive`; which ones stay hangs on their names alone."""
+    tables: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("long") and not item.get_closest_marker("exhaustive"):
+            tables.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for cases in tables.values():
+        step = -(-len(cases) // WHOLE_TABLE)
+        for item in cases:
+            if zlib.crc32(item.nodeid.encode()) % step:
+                item.add_marker("exhaustive")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
