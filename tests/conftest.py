@@ -38,7 +38,7 @@ WHOLE_TABLE = 40
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark most cases of a large table of long tests `exhaustive`; which ones stay hangs on their names alone."""
+    """Mark most cases of a large table of long tests `exhaustive`; their names alone decide which stay."""
     tables: dict[str, list[pytest.Item]] = {}
     for item in items:
         if item.get_closest_marker("long") and not item.get_closest_marker("exhaustive"):

@@ -20,16 +20,16 @@ from lungvae_core.training.classifier import load_classifier
 from lungvae_core.training.encode import encode
 from lungvae_core.vae.config import Config
 
-MOST_BYTES = 15_000_000
+MOST_BYTES = 20_000_000
 
 
 def publish(run: Run, data: SliceSet, out: Path, *, title: str = "", overwrite: bool = False) -> int:
-    """Copy `run` to `out` with half-precision weights and a card; return its size in bytes.
+    """Copy `run` to `out` with weights and codes in half precision and a card; return its size in bytes.
 
     Codes, classifier and figures are made again from the weights as they ship, on `data`, which the run was
     trained on; the maps are the run's. Left behind are checkpoints, logs and samples.png, which shows pixels
     of patients. Raises UserError when the run is not finished, the data are others, or the model would be
-    larger than 15 MB.
+    larger than 20 MB.
     """
     title = text("The title", title or run.info.title, LONGEST_NAME)
     missing = [name for name in SERVED if not run.has(name)]
@@ -48,14 +48,17 @@ def publish(run: Run, data: SliceSet, out: Path, *, title: str = "", overwrite: 
         write_json(temporary / "config.json", info.model_dump())
         shipped = Run(temporary, info)
         save_tensors(temporary / "model.safetensors", _halved(run.load_model().state_dict()), {})
-        encode(shipped, data)
+        encode(shipped, data, half=True)
         classifier = load_classifier(run)
         # With the settings that the run's own classifier has.
         classify(shipped, None if classifier is None else classifier.config)
         write_text(temporary / "README.md", card(shipped))
         size = sum(path.stat().st_size for path in temporary.iterdir())
         if size > MOST_BYTES:
-            raise UserError(f"The model would be {size / 1e6:.1f} MB; a model that ships is at most 15 MB.")
+            raise UserError(
+                f"The model would be {size / 1e6:.1f} MB; a model that ships is at most "
+                f"{MOST_BYTES // 1_000_000} MB."
+            )
     return size
 
 

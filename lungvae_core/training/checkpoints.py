@@ -249,8 +249,11 @@ class Run:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
     def write_latents(self, table: pd.DataFrame, codes: np.ndarray) -> None:
-        """Save codes (N, K) float32 beside `table` (N rows)."""
+        """Save codes (N, K) beside `table` (N rows): as float16 where that holds them all, else float32."""
         names = code_columns(codes.shape[1])
+        with np.errstate(over="ignore"):
+            half = codes.astype(np.float16)
+        codes = half if np.array_equal(half, codes) else codes.astype(np.float32)
         joined = pd.concat([table.reset_index(drop=True), pd.DataFrame(codes, columns=names)], axis=1)
         self.write_table("latents.parquet", joined)
 

@@ -22,10 +22,16 @@ VIEWS = (1, 4, 8)
 TRAINED, HELD_OUT, UNSEEN = "train", "validation", "unseen"
 
 
-def encode(run: Run, data: SliceSet, *, on_progress: Callable[[int, int], None] = lambda *_: None) -> None:
+def encode(
+    run: Run,
+    data: SliceSet,
+    *,
+    half: bool = False,
+    on_progress: Callable[[int, int], None] = lambda *_: None,
+) -> None:
     """Write latents.parquet: the table's columns, split, reconstruction error and the code of every slice.
 
-    The slices' fingerprints are kept beside them (`training.seen`).
+    The slices' fingerprints are kept beside them (`training.seen`). With `half` codes are rounded to float16.
 
     split is `train` or `validation` for the run's own data, `unseen` for any other. Raises UserError for a
     slice of unknown pixel spacing where the model has a fixed one.
@@ -43,7 +49,7 @@ def encode(run: Run, data: SliceSet, *, on_progress: Callable[[int, int], None] 
     table = data.table.assign(
         split=split_of(run, data), **{name: np.concatenate(values) for name, values in figures.items()}
     )
-    run.write_latents(table, codes)
+    run.write_latents(table, codes.astype(np.float16) if half else codes)
     remember(run, data)
 
 

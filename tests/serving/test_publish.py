@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from lungvae_core.data.slices import SliceSet
@@ -33,7 +34,11 @@ def test_a_published_model_stands_alone(tiny_models: Path, tiny_data: Path, tmp_
     assert titles == ["Shipped: tiny-dirvae", "Shipped: tiny-gvae"]  # one title: the names tell them apart
     model = registry.load("tiny-gvae")
     assert model.pixels is None
-    np.testing.assert_array_equal(model.vae.encode_hu(data.slices), model.codes)
+    np.testing.assert_array_equal(model.vae.encode_hu(data.slices).astype(np.float16), model.codes)
+    stored = pq.read_schema(settings.models / "tiny-gvae" / "latents.parquet")
+    assert {str(stored.field(name).type) for name in stored.names if name.startswith("code_")} == {
+        "halffloat"
+    }
     full = Run.open(tiny_models / "tiny-gvae").latents()[1]
     np.testing.assert_allclose(model.codes, full, atol=0.01 * np.abs(full).max())
     image, real = model.image(3)
