@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lungvae_core import ATTRIBUTION
 from lungvae_core.evaluation.report import (
     FIGURES,
     SIZES,
@@ -20,6 +21,7 @@ from lungvae_core.evaluation.report import (
     Report,
     SeedAucs,
     SomeFigures,
+    UnitFigures,
 )
 from lungvae_core.number_text import DASH, number, plural, with_interval
 
@@ -28,6 +30,7 @@ LEAK_WHY = {
     "paper": "It is here to show where such figures come from.",
     "external": "Patients that the model has learned from are tested.",
 }
+QUICK = "**A quick run, for a look.** Fewer epochs and settings than the preset's; not to be quoted."
 LEAK_SENTENCE = "These figures leak: they say nothing about patients who are new to the model."
 # name -> (title, whether higher is better, what it is)
 FIGURE_WORDS = {
@@ -50,7 +53,6 @@ FIGURE_WORDS = {
     "brier": ("Brier score", False, "mean squared error of the probability"),
     "ece": ("ECE", False, "how far probability and share that is malignant lie apart, over ten bins"),
 }
-UNIT_WORDS = {"slice": "slice", "nodule": "nodule", "patient": "patient"}
 BASELINE_WORDS = {
     "diameter": "Diameter alone",
     "area": "Mask area alone",
@@ -120,6 +122,35 @@ def model_name(report: Report) -> str:
     return report.model.name or report.model.preset
 
 
+def about(report: Report) -> str:
+    """Model, task, label rule and seeds in a line."""
+    model = report.model.config.get("model")
+    model = model if isinstance(model, dict) else {}
+    parts = [model_name(report)]
+    if "prior" in model and "dimensions" in model:
+        parts.append(f"{model['prior']} prior, {model['dimensions']} dimensions")
+    parts += [report.task_in_words, f"label rule {report.label_rule}", seeds(report)]
+    return f"{'; '.join(parts)}. {report.created}"
+
+
+def facts(report: Report, unit: str, own: UnitFigures) -> str:
+    """What has to be said beside every figure of a unit: protocol, task, label rule, n, seeds, interval."""
+    folds = "" if report.protocol == "external" else f" {plural(report.folds, 'fold')} by patient,"
+    return (
+        f"Protocol **{report.protocol}**: {report.protocol_in_words.rstrip('.')}. Task {report.task}, "
+        f"{report.task_in_words}; label rule {report.label_rule}: {report.label_rule_in_words.rstrip('.')}. "
+        f"Per {unit}: n = {own.count:,}, {own.malignant:,} malignant, {own.patients:,} patients;{folds} "
+        f"{seeds(report)}{', logits averaged' if len(report.seeds) > 1 else ''}. Intervals: 95 %, by drawing "
+        f"whole patients again. Data: {report.data.name}."
+    )
+
+
+def attribution(report: Report) -> str:
+    """Whose data these are."""
+    whose = report.data.attribution or ATTRIBUTION
+    return f"Data: {whose}. The report holds figures only: no image and no patient's record."
+
+
 def title(report: Report) -> str:
     """One line that names the report."""
     return (
@@ -153,6 +184,12 @@ def baseline_name(name: str) -> str:
 def baseline_kind(name: str, baseline: BaselineFigures) -> str:
     """size, readers or pixels: what a baseline knows."""
     return "size" if name in SIZES else "readers" if baseline.uses_readers else "pixels"
+
+
+def kind_of(report: Report, name: str) -> str:
+    """size, readers or pixels, of the report's baseline of that name; pixels where there is none."""
+    one = (report.baselines or {}).get(name)
+    return "pixels" if one is None else baseline_kind(name, one)
 
 
 def forest(report: Report, unit: str) -> list[Row]:
