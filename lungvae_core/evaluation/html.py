@@ -42,7 +42,7 @@ _ENVIRONMENT = Environment(
 _ENVIRONMENT.filters["marked"] = _marked
 _ENVIRONMENT.tests["interval"] = _INTERVAL.match  # a figure stays on one line with its interval
 _ENVIRONMENT.globals |= {"svg": svg.draw, "square": svg.square, "marker": svg.marker}
-_ENVIRONMENT.globals |= {"words": report_words, "marks": MARKS, "notice": NOTICE}
+_ENVIRONMENT.globals |= {"report_words": report_words, "marks": MARKS, "notice": NOTICE}
 _TEMPLATE = _ENVIRONMENT.get_template("report.html")
 
 

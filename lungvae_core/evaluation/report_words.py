@@ -6,10 +6,10 @@ The page and the HTML file say the same of a report because both say it with the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from lungvae_core import ATTRIBUTION
 from lungvae_core.evaluation.report import (
-    FIGURES,
     SIZES,
     UNITS,
     BaselineFigures,
@@ -20,10 +20,11 @@ from lungvae_core.evaluation.report import (
     ReconstructionPart,
     Report,
     SeedAucs,
-    SomeFigures,
     UnitFigures,
 )
 from lungvae_core.number_text import DASH, number, plural, with_interval
+
+Part = TypeVar("Part")
 
 LEAKS = "THIS PROTOCOL LEAKS"
 LEAK_WHY = {
@@ -181,15 +182,10 @@ def baseline_name(name: str) -> str:
     return BASELINE_WORDS.get(name, name.replace("_", " "))
 
 
-def baseline_kind(name: str, baseline: BaselineFigures) -> str:
-    """size, readers or pixels: what a baseline knows."""
-    return "size" if name in SIZES else "readers" if baseline.uses_readers else "pixels"
-
-
-def kind_of(report: Report, name: str) -> str:
-    """size, readers or pixels, of the report's baseline of that name; pixels where there is none."""
-    one = (report.baselines or {}).get(name)
-    return "pixels" if one is None else baseline_kind(name, one)
+def kind_of(report: Report, baseline: str) -> str:
+    """What the baseline of that name knows: size, readers or pixels."""
+    one = (report.baselines or {}).get(baseline)
+    return "size" if baseline in SIZES else "readers" if one is not None and one.uses_readers else "pixels"
 
 
 def forest(report: Report, unit: str) -> list[Row]:
@@ -197,20 +193,21 @@ def forest(report: Report, unit: str) -> list[Row]:
     own = report.units.of(unit)
     rows = [] if own is None else [Row(f"Model ({model_name(report)})", own.auc, "model")]
     for name, baseline in ordered_baselines(report).items():
-        found = baseline.of(unit)
-        if found is not None and found.auc.value is not None:
-            rows.append(
-                Row(baseline_name(name), found.auc, baseline_kind(name, baseline), note=baseline.words)
-            )
+        part = baseline.of(unit)
+        if part is not None and part.auc.value is not None:
+            rows.append(Row(baseline_name(name), part.auc, kind_of(report, name), note=baseline.words))
     return rows
 
 
 def ordered_baselines(report: Report) -> dict[str, BaselineFigures]:
     """The baselines, sizes first."""
-    found = report.baselines or {}
-    order = list(BASELINE_WORDS)
-    known = sorted(found, key=lambda name: order.index(name) if name in order else len(order))
-    return {name: found[name] for name in known}
+    return _ordered(report.baselines or {}, list(BASELINE_WORDS))
+
+
+def _ordered(parts: dict[str, Part], order: list[str]) -> dict[str, Part]:
+    """Parts by name in that order, those of other names behind."""
+    names = sorted(parts, key=lambda name: order.index(name) if name in order else len(order))
+    return {name: parts[name] for name in names}
 
 
 def best_size(report: Report, unit: str) -> tuple[str, Interval] | None:
@@ -270,22 +267,11 @@ def compared(comparison: Comparison) -> str:
 
 def comparisons(report: Report) -> list[tuple[str, Comparison]]:
     """(what it is, comparison): best size, best of all, then the others that are neither."""
-    found = dict(report.comparisons or {})
-    ordered: list[tuple[str, Comparison]] = []
-    for key, words in (("best_size", "the best size baseline"), ("best", "the best baseline of all")):
-        if key in found:
-            ordered.append((words, found.pop(key)))
-    shown = {(comparison.baseline, comparison.unit) for _, comparison in ordered}
-    for key in sorted(
-        found, key=lambda key: list(BASELINE_WORDS).index(key) if key in BASELINE_WORDS else 99
-    ):
-        if (found[key].baseline, found[key].unit) not in shown:
-            ordered.append((baseline_name(found[key].baseline), found[key]))
-    unique: list[tuple[str, Comparison]] = []
-    for words, comparison in ordered:
-        if all(comparison != other for _, other in unique):
-            unique.append((words, comparison))
-    return unique
+    titles = {"best_size": "the best size baseline", "best": "the best baseline of all"}
+    unique: dict[tuple[str, str], tuple[str, Comparison]] = {}
+    for key, one in _ordered(report.comparisons or {}, [*titles, *BASELINE_WORDS]).items():
+        unique.setdefault((one.baseline, one.unit), (titles.get(key) or baseline_name(one.baseline), one))
+    return list(unique.values())
 
 
 def leak_steps(report: Report, figure: str = "slice") -> list[tuple[str, str, float | None, float | None]]:
@@ -368,15 +354,6 @@ def limits(report: Report) -> list[str]:
         "Nobody has tested whether the model helps a reader or a patient.",
     ]
     return said
-
-
-def figure_rows(figures: SomeFigures) -> list[tuple[str, str, Interval]]:
-    """(name, title, interval) of the figures that are there, in order."""
-    return [
-        (name, FIGURE_WORDS[name][0], found)
-        for name in FIGURES
-        if (found := figures.figure(name)) is not None and found.value is not None
-    ]
 
 
 def why_leak(report: Report) -> str:

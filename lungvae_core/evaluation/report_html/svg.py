@@ -51,7 +51,7 @@ def forest(drawn: Forest) -> str:
     every += [] if drawn.zero is None else [drawn.zero]
     low, high = drawn.limits or (min(every), max(every))
     margin = 0 if drawn.limits else 0.05 * max(max(every) - min(every), 1e-6)
-    right, strong = _WIDTH - 190, len({row.kind for row in rows}) > 1
+    right = _WIDTH - 190
     heads = sum(1 for name, members in drawn.groups if name and members)
     bottom = 6 + heads * _HEAD + len(rows) * _ROW + 4
     x, body = _axis(min(low, *every) - margin, max(high, *every) + margin, right, bottom, drawn.axis)
@@ -64,7 +64,7 @@ def forest(drawn: Forest) -> str:
             body.append(_text(2, y + _HEAD - 10, name, "head"))
             y += _HEAD
         for row in shown:
-            body.append(_forest_line(row, y + _ROW / 2, x, right, strong and row.kind == "model"))
+            body.append(_forest_line(row, y + _ROW / 2, x, right, drawn.legend and row.kind == "model"))
             y += _ROW
     return _svg(_WIDTH, bottom + 40, drawn.title, body)
 

@@ -51,8 +51,8 @@ def protocol(report: Report, unit: str | None) -> list[Block]:
         blocks.append(
             Text("Transductive: the encoder saw the pixels, never the labels, of patients it is tested on.")
         )
-    if rows := report.settings_chosen:
-        names = list(dict.fromkeys(name for row in rows for name in row))
+    rows = report.settings_chosen or []
+    if names := list(dict.fromkeys(name for row in rows for name in row)):
         head = [name.replace("_", " ") for name in names]
         lines = [[short(row.get(name)) for name in names] for row in rows]
         blocks.append(Table(head, lines, title="What was chosen, and on whom"))

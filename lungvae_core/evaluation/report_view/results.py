@@ -32,7 +32,7 @@ from lungvae_core.evaluation.report_view.blocks import (
     Table,
     Text,
 )
-from lungvae_core.evaluation.report_words import Row, baseline_name
+from lungvae_core.evaluation.report_words import Row, baseline_name, figure
 from lungvae_core.number_text import DASH, number, plural
 
 _BESIDE = ("auc", "balanced_accuracy", "sensitivity", "specificity", "average_precision", "brier", "ece")
@@ -63,7 +63,8 @@ def forest(report: Report, unit: str | None) -> list[Block]:
 
 def leak(report: Report, unit: str | None) -> list[Block]:
     """Where the paper's figure comes from, step by step."""
-    steps = report.leak.steps if report.leak else []
+    if report.leak is None or not report.leak.steps:
+        return []
     drawn: list[list[Block]] = []
     for name, title in report_words.LEAK_FIGURES.items():
         bars = [
@@ -72,20 +73,17 @@ def leak(report: Report, unit: str | None) -> list[Block]:
             if value is not None
         ]
         drawn.append([Steps(f"leak-{name}", f"The leak, step by step: {title}", bars, title)] if bars else [])
-    table = Table(
-        ["Step", "What it is", "AUC per slice", "AUC per nodule", "Accuracy"],
+    rows = [
         [
-            [
-                one.step,
-                one.words,
-                report_words.figure(Interval(value=one.slice, low=one.low, high=one.high)),
-                number(one.nodule),
-                number(one.accuracy),
-            ]
-            for one in steps
-        ],
-    )
-    blocks = [
+            one.step,
+            one.words,
+            figure(Interval(value=one.slice, low=one.low, high=one.high)),
+            number(one.nodule),
+            number(one.accuracy),
+        ]
+        for one in report.leak.steps
+    ]
+    return [
         Text(report_words.leak_total(report)),
         Beside(*drawn),
         Text(
@@ -93,9 +91,8 @@ def leak(report: Report, unit: str | None) -> list[Block]:
             "accuracy alone.",
             soft=True,
         ),
-        table,
+        Table(["Step", "What it is", "AUC per slice", "AUC per nodule", "Accuracy"], rows),
     ]
-    return blocks if steps else []
 
 
 def figures(report: Report, unit: str | None) -> list[Block]:
@@ -104,24 +101,19 @@ def figures(report: Report, unit: str | None) -> list[Block]:
     own = None if shown is None else report.units.of(shown)
     if own is None:
         return []
-    groups: dict[bool, list[Row]] = {True: [], False: []}
-    for name, title, value in report_words.figure_rows(own):
-        higher = report_words.FIGURE_WORDS[name][1]
-        groups[higher].append(Row(title, value, "model" if higher else "size"))
     units = {one: there for one in UNITS if (there := report.units.of(one)) is not None}
-    rows = [
-        [
-            report_words.FIGURE_WORDS[name][0],
-            *(report_words.figure(there.figure(name)) for there in units.values()),
-            f"{report_words.FIGURE_WORDS[name][2]}; "
-            f"{'higher' if report_words.FIGURE_WORDS[name][1] else 'lower'} is better",
-        ]
-        for name in FIGURES
-    ]
+    groups: dict[bool, list[Row]] = {True: [], False: []}
+    rows: list[list[str]] = []
+    for name in FIGURES:
+        title, higher, about = report_words.FIGURE_WORDS[name]
+        values = [figure(there.figure(name)) for there in units.values()]
+        rows.append([title, *values, f"{about}; {'higher' if higher else 'lower'} is better"])
+        if (value := own.figure(name)) is not None:
+            groups[higher].append(Row(title, value, "model" if higher else "size"))
     tested = "; ".join(
         f"{plural(there.count, one)}, {there.malignant:,} malignant" for one, there in units.items()
     )
-    blocks: list[Block] = [
+    return [
         *_forest(
             "figures",
             f"Every figure per {shown} with its 95 % interval; the table has the numbers",
@@ -138,7 +130,6 @@ def figures(report: Report, unit: str | None) -> list[Block]:
         ),
         *_baselines(report),
     ]
-    return blocks
 
 
 def _baselines(report: Report) -> list[Block]:
@@ -169,7 +160,7 @@ def _baselines(report: Report) -> list[Block]:
 def _beside(part: SomeFigures, names: list[str]) -> list[str]:
     """The AUC with its interval; of other figures the value, for the table would be too wide."""
     return [
-        report_words.figure(value) if name == "auc" or value is None else number(value.value)
+        figure(value) if name == "auc" or value is None else number(value.value)
         for name in names
         for value in (part.figure(name),)
     ]
@@ -280,7 +271,7 @@ def _difference(part: Difference) -> Interval:
 def _with_p(part: Difference | None) -> str:
     if part is None or part.difference is None:
         return DASH
-    text = report_words.figure(_difference(part))
+    text = figure(_difference(part))
     return text if part.p is None else f"{text}; {report_words.p_words(part.p)}"
 
 
@@ -295,7 +286,7 @@ def subgroups(report: Report, unit: str | None) -> list[Block]:
         )
         for one in members:
             counts = [f"{count:,}" for count in (one.count, one.malignant, one.patients)]
-            values = [report_words.figure(each) for each in (one.auc, one.sensitivity, one.specificity)]
+            values = [figure(each) for each in (one.auc, one.sensitivity, one.specificity)]
             lines.append([heading, one.group, *counts, *values])
     blocks: list[Block] = [
         *_forest("subgroups", "AUC within each subgroup; the table has the numbers", groups),
@@ -318,26 +309,13 @@ def subgroups(report: Report, unit: str | None) -> list[Block]:
 def calibration(report: Report, unit: str | None) -> list[Block]:
     """Calibration error before and after temperature and bias."""
     parts = {one: part for one in UNITS if (part := getattr(report.calibration, one, None)) is not None}
-    groups = [
-        (
-            f"Per {one}",
-            [
-                Row("before", Interval(value=part.before), "size"),
-                Row("after", Interval(value=part.after), "model"),
-            ],
-        )
-        for one, part in parts.items()
-    ]
-    rows = [
-        [
-            f"Per {one}",
-            number(part.before),
-            number(part.after),
-            number(part.temperature, 2),
-            number(part.bias, 2),
-        ]
-        for one, part in parts.items()
-    ]
+    groups: list[tuple[str, list[Row]]] = []
+    rows: list[list[str]] = []
+    for one, part in parts.items():
+        both = (("before", part.before, "size"), ("after", part.after, "model"))
+        groups.append((f"Per {one}", [Row(name, Interval(value=value), kind) for name, value, kind in both]))
+        errors = [number(part.before), number(part.after)]
+        rows.append([f"Per {one}", *errors, number(part.temperature, 2), number(part.bias, 2)])
     blocks: list[Block] = [
         Text(f"Probability = sigmoid(logit / temperature + bias). {report_words.threshold_from(report)}"),
         *_forest(
@@ -378,7 +356,7 @@ def nodule_rules(report: Report, unit: str | None) -> list[Block]:
 def size_matched(report: Report, unit: str | None) -> list[Block]:
     """The AUC among lesions of like size."""
     lines = [
-        f"Per {one}, AUC **{report_words.figure(part.auc)}** over {part.pairs:,} pairs of a malignant and a "
+        f"Per {one}, AUC **{figure(part.auc)}** over {part.pairs:,} pairs of a malignant and a "
         f"benign one of like size{f' ({part.what})' if part.what else ''}, where size alone gives 0.5."
         for one, part in (report.size_matched or {}).items()
         if part is not None
@@ -397,17 +375,14 @@ def external(report: Report, unit: str | None) -> list[Block]:
     if part.calibration is not None:
         blocks.append(
             Text(
-                f"Calibration slope **{report_words.figure(part.calibration.slope, 2)}** (1 is perfect), "
-                f"intercept **{report_words.figure(part.calibration.intercept, 2)}** (0 is perfect)."
+                f"Calibration slope **{figure(part.calibration.slope, 2)}** (1 is perfect), "
+                f"intercept **{figure(part.calibration.intercept, 2)}** (0 is perfect)."
             )
         )
     if part.sensitivity_at_specificity:
         fixed = part.sensitivity_at_specificity
         rows = [Row(f"at specificity {one.specificity:.2f}", one.sensitivity, "model") for one in fixed]
-        lines = [
-            [f"{one.specificity:.2f}", report_words.figure(one.sensitivity), number(one.threshold)]
-            for one in fixed
-        ]
+        lines = [[f"{one.specificity:.2f}", figure(one.sensitivity), number(one.threshold)] for one in fixed]
         title = "Sensitivity where the specificity is fixed"
         blocks += _forest("sensitivity", title, [("", rows)], axis="Sensitivity")
         blocks.append(Table(["Specificity", "Sensitivity", "Threshold"], lines, title=title, folded=True))
@@ -472,20 +447,13 @@ def diagnosis(report: Report, unit: str | None) -> list[Block]:
     tables = [
         Table(
             ["AUC (95 % interval)", "Against the diagnosis", "Against the readers' opinion"],
-            [
-                [one.title, report_words.figure(one.diagnosis, 2), report_words.figure(one.opinion, 2)]
-                for one in group.scores
-            ],
+            [[one.title, figure(one.diagnosis, 2), figure(one.opinion, 2)] for one in group.scores],
             caption=report_words.diagnosis_group(group),
         )
         for group in part.groups
     ]
-    blocks = [
-        Text(report_words.diagnosis_verdict(part)),
-        *tables,
-        Text(report_words.diagnosis_about(part), soft=True),
-    ]
-    return blocks
+    about = Text(report_words.diagnosis_about(part), soft=True)
+    return [Text(report_words.diagnosis_verdict(part)), *tables, about]
 
 
 def reconstruction(report: Report, unit: str | None) -> list[Block]:
@@ -498,7 +466,7 @@ def reconstruction(report: Report, unit: str | None) -> list[Block]:
     titles = {name: f"{title}, {unit}" if unit else title for name, (title, unit, _) in figures.items()}
 
     def cell(name: str, value: Interval | None) -> str:
-        return report_words.figure(value, 1 if figures[name][1] else 4)
+        return figure(value, 1 if figures[name][1] else 4)
 
     inside = part.inside_mask or {}
     table = Table(
@@ -510,16 +478,12 @@ def reconstruction(report: Report, unit: str | None) -> list[Block]:
         ],
     )
     bands = [(band, band.figures()) for band in part.by_size]
-    # Inside the mask, the figures that there are of nothing else.
-    keys = {name: [name] for name in figures}
-    for name in ("margin", "histogram_hu"):
-        keys[name].append(f"inside_{name}")
-    shown = {
-        name: key
-        for name, both in keys.items()
-        for key in both[::-1]
-        if any(key in there for _, there in bands)
-    }
+    shown: dict[str, str] = {}
+    for name in figures:
+        # Inside the mask, the figures that there are of nothing else.
+        keys = (name, f"inside_{name}") if name in ("margin", "histogram_hu") else (name,)
+        if there_are := [key for key in keys if any(key in there for _, there in bands)]:
+            shown[name] = there_are[0]
     sizes = [
         Row(f"{band.band} (n {band.slices:,})", there["ssim"], "model")
         for band, there in bands
@@ -557,10 +521,7 @@ def reconstruction(report: Report, unit: str | None) -> list[Block]:
         head = ["Diameter", "Slices", *(titles[name] for name in shown)]
         blocks.append(Table(head, rows, title="By size of the lesion", folded=True))
     if details:
-        rows = [
-            [f"{band.from_cycles:.4g} to {band.to_cycles:.4g}", report_words.figure(band)]
-            for band in part.spectrum
-        ]
+        rows = [[f"{band.from_cycles:.4g} to {band.to_cycles:.4g}", figure(band)] for band in part.spectrum]
         head = ["Cycles a pixel", "Power of what is drawn, share of the slices' own"]
         blocks.append(Table(head, rows, title="By size of the detail", folded=True))
     return blocks
@@ -585,6 +546,6 @@ def short(value: Any) -> str:
         if set(value) >= {"value", "low", "high"} and all(
             value[name] is None or isinstance(value[name], int | float) for name in ("value", "low", "high")
         ):
-            return report_words.figure(Interval(value=value["value"], low=value["low"], high=value["high"]))
+            return figure(Interval(value=value["value"], low=value["low"], high=value["high"]))
         return "; ".join(f"{name.replace('_', ' ')} {short(inner)}" for name, inner in value.items())
     return str(value)
