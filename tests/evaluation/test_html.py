@@ -122,6 +122,12 @@ def test_words_of_the_report_cannot_become_html():
     assert read(html).loads == []
 
 
+def test_bold_and_code_close_in_order():
+    html = page(task_in_words="**a `b** c` <u>d</u>")
+    read(html)
+    assert "<b>a `b</b> c` &lt;u&gt;d&lt;/u&gt;" in html
+
+
 def test_a_report_with_almost_nothing_is_shown():
     report = made_up()
     for name in list(report):
