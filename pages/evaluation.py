@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import streamlit as st
 
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation import report_words as words
+from lungvae_core.evaluation import report_words
 from lungvae_core.evaluation.html import to_html
-from lungvae_core.evaluation.report import Report, UnitFigures
-from lungvae_core.number_text import plural
+from lungvae_core.evaluation.report import Report
+from lungvae_core.evaluation.report_view.sections import sections
 from lungvae_core.serving.evaluations import FoundReport, find_reports, read_report
 from pages import common, url
 from pages import evaluation_parts as parts
 from pages.evaluation_form import NEW, REFRESH_SECONDS, RESULTS, new_evaluation, open_jobs, watch
-
-_BAND = """<style>
-.leaks {border: 3px solid #000; border-radius: .4rem; overflow: hidden; background: #e69f00; color: #000}
-.leaks::before {content: ""; display: block; height: 14px;
-  background: repeating-linear-gradient(-45deg, #000 0 14px, #e69f00 14px 28px)}
-.leaks strong {display: block; font-size: 1.6rem; padding: .5rem 1rem 0}
-.leaks p {margin: .2rem 1rem} .leaks ul {margin: .2rem 1rem .7rem; padding-left: 1.2rem}
-</style>"""
 
 
 def main() -> None:
@@ -93,18 +83,15 @@ def pick(reports: list[FoundReport]) -> FoundReport:
 
 def show(found: FoundReport, report: Report) -> None:
     """A report, from the sentence that sums it up to how it was made."""
-    leak_band(report)
+    parts.leak_band(report)
     if report.quick:
-        st.warning(
-            "**A quick run, for a look**: fewer epochs and settings. Not to be quoted.",
-            icon=":material/timer:",
-        )
+        st.warning(report_words.QUICK, icon=":material/timer:")
     verdict(report)
-    units = words.units_of(report)
+    units = report_words.units_of(report)
     if not units:
         return
     left, right = st.columns([3, 2], vertical_alignment="bottom")
-    main_unit = words.main_unit(report) or units[0]
+    main_unit = report_words.main_unit(report) or units[0]
     url.start("unit", [main_unit, *(one for one in units if one != main_unit)], key="evaluation-unit")
     with left:
         st.segmented_control(
@@ -115,53 +102,19 @@ def show(found: FoundReport, report: Report) -> None:
         downloads(found, report)
     unit = st.session_state["evaluation-unit"]
     own = report.units.of(unit)
-    if own is None:
-        return
-    facts(report, unit, own)
-    parts.beside(report, unit)
-    if report.leak:
-        parts.leak(report)
-    parts.all_figures(report, unit, own)
-    parts.curves(report, unit, own)
-    parts.comparisons(report)
-    parts.subgroups(report)
-    left, right = st.columns(2, gap="large")
-    with left:
-        parts.calibration(report)
-        parts.at_equal_size(report)
-    with right:
-        parts.nodule_rules(report)
-        parts.external(report)
-    parts.diagnosis(report)
-    parts.spread(report)
-    parts.reconstruction(report)
-    st.subheader("What these figures do not mean")
-    st.markdown("\n".join(f"- {said}" for said in words.limits(report)))
-    parts.made(report)
-
-
-def leak_band(report: Report) -> None:
-    """A warning that nobody can miss, of a report that leaks."""
-    if not report.leaks:
-        return
-    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in report.leaks)
-    st.html(
-        f'{_BAND}<div class="leaks" role="alert"><strong>{words.LEAKS}</strong>'
-        f"<p>{escape(words.why_leak(report))}</p>"
-        f"<ul>{reasons}</ul></div>"
-    )
+    if own is not None:
+        st.caption(report_words.facts(report, unit, own))
+        parts.sections(sections(report, unit))
+        st.caption(report_words.attribution(report))
 
 
 def verdict(report: Report) -> None:
     """The report in a sentence, marked by whether it beats size."""
-    said = words.verdict(report)
     compared = (report.comparisons or {}).get("best_size")
     paired = None if compared is None else compared.paired
     ahead = paired is not None and paired.low is not None and paired.low > 0
-    if ahead and not report.leaks and not report.quick:
-        st.success(said, icon=":material/straighten:")
-    else:
-        st.warning(said, icon=":material/straighten:")
+    mark = st.success if ahead and not report.leaks and not report.quick else st.warning
+    mark(report_words.verdict(report), icon=":material/straighten:")
 
 
 def downloads(found: FoundReport, report: Report) -> None:
@@ -184,18 +137,6 @@ def downloads(found: FoundReport, report: Report) -> None:
         icon=":material/data_object:",
         key="evaluation-json",
         on_click="ignore",
-    )
-
-
-def facts(report: Report, unit: str, own: UnitFigures) -> None:
-    """What must be said beside every figure: protocol, task, label rule, n, seeds, interval."""
-    folds = "" if report.protocol == "external" else f" {plural(report.folds, 'fold')} by patient,"
-    st.caption(
-        f"Protocol **{report.protocol}**: {report.protocol_in_words.rstrip('.')}. Task {report.task}, "
-        f"{report.task_in_words}; label rule {report.label_rule}: {report.label_rule_in_words.rstrip('.')}. "
-        f"Per {unit}: n = {own.count:,}, {own.malignant:,} malignant, {own.patients:,} patients;{folds} "
-        f"{words.seeds(report)}{', logits averaged' if len(report.seeds) > 1 else ''}. Intervals: 95 %, by "
-        f"drawing whole patients again. Data: {report.data.name}."
     )
 
 

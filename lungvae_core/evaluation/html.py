@@ -10,53 +10,45 @@ import re
 from html import escape
 from pathlib import Path
 
-from lungvae_core.evaluation import report_words as words
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from lungvae_core import NOTICE
+from lungvae_core.evaluation import report_words
 from lungvae_core.evaluation.report import Report, load_report
-from lungvae_core.evaluation.report_html import about, results
-from lungvae_core.evaluation.report_html.style import STYLE
+from lungvae_core.evaluation.report_html import svg
+from lungvae_core.evaluation.report_view.checklist import MARKS
+from lungvae_core.evaluation.report_view.sections import sections
 from lungvae_core.files import write_text
 
-# A browser that opens the file loads nothing, whatever the report's words hold.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_BOLD_OR_CODE = re.compile(r"\*\*(?P<b>.+?)\*\*|`(?P<code>.+?)`")
+_INTERVAL = re.compile(r"^−?[\d.,]+ \(")
 
-SECTIONS = (
-    about.question,
-    results.forest,
-    results.leak,
-    about.protocol,
-    about.data,
-    about.labels,
-    results.figures,
-    results.curves,
-    results.calibration,
-    results.comparisons,
-    results.size_matched,
-    results.subgroups,
-    results.spread,
-    results.reconstruction,
-    results.external,
-    results.diagnosis,
-    about.limits,
-    about.reproduce,
-    about.checked,
+
+def _marked(text: str) -> str:
+    """Words with their **bold** and `code` as HTML; all else is escaped."""
+
+    def tagged(part: re.Match[str]) -> str:
+        return f"<{part.lastgroup}>{part[part.lastgroup or 0]}</{part.lastgroup}>"
+
+    return _BOLD_OR_CODE.sub(tagged, escape(text))
+
+
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "report_html" / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    keep_trailing_newline=True,
 )
+_ENVIRONMENT.filters["marked"] = _marked
+_ENVIRONMENT.tests["interval"] = _INTERVAL.match  # a figure stays on one line with its interval
+_ENVIRONMENT.globals |= {"svg": svg.draw, "square": svg.square, "marker": svg.marker}
+_ENVIRONMENT.globals |= {"report_words": report_words, "marks": MARKS, "notice": NOTICE}
+_TEMPLATE = _ENVIRONMENT.get_template("report.html")
 
 
 def to_html(report: Report) -> str:
     """The report as one self-contained HTML document. All words of the report are escaped."""
-    bodies = [body for body in (section(report) for section in SECTIONS) if body]
-    titles = [found for body in bodies for found in re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', body)]
-    links = "".join(f'<a href="#{name}">{title}</a>' for name, title in titles)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="color-scheme" content="light dark">'
-        f"<title>{'LEAKS: ' if report.leaks else ''}{escape(words.title(report))}</title>"
-        f"<style>{STYLE}</style></head><body><main>\n{about.top(report)}\n<nav>{links}</nav>\n"
-        + "\n".join(bodies)
-        + f"\n{about.leak_band(report)}{about.attribution(report)}\n</main></body></html>\n"
-    )
+    return _TEMPLATE.render(report=report, sections=sections(report))
 
 
 def report_html(report_path: str | Path, out: str | Path) -> Report:

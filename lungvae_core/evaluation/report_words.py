@@ -6,9 +6,10 @@ The page and the HTML file say the same of a report because both say it with the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
+from lungvae_core import ATTRIBUTION
 from lungvae_core.evaluation.report import (
-    FIGURES,
     SIZES,
     UNITS,
     BaselineFigures,
@@ -19,15 +20,18 @@ from lungvae_core.evaluation.report import (
     ReconstructionPart,
     Report,
     SeedAucs,
-    SomeFigures,
+    UnitFigures,
 )
 from lungvae_core.number_text import DASH, number, plural, with_interval
+
+Part = TypeVar("Part")
 
 LEAKS = "THIS PROTOCOL LEAKS"
 LEAK_WHY = {
     "paper": "It is here to show where such figures come from.",
     "external": "Patients that the model has learned from are tested.",
 }
+QUICK = "**A quick run, for a look.** Fewer epochs and settings than the preset's; not to be quoted."
 LEAK_SENTENCE = "These figures leak: they say nothing about patients who are new to the model."
 # name -> (title, whether higher is better, what it is)
 FIGURE_WORDS = {
@@ -50,7 +54,6 @@ FIGURE_WORDS = {
     "brier": ("Brier score", False, "mean squared error of the probability"),
     "ece": ("ECE", False, "how far probability and share that is malignant lie apart, over ten bins"),
 }
-UNIT_WORDS = {"slice": "slice", "nodule": "nodule", "patient": "patient"}
 BASELINE_WORDS = {
     "diameter": "Diameter alone",
     "area": "Mask area alone",
@@ -120,6 +123,35 @@ def model_name(report: Report) -> str:
     return report.model.name or report.model.preset
 
 
+def about(report: Report) -> str:
+    """Model, task, label rule and seeds in a line."""
+    model = report.model.config.get("model")
+    model = model if isinstance(model, dict) else {}
+    parts = [model_name(report)]
+    if "prior" in model and "dimensions" in model:
+        parts.append(f"{model['prior']} prior, {model['dimensions']} dimensions")
+    parts += [report.task_in_words, f"label rule {report.label_rule}", seeds(report)]
+    return f"{'; '.join(parts)}. {report.created}"
+
+
+def facts(report: Report, unit: str, own: UnitFigures) -> str:
+    """What has to be said beside every figure of a unit: protocol, task, label rule, n, seeds, interval."""
+    folds = "" if report.protocol == "external" else f" {plural(report.folds, 'fold')} by patient,"
+    return (
+        f"Protocol **{report.protocol}**: {report.protocol_in_words.rstrip('.')}. Task {report.task}, "
+        f"{report.task_in_words}; label rule {report.label_rule}: {report.label_rule_in_words.rstrip('.')}. "
+        f"Per {unit}: n = {own.count:,}, {own.malignant:,} malignant, {own.patients:,} patients;{folds} "
+        f"{seeds(report)}{', logits averaged' if len(report.seeds) > 1 else ''}. Intervals: 95 %, by drawing "
+        f"whole patients again. Data: {report.data.name}."
+    )
+
+
+def attribution(report: Report) -> str:
+    """Whose data these are."""
+    whose = report.data.attribution or ATTRIBUTION
+    return f"Data: {whose}. The report holds figures only: no image and no patient's record."
+
+
 def title(report: Report) -> str:
     """One line that names the report."""
     return (
@@ -150,9 +182,10 @@ def baseline_name(name: str) -> str:
     return BASELINE_WORDS.get(name, name.replace("_", " "))
 
 
-def baseline_kind(name: str, baseline: BaselineFigures) -> str:
-    """size, readers or pixels: what a baseline knows."""
-    return "size" if name in SIZES else "readers" if baseline.uses_readers else "pixels"
+def kind_of(report: Report, baseline: str) -> str:
+    """What the baseline of that name knows: size, readers or pixels."""
+    one = (report.baselines or {}).get(baseline)
+    return "size" if baseline in SIZES else "readers" if one is not None and one.uses_readers else "pixels"
 
 
 def forest(report: Report, unit: str) -> list[Row]:
@@ -160,20 +193,21 @@ def forest(report: Report, unit: str) -> list[Row]:
     own = report.units.of(unit)
     rows = [] if own is None else [Row(f"Model ({model_name(report)})", own.auc, "model")]
     for name, baseline in ordered_baselines(report).items():
-        found = baseline.of(unit)
-        if found is not None and found.auc.value is not None:
-            rows.append(
-                Row(baseline_name(name), found.auc, baseline_kind(name, baseline), note=baseline.words)
-            )
+        part = baseline.of(unit)
+        if part is not None and part.auc.value is not None:
+            rows.append(Row(baseline_name(name), part.auc, kind_of(report, name), note=baseline.words))
     return rows
 
 
 def ordered_baselines(report: Report) -> dict[str, BaselineFigures]:
     """The baselines, sizes first."""
-    found = report.baselines or {}
-    order = list(BASELINE_WORDS)
-    known = sorted(found, key=lambda name: order.index(name) if name in order else len(order))
-    return {name: found[name] for name in known}
+    return _ordered(report.baselines or {}, list(BASELINE_WORDS))
+
+
+def _ordered(parts: dict[str, Part], order: list[str]) -> dict[str, Part]:
+    """Parts by name in that order, those of other names behind."""
+    names = sorted(parts, key=lambda name: order.index(name) if name in order else len(order))
+    return {name: parts[name] for name in names}
 
 
 def best_size(report: Report, unit: str) -> tuple[str, Interval] | None:
@@ -233,22 +267,11 @@ def compared(comparison: Comparison) -> str:
 
 def comparisons(report: Report) -> list[tuple[str, Comparison]]:
     """(what it is, comparison): best size, best of all, then the others that are neither."""
-    found = dict(report.comparisons or {})
-    ordered: list[tuple[str, Comparison]] = []
-    for key, words in (("best_size", "the best size baseline"), ("best", "the best baseline of all")):
-        if key in found:
-            ordered.append((words, found.pop(key)))
-    shown = {(comparison.baseline, comparison.unit) for _, comparison in ordered}
-    for key in sorted(
-        found, key=lambda key: list(BASELINE_WORDS).index(key) if key in BASELINE_WORDS else 99
-    ):
-        if (found[key].baseline, found[key].unit) not in shown:
-            ordered.append((baseline_name(found[key].baseline), found[key]))
-    unique: list[tuple[str, Comparison]] = []
-    for words, comparison in ordered:
-        if all(comparison != other for _, other in unique):
-            unique.append((words, comparison))
-    return unique
+    titles = {"best_size": "the best size baseline", "best": "the best baseline of all"}
+    unique: dict[tuple[str, str], tuple[str, Comparison]] = {}
+    for key, one in _ordered(report.comparisons or {}, [*titles, *BASELINE_WORDS]).items():
+        unique.setdefault((one.baseline, one.unit), (titles.get(key) or baseline_name(one.baseline), one))
+    return list(unique.values())
 
 
 def leak_steps(report: Report, figure: str = "slice") -> list[tuple[str, str, float | None, float | None]]:
@@ -331,15 +354,6 @@ def limits(report: Report) -> list[str]:
         "Nobody has tested whether the model helps a reader or a patient.",
     ]
     return said
-
-
-def figure_rows(figures: SomeFigures) -> list[tuple[str, str, Interval]]:
-    """(name, title, interval) of the figures that are there, in order."""
-    return [
-        (name, FIGURE_WORDS[name][0], found)
-        for name in FIGURES
-        if (found := figures.figure(name)) is not None and found.value is not None
-    ]
 
 
 def why_leak(report: Report) -> str:

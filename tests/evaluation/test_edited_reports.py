@@ -14,6 +14,7 @@ from lungvae_core.errors import UserError
 from lungvae_core.evaluation import report_words as words
 from lungvae_core.evaluation.html import to_html
 from lungvae_core.evaluation.report import Report, load_report
+from lungvae_core.evaluation.report_view.sections import sections
 from tests.conftest import ROOT
 from tests.wrong_shapes import MISSING, replaced
 
@@ -43,17 +44,7 @@ def drawn(report: Report) -> None:
     for say in (words.verdict, words.limits, words.main_unit):
         say(report)
     for unit in words.units_of(report):
-        own = report.units.of(unit)
-        assert own is not None
-        parts.beside(report, unit)
-        parts.all_figures(report, unit, own)
-        parts.curves(report, unit, own)
-    if report.leak:
-        parts.leak(report)
-    for show in (parts.comparisons, parts.subgroups, parts.calibration, parts.at_equal_size):
-        show(report)
-    for show in (parts.nodule_rules, parts.external, parts.spread, parts.reconstruction, parts.made):
-        show(report)
+        parts.sections(sections(report, unit))
 
 
 def tried(source: Path, count: int, seed: int, tmp_path: Path) -> tuple[int, int]:

@@ -13,7 +13,8 @@ from lungvae_core.evaluation import report_words as words
 from lungvae_core.evaluation.html import report_html, to_html
 from lungvae_core.evaluation.report import Report, save_report
 from lungvae_core.evaluation.report_html import svg
-from lungvae_core.evaluation.report_html.checklist import NONE, NOT, checklist
+from lungvae_core.evaluation.report_view.blocks import Forest
+from lungvae_core.evaluation.report_view.checklist import NONE, NOT, checklist
 from tests.evaluation.made_up import made_up
 
 PROTOCOLS = ("nested", "frozen", "paper", "external")
@@ -121,6 +122,12 @@ def test_words_of_the_report_cannot_become_html():
     assert read(html).loads == []
 
 
+def test_bold_and_code_close_in_order():
+    html = page(task_in_words="**a `b** c` <u>d</u>")
+    read(html)
+    assert "<b>a `b</b> c` &lt;u&gt;d&lt;/u&gt;" in html
+
+
 def test_a_report_with_almost_nothing_is_shown():
     report = made_up()
     for name in list(report):
@@ -155,10 +162,10 @@ def test_figures_are_drawn_where_they_belong():
     def rows(*values):
         return [words.Row(str(at), words.Interval(value=value), "model") for at, value in enumerate(values)]
 
-    drawn = svg.forest([("", rows(0.5, 1.0, 0.75))], title="t", low=0.5, high=1.0)
+    drawn = svg.forest(Forest("name", "t", [("", rows(0.5, 1.0, 0.75))], limits=(0.5, 1.0)))
     x = [float(found) for found in re.findall(r'<circle[^>]* cx="([\d.]+)"', drawn)]
     assert x[2] == pytest.approx((x[0] + x[1]) / 2, abs=0.1)
-    assert svg.forest([("", rows(None))], title="t") == ""
+    assert svg.forest(Forest("name", "t", [("", rows(None))])) == ""
     assert svg.ticks(0, 1) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
     for low, high in ((0.9123, 0.9456), (-0.03, 0.12), (0, 1e-4), (0.5, 0.5)):
         assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in svg.ticks(low, high))

@@ -11,6 +11,8 @@ from streamlit.testing.v1 import AppTest
 from lungvae_core.evaluation import report_words as words
 from lungvae_core.evaluation.diagnosis import against_diagnosis
 from lungvae_core.evaluation.report import Report, save_report
+from lungvae_core.evaluation.report_view.blocks import Beside, Figure, Panels
+from lungvae_core.evaluation.report_view.sections import sections
 from lungvae_core.serving.evaluations import default_report
 from lungvae_core.serving.jobs import EVALUATION, Jobs
 from pages import evaluation_figures as figures
@@ -149,20 +151,31 @@ def test_a_bare_report_is_shown(models, protocol):
 
 def test_figures_hold_what_the_report_says():
     report = Report.model_validate(made_up("paper"))
-    forest = figures.forest([("", words.forest(report, "nodule"))], legend=True)
+    blocks = {
+        block.name: block
+        for section in sections(report, "nodule")
+        for part in section.blocks
+        for block in ([*part.left, *part.right] if isinstance(part, Beside) else [part])
+        if isinstance(block, Figure)
+    }
+    forest = figures.forest(blocks["forest"])
     shapes = {trace.marker.symbol for trace in forest.data}
     assert shapes == set(figures.SHAPES.values())
     assert forest.data[0].x[0] == report.units.nodule.auc.value
-    leak = figures.leak(report, "slice")
-    ends = [bar.base[0] + bar.x[0] for bar in leak.data][::-1]
+    leak = figures.steps(blocks["leak-slice"])
+    ends = [bar.base[0] + bar.x[0] for bar in leak.data]
     assert ends == pytest.approx([step.slice for step in report.leak.steps])
-    assert leak.data[-2].base[0] == pytest.approx(
-        report.leak.steps[0].slice
-    )  # it hangs where the first ended
-    drawn = figures.confusion(report.units.nodule)
+    assert leak.data[1].base[0] == pytest.approx(report.leak.steps[0].slice)  # it hangs where the first ended
+    [panels] = [
+        block
+        for section in sections(report, "nodule")
+        for block in section.blocks
+        if isinstance(block, Panels)
+    ]
+    drawn = figures.confusion(panels.confusion)
     counts = report.units.nodule.confusion
     assert any(f"<b>{counts.tp:,}</b>" in note.text for note in drawn.layout.annotations)
-    assert figures.differences(report).layout.shapes[0].x0 == 0
+    assert figures.forest(blocks["differences"]).layout.shapes[0].x0 == 0
 
 
 def test_form_starts_an_evaluation(models, monkeypatch):

@@ -1,1 +1,1 @@
-"""The parts of the HTML file that shows a report: figures as inline SVG, sections, checklist, style."""
+"""What the HTML file of a report is drawn with: figures as inline SVG, the template and its style."""

@@ -14,6 +14,7 @@ from lungvae_core.evaluation.report import Report
 from lungvae_core.evaluation.report_words import threshold_from
 
 YES, PARTLY, NOT, NONE = "answered", "partly", "not done", "does not apply"
+MARKS = {YES: "yes", PARTLY: "partly", NOT: "not", NONE: "none"}
 SOURCES = (
     ("TRIPOD+AI", "Collins et al. 2024, BMJ 385:e078378"),
     ("CLAIM, 2024 update", "Tejani et al. 2024, doi 10.1148/ryai.240300"),
@@ -29,6 +30,11 @@ class Item:
     state: str  # YES, PARTLY, NOT or NONE
     where: str  # id of the section that answers, or empty
     said: str  # the answer, or what is missing
+
+    @property
+    def linked(self) -> bool:
+        """Whether a section answers."""
+        return bool(self.where) and self.state in (YES, PARTLY)
 
 
 def checklist(report: Report) -> list[tuple[str, list[Item]]]:
@@ -51,13 +57,7 @@ def _purpose(report: Report) -> list[Item]:
             "top",
             "",
         ),
-        Item(
-            "TRIPOD+AI 2, CLAIM",
-            "A summary with figures and their intervals",
-            YES,
-            "summary",
-            "",
-        ),
+        Item("TRIPOD+AI 2, CLAIM", "A summary with figures and their intervals", YES, "summary", ""),
         Item(
             "TRIPOD+AI 3, CLAIM",
             "The clinical setting, intended users and place in care",
@@ -86,19 +86,9 @@ def _data(report: Report) -> list[Item]:
             "Source and content hash; retrospective. Dates are the collection's, and not in this report.",
         ),
         Item(
-            "TRIPOD+AI 6, 20, CLAIM",
-            "Who was included and left out, with a flow of numbers",
-            YES,
-            "data",
-            "",
+            "TRIPOD+AI 6, 20, CLAIM", "Who was included and left out, with a flow of numbers", YES, "data", ""
         ),
-        Item(
-            "TRIPOD+AI 20b",
-            "Age, sex and other traits of the patients",
-            NOT,
-            "",
-            "Not in the data set.",
-        ),
+        Item("TRIPOD+AI 20b", "Age, sex and other traits of the patients", NOT, "", "Not in the data set."),
         Item(
             "TRIPOD+AI 7, 9, CLAIM",
             "How images were prepared, and what the model is given",
@@ -244,13 +234,7 @@ def _figures(report: Report) -> list[Item]:
             "external" if external else "limits",
             "" if external else "`lungvae validate` does it where there are such data.",
         ),
-        Item(
-            "TRIPOD+AI 24",
-            "Updating the model on the new data",
-            NONE,
-            "",
-            "It is tested as it is.",
-        ),
+        Item("TRIPOD+AI 24", "Updating the model on the new data", NONE, "", "It is tested as it is."),
     ]
 
 
@@ -280,11 +264,7 @@ def _openness(report: Report) -> list[Item]:
             "That of the collection, which is de-identified; nothing of our own was gathered.",
         ),
         Item(
-            "TRIPOD+AI 18, CLAIM",
-            "Funding and interests",
-            NOT,
-            "",
-            "For those who send the report to say.",
+            "TRIPOD+AI 18, CLAIM", "Funding and interests", NOT, "", "For those who send the report to say."
         ),
         Item("TRIPOD+AI 19", "Patients and the public involved", NOT, "", "Nobody was."),
     ]

@@ -1,0 +1,152 @@
+"""The sections on what was asked and how: question, protocol, data, labels, limits, command, checklist."""
+
+from __future__ import annotations
+
+import json
+
+from lungvae_core import NOTICE
+from lungvae_core.evaluation import report_words
+from lungvae_core.evaluation.report import UNITS, Report
+from lungvae_core.evaluation.report_view.blocks import (
+    Block,
+    Bullets,
+    Checklist,
+    Code,
+    Flow,
+    Table,
+    Text,
+)
+from lungvae_core.evaluation.report_view.checklist import SOURCES, checklist
+from lungvae_core.evaluation.report_view.results import short
+from lungvae_core.number_text import DASH, duration, plural
+
+
+def question(report: Report, unit: str | None) -> list[Block]:
+    """What was asked."""
+    patients = "whose labels were **not** kept from" if report.leaks else "who are new to"
+    text = (
+        "How well does the score of a variational autoencoder's codes rank lesions on CT, "
+        f"{report.task_in_words}, in {report.data.name}, on patients {patients} the model, and is that more "
+        "than the lesion's size alone gives?"
+    )
+    return [Text(text)]
+
+
+def protocol(report: Report, unit: str | None) -> list[Block]:
+    """The protocol in words, folds, seeds and the settings that were chosen inside."""
+    folds = (
+        "No folds: the model was trained elsewhere and is not changed."
+        if report.protocol == "external"
+        else f"{plural(report.folds, 'outer fold')} by patient, {report_words.seeds(report)}"
+        f"{', whose logits are averaged' if len(report.seeds) > 1 else ''}."
+    )
+    blocks: list[Block] = [Text(f"{_sentence(report.protocol_in_words)} {folds}")]
+    if report.nodule_rule:
+        rule = _sentence(report.nodule_rule_in_words or "", capital=False)
+        text = f"From slices to a nodule: **{report.nodule_rule}**, {rule}"
+        blocks.append(Text(f"{text} A patient is malignant if any labelled nodule is."))
+    if report.transductive and report.leaks:
+        blocks.append(Text("The encoder saw the pixels of patients it is tested on."))
+    elif report.transductive:
+        blocks.append(
+            Text("Transductive: the encoder saw the pixels, never the labels, of patients it is tested on.")
+        )
+    rows = report.settings_chosen or []
+    if names := list(dict.fromkeys(name for row in rows for name in row)):
+        head = [name.replace("_", " ") for name in names]
+        lines = [[short(row.get(name)) for name in names] for row in rows]
+        blocks.append(Table(head, lines, title="What was chosen, and on whom"))
+    return blocks
+
+
+def data(report: Report, unit: str | None) -> list[Block]:
+    """The data and the flow of numbers to what was judged."""
+    part, labelled = report.data, report.data.labelled
+    malignant, rest = labelled.malignant_nodules, labelled.nodules - labelled.malignant_nodules
+
+    def share(count: int) -> list[str]:
+        return [f"{count:,} nodules", f"{count / labelled.nodules:.1%}" if labelled.nodules else DASH]
+
+    flow = Flow(
+        [
+            (
+                "In the data set",
+                [f"{part.patients:,} patients", f"{part.nodules:,} nodules", f"{part.slices:,} slices"],
+            ),
+            (
+                f"Labelled under {report.label_rule}",
+                [
+                    f"{labelled.patients:,} patients",
+                    f"{labelled.nodules:,} nodules",
+                    f"{labelled.slices:,} slices",
+                    f"left out: {part.nodules - labelled.nodules:,} nodules",
+                ],
+            ),
+            ("Malignant", share(malignant)),
+            ("Benign" if report.task == "mvb" else "The rest", share(rest)),
+        ]
+    )
+    tested = "; ".join(
+        f"{plural(own.count, one)} ({own.malignant:,} malignant)"
+        for one in UNITS
+        if (own := report.units.of(one)) is not None
+    )
+    counted = "" if part.counted is None else f" {part.counted.in_words()}"
+    name = _sentence(f"{part.name}. {part.source}" if part.source else part.name)
+    blocks: list[Block] = [
+        Text(f"{name} Content hash `{part.content_hash[:16] or 'not known'}`."),
+        flow,
+        Text(f"Tested, each exactly once: {tested}.{counted}"),
+    ]
+    return blocks
+
+
+def labels(report: Report, unit: str | None) -> list[Block]:
+    """Task and label rule."""
+    text = (
+        f"Task **{report.task}**: {report.task_in_words}. Label rule **{report.label_rule}**: "
+        f"{_sentence(report.label_rule_in_words, capital=False)} Rules move AUCs by some 0.04, so that "
+        "figures of different rules cannot be compared. Labels are readers' opinion."
+    )
+    return [Text(text)]
+
+
+def limits(report: Report, unit: str | None) -> list[Block]:
+    """What the figures do not mean."""
+    blocks: list[Block] = [Text(f"**{NOTICE}**"), Bullets(report_words.limits(report))]
+    return blocks
+
+
+def reproduce(report: Report, unit: str | None) -> list[Block]:
+    """Command, versions, hardware, time and settings."""
+    took = "" if report.seconds is None else f", {duration(report.seconds)}"
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    settings = json.dumps(report.model.config, indent=1, ensure_ascii=False)
+    blocks: list[Block] = [
+        Code(report.command or "The command was not recorded.", "bash"),
+        Text(
+            f"{report.hardware or 'Hardware not recorded'}{took}. {versions}. {report.created} Data with "
+            f"content hash `{report.data.content_hash or 'not known'}`; {report_words.seeds(report)}. The "
+            "HTML file is made from the report's JSON: `lungvae report report.json --out report.html`"
+        ),
+        Code(settings, "json", title="Settings of the model"),
+    ]
+    return blocks
+
+
+def checked(report: Report, unit: str | None) -> list[Block]:
+    """The checklist of TRIPOD+AI and CLAIM, in their spirit."""
+    sources = "; ".join(f"{name} ({source})" for name, source in SOURCES)
+    text = (
+        f"In the spirit of {sources}, in our own words; the guidelines themselves are what counts. What was "
+        "not done is said so."
+    )
+    return [Text(text), Checklist(checklist(report))]
+
+
+def _sentence(text: str, *, capital: bool = True) -> str:
+    """Words as a sentence with a full stop."""
+    text = text.strip().rstrip(".")
+    if capital and text[:1].islower():
+        text = text[:1].upper() + text[1:]
+    return f"{text}." if text else text

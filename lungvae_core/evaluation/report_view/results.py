@@ -1,0 +1,551 @@
+"""The sections of figures. Each takes a report and the unit to show, None for all; without blocks where the
+report has no such part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lungvae_core.evaluation import report_words
+from lungvae_core.evaluation.report import (
+    FIGURES,
+    UNITS,
+    Confusion,
+    Difference,
+    Interval,
+    Report,
+    SomeFigures,
+    UnitFigures,
+)
+from lungvae_core.evaluation.report_view.blocks import (
+    Beside,
+    Block,
+    Bullets,
+    Cell,
+    Dots,
+    Forest,
+    Panels,
+    Square,
+    Step,
+    Steps,
+    Strip,
+    Table,
+    Text,
+)
+from lungvae_core.evaluation.report_words import Row, baseline_name, figure
+from lungvae_core.number_text import DASH, number, plural
+
+_BESIDE = ("auc", "balanced_accuracy", "sensitivity", "specificity", "average_precision", "brier", "ece")
+
+
+def forest(report: Report, unit: str | None) -> list[Block]:
+    """AUCs of the model with every baseline of the same folds beside it."""
+    units = list(reversed(UNITS)) if unit is None else [unit]
+    # A number without its size baseline is not shown: patients have none, so nodules stand below.
+    if unit is not None and len(report_words.forest(report, unit)) < 2:
+        units += ["nodule"] if unit != "nodule" and len(report_words.forest(report, "nodule")) > 1 else []
+    groups = [(f"Per {one}" if len(units) > 1 else "", report_words.forest(report, one)) for one in units]
+    blocks = _forest(
+        "forest", "AUC of the model and of every baseline, with 95 % intervals", groups, legend=True
+    )
+    text = (
+        "AUC: how often a malignant one scores above a benign one; 0.5 is chance. Intervals come from "
+        "drawing whole patients again; all are on the same folds and the same lesions."
+    )
+    baselines = report_words.ordered_baselines(report)
+    readers = [baseline_name(name) for name, one in baselines.items() if one.uses_readers]
+    if not baselines:
+        text += " **No baseline was run, so nothing says what size alone gives.**"
+    elif readers:
+        text += f" These need a reader at prediction time: {', '.join(readers)}. The model does not."
+    return [*blocks, Text(text, soft=True)] if blocks else []
+
+
+def leak(report: Report, unit: str | None) -> list[Block]:
+    """Where the paper's figure comes from, step by step."""
+    if report.leak is None or not report.leak.steps:
+        return []
+    drawn: list[list[Block]] = []
+    for name, title in report_words.LEAK_FIGURES.items():
+        bars = [
+            Step(step, note, value, gain)
+            for step, note, value, gain in report_words.leak_steps(report, name)
+            if value is not None
+        ]
+        drawn.append([Steps(f"leak-{name}", f"The leak, step by step: {title}", bars, title)] if bars else [])
+    rows = [
+        [
+            one.step,
+            one.words,
+            figure(Interval(value=one.slice, low=one.low, high=one.high)),
+            number(one.nodule),
+            number(one.accuracy),
+        ]
+        for one in report.leak.steps
+    ]
+    return [
+        Text(report_words.leak_total(report)),
+        Beside(*drawn),
+        Text(
+            "Blue: the honest protocol with the same settings. Orange: what each liberty adds; some move the "
+            "accuracy alone.",
+            soft=True,
+        ),
+        Table(["Step", "What it is", "AUC per slice", "AUC per nodule", "Accuracy"], rows),
+    ]
+
+
+def figures(report: Report, unit: str | None) -> list[Block]:
+    """Every figure with its interval, a table of all units, and the baselines' figures."""
+    shown = unit or report_words.main_unit(report)
+    own = None if shown is None else report.units.of(shown)
+    if own is None:
+        return []
+    units = {one: there for one in UNITS if (there := report.units.of(one)) is not None}
+    groups: dict[bool, list[Row]] = {True: [], False: []}
+    rows: list[list[str]] = []
+    for name in FIGURES:
+        title, higher, about = report_words.FIGURE_WORDS[name]
+        values = [figure(there.figure(name)) for there in units.values()]
+        rows.append([title, *values, f"{about}; {'higher' if higher else 'lower'} is better"])
+        if (value := own.figure(name)) is not None:
+            groups[higher].append(Row(title, value, "model" if higher else "size"))
+    tested = "; ".join(
+        f"{plural(there.count, one)}, {there.malignant:,} malignant" for one, there in units.items()
+    )
+    return [
+        *_forest(
+            "figures",
+            f"Every figure per {shown} with its 95 % interval; the table has the numbers",
+            [("Higher is better", groups[True]), ("Lower is better", groups[False])],
+            axis=f"0 to 1, per {shown}",
+            limits=(0.0, 1.0),
+        ),
+        Table(
+            ["Figure", *(f"Per {one}" for one in units), "What it is"],
+            rows,
+            title="All units as a table",
+            caption=f"Value (95 % interval from drawing whole patients again). Tested: {tested}.",
+            folded=True,
+        ),
+        *_baselines(report),
+    ]
+
+
+def _baselines(report: Report) -> list[Block]:
+    """A table a unit of the model and its baselines, which have too many figures for one table."""
+    baselines = report_words.ordered_baselines(report)
+    parts = {unit: {name: one.of(unit) for name, one in baselines.items()} for unit in UNITS}
+    every = [part for of_unit in parts.values() for part in of_unit.values() if part is not None]
+    names = [name for name in _BESIDE if any(part.figure(name) is not None for part in every)]
+    head = ["", *(report_words.FIGURE_WORDS[name][0] for name in names), "Needs readers"]
+    blocks: list[Block] = []
+    for unit in ("nodule", "slice", "patient"):
+        own = report.units.of(unit)
+        rows = [
+            [baseline_name(name), *_beside(part, names), "yes" if baselines[name].uses_readers else "no"]
+            for name, part in parts[unit].items()
+            if part is not None
+        ]
+        if own is not None and rows:
+            rows = [["The model", *_beside(own, names), "no"], *rows]
+            blocks.append(Table(head, rows, title=f"Beside the baselines, per {unit}", folded=True))
+    if baselines:
+        about = [f"**{baseline_name(name)}**: {one.words}." for name, one in baselines.items()]
+        blocks.append(Text("The baselines' other figures and intervals are in the JSON.", soft=True))
+        blocks.append(Bullets(about, soft=True))
+    return blocks
+
+
+def _beside(part: SomeFigures, names: list[str]) -> list[str]:
+    """The AUC with its interval; of other figures the value, for the table would be too wide."""
+    return [
+        figure(value) if name == "auc" or value is None else number(value.value)
+        for name in names
+        for value in (part.figure(name),)
+    ]
+
+
+def curves(report: Report, unit: str | None) -> list[Block]:
+    """ROC, precision and recall, reliability, and the confusion at the threshold."""
+    blocks: list[Block] = []
+    for one in UNITS if unit is None else (unit,):
+        own = report.units.of(one)
+        if own is not None and (own.curves is not None or own.confusion is not None):
+            blocks.append(Panels(one, "" if unit else f"Per {one}", _squares(own), _confusion(own.confusion)))
+    if blocks:
+        text = "Dashed: chance; for reliability, perfect calibration."
+        blocks.append(Text(f"{text} {report_words.threshold_from(report)}", soft=True))
+    return blocks
+
+
+def _squares(own: UnitFigures) -> list[Square]:
+    if own.curves is None:
+        return []
+    roc, pr, bins = own.curves.roc, own.curves.pr, own.curves.reliability
+    share = own.malignant / max(own.count, 1)
+    squares = [
+        Square("ROC", _note("AUC", own.auc), "1 − specificity", "sensitivity", roc.fpr, roc.tpr),
+        Square(
+            "Precision and recall",
+            _note("AP", own.average_precision),
+            "recall",
+            "precision",
+            pr.recall,
+            pr.precision,
+            chance=(share, share),
+        ),
+        Square(
+            "Reliability",
+            _note("ECE", own.ece),
+            "probability said",
+            "share malignant",
+            [one.mean_probability for one in bins],
+            [one.share for one in bins],
+            bins=bins,
+        ),
+    ]
+    return squares if bins else squares[:2]
+
+
+def _note(name: str, value: Interval | None) -> str:
+    return "" if value is None else f"{name} {number(value.value)}"
+
+
+def _confusion(counts: Confusion | None) -> list[tuple[str, list[Cell]]]:
+    if counts is None:
+        return []
+    lines = (
+        ("is malignant", (counts.tp, True), (counts.fn, False)),
+        ("is benign", (counts.fp, False), (counts.tn, True)),
+    )
+    return [
+        (truth, [Cell(count, count / whole if whole else None, right) for count, right in cells])
+        for truth, *cells in lines
+        for whole in (sum(count for count, _ in cells),)
+    ]
+
+
+def comparisons(report: Report, unit: str | None) -> list[Block]:
+    """The model against the baselines on the same lesions, in sentences and as differences with intervals."""
+    pairs = report_words.comparisons(report)
+    rows: dict[str, list[Row]] = {}
+    for _, one in pairs:
+        part = one.paired or one.delong
+        if part is not None:
+            kind = report_words.kind_of(report, one.baseline)
+            row = Row(f"less {baseline_name(one.baseline)}", _difference(part), kind)
+            rows.setdefault(f"Per {one.unit}", []).append(row)
+    blocks: list[Block] = [
+        Bullets([f"{name[0].upper()}{name[1:]}: {report_words.compared(one)}" for name, one in pairs]),
+        *_forest(
+            "differences",
+            "The model's AUC less each baseline's, with 95 % intervals",
+            rows.items(),
+            axis="AUC of the model less AUC of the baseline",
+            zero=0.0,
+        ),
+        Text(
+            "Differences of AUC on the same lesions, 95 % intervals by drawing the same patients for both. "
+            "Right of the line the model is ahead. No interval is corrected for the number of comparisons.",
+            soft=True,
+        ),
+        Table(
+            ["Baseline", "Paired bootstrap over patients", "DeLong"],
+            [
+                [f"{baseline_name(one.baseline)}, per {one.unit}", _with_p(one.paired), _with_p(one.delong)]
+                for _, one in pairs
+            ],
+            caption="DeLong takes lesions for independent, which lesions of one patient are not; the paired "
+            "bootstrap is what counts.",
+            folded=True,
+        ),
+    ]
+    return blocks if pairs else []
+
+
+def _difference(part: Difference) -> Interval:
+    return Interval(value=part.difference, low=part.low, high=part.high)
+
+
+def _with_p(part: Difference | None) -> str:
+    if part is None or part.difference is None:
+        return DASH
+    text = figure(_difference(part))
+    return text if part.p is None else f"{text}; {report_words.p_words(part.p)}"
+
+
+def subgroups(report: Report, unit: str | None) -> list[Block]:
+    """AUC, sensitivity and specificity by size, texture, readers, thickness and scanner."""
+    groups: list[tuple[str, list[Row]]] = []
+    lines: list[list[str]] = []
+    for name, members in (report.subgroups or {}).items():
+        heading = report_words.SUBGROUP_WORDS.get(name, name.replace("_", " "))
+        groups.append(
+            (heading, [Row(f"{one.group} (n {one.count:,})", one.auc, "model") for one in members if one.auc])
+        )
+        for one in members:
+            counts = [f"{count:,}" for count in (one.count, one.malignant, one.patients)]
+            values = [figure(each) for each in (one.auc, one.sensitivity, one.specificity)]
+            lines.append([heading, one.group, *counts, *values])
+    blocks: list[Block] = [
+        *_forest("subgroups", "AUC within each subgroup; the table has the numbers", groups),
+        Text(
+            "AUC per nodule within each group. Groups differ in more than their name; a difference is no "
+            "cause.",
+            soft=True,
+        ),
+        Table(
+            ["", "Group", "n", "Malignant", "Patients", "AUC", "Sensitivity", "Specificity"],
+            lines,
+            caption="A dash: too few lesions of a class.",
+            numbers=2,
+            folded=True,
+        ),
+    ]
+    return blocks if report.subgroups else []
+
+
+def calibration(report: Report, unit: str | None) -> list[Block]:
+    """Calibration error before and after temperature and bias."""
+    parts = {one: part for one in UNITS if (part := getattr(report.calibration, one, None)) is not None}
+    groups: list[tuple[str, list[Row]]] = []
+    rows: list[list[str]] = []
+    for one, part in parts.items():
+        both = (("before", part.before, "size"), ("after", part.after, "model"))
+        groups.append((f"Per {one}", [Row(name, Interval(value=value), kind) for name, value, kind in both]))
+        errors = [number(part.before), number(part.after)]
+        rows.append([f"Per {one}", *errors, number(part.temperature, 2), number(part.bias, 2)])
+    blocks: list[Block] = [
+        Text(f"Probability = sigmoid(logit / temperature + bias). {report_words.threshold_from(report)}"),
+        *_forest(
+            "calibration",
+            "Calibration error before and after",
+            groups,
+            axis="ECE (0 is perfect)",
+            limits=(0.0, 0.01),
+        ),
+        Text(
+            "ECE: expected calibration error over ten bins of equal numbers. The reliability above is after "
+            "calibration.",
+            soft=True,
+        ),
+        Table(
+            ["Unit", "ECE before", "ECE after", "Temperature, mean", "Bias, mean"],
+            rows,
+            numbers=1,
+            folded=True,
+        ),
+    ]
+    return blocks if parts else []
+
+
+def nodule_rules(report: Report, unit: str | None) -> list[Block]:
+    """The rules from slices to a nodule."""
+    rows = [Row(name, one.auc, "model") for name, one in (report.nodule_rules or {}).items()]
+    about = f", {report.nodule_rule_in_words}" if report.nodule_rule_in_words else ""
+    text = Text(
+        f"AUC per nodule by rule. The report's figures use {report.nodule_rule or 'one of them'}{about}; "
+        "they do so whichever of these came out best.",
+        soft=True,
+    )
+    blocks = _forest("rules", "AUC per nodule by the rule from slices to nodule", [("", rows)])
+    return [*blocks, text] if blocks else []
+
+
+def size_matched(report: Report, unit: str | None) -> list[Block]:
+    """The AUC among lesions of like size."""
+    lines = [
+        f"Per {one}, AUC **{figure(part.auc)}** over {part.pairs:,} pairs of a malignant and a "
+        f"benign one of like size{f' ({part.what})' if part.what else ''}, where size alone gives 0.5."
+        for one, part in (report.size_matched or {}).items()
+        if part is not None
+    ]
+    return [Bullets(lines)] if lines else []
+
+
+def external(report: Report, unit: str | None) -> list[Block]:
+    """Calibration, sensitivity at fixed specificity and the shift of codes: what only other data can say."""
+    part = report.external
+    if part is None:
+        return []
+    blocks: list[Block] = [
+        Text("The model, its calibration and its threshold are as they were; nothing was fitted here.")
+    ]
+    if part.calibration is not None:
+        blocks.append(
+            Text(
+                f"Calibration slope **{figure(part.calibration.slope, 2)}** (1 is perfect), "
+                f"intercept **{figure(part.calibration.intercept, 2)}** (0 is perfect)."
+            )
+        )
+    if part.sensitivity_at_specificity:
+        fixed = part.sensitivity_at_specificity
+        rows = [Row(f"at specificity {one.specificity:.2f}", one.sensitivity, "model") for one in fixed]
+        lines = [[f"{one.specificity:.2f}", figure(one.sensitivity), number(one.threshold)] for one in fixed]
+        title = "Sensitivity where the specificity is fixed"
+        blocks += _forest("sensitivity", title, [("", rows)], axis="Sensitivity")
+        blocks.append(Table(["Specificity", "Sensitivity", "Threshold"], lines, title=title, folded=True))
+    if part.code_shift:
+        blocks.append(
+            Table(
+                ["", "Value"],
+                [[name.replace("_", " "), short(value)] for name, value in part.code_shift.items()],
+                title="How far the codes lie from those it was trained on",
+                folded=True,
+            )
+        )
+    return blocks
+
+
+def spread(report: Report, unit: str | None) -> list[Block]:
+    """AUCs of folds and of seeds."""
+    lines: list[Dots] = []
+    means: list[str] = []
+    seeds = report.per_seed or []
+    for one in UNITS:
+        own = report.units.of(one)
+        folds = [] if own is None else [value for value in own.auc_by_fold or [] if value is not None]
+        values = [value for row in seeds if (value := getattr(row, one)) is not None]
+        if folds:
+            lines.append(Dots(f"Folds, per {one}", folds, "pixels"))
+        if values:
+            lines.append(Dots(f"Seeds, per {one}", values, "model"))
+            means.append(f"per {one} {report_words.spread(seeds, one)}")
+    text = "A dot a fold or seed; the stroke is the mean."
+    if means:
+        text += f" Mean AUC over seeds: {'; '.join(means)}."
+    if len(report.seeds) < 2:
+        text += " One seed: nothing is known of how far another training would differ."
+    blocks: list[Block] = [Strip("spread", "AUC of each fold and seed", lines), Text(text, soft=True)]
+    return blocks if lines else []
+
+
+def stages(report: Report, unit: str | None) -> list[Block]:
+    """The same folds' VAE before it saw labels, and after the joint phase."""
+    groups = [
+        (
+            f"Per {one}",
+            [
+                Row(title, there.auc, "pixels" if name == "vae" else "model")
+                for name, title in report_words.STAGE_WORDS.items()
+                if (there := getattr(getattr(report.stages, name, None), one, None)) is not None
+            ],
+        )
+        for one in UNITS
+    ]
+    blocks = _forest("stages", "AUC before and after the joint phase", groups)
+    text = Text("The same folds' VAE without labels, and after the joint phase.", soft=True)
+    return [*blocks, text] if blocks else []
+
+
+def diagnosis(report: Report, unit: str | None) -> list[Block]:
+    """Model, readers and size against the confirmed diagnosis, beside the same against the opinion."""
+    part = report.diagnosis
+    if part is None:
+        return []
+    tables = [
+        Table(
+            ["AUC (95 % interval)", "Against the diagnosis", "Against the readers' opinion"],
+            [[one.title, figure(one.diagnosis, 2), figure(one.opinion, 2)] for one in group.scores],
+            caption=report_words.diagnosis_group(group),
+        )
+        for group in part.groups
+    ]
+    about = Text(report_words.diagnosis_about(part), soft=True)
+    return [Text(report_words.diagnosis_verdict(part)), *tables, about]
+
+
+def reconstruction(report: Report, unit: str | None) -> list[Block]:
+    """How well held-out slices are drawn again."""
+    part = report.reconstruction
+    if part is None:
+        return []
+    low, high = (number(end, 0) for end in part.window_hu)
+    figures = report_words.RECONSTRUCTION_WORDS
+    titles = {name: f"{title}, {unit}" if unit else title for name, (title, unit, _) in figures.items()}
+
+    def cell(name: str, value: Interval | None) -> str:
+        return figure(value, 1 if figures[name][1] else 4)
+
+    inside = part.inside_mask or {}
+    table = Table(
+        ["Figure", "Whole crop", "Inside the mask", "Better is"],
+        [
+            [titles[name], cell(name, part.whole.get(name)), cell(name, inside.get(name)), better]
+            for name, (_, _, better) in figures.items()
+            if name in part.whole or name in inside
+        ],
+    )
+    bands = [(band, band.figures()) for band in part.by_size]
+    shown: dict[str, str] = {}
+    for name in figures:
+        # Inside the mask, the figures that there are of nothing else.
+        keys = (name, f"inside_{name}") if name in ("margin", "histogram_hu") else (name,)
+        if there_are := [key for key in keys if any(key in there for _, there in bands)]:
+            shown[name] = there_are[0]
+    sizes = [
+        Row(f"{band.band} (n {band.slices:,})", there["ssim"], "model")
+        for band, there in bands
+        if "ssim" in there
+    ]
+    details = [
+        Row(f"{band.from_cycles:.3g} to {band.to_cycles:.3g}", band, "model") for band in part.spectrum
+    ]
+    drawn = [
+        *_forest("bands", "SSIM by the lesion's diameter", [("By size of the lesion", sizes)], axis="SSIM"),
+        *_forest(
+            "spectrum",
+            "Power of what is drawn over that of the slices, by the size of the detail",
+            [("By cycles a pixel", details)],
+            axis="power, drawn / slices",
+            zero=1.0,
+        ),
+    ]
+    blocks: list[Block] = [
+        Text(
+            f"{part.slices:,} slices of {part.patients:,} patients; on 0..1 of the window {low} to {high} HU "
+            "unless a unit stands beside the figure. Another window gives other figures, and redrawing well "
+            f"is not knowing what is malignant.{report_words.redrawn(part)}"
+        ),
+        Beside([table], drawn),
+    ]
+    if details:
+        text = "Power of what is drawn over that of the slices: below 1 detail is missing."
+        blocks.append(Text(text, soft=True))
+    if bands:
+        rows = [
+            [band.band, f"{band.slices:,}", *(cell(name, there.get(key)) for name, key in shown.items())]
+            for band, there in bands
+        ]
+        head = ["Diameter", "Slices", *(titles[name] for name in shown)]
+        blocks.append(Table(head, rows, title="By size of the lesion", folded=True))
+    if details:
+        rows = [[f"{band.from_cycles:.4g} to {band.to_cycles:.4g}", figure(band)] for band in part.spectrum]
+        head = ["Cycles a pixel", "Power of what is drawn, share of the slices' own"]
+        blocks.append(Table(head, rows, title="By size of the detail", folded=True))
+    return blocks
+
+
+def _forest(name: str, title: str, groups: Iterable[tuple[str, list[Row]]], **how: Any) -> list[Block]:
+    """A forest of the rows that have a value; nothing where there is none."""
+    filled = [(heading, [row for row in rows if row.interval.value is not None]) for heading, rows in groups]
+    filled = [(heading, rows) for heading, rows in filled if rows]
+    return [Forest(name, title, filled, **how)] if filled else []
+
+
+def short(value: Any) -> str:
+    """A value of any shape in a few words."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: DASH}[value]
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return ", ".join(map(short, value[:8])) + (f", … ({len(value)})" if len(value) > 8 else "")
+    if isinstance(value, Mapping):
+        if set(value) >= {"value", "low", "high"} and all(
+            value[name] is None or isinstance(value[name], int | float) for name in ("value", "low", "high")
+        ):
+            return figure(Interval(value=value["value"], low=value["low"], high=value["high"]))
+        return "; ".join(f"{name.replace('_', ' ')} {short(inner)}" for name, inner in value.items())
+    return str(value)
