@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -26,6 +29,7 @@ from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.render import diverging
 from pages import charts, common, directions_figures, figures, selection, url
 
+Option = TypeVar("Option")
 STEPS = 7
 STARTS = {"malignant": "Malignant mean", "benign": "Benign mean", "prior": "Prior", "lesion": "The lesion"}
 SIDES = {"other": "the other side", "malignant": "malignant", "benign": "benign"}
@@ -84,7 +88,14 @@ def pick_lesion(model: LoadedModel) -> int:
     return int(chosen)
 
 
-def _pick(label: str, width: int, options: list, first, *of, words=str):
+def _pick(
+    label: str,
+    width: int,
+    options: list[Option],
+    first: object,
+    *of: object,
+    words: Callable[[Option], str] = str,
+) -> Option:
     """A select box that begins with `first`, once for each `of`, on which its options depend."""
     key = f"directions-{label}-{st.session_state['model_name']}-{of[1:]}"
     told = f"{key}-told"
@@ -111,21 +122,10 @@ def directions(model: LoadedModel, opened: Directions, row: int) -> None:
     """A direction's walk and figures, then all directions beside each other."""
     report = opened.report
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        url.start("direction", opened.directions, key="direction")
-        name = st.selectbox(
-            "Direction",
-            list(opened.directions),
-            format_func=directions_figures.title,
-            key="direction",
-            width=290,
-        )
-        url.keep("direction", key="direction")
+        titles = {each: directions_figures.title(each) for each in opened.directions}
+        name = url.selectbox("direction", "Direction", titles, key="direction", width=290)
         starts = {each: words for each, words in STARTS.items() if each == "lesion" or each in model.starts}
-        url.start("from", starts, key="direction-from")
-        start = st.segmented_control(
-            "Walk from", list(starts), format_func=starts.get, key="direction-from", required=True
-        )
-        url.keep("from", key="direction-from")
+        start = url.segmented("from", "Walk from", starts, key="direction-from")
     direction = opened.directions[name]
     code = model.codes[row] if start == "lesion" else model.starts[start]
     patient = str(model.lesion(row)["patient_id"]) if start == "lesion" else None
@@ -204,7 +204,7 @@ def compare(report: dict) -> None:
             measure = st.segmented_control(
                 "Directions from",
                 list(directions_figures.MEASURES),
-                format_func=directions_figures.MEASURES.get,
+                format_func=directions_figures.MEASURES.__getitem__,
                 default="halves",
                 required=True,
             )
@@ -221,7 +221,7 @@ def compare(report: dict) -> None:
     with angle:
         kinds = {"cosine": "angles of patterns", "correlation": "correlation of scores"}
         kind = st.segmented_control(
-            "Show", list(kinds), format_func=kinds.get, default="cosine", required=True
+            "Show", list(kinds), format_func=kinds.__getitem__, default="cosine", required=True
         )
         charts.show(
             charts.kept(directions_figures.angles, report, kind),
@@ -249,7 +249,7 @@ def flip(name: str, row: int) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         side = st.segmented_control(
-            "Take the score to", list(SIDES), format_func=SIDES.get, default="other", required=True
+            "Take the score to", list(SIDES), format_func=SIDES.__getitem__, default="other", required=True
         )
         wanted = st.slider("Past a model score of", 0.05, 0.95, 0.5, 0.05, width=260)
         few = st.toggle(

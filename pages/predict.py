@@ -22,16 +22,9 @@ def main() -> None:
     introduce(model)
     if url.sent("row"):
         st.session_state.setdefault("predict_source", "set")
-    url.start("source", SOURCES, key="predict_source")
-    source = st.segmented_control(
-        "What to predict",
-        list(SOURCES),
-        required=True,
-        format_func=SOURCES.get,
-        key="predict_source",
-        label_visibility="collapsed",
+    source = url.segmented(
+        "source", "What to predict", SOURCES, key="predict_source", label_visibility="collapsed"
     )
-    url.keep("source", key="predict_source")
     if source == "set":
         parts.neighbourhood(model, of_the_set(model))
     else:

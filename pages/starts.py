@@ -6,7 +6,9 @@ or ?row=number, a picker "b" has ?b=name or ?b_row=number.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pandas as pd
 import streamlit as st
@@ -27,6 +29,7 @@ NAMED = {
 DRAWN = "Prior draw"
 PICKED, LESION, UPLOADED = "Picked on the map", "Lesion", "Your image"
 MOST_DRAWS = 10**9
+Option = TypeVar("Option")
 KEY = "start"  # of a page's first picker
 
 
@@ -67,7 +70,7 @@ def pick(model: LoadedModel, *, key: str = KEY, label: str = "Start from") -> St
             url.choice(by_name, [*(name for name in NAMED if name in model.starts), "draw:N"])
         st.session_state[widget] = asked if asked in kinds else LESION if row is not None else kinds[0]
     with st.container(horizontal=True):
-        kind = st.segmented_control(
+        st.segmented_control(
             label,
             kinds,
             key=widget,
@@ -75,6 +78,7 @@ def pick(model: LoadedModel, *, key: str = KEY, label: str = "Start from") -> St
             help="A lesion's code, the prior's mean, the mean code of the slices that readers rated "
             "malignant (above 3), benign (below 3) or indeterminate (3), or a code drawn from the prior.",
         )
+        kind: str = st.session_state[widget]
         if kind == UPLOADED and upload is not None:
             return upload
         if kind == PICKED:
@@ -142,7 +146,15 @@ def pick_lesion(model: LoadedModel, row: int | None, *, key: str = KEY) -> int:
     return _pick(key, "Slice", 75, list(of_nodule.rows), first, patient, nodule, words=words)
 
 
-def _pick(key: str, label: str, width: int, options: list, first, *of, words=str):
+def _pick(
+    key: str,
+    label: str,
+    width: int,
+    options: list[Option],
+    first: object,
+    *of: object,
+    words: Callable[[Option], str] = str,
+) -> Option:
     """A select box that begins with `first`, where that is an option, once for each `of`."""
     widget = f"{key}-{label}-{st.session_state['model_name']}-{of}"
     if st.session_state.get(widget) not in options:
