@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from lungvae_core.serving.registry import ModelEntry
 from lungvae_core.serving.routes import registry
 from lungvae_core.serving.searches import SearchState, find_searches, read_search
 from lungvae_core.serving.settings import Settings
-from lungvae_core.training.search.setup import OBJECTIVES, make
+from lungvae_core.training.search.setup import OBJECTIVES, SearchConfig, make
 from lungvae_core.training.search.spaces import SPACES
+from lungvae_core.vae.config import TrainingConfig
 from lungvae_core.workers import cores
-from pages import access, charts, common, url
+from pages import access, charts, common, setting_fields, url
 from pages.search_figures import best_so_far, in_boxes, parallel, scatters
 
 NEW, RESULTS = "New search", "Searches"
@@ -109,47 +111,30 @@ def new_search() -> None:
     objectives = ["auc", "balanced_accuracy"] if of_codes else ["auc", "ssim", "mse", "elbo"]
     with st.form("search-form", enter_to_submit=False):
         columns = st.columns(4)
-        columns[0].selectbox(
-            "Method",
-            ["random", "tpe"],
-            key="search-method",
-            help="random: as in the paper. tpe: proposes where earlier trials did well.",
-        )
-        columns[1].number_input("Trials", 1, 10_000, 30, key="search-trials")
+        with columns[0]:
+            option("method")
+        with columns[1]:
+            option("trials")
         columns[2].selectbox(
-            "Chosen by",
+            SearchConfig.model_fields["objective"].title or "",
             objectives,
             objectives.index(start_from.objective),
             key="search-objective",
             help="\n\n".join(f"{key}: {OBJECTIVES[key][1]}." for key in objectives),
         )
-        columns[3].number_input(
-            "Validation folds",
-            1,
-            5,
-            start_from.folds,
-            key="search-folds",
-            help="Patient-grouped; every trial is trained once a fold.",
-        )
+        with columns[3]:
+            option("folds", start_from.folds)
         columns = st.columns(4)
-        columns[0].number_input(
-            "Patients set aside (share)",
-            0.01,
-            0.5,
-            start_from.test_fraction,
-            key="search-test",
-            help="No trial sees them, so that the winner can be judged on them once.",
-        )
-        columns[1].number_input("Seed", 0, 2**31 - 1, 0, key="search-seed")
+        with columns[0]:
+            option("test_fraction", start_from.test_fraction, key="search-test")
+        with columns[1]:
+            option("seed")
         if not of_codes:
-            columns[2].number_input(
-                "Epochs", 1, 10_000, start_from.epochs, key="search-epochs", help="Of a trial."
-            )
-            columns[3].toggle(
-                "Successive halving",
-                key="search-halving",
-                help="After a ninth and a third of the epochs only the best third of the trials goes on.",
-            )
+            with columns[2]:
+                epochs = form.setting_of(TrainingConfig, "epochs", start_from.epochs)
+                setting_fields.show(replace(epochs, help=f"Of a trial. {epochs.help}"), "search-epochs")
+            with columns[3]:
+                option("halving")
         columns = st.columns(4)
         columns[0].selectbox("Device", form.devices(), key="search-device")
         columns[1].number_input(
@@ -171,6 +156,11 @@ def new_search() -> None:
             args=(space, f"search-name-{name}"),
             key="search-start",
         )
+
+
+def option(name: str, default: int | float | None = None, *, key: str = "") -> None:
+    """The widget of one of the search's own settings."""
+    setting_fields.show(form.setting_of(SearchConfig, name, default), key or f"search-{name}")
 
 
 def sources_of(of_codes: bool) -> tuple[list[Any], str]:

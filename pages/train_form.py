@@ -13,7 +13,7 @@ from lungvae_core.serving.jobs import Jobs
 from lungvae_core.serving.settings import Settings
 from lungvae_core.vae.config import PRESETS
 from lungvae_core.workers import cores
-from pages import access, url
+from pages import access, setting_fields, url
 
 NEW, WATCH = "New training", "Jobs"
 PHANTOM_SLICES = 2000
@@ -77,35 +77,6 @@ def start(preset: str, name_key: str) -> None:
     )
 
 
-def field(setting: form.Setting, key: str) -> None:
-    """The widget of one setting."""
-    if setting.kind == "choice":
-        st.selectbox(
-            setting.label,
-            setting.choices,
-            setting.choices.index(setting.default),
-            format_func=setting.choice_words,
-            key=key,
-            help=setting.help,
-        )
-    elif setting.kind == "several":
-        st.multiselect(setting.label, setting.choices, setting.default, key=key, help=setting.help)
-    elif setting.kind == "switch":
-        st.toggle(setting.label, setting.default, key=key, help=setting.help)
-    else:
-        number = int if setting.kind == "whole" else float
-        st.number_input(
-            setting.label,
-            None if setting.minimum is None else number(setting.minimum),
-            None if setting.maximum is None else number(setting.maximum),
-            number(setting.default),
-            step=number(setting.step),
-            format="%d" if number is int else "%g",
-            key=key,
-            help=setting.help,
-        )
-
-
 def new_training() -> None:
     """The form that starts a training, or how to get data for one."""
     settings = Settings()
@@ -158,7 +129,7 @@ def group_fields(preset: str, settings: list[form.Setting], wide: int) -> None:
         columns = st.columns(wide, vertical_alignment="bottom")
         for column, setting in zip(columns, settings[begin : begin + wide], strict=False):
             with column:
-                field(setting, f"train-{preset}-{setting.name}")
+                setting_fields.show(setting, f"train-{preset}-{setting.name}")
 
 
 def device_fields() -> None:
