@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -23,13 +20,11 @@ from lungvae_core.explore.directions import Directions, load_directions, walk
 from lungvae_core.number_text import interval
 from lungvae_core.serving import scoring, walks
 from lungvae_core.serving.answers import kept
-from lungvae_core.serving.lesion import of_patients
 from lungvae_core.serving.live import DIFFERENCE_FULL
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.render import diverging
-from pages import charts, common, directions_figures, figures, selection, url
+from pages import charts, common, directions_figures, figures, lesion_picker, url
 
-Option = TypeVar("Option")
 STEPS = 7
 STARTS = {"malignant": "Malignant mean", "benign": "Benign mean", "prior": "Prior", "lesion": "The lesion"}
 SIDES = {"other": "the other side", "malignant": "malignant", "benign": "benign"}
@@ -70,40 +65,11 @@ def main() -> None:
 
 def pick_lesion(model: LoadedModel) -> int:
     """The lesion that both parts of the page can start from; it is in the address as ?row=number."""
-    patients = of_patients(model)
-    asked = url.integer("row", 0, len(model.codes) - 1)
-    row = selection.focus(model) if asked is None else asked
-    if row is None:
-        row = int(model.nodules[0]["row"].iloc[0])
-    at = model.lesion(row)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        patient = _pick("Patient", 190, list(patients), at["patient_id"], row)
-        nodule = _pick("Nodule", 90, list(patients[patient]), at["nodule"], row, patient)
-        of_nodule = patients[patient][nodule]
-        first = row if row in of_nodule.rows else of_nodule.largest
-        words = lambda each: str(model.lesion(each)["slice"])  # noqa: E731
-        chosen = _pick("Slice", 90, list(of_nodule.rows), first, row, patient, nodule, words=words)
-        st.caption(lesion_words(model, chosen))
-    url.write("row", str(chosen))
-    return int(chosen)
-
-
-def _pick(
-    label: str,
-    width: int,
-    options: list[Option],
-    first: object,
-    *of: object,
-    words: Callable[[Option], str] = str,
-) -> Option:
-    """A select box that begins with `first`, once for each `of`, on which its options depend."""
-    key = f"directions-{label}-{st.session_state['model_name']}-{of[1:]}"
-    told = f"{key}-told"
-    if st.session_state.get(key) not in options or st.session_state.get(told) != of[0]:
-        st.session_state[key] = first if first in options else options[0]
-    chosen = st.selectbox(label, options, format_func=words, key=key, width=width)
-    st.session_state[told] = of[0]
-    return chosen
+        row = lesion_picker.pick(model, lesion_picker.asked_row(model), key="directions")
+        st.caption(lesion_words(model, row))
+    url.write("row", str(row))
+    return row
 
 
 def lesion_words(model: LoadedModel, row: int) -> str:

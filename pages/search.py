@@ -22,7 +22,8 @@ from lungvae_core.training.search.setup import OBJECTIVES, SearchConfig, make
 from lungvae_core.training.search.spaces import SPACES
 from lungvae_core.vae.config import TrainingConfig
 from lungvae_core.workers import cores
-from pages import access, charts, common, setting_fields, url
+from pages import charts, common, setting_fields, url
+from pages.job_panel import JobPanel
 from pages.search_figures import best_so_far, in_boxes, parallel, scatters
 
 NEW, RESULTS = "New search", "Searches"
@@ -44,17 +45,13 @@ JOB_WORDS = {
 }
 
 
-def act(what: Any, *arguments: Any) -> None:
-    """Do something with a job; what goes wrong is shown on the next run of the page."""
-    st.session_state.pop("search-error", None)
-    try:
-        with access.allowed(access.WORK):
-            job = what(*arguments)
-    except UserError as error:
-        st.session_state["search-error"] = str(error)
-    else:
-        st.session_state["search-view"] = RESULTS
-        url.write("search", Path(job.folder).name)
+JOBS = JobPanel(
+    "search",
+    RESULTS,
+    remember=lambda job: url.write("search", Path(job.folder).name),
+    stop_help="Ends after the batches in hand, with checkpoints to go on from.",
+    resume_help="Finished trials count; the others go on from their checkpoints.",
+)
 
 
 def start(space: str, name_key: str) -> None:
@@ -70,7 +67,7 @@ def start(space: str, name_key: str) -> None:
         "seed": state["search-seed"],
         "halving": bool(state.get("search-halving", False)),
     }
-    act(
+    JOBS.act(
         lambda: Jobs().start_search(
             state["search-source"].folder,
             space,
@@ -176,7 +173,7 @@ def sources_of(of_codes: bool) -> tuple[list[Any], str]:
 def describe(source: Any) -> str:
     if isinstance(source, ModelEntry):
         return f"{source.title}: {source.dimensions} dimensions"
-    return f"{source.name} ({source.folder.name}): {source.slices:,} slices, {source.patients:,} patients"
+    return source.in_words()
 
 
 def show_searches() -> None:
@@ -198,7 +195,7 @@ def show_searches() -> None:
     job = own.get(folder)
     if job is not None:
         with right:
-            buttons(jobs, job)
+            JOBS.stop_or_resume(jobs, job)
         say_job(jobs, job)
     try:
         state = read_search(folder)
@@ -207,29 +204,6 @@ def show_searches() -> None:
         return
     if state is not None:
         show_state(state, job)
-
-
-def buttons(jobs: Jobs, job: Job) -> None:
-    """Stop or resume, whichever applies."""
-    if job.active:
-        st.button(
-            "Stop",
-            key=f"search-stop-{job.id}",
-            icon=":material/stop:",
-            disabled=job.status == STOPPING,
-            on_click=act,
-            args=(jobs.stop, job.id),
-            help="Ends after the batches in hand, with checkpoints to go on from.",
-        )
-    elif job.status in (STOPPED, FAILED):
-        st.button(
-            "Resume",
-            key=f"search-resume-{job.id}",
-            icon=":material/play_arrow:",
-            on_click=act,
-            args=(jobs.resume, job.id),
-            help="Finished trials count; the others go on from their checkpoints.",
-        )
 
 
 def say_job(jobs: Jobs, job: Job) -> None:
@@ -332,11 +306,7 @@ def show_best(state: SearchState) -> None:
 
 def watch() -> None:
     """Show the searches again; run the whole page when one has begun or ended, for its pace depends on it."""
-    active = {job.id for job in Jobs().all() if job.active}
-    before = st.session_state.get("search-active", active)
-    st.session_state["search-active"] = active
-    if before != active:
-        st.rerun()
+    JOBS.rerun_when_changed(Jobs().all())
     show_searches()
 
 
@@ -360,8 +330,7 @@ if "search-view" not in st.session_state:
 view = st.segmented_control(
     "View", [NEW, RESULTS], key="search-view", required=True, label_visibility="collapsed"
 )
-if message := st.session_state.get("search-error"):
-    st.error(message)
+JOBS.show_error()
 if view == NEW:
     new_search()
 else:
