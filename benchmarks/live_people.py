@@ -20,7 +20,7 @@ from websockets.asyncio.client import connect
 
 async def drag(address: str, person: int, seconds: float) -> list[float]:
     """Milliseconds of each wish of one person."""
-    waits = []
+    waits: list[float] = []
     async with connect(address, max_size=None) as socket:
         end = time.monotonic() + seconds
         while (now := time.monotonic()) < end:

@@ -39,6 +39,7 @@ from served import ROOT, app
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Origin, Subprotocol
 
 DRAG_SECONDS = 10
 PER_SECOND = 60
@@ -86,7 +87,10 @@ class Person:
     async def _session(self, until: float) -> None:
         socket = self.url.replace("http", "ws", 1)
         async with connect(
-            f"{socket}/_stcore/stream", subprotocols=["streamlit"], max_size=None, origin=self.url
+            f"{socket}/_stcore/stream",
+            subprotocols=[Subprotocol("streamlit")],
+            max_size=None,
+            origin=Origin(self.url),
         ) as page:
             while time.monotonic() < until:
                 row = int(self.random.integers(0, 10_000))
@@ -99,7 +103,9 @@ class Person:
                 await self._pause(2)
                 await self._page(page, "traversal", f"model={self.model}&row={row}")
                 await self._get(self.strip, "strip")
-                async with connect(f"{socket}/api/live/{self.model}", max_size=None, origin=self.url) as live:
+                async with connect(
+                    f"{socket}/api/live/{self.model}", max_size=None, origin=Origin(self.url)
+                ) as live:
                     await self._drag(live, row, min(until, time.monotonic() + DRAG_SECONDS))
                 await self._page(page, "predict", f"model={self.model}&row={row}")
                 await self._pause(2)
@@ -198,7 +204,7 @@ async def people(url: str, process: int, model: str, count: int, minutes: float)
     seen = Seen()
     until = time.monotonic() + 60 * minutes
     each = [Person(url, model, number, seen).stay(until) for number in range(count)]
-    memory, *_ = await asyncio.gather(watch(process, until), *each)
+    memory, _ = await asyncio.gather(watch(process, until), asyncio.gather(*each))
     print(*seen.lines(), memory_line(memory), sep="\n", flush=True)
     return seen
 
@@ -207,7 +213,7 @@ async def moves(url: str, process: int, model: str, count: int) -> None:
     """One session that sends `count` wishes; prints its waits and the server's memory along the way."""
     address = f"{url.replace('http', 'ws', 1)}/api/live/{model}"
     waits, begin = [], 0.0
-    async with connect(address, max_size=None, origin=url) as live:
+    async with connect(address, max_size=None, origin=Origin(url)) as live:
         for number in range(count):
             move = [number % 16, 0.5 + 0.4 * float(np.sin(number / 9))]
             sent = time.perf_counter()

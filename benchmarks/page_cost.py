@@ -19,6 +19,7 @@ from served import app
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import connect
+from websockets.typing import Origin, Subprotocol
 
 
 def processor_seconds(process: int) -> float:
@@ -32,7 +33,9 @@ async def costs(url: str, process: int, pages: list[str], rounds: int) -> None:
     random = np.random.default_rng(0)
     seen: dict[str, list[tuple[float, int, int]]] = {page: [] for page in pages}
     address = f"{url.replace('http', 'ws', 1)}/_stcore/stream"
-    async with connect(address, subprotocols=["streamlit"], max_size=None, origin=url) as socket:
+    async with connect(
+        address, subprotocols=[Subprotocol("streamlit")], max_size=None, origin=Origin(url)
+    ) as socket:
         for _ in range(rounds + 1):
             for page in pages:
                 request = BackMsg()

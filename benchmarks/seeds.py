@@ -26,7 +26,7 @@ from lungvae_core.cli.disentanglement import print_comparison
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.data.splits import holdout
 from lungvae_core.evaluation.disentanglement import assess, phantom_scores
-from lungvae_core.evaluation.disentanglement.compare import SPACE_WORDS, compare, words
+from lungvae_core.evaluation.disentanglement.compare import SPACE_WORDS, compare, figure_words
 from lungvae_core.files import read_json, write_json
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.encode import encode
@@ -115,7 +115,7 @@ def print_table(found: dict) -> None:
             cells.append(
                 "" if entry is None else f"{entry['mean']:.3f} ± {entry['sd']:.3f} ({entry['null']:.3f})"
             )
-        print(f"| {words(figure)} | {' | '.join(cells)} |")
+        print(f"| {figure_words(figure)} | {' | '.join(cells)} |")
 
 
 def run_versions(run: Run) -> dict[str, str]:

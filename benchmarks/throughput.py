@@ -16,6 +16,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from time_to_quality import gflop
@@ -29,14 +30,16 @@ BATCH = 64
 SIZES = (1, 4, 16, 64, 256)
 
 
-def rate(step: Callable[[], object], seconds: float) -> float:
-    """Calls a second of `step`: the median over at least three calls after one to warm up."""
+def rate(step: Callable[[], object], seconds: float, device: torch.device) -> float:
+    """Calls a second of `step` on a device: the median over at least three calls after one to warm up."""
     step()
     times: list[float] = []
     began = time.perf_counter()
     while len(times) < 3 or time.perf_counter() - began < seconds:
         start = time.perf_counter()
         step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return 1 / statistics.median(times)
 
@@ -81,8 +84,8 @@ def row(config: Config, device: torch.device, seconds: float, kinds: list[str]) 
     x = torch.rand(BATCH, 1, 64, 64, device=device)
     with torch.inference_mode():
         z = vae.latent.code(vae.posterior(x))
-        encoded = rate(lambda: (vae.posterior(x), _wait(device)), seconds) * BATCH
-        decoded = rate(lambda: (vae.reconstruct(z), _wait(device)), seconds) * BATCH
+        encoded = rate(lambda: vae.posterior(x), seconds, device) * BATCH
+        decoded = rate(lambda: vae.reconstruct(z), seconds, device) * BATCH
     trained = " ".join(f"{value:>9.0f}" for value in rates)
     return (
         f"{parameter_count(vae):>11,} {trained}{gflop(config) * rates[0]:>9.0f}{encoded:>8.0f}{decoded:>8.0f}"
@@ -106,9 +109,8 @@ def training_rate(config: Config, device: torch.device, seconds: float, kind: st
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
-        _wait(device)
 
-    return rate(train, seconds)
+    return rate(train, seconds, device)
 
 
 def decoding(config: Config, device: torch.device, seconds: float) -> str:
@@ -119,18 +121,13 @@ def decoding(config: Config, device: torch.device, seconds: float) -> str:
         for size in SIZES:
             z = torch.rand(size, config.model.dimensions, device=device)
             z = z / z.sum(1, keepdim=True) if config.model.prior == "dirichlet" else z
-            times.append(1e3 / rate(lambda z=z: (vae.reconstruct(z), _wait(device)), seconds / 4))
+            times.append(1e3 / rate(partial(vae.reconstruct, z), seconds / 4, device))
     return "".join(f"{value:>8.2f}" for value in times)
 
 
 def _vae(config: Config, device: torch.device) -> VAE:
     torch.manual_seed(0)
     return VAE(config.model).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from playwright.sync_api import Page
 from served import app, chromium
 
 # Records every input event and every decoded image; runs in the page before the drag.
@@ -69,11 +70,12 @@ def others(url: str, model: str, count: int) -> Iterator[None]:
         process.wait(10)
 
 
-def drag(page, moves: int, pause_ms: float) -> dict:
+def drag(page: Page, moves: int, pause_ms: float) -> dict:
     """Drag the first slider there and back with the button down; the page's record of it."""
     slider = page.locator("input[type=range][data-dimension]").first
     slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
+    assert box is not None
     y = box["y"] + box["height"] / 2
     share = float(slider.evaluate("e => (e.value - e.min) / (e.max - e.min)"))
     radius = 8

@@ -25,7 +25,7 @@ class Chart(go.Figure):
     """A finished figure: traces and layout as plotly.js takes them, which nobody changes any more."""
 
     def __init__(self, data: Sequence[Mapping[str, Any]], layout: Mapping[str, Any]) -> None:
-        self._finished = {"data": list(data), "layout": {"template": _template(), **layout}}
+        self._finished = {"data": list(data), "layout": {"template": _template()} | dict(layout)}
 
     def to_dict(self) -> dict[str, Any]:
         """The figure ready for JSON."""

@@ -10,7 +10,7 @@ import streamlit as st
 from lungvae_core.data.counted import counted_in_words
 from lungvae_core.errors import UserError
 from lungvae_core.explore import maps
-from lungvae_core.explore.clusters.methods import METHODS, TITLES
+from lungvae_core.explore.clusters.methods import TITLES
 from lungvae_core.explore.clusters.report import Clusters, load_clusters
 from lungvae_core.explore.clusters.words import in_words
 from lungvae_core.serving.registry import LoadedModel
@@ -46,17 +46,9 @@ def main() -> None:
     except UserError as error:
         common.stop(str(error))
     report = clusters.report
-    url.start("method", METHODS, key="clusters_method")
-    url.start("map", maps.METHODS, key="clusters_map")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.segmented_control(
-            "Method", METHODS, format_func=TITLES.get, key="clusters_method", required=True
-        )
-        kind = st.segmented_control(
-            "Map", maps.METHODS, format_func=maps.TITLES.get, key="clusters_map", required=True
-        )
-    url.keep("method", key="clusters_method")
-    url.keep("map", key="clusters_map")
+        name = url.segmented("method", "Method", TITLES, key="clusters_method")
+        kind = url.segmented("map", "Map", maps.TITLES, key="clusters_map")
     method = report["methods"][name]
     st.markdown(in_words(method, clusters.unit))
     if report["labels_shaped_codes"]:

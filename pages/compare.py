@@ -9,7 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from lungvae_core.errors import UserError
 from lungvae_core.explore import colours
-from lungvae_core.explore.maps import METHODS, TITLES, UNITS
+from lungvae_core.explore.maps import TITLES, UNITS
 from lungvae_core.serving import cases, comparison
 from lungvae_core.serving.cases import Case
 from lungvae_core.serving.registry import LoadedModel
@@ -69,12 +69,8 @@ def beside(first: LoadedModel, place: DeltaGenerator) -> LoadedModel:
             "page, or pick another model on the left."
         )
     titles = {entry.name: entry.title for entry in others}
-    url.start("beside", titles, key="compare_beside")
     with place:
-        name = st.selectbox(
-            f"Beside {first.entry.title}", list(titles), format_func=titles.get, key="compare_beside"
-        )
-    url.keep("beside", key="compare_beside")
+        name = url.selectbox("beside", f"Beside {first.entry.title}", titles, key="compare_beside")
     try:
         second = registry().load(name)
     except UserError as error:
@@ -90,15 +86,12 @@ def controls(
     """What a point is, the map's method and its colour: one control for both maps."""
     known = colours.available(second.table)
     choices = {name: title for name, title in colours.available(first.table).items() if name in known}
-    for name, options in (("unit", UNITS), ("method", METHODS), ("colour", choices)):
-        url.start(name, options, key=f"compare_{name}")
-    unit = columns[0].segmented_control("A point is a", UNITS, required=True, key="compare_unit")
-    method = columns[1].segmented_control(
-        "Map", METHODS, required=True, format_func=TITLES.get, key="compare_method"
-    )
-    by = columns[2].selectbox("Colour", list(choices), format_func=choices.get, key="compare_colour")
-    for name in ("unit", "method", "colour"):
-        url.keep(name, key=f"compare_{name}")
+    with columns[0]:
+        unit = url.segmented("unit", "A point is a", UNITS, key="compare_unit")
+    with columns[1]:
+        method = url.segmented("method", "Map", TITLES, key="compare_method")
+    with columns[2]:
+        by = url.selectbox("colour", "Colour", choices, key="compare_colour")
     return unit, method, by
 
 
@@ -108,8 +101,8 @@ def maps(first: LoadedModel, second: LoadedModel, unit: str, method: str, by: st
         selection.from_map(first, (st.session_state.get(f"compare_{side}") or {}).get("selection"))
     # A row in the address is taken up once; afterwards the address follows the selection, even a cleared one.
     asked = url.integer("row", 0, len(first.codes) - 1)
-    fresh = asked is not None and str(asked) != st.session_state.get("compare_row")
-    if fresh and asked not in selection.rows(first):
+    fresh = str(asked) != st.session_state.get("compare_row")
+    if asked is not None and fresh and asked not in selection.rows(first):
         selection.select(first, [asked], asked)
     chosen = selection.rows(first)
     st.session_state["compare_row"] = None if not chosen else str(selection.focus(first))

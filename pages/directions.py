@@ -20,11 +20,10 @@ from lungvae_core.explore.directions import Directions, load_directions, walk
 from lungvae_core.number_text import interval
 from lungvae_core.serving import scoring, walks
 from lungvae_core.serving.answers import kept
-from lungvae_core.serving.lesion import of_patients
 from lungvae_core.serving.live import DIFFERENCE_FULL
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.render import diverging
-from pages import charts, common, directions_figures, figures, selection, url
+from pages import charts, common, directions_figures, figures, lesion_picker, url
 
 STEPS = 7
 STARTS = {"malignant": "Malignant mean", "benign": "Benign mean", "prior": "Prior", "lesion": "The lesion"}
@@ -66,33 +65,11 @@ def main() -> None:
 
 def pick_lesion(model: LoadedModel) -> int:
     """The lesion that both parts of the page can start from; it is in the address as ?row=number."""
-    patients = of_patients(model)
-    asked = url.integer("row", 0, len(model.codes) - 1)
-    row = selection.focus(model) if asked is None else asked
-    if row is None:
-        row = int(model.nodules[0]["row"].iloc[0])
-    at = model.lesion(row)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        patient = _pick("Patient", 190, list(patients), at["patient_id"], row)
-        nodule = _pick("Nodule", 90, list(patients[patient]), at["nodule"], row, patient)
-        of_nodule = patients[patient][nodule]
-        first = row if row in of_nodule.rows else of_nodule.largest
-        words = lambda each: str(model.lesion(each)["slice"])  # noqa: E731
-        chosen = _pick("Slice", 90, list(of_nodule.rows), first, row, patient, nodule, words=words)
-        st.caption(lesion_words(model, chosen))
-    url.write("row", str(chosen))
-    return int(chosen)
-
-
-def _pick(label: str, width: int, options: list, first, *of, words=str):
-    """A select box that begins with `first`, once for each `of`, on which its options depend."""
-    key = f"directions-{label}-{st.session_state['model_name']}-{of[1:]}"
-    told = f"{key}-told"
-    if st.session_state.get(key) not in options or st.session_state.get(told) != of[0]:
-        st.session_state[key] = first if first in options else options[0]
-    chosen = st.selectbox(label, options, format_func=words, key=key, width=width)
-    st.session_state[told] = of[0]
-    return chosen
+        row = lesion_picker.pick(model, lesion_picker.asked_row(model), key="directions")
+        st.caption(lesion_words(model, row))
+    url.write("row", str(row))
+    return row
 
 
 def lesion_words(model: LoadedModel, row: int) -> str:
@@ -111,21 +88,10 @@ def directions(model: LoadedModel, opened: Directions, row: int) -> None:
     """A direction's walk and figures, then all directions beside each other."""
     report = opened.report
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        url.start("direction", opened.directions, key="direction")
-        name = st.selectbox(
-            "Direction",
-            list(opened.directions),
-            format_func=directions_figures.title,
-            key="direction",
-            width=290,
-        )
-        url.keep("direction", key="direction")
+        titles = {each: directions_figures.title(each) for each in opened.directions}
+        name = url.selectbox("direction", "Direction", titles, key="direction", width=290)
         starts = {each: words for each, words in STARTS.items() if each == "lesion" or each in model.starts}
-        url.start("from", starts, key="direction-from")
-        start = st.segmented_control(
-            "Walk from", list(starts), format_func=starts.get, key="direction-from", required=True
-        )
-        url.keep("from", key="direction-from")
+        start = url.segmented("from", "Walk from", starts, key="direction-from")
     direction = opened.directions[name]
     code = model.codes[row] if start == "lesion" else model.starts[start]
     patient = str(model.lesion(row)["patient_id"]) if start == "lesion" else None
@@ -204,7 +170,7 @@ def compare(report: dict) -> None:
             measure = st.segmented_control(
                 "Directions from",
                 list(directions_figures.MEASURES),
-                format_func=directions_figures.MEASURES.get,
+                format_func=directions_figures.MEASURES.__getitem__,
                 default="halves",
                 required=True,
             )
@@ -221,7 +187,7 @@ def compare(report: dict) -> None:
     with angle:
         kinds = {"cosine": "angles of patterns", "correlation": "correlation of scores"}
         kind = st.segmented_control(
-            "Show", list(kinds), format_func=kinds.get, default="cosine", required=True
+            "Show", list(kinds), format_func=kinds.__getitem__, default="cosine", required=True
         )
         charts.show(
             charts.kept(directions_figures.angles, report, kind),
@@ -249,7 +215,7 @@ def flip(name: str, row: int) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         side = st.segmented_control(
-            "Take the score to", list(SIDES), format_func=SIDES.get, default="other", required=True
+            "Take the score to", list(SIDES), format_func=SIDES.__getitem__, default="other", required=True
         )
         wanted = st.slider("Past a model score of", 0.05, 0.95, 0.5, 0.05, width=260)
         few = st.toggle(

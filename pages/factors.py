@@ -49,25 +49,20 @@ def main() -> None:
 def show_report(report: dict[str, Any]) -> None:
     """The report of the model in use."""
     data, effort = report["data"], report["effort"]
-    options = [name for name in ON if name == "lesions" or report["phantom"]]
+    options = {name: words for name, words in ON.items() if name == "lesions" or report["phantom"]}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        url.start("on", options, key="factors-on")
-        on = st.segmented_control("Look at", options, format_func=ON.get, key="factors-on", required=True)
-        url.keep("on", key="factors-on")
+        on = url.segmented("on", "Look at", options, key="factors-on")
         space = "code"
         if on == "lesions" and len(report["spaces"]) > 1:
-            url.start("space", list(report["spaces"]), key="factors-space")
-            space = st.segmented_control(
+            space = url.segmented(
+                "space",
                 "Coordinates",
-                list(report["spaces"]),
-                format_func=lambda name: SPACE_WORDS[name].capitalize(),
+                {each: SPACE_WORDS[each].capitalize() for each in report["spaces"]},
                 key="factors-space",
-                required=True,
                 help=". ".join(
                     f"{SPACE_WORDS[each].capitalize()}: {SPACES[each]}" for each in report["spaces"]
                 ),
             )
-            url.keep("space", key="factors-space")
     if on == "phantom":
         phantom = report["phantom"]
         variants = {"phantom": phantom["free"]}
@@ -89,7 +84,7 @@ def show_report(report: dict[str, Any]) -> None:
     dimensions(variants)
     st.header("What can be told from all dimensions", anchor="probes")
     kind = st.segmented_control(
-        "By", list(KINDS), format_func=KINDS.get, default="linear", required=True, key="factors-probe"
+        "By", list(KINDS), format_func=KINDS.__getitem__, default="linear", required=True, key="factors-probe"
     )
     charts.show(
         charts.kept(factors_figures.probe_bars, variants, kind),
@@ -142,7 +137,7 @@ def dimensions(variants: dict[str, dict[str, Any]]) -> None:
             variant = st.segmented_control(
                 "Factors",
                 list(variants),
-                format_func=factors_figures.NAMES.get,
+                format_func=factors_figures.NAMES.__getitem__,
                 default=variant,
                 required=True,
                 key="factors-variant",
@@ -150,7 +145,7 @@ def dimensions(variants: dict[str, dict[str, Any]]) -> None:
         measure = st.segmented_control(
             "Show",
             list(SHOWN),
-            format_func=SHOWN.get,
+            format_func=SHOWN.__getitem__,
             default="information",
             required=True,
             key="factors-show",

@@ -35,7 +35,12 @@ def show() -> None:
     names = {"raw": "Lesions", "without_size": "Lesions, without size", "phantom": "Phantom"}
     options = [name for name in names if name in keys]
     variant = st.segmented_control(
-        "Figures of", options, format_func=names.get, default=options[0], required=True, key="factors-seeds"
+        "Figures of",
+        options,
+        format_func=names.__getitem__,
+        default=options[0],
+        required=True,
+        key="factors-seeds",
     )
     charts.show(
         charts.kept(factors_figures.over_seeds, found, variant),

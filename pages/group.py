@@ -95,16 +95,7 @@ def _card(model: LoadedModel, row: int, rows: list[int], key: str) -> None:
 @st.fragment
 def _parts(model: LoadedModel, rows: list[int], key: str) -> None:
     """One part at a time, so that a large group costs only what is looked at."""
-    url.start("group", PARTS, key=f"{key}_part")
-    part = st.segmented_control(
-        "Of this group",
-        PARTS,
-        required=True,
-        format_func=PARTS.get,
-        key=f"{key}_part",
-        label_visibility="collapsed",
-    )
-    url.keep("group", key=f"{key}_part")
+    part = url.segmented("group", "Of this group", PARTS, key=f"{key}_part", label_visibility="collapsed")
     if part == "gallery":
         _gallery(model, rows, key)
     elif part == "typical":
@@ -123,7 +114,7 @@ def _gallery(model: LoadedModel, rows: list[int], key: str) -> None:
         order = st.selectbox(
             "Order",
             list(known),
-            format_func=known.get,
+            format_func=known.__getitem__,
             key=f"{key}_order",
             label_visibility="collapsed",
             width=190,

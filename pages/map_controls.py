@@ -12,7 +12,7 @@ import streamlit as st
 from lungvae_core.errors import UserError
 from lungvae_core.explore import filters
 from lungvae_core.explore.filters import UNKNOWN, Column
-from lungvae_core.explore.maps import METHODS, METRICS, PARAMETERS, TITLES, UNITS
+from lungvae_core.explore.maps import METRICS, PARAMETERS, TITLES, UNITS
 from lungvae_core.parameters import ParameterError, choice, integer, items, number
 from lungvae_core.parameters import shown as shown_value
 from lungvae_core.serving import custom_maps, map_data
@@ -49,33 +49,26 @@ class View:
 def show(model: LoadedModel) -> View:
     """All controls in one line; what they say is in the address."""
     choices = map_data.colour_choices(model)
-    for name, options in (("unit", UNITS), ("method", METHODS), ("dims", DIMS), ("colour", choices)):
-        url.start(name, options, key=f"map_{name}")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="xsmall"):
-        unit = st.segmented_control(
+        unit = url.segmented(
+            "unit",
             "A point is a",
             UNITS,
-            required=True,
             key="map_unit",
             help="A nodule lies at the mean of its slices' codes and is shown by its largest slice.",
         )
-        method = st.segmented_control(
+        method = url.segmented(
+            "method",
             "Map",
-            METHODS,
-            required=True,
-            format_func=TITLES.get,
+            TITLES,
             key="map_method",
             help="UMAP and t-SNE keep neighbours together; PCA shows the directions of largest spread.",
         )
-        dims = int(
-            st.segmented_control("In", list(DIMS), required=True, format_func=DIMS.get, key="map_dims")
-        )
-        by = st.selectbox("Colour", list(choices), format_func=choices.get, key="map_colour", width=200)
+        dims = int(url.segmented("dims", "In", DIMS, key="map_dims"))
+        by = url.selectbox("colour", "Colour", choices, key="map_colour", width=200)
         where = _filter(model, unit)
         contours, clusters = _layers(model, dims)
         map_key = _own_map(model, unit, method, dims)
-    for name in ("unit", "method", "dims", "colour"):
-        url.keep(name, key=f"map_{name}")
     return View(unit, method, dims, by, map_key, where, contours, clusters)
 
 
@@ -239,7 +232,7 @@ def _layers(model: LoadedModel, dims: int) -> tuple[bool, str]:
                 "Outlines of clusters",
                 list(methods),
                 required=True,
-                format_func=methods.get,
+                format_func=methods.__getitem__,
                 key="map_clusters",
                 disabled=dims == 3,
                 help="Made in the latent space, not on the map: a cluster need not be one region here.",

@@ -6,10 +6,9 @@ import streamlit as st
 
 from lungvae_core.serving import cases, lesion_facts
 from lungvae_core.serving.cases import Case
-from lungvae_core.serving.lesion import of_patients
 from lungvae_core.serving.nodule_score import attended_words
 from lungvae_core.serving.registry import LoadedModel
-from pages import common, layout, selection, upload, url
+from pages import common, layout, lesion_picker, upload, url
 from pages import predict_parts as parts
 
 SOURCES = {"set": "A lesion of the set", "upload": "An image of yours"}
@@ -22,16 +21,9 @@ def main() -> None:
     introduce(model)
     if url.sent("row"):
         st.session_state.setdefault("predict_source", "set")
-    url.start("source", SOURCES, key="predict_source")
-    source = st.segmented_control(
-        "What to predict",
-        list(SOURCES),
-        required=True,
-        format_func=SOURCES.get,
-        key="predict_source",
-        label_visibility="collapsed",
+    source = url.segmented(
+        "source", "What to predict", SOURCES, key="predict_source", label_visibility="collapsed"
     )
-    url.keep("source", key="predict_source")
     if source == "set":
         parts.neighbourhood(model, of_the_set(model))
     else:
@@ -77,7 +69,9 @@ def of_the_set(model: LoadedModel) -> Case:
     """Pick a lesion of the set and show it."""
     left, right = st.columns([1.55, 1], gap="large")
     with left:
-        row = pick(model)
+        with st.container(horizontal=True):
+            asked = lesion_picker.asked_row(model)
+            row = lesion_picker.pick(model, asked, key="predict", widths=(300, 140, 140))
         case = cases.case_of_row(model, row, count=parts.NEIGHBOURS)
         parts.pictures(model, case)
         if case.score is not None:
@@ -100,36 +94,6 @@ def of_the_nodule(model: LoadedModel, row: int) -> None:
         nodule = scores.nodule
         st.markdown(f"**Nodule score**, mean of {len(nodule.slices)} slices: **{nodule.score:.2f}**")
         st.caption(f"{parts.interval((nodule.low, nodule.high))}  \n{attended_words(nodule)}")
-
-
-def pick(model: LoadedModel) -> int:
-    """A row of the model's table, by patient, nodule and slice; the map's selection comes first."""
-    asked = url.integer("row", 0, len(model.codes) - 1)
-    row = selection.focus(model) if asked is None else asked
-    if row is None:
-        row = int(model.nodules[0]["row"].iloc[0])
-    entry, nodules_of = model.lesion(row), of_patients(model)
-    patients = list(nodules_of)
-    columns = st.columns([2, 1, 1])
-    # Each box's key names what it depends on, so that it starts anew when that changes.
-    patient = columns[0].selectbox(
-        "Patient", patients, index=patients.index(entry["patient_id"]), key=f"predict_patient_{row}"
-    )
-    nodules = list(nodules_of[patient])
-    start = entry["nodule"] if patient == entry["patient_id"] else nodules[0]
-    nodule = columns[1].selectbox(
-        "Nodule", nodules, index=nodules.index(start), key=f"predict_nodule_{row}_{patient}"
-    )
-    of_nodule = nodules_of[patient][nodule]
-    rows = list(of_nodule.rows)
-    start = row if row in rows else of_nodule.largest
-    return columns[2].selectbox(
-        "Slice",
-        rows,
-        index=rows.index(start),
-        format_func=lambda each: str(model.lesion(each)["slice"]),
-        key=f"predict_slice_{row}_{patient}_{nodule}",
-    )
 
 
 main()

@@ -11,7 +11,7 @@ import streamlit as st
 
 from lungvae_core.data.slices import malignancy_meaning, rating_text
 from lungvae_core.errors import UserError
-from lungvae_core.explore.maps import METHODS, TITLES
+from lungvae_core.explore.maps import TITLES
 from lungvae_core.serving import cases
 from lungvae_core.serving.cases import Case, NoduleCase
 from lungvae_core.serving.nodule_score import attended_words
@@ -238,16 +238,7 @@ def neighbours(model: LoadedModel, case: Case) -> None:
 def place(model: LoadedModel, case: Case) -> None:
     """Where the lesion lies on the map of slices."""
     heading("Where it falls on the map")
-    url.start("method", METHODS, key="predict_method")
-    method = st.segmented_control(
-        "Map",
-        METHODS,
-        required=True,
-        format_func=TITLES.get,
-        key="predict_method",
-        label_visibility="collapsed",
-    )
-    url.keep("method", key="predict_method")
+    method = url.segmented("method", "Map", TITLES, key="predict_method", label_visibility="collapsed")
     try:
         own = case.row is not None
         marker = model.map("slice", method)[case.row] if own else model.place(case.code, "slice", method)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from lungvae_core.serving.registry import ModelEntry
 from lungvae_core.serving.routes import registry
 from lungvae_core.serving.searches import SearchState, find_searches, read_search
 from lungvae_core.serving.settings import Settings
-from lungvae_core.training.search.setup import OBJECTIVES, make
+from lungvae_core.training.search.setup import OBJECTIVES, SearchConfig, make
 from lungvae_core.training.search.spaces import SPACES
+from lungvae_core.vae.config import TrainingConfig
 from lungvae_core.workers import cores
-from pages import access, charts, common, url
+from pages import charts, common, setting_fields, url
+from pages.job_panel import JobPanel
 from pages.search_figures import best_so_far, in_boxes, parallel, scatters
 
 NEW, RESULTS = "New search", "Searches"
@@ -42,17 +45,13 @@ JOB_WORDS = {
 }
 
 
-def act(what: Any, *arguments: Any) -> None:
-    """Do something with a job; what goes wrong is shown on the next run of the page."""
-    st.session_state.pop("search-error", None)
-    try:
-        with access.allowed(access.WORK):
-            job = what(*arguments)
-    except UserError as error:
-        st.session_state["search-error"] = str(error)
-    else:
-        st.session_state["search-view"] = RESULTS
-        url.write("search", Path(job.folder).name)
+JOBS = JobPanel(
+    "search",
+    RESULTS,
+    remember=lambda job: url.write("search", Path(job.folder).name),
+    stop_help="Ends after the batches in hand, with checkpoints to go on from.",
+    resume_help="Finished trials count; the others go on from their checkpoints.",
+)
 
 
 def start(space: str, name_key: str) -> None:
@@ -68,7 +67,7 @@ def start(space: str, name_key: str) -> None:
         "seed": state["search-seed"],
         "halving": bool(state.get("search-halving", False)),
     }
-    act(
+    JOBS.act(
         lambda: Jobs().start_search(
             state["search-source"].folder,
             space,
@@ -109,47 +108,30 @@ def new_search() -> None:
     objectives = ["auc", "balanced_accuracy"] if of_codes else ["auc", "ssim", "mse", "elbo"]
     with st.form("search-form", enter_to_submit=False):
         columns = st.columns(4)
-        columns[0].selectbox(
-            "Method",
-            ["random", "tpe"],
-            key="search-method",
-            help="random: as in the paper. tpe: proposes where earlier trials did well.",
-        )
-        columns[1].number_input("Trials", 1, 10_000, 30, key="search-trials")
+        with columns[0]:
+            option("method")
+        with columns[1]:
+            option("trials")
         columns[2].selectbox(
-            "Chosen by",
+            SearchConfig.model_fields["objective"].title or "",
             objectives,
             objectives.index(start_from.objective),
             key="search-objective",
             help="\n\n".join(f"{key}: {OBJECTIVES[key][1]}." for key in objectives),
         )
-        columns[3].number_input(
-            "Validation folds",
-            1,
-            5,
-            start_from.folds,
-            key="search-folds",
-            help="Patient-grouped; every trial is trained once a fold.",
-        )
+        with columns[3]:
+            option("folds", start_from.folds)
         columns = st.columns(4)
-        columns[0].number_input(
-            "Patients set aside (share)",
-            0.01,
-            0.5,
-            start_from.test_fraction,
-            key="search-test",
-            help="No trial sees them, so that the winner can be judged on them once.",
-        )
-        columns[1].number_input("Seed", 0, 2**31 - 1, 0, key="search-seed")
+        with columns[0]:
+            option("test_fraction", start_from.test_fraction, key="search-test")
+        with columns[1]:
+            option("seed")
         if not of_codes:
-            columns[2].number_input(
-                "Epochs", 1, 10_000, start_from.epochs, key="search-epochs", help="Of a trial."
-            )
-            columns[3].toggle(
-                "Successive halving",
-                key="search-halving",
-                help="After a ninth and a third of the epochs only the best third of the trials goes on.",
-            )
+            with columns[2]:
+                epochs = form.setting_of(TrainingConfig, "epochs", start_from.epochs)
+                setting_fields.show(replace(epochs, help=f"Of a trial. {epochs.help}"), "search-epochs")
+            with columns[3]:
+                option("halving")
         columns = st.columns(4)
         columns[0].selectbox("Device", form.devices(), key="search-device")
         columns[1].number_input(
@@ -173,6 +155,11 @@ def new_search() -> None:
         )
 
 
+def option(name: str, default: int | float | None = None, *, key: str = "") -> None:
+    """The widget of one of the search's own settings."""
+    setting_fields.show(form.setting_of(SearchConfig, name, default), key or f"search-{name}")
+
+
 def sources_of(of_codes: bool) -> tuple[list[Any], str]:
     """(what can be searched on, what to do where there is nothing)."""
     if of_codes:
@@ -186,7 +173,7 @@ def sources_of(of_codes: bool) -> tuple[list[Any], str]:
 def describe(source: Any) -> str:
     if isinstance(source, ModelEntry):
         return f"{source.title}: {source.dimensions} dimensions"
-    return f"{source.name} ({source.folder.name}): {source.slices:,} slices, {source.patients:,} patients"
+    return source.in_words()
 
 
 def show_searches() -> None:
@@ -208,7 +195,7 @@ def show_searches() -> None:
     job = own.get(folder)
     if job is not None:
         with right:
-            buttons(jobs, job)
+            JOBS.stop_or_resume(jobs, job)
         say_job(jobs, job)
     try:
         state = read_search(folder)
@@ -217,29 +204,6 @@ def show_searches() -> None:
         return
     if state is not None:
         show_state(state, job)
-
-
-def buttons(jobs: Jobs, job: Job) -> None:
-    """Stop or resume, whichever applies."""
-    if job.active:
-        st.button(
-            "Stop",
-            key=f"search-stop-{job.id}",
-            icon=":material/stop:",
-            disabled=job.status == STOPPING,
-            on_click=act,
-            args=(jobs.stop, job.id),
-            help="Ends after the batches in hand, with checkpoints to go on from.",
-        )
-    elif job.status in (STOPPED, FAILED):
-        st.button(
-            "Resume",
-            key=f"search-resume-{job.id}",
-            icon=":material/play_arrow:",
-            on_click=act,
-            args=(jobs.resume, job.id),
-            help="Finished trials count; the others go on from their checkpoints.",
-        )
 
 
 def say_job(jobs: Jobs, job: Job) -> None:
@@ -342,11 +306,7 @@ def show_best(state: SearchState) -> None:
 
 def watch() -> None:
     """Show the searches again; run the whole page when one has begun or ended, for its pace depends on it."""
-    active = {job.id for job in Jobs().all() if job.active}
-    before = st.session_state.get("search-active", active)
-    st.session_state["search-active"] = active
-    if before != active:
-        st.rerun()
+    JOBS.rerun_when_changed(Jobs().all())
     show_searches()
 
 
@@ -370,8 +330,7 @@ if "search-view" not in st.session_state:
 view = st.segmented_control(
     "View", [NEW, RESULTS], key="search-view", required=True, label_visibility="collapsed"
 )
-if message := st.session_state.get("search-error"):
-    st.error(message)
+JOBS.show_error()
 if view == NEW:
     new_search()
 else:

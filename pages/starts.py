@@ -13,10 +13,9 @@ import streamlit as st
 
 from lungvae_core.data.slices import malignancy_meaning, rating_text
 from lungvae_core.parameters import integer
-from lungvae_core.serving.lesion import of_patients
 from lungvae_core.serving.live import code_name
 from lungvae_core.serving.registry import LoadedModel
-from pages import url
+from pages import lesion_picker, url
 
 NAMED = {
     "prior": "Prior",
@@ -67,7 +66,7 @@ def pick(model: LoadedModel, *, key: str = KEY, label: str = "Start from") -> St
             url.choice(by_name, [*(name for name in NAMED if name in model.starts), "draw:N"])
         st.session_state[widget] = asked if asked in kinds else LESION if row is not None else kinds[0]
     with st.container(horizontal=True):
-        kind = st.segmented_control(
+        st.segmented_control(
             label,
             kinds,
             key=widget,
@@ -75,6 +74,7 @@ def pick(model: LoadedModel, *, key: str = KEY, label: str = "Start from") -> St
             help="A lesion's code, the prior's mean, the mean code of the slices that readers rated "
             "malignant (above 3), benign (below 3) or indeterminate (3), or a code drawn from the prior.",
         )
+        kind: str = st.session_state[widget]
         if kind == UPLOADED and upload is not None:
             return upload
         if kind == PICKED:
@@ -88,7 +88,10 @@ def pick(model: LoadedModel, *, key: str = KEY, label: str = "Start from") -> St
             return lesion(model, chosen)
         if kind == LESION:
             kept = st.session_state.get(f"{key}-row-{model.entry.name}")
-            chosen = pick_lesion(model, kept if row is None else row, key=key)
+            suffix = "" if key == KEY else f" {key.upper()}"
+            chosen = lesion_picker.pick(
+                model, kept if row is None else row, key=key, suffix=suffix, widths=(165, 75, 75)
+            )
             st.session_state[f"{key}-row-{model.entry.name}"] = chosen
             return lesion(model, chosen)
         if kind == DRAWN:
@@ -128,28 +131,6 @@ def uploaded(model: LoadedModel) -> Start | None:
     patient = st.session_state.get("start_code_patient")
     words = st.session_state.get("start_code_name", "your image")
     return Start(code_name(code, patient), words, patient=patient)
-
-
-def pick_lesion(model: LoadedModel, row: int | None, *, key: str = KEY) -> int:
-    """A row of the model's table by patient, nodule and slice; `row` is what the pickers begin with."""
-    patients = of_patients(model)
-    at = model.lesion(int(model.nodules[0]["row"].iloc[0]) if row is None else row)
-    patient = _pick(key, "Patient", 165, list(patients), at["patient_id"])
-    nodule = _pick(key, "Nodule", 75, list(patients[patient]), at["nodule"], patient)
-    of_nodule = patients[patient][nodule]
-    first = row if row in of_nodule.rows else of_nodule.largest  # the largest slice shows the most
-    words = lambda each: str(model.lesion(each)["slice"])  # noqa: E731
-    return _pick(key, "Slice", 75, list(of_nodule.rows), first, patient, nodule, words=words)
-
-
-def _pick(key: str, label: str, width: int, options: list, first, *of, words=str):
-    """A select box that begins with `first`, where that is an option, once for each `of`."""
-    widget = f"{key}-{label}-{st.session_state['model_name']}-{of}"
-    if st.session_state.get(widget) not in options:
-        st.session_state[widget] = first if first in options else options[0]
-    # Two pickers on a page must not have boxes of one name.
-    title = label if key == KEY else f"{label} {key.upper()}"
-    return st.selectbox(title, options, format_func=words, key=widget, width=width)
 
 
 def lesion_words(model: LoadedModel, row: int) -> str:

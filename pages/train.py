@@ -35,7 +35,7 @@ from lungvae_core.vae.config import override
 from lungvae_core.vae.config import preset as preset_named
 from pages import access, charts, common, url
 from pages.train_curves import curves, dimensions, held_out_words
-from pages.train_form import NEW, WATCH, act, forget_error, new_training, show_error
+from pages.train_form import JOBS, NEW, WATCH, new_training
 
 REFRESH_SECONDS = 2
 WORDS = {
@@ -63,15 +63,6 @@ PHASES = {
 }
 
 
-def rerun_when_changed(known: list[Job]) -> None:
-    """Run the whole page when a job has begun or ended: the picker and the pace depend on it."""
-    active = {job.id for job in known if job.active}
-    before = st.session_state.get("train-active", active)
-    st.session_state["train-active"] = active
-    if before != active:
-        st.rerun()
-
-
 def watch_jobs() -> None:
     """All jobs, and the one that was picked, as it is now."""
     jobs = Jobs()
@@ -79,8 +70,8 @@ def watch_jobs() -> None:
         known = jobs.all()
     except UserError as error:
         common.stop(str(error))
-    rerun_when_changed(known)
-    show_error()
+    JOBS.rerun_when_changed(known)
+    JOBS.show_error()
     if not known:
         st.info(f"Nothing has been trained from here yet. Choose “{NEW}” to begin.")
         return
@@ -109,38 +100,19 @@ def watch_jobs() -> None:
 def buttons(jobs: Jobs, job: Job) -> None:
     """Stop, resume, and on to the map: whichever applies."""
     with st.container(horizontal=True):
-        if job.active:
+        if job.kind == TRAINING and HALVE in job.message and job.status in (STOPPED, FAILED):
             st.button(
-                "Stop",
-                key=f"train-stop-{job.id}",
-                icon=":material/stop:",
-                disabled=job.status == STOPPING,
-                on_click=act,
-                args=(jobs.stop, job.id),
-                help="Ends after the batch in hand, with a checkpoint to go on from.",
+                "Resume at half the learning rate",
+                key=f"train-halve-{job.id}",
+                icon=":material/trending_down:",
+                type="primary",
+                on_click=JOBS.act,
+                args=(lambda: jobs.resume(job.id, on_nonfinite="halve"),),
+                help="Goes on from the last checkpoint. Where the loss is not finite again, it goes back "
+                "to the checkpoint and on at half the learning rate, 8 times at most.",
             )
-        elif job.kind != PHANTOM and job.status in (STOPPED, FAILED):
-            if job.kind == TRAINING and HALVE in job.message:
-                st.button(
-                    "Resume at half the learning rate",
-                    key=f"train-halve-{job.id}",
-                    icon=":material/trending_down:",
-                    type="primary",
-                    on_click=act,
-                    args=(lambda: jobs.resume(job.id, on_nonfinite="halve"),),
-                    help="Goes on from the last checkpoint. Where the loss is not finite again, it goes back "
-                    "to the checkpoint and on at half the learning rate, 8 times at most.",
-                )
-            st.button(
-                "Resume",
-                key=f"train-resume-{job.id}",
-                icon=":material/play_arrow:",
-                on_click=act,
-                args=(jobs.resume, job.id),
-                help="Goes on from where it was, a training from its last checkpoint, with the settings that "
-                "it began with.",
-            )
-        elif job.kind == TRAINING and job.status == DONE and Path(job.folder).exists():
+        JOBS.stop_or_resume(jobs, job)
+        if job.kind == TRAINING and job.status == DONE and Path(job.folder).exists():
             st.page_link(
                 "latent_map.py",
                 label="Open in the map",
@@ -163,12 +135,7 @@ def buttons(jobs: Jobs, job: Job) -> None:
 
 def delete(jobs: Jobs, job: Job) -> None:
     """Delete the run that a training made; what hinders it is shown on the next run of the page."""
-    forget_error()
-    try:
-        with access.allowed(access.DELETE):
-            delete_run(jobs.settings, job.name)
-    except UserError as error:
-        st.session_state["train-error"] = str(error)
+    JOBS.attempt(access.DELETE, delete_run, jobs.settings, job.name)
 
 
 def training(job: Job) -> None:
@@ -414,11 +381,11 @@ view = st.segmented_control(
     key="train-view",
     required=True,
     label_visibility="collapsed",
-    on_change=forget_error,
+    on_change=JOBS.forget_error,
 )
 if view == NEW:
-    show_error()
+    JOBS.show_error()
     new_training()
-    st.fragment(lambda: rerun_when_changed(Jobs().all()), run_every=pace)()
+    st.fragment(lambda: JOBS.rerun_when_changed(Jobs().all()), run_every=pace)()
 else:
     st.fragment(watch_jobs, run_every=pace)()

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
 
-from lungvae_core.errors import UserError
 from lungvae_core.serving import form
 from lungvae_core.serving.datasets import FoundData, find_data
 from lungvae_core.serving.jobs import Jobs
 from lungvae_core.serving.settings import Settings
 from lungvae_core.vae.config import PRESETS
 from lungvae_core.workers import cores
-from pages import access, url
+from pages import setting_fields, url
+from pages.job_panel import JobPanel
 
 NEW, WATCH = "New training", "Jobs"
 PHANTOM_SLICES = 2000
@@ -34,27 +32,14 @@ GROUP_WORDS = {
 }
 
 
-def act(what: Any, *arguments: Any) -> None:
-    """Do something with a job; what goes wrong is shown on the next run of the page."""
-    forget_error()
-    try:
-        with access.allowed(access.WORK):
-            job = what(*arguments)
-    except UserError as error:
-        st.session_state["train-error"] = str(error)
-    else:
-        st.session_state["train-view"] = WATCH
-        url.write("job", str(job.id))
-
-
-def forget_error() -> None:
-    st.session_state.pop("train-error", None)
-
-
-def show_error() -> None:
-    """The sentence that the last action ended with, if it failed; it stays until the next one."""
-    if message := st.session_state.get("train-error"):
-        st.error(message)
+JOBS = JobPanel(
+    "train",
+    WATCH,
+    remember=lambda job: url.write("job", str(job.id)),
+    stop_help="Ends after the batch in hand, with a checkpoint to go on from.",
+    resume_help="Goes on from where it was, a training from its last checkpoint, with the settings that it "
+    "began with.",
+)
 
 
 def start(preset: str, name_key: str) -> None:
@@ -65,7 +50,7 @@ def start(preset: str, name_key: str) -> None:
         for setting in form.settings_of(PRESETS[preset])
         if (key := f"train-{preset}-{setting.name}") in state and state[key] != setting.default
     }
-    act(
+    JOBS.act(
         lambda: Jobs().start_training(
             state["train-data"].folder,
             preset,
@@ -75,35 +60,6 @@ def start(preset: str, name_key: str) -> None:
             threads=state["train-threads"],
         )
     )
-
-
-def field(setting: form.Setting, key: str) -> None:
-    """The widget of one setting."""
-    if setting.kind == "choice":
-        st.selectbox(
-            setting.label,
-            setting.choices,
-            setting.choices.index(setting.default),
-            format_func=setting.choice_words,
-            key=key,
-            help=setting.help,
-        )
-    elif setting.kind == "several":
-        st.multiselect(setting.label, setting.choices, setting.default, key=key, help=setting.help)
-    elif setting.kind == "switch":
-        st.toggle(setting.label, setting.default, key=key, help=setting.help)
-    else:
-        number = int if setting.kind == "whole" else float
-        st.number_input(
-            setting.label,
-            None if setting.minimum is None else number(setting.minimum),
-            None if setting.maximum is None else number(setting.maximum),
-            number(setting.default),
-            step=number(setting.step),
-            format="%d" if number is int else "%g",
-            key=key,
-            help=setting.help,
-        )
 
 
 def new_training() -> None:
@@ -116,7 +72,7 @@ def new_training() -> None:
         no_data(settings)
         return
     left, right = st.columns(2)
-    left.selectbox("Data", found, format_func=describe_data, key="train-data")
+    left.selectbox("Data", found, format_func=FoundData.in_words, key="train-data")
     preset = right.selectbox("Preset", list(PRESETS), index=list(PRESETS).index("dirvae"), key="train-preset")
     right.caption(form.describe_preset(preset))
     left.caption("Patients, not slices, are held out: no patient is on both sides.")
@@ -158,7 +114,7 @@ def group_fields(preset: str, settings: list[form.Setting], wide: int) -> None:
         columns = st.columns(wide, vertical_alignment="bottom")
         for column, setting in zip(columns, settings[begin : begin + wide], strict=False):
             with column:
-                field(setting, f"train-{preset}-{setting.name}")
+                setting_fields.show(setting, f"train-{preset}-{setting.name}")
 
 
 def device_fields() -> None:
@@ -175,11 +131,6 @@ def device_fields() -> None:
             key="train-threads",
             help="One core is left to this app unless you say otherwise.",
         )
-
-
-def describe_data(data: FoundData) -> str:
-    kind = ", generated" if data.generated else ""
-    return f"{data.name} ({data.folder.name}): {data.slices:,} slices, {data.patients:,} patients{kind}"
 
 
 def prepare_form(settings: Settings) -> None:
@@ -208,7 +159,7 @@ def prepare_form(settings: Settings) -> None:
 
 def _prepare(settings: Settings, name_key: str) -> None:
     folder, name = (st.session_state[key].strip() for key in ("prepare-folder", name_key))
-    act(lambda: Jobs(settings).start_preparation(folder, name, workers=max(1, cores() - 1)))
+    JOBS.act(lambda: Jobs(settings).start_preparation(folder, name, workers=max(1, cores() - 1)))
 
 
 def no_data(settings: Settings) -> None:
@@ -225,7 +176,7 @@ def no_data(settings: Settings) -> None:
         f"Make a phantom data set ({PHANTOM_SLICES:,} generated slices)",
         key="train-phantom",
         icon=":material/add:",
-        on_click=act,
+        on_click=JOBS.act,
         args=(lambda: Jobs(settings).start_phantom("phantom", PHANTOM_SLICES, workers=max(1, cores() - 1)),),
         help="Nodules that no patient has, with factors drawn independently; they have no malignancy.",
     )

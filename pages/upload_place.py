@@ -208,8 +208,9 @@ def bring(state: State, upload: Upload, name: str, content: bytes) -> None:
         state.trouble, state.turn = str(error), state.turn + 1
         return
     state.drawn, state.trouble = "mask", ""
-    follow(state, upload, lesion_of(upload.marked))
-    show_slice(state, max(state.boxes, key=lambda number: int(upload.mask[number].sum())))
+    lesion = lesion_of(upload.marked)
+    follow(state, upload, lesion)
+    show_slice(state, max(state.boxes, key=lambda number: int(lesion[number].sum())))
     state.words = (
         "Outlined by the mask; the box is in the middle of its bounding box in each slice, as in the model's "
         "own data. Click another lesion of the mask to take that."

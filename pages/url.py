@@ -7,8 +7,8 @@ sentence, and the page shows what it would show without it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -16,7 +16,8 @@ from lungvae_core import parameters
 from lungvae_core.errors import UserError
 from lungvae_core.parameters import ParameterError
 
-Key, Value = TypeVar("Key"), TypeVar("Value")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-!|$~:])")
 
 
@@ -96,11 +97,33 @@ def start(name: str, options: Iterable[str], *, key: str) -> None:
         st.session_state[key] = next(value for value in candidates if value in options)
 
 
-def keep(name: str, *, key: str) -> None:
-    """Write the widget's value to the address, and remember it for when the page is opened again."""
-    value = st.session_state[key]
+def keep(name: str, *, key: str) -> str:
+    """The widget's value, written to the address and remembered for when the page is opened again."""
+    value: str = st.session_state[key]
     st.session_state[f"last_{key}"] = value
     write(name, value)
+    return value
+
+
+def segmented(name: str, label: str, options: Iterable[str], *, key: str, **look: Any) -> str:
+    """A row of buttons, one of them pressed, which the address has as `name`.
+
+    A mapping's options are shown by its values; `look` are further arguments of `st.segmented_control`.
+    """
+    start(name, options, key=key)
+    st.segmented_control(label, list(options), required=True, key=key, **_shown(options), **look)
+    return keep(name, key=key)
+
+
+def selectbox(name: str, label: str, options: Iterable[str], *, key: str, **look: Any) -> str:
+    """A select box which the address has as `name`; else as `segmented`."""
+    start(name, options, key=key)
+    st.selectbox(label, list(options), key=key, **_shown(options), **look)
+    return keep(name, key=key)
+
+
+def _shown(options: Iterable[str]) -> dict[str, Any]:
+    return {"format_func": options.__getitem__} if isinstance(options, Mapping) else {}
 
 
 def write(name: str, value: str | None) -> None:

@@ -11,7 +11,7 @@ import streamlit as st
 
 from lungvae_core.caches import BoundedCache
 from lungvae_core.errors import UserError
-from lungvae_core.explore.counterfactual import changes, in_words
+from lungvae_core.explore.counterfactual import Counterfactual, changes, in_words
 from lungvae_core.explore.ways import NEIGHBOURS, WAYS
 from lungvae_core.serving import scoring, walks
 from lungvae_core.serving.live import start_code
@@ -41,15 +41,7 @@ _pngs: BoundedCache[bytes] = BoundedCache(32 * 2**20)
 
 def show(model: LoadedModel, start: starts.Start) -> None:
     """The picker of the way, and the way; what is chosen is in the address."""
-    url.start("way", SECTIONS, key="way")
-    section = st.segmented_control(
-        "More ways from this start",
-        list(SECTIONS),
-        required=True,
-        format_func=SECTIONS.get,
-        key="way",
-    )
-    url.keep("way", key="way")
+    section = url.segmented("way", "More ways from this start", SECTIONS, key="way")
     try:
         {
             "between": between,
@@ -67,16 +59,13 @@ def between(model: LoadedModel, start: starts.Start) -> None:
     end = starts.pick(model, key="b", label="To B")
     url.replace(("b", "b_row"), starts.remembered(end, "b"))
     known = WAYS[model.entry.prior]
-    url.start("by", known, key="way-by")
-    kind = st.segmented_control(
+    kind = url.segmented(
+        "by",
         "Way",
-        list(known),
-        required=True,
-        format_func=lambda name: known[name].partition(":")[0],
+        {name: words.partition(":")[0] for name, words in known.items()},
         key="way-by",
         help="  \n".join(known.values()),
     )
-    url.keep("by", key="way-by")
     a, b = start_code(model, start.name), start_code(model, end.name)
     way = walks.between(model, kind, a, b, rows=(start.row, end.row))
     title = f"{known[kind].partition(':')[0].lower()} to {end.words}"
@@ -98,12 +87,11 @@ def grid(model: LoadedModel, start: starts.Start) -> None:
     order = model.order.tolist()
     names = {str(at): walks.named(model, at) for at in order}
     left, right = st.columns(2)
-    url.start("across", names, key="grid-across")
+    with left:
+        first = int(url.selectbox("across", "Across", names, key="grid-across"))
     url.start("up", [str(order[1]), *names] if len(order) > 1 else names, key="grid-up")
-    first = int(left.selectbox("Across", list(names), format_func=names.get, key="grid-across"))
-    second = int(right.selectbox("Up", list(names), format_func=names.get, key="grid-up"))
-    url.keep("across", key="grid-across")
-    url.keep("up", key="grid-up")
+    with right:
+        second = int(url.selectbox("up", "Up", names, key="grid-up"))
     with st.spinner("Decoding…"):
         made = walks.grid(
             model, start_code(model, start.name), first, second, GRID, start.words, start.patient
@@ -173,11 +161,7 @@ def direction(model: LoadedModel, start: starts.Start) -> None:
         )
         return
     offered = {name: words for name, words in DIRECTIONS.items() if name in known.directions}
-    url.start("along", offered, key="way-along")
-    name = st.segmented_control(
-        "Along", list(offered), required=True, format_func=offered.get, key="way-along"
-    )
-    url.keep("along", key="way-along")
+    name = url.segmented("along", "Along", offered, key="way-along")
     codes = walks.along_direction(model, name, start_code(model, start.name))
     film.show(
         model,
@@ -190,7 +174,7 @@ def direction(model: LoadedModel, start: starts.Start) -> None:
     st.page_link("directions.py", label="How well each direction tells, and how sure it is")
 
 
-def _changed(model: LoadedModel, found) -> go.Figure:
+def _changed(model: LoadedModel, found: Counterfactual) -> go.Figure:
     """Which dimensions changed, in the lesions' standard deviations."""
     points = walks.space(model).to(np.stack([found.before, found.after]))
     step = points[1] - points[0]
@@ -213,7 +197,7 @@ def _changed(model: LoadedModel, found) -> go.Figure:
 
 
 def _picture(made: Sheet, name: str, alt: str) -> None:
-    content = _pngs.get(made.heading + hashlib.sha256(made.images).hexdigest(), lambda: sheet_png(made))
+    content = _pngs.get(made.heading + hashlib.sha256(made.images.data).hexdigest(), lambda: sheet_png(made))
     st.image(content, caption=alt, width="stretch")
     st.download_button(
         "PNG", content, f"{name}.png", "image/png", on_click="ignore", icon=":material/download:"

@@ -11,8 +11,8 @@ import pytest
 from tests.conftest import ROOT
 
 
-@pytest.mark.parametrize("script", ["make_commands.py", "make_columns.py"])
-def test_commands_and_columns_are_documented_as_they_are(script: str) -> None:
+@pytest.mark.parametrize("script", ["make_commands.py", "make_columns.py", "make_settings.py"])
+def test_commands_columns_and_settings_are_documented_as_they_are(script: str) -> None:
     done = subprocess.run([sys.executable, ROOT / "docs" / script, "--check"], check=False)
     assert done.returncode == 0, f"run python docs/{script}"
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from lungvae_core.cli import app
+from lungvae_core.cli.described import option
 from lungvae_core.cli.models import Diagnoses, IncludeSeen, LeaveOutSeen
-from lungvae_core.errors import UserError
+from lungvae_core.evaluation.protocols.config import EvaluationConfig, evaluation_of
 from lungvae_core.number_text import interval, number, with_interval
 
 
@@ -20,28 +21,14 @@ def evaluate(
         Path | None,
         typer.Option(help="The report, as report.json; by default where the Evaluation page finds it."),
     ] = None,
-    preset: Annotated[
-        str,
-        typer.Option(
-            help="gvae, dirvae, or another preset (see `lungvae presets`); gvae+dirvae averages both."
-        ),
-    ] = "dirvae",
-    protocol: Annotated[
-        str, typer.Option(help="nested, frozen, or paper, which leaks and shows by how much.")
-    ] = "nested",
-    task: Annotated[str, typer.Option(help="mvb: malignant against benign; mvr: against the rest.")] = "mvb",
-    label_rule: Annotated[
-        str, typer.Option(help="median_high, mean, three_readers or strict.")
-    ] = "median_high",
-    folds: Annotated[int, typer.Option(help="Patient-grouped outer folds.")] = 5,
-    seed: Annotated[int, typer.Option(help="Of the folds and the first training.")] = 0,
-    seeds: Annotated[int, typer.Option(help="Trainings a fold, whose logits are averaged.")] = 1,
-    nodule_rule: Annotated[
-        str,
-        typer.Option(
-            help="From slices to a nodule: chosen (on calibration patients), mean, max, top3, attention."
-        ),
-    ] = "chosen",
+    preset: Annotated[str, option(EvaluationConfig, "preset")] = "dirvae",
+    protocol: Annotated[str, option(EvaluationConfig, "protocol")] = "nested",
+    task: Annotated[str, option(EvaluationConfig, "task")] = "mvb",
+    label_rule: Annotated[str, option(EvaluationConfig, "label_rule")] = "median_high",
+    folds: Annotated[int, option(EvaluationConfig, "folds")] = 5,
+    seed: Annotated[int, option(EvaluationConfig, "seed")] = 0,
+    seeds: Annotated[int, option(EvaluationConfig, "seeds")] = 1,
+    nodule_rule: Annotated[str, option(EvaluationConfig, "nodule_rule")] = "chosen",
     nested: Annotated[
         Path | None,
         typer.Option(help="With --protocol paper: the nested report that its leak table begins with."),
@@ -49,9 +36,7 @@ def evaluate(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the preset, as width=32; repeatable.")
     ] = None,
-    quick: Annotated[
-        bool, typer.Option(help="Small and short, minutes on two cores; to try it out.")
-    ] = False,
+    quick: Annotated[bool, option(EvaluationConfig, "quick")] = False,
     diagnoses: Diagnoses = None,
     work: Annotated[
         Path | None,
@@ -69,31 +54,24 @@ def evaluate(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads a training.")] = 1,
 ) -> None:
     """Judge a preset by patient-grouped folds; stopped by Ctrl-C, the same command goes on."""
-    from pydantic import ValidationError
-
     from lungvae_core.cli.models import _settings, _stop_on_signals, open_set, seen_choice
     from lungvae_core.evaluation.protocols.evaluate import evaluate as run
-    from lungvae_core.evaluation.protocols.plan import EvaluationConfig
     from lungvae_core.files import check_replaceable
     from lungvae_core.serving.evaluations import default_report
     from lungvae_core.training.device import pick_device
 
-    try:
-        asked = EvaluationConfig(
-            preset=preset,
-            protocol=protocol,  # type: ignore[arg-type]
-            task=task,  # type: ignore[arg-type]
-            label_rule=label_rule,  # type: ignore[arg-type]
-            folds=3 if quick and folds == 5 else folds,
-            seed=seed,
-            seeds=seeds,
-            nodule_rule=nodule_rule,  # type: ignore[arg-type]
-            changes=_settings(set_ or []),
-            quick=quick,
-        )
-    except ValidationError as error:
-        problems = "; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())
-        raise UserError(f"This evaluation cannot be made: {problems}.") from error
+    asked = evaluation_of(
+        preset=preset,
+        protocol=protocol,
+        task=task,
+        label_rule=label_rule,
+        folds=3 if quick and folds == 5 else folds,
+        seed=seed,
+        seeds=seeds,
+        nodule_rule=nodule_rule,
+        changes=_settings(set_ or []),
+        quick=quick,
+    )
     out = out or default_report(f"{preset}-{task}-{label_rule}-{protocol}")
     check_replaceable(out)
     opened = open_set(data)

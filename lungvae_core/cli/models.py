@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lungvae_core.cli import app
+from lungvae_core.cli.described import option
 from lungvae_core.errors import UserError
 from lungvae_core.number_text import duration
+from lungvae_core.vae.config import TrainingConfig
 
 if TYPE_CHECKING:
     from lungvae_core.data.slices import SliceSet
@@ -42,10 +44,14 @@ def train(
     preset: Annotated[str, typer.Option(help="Its settings; `lungvae presets` lists them.")] = "dirvae",
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    epochs: Annotated[int | None, typer.Option(help="Instead of the preset's.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Instead of the preset's.")] = None,
+    epochs: Annotated[int | None, option(TrainingConfig, "epochs", "By default the preset's.")] = None,
+    seed: Annotated[int | None, option(TrainingConfig, "seed", "By default the preset's.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Any other setting, as beta=0.3; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Any other setting, as beta=0.3; repeatable. `lungvae presets --settings` explains them.",
+        ),
     ] = None,
     title: Annotated[str, typer.Option(help="The model's name in the app; by default the folder's.")] = "",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 for all.")] = 0,
@@ -384,10 +390,19 @@ def models_() -> None:
 
 
 @app.command()
-def presets() -> None:
+def presets(
+    settings: Annotated[
+        bool, typer.Option("--settings", help="Instead, say what each setting means and what it can be.")
+    ] = False,
+) -> None:
     """Print every preset's settings as JSON."""
+    from lungvae_core.serving.form import settings_of
     from lungvae_core.vae.config import PRESETS
 
+    if settings:
+        for one in settings_of(PRESETS["dirvae"]):  # a Dirichlet's preset has all of them
+            print(f"{one.name} ({one.span}): {one.label}. {one.help}")
+        return
     for name, config in PRESETS.items():
         print(f"{name}: {config.model_dump_json(exclude={'preset'})}")
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lungvae_core.cli import app
+from lungvae_core.cli.described import option
 from lungvae_core.cli.models import _settings, _stop_on_signals
 from lungvae_core.errors import UserError
 from lungvae_core.json_text import parse_json
 from lungvae_core.number_text import duration
+from lungvae_core.training.search.options import SearchOptions
 
 if TYPE_CHECKING:
     from lungvae_core.training.search.book import Book
@@ -49,48 +51,20 @@ def search(
             show_default=False,
         ),
     ] = None,
-    method: Annotated[
-        str | None, typer.Option(help="random or tpe. Default: random.", show_default=False)
-    ] = None,
+    method: Annotated[str | None, option(SearchOptions, "method", says_default=True)] = None,
     halving: Annotated[
         bool | None,
-        typer.Option(
-            "--halving/--no-halving",
-            help="Successive halving: of the trials at each of a few epochs the best third goes on.",
-            show_default=False,
-        ),
+        option(SearchOptions, "halving", names="--halving/--no-halving"),
     ] = None,
-    min_epochs: Annotated[
-        int | None,
-        typer.Option(help="Epochs before the first halving. Default: a ninth of all.", show_default=False),
-    ] = None,
-    trials: Annotated[
-        int | None,
-        typer.Option(help="How many. Default: 30. A resumed search may get more.", show_default=False),
-    ] = None,
+    min_epochs: Annotated[int | None, option(SearchOptions, "min_epochs", says_default=True)] = None,
+    trials: Annotated[int | None, option(SearchOptions, "trials", says_default=True)] = None,
     objective: Annotated[
         str | None,
-        typer.Option(
-            help="ssim, mse, elbo or auc; for MLPs auc or balanced_accuracy. Default: ssim for gvae and "
-            "dirvae, auc for the others.",
-            show_default=False,
-        ),
+        option(SearchOptions, "objective", "Default: ssim for gvae and dirvae, auc for the others."),
     ] = None,
-    folds: Annotated[
-        int | None,
-        typer.Option(
-            help="1 to 5 patient-grouped validation folds, each trained. Default: 1, for MLPs 5.",
-            show_default=False,
-        ),
-    ] = None,
-    test_fraction: Annotated[
-        float | None,
-        typer.Option(help="Share of patients that no trial sees. Default: 0.15.", show_default=False),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(help="Of proposals, splits and trainings. Default: 0.", show_default=False),
-    ] = None,
+    folds: Annotated[int | None, option(SearchOptions, "folds", "Default: 1, for MLPs 5.")] = None,
+    test_fraction: Annotated[float | None, option(SearchOptions, "test_fraction", says_default=True)] = None,
+    seed: Annotated[int | None, option(SearchOptions, "seed", says_default=True)] = None,
     range_: Annotated[
         list[str] | None,
         typer.Option("--range", help="Other bounds of a setting, as beta=0.01..1; repeatable."),

@@ -23,6 +23,11 @@ class FoundData:
     patients: int
     generated: bool  # phantoms: no patient was scanned
 
+    def in_words(self) -> str:
+        """Its names and size, in a line."""
+        kind = ", generated" if self.generated else ""
+        return f"{self.name} ({self.folder.name}): {self.slices:,} slices, {self.patients:,} patients{kind}"
+
 
 def find_data(settings: Settings) -> tuple[list[FoundData], dict[str, str]]:
     """(usable data sets by folder, {folder: why it was left out})."""

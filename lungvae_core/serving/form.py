@@ -1,4 +1,4 @@
-"""The Train page's form: every setting of a preset with its words, unit and range, from the configuration."""
+"""Settings as forms show them: title, description, range and step, from the configuration that has them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from lungvae_core.vae.config import PARTS, PRESETS, Config
@@ -19,157 +20,6 @@ _PRESET_WORDS = {
     "paper-dirvae": "The paper's best Dirichlet model as released, with its reversed KL; needs a GPU.",
 }
 
-# name: (label with its unit, what it does).
-_WORDS = {
-    # model
-    "network": ("Network", "lean: fast. released: the paper's own, larger."),
-    "dimensions": ("Latent dimensions", "How many numbers describe a slice."),
-    "width": ("Width (channels)", "Of the network's first stage."),
-    "linear_path": (
-        "Linear path",
-        "A linear map beside the convolutions, both ways. Sharper; two more weights a pixel and dimension.",
-    ),
-    "linear_rank": ("Rank of the linear path", "Fewer weights than a full matrix. 0: full."),
-    "hu_low": ("Black at (HU)", "The window's lower end; lower values are clipped to it."),
-    "hu_high": ("White at (HU)", "The window's upper end; higher values are clipped to it."),
-    "prior_alpha": ("Prior α (Dirichlet)", "Below 1: few parts a slice. 1: no preference. Above: many."),
-    "alpha_floor": ("Least posterior α (Dirichlet)", "Smaller ones make the gradients explode."),
-    "sampler": (
-        "Sampler (Dirichlet)",
-        "pathwise: draws from the Dirichlet itself. laplace: its approximation by a softmax of Gaussians, "
-        "which needs no special gradient; another posterior, so not the same β.",
-    ),
-    "spacing_mm": (
-        "Pixel spacing (mm)",
-        "Slices are resampled to it, so that a lesion's size in pixels is its size in mm. 0: native pixels.",
-    ),
-    # objective
-    "form": ("Kind of objective", "elbo: one β for both priors. released: the weights of the paper's code."),
-    "l1": ("Weight of L1", "Mean absolute difference of pixels."),
-    "ssim": ("Weight of 1 − SSIM", "Structural similarity."),
-    "ms_ssim": ("Weight of 1 − MS-SSIM", "SSIM on five scales."),
-    "mse": ("Weight of MSE", "Mean squared difference of pixels."),
-    "bce": ("Weight of BCE", "Binary cross-entropy of pixels, 0..1 of the window: the continuous Bernoulli."),
-    "focal_frequency": (
-        "Weight of the focal frequency loss",
-        "Squared differences of the images' spectra, of which those that are furthest off count most.",
-    ),
-    "feature": (
-        "Weight of the feature loss",
-        "How differently a small network sees slice and reconstruction. It learns first, from labels of the "
-        "training patients alone, to tell malignant from benign.",
-    ),
-    "mask_focus": (
-        "Focus on the lesion",
-        "Pixels of L1, MSE and BCE count 1 + this inside the readers' mask.",
-    ),
-    "focus": ("Focus on the middle", "Pixels of L1, MSE and BCE count 1 + this in the crop's middle."),
-    "beta": ("β, weight of the KL", "Higher: smoother, more separate dimensions; blurrier pictures."),
-    "reversed_kl": ("Reversed KL", "KL(prior || posterior), as in the paper's code; then not an ELBO."),
-    "warmup_epochs": ("Warm-up (epochs)", "β rises linearly from 0 over these; guards against collapse."),
-    "warmup": (
-        "Shape of the warm-up",
-        "linear: one rise, then β holds. cyclical: rises over the warm-up, holds as long, begins again.",
-    ),
-    "free_bits": (
-        "Free bits (nats a dimension)",
-        "A dimension's KL costs nothing below this; guards against collapse. 0: every nat costs.",
-    ),
-    "guided": (
-        "Guided by",
-        "The first dimensions follow these, one each: measured in the readers' mask (diameter to "
-        "elongation), or the readers' mean rating. Training patients' alone.",
-    ),
-    "guided_weight": (
-        "Weight of the guides",
-        "Nats of loss for a dimension that does not follow its guide at all.",
-    ),
-    "guided_slope": (
-        "Slope of the guides",
-        "Higher: values that lie closer together count as in order.",
-    ),
-    "guided_apart": (
-        "Keep the others free of it",
-        "Nats of loss where the other dimensions correlate with a guide by 1. 0: they may.",
-    ),
-    # training
-    "epochs": ("Epochs", "How often every training slice is seen."),
-    "batch_size": ("Batch size (slices)", "Slices a step. Larger ones need more memory."),
-    "learning_rate": ("Learning rate", "Of AdamW, after a ramp over the first 100 steps."),
-    "weight_decay": ("Weight decay", "Pull of the weights towards 0."),
-    "schedule": ("Learning rate over time", "cosine: falls to 0 at the end."),
-    "clip_norm": ("Limit of the gradient's norm", "Longer gradients are shortened to it. 0: none."),
-    "on_nonfinite": (
-        "Loss not finite",
-        "stop: end with a sentence. halve: back to the last checkpoint at half the learning rate, "
-        "8 times at most.",
-    ),
-    "flips": ("Random flips", "Mirror slices left-right and up-down at random."),
-    "rotate_degrees": (
-        "Random rotation (degrees)",
-        "Up to this, either way. It smooths the slices a little.",
-    ),
-    "shift_px": ("Random shift (pixels)", "Up to this along each axis, either way."),
-    "jitter_hu": ("Random offset (HU)", "One for the whole slice, up to this, either way."),
-    "noise_hu": (
-        "Random noise (HU)",
-        "White noise whose standard deviation is drawn from 0 to this. A scanner's noise is not white.",
-    ),
-    "precision": (
-        "Precision",
-        "auto: bfloat16 where it is known to be faster on this device, else float32.",
-    ),
-    "compile": ("Compile the networks", "torch.compile; slow to begin with. auto: on CUDA only."),
-    "pca_start": (
-        "Start from principal components",
-        "The linear path begins with a principal component analysis of the slices. Needs the linear path.",
-    ),
-    "ema": (
-        "Running mean of the weights",
-        "Its decay a step, as 0.999: the run keeps the mean of its newest weights. 0: the last ones.",
-    ),
-    "validation_fraction": (
-        "Held-out patients (share)",
-        "Patients whose slices are not trained on; the figures on this page are theirs.",
-    ),
-    "seed": ("Seed", "Of the split, the starting weights and the order of the slices."),
-    # joint
-    "rounds": (
-        "Joint rounds",
-        "After the epochs: fit a classifier on the codes, then train on with its loss added. 0: no labels.",
-    ),
-    "round_epochs": ("Epochs a round", "How long each round trains with its classifier fixed."),
-    "round_rate": ("Rate in rounds (share)", "Of the learning rate above."),
-    "label_weight": (
-        "Weight of the labels",
-        "Nats of loss for a nat of the classifier's cross-entropy, malignant against benign.",
-    ),
-    "labels_of": (
-        "Labels of",
-        "training: held-out patients' labels are never seen. released: a random 70 % of all patients, as in "
-        "the paper's code; figures of such a run leak.",
-    ),
-    "class_balanced": ("Balance the classes", "Malignant and benign weigh alike, however many there are."),
-    "task": ("Task", "mvb: malignant against benign. mvr: malignant against the rest."),
-    "label_rule": (
-        "Label rule",
-        "Which lesions count as malignant: by the higher median or the mean of the readers' ratings, with at "
-        "least three readers, or strictly (3.5 and above against 2.5 and below).",
-    ),
-    "head": (
-        "Classifier",
-        "fixed: stays in a round as it was fitted, as in the paper. trained: goes on learning with the VAE, "
-        "and is the run's classifier afterwards.",
-    ),
-    "soft_labels": (
-        "Learn from the readers' mean",
-        "The mean malignancy of all readers is the label, so that indeterminate lesions teach as well.",
-    ),
-    "ratings_weight": (
-        "Weight of the other ratings",
-        "With a trained classifier: nats for telling the readers' other ratings and the diameter.",
-    ),
-}
 MAIN, GUIDED, JOINT, DEVICE = "Main", "Guided dimensions", "Joint phase (labels)", "Device"
 # Group: its settings, in the order in which they are shown. Those of MAIN are shown at once, the other groups
 # are folded away.
@@ -255,8 +105,22 @@ class Setting:
     minimum: float | None
     maximum: float | None
     choices: tuple[str, ...]
-    group: str  # one of GROUPS
+    group: str  # one of GROUPS; empty for a setting that is not of the Train page
     step: float  # of a number, how far a press on + goes
+
+    @property
+    def span(self) -> str:
+        """What it can be, in words."""
+        if self.kind == "switch":
+            return "true, false"
+        if self.kind in ("choice", "several"):
+            return ", ".join(self.choices)
+        low, high = self.minimum, self.maximum
+        if low is not None and 0 < low <= _SMALLEST:
+            return "above 0" if high is None else f"above 0, up to {high:g}"
+        if low is None or high is None:
+            return "any number" if low is None else f"{low:g} or more"
+        return f"{low:.10g} to {high:.10g}"
 
     def choice_words(self, choice: str) -> str:
         """A choice as the form shows it."""
@@ -273,12 +137,18 @@ def describe_preset(name: str) -> str:
 def settings_of(config: Config) -> list[Setting]:
     """The settings that matter for a preset, group by group in the order of GROUPS."""
     found = {}
-    for part in (getattr(config, name) for name in PARTS):
-        for name, field in type(part).model_fields.items():
+    for part, kind in PARTS.items():
+        for name, field in kind.model_fields.items():
             if name in _FIXED or (name in _DIRICHLET_ONLY and config.model.prior != "dirichlet"):
                 continue
-            found[name] = _setting(name, field, getattr(part, name))
+            found[name] = _setting(name, field, getattr(getattr(config, part), name))
     return [found[name] for names in GROUPS.values() for name in names if name in found]
+
+
+def setting_of(kind: type[BaseModel], name: str, default: Any = None) -> Setting:
+    """One setting of any configuration; `default` in the place of the configuration's own."""
+    field = kind.model_fields[name]
+    return _setting(name, field, field.default if default is None else default)
 
 
 def devices() -> list[str]:
@@ -289,7 +159,6 @@ def devices() -> list[str]:
 
 
 def _setting(name: str, field: FieldInfo, value: Any) -> Setting:
-    label, words = _WORDS[name]
     kind: Literal["whole", "real", "switch", "choice", "several"]
     choices: tuple[str, ...] = ()
     if get_origin(field.annotation) is tuple:
@@ -307,9 +176,10 @@ def _setting(name: str, field: FieldInfo, value: Any) -> Setting:
     for rule in field.metadata:
         limits |= {key: getattr(rule, key) for key in limits if getattr(rule, key, None) is not None}
     minimum = limits["ge"] if limits["gt"] is None else limits["gt"] + _SMALLEST
-    group = next(group for group, names in GROUPS.items() if name in names)
+    group = next((group for group, names in GROUPS.items() if name in names), "")
     step = _step(name, value) if kind in ("whole", "real") else 0.0
-    return Setting(name, label, words, kind, value, minimum, limits["le"], choices, group, step)
+    title, words = field.title or name, field.description or ""
+    return Setting(name, title, words, kind, value, minimum, limits["le"], choices, group, step)
 
 
 def _step(name: str, value: float) -> float:

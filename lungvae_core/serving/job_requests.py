@@ -8,7 +8,7 @@ start nothing but the product's own commands on the server's own folders.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -108,12 +108,7 @@ class Search(Request):
         if again and (out / "search.json").exists():
             return [*argv, "--resume"]
         argv += [f"{self.source.partition('=')[0]}={self.uses(open_path)[0]}", f"--space={self.space}"]
-        for name, value in self.options.items():
-            if isinstance(value, bool):
-                argv += [f"--{name}"] if value else []
-            else:
-                argv.append(f"--{name.replace('_', '-')}={value}")
-        return argv + _settings(self.fixed)
+        return argv + _options(self.options.items()) + _settings(self.fixed)
 
 
 class Evaluation(Request):
@@ -136,10 +131,8 @@ class Evaluation(Request):
 
     def argv(self, out: Path, open_path: _Open, *, again: bool) -> list[str]:
         argv = ["evaluate", f"--preset={self.preset}", f"--data={open_path(self.data)}"]
-        for name in ("task", "label_rule", "protocol", "seed", "seeds", "device", "workers"):
-            argv.append(f"--{name.replace('_', '-')}={getattr(self, name)}")
-        if self.quick:
-            argv.append("--quick")
+        names = ("task", "label_rule", "protocol", "seed", "seeds", "device", "workers", "quick")
+        argv += _options((name, getattr(self, name)) for name in names)
         for name in ("nested", "diagnoses"):
             if path := getattr(self, name):
                 argv.append(f"--{name}={open_path(path)}")
@@ -173,6 +166,18 @@ class Map(Request):
         argv = ["project", f"--unit={self.unit}", f"--method={self.method}", f"--dims={self.dims}"]
         argv += [f"--out={out}", *_settings(self.parameters)]
         return [*argv, "--", str(open_path(self.run))]
+
+
+def _options(values: Iterable[tuple[str, Scalar]]) -> list[str]:
+    """`--name=value` of each, of a switch its name alone where it is on."""
+    argv = []
+    for name, value in values:
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            argv += [option] if value else []
+        else:
+            argv.append(f"{option}={value}")
+    return argv
 
 
 def _settings(values: dict[str, Any]) -> list[str]:

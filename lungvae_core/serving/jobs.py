@@ -211,42 +211,32 @@ class Jobs:
         preset: str,
         name: str,
         *,
-        task: str = "mvb",
-        label_rule: str = "median_high",
-        protocol: str = "nested",
-        seed: int = 0,
-        seeds: int = 1,
-        quick: bool = False,
         nested: str | Path | None = None,
         diagnoses: str | Path | None = None,
         device: str = "auto",
         workers: int = 1,
+        **options: Any,
     ) -> Job:
         """Queue an evaluation of `preset` on a data set; its report will be `default_report(name)`.
 
-        `nested` is the report that the leak table of the protocol `paper` begins with, `diagnoses` a table of
-        confirmed diagnoses below the server's sources. UserError, with
-        nothing written, for whatever `lungvae evaluate` would refuse: a bad name, preset, task, rule,
-        protocol, data set or device, and data without both classes or with too few patients.
+        `options` are task, label_rule, protocol, seed, seeds and quick of `EvaluationConfig`; `nested` is the
+        report that the leak table of the protocol `paper` begins with, `diagnoses` a table of confirmed
+        diagnoses below the server's sources. UserError, with nothing written, for whatever
+        `lungvae evaluate` would refuse: a bad name, preset, task, rule, protocol, data set or device, and
+        data without both classes or with too few patients.
         """
-        from pydantic import ValidationError
-
         from lungvae_core.data.labels import labels
         from lungvae_core.data.slices import SliceSet
         from lungvae_core.evaluation.diagnosis import read_confirmed
-        from lungvae_core.evaluation.protocols.plan import EvaluationConfig, configure, plan_folds
+        from lungvae_core.evaluation.protocols.config import evaluation_of
+        from lungvae_core.evaluation.protocols.plan import configure, plan_folds
         from lungvae_core.serving.evaluations import read_report
         from lungvae_core.training.device import pick_device
 
         self._check_new(EVALUATION, name, what="evaluation")
         stored = places.stored(self.settings, data)
-        options = {"task": task, "label_rule": label_rule, "protocol": protocol, "seed": seed, "seeds": seeds}
-        try:
-            asked = EvaluationConfig.model_validate({"preset": preset, "quick": quick, **options})
-        except ValidationError as error:
-            problems = "; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())
-            raise UserError(f"This evaluation cannot be made: {problems}.") from error
-        configure(asked, seed)
+        asked = evaluation_of(preset=preset, **options)
+        configure(asked, asked.seed)
         if workers < 1:
             raise UserError(f"{workers} trainings at once cannot be; choose 1 or more.")
         beside = None if nested is None else places.stored(self.settings, nested)
@@ -256,24 +246,18 @@ class Jobs:
             diagnoses = places.source_file(self.settings, diagnoses)
         device = str(pick_device(device))
         table = SliceSet.open(data, verify=False).table
-        truth = labels(table, task, label_rule)
+        truth = labels(table, asked.task, asked.label_rule)
         if not ((truth == 1).any() and (truth == 0).any()):
             raise UserError(
-                f"{data} lacks lesions of both classes under the label rule {label_rule}, so there is "
+                f"{data} lacks lesions of both classes under the label rule {asked.label_rule}, so there is "
                 "nothing to evaluate."
             )
         plan_folds(table, asked)
         if diagnoses is not None:
-            read_confirmed(Path(diagnoses), table, protocol)
+            read_confirmed(Path(diagnoses), table, asked.protocol)
         request = {
+            **asked.model_dump(),  # of which the request keeps what it has a field for
             "data": stored,
-            "preset": preset,
-            "task": task,
-            "label_rule": label_rule,
-            "protocol": protocol,
-            "seed": seed,
-            "seeds": seeds,
-            "quick": quick,
             "nested": beside,
             "diagnoses": None if diagnoses is None else places.stored(self.settings, diagnoses),
             "device": device,

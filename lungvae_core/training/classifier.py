@@ -23,18 +23,32 @@ from lungvae_core.vae.objective import label_loss
 
 
 class ClassifierConfig(BaseModel):
-    """The MLP and its training."""
+    """The MLP and its training; each setting is described here alone."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    hidden: tuple[Annotated[int, Field(ge=1, le=16_384)], ...] = Field(default=(128, 64), max_length=16)
-    dropout: float = Field(default=0.5, ge=0, lt=1)
-    epochs: int = Field(default=30, ge=1)
-    batch_size: int = Field(default=128, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=1e-2, ge=0)
-    class_balanced: bool = False  # both classes weigh alike, however many slices they have
-    seed: int = 0
+    hidden: tuple[Annotated[int, Field(ge=1, le=16_384)], ...] = Field(
+        default=(128, 64), max_length=16, title="Hidden layers", description="Units of each, first to last."
+    )
+    dropout: float = Field(
+        default=0.5, ge=0, lt=1, title="Dropout (share)", description="Of a layer's units, in every step."
+    )
+    epochs: int = Field(default=30, ge=1, title="Epochs", description="How often every code is seen.")
+    batch_size: int = Field(
+        default=128, ge=1, title="Batch size (slices)", description="Codes of slices a step."
+    )
+    learning_rate: float = Field(
+        default=1e-3, gt=0, title="Learning rate", description="The highest of its one cycle."
+    )
+    weight_decay: float = Field(
+        default=1e-2, ge=0, title="Weight decay", description="Pull of the weights towards 0."
+    )
+    class_balanced: bool = Field(
+        default=False,
+        title="Balance the classes",
+        description="Both classes weigh alike, however many slices they have.",
+    )
+    seed: int = Field(default=0, title="Seed", description="Of the starting weights and the batches.")
 
 
 class Classifier(nn.Module):

@@ -1,8 +1,12 @@
-"""Frozen configurations of a model and its training, with presets by name; unknown keys are errors."""
+"""Frozen configurations of a model and its training, with presets by name; unknown keys are errors.
+
+Each setting is described here alone, by its title, description and bounds: forms, helps of commands and the
+tables of docs/training.md are made of them.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -13,6 +17,20 @@ Measured = Literal["diameter", "density", "edge", "elongation"]
 Rated = Literal[
     "lobulation", "spiculation", "calcification", "texture", "malignancy", "margin", "sphericity", "subtlety"
 ]
+# What is asked of a lesion and what counts as its answer; see `lungvae_core.data.labels`.
+Task = Annotated[
+    Literal["mvb", "mvr"],
+    Field(title="Task", description="mvb: malignant against benign. mvr: malignant against the rest."),
+]
+LabelRule = Annotated[
+    Literal["median_high", "mean", "three_readers", "strict"],
+    Field(
+        title="Label rule",
+        description="Which lesions count as malignant: by the higher median (median_high) or the mean of the "
+        "readers' ratings, with at least three readers (three_readers), or strictly (strict: 3.5 and above "
+        "against 2.5 and below).",
+    ),
+]
 
 
 class _Frozen(BaseModel):
@@ -22,20 +40,75 @@ class _Frozen(BaseModel):
 class ModelConfig(_Frozen):
     """What the network is and what an image means to it."""
 
-    prior: Literal["gaussian", "dirichlet"]
-    network: Literal["lean", "released"]
-    dimensions: int = Field(ge=2, le=4096)  # K, the latent dimensions
-    width: int = Field(ge=4, le=256)  # channels of the first stage; the paper's "base"
-    # A linear map beside the convolutions, both ways: pixels to raw latents, code to the pixels' logits
-    linear_path: bool = False
-    linear_rank: int = Field(default=0, ge=0, le=4096)  # of the linear path's matrices; 0: full
-    hu_low: float = -1000.0  # HU shown as 0
-    hu_high: float = 400.0  # HU shown as 1
-    prior_alpha: float = Field(default=0.6, gt=0, le=100)  # Dirichlet: the symmetric prior's concentration
-    alpha_floor: float = Field(default=0.01, ge=1e-6, le=1)  # Dirichlet: least posterior concentration
-    # Dirichlet: pathwise gradients of the Dirichlet itself, or its Laplace approximation in the softmax basis
-    sampler: Literal["pathwise", "laplace"] = "pathwise"
-    spacing_mm: float = Field(default=0.0, ge=0, le=5)  # slices are resampled to it; 0: native pixels
+    prior: Literal["gaussian", "dirichlet"] = Field(
+        title="Prior",
+        description="Of the latent space. gaussian: every dimension is a direction. dirichlet: a slice is a "
+        "mixture of parts that add up to one.",
+    )
+    network: Literal["lean", "released"] = Field(
+        title="Network", description="lean: fast. released: the paper's own, larger."
+    )
+    dimensions: int = Field(
+        ge=2, le=4096, title="Latent dimensions", description="How many numbers describe a slice."
+    )
+    width: int = Field(
+        ge=4,
+        le=256,
+        title="Width (channels)",
+        description="Of the network's first stage; the paper's “base”.",
+    )
+    linear_path: bool = Field(
+        default=False,
+        title="Linear path",
+        description="A linear map beside the convolutions, both ways: pixels to raw latents, code to the "
+        "pixels' logits. Sharper; two more weights a pixel and dimension.",
+    )
+    linear_rank: int = Field(
+        default=0,
+        ge=0,
+        le=4096,
+        title="Rank of the linear path",
+        description="Fewer weights than a full matrix. 0: full.",
+    )
+    hu_low: float = Field(
+        default=-1000.0,
+        title="Black at (HU)",
+        description="The window's lower end; lower values are clipped to it.",
+    )
+    hu_high: float = Field(
+        default=400.0,
+        title="White at (HU)",
+        description="The window's upper end; higher values are clipped to it.",
+    )
+    prior_alpha: float = Field(
+        default=0.6,
+        gt=0,
+        le=100,
+        title="Prior α (Dirichlet)",
+        description="The symmetric prior's concentration. Below 1: few parts a slice. 1: no preference. "
+        "Above: many.",
+    )
+    alpha_floor: float = Field(
+        default=0.01,
+        ge=1e-6,
+        le=1,
+        title="Least posterior α (Dirichlet)",
+        description="Smaller ones make the gradients explode.",
+    )
+    sampler: Literal["pathwise", "laplace"] = Field(
+        default="pathwise",
+        title="Sampler (Dirichlet)",
+        description="pathwise: draws from the Dirichlet itself. laplace: its approximation by a softmax of "
+        "Gaussians, which needs no special gradient; another posterior, so not the same β.",
+    )
+    spacing_mm: float = Field(
+        default=0.0,
+        ge=0,
+        le=5,
+        title="Pixel spacing (mm)",
+        description="Slices are resampled to it, so that a lesion's size in pixels is its size in mm. "
+        "0: native pixels.",
+    )
 
     @model_validator(mode="after")
     def _window(self) -> ModelConfig:
@@ -55,28 +128,109 @@ class ModelConfig(_Frozen):
 class ObjectiveConfig(_Frozen):
     """The weights of the training objective; see `lungvae_core.vae.objective`."""
 
-    form: Literal["elbo", "released"] = "elbo"
-    l1: float = Field(default=0.5, ge=0)
-    ssim: float = Field(default=0.5, ge=0)
-    ms_ssim: float = Field(default=0.0, ge=0)
-    mse: float = Field(default=0.0, ge=0)
-    bce: float = Field(default=0.0, ge=0)
-    # The focal frequency loss: squared differences of the spectrum, those that are furthest off first
-    focal_frequency: float = Field(default=0.0, ge=0)
-    # Difference of what the project's supervised network sees in both; see `lungvae_core.training.features`
-    feature: float = Field(default=0.0, ge=0)
-    focus: float = Field(default=0.0, ge=0)  # L1, MSE and BCE count 1 + focus times in the crop's middle
-    mask_focus: float = Field(default=0.0, ge=0)  # they count 1 + mask_focus times inside the readers' mask
-    beta: float = Field(default=1.0, ge=0)
-    reversed_kl: bool = False  # the released DirVAE's KL(prior || posterior); not an ELBO
-    warmup_epochs: float = Field(default=0.0, ge=0)  # beta rises linearly from 0 over these
-    warmup: Literal["linear", "cyclical"] = "linear"  # cyclical: the rise repeats every 2 * warmup_epochs
-    free_bits: float = Field(default=0.0, ge=0)  # nats a dimension that cost nothing
-    # What the first dimensions are guided by, one each, in this order; see `lungvae_core.training.guided`
-    guided: tuple[Measured | Rated, ...] = ()
-    guided_weight: float = Field(default=50.0, ge=0)  # nats for a dimension that is in no order at all
-    guided_slope: float = Field(default=1.0, gt=0, le=100)  # how close together two values count as ordered
-    guided_apart: float = Field(default=0.0, ge=0)  # nats for free dimensions that correlate with a guide
+    form: Literal["elbo", "released"] = Field(
+        default="elbo",
+        title="Kind of objective",
+        description="elbo: one β for both priors. released: the weights of the paper's code.",
+    )
+    l1: float = Field(
+        default=0.5, ge=0, title="Weight of L1", description="Mean absolute difference of pixels."
+    )
+    ssim: float = Field(default=0.5, ge=0, title="Weight of 1 − SSIM", description="Structural similarity.")
+    ms_ssim: float = Field(
+        default=0.0, ge=0, title="Weight of 1 − MS-SSIM", description="SSIM on five scales."
+    )
+    mse: float = Field(
+        default=0.0, ge=0, title="Weight of MSE", description="Mean squared difference of pixels."
+    )
+    bce: float = Field(
+        default=0.0,
+        ge=0,
+        title="Weight of BCE",
+        description="Binary cross-entropy of pixels, 0..1 of the window: the continuous Bernoulli.",
+    )
+    focal_frequency: float = Field(
+        default=0.0,
+        ge=0,
+        title="Weight of the focal frequency loss",
+        description="Squared differences of the images' spectra, of which those that are furthest off count "
+        "most (arXiv 2012.12821).",
+    )
+    feature: float = Field(
+        default=0.0,
+        ge=0,
+        title="Weight of the feature loss",
+        description="How differently a small network sees slice and reconstruction. It learns first, from "
+        "labels of the training patients alone, to tell malignant from benign.",
+    )
+    focus: float = Field(
+        default=0.0,
+        ge=0,
+        title="Focus on the middle",
+        description="Pixels of L1, MSE and BCE count 1 + this in the crop's middle.",
+    )
+    mask_focus: float = Field(
+        default=0.0,
+        ge=0,
+        title="Focus on the lesion",
+        description="Pixels of L1, MSE and BCE count 1 + this inside the readers' mask.",
+    )
+    beta: float = Field(
+        default=1.0,
+        ge=0,
+        title="β, weight of the KL",
+        description="Higher: smoother, more separate dimensions; blurrier pictures.",
+    )
+    reversed_kl: bool = Field(
+        default=False,
+        title="Reversed KL",
+        description="KL(prior || posterior), as in the paper's code; then not an ELBO.",
+    )
+    warmup_epochs: float = Field(
+        default=0.0,
+        ge=0,
+        title="Warm-up (epochs)",
+        description="β rises linearly from 0 over these; guards against collapse.",
+    )
+    warmup: Literal["linear", "cyclical"] = Field(
+        default="linear",
+        title="Shape of the warm-up",
+        description="linear: one rise, then β holds. cyclical: rises over the warm-up, holds as long, "
+        "begins again (arXiv 1903.10145).",
+    )
+    free_bits: float = Field(
+        default=0.0,
+        ge=0,
+        title="Free bits (nats a dimension)",
+        description="A dimension's KL costs nothing below this; guards against collapse (arXiv 1606.04934). "
+        "0: every nat costs.",
+    )
+    # One dimension each, in this order; see `lungvae_core.training.guided`
+    guided: tuple[Measured | Rated, ...] = Field(
+        default=(),
+        title="Guided by",
+        description="The first dimensions follow these, one each: measured in the readers' mask (diameter to "
+        "elongation), or the readers' mean rating. Training patients' alone.",
+    )
+    guided_weight: float = Field(
+        default=50.0,
+        ge=0,
+        title="Weight of the guides",
+        description="Nats of loss for a dimension that does not follow its guide at all.",
+    )
+    guided_slope: float = Field(
+        default=1.0,
+        gt=0,
+        le=100,
+        title="Slope of the guides",
+        description="Higher: values that lie closer together count as in order.",
+    )
+    guided_apart: float = Field(
+        default=0.0,
+        ge=0,
+        title="Keep the others free of it",
+        description="Nats of loss where the other dimensions correlate with a guide by 1. 0: they may.",
+    )
 
     @field_validator("guided", mode="before")
     @classmethod
@@ -97,25 +251,118 @@ class ObjectiveConfig(_Frozen):
 class TrainingConfig(_Frozen):
     """How long and how fast to train, and on what."""
 
-    epochs: int = Field(default=30, ge=1, le=10_000)
-    batch_size: int = Field(default=64, ge=1, le=65_536)
-    learning_rate: float = Field(default=1.5e-3, gt=0, le=1)
-    weight_decay: float = Field(default=0.0, ge=0, le=1)
-    schedule: Literal["constant", "cosine"] = "cosine"
-    clip_norm: float = Field(default=0.0, ge=0)  # 0: no clipping of the gradient's norm
-    on_nonfinite: Literal["stop", "halve"] = "stop"  # halve: back to the last good epoch at half the rate
-    flips: bool = True  # random horizontal and vertical flips
-    rotate_degrees: float = Field(default=0.0, ge=0, le=180)  # random rotation up to this, either way
-    shift_px: float = Field(default=0.0, ge=0, le=16)  # random shift up to this, each axis, either way
-    jitter_hu: float = Field(default=0.0, ge=0, le=500)  # one random offset a slice up to this, either way
-    noise_hu: float = Field(default=0.0, ge=0, le=500)  # white noise, its deviation drawn from 0 to this
+    epochs: int = Field(
+        default=30,
+        ge=1,
+        le=10_000,
+        title="Epochs",
+        description="How often every training slice is seen.",
+    )
+    batch_size: int = Field(
+        default=64,
+        ge=1,
+        le=65_536,
+        title="Batch size (slices)",
+        description="Slices a step. Larger ones need more memory.",
+    )
+    learning_rate: float = Field(
+        default=1.5e-3,
+        gt=0,
+        le=1,
+        title="Learning rate",
+        description="Of AdamW, after a ramp over the first 100 steps.",
+    )
+    weight_decay: float = Field(
+        default=0.0, ge=0, le=1, title="Weight decay", description="Pull of the weights towards 0."
+    )
+    schedule: Literal["constant", "cosine"] = Field(
+        default="cosine", title="Learning rate over time", description="cosine: falls to 0 at the end."
+    )
+    clip_norm: float = Field(
+        default=0.0,
+        ge=0,
+        title="Limit of the gradient's norm",
+        description="Longer gradients are shortened to it. 0: none.",
+    )
+    on_nonfinite: Literal["stop", "halve"] = Field(
+        default="stop",
+        title="Loss not finite",
+        description="stop: end with a sentence. halve: back to the last checkpoint at half the learning "
+        "rate, 8 times at most.",
+    )
+    flips: bool = Field(
+        default=True,
+        title="Random flips",
+        description="Mirror slices left-right and up-down at random.",
+    )
+    rotate_degrees: float = Field(
+        default=0.0,
+        ge=0,
+        le=180,
+        title="Random rotation (degrees)",
+        description="Up to this, either way. It smooths the slices a little.",
+    )
+    shift_px: float = Field(
+        default=0.0,
+        ge=0,
+        le=16,
+        title="Random shift (pixels)",
+        description="Up to this along each axis, either way.",
+    )
+    jitter_hu: float = Field(
+        default=0.0,
+        ge=0,
+        le=500,
+        title="Random offset (HU)",
+        description="One for the whole slice, up to this, either way.",
+    )
+    noise_hu: float = Field(
+        default=0.0,
+        ge=0,
+        le=500,
+        title="Random noise (HU)",
+        description="White noise whose standard deviation is drawn from 0 to this. A scanner's noise is not "
+        "white.",
+    )
     # auto: bfloat16 where it was measured to help (GPUs; the released network on CPUs that have it)
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    compile: Literal["auto", "on", "off"] = "auto"  # torch.compile; auto: on CUDA only
-    pca_start: bool = False  # the linear path starts from a principal component analysis of the slices
-    ema: float = Field(default=0.0, ge=0, le=0.99999)  # a step's decay of the kept weights' mean; 0: the last
-    validation_fraction: float = Field(default=0.15, gt=0, le=0.5)  # of the patients
-    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        title="Precision",
+        description="auto: bfloat16 where it was measured to be faster on this device, else float32.",
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        title="Compile the networks",
+        description="torch.compile; slow to begin with. auto: on CUDA only.",
+    )
+    pca_start: bool = Field(
+        default=False,
+        title="Start from principal components",
+        description="The linear path begins with a principal component analysis of the slices. Needs the "
+        "linear path.",
+    )
+    ema: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.99999,
+        title="Running mean of the weights",
+        description="Its decay a step, as 0.999: the run keeps the mean of its newest weights. 0: the last "
+        "ones.",
+    )
+    validation_fraction: float = Field(
+        default=0.15,
+        gt=0,
+        le=0.5,
+        title="Held-out patients (share)",
+        description="Patients whose slices are not trained on; the figures of a training are theirs.",
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        le=2**31 - 1,
+        title="Seed",
+        description="Of the split, the starting weights and the order of the slices.",
+    )
 
 
 class JointConfig(_Frozen):
@@ -125,25 +372,66 @@ class JointConfig(_Frozen):
     `round_epochs` with the classifier fixed. The last classifier is fitted after the last round.
     """
 
-    rounds: int = Field(default=0, ge=0, le=100)
-    round_epochs: int = Field(default=4, ge=1, le=10_000)
-    round_rate: float = Field(default=0.5, gt=0, le=1)  # times learning_rate
-    label_weight: float = Field(default=20.0, ge=0)  # nats of loss for a nat of cross-entropy
-    # training: labels of held-out patients are never seen. released: a random 70 % of all patients, held-out
-    # ones among them, as in the paper's code; figures of such a run leak.
-    labels_of: Literal["training", "released"] = "training"
-    class_balanced: bool = False  # both classes weigh alike in the cross-entropy, however many there are
-    task: Literal["mvb", "mvr"] = "mvb"  # malignant against benign, or against the rest
-    label_rule: Literal["median_high", "mean", "three_readers", "strict"] = "median_high"
-    # fixed: the paper's; the round's classifier stays as it was fitted. trained: it goes on learning with the
-    # VAE, and is the run's classifier afterwards.
-    head: Literal["fixed", "trained"] = "fixed"
-    # The label is the readers' mean malignancy, 1..5 as 0..1, so that indeterminate lesions teach as well; it
-    # is the same whatever the task and the label rule.
-    soft_labels: bool = False
-    # With a trained head: nats for a squared deviation of the readers' other ratings and of the log diameter,
-    # all standardised, as the head tells them from the code. Targets of the training alone.
-    ratings_weight: float = Field(default=0.0, ge=0)
+    rounds: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        title="Joint rounds",
+        description="After the epochs: fit a classifier on the codes, then train on with its loss added. "
+        "0: no labels.",
+    )
+    round_epochs: int = Field(
+        default=4,
+        ge=1,
+        le=10_000,
+        title="Epochs a round",
+        description="How long each round trains with its classifier fixed.",
+    )
+    round_rate: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        title="Rate in rounds (share)",
+        description="Of the learning rate of the epochs before.",
+    )
+    label_weight: float = Field(
+        default=20.0,
+        ge=0,
+        title="Weight of the labels",
+        description="Nats of loss for a nat of the classifier's cross-entropy, malignant against benign.",
+    )
+    labels_of: Literal["training", "released"] = Field(
+        default="training",
+        title="Labels of",
+        description="training: held-out patients' labels are never seen. released: a random 70 % of all "
+        "patients, as in the paper's code; figures of such a run leak.",
+    )
+    class_balanced: bool = Field(
+        default=False,
+        title="Balance the classes",
+        description="Malignant and benign weigh alike, however many there are.",
+    )
+    task: Task = "mvb"
+    label_rule: LabelRule = "median_high"
+    head: Literal["fixed", "trained"] = Field(
+        default="fixed",
+        title="Classifier",
+        description="fixed: stays in a round as it was fitted, as in the paper. trained: goes on learning "
+        "with the VAE, and is the run's classifier afterwards.",
+    )
+    soft_labels: bool = Field(
+        default=False,
+        title="Learn from the readers' mean",
+        description="The mean malignancy of all readers, 1..5 as 0..1, is the label whatever the "
+        "task and label rule, so that indeterminate lesions teach as well.",
+    )
+    ratings_weight: float = Field(
+        default=0.0,
+        ge=0,
+        title="Weight of the other ratings",
+        description="With a trained classifier: nats for a squared deviation of the readers' other ratings "
+        "and of the log diameter, all standardised, as it tells them from the code.",
+    )
 
     @model_validator(mode="after")
     def _ratings(self) -> JointConfig:
@@ -199,7 +487,12 @@ class Config(_Frozen):
         return self.training.epochs + self.joint.rounds * self.joint.round_epochs
 
 
-PARTS = ("model", "objective", "training", "joint")
+PARTS: dict[str, type[BaseModel]] = {
+    "model": ModelConfig,
+    "objective": ObjectiveConfig,
+    "training": TrainingConfig,
+    "joint": JointConfig,
+}
 
 
 # Found on LIDC-IDRI slices without the patients that the shipped models hold out; docs/training.md has what

@@ -18,6 +18,7 @@ from lungvae_core.cli import main
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.explore import maps
 from lungvae_core.explore.maps import project
+from lungvae_core.vae.config import PARTS
 
 TINY = ["--set", "width=4", "--set", "dimensions=4", "--set", "batch_size=32", "--device", "cpu"]
 
@@ -212,3 +213,13 @@ def test_help_is_quick_and_names_every_command() -> None:
         assert f" {command} " in done.stdout
     assert "import time" in done.stderr
     assert not any(line.split("|")[-1].strip() in ("torch", "pandas") for line in done.stderr.splitlines())
+
+
+def test_presets_say_what_each_setting_means_and_can_be(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    code, text, _ = run(monkeypatch, capsys, "presets", "--settings")
+    assert code == 0
+    lines = dict(line.split(" ", 1) for line in text.splitlines())
+    assert lines.keys() == {name for part in PARTS.values() for name in part.model_fields} - {"prior"}
+    assert lines["epochs"].startswith("(1 to 10000): Epochs. ")

@@ -76,6 +76,14 @@ def test_a_lesion_is_chosen_by_patient_nodule_and_slice(models):
     assert app.query_params["row"] == str(row)
 
 
+def test_the_boxes_follow_an_address_that_changes(models):
+    app = opened(model="tiny-gvae", row="12")
+    app.query_params["row"] = "41"
+    app.run()
+    assert view(app)["start"] == "row:41"
+    assert next(box for box in app.selectbox if box.label == "Patient").value == "TEST-0008"
+
+
 def test_lesions_picked_on_the_map_come_first(models):
     app = opened({"selected_rows": [40, 41, 999]}, model="tiny-gvae")
     assert view(app)["start"] == "row:40"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from lungvae_core.serving.form import GROUPS, settings_of
+from lungvae_core.evaluation.protocols.config import EvaluationConfig
+from lungvae_core.serving.form import GROUPS, setting_of, settings_of
+from lungvae_core.training.classifier import ClassifierConfig
+from lungvae_core.training.search.options import SearchOptions
 from lungvae_core.vae.config import PARTS, PRESETS, preset
 
 
@@ -30,6 +33,30 @@ def test_only_settings_that_apply_are_offered(name):
     names = {setting.name for setting in settings_of(PRESETS[name])}
     hidden = {"prior_alpha", "alpha_floor", "sampler", "reversed_kl"}
     assert hidden & names == (hidden if PRESETS[name].model.prior == "dirichlet" else set())
+
+
+@pytest.mark.parametrize("kind", [*PARTS.values(), ClassifierConfig, EvaluationConfig, SearchOptions])
+def test_every_setting_has_a_title_and_a_sentence(kind):
+    for name, field in kind.model_fields.items():
+        assert field.title, name
+        assert field.description, name
+        assert field.description.endswith("."), name
+
+
+def test_ranges_are_in_words():
+    spans = {setting.name: setting.span for setting in settings_of(preset("dirvae"))}
+    assert spans["epochs"] == "1 to 10000"
+    assert spans["prior_alpha"] == "above 0, up to 100"
+    assert spans["beta"] == "0 or more"
+    assert spans["hu_low"] == "any number"
+    assert spans["flips"] == "true, false"
+    assert spans["network"] == "lean, released"
+
+
+def test_a_setting_of_another_configuration_has_its_own_default_or_the_given_one():
+    trials, folds = setting_of(SearchOptions, "trials"), setting_of(SearchOptions, "folds", 5)
+    assert (trials.label, trials.kind, trials.minimum, trials.default) == ("Trials", "whole", 1, 30)
+    assert (folds.default, folds.maximum) == (5, 5)
 
 
 def test_steps_are_of_the_size_of_the_value():

@@ -9,17 +9,15 @@ so that reports of several share their trainings.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
 
 from lungvae_core.data.splits import check_apart, grouped_folds, holdout
 from lungvae_core.errors import UserError
+from lungvae_core.evaluation.protocols.config import EvaluationConfig
 from lungvae_core.vae.config import PRESETS, Config, override, preset
 
-Protocol = Literal["nested", "frozen", "paper"]
 PROTOCOLS: dict[str, str] = {
     "nested": "in each outer fold everything is fitted on its training patients alone: VAE, joint phase, "
     "classifier; threshold, calibration and nodule rule on training patients kept aside from that",
@@ -41,24 +39,6 @@ PAPER = {
     "shift_px": 0.0,
 }
 QUICK = {"width": 8, "batch_size": 64}  # settings of --quick, with a few epochs; minutes on two cores
-
-
-class EvaluationConfig(BaseModel):
-    """An evaluation as it was asked for."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    preset: str  # or several with + between, as gvae+dirvae: their logits are averaged
-    protocol: Protocol = "nested"
-    task: Literal["mvb", "mvr"] = "mvb"
-    label_rule: Literal["median_high", "mean", "three_readers", "strict"] = "median_high"
-    folds: int = Field(default=5, ge=2, le=20)
-    seed: int = Field(default=0, ge=0)  # of the folds, and the first of the trainings
-    seeds: int = Field(default=1, ge=1, le=50)  # trainings a fold, whose logits are averaged
-    calibration_share: float = Field(default=0.15, gt=0, le=0.5)  # of a fold's training patients
-    nodule_rule: Literal["chosen", "mean", "max", "top3", "largest", "attention"] = "chosen"
-    changes: dict[str, object] = {}  # settings of the preset that were changed
-    quick: bool = False
 
 
 @dataclass(frozen=True)

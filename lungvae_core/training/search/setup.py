@@ -8,11 +8,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from lungvae_core.data.counted import Counted, labelled_rows, left_out_before
 from lungvae_core.data.slices import SliceSet, malignant
@@ -23,6 +23,7 @@ from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import ClassifierConfig
 from lungvae_core.training.encode import left_out_of
 from lungvae_core.training.search import spaces
+from lungvae_core.training.search.options import SearchOptions
 from lungvae_core.training.search.spaces import Parameter, Space
 
 FORMAT = 1
@@ -41,7 +42,7 @@ OF_PIXELS = ("ssim", "mse", "elbo")  # they depend on the HU window
 OF_CODES = ("auc", "balanced_accuracy")
 
 
-class SearchConfig(BaseModel):
+class SearchConfig(SearchOptions):
     """search.json: everything that decides what a search proposes and how it judges."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,15 +50,7 @@ class SearchConfig(BaseModel):
     format: int = FORMAT
     space: str
     parameters: dict[str, Parameter]
-    fixed: dict[str, Any] = {}
-    method: Literal["random", "tpe"] = "random"
-    halving: bool = False
-    min_epochs: int = Field(default=0, ge=0)  # of the first rung; 0: a ninth of all
-    trials: int = Field(default=30, ge=1, le=100_000)
-    objective: str = "ssim"
-    folds: int = Field(default=1, ge=1, le=5)
-    test_fraction: float = Field(default=0.15, gt=0, le=0.5)
-    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    fixed: dict[str, Any] = Field(default={})
     data: str  # folder of the data set; of the run with the codes where an MLP is searched
     data_name: str = ""
     data_hash: str = ""

@@ -275,8 +275,7 @@ def _check_name(base: Space, name: str) -> None:
         known = [key for key in ClassifierConfig.model_fields if key != "hidden"]
         known += ["sizes", "depth"]
     else:
-        values = preset(base.preset).model_dump()
-        known = [key for part in PARTS for key in values[part]]
+        known = [key for part in PARTS.values() for key in part.model_fields]
         known += [key for key in base.parameters if key not in known]
     if name not in known and name != "hidden":
         raise UserError(f"There is no setting {name!r} to search. The settings are: {', '.join(known)}.")
@@ -298,8 +297,7 @@ def _is_whole(base: Space, name: str) -> bool:
     else:
         parts: list[type[BaseModel]] = [ClassifierConfig]
         if not base.of_codes:
-            config = preset(base.preset)
-            parts = [type(getattr(config, part)) for part in PARTS]
+            parts = list(PARTS.values())
         fields = next(part.model_fields for part in parts if name in part.model_fields)
         kinds = {fields[name].annotation}  # type: ignore[arg-type]
     if not kinds <= {int, float}:
