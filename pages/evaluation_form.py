@@ -132,16 +132,16 @@ def new_evaluation() -> None:
             key="evaluation-quick",
             help="Few epochs, minutes on two cores: to see that it runs. Not to be quoted.",
         )
-        columns = st.columns(3)
-        columns[2].selectbox(
+        machine = st.columns(3)
+        machine[2].selectbox(
             "Leak table begins with",
             nested,
             format_func=lambda path: "nothing" if path is None else f"{path.parent.name}/{path.name}",
             key="evaluation-nested",
             help="For the protocol paper: a nested report of the same preset, data, task, rule and seeds.",
         )
-        columns[0].selectbox("Device", form.devices(), key="evaluation-device")
-        columns[1].number_input(
+        machine[0].selectbox("Device", form.devices(), key="evaluation-device")
+        machine[1].number_input(
             "Trainings at once",
             1,
             cores(),
