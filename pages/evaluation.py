@@ -12,7 +12,7 @@ from lungvae_core.evaluation.report_view.sections import sections
 from lungvae_core.serving.evaluations import FoundReport, find_reports, read_report
 from pages import common, url
 from pages import evaluation_parts as parts
-from pages.evaluation_form import NEW, REFRESH_SECONDS, RESULTS, new_evaluation, open_jobs, watch
+from pages.evaluation_form import JOBS, NEW, REFRESH_SECONDS, RESULTS, new_evaluation, open_jobs, watch
 
 
 def main() -> None:
@@ -44,8 +44,7 @@ def main() -> None:
     view = st.segmented_control(
         "View", [RESULTS, NEW], key="evaluation-view", required=True, label_visibility="collapsed"
     )
-    if message := st.session_state.get("evaluation-error"):
-        st.error(message)
+    JOBS.show_error()
     if view == NEW:
         if no_jobs:
             common.stop(no_jobs)

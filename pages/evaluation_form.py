@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
 from lungvae_core.data.diagnoses import KINDS
 from lungvae_core.data.labels import RULES, TASKS
-from lungvae_core.errors import UserError
+from lungvae_core.evaluation.protocols.config import EvaluationConfig
 from lungvae_core.number_text import duration, plural
 from lungvae_core.serving import form
 from lungvae_core.serving.datasets import FoundData, find_data
@@ -24,7 +23,8 @@ from lungvae_core.serving.jobs import EVALUATION, FAILED, QUEUED, RUNNING, STOPP
 from lungvae_core.serving.settings import Settings
 from lungvae_core.vae.config import PRESETS
 from lungvae_core.workers import cores
-from pages import access
+from pages import setting_fields
+from pages.job_panel import JobPanel
 
 NEW, RESULTS = "New evaluation", "Reports"
 REFRESH_SECONDS = 3
@@ -43,22 +43,19 @@ WORDS = {
 }
 
 
-def act(what: Any, *arguments: Any) -> None:
-    """Do something with a job; what goes wrong is shown on the next run of the page."""
-    st.session_state.pop("evaluation-error", None)
-    try:
-        with access.allowed(access.WORK):
-            what(*arguments)
-    except UserError as error:
-        st.session_state["evaluation-error"] = str(error)
-    else:
-        st.session_state["evaluation-view"] = RESULTS
+JOBS = JobPanel(
+    "evaluation",
+    RESULTS,
+    lambda _: None,  # the address names a report, which there is none of yet
+    stop_help="What is done is kept.",
+    resume_help="Folds that are done count; the others go on.",
+)
 
 
 def start(name_key: str) -> None:
     """Start what the form holds."""
     state = st.session_state
-    act(
+    JOBS.act(
         lambda: Jobs().start_evaluation(
             state["evaluation-data"].folder,
             state["evaluation-preset"],
@@ -92,7 +89,7 @@ def new_evaluation() -> None:
     name = Jobs(settings).suggest("evaluation", among=evaluations_folder(settings))
     with st.form("evaluation-form", enter_to_submit=False):
         left, right = st.columns(2)
-        left.selectbox("Data", sets, format_func=_describe, key="evaluation-data")
+        left.selectbox("Data", sets, format_func=FoundData.in_words, key="evaluation-data")
         right.selectbox(
             "Preset",
             list(PRESETS),
@@ -117,21 +114,9 @@ def new_evaluation() -> None:
         columns[0].selectbox(
             "Task", list(TASKS), key="evaluation-task", format_func=lambda key: f"{key}: {TASKS[key]}"
         )
-        columns[1].number_input(
-            "Seeds",
-            1,
-            100,
-            1,
-            key="evaluation-seeds",
-            help="Trainings a fold, whose logits are averaged; the report has each one's AUC. At least 5 "
-            "before one model is called better than another.",
-        )
-        columns[2].number_input("First seed", 0, 2**31 - 1, 0, key="evaluation-seed")
-        columns[3].toggle(
-            "Quick",
-            key="evaluation-quick",
-            help="Few epochs, minutes on two cores: to see that it runs. Not to be quoted.",
-        )
+        for column, setting in zip(columns[1:], ("seeds", "seed", "quick"), strict=True):
+            with column:
+                setting_fields.show(form.setting_of(EvaluationConfig, setting), f"evaluation-{setting}")
         machine = st.columns(3)
         machine[2].selectbox(
             "Leak table begins with",
@@ -182,13 +167,9 @@ def open_jobs() -> list[Job]:
 def watch() -> None:
     """Show the evaluations that are not done; run the whole page when one has begun or ended."""
     jobs = Jobs()
-    found = open_jobs()
-    active = {job.id for job in found if job.active}
-    before = st.session_state.get("evaluation-active", active)
-    st.session_state["evaluation-active"] = active
-    if before != active:
-        st.rerun()
-    for job in found:
+    unfinished = open_jobs()
+    JOBS.rerun_when_changed(unfinished)
+    for job in unfinished:
         with st.container(border=True):
             _show(jobs, job)
 
@@ -196,45 +177,22 @@ def watch() -> None:
 def _show(jobs: Jobs, job: Job) -> None:
     """One evaluation: its state, how far it is, and Stop or Resume."""
     left, right = st.columns([4, 1], vertical_alignment="center")
-    asked = job.request
-    said = (
-        f"**{job.name}**: {asked['preset']}, {asked['protocol']}, {asked['task']}, "
-        f"{asked['label_rule']}, {plural(asked['seeds'], 'seed')}{', quick' * asked['quick']}; "
+    settings = job.request
+    state = (
+        f"**{job.name}**: {settings['preset']}, {settings['protocol']}, {settings['task']}, "
+        f"{settings['label_rule']}, {plural(settings['seeds'], 'seed')}{', quick' * settings['quick']}; "
         f"{WORDS[job.status]}. "
         f"{job.message}"
     )
-    (left.error if job.status == FAILED else left.markdown)(said)
+    (left.error if job.status == FAILED else left.markdown)(state)
     with right:
-        if job.active:
-            st.button(
-                "Stop",
-                key=f"evaluation-stop-{job.id}",
-                icon=":material/stop:",
-                disabled=job.status == STOPPING,
-                on_click=act,
-                args=(jobs.stop, job.id),
-                help="What is done is kept.",
-            )
-        else:
-            st.button(
-                "Resume",
-                key=f"evaluation-resume-{job.id}",
-                icon=":material/play_arrow:",
-                on_click=act,
-                args=(jobs.resume, job.id),
-                help="Folds that are done count; the others go on.",
-            )
+        JOBS.stop_or_resume(jobs, job)
     progress = read_progress(Path(job.folder) / REPORT)
     if progress is not None:
-        told = f"{STEPS.get(progress.what, progress.what)}: {progress.done:.0f} of {progress.total:.0f}"
+        done = f"{STEPS.get(progress.what, progress.what)}: {progress.done:.0f} of {progress.total:.0f}"
         if job.status == RUNNING and progress.seconds_left is not None:
-            told += f", about {duration(progress.seconds_left)} left"
-        st.progress(progress.fraction, text=told)
+            done += f", about {duration(progress.seconds_left)} left"
+        st.progress(progress.fraction, text=done)
     if job.status == FAILED:
         with st.expander("Output"):
             st.code(jobs.output(job, 15) or "No output.", language=None)
-
-
-def _describe(data: FoundData) -> str:
-    kind = ", generated" if data.generated else ""
-    return f"{data.name} ({data.folder.name}): {data.slices:,} slices, {data.patients:,} patients{kind}"
