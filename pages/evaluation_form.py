@@ -8,12 +8,11 @@ import streamlit as st
 
 from lungvae_core.data.diagnoses import KINDS
 from lungvae_core.data.labels import RULES, TASKS
-from lungvae_core.evaluation.protocols.config import EvaluationConfig
+from lungvae_core.evaluation.protocols.config import IN_SHORT, EvaluationConfig
 from lungvae_core.number_text import duration, plural
 from lungvae_core.serving import form
 from lungvae_core.serving.datasets import FoundData, find_data
 from lungvae_core.serving.evaluations import (
-    PROTOCOLS,
     REPORT,
     evaluations_folder,
     find_reports,
@@ -100,9 +99,9 @@ def new_evaluation() -> None:
         left, right = st.columns(2)
         left.selectbox(
             "Protocol",
-            list(PROTOCOLS),
+            list(IN_SHORT),
             key="evaluation-protocol",
-            format_func=lambda key: f"{key}: {PROTOCOLS[key]}",
+            format_func=lambda key: f"{key}: {IN_SHORT[key]}",
         )
         right.selectbox(
             "Label rule",

@@ -18,11 +18,6 @@ from lungvae_core.files import check_name, modified, offered, read_json, shown
 from lungvae_core.serving.settings import Settings
 
 REPORT = "report.json"
-PROTOCOLS = {
-    "nested": "everything is fitted inside the folds; the one to quote",
-    "frozen": "a VAE without labels in each fold, and a classifier on its codes",
-    "paper": "as released: leaks, to show where its figures come from",
-}
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.protocols.plan import PROTOCOLS as PLANNED
+from lungvae_core.evaluation.protocols.config import IN_FULL, IN_SHORT, Protocol
 from lungvae_core.evaluation.report import save_report
 from lungvae_core.serving.evaluations import (
-    PROTOCOLS,
     default_report,
     find_reports,
     read_progress,
@@ -202,7 +202,7 @@ def test_bad_input_is_a_sentence_and_leaves_nothing(folders, tiny_data, tmp_path
 
 
 def test_the_protocols_offered_are_those_there_are():
-    assert set(PROTOCOLS) == set(PLANNED)
+    assert set(IN_SHORT) == set(IN_FULL) == set(get_args(Protocol))
 
 
 @pytest.mark.long

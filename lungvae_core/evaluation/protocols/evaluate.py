@@ -26,9 +26,9 @@ from lungvae_core.evaluation import units
 from lungvae_core.evaluation.baselines import BASELINES, available
 from lungvae_core.evaluation.diagnosis import against_diagnosis, read_confirmed
 from lungvae_core.evaluation.protocols import honest, paper
+from lungvae_core.evaluation.protocols.config import IN_FULL
 from lungvae_core.evaluation.protocols.members import Member, train_all
 from lungvae_core.evaluation.protocols.plan import (
-    PROTOCOLS,
     EvaluationConfig,
     Fold,
     configure,
@@ -302,7 +302,7 @@ def _head(
     return {
         "format": REPORT_FORMAT,
         "protocol": asked.protocol,
-        "protocol_in_words": PROTOCOLS[asked.protocol],
+        "protocol_in_words": IN_FULL[asked.protocol],
         "task": asked.task,
         "task_in_words": TASKS[asked.task],
         "label_rule": asked.label_rule,

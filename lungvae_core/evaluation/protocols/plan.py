@@ -18,16 +18,6 @@ from lungvae_core.errors import UserError
 from lungvae_core.evaluation.protocols.config import EvaluationConfig
 from lungvae_core.vae.config import PRESETS, Config, override, preset
 
-PROTOCOLS: dict[str, str] = {
-    "nested": "in each outer fold everything is fitted on its training patients alone: VAE, joint phase, "
-    "classifier; threshold, calibration and nodule rule on training patients kept aside from that",
-    "frozen": "in each outer fold a VAE without labels is trained on the pixels of its training patients "
-    "alone, and a classifier on its codes; threshold, calibration and nodule rule on training patients kept "
-    "aside from that",
-    "paper": "LEAKS, as in the released code of arXiv 2311.15719: one VAE, whose joint phase sees the labels "
-    "of a random 70 % of all patients; the classifier is then cross-validated over all patients, the "
-    "threshold is the best on each test fold, and slices are counted as cases",
-}
 # What the released code does in its joint phase: classes as labels, and no augmentation. So an encoder learns
 # its patients by heart, and the leak shows; with much augmentation and few epochs it would hardly.
 PAPER = {
