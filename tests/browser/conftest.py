@@ -195,7 +195,9 @@ def settled_page() -> Any:
 
 def settled(page: Any) -> None:
     """Wait until the script of this page has run to its end."""
-    page.locator("[data-testid='stApp'][data-test-script-state='notRunning']").wait_for()
+    # A model's first page reads all of it, which takes its time beside other tests; speed is for benchmarks.
+    done = page.locator("[data-testid='stApp'][data-test-script-state='notRunning']")
+    done.wait_for(timeout=3 * TIMEOUT_MS)
 
 
 STILL = """() => {
