@@ -48,7 +48,8 @@ def installed(wheel, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("installed") / "venv"
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     python = folder / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", str(wheel)], check=True)
+    install = [python, "-m", "pip", "install", "--quiet", "--no-deps", str(wheel)]
+    subprocess.run(install, check=True, env=ELSEWHERE)
     (packages,) = folder.glob("lib/*/site-packages")
     # A path alone: the editable installation of the checkout, which stands in a .pth there, does not count.
     (packages / "needed.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
