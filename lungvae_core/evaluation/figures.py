@@ -9,24 +9,13 @@ import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from lungvae_core.errors import UserError
+from lungvae_core.evaluation.report import FIGURES
 from lungvae_core.statistics.calibration import ece_interval, ece_noise, reliability, weighted_eces
 from lungvae_core.statistics.intervals import percentile_interval, wilson
 from lungvae_core.statistics.patients import patient_weights
 from lungvae_core.statistics.rates import rates, weighted_counts
 from lungvae_core.statistics.roc import auc, weighted_aucs, weighted_average_precisions
 
-FIGURES = (
-    "auc",
-    "accuracy",
-    "balanced_accuracy",
-    "sensitivity",
-    "specificity",
-    "precision",
-    "f1",
-    "average_precision",
-    "brier",
-    "ece",
-)
 POINTS = 200  # of a curve at most
 # Shares of units, and which of tp, fp, tn and fn they are shares of.
 SHARES = {

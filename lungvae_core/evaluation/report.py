@@ -25,7 +25,7 @@ from lungvae_core.files import read_json, write_json, write_text
 REPORT_FORMAT = 1
 SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "evaluation-report.schema.json"
 UNITS = ("slice", "nodule", "patient")
-# The figures of a unit, in the order in which they are shown; those of `evaluation.figures`.
+# The figures of a unit, in the order in which they are shown; `evaluation.figures` computes them.
 FIGURES = (
     "auc",
     "accuracy",
