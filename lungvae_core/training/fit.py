@@ -25,7 +25,7 @@ from lungvae_core.data.resample import at_spacing, masks_at_spacing
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.files import LEFTOVER, atomic_path, folder_lock, remove_leftovers, write_json
-from lungvae_core.training.augment import augment, augment_masks, draw
+from lungvae_core.training.augment import Draws, augment, augment_masks, draw
 from lungvae_core.training.checkpoints import (
     FEATURES,
     TRAINED,
@@ -43,6 +43,7 @@ from lungvae_core.training.device import (
     pick_device,
     settle,
 )
+from lungvae_core.training.edits import Lesions, draw_steps, edit, edit_loss, lesions_of, normal_scores
 from lungvae_core.training.features import Features, check_labels, fit_features, load_features
 from lungvae_core.training.guided import guided_loss, guides
 from lungvae_core.training.joint import (
@@ -237,8 +238,14 @@ class _Fit:
             self.masks = torch.tensor(masks > 0, device=self.device)
         self.held_out_masks = None if self.masks is None else self.masks[rows]
         self.guides: Tensor | None = None
+        self.lesions: Lesions | None = None
         if masks is not None and objective.guided:
-            self.guides = torch.tensor(guides(config, slices, masks, data.table, train), device=self.device)
+            values = guides(config, slices, masks, data.table, train)
+            # Their order is what guides; as normal scores they are also what an edit moves by.
+            self.guides = torch.tensor(normal_scores(values), device=self.device)
+            if objective.guided_edits:
+                clipped = np.clip(slices, config.model.hu_low, config.model.hu_high)
+                self.lesions = lesions_of(clipped, masks, values, self.device)
         if objective.feature:
             check_labels(data.table, train)
         self.keys = data.table[["patient_id", "nodule", "slice"]].reset_index(drop=True)
@@ -446,6 +453,8 @@ class _Fit:
         loss, label, guided = terms.loss, *torch.zeros(2, device=self.device)
         if self.guides is not None:
             guided = self._guided_loss(posterior, whole, share)
+            if self.lesions is not None:
+                guided = guided + self._edit_loss(posterior, rows, share, draws)
             loss = loss + guided
         if self.guide is not None and self.labels is not None:
             codes = self.vae.latent.code(posterior).to(self.device)
@@ -484,7 +493,46 @@ class _Fit:
         with sharing(share):
             code = whole_batch(self.vae.latent.code(posterior).to(self.device), share)
             coordinates = self.vae.latent.coordinates(code, self.guides.shape[1])
-            return guided_loss(coordinates, self.guides[rows.to(self.device)], self.config.objective)
+            values, centre = (
+                self.guides[rows.to(self.device)],
+                self.vae.latent.coordinate_centre(self.guides.shape[1]),
+            )
+            return guided_loss(coordinates, values, self.config.objective, centre=centre)
+
+    def _edit_loss(self, posterior: Distribution, rows: Tensor, share: Share, draws: Draws) -> Tensor:
+        """How differently steps along the guided dimensions change the pictures from edits of the slices.
+
+        For every second slice of the global batch, of which this process has `rows`.
+        """
+        assert self.lesions is not None
+        config, latent = self.config, self.vae.latent
+        names = config.objective.guided
+        # Drawn for all of the batch, as all else, and by a generator of its own.
+        generator = torch.Generator().manual_seed(
+            (config.training.seed * 31 + self.epoch) * 1_000_003 + self.batch
+        )
+        drawn = torch.rand(3, share.total, generator=generator)[:, share.start : share.stop]
+        every = slice(share.start % 2, None, 2)
+        chosen = rows[every]
+        lesions = self.lesions.rows(chosen)
+        if not len(chosen):
+            return torch.zeros((), device=self.device)
+        steps = draw_steps(lesions, names, drawn[:, every].to(self.device))
+        hu = self.hu[chosen].float().clamp(config.model.hu_low, config.model.hu_high)
+        own = draws.rows(every)
+        x, edited = (
+            normalise(augment(each, config.training, own), config.model)[:, None]
+            for each in (hu, edit(hu, lesions, steps, names))
+        )
+        code = latent.code(posterior)[every].to(self.device)
+        moved = latent.with_step(code, len(names), steps.guide, steps.size)
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=config.training.precision == "bfloat16"
+        ):
+            with torch.no_grad():
+                before = self.vae.reconstruct(code)
+            after = self.vae.reconstruct(moved)
+        return edit_loss(after - before, edited - x, steps, config.objective) * 2 / len(rows)
 
     def _check_finite(self) -> None:
         """Raise _NotFinite for the first batch, not yet looked at, whose loss or gradient is not finite."""

@@ -78,7 +78,9 @@ def _check(names: tuple[str, ...], values: np.ndarray) -> None:
             )
 
 
-def guided_loss(coordinates: tuple[Tensor, Tensor], values: Tensor, weights: ObjectiveConfig) -> Tensor:
+def guided_loss(
+    coordinates: tuple[Tensor, Tensor], values: Tensor, weights: ObjectiveConfig, *, centre: float = 0.0
+) -> Tensor:
     """What guidance adds to the loss, in nats: a scalar.
 
     `coordinates` are those of the guided dimensions (B, G) and of the free ones (B, K - G), `values` (B, G)
@@ -91,6 +93,9 @@ def guided_loss(coordinates: tuple[Tensor, Tensor], values: Tensor, weights: Obj
     order = torch.sign(filled[:, None] - filled[None])
     apart = torch.tanh(weights.guided_slope * (own[:, None] - own[None]))
     loss = weights.guided_weight * (torch.where(both, (apart - order).abs(), 0.0).mean((0, 1))).sum()
+    if weights.guided_anchor:
+        off = torch.where(has, own - centre - filled, 0.0)
+        loss = loss + weights.guided_anchor * off.square().mean(0).sum()
     if weights.guided_apart:
         loss = loss + weights.guided_apart * _correlation(filled, has, free).square().mean(1).sum()
     return loss

@@ -231,6 +231,19 @@ class ObjectiveConfig(_Frozen):
         title="Keep the others free of it",
         description="Nats of loss where the other dimensions correlate with a guide by 1. 0: they may.",
     )
+    guided_edits: float = Field(
+        default=0.0,
+        ge=0,
+        title="Weight of edited lesions",
+        description="A step along diameter, density, edge or elongation learns to change the picture as an "
+        "edit of the slice's lesion does, and nothing else. 0: no edits.",
+    )
+    guided_anchor: float = Field(
+        default=0.0,
+        ge=0,
+        title="Weight of the guides' values",
+        description="Nats of loss for a guided dimension that is a standard deviation off its value.",
+    )
 
     @field_validator("guided", mode="before")
     @classmethod
@@ -454,6 +467,8 @@ class Config(_Frozen):
         count, dimensions = len(self.objective.guided), self.model.dimensions
         if count >= dimensions:
             raise ValueError(f"guided names {count} of {dimensions} dimensions; at least one must be free")
+        if self.objective.guided_edits and not set(self.objective.guided) & set(get_args(Measured)):
+            raise ValueError(f"guided_edits needs one of {', '.join(get_args(Measured))} in guided")
         return self
 
     @model_validator(mode="after")

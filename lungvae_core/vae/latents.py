@@ -9,6 +9,7 @@ Sutton, arXiv 1703.01488 (its Laplace approximation in the softmax basis).
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -77,6 +78,15 @@ class Latent(ABC):
         A path along one of the first dimensions changes its number alone, and none of the others'.
         """
         return code[:, :first], code[:, first:]
+
+    def coordinate_centre(self, first: int) -> float:
+        """Where the coordinates of the `first` dimensions lie for a code in the prior's middle."""
+        return 0.0
+
+    def with_step(self, code: Tensor, first: int, dimension: Tensor, size: Tensor) -> Tensor:
+        """Codes (N, K) with the coordinate of one of the `first` dimensions, (N,), moved by `size` (N,)."""
+        step = F.one_hot(dimension, self.dimensions) * size[:, None]
+        return code + step
 
     @abstractmethod
     def start(self, ratio: Tensor) -> tuple[Tensor, Tensor]:
@@ -214,6 +224,14 @@ class DirichletLatent(Latent):
         # Log-ratios to what the others hold together, which a path along one of the first leaves to the rest.
         ratios = code.log() - code[:, first:].sum(1, keepdim=True).log()
         return ratios[:, :first], ratios[:, first:]
+
+    def coordinate_centre(self, first: int) -> float:
+        return -math.log(self.dimensions - first)
+
+    def with_step(self, code: Tensor, first: int, dimension: Tensor, size: Tensor) -> Tensor:
+        step = F.one_hot(dimension, self.dimensions) * size[:, None]
+        moved = code * step.exp()
+        return moved / moved.sum(1, keepdim=True)
 
     def centre(self) -> np.ndarray:
         return np.full(self.dimensions, 1 / self.dimensions, np.float32)
