@@ -14,6 +14,7 @@ from pathlib import Path
 for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")
 
+import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,8 +33,12 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# The same examples in every run; LUNGVAE_RANDOM=1 looks for new ones.
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.load_profile("default" if os.environ.get("LUNGVAE_RANDOM") else "same")
+
 # A table of long tests with more cases is tried in part by continuous integration.
-WHOLE_TABLE = 40
+WHOLE_TABLE = 12
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -48,6 +53,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in cases:
             if zlib.crc32(item.nodeid.encode()) % step:
                 item.add_marker("exhaustive")
+
+
+class _FailuresAtOnce:
+    """Shows a failure when it happens: a run that is stopped from outside never comes to its summary."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+        if report.failed and terminal is not None:
+            terminal.write_line(f"\n{report.nodeid} failed ({report.when}):\n{str(report.longrepr)[-3000:]}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not os.environ.get("PYTEST_XDIST_WORKER"):
+        config.pluginmanager.register(_FailuresAtOnce(config))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

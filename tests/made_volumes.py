@@ -193,6 +193,11 @@ def _pixdim(content: bytes, side: float) -> bytes:
     return content[:80] + struct.pack("<2f", side, side) + content[88:]
 
 
+def _quaternion(content: bytes) -> bytes:
+    """A NIfTI whose qform's quaternion is longer than 1."""
+    return content[:256] + struct.pack("<3f", 3, 1e35, 0) + content[268:]
+
+
 def _by_qform(side: float) -> bytes:
     """A NIfTI that says its place by its qform alone, with these sides of its pixels."""
     image = nibabel.Nifti1Image(HU.transpose(2, 1, 0), None)
@@ -273,6 +278,8 @@ def _volumes() -> dict[str, Given]:
         "NIfTI, pixdim below 0": Given([("a.nii", _by_qform(-SPACING))]),
         "NIfTI, pixdim of kilometres": Given([("a.nii", _by_qform(1e6))]),
         "NIfTI, pixdim no number": Given([("a.nii", _by_qform(float("nan")))]),
+        "NIfTI, quaternion of no rotation": Given([("a.nii", _quaternion(_by_qform(SPACING)))]),
+        "NIfTI, quaternion unused": Given([("a.nii", _quaternion(nifti(HU)))]),
         "NIfTI, two spacings": Given([("a.nii", _pixdim(nifti(HU), 2 * SPACING))]),
         "NIfTI, range stated": Given([("a.nii", nifti(HU))], hu_range=WINDOW),
         "NIfTI, another spacing stated": Given([("a.nii", nifti(HU))], spacing=2 * SPACING),

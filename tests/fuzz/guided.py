@@ -30,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("reader", choices=READERS)
     parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--runs", type=int, default=-1, help="inputs; -1: as many as fit")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, default=Path())
     chosen = parser.parse_args()
@@ -52,6 +53,7 @@ def main() -> None:
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         options = [
             f"-max_total_time={chosen.seconds}",
+            f"-runs={chosen.runs}",
             f"-timeout={SECONDS}",
             f"-rss_limit_mb={used + MEBIBYTES}",
             f"-malloc_limit_mb={MEBIBYTES}",

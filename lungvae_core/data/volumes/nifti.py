@@ -101,16 +101,20 @@ def _unplaced(levels: np.ndarray, sides_mm: np.ndarray, where: str, *notes: str)
     return Volume(levels[:, ::-1], spacing_mm=spacing, notes=(note, *notes))
 
 
+def _way(header: Any, name: str) -> np.ndarray:
+    """(4, 4) the header's sform or qform; NaN where the qform's rotation is none."""
+    try:
+        return header.get_sform() if name == "sform" else header.get_qform()
+    except ValueError:  # a quaternion longer than 1
+        return np.full((4, 4), np.nan)
+
+
 def _affine(header: Any, shape: tuple[int, ...], sides: np.ndarray, where: str) -> np.ndarray:
     """(4, 4) from (column, row, slice) to right, front, head; all that the file says of it must agree.
 
     `sides` are pixdim as the file has it: the sides that the qform stands on, and a copy of the sform's.
     """
-    ways = [
-        way
-        for way, code in ((header.get_sform(), "sform_code"), (header.get_qform(), "qform_code"))
-        if int(header[code])
-    ]
+    ways = [_way(header, name) for name in ("sform", "qform") if int(header[f"{name}_code"])]
     for way in ways:
         if not np.isfinite(way).all() or abs(np.linalg.det(way[:3, :3])) < 1e-12:
             raise UserError(
