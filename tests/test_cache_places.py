@@ -83,6 +83,7 @@ def in_place(place: str, command: list[str]) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize("place", PLACES)
+@pytest.mark.long
 def test_umaps_compiler_starts_in_places_that_cannot_be_written(place: str) -> None:
     code = (
         "import lungvae_core; from lungvae_core.cache_places import without_numba_cache as w; w()\n"

@@ -4,10 +4,13 @@ A slice's lesion is made larger or smaller, denser or fainter, sharper or softer
 rounder, and nothing else in the slice changes. The decoder learns that a step along the guided dimension
 changes the picture as the edit does:
 
-    guided_edits * 4096 * mean |(decode(z') - decode(z)) - (edited - x)|
+    guided_edits * |(decode(z') - decode(z)) - (edited - x)|^2 / |edited - x|^2
 
-where z' is the code z with the guided coordinate moved by as much as the edit moved the lesion's value, both
-as normal scores among the training slices. The differences leave out what the model does not draw anyway.
+averaged over the edited slices, so that a slider that changes nothing costs guided_edits nats, however many
+pixels its edits change. z' is the code z with the guided coordinate moved by as much as the edit moved the
+lesion's value, both as normal scores among the training slices. The differences leave out what the model
+does not draw anyway. Absolute differences do not teach this: where an edit's place is uncertain their best
+answer is no change.
 
 How an edit is made: the readers' outline gives the lesion's radius R on each of 32 rays from the crop's
 middle. The slice is resampled along the rays so that the outline comes to lie at R'; within 3 pixels of it
@@ -35,6 +38,7 @@ _MOST = 2.3  # normal scores, about the 1st to the 99th percentile: how far a sl
 _BAND = 3.0  # pixels either side of the outline that move with it
 _BEYOND = 8.0  # pixels beyond the outline from which nothing moves
 _SMALLEST, _LARGEST = 1.5, 27.0  # radius in pixels of an edited lesion
+_SLIGHT = 0.1  # of an edit's sum of squares, 0..1 a pixel, below which it weighs less
 _GRID = 101  # normal scores at which the guides' values are kept
 
 
@@ -152,9 +156,9 @@ def edit(hu: Tensor, lesions: Lesions, steps: Steps, names: tuple[str, ...]) -> 
 
 
 def edit_loss(drawn: Tensor, wanted: Tensor, steps: Steps, weights: ObjectiveConfig) -> Tensor:
-    """How differently steps change pictures (N, 1, 64, 64) from edits, in nats, summed over slices."""
-    each = (drawn - wanted).abs().sum((1, 2, 3))
-    return weights.guided_edits * torch.where(torch.isnan(steps.start), 0.0, each).sum()
+    """How much of the edits' changes (N, 1, 64, 64) the decoded ones lack, in nats, summed over slices."""
+    lack = (drawn - wanted).square().sum((1, 2, 3)) / (wanted.square().sum((1, 2, 3)) + _SLIGHT)
+    return weights.guided_edits * torch.where(torch.isnan(steps.start), 0.0, lack).sum()
 
 
 def _value(table: Tensor, score: Tensor) -> Tensor:

@@ -235,8 +235,8 @@ class ObjectiveConfig(_Frozen):
         default=0.0,
         ge=0,
         title="Weight of edited lesions",
-        description="A step along diameter, density, edge or elongation learns to change the picture as an "
-        "edit of the slice's lesion does, and nothing else. 0: no edits.",
+        description="Nats of loss for steps along diameter, density, edge and elongation that change nothing; "
+        "they learn to change the picture as an edit of the slice's lesion does. 0: no edits.",
     )
     guided_anchor: float = Field(
         default=0.0,

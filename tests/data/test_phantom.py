@@ -182,6 +182,7 @@ def test_pleura_moves_the_wall_and_not_the_nodule(seed):
 
 
 @pytest.mark.parametrize("name", list(FACTORS))
+@pytest.mark.long
 def test_small_steps_make_small_changes(name):
     low, high = INDEPENDENT[name]
     base = CLEAR.replace(elongation=1.5, lobulation=0.4, spiculation=0.4, calcification=0.3)

@@ -280,6 +280,7 @@ def test_bad_masks_get_a_sentence(name, content, says):
 
 
 @pytest.mark.lidc
+@pytest.mark.long
 def test_the_box_on_a_real_nodule_is_the_papers_crop(lidc):
     """From DICOM and the readers' consensus mask to the very pixels that the paper's rule names."""
     from lungvae_core.data import annotations, cohort

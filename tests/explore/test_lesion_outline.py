@@ -56,6 +56,7 @@ def test_where_nothing_stands_out_that_is_said():
 
 @pytest.mark.lidc
 @pytest.mark.parametrize(("pixels", "least", "tenth"), [(0, 0.76, 0.52), (3, 0.72, 0.38)])
+@pytest.mark.long
 def test_on_real_slices_it_agrees_with_the_readers(lidc, pixels, least, tenth):
     """A Dice of 0.79 and 0.76 was measured on 800 slices, in one of ten below 0.59 and 0.45."""
     slices = np.load(lidc / "slices.npy", mmap_mode="r")

@@ -76,6 +76,7 @@ def tried(open_page, page: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
+@pytest.mark.long
 def test_a_few_addresses_of_each_page(page, open_page):
     tried(open_page, page, FEW)
 
@@ -124,6 +125,7 @@ def test_what_an_address_holds_is_told_and_passed_over(value, open_page):
 
 
 @pytest.mark.parametrize("page", PAGES)
+@pytest.mark.long
 def test_a_hostile_number_in_all_parameters_of_each_page(page, open_page):
     all_at_once(open_page, page, [hostile.DIGITS, [hostile.DIGITS, "1"]])
 

@@ -135,6 +135,7 @@ def spellings(name: str, value: str) -> list[str]:
     ]
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_spellings(client, usual, monkeypatch, tmp_path):
     """Twice the same walk, the second with other unknown parameters: nothing more is kept after it."""
     model = registry().load("tiny-gvae")

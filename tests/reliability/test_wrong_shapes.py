@@ -167,6 +167,7 @@ def test_sound_reports_are_shown(name: str, folder: Path):
 
 
 @pytest.mark.parametrize("name", SHOWN)
+@pytest.mark.long
 def test_a_report_with_a_wrong_value_is_refused_or_shown(name: str, folder: Path, reports: dict[str, Any]):
     """The door with a few values in some places; the pages with one of those that it lets in."""
     chance = random.Random(name)

@@ -119,6 +119,7 @@ def test_only_a_command_that_was_killed_outright_counts_as_failed(workspace):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_death_of_every_process_is_found_on_reading(workspace):
     job = until_status(workspace("dead"), RUNNING)
     assert job.keeper is not None
@@ -131,6 +132,7 @@ def test_death_of_every_process_is_found_on_reading(workspace):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_keeper_killed_alone_leaves_a_job_that_can_still_be_stopped(workspace):
     job = workspace("orphan")
     wait(lambda: epochs(job) >= 1)
@@ -178,6 +180,7 @@ def test_second_waits_for_the_first_and_starts_by_itself(workspace):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_job_outlives_the_process_that_started_it(workspace, tiny_data):
     code = (
         "from lungvae_core.serving.jobs import Jobs\n"

@@ -87,6 +87,7 @@ def running():
 
 
 @pytest.mark.parametrize("deed", [*DEEDS, *DEEDS_OF_GUESTS])
+@pytest.mark.long
 def test_whatever_is_done_with_a_socket_has_an_end(running, deed):
     port, server = running
     first, again = (DEEDS | DEEDS_OF_GUESTS)[deed]

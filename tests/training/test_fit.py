@@ -51,6 +51,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.long
 def test_a_stopped_and_resumed_training_is_the_unbroken_one(
     config: Config, tiny_data: Path, tmp_path: Path
 ) -> None:
@@ -102,6 +103,7 @@ def test_a_run_keeps_the_running_mean_of_its_weights(
     assert torch.equal(weights(tmp_path / "without")[name], steps[-1])
 
 
+@pytest.mark.long
 def test_a_model_learns(tiny_data: Path, tmp_path: Path) -> None:
     data = SliceSet.open(tiny_data)
     for name in ("gvae", "dirvae"):

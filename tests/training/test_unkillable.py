@@ -256,6 +256,7 @@ def test_only_a_trainings_own_leftovers_are_cleaned_away(few: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_full_disk_is_told_and_loses_nothing(
     unbroken: Callable[[str], Path], few: Path, tmp_path: Path
 ) -> None:
