@@ -4,7 +4,7 @@ A slice's lesion is made larger or smaller, denser or fainter, sharper or softer
 rounder, and nothing else in the slice changes. The decoder learns that a step along the guided dimension
 changes the picture as the edit does:
 
-    guided_edits * |(decode(z') - decode(z)) - (edited - x)|^2 / |edited - x|^2
+    guided_edits * |(decode(z') - decode(z)) - (edited - x)|^2 / (mean of |edited - x|^2 along this guide)
 
 averaged over the edited slices, so that a slider that changes nothing costs guided_edits nats, however many
 pixels its edits change. z' is the code z with the guided coordinate moved by as much as the edit moved the
@@ -20,7 +20,7 @@ more beyond stays where it is. Density is an offset in HU, weighed by how much o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from math import pi
 from typing import get_args
 
@@ -31,15 +31,15 @@ from scipy import special, stats
 from torch import Tensor
 
 from lungvae_core.data.outlines import ANGLES, CENTRE, DISTANCE, RAYS, SIZE, TURN, outlines_of
-from lungvae_core.vae.config import Measured, ObjectiveConfig
+from lungvae_core.vae.config import Config, Measured
 
 KINDS = get_args(Measured)  # diameter, density, edge, elongation: what can be edited
 _MOST = 2.3  # normal scores, about the 1st to the 99th percentile: how far a slider goes
 _BAND = 3.0  # pixels either side of the outline that move with it
 _BEYOND = 8.0  # pixels beyond the outline from which nothing moves
 _SMALLEST, _LARGEST = 1.5, 27.0  # radius in pixels of an edited lesion
-_SLIGHT = 0.1  # of an edit's sum of squares, 0..1 a pixel, below which it weighs less
 _GRID = 101  # normal scores at which the guides' values are kept
+_SAMPLE = 512  # edits of each guide, by which its usual size is found
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,11 @@ class Lesions:
     values: Tensor  # (G, _GRID) the guides' values at normal scores from -_MOST to _MOST
     radius: Tensor  # (N, RAYS) pixels
     levels: Tensor  # (N, 2) HU of lesion and lung
+    sizes: Tensor  # (G,) mean sum of squares, 0..1 a pixel, of what edits along each guide change
 
     def rows(self, rows: Tensor) -> Lesions:
         """Those of some slices."""
-        return Lesions(self.scores[rows], self.values, self.radius[rows], self.levels[rows])
+        return replace(self, scores=self.scores[rows], radius=self.radius[rows], levels=self.levels[rows])
 
 
 @dataclass(frozen=True)
@@ -79,33 +80,44 @@ def normal_scores(values: np.ndarray) -> np.ndarray:
     return scores
 
 
-def lesions_of(hu: np.ndarray, masks: np.ndarray, values: np.ndarray, device: torch.device) -> Lesions:
+def lesions_of(
+    hu: np.ndarray, masks: np.ndarray, values: np.ndarray, config: Config, device: torch.device
+) -> Lesions:
     """What edits need of slices hu (N, 64, 64) in HU with readers' masks and the guides' values (N, G)."""
-    has = np.isfinite(values).any(1)
-    radius, levels = np.ones((len(hu), RAYS), np.float32), np.zeros((len(hu), 2), np.float32)
-    found = outlines_of(hu[has], np.asarray(masks[has]))
-    radius[has] = found.radius
-    levels[has] = np.stack([found.inside_hu, found.outside_hu], axis=1)
+    names, low, high = config.objective.guided, config.model.hu_low, config.model.hu_high
+    has = np.flatnonzero(np.isfinite(values).any(1))
+    slices = np.clip(hu[has], low, high)
+    radius, levels = np.ones((len(hu), RAYS)), np.zeros((len(hu), 2))
+    found = outlines_of(slices, np.asarray(masks[has]))
+    radius[has], levels[has] = found.radius, np.stack([found.inside_hu, found.outside_hu], axis=1)
     scores = normal_scores(values)
-    trusted = np.zeros(len(hu), bool)
-    trusted[has] = found.trusted
-    scores[~trusted] = np.nan
+    scores[has[~found.trusted]] = np.nan
     quantiles = special.ndtr(np.linspace(-_MOST, _MOST, _GRID))
     table = np.stack([np.nanquantile(column, quantiles) for column in values.T])
-    return Lesions(
-        *(
-            torch.tensor(np.asarray(each, np.float32), device=device)
-            for each in (scores, table, radius, levels)
-        )
-    )
+    tensors = (torch.tensor(np.asarray(each, np.float32)) for each in (scores, table, radius, levels))
+    lesions = Lesions(*tensors, torch.ones(len(names)))
+    generator = torch.Generator().manual_seed(config.training.seed)
+    sample = torch.randperm(len(has), generator=generator)[:_SAMPLE]
+    shown, some = torch.tensor(slices)[sample].float(), lesions.rows(torch.tensor(has)[sample])
+    for at, name in enumerate(names):
+        if name not in KINDS:
+            continue
+        steps = draw_steps(some, names, torch.rand(3, len(sample), generator=generator), along=at)
+        change = (edit(shown, some, steps, names).clamp(low, high) - shown) / (high - low)
+        done = ~torch.isnan(steps.start)
+        lesions.sizes[at] = change[done].square().sum((1, 2)).mean() if done.any() else 1.0
+    return Lesions(*(getattr(lesions, field.name).to(device) for field in fields(lesions)))
 
 
-def draw_steps(lesions: Lesions, names: tuple[str, ...], drawn: Tensor) -> Steps:
+def draw_steps(lesions: Lesions, names: tuple[str, ...], drawn: Tensor, *, along: int | None = None) -> Steps:
     """An edit for each slice along one of the guides `names`, from numbers `drawn` (3, N), uniform in 0..1.
+
+    Or all of them `along` one.
 
     From where the slice is to anywhere that the slider goes, nearer places more often than far ones.
     """
-    editable = torch.tensor([at for at, name in enumerate(names) if name in KINDS], device=drawn.device)
+    ones = [at for at, name in enumerate(names) if name in KINDS] if along is None else [along]
+    editable = torch.tensor(ones, device=drawn.device)
     guide = editable[(drawn[0] * len(editable)).long().clamp(max=len(editable) - 1)]
     start = lesions.scores.gather(1, guide[:, None])[:, 0]
     end = start + drawn[1] * ((2 * drawn[2] - 1) * _MOST - start)
@@ -155,10 +167,10 @@ def edit(hu: Tensor, lesions: Lesions, steps: Steps, names: tuple[str, ...]) -> 
     return hu + torch.lerp(behind, moved_core + offset, moved_share.clamp(0, 1)) - before
 
 
-def edit_loss(drawn: Tensor, wanted: Tensor, steps: Steps, weights: ObjectiveConfig) -> Tensor:
+def edit_loss(drawn: Tensor, wanted: Tensor, lesions: Lesions, steps: Steps, weight: float) -> Tensor:
     """How much of the edits' changes (N, 1, 64, 64) the decoded ones lack, in nats, summed over slices."""
-    lack = (drawn - wanted).square().sum((1, 2, 3)) / (wanted.square().sum((1, 2, 3)) + _SLIGHT)
-    return weights.guided_edits * torch.where(torch.isnan(steps.start), 0.0, lack).sum()
+    lack = (drawn - wanted).square().sum((1, 2, 3)) / lesions.sizes[steps.guide].clamp(min=1e-6)
+    return weight * torch.where(torch.isnan(steps.start), 0.0, lack).sum()
 
 
 def _value(table: Tensor, score: Tensor) -> Tensor:

@@ -244,8 +244,7 @@ class _Fit:
             # Their order is what guides; as normal scores they are also what an edit moves by.
             self.guides = torch.tensor(normal_scores(values), device=self.device)
             if objective.guided_edits:
-                clipped = np.clip(slices, config.model.hu_low, config.model.hu_high)
-                self.lesions = lesions_of(clipped, masks, values, self.device)
+                self.lesions = lesions_of(slices, masks, values, config, self.device)
         if objective.feature:
             check_labels(data.table, train)
         self.keys = data.table[["patient_id", "nodule", "slice"]].reset_index(drop=True)
@@ -532,7 +531,11 @@ class _Fit:
             with torch.no_grad():
                 before = self.vae.reconstruct(code)
             after = self.vae.reconstruct(moved)
-        return edit_loss(after - before, edited - x, steps, config.objective) * 2 / len(rows)
+        return (
+            2
+            / len(rows)
+            * edit_loss(after - before, edited - x, lesions, steps, config.objective.guided_edits)
+        )
 
     def _check_finite(self) -> None:
         """Raise _NotFinite for the first batch, not yet looked at, whose loss or gradient is not finite."""

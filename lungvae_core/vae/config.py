@@ -235,7 +235,7 @@ class ObjectiveConfig(_Frozen):
         default=0.0,
         ge=0,
         title="Weight of edited lesions",
-        description="Nats of loss for steps along diameter, density, edge and elongation that change nothing; "
+        description="Nats of loss for steps along diameter, density, edge and elongation without effect; "
         "they learn to change the picture as an edit of the slice's lesion does. 0: no edits.",
     )
     guided_anchor: float = Field(

@@ -24,7 +24,7 @@ from lungvae_core.training.edits import (
     normal_scores,
 )
 from lungvae_core.training.fit import fit
-from lungvae_core.vae.config import ObjectiveConfig, override, preset
+from lungvae_core.vae.config import override, preset
 from lungvae_core.vae.latents import make_latent
 
 KEYS = {"diameter": "diameter_px", "density": "mean_hu", "edge": "edge_px", "elongation": "eccentricity"}
@@ -57,7 +57,9 @@ def case() -> tuple[torch.Tensor, Lesions, np.ndarray]:
     measured = measure(hu, outlines_of(hu, masks))
     names = list(PROPERTIES)
     values = np.stack([SIGNS.get(k, 1) * measured[:, names.index(KEYS[k])] for k in KINDS], 1)
-    return torch.tensor(hu), lesions_of(hu, masks, values, torch.device("cpu")), measure(hu, segment(hu))
+    config = override(preset("gvae-guided"), {"guided": KINDS})
+    lesions = lesions_of(hu, masks, values, config, torch.device("cpu"))
+    return torch.tensor(hu), lesions, measure(hu, segment(hu))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -94,7 +96,7 @@ def test_no_step_and_no_outline_leave_the_slice(kind: str, case: tuple) -> None:
     assert (edit(hu, lesions, Steps(guide, nothing, start), KINDS) - hu).abs().mean() < 1
     steps = Steps(guide, nothing, start)
     assert steps.size.abs().max() == 0
-    assert edit_loss(hu[:, None] + 1, hu[:, None], steps, ObjectiveConfig(guided_edits=1)) == 0
+    assert edit_loss(hu[:, None] + 1, hu[:, None], lesions, steps, 1.0) == 0
 
 
 def test_what_lies_far_from_the_lesion_stays(case: tuple) -> None:
@@ -112,6 +114,17 @@ def test_steps_go_anywhere_that_the_slider_goes(case: tuple) -> None:
     steps = draw_steps(many, ("texture", *KINDS), torch.rand(3, 4000))
     assert set(steps.guide.tolist()) == {1, 2, 3, 4}  # a rating cannot be edited
     assert steps.end.min() < -2 < 2 < steps.end.max()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_without_effect_costs_the_weight(kind: str, case: tuple) -> None:
+    hu, lesions, _ = case
+    drawn = torch.rand(3, len(hu), generator=torch.Generator().manual_seed(1))
+    steps = draw_steps(lesions, KINDS, drawn, along=KINDS.index(kind))
+    change = (edit(hu, lesions, steps, KINDS).clamp(-1000, 400) - hu.clamp(-1000, 400))[:, None] / 1400
+    nothing = edit_loss(torch.zeros_like(change), change, lesions, steps, 200.0) / len(hu)
+    assert float(nothing) == pytest.approx(200, rel=0.5)
+    assert edit_loss(change, change, lesions, steps, 200.0) == 0
 
 
 def test_normal_scores_keep_order_ties_and_gaps() -> None:
