@@ -507,35 +507,32 @@ class _Fit:
         config, latent = self.config, self.vae.latent
         names = config.objective.guided
         # Drawn for all of the batch, as all else, and by a generator of its own.
-        generator = torch.Generator().manual_seed(
-            (config.training.seed * 31 + self.epoch) * 1_000_003 + self.batch
-        )
+        seed = (config.training.seed * 31 + self.epoch) * 1_000_003 + self.batch
+        generator = torch.Generator().manual_seed(seed)
         drawn = torch.rand(3, share.total, generator=generator)[:, share.start : share.stop]
         every = slice(share.start % 2, None, 2)
         chosen = rows[every]
-        lesions = self.lesions.rows(chosen)
         if not len(chosen):
             return torch.zeros((), device=self.device)
+        lesions = self.lesions.rows(chosen)
         steps = draw_steps(lesions, names, drawn[:, every].to(self.device))
         hu = self.hu[chosen].float().clamp(config.model.hu_low, config.model.hu_high)
-        own = draws.rows(every)
         x, edited = (
-            normalise(augment(each, config.training, own), config.model)[:, None]
+            normalise(augment(each, config.training, draws.rows(every)), config.model)[:, None]
             for each in (hu, edit(hu, lesions, steps, names))
         )
         code = latent.code(posterior)[every].to(self.device)
         moved = latent.with_step(code, len(names), steps.guide, steps.size)
-        with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=config.training.precision == "bfloat16"
-        ):
+        half = config.training.precision == "bfloat16"
+        # By the running statistics of batch norms, which moved codes shall not change.
+        self.vae.decoder.eval()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             with torch.no_grad():
                 before = self.vae.reconstruct(code)
-            after = self.vae.reconstruct(moved)
-        return (
-            2
-            / len(rows)
-            * edit_loss(after - before, edited - x, lesions, steps, config.objective.guided_edits)
-        )
+            change = self.vae.reconstruct(moved) - before
+        self.vae.decoder.train()
+        weight = config.objective.guided_edits * 2 / len(rows)
+        return edit_loss(change, edited - x, lesions, steps, weight)
 
     def _check_finite(self) -> None:
         """Raise _NotFinite for the first batch, not yet looked at, whose loss or gradient is not finite."""
