@@ -521,18 +521,17 @@ class _Fit:
             normalise(augment(each, config.training, draws.rows(every)), config.model)[:, None]
             for each in (hu, edit(hu, lesions, steps, names))
         )
-        code = latent.code(posterior)[every].to(self.device)
+        # Of the decoder alone: an encoder could make room for a step by drawing the slice itself worse.
+        code = latent.code(posterior)[every].to(self.device).detach()
         moved = latent.with_step(code, len(names), steps.guide, steps.size)
         half = config.training.precision == "bfloat16"
         # By the running statistics of batch norms, which moved codes shall not change.
         self.vae.decoder.eval()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            with torch.no_grad():
-                before = self.vae.reconstruct(code)
-            change = self.vae.reconstruct(moved) - before
+            before, after = self.vae.reconstruct(torch.cat((code, moved))).chunk(2)
         self.vae.decoder.train()
         weight = config.objective.guided_edits * 2 / len(rows)
-        return edit_loss(change, edited - x, lesions, steps, weight)
+        return edit_loss(after - before, edited - x, lesions, steps, weight)
 
     def _check_finite(self) -> None:
         """Raise _NotFinite for the first batch, not yet looked at, whose loss or gradient is not finite."""
