@@ -20,6 +20,7 @@ SERVER_MB, HEAP_MB = 48, 16
 
 
 @pytest.mark.long
+@pytest.mark.exhaustive  # minutes of moves
 @pytest.mark.timeout(900)
 def test_memory_does_not_grow(page, shipped_url):
     process = PROCESSES[shipped_url]

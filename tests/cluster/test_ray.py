@@ -160,6 +160,7 @@ def worker_in_the_middle(out: Path, running: subprocess.Popen, seconds: float = 
     pytest.fail(f"no worker was seen: {running.communicate()[0]}")
 
 
+@pytest.mark.exhaustive
 def test_a_search_stopped_on_a_cluster_goes_on_without_one(
     cluster: str, tiny_data: Path, tmp_path: Path
 ) -> None:

@@ -77,6 +77,7 @@ def test_edits_of_a_report_are_shown_or_refused(source: Path, tmp_path: Path):
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("source", REPORTS, ids=lambda path: path.stem)
+@pytest.mark.exhaustive
 def test_many_edits_of_a_report_are_shown_or_refused(source: Path, tmp_path: Path):
     shown, refused = tried(source, 600, 2, tmp_path)
     print(f"{source.stem}: {shown} edits shown, {refused} refused")
