@@ -53,6 +53,7 @@ class ModelEntry:
     preset: str
     dimensions: int
     shipped: bool
+    guided: bool  # its first dimensions were tied to what people say of lesions
     data: DatasetInfo
 
 
@@ -442,7 +443,10 @@ class Registry:
         self._evaluations: Renewed[dict[str, Any] | None] = Renewed(most_bytes)
 
     def entries(self) -> list[ModelEntry]:
-        """All usable models, shipped ones first; a model is usable once it has weights and codes."""
+        """All usable models, shipped ones first, and of these the guided ones; the first is the default.
+
+        A model is usable once it has weights and codes.
+        """
         return self._scan()[0]
 
     def broken(self) -> dict[str, str]:
@@ -520,7 +524,7 @@ class Registry:
             replace(entry, title=f"{entry.title}: {entry.name}") if titles[entry.title] > 1 else entry
             for entry in listed.values()
         ]
-        return entries, broken
+        return sorted(entries, key=lambda entry: (not entry.shipped, not entry.guided)), broken
 
     def _entry(self, folder: Path, *, shipped: bool) -> ModelEntry:
         if not folder.name.isprintable():
@@ -535,6 +539,7 @@ class Registry:
             preset=info.config.preset,
             dimensions=info.config.model.dimensions,
             shipped=shipped,
+            guided=bool(info.config.objective.guided),
             data=info.data,
         )
 

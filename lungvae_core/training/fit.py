@@ -43,7 +43,7 @@ from lungvae_core.training.device import (
     pick_device,
     settle,
 )
-from lungvae_core.training.edits import Lesions, draw_steps, edit, edit_loss, lesions_of, normal_scores
+from lungvae_core.training.edits import KINDS, Lesions, draw_steps, edit, edit_loss, lesions_of, normal_scores
 from lungvae_core.training.features import Features, check_labels, fit_features, load_features
 from lungvae_core.training.guided import guided_loss, guides
 from lungvae_core.training.joint import (
@@ -243,7 +243,7 @@ class _Fit:
             values = guides(config, slices, masks, data.table, train)
             # Their order is what guides; as normal scores they are also what an edit moves by.
             self.guides = torch.tensor(normal_scores(values), device=self.device)
-            if objective.guided_edits:
+            if objective.guided_edits and set(objective.guided) & set(KINDS):
                 self.lesions = lesions_of(slices, masks, values, config, self.device)
         if objective.feature:
             check_labels(data.table, train)

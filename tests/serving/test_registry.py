@@ -37,6 +37,20 @@ def test_models_are_opened_once_and_renewed(registry: Registry) -> None:
     assert registry.load("tiny-gvae") is not first
 
 
+def test_a_shipped_guided_model_is_the_default(tiny_models: Path, tmp_path: Path) -> None:
+    for place in ("models", "runs"):
+        shutil.copytree(tiny_models, tmp_path / place)
+    for place in ("models", "runs"):
+        config = tmp_path / place / "tiny-gvae" / "config.json"
+        info = json.loads(config.read_text())
+        info["config"]["objective"]["guided"] = ["diameter"]
+        config.write_text(json.dumps(info))
+    (tmp_path / "runs" / "tiny-gvae").rename(tmp_path / "runs" / "mine")
+    registry = Registry(Settings(models=tmp_path / "models", runs=tmp_path / "runs", data=tmp_path / "no"))
+    entries = [(entry.name, entry.guided) for entry in registry.entries()]
+    assert entries == [("tiny-gvae", True), ("tiny-dirvae", False), ("mine", True)]
+
+
 def test_unfinished_and_damaged_models_are_left_out(registry: Registry) -> None:
     folder = registry.settings.runs / "tiny-gvae"
     (folder / "latents.parquet").unlink()

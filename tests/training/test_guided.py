@@ -23,7 +23,8 @@ from lungvae_core.training.guided import guided_loss, guides
 from lungvae_core.vae.config import Config, ObjectiveConfig, override, preset
 from tests.conftest import blobs
 
-TINY = {"width": 4, "dimensions": 4, "epochs": 1, "batch_size": 32}
+# Edits have tests of their own.
+TINY = {"width": 4, "dimensions": 4, "epochs": 1, "batch_size": 32, "guided_edits": 0}
 
 
 def config_of(guided: str, name: str = "gvae-guided", **changes: object) -> Config:
