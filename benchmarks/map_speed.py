@@ -189,7 +189,7 @@ def measure(browser: Any, url: str, name: str, runs: int) -> list[str]:
         clicked.append(_clicked(fresh))
         fresh.context.close()
     lines = [
-        f"paint     first visit {_said(anew)}; again {_said(again)}; clicked {_said(clicked)}",
+        f"paint     first visit {_waits(anew)}; again {_waits(again)}; clicked {_waits(clicked)}",
         "bytes     " + ", ".join(f"{kind} {size / 1000:,.0f} kB" for kind, size in first.items()),
     ]
     sent.clear()
@@ -222,7 +222,7 @@ def measure(browser: Any, url: str, name: str, runs: int) -> list[str]:
         page.locator("[data-testid='stApp'][data-test-script-state='notRunning']").wait_for()
         servers.append(1000 * (time.perf_counter() - start))
         lassos.append(took)
-    lines.append(f"lasso     {_said(lassos)} around {counts:,} points; group shown {_said(servers)}")
+    lines.append(f"lasso     {_waits(lassos)} around {counts:,} points; group shown {_waits(servers)}")
     _open(page, f"{address}&dims=3")
     page.wait_for_timeout(1500)
     lines.append("turn, 3D  " + _frames(page.evaluate(PAN, [2])))
@@ -258,7 +258,7 @@ def _kind(address: str) -> str:
     return address.partition("?")[0].rsplit("/", 1)[-1]
 
 
-def _said(times: list[float]) -> str:
+def _waits(times: list[float]) -> str:
     return f"median {statistics.median(times):.0f} ms, slowest {max(times):.0f}"
 
 

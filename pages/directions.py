@@ -275,7 +275,7 @@ def show(model: LoadedModel, row: int, found: Counterfactual) -> None:
     words = in_words(measured)
     verb = "raises" if found.upwards else "lowers"
     st.markdown(
-        f"**What {verb} the score from {found.score_before:.2f} past {found.wanted:g}:** the generated "
+        f"**What {verb} the score from {found.score_before:.2f} past {found.target:g}:** the generated "
         f"lesion {', '.join(words) if words else 'changes by nothing that is measured'}."
     )
     left, right = st.columns([1.2, 1])

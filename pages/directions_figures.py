@@ -199,7 +199,7 @@ def path(found: Counterfactual) -> go.Figure:
     figure = go.Figure(
         go.Scatter(x=share, y=found.path_scores, mode="lines+markers", line={"color": ORANGE, "width": 2})
     )
-    figure.add_hline(found.wanted, line={"color": GREY, "dash": "dot"}, annotation_text="to pass")
+    figure.add_hline(found.target, line={"color": GREY, "dash": "dot"}, annotation_text="to pass")
     figure.update_xaxes(title_text="change of the code, standard deviations of the lesions")
     figure.update_yaxes(title_text="model score", range=[-0.03, 1.03])
     figure.update_layout(height=230, margin=_MARGIN, showlegend=False)

@@ -93,7 +93,7 @@ def show(blocks: Iterable[Block]) -> None:
             case Checklist():
                 head = ["Asked", "State", "Where, or why not", "By"]
                 rows = [
-                    [item.asked, item.state, item.said or ("above" if item.linked else ""), item.guides]
+                    [item.question, item.state, item.answer or ("above" if item.linked else ""), item.guides]
                     for _, items in block.groups
                     for item in items
                 ]

@@ -45,7 +45,7 @@ def contrasts(found: Sequence[Contrast]) -> go.Figure:
                 "thickness": 1.5,
                 "width": 4,
             },
-            text=[_words(contrast) for contrast in shown],
+            text=[_caption(contrast) for contrast in shown],
             hovertemplate="%{text}<extra></extra>",
         )
     )
@@ -93,7 +93,7 @@ def _label(contrast: Contrast) -> str:
     return f"{figure.title}<br>{group}{figure.unit}, rest {rest}{figure.unit}"
 
 
-def _words(contrast: Contrast) -> str:
+def _caption(contrast: Contrast) -> str:
     figure = FIGURES[contrast.name]
     digits = figure.digits + 1
     text = (

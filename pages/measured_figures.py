@@ -41,7 +41,7 @@ def overview(measured: dict[str, Any], dimensions: list[int], chosen: int) -> go
                 continue
             squares["x"].append(at)
             squares["y"].append(row)
-            squares["text"].append(f"z {dimension}: {one['name']}<br>{_told(measured, one, key)}")
+            squares["text"].append(f"z {dimension}: {one['name']}<br>{_hover_text(measured, one, key)}")
             squares["dimension"].append(dimension)
             if key in one["properties"]:
                 dots["x"].append(at)
@@ -248,7 +248,7 @@ def effects(measured: dict[str, Any], dimension: int) -> go.Figure:
         points.append(effect)
         low.append(effect - least / deviation)
         high.append(most / deviation - effect)
-        texts.append(_told(measured, one, key))
+        texts.append(_hover_text(measured, one, key))
         names.append(measured["properties"][key]["words"])
     named = {measured["properties"][key]["words"] for key in one["properties"]}
     figure = go.Figure(
@@ -294,7 +294,7 @@ def _title(about: dict[str, Any]) -> str:
     return about["words"] if said else f"{about['words']}, {about['unit']}"
 
 
-def _told(measured: dict[str, Any], one: dict[str, Any], key: str) -> str:
+def _hover_text(measured: dict[str, Any], one: dict[str, Any], key: str) -> str:
     about = measured["properties"][key]
     change, low, high, effect, spearman, agree = one["moved"][key]
     unit = f" {about['unit']}" if about["unit"] else ""

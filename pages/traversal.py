@@ -114,7 +114,7 @@ def live(model: LoadedModel, start: starts.Start) -> Released:
         spacing_mm=spacing,
         start_score=None if scores is None else float(scores[0]),
         sliders=sliders,
-        names={at: (label.name, label.told) for at, label in walks.names(model).items()},
+        names={at: (label.name, label.sentence) for at, label in walks.names(model).items()},
         used=len(used),
         ordered_by=ordered_by,
         ways=directions(model, code),

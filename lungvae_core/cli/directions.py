@@ -227,7 +227,7 @@ def _print_counterfactual(what: str, found: Counterfactual, words: list[str]) ->
     )
     if found.already:
         side = "above" if found.upwards else "below"
-        print(f"It is {side} {found.wanted:g} already: there is nothing to change.")
+        print(f"It is {side} {found.target:g} already: there is nothing to change.")
         return
     print(
         f"Smallest change found: score {found.score_after:.3f}, at {found.distance:.2f} standard deviations "

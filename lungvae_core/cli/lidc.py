@@ -145,7 +145,7 @@ def _account(prepared: Prepared, list_missing: bool) -> list[str]:
     ]
     problems = prepared.problems
     slices = int(problems["slice"].notna().sum())
-    whole = Counted(used=prepared.wanted, unit="lesion slices of the patients in this folder")
+    whole = Counted(used=prepared.expected, unit="lesion slices of the patients in this folder")
     lines.append(whole.without(slices, MISSING).in_words())
     if len(problems):
         lines.append(f"{plural(len(problems) - slices, 'file')} beside them cannot be read. In all:")

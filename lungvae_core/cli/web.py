@@ -92,7 +92,7 @@ def serve(
             "wheel or from a checkout with `pip install -e .`."
         )
     address = address or ("0.0.0.0" if public else "127.0.0.1")
-    told = _told(sign_in, no_sign_in, allow_host or [], log_json)
+    told = _environment(sign_in, no_sign_in, allow_host or [], log_json)
     if sources:
         told["LUNGVAE_SOURCES"] = os.pathsep.join(str(folder.resolve()) for folder in sources)
     access = read_access(os.environ | told)
@@ -122,7 +122,7 @@ def serve(
     os.execv(sys.executable, [sys.executable, str(FRONT_DOOR), json.dumps(options)])
 
 
-def _told(sign_in: Path | None, no_sign_in: str, hosts: list[str], log_json: bool) -> dict[str, str]:
+def _environment(sign_in: Path | None, no_sign_in: str, hosts: list[str], log_json: bool) -> dict[str, str]:
     """The options as variables of the environment, which the server reads."""
     told = {}
     if sign_in is not None:

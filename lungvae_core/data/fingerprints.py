@@ -72,12 +72,12 @@ class _Book:
     def __init__(self, stored: np.ndarray) -> None:
         self._rows = np.flatnonzero(stored.any(1))
         stored = stored[self._rows]
-        self._coarse = _words(stored[:, :_COARSE])  # (M, 2)
+        self._coarse = _as_uint64(stored[:, :_COARSE])  # (M, 2)
         fine = np.unpackbits(stored[:, _COARSE:], axis=1)[:, : len(_dct_frequencies())].astype(bool)
         # The four ways that the first part tells apart, and the two of each that it does not: (4, M, 2, 6).
         self._fine = np.stack(
             [
-                np.stack([_words(_packed(fine[:, order] ^ flip, _FINE)) for order, flip in two], axis=1)
+                np.stack([_as_uint64(_packed(fine[:, order] ^ flip, _FINE)) for order, flip in two], axis=1)
                 for two in _dct_ways()
             ]
         )
@@ -99,7 +99,7 @@ class _Book:
         most = round((1 - _CANDIDATE) * coarse.shape[1])  # bits that may differ
         found = []
         for way, order in enumerate(_ring_ways()):
-            bits = _words(_packed(coarse[:, order], _COARSE))
+            bits = _as_uint64(_packed(coarse[:, order], _COARSE))
             apart = np.bitwise_count(bits[:, None, 0] ^ self._coarse[None, :, 0])
             apart += np.bitwise_count(bits[:, None, 1] ^ self._coarse[None, :, 1])
             pairs = np.argwhere(apart <= most)
@@ -145,7 +145,7 @@ def _moved(clipped: np.ndarray, shifts: Sequence[int], scales: Sequence[float]) 
             shape = (len(shifts), len(rows) // len(shifts))
             both = (rows @ block @ rows.T).reshape(len(block), *shape, *shape).transpose(0, 1, 3, 2, 4)
             signs = _signs(both.reshape(-1, shape[1], shape[1]))
-            found.append(_words(_packed(signs, _FINE)).reshape(len(block), len(shifts) ** 2, -1))
+            found.append(_as_uint64(_packed(signs, _FINE)).reshape(len(block), len(shifts) ** 2, -1))
         yield from np.concatenate(found, axis=1)
 
 
@@ -260,6 +260,6 @@ def _packed(bits: np.ndarray, size: int) -> np.ndarray:
     return packed
 
 
-def _words(packed: np.ndarray) -> np.ndarray:
+def _as_uint64(packed: np.ndarray) -> np.ndarray:
     """(N, bytes / 8) uint64, for popcount."""
     return np.ascontiguousarray(packed).view(np.uint64)

@@ -51,7 +51,7 @@ class Prepared:
     """What `prepare` made, and what it could not."""
 
     dataset: SliceSet
-    wanted: int  # lesion slices of the patients that are in the folder
+    expected: int  # lesion slices of the patients that are in the folder
     missing_patients: list[str]  # patients of the cohort without a CT file in the folder
     problems: pd.DataFrame  # patient_id, nodule, slice, z_mm, file, reason: slices and files, a row each
     passed_over: dict[str, int]  # files of no use by kind, such as "not DICOM" or "MR"
@@ -205,9 +205,9 @@ def _read_headers(
     total = sum(len(names) for _, _, names in batches)
     report("Headers", 0, total)
     for key, _, _ in batches:
-        if key in journal.known:
-            take(journal.known[key])
-    left = [batch for batch in batches if batch[0] not in journal.known]
+        if key in journal.entries:
+            take(journal.entries[key])
+    left = [batch for batch in batches if batch[0] not in journal.entries]
     for key, headers in unordered(_headers_of, left, workers, ray=ray):
         result = _useful(headers, wanted)
         journal.add(key, result)
@@ -326,8 +326,8 @@ def _read_slices(
         key = _hash([str(uid), *(_state(path) for z in sorted(mine) for path in mine[z])])
         target = work / f"{key}.npy"
         # One with problems is tried again: a file that could not be read may be readable now.
-        if key in journal.known and not journal.known[key]["problems"] and target.is_file():
-            results[key] = journal.known[key]
+        if key in journal.entries and not journal.entries[key]["problems"] and target.is_file():
+            results[key] = journal.entries[key]
         else:
             tasks.append(
                 _Series(key, str(uid), float(rows["pixel_spacing_mm"].iloc[0]), chosen, mine, target)
@@ -511,7 +511,7 @@ class _Journal:
     """Results by key, a line of JSON each, added as they come; a last line cut off by a kill is ignored."""
 
     def __init__(self, path: Path) -> None:
-        self.known: dict[str, Any] = {}
+        self.entries: dict[str, Any] = {}
         whole = 0
         if path.exists():
             for line in read_bytes(path, what="The journal", most_bytes=1 << 30).splitlines(keepends=True):
@@ -520,7 +520,7 @@ class _Journal:
                 whole += len(line)
                 with contextlib.suppress(UserError, TypeError, ValueError):
                     key, result = _with_raw_names(parse_json(line, what="A line of the journal"))
-                    self.known[key] = result
+                    self.entries[key] = result
             with path.open("r+b") as stream:
                 stream.truncate(whole)
         try:

@@ -47,7 +47,7 @@ class Counterfactual:
     after: np.ndarray
     score_before: float
     score_after: float
-    wanted: float  # the score that is passed
+    target: float  # the score that is passed
     upwards: bool
     already: bool  # the lesion was on that side: nothing is changed
     path: np.ndarray  # (PATH, K) valid codes from before to after
@@ -173,7 +173,7 @@ def counterfactual(
         after=code,
         score_before=float(expit(search.logit_before)),
         score_after=float(expit(search.logit_before)),
-        wanted=wanted,
+        target=wanted,
         upwards=search.sign > 0,
         already=search.already,
         path=np.repeat(code[None], PATH, axis=0),

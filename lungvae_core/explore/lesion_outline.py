@@ -115,7 +115,7 @@ def outline_nodule(
     for number, outline in found.items():
         mask[number] = outline.mask
     numbers = tuple(sorted(found))
-    return NoduleOutline(mask, numbers, first.agreement, _words(numbers, first))
+    return NoduleOutline(mask, numbers, first.agreement, _caption(numbers, first))
 
 
 def _goes_on(first: Outline, last: Outline, following: Outline, areas: list[int]) -> bool:
@@ -133,7 +133,7 @@ def _goes_on(first: Outline, last: Outline, following: Outline, areas: list[int]
     )
 
 
-def _words(slices: tuple[int, ...], first: Outline) -> str:
+def _caption(slices: tuple[int, ...], first: Outline) -> str:
     count = len(slices)
     where = f"in slice {slices[0] + 1}" if count == 1 else f"in slices {slices[0] + 1} to {slices[-1] + 1}"
     sure = (

@@ -202,7 +202,7 @@ def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
     return [Route(f"{BASE}/{name}", answering(registry, make)) for name, make in made.items()]
 
 
-def _asked(query: Query) -> tuple[str, str, str]:
+def _map_of(query: Query) -> tuple[str, str, str]:
     """(unit, method, key of a map of one's own or empty) of an address; the key alone names such a map."""
     unit, method = query.choice("unit", maps.UNITS, "slice"), query.choice("method", maps.METHODS, "umap")
     sent = query.get("map")
@@ -210,7 +210,7 @@ def _asked(query: Query) -> tuple[str, str, str]:
 
 
 def _get_points(model: LoadedModel, query: Query) -> Response:
-    unit, method, key = _asked(query)
+    unit, method, key = _map_of(query)
     dims = int(query.choice("dims", [str(each) for each in maps.DIMS], "2"))
     return _binary(places(model, unit, method, dims, key).astype("<f4").tobytes())
 
@@ -232,12 +232,12 @@ def _get_filter(model: LoadedModel, query: Query) -> Response:
 
 
 def _get_contours(model: LoadedModel, query: Query) -> Response:
-    return _json(_contours(model, *_asked(query)))
+    return _json(_contours(model, *_map_of(query)))
 
 
 def _get_outlines(model: LoadedModel, query: Query) -> Response:
     which = query.choice("clusters", list(clusters(model).report["methods"]), "kmeans")
-    return _json(_outlines(model, *_asked(query), which))
+    return _json(_outlines(model, *_map_of(query), which))
 
 
 def _text(value: Any) -> bytes:

@@ -89,7 +89,7 @@ def _guided(at: int, guide: str, measured: dict[str, Any] | None, label: Label |
     if measured is None or label is None:
         sentences.append("What it does to a decoded lesion has not been measured.")
     else:
-        sentences.append(label.told)
+        sentences.append(label.sentence)
         if guide in get_args(Rated):
             sentences.append(record.judged_sentence(measured, at, guide))
     return Label(name, " ".join(sentences))

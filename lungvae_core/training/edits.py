@@ -94,8 +94,13 @@ def lesions_of(
     scores[has[~found.trusted]] = np.nan
     quantiles = special.ndtr(np.linspace(-_MOST, _MOST, _GRID))
     table = np.stack([np.nanquantile(column, quantiles) for column in values.T])
-    tensors = (torch.tensor(np.asarray(each, np.float32)) for each in (scores, table, radius, levels))
-    lesions = Lesions(*tensors, torch.ones(len(names)))
+    lesions = Lesions(
+        scores=torch.tensor(scores),
+        values=torch.tensor(table, dtype=torch.float32),
+        radius=torch.tensor(radius, dtype=torch.float32),
+        levels=torch.tensor(levels, dtype=torch.float32),
+        sizes=torch.ones(len(names)),
+    )
     generator = torch.Generator().manual_seed(config.training.seed)
     sample = torch.randperm(len(has), generator=generator)[:_SAMPLE]
     shown, some = torch.tensor(slices)[sample].float(), lesions.rows(torch.tensor(has)[sample])

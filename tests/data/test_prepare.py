@@ -108,7 +108,7 @@ def test_slices_are_found_whatever_the_folders_are_called(
     assert dataset.table["sop_uid"].nunique() == table.groupby("patient_id")["z_mm"].nunique().sum()
     assert "CC BY 3.0" in dataset.info.attribution
     assert len(done.problems) == 0
-    assert done.wanted == len(table)
+    assert done.expected == len(table)
     assert len(done.missing_patients) == 873
     assert done.passed_over == {"MR": 1, "CT of other series": 1, "not DICOM": 1}
     assert len(reads["pixels"]) == table.groupby("patient_id")["z_mm"].nunique().sum()
@@ -145,7 +145,7 @@ def test_what_is_missing_or_damaged_is_listed_and_stops_nothing(
 
     table = rows(ONE)
     good = table[~table["z_mm"].isin(positions[:5])]
-    assert len(done.dataset) == len(good) == done.wanted - 5
+    assert len(done.dataset) == len(good) == done.expected - 5
     order = positions.index
     expected = [
         make_image(order(row.z_mm))[row.row0 : row.row0 + 64, row.col0 : row.col0 + 64] - 1024
@@ -437,12 +437,12 @@ def test_a_journal_cut_anywhere_keeps_what_was_whole(tmp_path, cut):
     path.write_bytes(whole[: min(cut, len(whole))])
     journal = preparing._Journal(path)
     lines = whole[: min(cut, len(whole))].count(b"\n")
-    assert journal.known == {f"key {number}": {"value": [number, "ü\udcff"]} for number in range(lines)}
+    assert journal.entries == {f"key {number}": {"value": [number, "ü\udcff"]} for number in range(lines)}
     journal.add("more", {"value": 1})
     journal.close()
     reopened = preparing._Journal(path)
     reopened.close()
-    assert len(reopened.known) == lines + 1
+    assert len(reopened.entries) == lines + 1
 
 
 @given(

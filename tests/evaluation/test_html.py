@@ -143,7 +143,7 @@ def test_a_report_with_almost_nothing_is_shown():
 def test_what_was_not_done_is_said_so():
     def states(protocol):
         report = Report.model_validate(made_up(protocol))
-        return {item.asked: item for _, items in checklist(report) for item in items}
+        return {item.question: item for _, items in checklist(report) for item in items}
 
     nested, external, paper = states("nested"), states("external"), states("paper")
     elsewhere = "A test on data from elsewhere"
@@ -152,8 +152,8 @@ def test_what_was_not_done_is_said_so():
     assert nested["An outcome of the patient (biopsy, follow-up)"].state == NOT
     assert nested["Clinical utility, as a decision curve"].state == NOT
     apart = next(item for name, item in paper.items() if name.startswith("How data for making and testing"))
-    assert "leaks" in apart.said
-    assert all(item.said for item in nested.values() if item.state in (NOT, NONE))
+    assert "leaks" in apart.answer
+    assert all(item.answer for item in nested.values() if item.state in (NOT, NONE))
     html = read(page("nested"))
     assert {item.where for item in nested.values() if item.where} <= set(html.ids)
 

@@ -202,11 +202,11 @@ def test_guided_dimensions_say_so_beside_what_they_were_measured_to_do(models, m
         1: "guided: edge",
         2: "guided: diameter",
     }
-    assert "has not been measured" in names[2].told
+    assert "has not been measured" in names[2].sentence
     monkeypatch.setattr(model, "measured", made_up())
     names = walks.names.__wrapped__(model)
     assert names[2].name == "guided: diameter · grows"
-    assert names[2].told.startswith(
+    assert names[2].sentence.startswith(
         "Trained to rise with the training patients' diameter. When it rises: grows."
     )
     assert names[1].name == "guided: edge"
@@ -220,13 +220,13 @@ def test_a_guide_that_is_a_rating_says_what_a_judge_reads_and_how_good_it_is(mod
     monkeypatch.setattr(model, "run", replace(model.run, info=info))
     monkeypatch.setattr(model, "measured", made_up())
     names = walks.names.__wrapped__(model)
-    assert "A judge of spiculation reads more of it in 2 of 3 lesions (67%)" in names[0].told
-    assert "Spearman +0.97 (median)" in names[0].told
+    assert "A judge of spiculation reads more of it in 2 of 3 lesions (67%)" in names[0].sentence
+    assert "Spearman +0.97 (median)" in names[0].sentence
     assert (
         "On 1,480 real slices of 106 patients that it has not learned from, its Spearman with the readers' "
-        "mean is +0.52 (+0.44 to +0.60)." in names[0].told
+        "mean is +0.52 (+0.44 to +0.60)." in names[0].sentence
     )
-    assert "Whether margin rises in the decoded images has not been judged." in names[1].told
+    assert "Whether margin rises in the decoded images has not been judged." in names[1].sentence
 
 
 @pytest.mark.parametrize("damage", ["none", "damaged"])

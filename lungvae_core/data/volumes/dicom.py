@@ -163,7 +163,7 @@ def read_header(source: Source, *, name: str | None = None) -> Header:
         position_mm=(position[0], position[1], position[2]) if position else None,
         orientation=tuple(orientation) if orientation else None,
         spacing_mm=_pair(data),
-        localizer="LOCALIZER" in _words(data, "ImageType"),
+        localizer="LOCALIZER" in _values(data, "ImageType"),
         factors=tuple(_factor(data, keyword) for keyword in FACTORS),
         phases=tuple(_factor(data, keyword) for keyword in PHASES),
         naming=_naming(data),
@@ -172,7 +172,7 @@ def read_header(source: Source, *, name: str | None = None) -> Header:
 
 def _factor(data: Any, keyword: str) -> str:
     """A value as text that is the same however its number is written, as 2.5 and 2.50000."""
-    words = _words(data, keyword) if keyword == "ImageType" else [_text(data, keyword)]
+    words = _values(data, keyword) if keyword == "ImageType" else [_text(data, keyword)]
     try:
         return f"{float(words[0]):.4g}" if len(words) == 1 else "/".join(words)
     except ValueError:
@@ -317,7 +317,7 @@ def _check_kind(data: Any, name: str) -> None:
         what = UID(sop_class).name if sop_class else "of no stated kind"
         kind = f"{what}, modality {modality}" if modality else what
         raise UserError(f"{name} is not a CT slice ({kind}). Choose a CT image.")
-    if "LOCALIZER" in _words(data, "ImageType"):
+    if "LOCALIZER" in _values(data, "ImageType"):
         raise UserError(f"{name} is an overview (localizer), not an axial slice. Choose an axial CT slice.")
     frames, samples = _numbers(data, "NumberOfFrames", 1), _numbers(data, "SamplesPerPixel", 1)
     if frames and frames[0] > 1:
@@ -426,7 +426,7 @@ def _text(data: Any, keyword: str) -> str:
         return ""
 
 
-def _words(data: Any, keyword: str) -> list[str]:
+def _values(data: Any, keyword: str) -> list[str]:
     try:
         return [str(word).upper() for word in getattr(data, keyword, None) or []]
     except Exception:

@@ -230,7 +230,7 @@ def _rivals(
         RivalTask(
             name=name,
             fold=fold,
-            asked=asked,
+            config=asked,
             data=str(data.folder.resolve()),
             folder=str(work / "baselines" / f"{asked.task}-{asked.label_rule}-{split}"),
         )

@@ -22,7 +22,7 @@ class RivalTask:
 
     name: str
     fold: Fold
-    asked: EvaluationConfig
+    config: EvaluationConfig
     data: str
     folder: str
 
@@ -36,12 +36,14 @@ def rival_scores(task: RivalTask) -> dict[str, pd.DataFrame]:
     if all(path.is_file() for path in files.values()):
         return {unit: pd.read_parquet(path) for unit, path in files.items()}
     data = SliceSet.open(task.data, verify=False)
-    truth = labels_by(data.table, task.asked.task, task.asked.label_rule)
+    truth = labels_by(data.table, task.config.task, task.config.label_rule)
     fit, calibration, test = (
         rows[~np.isnan(truth[rows])] for rows in (task.fold.fit, task.fold.calibration, task.fold.test)
     )
     rows = np.concatenate([calibration, test])
-    scored = baselines.score(task.name, data, truth, fit, rows, seed=task.asked.seed, quick=task.asked.quick)
+    scored = baselines.score(
+        task.name, data, truth, fit, rows, seed=task.config.seed, quick=task.config.quick
+    )
     inner = (
         data.table.iloc[rows]
         .reset_index(drop=True)[["patient_id", "nodule", "slice"]]

@@ -23,13 +23,13 @@ SOURCES = (
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that is asked."""
+    """One question and its answer."""
 
     guides: str  # which of the two ask it, with TRIPOD+AI's number
-    asked: str  # in our own words
+    question: str  # in our own words
     state: str  # YES, PARTLY, NOT or NONE
     where: str  # id of the section that answers, or empty
-    said: str  # the answer, or what is missing
+    answer: str  # or what is missing
 
     @property
     def linked(self) -> bool:

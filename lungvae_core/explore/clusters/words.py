@@ -101,7 +101,7 @@ def properties(frame: pd.DataFrame) -> dict[str, np.ndarray]:
 
 def cluster_name(cluster: dict[str, Any]) -> str:
     """A short name from the two clearest differences of a description, as "larger, more solid"."""
-    told = _told(cluster)[:2]
+    told = _clear_differences(cluster)[:2]
     return ", ".join(_word(one) for one in told) if told else LIKE_THE_REST
 
 
@@ -122,7 +122,7 @@ def cluster_words(cluster: dict[str, Any]) -> str:
         said.append(
             f"Median diameter {size['median']:.1f} mm (middle half {size['low']:.1f} to {size['high']:.1f})."
         )
-    told = [f"{_word(one)} ({one['value']:+.1f} SD)" for one in _told(cluster)[:MOST_TOLD]]
+    told = [f"{_word(one)} ({one['value']:+.1f} SD)" for one in _clear_differences(cluster)[:MOST_TOLD]]
     if told:
         said.append(f"Against the rest: {', '.join(told)}.")
     else:
@@ -161,7 +161,7 @@ def in_words(method: dict[str, Any], unit: str) -> str:
     return " ".join(said)
 
 
-def _told(cluster: dict[str, Any]) -> list[dict[str, Any]]:
+def _clear_differences(cluster: dict[str, Any]) -> list[dict[str, Any]]:
     """The differences that are large enough and whose interval is clear of 0, clearest first."""
     clear = [
         one

@@ -59,7 +59,7 @@ class Label:
     """What a slider says of its dimension."""
 
     name: str  # "" where nothing is named
-    told: str  # the numbers, in a sentence or two
+    sentence: str  # the numbers, in a sentence or two
 
 
 def labels(measured: dict[str, Any]) -> list[Label]:

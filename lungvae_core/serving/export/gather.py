@@ -159,7 +159,7 @@ def _traversals(
     walked = [{"name": f"towards {name}", "told": ""} for name in directions]
     for at in dimensions:
         label = labels.get(at)
-        walked.append({"name": walks.named(model, at), "told": label.told if label else ""})
+        walked.append({"name": walks.named(model, at), "told": label.sentence if label else ""})
     found = []
     for name, code, patient in starts:
         lines = [walk(space, direction, code, STEPS)[1] for space, direction in directions.values()]

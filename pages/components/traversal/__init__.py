@@ -44,7 +44,7 @@ class Way:
     title: str
     low: float
     high: float
-    told: str
+    description: str
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def traversal_view(
     up `edits` and `along` whenever model or start changes, or when they differ from what it said last (an
     address was opened).
     """
-    said = _said(st.session_state.get(key), model, start)
+    said = _last_release(st.session_state.get(key), model, start)
     known = said.edits if said is not None else dict(edits)
     moved = said.along if said is not None else dict(along)
     low, high = window
@@ -120,7 +120,7 @@ def traversal_view(
     return said or Released(dict(edits), dict(along), None)
 
 
-def _said(state: Any, model: str, start: str) -> Released | None:
+def _last_release(state: Any, model: str, start: str) -> Released | None:
     """The last release, if it was of this model and start."""
     released = (state or {}).get("released")
     if not released or released.get("model") != model or released.get("start") != start:

@@ -156,10 +156,10 @@ class View {
 
   buildWays() {
     this.ways = new Map();
-    const rows = this.data.directions.map(({ name, title, low, high, told }) => {
+    const rows = this.data.directions.map(({ name, title, low, high, description }) => {
       const row = element("div", "row way");
       const label = element("span", "name", title);
-      label.title = told;
+      label.title = description;
       const input = element("input");
       Object.assign(input, { type: "range", min: low, max: high, step: (high - low) / 250, value: 0 });
       input.setAttribute("aria-label", `Direction ${title}, in standard deviations from the start`);
