@@ -75,8 +75,8 @@ class Counterfactual:
     def summary(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
         plain = {name: value for name, value in vars(self).items() if not isinstance(value, np.ndarray)}
+        plain["wanted"] = plain.pop("target")  # as it has always been called there
         return plain | {
-            "wanted": plain.pop("target"),  # as it has always been called there
             "before": self.before.tolist(),
             "after": self.after.tolist(),
             "path_scores": self.path_scores.tolist(),

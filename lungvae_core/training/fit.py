@@ -490,12 +490,10 @@ class _Fit:
         """The guides' part of the loss over the global batch, whose rows of the data are `rows`."""
         assert self.guides is not None
         with sharing(share):
-            code = whole_batch(self.vae.latent.code(posterior).to(self.device), share)
-            coordinates = self.vae.latent.coordinates(code, self.guides.shape[1])
-            values, centre = (
-                self.guides[rows.to(self.device)],
-                self.vae.latent.coordinate_centre(self.guides.shape[1]),
-            )
+            latent, values = self.vae.latent, self.guides[rows.to(self.device)]
+            code = whole_batch(latent.code(posterior).to(self.device), share)
+            coordinates = latent.coordinates(code, values.shape[1])
+            centre = latent.coordinate_centre(values.shape[1])
             return guided_loss(coordinates, values, self.config.objective, centre=centre)
 
     def _edit_loss(self, posterior: Distribution, rows: Tensor, share: Share, draws: Draws) -> Tensor:
@@ -523,7 +521,7 @@ class _Fit:
         )
         # Of the decoder alone: an encoder could make room for a step by drawing the slice itself worse.
         code = latent.code(posterior)[every].to(self.device).detach()
-        moved = latent.with_step(code, len(names), steps.guide, steps.size)
+        moved = latent.with_step(code, steps.guide, steps.size)
         half = config.training.precision == "bfloat16"
         # By the running statistics of batch norms, which moved codes shall not change.
         self.vae.decoder.eval()

@@ -83,10 +83,9 @@ class Latent(ABC):
         """Where the coordinates of the `first` dimensions lie for a code in the prior's middle."""
         return 0.0
 
-    def with_step(self, code: Tensor, first: int, dimension: Tensor, size: Tensor) -> Tensor:
-        """Codes (N, K) with the coordinate of one of the `first` dimensions, (N,), moved by `size` (N,)."""
-        step = F.one_hot(dimension, self.dimensions) * size[:, None]
-        return code + step
+    def with_step(self, code: Tensor, dimension: Tensor, size: Tensor) -> Tensor:
+        """Codes (N, K) with the coordinate of one of the first dimensions, (N,), moved by `size` (N,)."""
+        return code + F.one_hot(dimension, self.dimensions) * size[:, None]
 
     @abstractmethod
     def start(self, ratio: Tensor) -> tuple[Tensor, Tensor]:
@@ -228,9 +227,8 @@ class DirichletLatent(Latent):
     def coordinate_centre(self, first: int) -> float:
         return -math.log(self.dimensions - first)
 
-    def with_step(self, code: Tensor, first: int, dimension: Tensor, size: Tensor) -> Tensor:
-        step = F.one_hot(dimension, self.dimensions) * size[:, None]
-        moved = code * step.exp()
+    def with_step(self, code: Tensor, dimension: Tensor, size: Tensor) -> Tensor:
+        moved = code * (F.one_hot(dimension, self.dimensions) * size[:, None]).exp()
         return moved / moved.sum(1, keepdim=True)
 
     def centre(self) -> np.ndarray:

@@ -23,11 +23,9 @@ from lungvae_core.training.edits import (
     normal_scores,
 )
 from lungvae_core.training.fit import fit
+from lungvae_core.training.guided import MEASURED
 from lungvae_core.vae.config import override, preset
 from lungvae_core.vae.latents import make_latent
-
-KEYS = {"diameter": "diameter_px", "density": "mean_hu", "edge": "edge_px", "elongation": "eccentricity"}
-SIGNS = {"edge": -1}
 
 
 def ellipses(count: int = 160) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +53,7 @@ def case() -> tuple[torch.Tensor, Lesions, np.ndarray]:
     hu, masks = ellipses()
     measured = measure(hu, outlines_of(hu, masks))
     names = list(PROPERTIES)
-    values = np.stack([SIGNS.get(k, 1) * measured[:, names.index(KEYS[k])] for k in KINDS], 1)
+    values = np.stack([sign * measured[:, names.index(key)] for key, sign in map(MEASURED.get, KINDS)], 1)
     config = override(preset("gvae-guided"), {"guided": KINDS})
     lesions = lesions_of(hu, masks, values, config, torch.device("cpu"))
     return torch.tensor(hu), lesions, measure(hu, segment(hu))
@@ -74,9 +72,10 @@ def test_an_edit_moves_its_property_and_little_else(kind: str, case: tuple) -> N
         changes.append(measure(edited, segment(edited)))
     low, high = changes
     moved = np.nanmedian((high - low) / scale, axis=0)
-    own = names.index(KEYS[kind])
-    assert SIGNS.get(kind, 1) * moved[own] > 1  # two normal scores apart
-    others = [key for key in KEYS.values() if key != KEYS[kind]] + ["right_px", "down_px"]
+    key, sign = MEASURED[kind]
+    own = names.index(key)
+    assert sign * moved[own] > 1  # two normal scores apart
+    others = [other for other, _ in MEASURED.values() if other != key] + ["right_px", "down_px"]
     assert max(abs(moved[names.index(key)]) for key in others) < 0.15 * abs(moved[own])
     around = names.index("around_hu")
     assert abs(np.nanmedian(high[:, around] - low[:, around])) < 20  # HU; a large lesion's crop has less lung
@@ -141,7 +140,7 @@ def test_a_step_moves_one_coordinate_by_its_size(name: str) -> None:
     )
     guide, size = torch.tensor([0, 1, 2, 0, 1, 2]), torch.tensor([1.0, -1.0, 0.5, 0.0, 2.0, -2.0])
     own, free = latent.coordinates(code, 3)
-    moved_own, moved_free = latent.coordinates(latent.with_step(code, 3, guide, size), 3)
+    moved_own, moved_free = latent.coordinates(latent.with_step(code, guide, size), 3)
     assert torch.allclose(moved_free, free, atol=1e-4)
     assert torch.allclose(moved_own - own, torch.nn.functional.one_hot(guide, 3) * size[:, None], atol=1e-4)
 

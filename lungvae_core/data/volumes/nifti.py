@@ -104,7 +104,7 @@ def _unplaced(levels: np.ndarray, sides_mm: np.ndarray, where: str, *notes: str)
 def _way(header: Any, name: str) -> np.ndarray:
     """(4, 4) the header's sform or qform; NaN where the qform's rotation is none."""
     try:
-        return header.get_sform() if name == "sform" else header.get_qform()
+        return getattr(header, f"get_{name}")()
     except ValueError:  # a quaternion longer than 1
         return np.full((4, 4), np.nan)
 
