@@ -7,6 +7,7 @@ one process with the same global batch but for rounding. The first process alone
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 from collections.abc import Callable
@@ -31,6 +32,12 @@ def torchrun_size() -> int:
 def first_process() -> bool:
     """Whether this process is the one that prints and writes."""
     return torchrun_size() == 1 or os.environ.get("RANK", "0") == "0"
+
+
+def _disconnect() -> None:
+    """End the connection before the interpreter does: threads of it that still run then abort the process."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 class Team:
@@ -70,6 +77,7 @@ class Team:
         )
         self._fabric.launch()
         self.device = self._fabric.device
+        atexit.register(_disconnect)
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """`module` with its gradients averaged over the team when it is called through the result."""
