@@ -70,6 +70,7 @@ ADDED = ("split", "ssim", "mse")  # to the table by `encode`
 SCORED = ("score", "score_kind")  # and by `classify`
 FINGERPRINTS = "fingerprints.parquet"
 FEATURES = "features.safetensors"  # of the feature loss; the training's own
+READER = "reader.safetensors"  # of guides that are ratings; likewise
 # What a finished run is served from; all else is of use to the training alone.
 SERVED = (
     "config.json",
@@ -102,6 +103,7 @@ TRAINED = (
     "not-finite.json",
     "classifier.safetensors",
     FEATURES,
+    READER,
 )
 
 

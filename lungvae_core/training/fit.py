@@ -28,6 +28,7 @@ from lungvae_core.files import LEFTOVER, atomic_path, folder_lock, remove_leftov
 from lungvae_core.training.augment import Draws, augment, augment_masks, draw
 from lungvae_core.training.checkpoints import (
     FEATURES,
+    READER,
     TRAINED,
     Run,
     default_split,
@@ -43,7 +44,6 @@ from lungvae_core.training.device import (
     pick_device,
     settle,
 )
-from lungvae_core.training.edits import KINDS, Lesions, draw_steps, edit, edit_loss, lesions_of, normal_scores
 from lungvae_core.training.features import Features, check_labels, fit_features, load_features
 from lungvae_core.training.guided import guided_loss, guides
 from lungvae_core.training.joint import (
@@ -57,10 +57,20 @@ from lungvae_core.training.joint import (
     restored_guide,
     restored_head,
 )
+from lungvae_core.training.lesions import Lesions, layer_loss, lesions_of, normal_scores, table_of
 from lungvae_core.training.parallel import Team
 from lungvae_core.training.pca_start import start_from_pca
+from lungvae_core.training.reader import (
+    Reader,
+    draw_rated_steps,
+    fit_reader,
+    load_reader,
+    rated,
+    rating_loss,
+)
 from lungvae_core.training.validate import signs_of_collapse, validate
 from lungvae_core.vae.config import Config
+from lungvae_core.vae.lesion import LesionDecoder
 from lungvae_core.vae.model import VAE
 from lungvae_core.vae.networks import normalise
 from lungvae_core.vae.objective import beta_at, objective
@@ -215,6 +225,12 @@ class _Fit:
             if not self.run_.has(FEATURES):
                 team.first_does(lambda: fit_features(self.run_, self.hu.cpu().numpy(), data.table, train))
             self.features = load_features(self.run_, self.device)
+        self.reader: Reader | None = None
+        if self.guides is not None and config.objective.guided_ratings and rated(config.objective.guided):
+            if not self.run_.has(READER):
+                scores = self.guides[:, rated(config.objective.guided)].cpu().numpy()
+                team.first_does(lambda: fit_reader(self.run_, self.hu.cpu().numpy(), scores))
+            self.reader = load_reader(self.run_, self.device)
         self._begin()
         if self.run_.has("last.safetensors"):
             self._go_back()
@@ -240,11 +256,12 @@ class _Fit:
         self.guides: Tensor | None = None
         self.lesions: Lesions | None = None
         if masks is not None and objective.guided:
-            values = guides(config, slices, masks, data.table, train)
-            # Their order is what guides; as normal scores they are also what an edit moves by.
+            values, outlines = guides(config, slices, masks, data.table, train)
             self.guides = torch.tensor(normal_scores(values), device=self.device)
-            if objective.guided_edits and set(objective.guided) & set(KINDS):
-                self.lesions = lesions_of(slices, masks, values, config, self.device)
+            if config.model.lesion_layer:
+                assert outlines is not None
+                self.table = table_of(values)
+                self.lesions = lesions_of(outlines, values, train, config.model).to(self.device)
         if objective.feature:
             check_labels(data.table, train)
         self.keys = data.table[["patient_id", "nodule", "slice"]].reset_index(drop=True)
@@ -261,9 +278,14 @@ class _Fit:
         training = self.config.training
         torch.manual_seed(training.seed)
         self.vae = VAE(self.config.model)
+        if isinstance(self.vae.decoder, LesionDecoder):
+            self.vae.decoder.table.copy_(self.table)
         if training.pca_start and not self.run_.has("last.safetensors"):
             guided = len(self.config.objective.guided)
-            start_from_pca(self.vae, self.hu[self.train.to(self.device)], guided=guided, seed=training.seed)
+            rows = self.train.to(self.device)
+            hu = self.hu[rows]
+            layers = None if self.lesions is None else self.lesions.rows(rows).layers(hu.float())
+            start_from_pca(self.vae, hu, guided=guided, seed=training.seed, layers=layers)
         self.vae = self.vae.to(self.device)
         if self.device.type != "mps":
             self.vae = self.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -442,7 +464,8 @@ class _Fit:
         beta = beta_at(self.config, self.epoch + self.batch / self._batches(self.epoch))
         with sharing(share):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
-                y, posterior = self.module(x, share)
+                drawn, posterior = self.module(x, share)
+            y = drawn[:, :1]
             inside = None
             if self.masks is not None:
                 inside = augment_masks(self.masks[rows].float(), training, draws)
@@ -453,7 +476,12 @@ class _Fit:
         if self.guides is not None:
             guided = self._guided_loss(posterior, whole, share)
             if self.lesions is not None:
-                guided = guided + self._edit_loss(posterior, rows, share, draws)
+                lesions = self.lesions.rows(rows)
+                inside = augment_masks(lesions.inside(), training, draws)
+                weight = self.config.objective.guided_layers
+                guided = guided + layer_loss(drawn[:, 1:], inside, lesions, self.config.model, weight)
+            if self.reader is not None:
+                guided = guided + self._rating_loss(posterior, y, share)
             loss = loss + guided
         if self.guide is not None and self.labels is not None:
             codes = self.vae.latent.code(posterior).to(self.device)
@@ -496,40 +524,34 @@ class _Fit:
             centre = latent.coordinate_centre(values.shape[1])
             return guided_loss(coordinates, values, self.config.objective, centre=centre)
 
-    def _edit_loss(self, posterior: Distribution, rows: Tensor, share: Share, draws: Draws) -> Tensor:
-        """How differently steps along the guided dimensions change the pictures from edits of the slices.
+    def _rating_loss(self, posterior: Distribution, y: Tensor, share: Share) -> Tensor:
+        """How far what the reader reads lags behind steps along guides that are ratings.
 
-        For every second slice of the global batch, of which this process has `rows`.
+        For every second slice of the global batch, of which this process draws the pictures y.
         """
-        assert self.lesions is not None
+        assert self.reader is not None
         config, latent = self.config, self.vae.latent
-        names = config.objective.guided
         # Drawn for all of the batch, as all else, and by a generator of its own.
         seed = (config.training.seed * 31 + self.epoch) * 1_000_003 + self.batch
         generator = torch.Generator().manual_seed(seed)
-        drawn = torch.rand(3, share.total, generator=generator)[:, share.start : share.stop]
+        drawn = torch.rand(2, share.total, generator=generator)[:, share.start : share.stop]
         every = slice(share.start % 2, None, 2)
-        chosen = rows[every]
-        if not len(chosen):
+        if not len(y[every]):
             return torch.zeros((), device=self.device)
-        lesions = self.lesions.rows(chosen)
-        steps = draw_steps(lesions, names, drawn[:, every].to(self.device))
-        hu = self.hu[chosen].float().clamp(config.model.hu_low, config.model.hu_high)
-        x, edited = (
-            normalise(augment(each, config.training, draws.rows(every)), config.model)[:, None]
-            for each in (hu, edit(hu, lesions, steps, names))
-        )
+        rating, guide, size = draw_rated_steps(config.objective.guided, drawn[:, every].to(self.device))
         # Of the decoder alone: an encoder could make room for a step by drawing the slice itself worse.
         code = latent.code(posterior)[every].to(self.device).detach()
-        moved = latent.with_step(code, steps.guide, steps.size)
+        moved = latent.with_step(code, guide, size)
         half = config.training.precision == "bfloat16"
         # By the running statistics of batch norms, which moved codes shall not change.
         self.vae.decoder.eval()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            before, after = self.vae.reconstruct(torch.cat((code, moved))).chunk(2)
+            after = self.reader(self.vae.reconstruct(moved))
         self.vae.decoder.train()
-        weight = config.objective.guided_edits * 2 / len(rows)
-        return edit_loss(after - before, edited - x, lesions, steps, weight)
+        with torch.no_grad():
+            before = self.reader(y[every])
+        part = len(code) * 2 / len(y)
+        return rating_loss(before, after, rating, size, config.objective.guided_ratings * part)
 
     def _check_finite(self) -> None:
         """Raise _NotFinite for the first batch, not yet looked at, whose loss or gradient is not finite."""

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from lungvae_core.data.labels import rating_level
-from lungvae_core.data.outlines import outlines_of
+from lungvae_core.data.outlines import Outlines, outlines_of
 from lungvae_core.data.properties import PROPERTIES, measure
 from lungvae_core.errors import UserError
 from lungvae_core.vae.config import Config, ObjectiveConfig
@@ -40,8 +40,10 @@ _LEAST = 2  # training slices with a value and another one, without which there 
 
 def guides(
     config: Config, hu: np.ndarray, masks: np.ndarray, table: pd.DataFrame, rows: np.ndarray
-) -> np.ndarray:
+) -> tuple[np.ndarray, Outlines | None]:
     """(N, G) float32 the guides' values of a data set's N slices; NaN where there is none and beyond `rows`.
+
+    And the outlines of these, where a guide is measured.
 
     hu and masks (N, 64, 64) are at the model's spacing, and `rows` are those that it trains on. Raises
     UserError naming a guide that the rows lack.
@@ -49,12 +51,12 @@ def guides(
     names = config.objective.guided
     values = np.full((len(table), len(names)), np.nan, np.float32)
     own = table.iloc[rows]
-    measured = None
+    measured = outlines = None
     if any(name in MEASURED for name in names):
         # Within the window: the order of what lies beyond it cannot be learned.
         slices = np.clip(hu[rows], config.model.hu_low, config.model.hu_high)
-        inside = np.asarray(masks[rows])
-        measured = measure(slices, outlines_of(slices, inside))
+        outlines = outlines_of(slices, np.asarray(masks[rows]))
+        measured = measure(slices, outlines)
     keys = list(PROPERTIES)
     for at, name in enumerate(names):
         if name in MEASURED:
@@ -64,7 +66,7 @@ def guides(
         else:
             values[rows, at] = rating_level(own, name)
     _check(names, values)
-    return values
+    return values, outlines
 
 
 def _check(names: tuple[str, ...], values: np.ndarray) -> None:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lungvae_core.vae.model import VAE
+from lungvae_core.vae.lesion import KINDS, LesionDecoder
 from lungvae_core.vae.networks import LinearPathDecoder, LinearPathEncoder
 
 _SLICES = 12_000  # at most so many are analysed; their principal components change no more with others
@@ -22,21 +23,28 @@ _RIDGE = 1e-3  # of the least squares, as a share of the codes' mean square
 
 
 @torch.no_grad()
-def start_from_pca(vae: VAE, hu: Tensor, *, guided: int, seed: int) -> None:
+def start_from_pca(
+    vae: VAE, hu: Tensor, *, guided: int, seed: int, layers: tuple[Tensor, Tensor] | None = None
+) -> None:
     """Set the weights of a VAE with a full linear path from training slices (N, 64, 64) in HU.
 
-    The first `guided` dimensions get the weakest components, for their guides shall say what they mean.
+    The first `guided` dimensions get the weakest components, for their guides shall say what they mean. A
+    decoder that draws the lesion apart needs `layers`, the slices' background and lesion, likewise.
     """
     encoder, decoder, k = vae.encoder, vae.decoder, vae.config.dimensions
     assert isinstance(encoder, LinearPathEncoder)
-    assert isinstance(decoder, LinearPathDecoder)
+    assert isinstance(decoder, LinearPathDecoder | LesionDecoder)
     random = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(hu), generator=random)[:_SLICES]
     flips = torch.rand(2, len(chosen), 1, 1, 1, generator=random) < 0.5
-    x = vae.images(hu[chosen.to(hu.device)].cpu().numpy())  # (N, 1, 64, 64)
-    for axis, flipped in zip((2, 3), flips, strict=True):
-        x = torch.where(flipped, x.flip(axis), x)
-    pixels = x.flatten(1)  # (N, 4096)
+
+    def pixels_of(slices: Tensor) -> Tensor:
+        x = vae.images(slices[chosen.to(slices.device)].cpu().numpy())  # (N, 1, 64, 64)
+        for axis, flipped in zip((2, 3), flips, strict=True):
+            x = torch.where(flipped, x.flip(axis), x)
+        return x.flatten(1)  # (N, 4096)
+
+    pixels = pixels_of(hu)
     mean, components, deviations, noise = _principal(pixels, k, seed)
     order = torch.arange(k).roll(guided)
     components, deviations = components[order], deviations[order]
@@ -51,12 +59,20 @@ def start_from_pca(vae: VAE, hu: Tensor, *, guided: int, seed: int) -> None:
     _set(head, torch.zeros_like(head.weight), offset)
     last = decoder.network.body[-1]
     assert isinstance(last, nn.Conv2d)
-    _set(last, torch.zeros_like(last.weight), torch.zeros(1))
+    _set(last, torch.zeros_like(last.weight), torch.zeros_like(last.bias))
 
     raw = F.pad(pixels @ matrix.T + (bias[:k] - matrix @ mean), (0, len(bias) - k)) + offset
     z = vae.latent.to_decoder(vae.latent.sample(vae.latent.posterior(raw)))  # (N, K)
-    logits = torch.logit(pixels.clamp(_LEAST, _MOST))
-    _set(decoder.path, *_least_squares(z, logits))
+    targets = _logits(pixels)
+    if isinstance(decoder, LesionDecoder):
+        assert layers is not None
+        _, z = vae.latent.parted(z, len(KINDS))
+        targets = torch.cat([_logits(pixels_of(layer)) for layer in layers], dim=1)
+    _set(decoder.path, *_least_squares(z, targets))
+
+
+def _logits(pixels: Tensor) -> Tensor:
+    return torch.logit(pixels.clamp(_LEAST, _MOST))
 
 
 def _principal(x: Tensor, k: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

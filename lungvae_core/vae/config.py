@@ -70,6 +70,13 @@ class ModelConfig(_Frozen):
         title="Rank of the linear path",
         description="Fewer weights than a full matrix. 0: full.",
     )
+    lesion_layer: bool = Field(
+        default=False,
+        title="Lesion apart",
+        description="The decoder draws background, lesion and the lesion's share of each pixel apart, and the "
+        "guides diameter, density, edge and elongation change the lesion by geometry. Needs these four as the "
+        "first guides, the lean network and the linear path.",
+    )
     hu_low: float = Field(
         default=-1000.0,
         title="Black at (HU)",
@@ -114,6 +121,14 @@ class ModelConfig(_Frozen):
     def _window(self) -> ModelConfig:
         if self.hu_low >= self.hu_high:
             raise ValueError("hu_low must be below hu_high")
+        return self
+
+    @model_validator(mode="after")
+    def _layer(self) -> ModelConfig:
+        if self.lesion_layer and (self.network != "lean" or not self.linear_path):
+            raise ValueError("lesion_layer needs network=lean and linear_path=true")
+        if self.lesion_layer and self.dimensions <= len(get_args(Measured)):
+            raise ValueError("lesion_layer needs more dimensions than the four of its geometry")
         return self
 
     @model_validator(mode="after")
@@ -231,12 +246,19 @@ class ObjectiveConfig(_Frozen):
         title="Keep the others free of it",
         description="Nats of loss where the other dimensions correlate with a guide by 1. 0: they may.",
     )
-    guided_edits: float = Field(
+    guided_layers: float = Field(
         default=0.0,
         ge=0,
-        title="Weight of edited lesions",
-        description="Nats of loss for steps along diameter, density, edge and elongation without effect; "
-        "they learn to change the picture as an edit of the slice's lesion does. 0: no edits.",
+        title="Weight of the outlines",
+        description="Of the mean absolute difference of the lesion's share of each pixel from the readers' "
+        "outline, and of the background inside it from lung. With the lesion apart only.",
+    )
+    guided_ratings: float = Field(
+        default=0.0,
+        ge=0,
+        title="Weight of the readers' eye",
+        description="Nats of loss for steps along guides that are ratings in which a small network, which "
+        "learns the ratings of the training slices first, sees no change. 0: no such network.",
     )
     guided_anchor: float = Field(
         default=0.0,
@@ -467,6 +489,11 @@ class Config(_Frozen):
         count, dimensions = len(self.objective.guided), self.model.dimensions
         if count >= dimensions:
             raise ValueError(f"guided names {count} of {dimensions} dimensions; at least one must be free")
+        measured = get_args(Measured)
+        if self.model.lesion_layer and self.objective.guided[: len(measured)] != measured:
+            raise ValueError(f"lesion_layer needs guided to begin with {','.join(measured)}")
+        if self.objective.guided_layers and not self.model.lesion_layer:
+            raise ValueError("guided_layers needs lesion_layer=true")
         return self
 
     @model_validator(mode="after")
@@ -553,11 +580,24 @@ PRESETS: dict[str, Config] = {
     ),
     "gvae-guided": Config(
         preset="gvae-guided",
-        model=ModelConfig(prior="gaussian", network="lean", dimensions=192, width=32, linear_path=True),
-        objective=_GUIDED_OBJECTIVE.model_copy(
-            update={"beta": 0.01, "guided_weight": 20, "guided_edits": 300, "guided_anchor": 5}
+        model=ModelConfig(
+            prior="gaussian",
+            network="lean",
+            dimensions=256,
+            width=32,
+            linear_path=True,
+            lesion_layer=True,
         ),
-        training=_LEAN_TRAINING.model_copy(update={"epochs": 12, "learning_rate": 1e-3, "pca_start": True}),
+        objective=_GUIDED_OBJECTIVE.model_copy(
+            update={
+                "beta": 0.01,
+                "guided_weight": 20,
+                "guided_anchor": 20,
+                "guided_layers": 4,
+                "guided_ratings": 50,
+            }
+        ),
+        training=_LEAN_TRAINING.model_copy(update={"epochs": 36, "learning_rate": 1e-3, "pca_start": True}),
     ),
     "dirvae-guided": Config(
         preset="dirvae-guided",

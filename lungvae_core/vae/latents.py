@@ -23,6 +23,7 @@ from torch.distributions.distribution import Distribution
 from lungvae_core.vae.config import ModelConfig
 from lungvae_core.vae.sync import Share, gathered, processes
 
+_TINY = 1e-6  # of a component's mean: less is none
 _MOST_RATIO = 8.0  # of signal to noise, with which a Dirichlet's component starts
 
 
@@ -82,6 +83,14 @@ class Latent(ABC):
     def coordinate_centre(self, first: int) -> float:
         """Where the coordinates of the `first` dimensions lie for a code in the prior's middle."""
         return 0.0
+
+    def parted(self, z: Tensor, first: int) -> tuple[Tensor, Tensor]:
+        """z (N, K), as the decoder takes it, in two parts of which neither changes with the other.
+
+        (N, first): the coordinates of the first dimensions, 0 in the prior's middle. (N, K - first): the rest,
+        as a decoder takes it.
+        """
+        return z[:, :first], z[:, first:]
 
     def with_step(self, code: Tensor, dimension: Tensor, size: Tensor) -> Tensor:
         """Codes (N, K) with the coordinate of one of the first dimensions, (N,), moved by `size` (N,)."""
@@ -226,6 +235,11 @@ class DirichletLatent(Latent):
 
     def coordinate_centre(self, first: int) -> float:
         return -math.log(self.dimensions - first)
+
+    def parted(self, z: Tensor, first: int) -> tuple[Tensor, Tensor]:
+        rest = z[:, first:]
+        mean = rest.mean(1, keepdim=True).clamp(min=_TINY)
+        return z[:, :first].clamp(min=_TINY).log() - mean.log(), rest / mean
 
     def with_step(self, code: Tensor, dimension: Tensor, size: Tensor) -> Tensor:
         moved = code * (F.one_hot(dimension, self.dimensions) * size[:, None]).exp()

@@ -20,7 +20,7 @@ class VAE(nn.Module):
         super().__init__()
         self.config = config
         self.latent = make_latent(config)
-        self.encoder, self.decoder = make_networks(config, self.latent.heads)
+        self.encoder, self.decoder = make_networks(config, self.latent)
 
     def posterior(self, x: Tensor) -> Distribution:
         """q(z|x) for images x (N, 1, 64, 64) in 0..1; always float32, whatever the autocast."""
@@ -30,15 +30,19 @@ class VAE(nn.Module):
 
     def reconstruct(self, z: Tensor) -> Tensor:
         """Images (N, 1, 64, 64) in 0..1, float32, from latents z (N, K)."""
+        return self.draw(z)[:, :1]
+
+    def draw(self, z: Tensor) -> Tensor:
+        """(N, C, 64, 64) in 0..1, float32, of latents z (N, K): the images, and the layers of `vae.lesion`."""
         return self.decoder(self.latent.to_decoder(z)).float()
 
     def forward(self, x: Tensor, share: Share | None = None) -> tuple[Tensor, Distribution]:
-        """(reconstruction from one posterior sample, posterior) of images x (N, 1, 64, 64) in 0..1.
+        """(`draw` of one posterior sample, posterior) of images x (N, 1, 64, 64) in 0..1.
 
         `share` says which rows of the global batch x is, where several processes train together.
         """
         posterior = self.posterior(x)
-        return self.reconstruct(self.latent.sample(posterior, share).to(x.device)), posterior
+        return self.draw(self.latent.sample(posterior, share).to(x.device)), posterior
 
     @torch.inference_mode()
     def encode_hu(self, hu: np.ndarray, *, batch_size: int = 256) -> np.ndarray:

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lungvae_core.vae.config import ModelConfig
+from lungvae_core.vae.latents import Latent
+from lungvae_core.vae.lesion import KINDS, LesionDecoder
 from lungvae_core.vae.sync import processes, total
 
 _SIDE = 64  # pixels
@@ -146,7 +148,7 @@ class _Up(nn.Sequential):
 class LeanDecoder(nn.Module):
     """Mirror of the lean encoder, upsampling by sub-pixel convolutions."""
 
-    def __init__(self, inputs: int, width: int) -> None:
+    def __init__(self, inputs: int, width: int, channels: int = 1) -> None:
         super().__init__()
         w = width
         self.stem = nn.Linear(inputs, 64 * w)
@@ -160,7 +162,7 @@ class LeanDecoder(nn.Module):
             _Up(2 * w, w // 2),  # (N, w/2, 32, 32)
             _Up(w // 2, w // 4),  # (N, w/4, 64, 64)
             nn.SiLU(),
-            nn.Conv2d(w // 4, 1, 3, padding=1),  # (N, 1, 64, 64)
+            nn.Conv2d(w // 4, channels, 3, padding=1),  # (N, channels, 64, 64)
             nn.Sigmoid(),
         )
 
@@ -296,26 +298,41 @@ class LinearPathDecoder(nn.Module):
 
     def __init__(self, network: LeanDecoder | ReleasedDecoder, dimensions: int, rank: int) -> None:
         super().__init__()
-        *layers, sigmoid = network.body.children()
-        assert isinstance(sigmoid, nn.Sigmoid)
-        network.body = nn.Sequential(*layers)
-        self.network = network
-        self.path = _linear(dimensions, _SIDE * _SIDE, rank)
-        last = _layers(self.path)[-1]
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        self.network = _logits(network)
+        self.path = _silent(_linear(dimensions, _SIDE * _SIDE, rank))
 
     def forward(self, z: Tensor) -> Tensor:
         logits = self.network(z)  # (N, 1, 64, 64)
         return torch.sigmoid(logits + self.path(z).view_as(logits))
 
 
-def make_networks(config: ModelConfig, heads: int) -> tuple[nn.Module, nn.Module]:
-    """(encoder, decoder) for a model's configuration; `heads` raw numbers a latent dimension."""
-    encoder, decoder = _convolutions(config, heads)
+def _logits(network: LeanDecoder | ReleasedDecoder) -> nn.Module:
+    """`network` without the sigmoid at its end."""
+    *layers, sigmoid = network.body.children()
+    assert isinstance(sigmoid, nn.Sigmoid)
+    network.body = nn.Sequential(*layers)
+    return network
+
+
+def _silent(path: nn.Module) -> nn.Module:
+    """`path` with 0 for whatever comes in."""
+    last = _layers(path)[-1]
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return path
+
+
+def make_networks(config: ModelConfig, latent: Latent) -> tuple[nn.Module, nn.Module]:
+    """(encoder, decoder) for a model's configuration and its latent family."""
+    encoder, decoder = _convolutions(config, latent.heads)
+    k, rank = config.dimensions, config.linear_rank
+    if config.lesion_layer:
+        free = k - len(KINDS)
+        network = _logits(LeanDecoder(free, config.width, channels=2))
+        path = _silent(_linear(free, 2 * _SIDE * _SIDE, rank))
+        return LinearPathEncoder(encoder, k, rank), LesionDecoder(network, path, config, latent)
     if not config.linear_path:
         return encoder, decoder
-    k, rank = config.dimensions, config.linear_rank
     return LinearPathEncoder(encoder, k, rank), LinearPathDecoder(decoder, k, rank)
 
 
@@ -342,6 +359,10 @@ def decoder_column_norms(decoder: nn.Module) -> Tensor:
 
     With a linear path, of the convolutions' first weights and the path's matrix together.
     """
+    if isinstance(decoder, LesionDecoder):
+        # The geometry's dimensions have no weights; they count as the strongest.
+        free = torch.hypot(decoder_column_norms(decoder.network), _matrix(decoder.path).norm(dim=0))
+        return torch.cat((free.max().expand(len(KINDS)), free))
     if isinstance(decoder, LinearPathDecoder):
         return torch.hypot(decoder_column_norms(decoder.network), _matrix(decoder.path).norm(dim=0))
     for module in decoder.modules():

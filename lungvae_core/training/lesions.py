@@ -1,0 +1,110 @@
+"""What a decoder that draws the lesion apart (`vae.lesion`) learns from the readers' outlines.
+
+    guided_layers * 4096 * (mean |share - outline| + mean |background - lung| inside the outline)
+
+averaged over pixels and over the slices that have an outline. The outline is a pixel's share of lesion: a
+logistic function of its distance from the readers' outline, as steep as the slice's own edge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from math import pi
+
+import numpy as np
+import torch
+from scipy import special, stats
+from torch import Tensor
+
+from lungvae_core.data.outlines import DISTANCE, RAYS, SIZE, TURN, Outlines
+from lungvae_core.vae.config import ModelConfig
+from lungvae_core.vae.lesion import GRID, KINDS, SCORES, slope_of
+from lungvae_core.vae.networks import normalise
+
+_BAND = 1.5  # pixels beyond the outline up to which the slice is no background
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """The outlines of N slices; those without one have the width NaN."""
+
+    radius: Tensor  # (N, RAYS) pixels
+    width: Tensor  # (N,) pixels, of the edge
+    levels: Tensor  # (N, 2) HU of lesion and lung, clipped to the window
+
+    def rows(self, rows: Tensor) -> Lesions:
+        """Those of some slices."""
+        return Lesions(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def to(self, device: torch.device) -> Lesions:
+        """The same on a device."""
+        return Lesions(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    def inside(self) -> Tensor:
+        """(N, 64, 64) pixels from the outline, above 0 inside."""
+        device = self.radius.device
+        turn = torch.tensor(TURN / (2 * pi / RAYS), dtype=torch.float32, device=device).flatten()
+        before = turn.long().clamp(max=RAYS - 1)
+        part = turn - before
+        after = (before + 1) % RAYS
+        reach = self.radius[:, before] * (1 - part) + self.radius[:, after] * part
+        return reach.view(-1, SIZE, SIZE) - torch.tensor(DISTANCE, dtype=torch.float32, device=device)
+
+
+    def layers(self, hu: Tensor) -> tuple[Tensor, Tensor]:
+        """Background and lesion of slices hu (N, 64, 64): what is not known of them is lung, and lesion."""
+        has = ~torch.isnan(self.width)[:, None, None]
+        lesion, lung = (self.levels[:, at, None, None].expand_as(hu) for at in (0, 1))
+        inside = self.inside()
+        return (
+            torch.where(has, torch.lerp(hu, lung, _near(inside)), hu),
+            torch.where(has, torch.lerp(lesion, hu, (inside + 0.5).clamp(0, 1)), hu),
+        )
+
+
+def _near(inside: Tensor) -> Tensor:
+    """How little of each pixel of the slice is background."""
+    return (inside + _BAND).clamp(0, 1)
+
+
+def normal_scores(values: np.ndarray) -> np.ndarray:
+    """(N, G) float32: each column's values as quantiles of a standard normal; equal ones share theirs."""
+    scores = np.full(values.shape, np.nan, np.float32)
+    for at, column in enumerate(values.T):
+        has = np.isfinite(column)
+        scores[has, at] = special.ndtri((stats.rankdata(column[has]) - 0.5) / max(has.sum(), 1))
+    return scores
+
+
+def table_of(values: np.ndarray) -> Tensor:
+    """(4, GRID) float32: the measured guides of values (N, G), G at least 4, at normal scores."""
+    quantiles = special.ndtr(np.linspace(-SCORES, SCORES, GRID))
+    columns = values[:, : len(KINDS)].T
+    return torch.tensor(np.stack([np.nanquantile(column, quantiles) for column in columns]), dtype=torch.float32)
+
+
+def lesions_of(outlines: Outlines, values: np.ndarray, rows: np.ndarray, model: ModelConfig) -> Lesions:
+    """The outlines of slices `rows` (M,) and the guides' values (N, G) of all N, as a training takes them."""
+    count = len(values)
+    radius = torch.ones(count, RAYS)
+    width, levels = torch.full((count,), torch.nan), torch.zeros(count, 2)
+    radius[rows] = torch.tensor(outlines.radius, dtype=torch.float32)
+    own = -values[rows, KINDS.index("edge")]
+    width[rows] = torch.tensor(np.where(outlines.trusted, own, np.nan), dtype=torch.float32)
+    both = np.stack([outlines.inside_hu, outlines.outside_hu], axis=1)
+    levels[rows] = torch.tensor(both, dtype=torch.float32).clamp(model.hu_low, model.hu_high)
+    return Lesions(radius, width, levels)
+
+
+def layer_loss(layers: Tensor, inside: Tensor, lesions: Lesions, model: ModelConfig, weight: float) -> Tensor:
+    """How far background and share, layers (N, 2, 64, 64), are from the outlines, in nats: a scalar.
+
+    `inside` (N, 64, 64) is that of the lesions, moved as the slices were.
+    """
+    background, share = layers[:, 0], layers[:, 1]
+    has = ~torch.isnan(lesions.width)
+    width = torch.where(has, lesions.width, 2.0)
+    outline = torch.sigmoid(slope_of(width)[:, None, None] * inside)
+    lung = normalise(lesions.levels[:, 1], model)[:, None, None]
+    lack = (share - outline).abs() + _near(inside) * (background - lung).abs()
+    return weight * SIZE * SIZE * (lack.mean((1, 2)) * has).mean()
