@@ -8,6 +8,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # A core each for the workers of a run and the programs that they start: threads that share a core with
 # another's wait for each other, spinning, for most of their time. Read when numpy and torch are imported.
@@ -21,6 +22,7 @@ import pytest
 
 from lungvae_core.data.slices import DatasetInfo, SliceSet, write
 from lungvae_core.vae.config import PRESETS
+from lungvae_core.vae.lesion import KINDS
 from tests.commands import Forks, World, made_inputs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -120,8 +122,10 @@ def blobs(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, pd.DataFra
     return slices.round().astype(np.int16), masks, table
 
 
-def few_guides(name: str) -> dict[str, list[str]]:
+def few_guides(name: str) -> dict[str, Any]:
     """Changes that let a preset with guided dimensions fit small models, and data with few ratings."""
+    if PRESETS[name].model.lesion_layer:
+        return {"guided": [*KINDS, "malignancy"], "dimensions": 6}
     return {"guided": ["diameter", "malignancy"]} if PRESETS[name].objective.guided else {}
 
 

@@ -25,7 +25,7 @@ from lungvae_core.data.resample import at_spacing, masks_at_spacing
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.files import LEFTOVER, atomic_path, folder_lock, remove_leftovers, write_json
-from lungvae_core.training.augment import Draws, augment, augment_masks, draw
+from lungvae_core.training.augment import augment, augment_masks, draw
 from lungvae_core.training.checkpoints import (
     FEATURES,
     READER,

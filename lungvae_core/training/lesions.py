@@ -1,8 +1,11 @@
 """What a decoder that draws the lesion apart (`vae.lesion`) learns from the readers' outlines.
 
-    guided_layers * 4096 * (mean |share - outline| + mean |background - lung| inside the outline)
+    guided_layers * 4096 * (mean |share - outline| + mean of near * |background - lung|
+                            + mean of (1 - inner) * |lesion - level|)
 
-averaged over pixels and over the slices that have an outline. The outline is a pixel's share of lesion: a
+averaged over pixels and over the slices that have an outline. `near` is 1 inside it and just beyond, where the
+slice hides the background; `inner` is 1 inside it, and beyond it the slice says nothing of the lesion. There
+the layers shall be flat: the lung's level, and the lesion's. The outline is a pixel's share of lesion: a
 logistic function of its distance from the readers' outline, as steep as the slice's own edge.
 """
 
@@ -50,7 +53,6 @@ class Lesions:
         reach = self.radius[:, before] * (1 - part) + self.radius[:, after] * part
         return reach.view(-1, SIZE, SIZE) - torch.tensor(DISTANCE, dtype=torch.float32, device=device)
 
-
     def layers(self, hu: Tensor) -> tuple[Tensor, Tensor]:
         """Background and lesion of slices hu (N, 64, 64): what is not known of them is lung, and lesion."""
         has = ~torch.isnan(self.width)[:, None, None]
@@ -58,13 +60,18 @@ class Lesions:
         inside = self.inside()
         return (
             torch.where(has, torch.lerp(hu, lung, _near(inside)), hu),
-            torch.where(has, torch.lerp(lesion, hu, (inside + 0.5).clamp(0, 1)), hu),
+            torch.where(has, torch.lerp(lesion, hu, _inner(inside)), hu),
         )
 
 
 def _near(inside: Tensor) -> Tensor:
     """How little of each pixel of the slice is background."""
     return (inside + _BAND).clamp(0, 1)
+
+
+def _inner(inside: Tensor) -> Tensor:
+    """How much of each pixel of the slice is lesion."""
+    return (inside + 0.5).clamp(0, 1)
 
 
 def normal_scores(values: np.ndarray) -> np.ndarray:
@@ -80,7 +87,9 @@ def table_of(values: np.ndarray) -> Tensor:
     """(4, GRID) float32: the measured guides of values (N, G), G at least 4, at normal scores."""
     quantiles = special.ndtr(np.linspace(-SCORES, SCORES, GRID))
     columns = values[:, : len(KINDS)].T
-    return torch.tensor(np.stack([np.nanquantile(column, quantiles) for column in columns]), dtype=torch.float32)
+    return torch.tensor(
+        np.stack([np.nanquantile(column, quantiles) for column in columns]), dtype=torch.float32
+    )
 
 
 def lesions_of(outlines: Outlines, values: np.ndarray, rows: np.ndarray, model: ModelConfig) -> Lesions:
@@ -97,14 +106,18 @@ def lesions_of(outlines: Outlines, values: np.ndarray, rows: np.ndarray, model: 
 
 
 def layer_loss(layers: Tensor, inside: Tensor, lesions: Lesions, model: ModelConfig, weight: float) -> Tensor:
-    """How far background and share, layers (N, 2, 64, 64), are from the outlines, in nats: a scalar.
+    """How far background, lesion and share, layers (N, 3, 64, 64), are from the outlines, in nats: a scalar.
 
     `inside` (N, 64, 64) is that of the lesions, moved as the slices were.
     """
-    background, share = layers[:, 0], layers[:, 1]
+    background, lesion, share = layers.unbind(1)
     has = ~torch.isnan(lesions.width)
     width = torch.where(has, lesions.width, 2.0)
     outline = torch.sigmoid(slope_of(width)[:, None, None] * inside)
-    lung = normalise(lesions.levels[:, 1], model)[:, None, None]
-    lack = (share - outline).abs() + _near(inside) * (background - lung).abs()
+    level, lung = normalise(lesions.levels, model)[:, :, None, None].unbind(1)
+    lack = (
+        (share - outline).abs()
+        + _near(inside) * (background - lung).abs()
+        + (1 - _inner(inside)) * (lesion - level).abs()
+    )
     return weight * SIZE * SIZE * (lack.mean((1, 2)) * has).mean()

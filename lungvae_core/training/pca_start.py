@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lungvae_core.vae.model import VAE
 from lungvae_core.vae.lesion import KINDS, LesionDecoder
+from lungvae_core.vae.model import VAE
 from lungvae_core.vae.networks import LinearPathDecoder, LinearPathEncoder
 
 _SLICES = 12_000  # at most so many are analysed; their principal components change no more with others
@@ -57,9 +57,8 @@ def start_from_pca(
     head = encoder.network.head
     assert isinstance(head, nn.Linear)
     _set(head, torch.zeros_like(head.weight), offset)
-    last = decoder.network.body[-1]
-    assert isinstance(last, nn.Conv2d)
-    _set(last, torch.zeros_like(last.weight), torch.zeros_like(last.bias))
+    *_, last = (layer for layer in decoder.network.modules() if isinstance(layer, nn.Conv2d))
+    _set(last, torch.zeros_like(last.weight), torch.zeros(last.out_channels))
 
     raw = F.pad(pixels @ matrix.T + (bias[:k] - matrix @ mean), (0, len(bias) - k)) + offset
     z = vae.latent.to_decoder(vae.latent.sample(vae.latent.posterior(raw)))  # (N, K)

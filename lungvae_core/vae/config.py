@@ -73,9 +73,9 @@ class ModelConfig(_Frozen):
     lesion_layer: bool = Field(
         default=False,
         title="Lesion apart",
-        description="The decoder draws background, lesion and the lesion's share of each pixel apart, and the "
-        "guides diameter, density, edge and elongation change the lesion by geometry. Needs these four as the "
-        "first guides, the lean network and the linear path.",
+        description="The decoder draws background, lesion and the lesion's share of each pixel apart, and "
+        "the guides diameter, density, edge and elongation change the lesion by geometry. Needs these four "
+        "as the first guides, the lean network and the linear path.",
     )
     hu_low: float = Field(
         default=-1000.0,
@@ -491,9 +491,10 @@ class Config(_Frozen):
             raise ValueError(f"guided names {count} of {dimensions} dimensions; at least one must be free")
         measured = get_args(Measured)
         if self.model.lesion_layer and self.objective.guided[: len(measured)] != measured:
-            raise ValueError(f"lesion_layer needs guided to begin with {','.join(measured)}")
-        if self.objective.guided_layers and not self.model.lesion_layer:
-            raise ValueError("guided_layers needs lesion_layer=true")
+            raise ValueError(
+                f"lesion_layer needs guided to begin with {','.join(measured)}; name them first, or set "
+                "lesion_layer=false"
+            )
         return self
 
     @model_validator(mode="after")
@@ -592,12 +593,12 @@ PRESETS: dict[str, Config] = {
             update={
                 "beta": 0.01,
                 "guided_weight": 20,
-                "guided_anchor": 20,
-                "guided_layers": 4,
+                "guided_anchor": 10,
+                "guided_layers": 1,
                 "guided_ratings": 50,
             }
         ),
-        training=_LEAN_TRAINING.model_copy(update={"epochs": 36, "learning_rate": 1e-3, "pca_start": True}),
+        training=_LEAN_TRAINING.model_copy(update={"epochs": 32, "learning_rate": 1e-3, "pca_start": True}),
     ),
     "dirvae-guided": Config(
         preset="dirvae-guided",

@@ -87,8 +87,8 @@ class Latent(ABC):
     def parted(self, z: Tensor, first: int) -> tuple[Tensor, Tensor]:
         """z (N, K), as the decoder takes it, in two parts of which neither changes with the other.
 
-        (N, first): the coordinates of the first dimensions, 0 in the prior's middle. (N, K - first): the rest,
-        as a decoder takes it.
+        (N, first): the coordinates of the first dimensions, 0 in the prior's middle. (N, K - first): the
+        rest, as a decoder takes it.
         """
         return z[:, :first], z[:, first:]
 

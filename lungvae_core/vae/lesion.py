@@ -6,8 +6,8 @@ The first four coordinates of the code are diameter, density, edge and elongatio
 training slices. They act on these layers by geometry alone, and the networks, which draw the layers from the
 rest of the code, do not see them. So a step along one of them cannot change what the others stand for:
 
-- The outline is decoded as waves around a circle. Whatever its size and shape, it is scaled and stretched so that
-  it has the diameter's area and the elongation's second moments, along an axis that is decoded as well.
+- The outline is decoded as waves around a circle. Whatever its size and shape, it is scaled and stretched so
+  that it has the diameter's area and the elongation's second moments, along an axis that is decoded as well.
 - The share is a logistic function of the distance from the outline, as steep as the edge asks: its steepest
   fall over a pixel is 1 / width of the contrast, as `data.properties` measures it.
 - The offset makes the mean inside the outline, less its rim, the density's.
@@ -52,8 +52,9 @@ class LesionDecoder(nn.Module):
         free = config.dimensions - len(KINDS)
         # Both begin at 0, a circle.
         self.straight = nn.Linear(free, 2 * _WAVES + 2)
-        self.bent = nn.Sequential(nn.Linear(free, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, 2 * _WAVES + 2))
-        for layer in (self.straight, self.bent[-1]):
+        last = nn.Linear(_HIDDEN, 2 * _WAVES + 2)
+        self.bent = nn.Sequential(nn.Linear(free, _HIDDEN), nn.SiLU(), last)
+        for layer in (self.straight, last):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         self.low, self.high = config.hu_low, config.hu_high
@@ -62,7 +63,7 @@ class LesionDecoder(nn.Module):
         self.register_buffer("table", middle[:, None].repeat(1, GRID))
 
     def forward(self, z: Tensor) -> Tensor:
-        """(N, 3, 64, 64) in 0..1 of z (N, K), as the decoder takes it: picture, background and share."""
+        """(N, 4, 64, 64) in 0..1 of z (N, K), as the decoder takes it: picture and the three layers."""
         scores, free = self._latent.parted(z, len(KINDS))
         maps = self.network(free)
         maps = maps + self.path(free).view_as(maps)
@@ -74,19 +75,24 @@ class LesionDecoder(nn.Module):
         background, lesion = torch.sigmoid(maps).unbind(1)
         diameter, density, edge, eccentricity = self.values(scores).unbind(1)
         radius = diameter.clamp(_LEAST, _MOST) / 2
-        outline = torch.exp(torch.tanh(_wave(shape[:, : 2 * _WAVES])))
+        outline = torch.exp(_wave(shape[:, : 2 * _WAVES]).clamp(-1, 1))
         distance = _fitted(outline, radius, eccentricity.clamp(0, 0.97), shape[:, 2 * _WAVES :])
         radius = radius[:, None, None]
-        share = torch.sigmoid(slope_of(-edge)[:, None, None] * distance)
         # Less the rim, which in small lesions is most of it and part lung; as the mean HU is measured.
         inner = (distance - torch.minimum(radius / 2, torch.ones_like(radius)) + 0.5).clamp(0, 1).detach()
         inner = inner / inner.sum((1, 2), keepdim=True).clamp(min=1e-3)
+        # A small lesion with a wide edge is nowhere all lesion: its contrast, by which the edge's steepness
+        # is measured, is that share of the layers'.
+        width = (-edge)[:, None, None]
+        share = torch.sigmoid(slope_of(width) * distance)
+        for _ in range(2):
+            share = torch.sigmoid(slope_of(width / (inner * share).sum((1, 2), keepdim=True)) * distance)
         picture = torch.lerp(background, lesion, share)
         mean = ((density - self.low) / (self.high - self.low)).clamp(0, 1)[:, None, None]
         lack = mean - (inner * picture).sum((1, 2), keepdim=True)
         offset = lack / (inner * share).sum((1, 2), keepdim=True).clamp(min=_FAINT)
         picture = (picture + offset * share).clamp(0, 1)
-        return torch.stack((picture, background, share), dim=1)
+        return torch.stack((picture, background, lesion, share), dim=1)
 
     def values(self, scores: Tensor) -> Tensor:
         """(N, 4) the guides' values at normal scores (N, 4): between two of the table in a straight line."""
@@ -101,12 +107,12 @@ def _wave(shape: Tensor) -> Tensor:
     """(N, RAYS) around 0: the sum of the waves of amplitudes (N, 2 * _WAVES), short ones the lower."""
     angle = torch.arange(RAYS, dtype=torch.float32, device=shape.device) * (2 * pi / RAYS)
     times = torch.arange(1, _WAVES + 1, dtype=torch.float32, device=shape.device)[:, None]
-    waves = torch.cat(((times * angle).cos() / times, (times * angle).sin() / times))
-    return shape @ waves
+    waves = torch.cat(((times * angle).cos(), (times * angle).sin()))
+    return shape @ (waves * torch.cat((times, times)).pow(-1.5) / 2)
 
 
 def slope_of(width: Tensor) -> Tensor:
-    """The slope of a logistic edge, a pixel, whose steepest fall over a pixel is 1 / width (N,) of the whole."""
+    """The slope, per pixel, of a logistic edge whose steepest fall over a pixel is 1 / width of the whole."""
     return 4 * torch.atanh(1 / width.clamp(min=_SHARPEST))
 
 
@@ -147,7 +153,10 @@ def _fitted(outline: Tensor, radius: Tensor, eccentricity: Tensor, axis: Tensor)
     inside = first + part * (second - first) - torch.hypot(right, down)
     # In pixels: over how much it falls a pixel.
     wider = F.pad(inside[:, None], (1, 1, 1, 1), "replicate")[:, 0]
-    across, along = (wider[:, 1:-1, 2:] - wider[:, 1:-1, :-2]) / 2, (wider[:, 2:, 1:-1] - wider[:, :-2, 1:-1]) / 2
+    across, along = (
+        (wider[:, 1:-1, 2:] - wider[:, 1:-1, :-2]) / 2,
+        (wider[:, 2:, 1:-1] - wider[:, :-2, 1:-1]) / 2,
+    )
     slope = (across.square() + along.square() + 1e-6).sqrt()
     scale = det.sqrt()[:, None, None]
     return inside / torch.maximum(slope, scale / 2)

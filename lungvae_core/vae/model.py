@@ -33,7 +33,7 @@ class VAE(nn.Module):
         return self.draw(z)[:, :1]
 
     def draw(self, z: Tensor) -> Tensor:
-        """(N, C, 64, 64) in 0..1, float32, of latents z (N, K): the images, and the layers of `vae.lesion`."""
+        """(N, C, 64, 64) in 0..1, float32, of latents z (N, K): images, and the layers of `vae.lesion`."""
         return self.decoder(self.latent.to_decoder(z)).float()
 
     def forward(self, x: Tensor, share: Share | None = None) -> tuple[Tensor, Distribution]:

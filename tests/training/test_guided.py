@@ -23,8 +23,16 @@ from lungvae_core.training.guided import guided_loss, guides
 from lungvae_core.vae.config import Config, ObjectiveConfig, override, preset
 from tests.conftest import blobs
 
-# Edits have tests of their own.
-TINY = {"width": 4, "dimensions": 4, "epochs": 1, "batch_size": 32, "guided_edits": 0}
+# A lesion drawn apart and what a reader reads of it have tests of their own.
+TINY = {
+    "width": 4,
+    "dimensions": 4,
+    "epochs": 1,
+    "batch_size": 32,
+    "lesion_layer": False,
+    "guided_ratings": 0,
+    "guided_anchor": 5,
+}
 
 
 def config_of(guided: str, name: str = "gvae-guided", **changes: object) -> Config:
@@ -66,13 +74,13 @@ def test_measured_guides_follow_the_truth_and_rows_beyond_have_none() -> None:
     hu, masks, truth = drawn()
     names = ["diameter", "density", "elongation", "edge"]
     rows = np.arange(30)
-    result = guides(config_of(",".join(names), dimensions=6), hu, masks, truth, rows)
+    result, _ = guides(config_of(",".join(names), dimensions=6), hu, masks, truth, rows)
     assert result.shape == (40, 4)
     assert np.isnan(result[30:]).all()
     for at, name in enumerate(names):
         assert spearmanr(result[rows, at], truth[name].to_numpy()[rows])[0] > 0.95, name
     assert abs(spearmanr(result[rows, 3], result[rows, 1])[0]) < 0.4  # brighter is not sharper
-    narrow = guides(config_of("density", hu_high=-100), hu, masks, truth, rows)
+    narrow, _ = guides(config_of("density", hu_high=-100), hu, masks, truth, rows)
     assert np.nanmax(narrow) == pytest.approx(-100, abs=1)  # what lies beyond the window is not told apart
 
 
@@ -82,7 +90,7 @@ def test_rated_guides_are_the_readers_means() -> None:
     )
     hu = np.zeros((4, 64, 64), np.int16)
     config = config_of("spiculation,calcification")
-    result = guides(config, hu, np.zeros((4, 64, 64), np.uint8), table, np.array([0, 1, 2]))
+    result, _ = guides(config, hu, np.zeros((4, 64, 64), np.uint8), table, np.array([0, 1, 2]))
     expected = [[1.5, 0], [5, 0.5], [np.nan, np.nan], [np.nan, np.nan]]
     np.testing.assert_allclose(result, expected)
 

@@ -22,6 +22,7 @@ from lungvae_core.training.parallel import Team, first_process, torchrun_size
 from lungvae_core.vae import sync
 from lungvae_core.vae.config import override, preset
 from lungvae_core.vae.sync import Share, sharing
+from tests.conftest import few_guides
 from tests.training import together
 from tests.training.together import Job
 
@@ -134,8 +135,11 @@ def jobs(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
             "guided",
             "dirvae-guided",
             epochs=1,
-            guided="diameter,malignancy",
-            guided_edits=5,
+            **few_guides("gvae-guided"),
+            linear_path=True,
+            lesion_layer=True,
+            guided_layers=4,
+            guided_ratings=5,
             guided_anchor=1,
             guided_apart=50,
         ),

@@ -16,6 +16,7 @@ from lungvae_core.training.fit import fit
 from lungvae_core.training.pca_start import start_from_pca
 from lungvae_core.vae.config import Config, override, preset
 from lungvae_core.vae.model import VAE
+from tests.conftest import few_guides
 
 K = 6
 
@@ -60,7 +61,7 @@ def test_it_starts_with_the_codes_of_a_linear_optimum(name: str, share: float) -
 
 def test_a_run_goes_on_from_there_and_resumes_what_it_trained(tmp_path: Path, tiny_data: Path) -> None:
     data = SliceSet.open(tiny_data)
-    config = config_of("gvae-guided", epochs=2, guided="diameter")
+    config = config_of("gvae-guided", epochs=2, **few_guides("gvae-guided"))
     whole, _ = fit(config, data, tmp_path / "whole")
     fit(config, data, tmp_path / "parts", until=1)
     resumed, _ = fit(config, data, tmp_path / "parts", resume=True)

@@ -29,7 +29,8 @@ def made(name: str, **changes: object) -> VAE:
 @pytest.mark.parametrize("linear_path", [False, True])
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_it_draws_what_the_decoder_draws(name: str, linear_path: bool) -> None:
-    vae = made(name, linear_path=linear_path, pca_start=False)
+    layered = PRESETS[name].model.lesion_layer and linear_path
+    vae = made(name, linear_path=linear_path, pca_start=False, lesion_layer=layered)
     if linear_path:
         torch.nn.init.normal_(vae.decoder.path.weight, std=0.1)  # as after a training; it starts at 0
     decode = quick.quick_decoder(vae)

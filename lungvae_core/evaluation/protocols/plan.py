@@ -93,7 +93,7 @@ def configure(asked: EvaluationConfig, seed: int, name: str | None = None) -> Co
     given = PAPER if asked.protocol == "paper" else {}
     changes = {**given, **asked.changes, "seed": seed}
     if asked.protocol == "frozen":
-        changes = {**changes, "rounds": 0, "guided": ()}
+        changes = {**changes, "rounds": 0, "guided": (), "lesion_layer": False}
     else:
         changes = {**changes, "task": asked.task, "label_rule": asked.label_rule}
     config = override(config, changes)

@@ -1,0 +1,69 @@
+"""The network that reads ratings off pictures while a VAE trains, and the steps that it teaches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from lungvae_core.data.slices import SliceSet
+from lungvae_core.training.checkpoints import READER, Run
+from lungvae_core.training.fit import fit
+from lungvae_core.training.lesions import normal_scores
+from lungvae_core.training.reader import draw_rated_steps, fit_reader, load_reader, rated, rating_loss
+from lungvae_core.vae.config import override, preset
+from lungvae_core.vae.networks import normalise
+from tests.conftest import blobs, few_guides
+
+NAMES = ("diameter", "density", "edge", "elongation", "spiculation", "malignancy")
+
+
+def test_ratings_are_what_is_not_measured() -> None:
+    assert rated(NAMES) == [4, 5]
+    rating, guide, size = draw_rated_steps(NAMES, torch.rand(2, 2000))
+    assert set(guide.tolist()) == {4, 5}
+    assert torch.equal(guide - 4, rating)
+    assert size.min() < -1.9
+    assert size.max() > 1.9
+
+
+def test_a_step_without_effect_costs_the_weight_and_one_with_its_effect_nothing() -> None:
+    rating, _, size = draw_rated_steps(NAMES, torch.rand(2, 20_000))
+    before = torch.randn(len(size), 2)
+    assert float(rating_loss(before, before, rating, size, 50.0)) == pytest.approx(50, rel=0.05)
+    after = before + torch.nn.functional.one_hot(rating, 2) * size[:, None]
+    assert float(rating_loss(before, after, rating, size, 50.0)) == pytest.approx(0, abs=1e-4)
+
+
+def small(**changes: object):
+    return override(preset("gvae-guided"), {**few_guides("gvae-guided"), "width": 4, "epochs": 1, **changes})
+
+
+@pytest.mark.long
+def test_it_reads_what_it_learned_in_standard_deviations(tiny_data: Path, tmp_path: Path) -> None:
+    data = SliceSet.open(tiny_data)
+    run = Run.create(tmp_path / "run", small(), data, device="cpu")
+    hu, _, table = blobs(120)
+    malignancy = table["malignancy_all"].str[0].astype(float).to_numpy()
+    scores = normal_scores(malignancy[:, None])
+    scores[::9] = np.nan
+    fit_reader(run, hu, scores)
+    reader = load_reader(run, torch.device("cpu"))
+    read = reader(normalise(torch.tensor(hu), run.config.model)[:, None]).numpy()
+    assert read.shape == (120, 1)
+    assert read[np.isfinite(scores[:, 0])].std() == pytest.approx(1, abs=0.1)
+    assert spearmanr(read[:, 0], malignancy)[0] > 0.6
+
+
+@pytest.mark.long
+def test_a_training_keeps_it_and_follows_it(tiny_data: Path, tmp_path: Path) -> None:
+    losses = {}
+    for weight in (0, 50):
+        config = small(guided_ratings=weight)
+        run, _ = fit(config, SliceSet.open(tiny_data), tmp_path / str(weight), device="cpu")
+        assert run.has(READER) == bool(weight)
+        losses[weight] = run.metrics()[0]["train"]["guided_loss"]
+    assert losses[50] > losses[0] + 5
