@@ -1,11 +1,11 @@
 """What a decoder that draws the lesion apart (`vae.lesion`) learns from the readers' outlines.
 
     guided_layers * 4096 * (mean |share - outline| + mean of near * |background - lung|
-                            + mean of (1 - inner) * |lesion - level|)
+                            + 0.1 * mean of (1 - inner) * |lesion - level|)
 
-averaged over pixels and over the slices that have an outline. `near` is 1 inside it and just beyond, where the
-slice hides the background; `inner` is 1 inside it, and beyond it the slice says nothing of the lesion. There
-the layers shall be flat: the lung's level, and the lesion's. The outline is a pixel's share of lesion: a
+averaged over pixels and over the slices that have an outline. `near` is 1 inside it and just beyond, where
+the slice hides the background; `inner` is 1 inside it, and beyond it the slice says nothing of the lesion.
+There the layers shall be flat: the lung's level, and the lesion's. The outline is a pixel's share of lesion: a
 logistic function of its distance from the readers' outline, as steep as the slice's own edge.
 """
 
@@ -24,6 +24,7 @@ from lungvae_core.vae.config import ModelConfig
 from lungvae_core.vae.lesion import GRID, KINDS, SCORES, slope_of
 from lungvae_core.vae.networks import normalise
 
+_FLAT = 0.1  # nothing else acts on the lesion beyond its outline, and it is most of the slice
 _BAND = 1.5  # pixels beyond the outline up to which the slice is no background
 
 
@@ -118,6 +119,6 @@ def layer_loss(layers: Tensor, inside: Tensor, lesions: Lesions, model: ModelCon
     lack = (
         (share - outline).abs()
         + _near(inside) * (background - lung).abs()
-        + (1 - _inner(inside)) * (lesion - level).abs()
+        + _FLAT * (1 - _inner(inside)) * (lesion - level).abs()
     )
     return weight * SIZE * SIZE * (lack.mean((1, 2)) * has).mean()

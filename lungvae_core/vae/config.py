@@ -598,7 +598,7 @@ PRESETS: dict[str, Config] = {
                 "guided_ratings": 50,
             }
         ),
-        training=_LEAN_TRAINING.model_copy(update={"epochs": 32, "learning_rate": 1e-3, "pca_start": True}),
+        training=_LEAN_TRAINING.model_copy(update={"epochs": 28, "learning_rate": 5e-4, "pca_start": True}),
     ),
     "dirvae-guided": Config(
         preset="dirvae-guided",
