@@ -13,7 +13,7 @@ from lungvae_core.explore.clusters.attributes import RULE, place, rating_values
 from lungvae_core.explore.clusters.methods import NOISE
 from lungvae_core.explore.colours import BANDS_MM
 from lungvae_core.number_text import plural
-from lungvae_core.statistics.intervals import percentile_interval
+from lungvae_core.statistics.intervals import percentile_interval, wilson
 from lungvae_core.statistics.patients import draw_counts
 
 # Standard deviations from the rest, and from all lesions, that a difference needs to be told of: where almost
@@ -205,14 +205,12 @@ def _interval(found: np.ndarray) -> dict[str, float | None]:
 def _share(
     label: np.ndarray, part: np.ndarray, patient: np.ndarray, weights: np.ndarray
 ) -> dict[str, float | None]:
-    found = _interval(_mean(label, part, patient, weights))
-    if found["value"] in (0.0, 1.0):
-        # All alike, every resample is so as well; Wilson's interval (1927) is not of no width.
-        count, z2 = len(np.unique(patient[part])), 1.96**2
-        room = z2 / (count + z2)
-        low, high = (0.0, room) if found["value"] == 0 else (1 - room, 1.0)
-        found |= {"low": float(low), "high": float(high)}
-    return found
+    share = _interval(_mean(label, part, patient, weights))
+    if share["value"] in (0.0, 1.0):
+        # All alike, every resample is so as well; Wilson's interval is not of no width.
+        low, high = wilson(share["value"], len(np.unique(patient[part])))
+        share |= {"low": low, "high": high}
+    return share
 
 
 def _difference(
