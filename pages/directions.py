@@ -109,7 +109,7 @@ def directions(model: LoadedModel, opened: Directions, row: int) -> None:
             alt="Score and measured properties along the direction",
         )
     st.caption(
-        f"**{directions_figures.title(name).capitalize()}**: {direction.words}. The walk follows the pattern "
+        f"**{directions_figures.title(name).capitalize()}**: {direction.label}. The walk follows the pattern "
         "(how codes change on average where the direction's score rises, Haufe et al. 2014), over the 1st to "
         "99th percentile of the lesions, in standard deviations over nodules; the dotted line is the start. "
         "Measured in the generated images; gaps are where no lesion was found in one. "

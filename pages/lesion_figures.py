@@ -39,7 +39,7 @@ def ratings_table(ratings: Sequence[Rating]) -> None:
     for rating in ratings:
         cells = "".join(
             f'<td class="number" title="{escape(word)}">{value}</td>'
-            for value, word in zip(rating.values, rating.words, strict=True)
+            for value, word in zip(rating.values, rating.meanings, strict=True)
         )
         cells += '<td class="number"></td>' * (readers - len(rating.values))
         low, high = rating.ends

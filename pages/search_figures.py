@@ -38,7 +38,7 @@ def parallel(state: SearchState) -> go.Figure:
     figure = go.Figure()
     for at in np.argsort(shade if state.config.maximise else -shade):  # the best lie on top
         number = int(table["number"].iloc[at])
-        told = "<br>".join(f"{axis.label}: {axis.words[at]}" for axis in axes)
+        told = "<br>".join(f"{axis.label}: {axis.texts[at]}" for axis in axes)
         figure.add_scatter(
             x=list(range(len(axes))),
             y=[axis.height[at] for axis in axes],
@@ -160,7 +160,7 @@ class _Axis:
 
     label: str
     height: list[float]  # of each trial, 0 at the axis' foot to 1 at its top
-    words: list[str]  # what each trial has
+    texts: list[str]  # what each trial has
     ticks: list[tuple[float, str]]  # (height, text)
 
 

@@ -34,7 +34,7 @@ class Start:
     """Where a walk begins: its name in addresses and on the wire, and in words."""
 
     name: str
-    words: str
+    label: str
     row: int | None = None
     patient: str | None = None  # of the set, whose lesion it is: who its walk's scores must not have seen
 

@@ -26,7 +26,7 @@ class Step:
     page: str  # its file
     path: str  # its path in the address
     title: str
-    words: str
+    text: str
     lesion: bool = False
 
 
@@ -103,7 +103,7 @@ def banner(page: str) -> None:
     here = page == step.path
     st.html(_STYLE)
     with st.container(key="tour", horizontal=True, wrap=False, vertical_alignment="center", gap="small"):
-        words = step.words if here else "You left the tour here; look around, then go on."
+        words = step.text if here else "You left the tour here; look around, then go on."
         title = step.title if step.title.endswith("?") else f"{step.title}."
         st.markdown(f"**{at} of {last} · {title}** {words}", width="stretch")
         with st.container(horizontal=True, wrap=False, gap="xsmall", width="content"):

@@ -85,7 +85,7 @@ def live(model: LoadedModel, start: starts.Start) -> Released:
     edits = _edits_asked(model) if here else {}
     along = _along_asked(model) if here else {}
     scores = model.score(code[None], patient=start.patient)
-    real, spacing, words = None, None, f"From {start.words}."
+    real, spacing, words = None, None, f"From {start.label}."
     if start.row is not None:
         image, is_real = model.image(start.row)
         if is_real:
@@ -140,7 +140,7 @@ def directions(model: LoadedModel, code: np.ndarray) -> list[Way]:
             at = float(direction.score(point)[0])
             low, high = direction.span
             told = (
-                f"Moves the whole code the way in which {direction.words} rises among the lesions, by "
+                f"Moves the whole code the way in which {direction.label} rises among the lesions, by "
                 "standard deviations from the start. How well it tells: page Directions."
             )
             found.append(Way(name, title, min(low - at, 0.0), max(high - at, 0.0), told))
@@ -271,7 +271,7 @@ def _strip(
     steps: int,
 ) -> Strip:
     values, codes = strip(model.latent, code, dimension, np.array(span), steps)
-    return Strip(start.words, dimension, values, codes, start_code(model, start.name), start.patient)
+    return Strip(start.label, dimension, values, codes, start_code(model, start.name), start.patient)
 
 
 MOST_PAIRS, LONGEST_PAIRS = 4_096, 200_000  # edits: one a dimension, of the most that a model has

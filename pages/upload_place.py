@@ -42,7 +42,7 @@ class State:
     slices: tuple[int, int] | None = None  # first and last of the nodule, all with the box at `position`
     boxes: dict[int, Box] = field(default_factory=dict)  # of an outline
     drawn: str = ""  # "mask": outlined in a file; "found": outlined here
-    words: str = ""  # about the outline
+    caption: str = ""  # about the outline
     trouble: str = ""
     turn: int = 0  # grows when the viewer is to take over what is here
 
@@ -154,8 +154,8 @@ def tools(state: State, upload: Upload) -> None:
             st.button("Clear", icon=":material/close:", on_click=clear, args=(state, upload))
     if state.trouble:
         st.error(state.trouble)
-    if state.words:
-        st.caption(state.words)
+    if state.caption:
+        st.caption(state.caption)
 
 
 def several(state: State, upload: Upload) -> None:
@@ -211,7 +211,7 @@ def bring(state: State, upload: Upload, name: str, content: bytes) -> None:
     lesion = lesion_of(upload.marked)
     follow(state, upload, lesion)
     show_slice(state, max(state.boxes, key=lambda number: int(lesion[number].sum())))
-    state.words = (
+    state.caption = (
         "Outlined by the mask; the box is in the middle of its bounding box in each slice, as in the model's "
         "own data. Click another lesion of the mask to take that."
     )
@@ -227,7 +227,7 @@ def find(state: State, upload: Upload) -> None:
         state.trouble = str(error)
         return
     upload.marked, state.drawn, state.trouble, state.slices = None, "found", "", None
-    state.words = f"{found.words} It was found automatically: check it. Clear it if it is wrong."
+    state.caption = f"{found.caption} It was found automatically: check it. Clear it if it is wrong."
     state.at = at
     follow(state, upload, found.mask)
 
@@ -245,5 +245,5 @@ def clear(state: State, upload: Upload) -> None:
     upload.outline(None)
     upload.marked = None
     state.position, state.boxes, state.slices = position, {}, None
-    state.drawn = state.words = state.trouble = ""
+    state.drawn = state.caption = state.trouble = ""
     state.turn += 1

@@ -68,8 +68,8 @@ def between(model: LoadedModel, start: starts.Start) -> None:
     )
     a, b = start_code(model, start.name), start_code(model, end.name)
     way = walks.between(model, kind, a, b, rows=(start.row, end.row))
-    title = f"{known[kind].partition(':')[0].lower()} to {end.words}"
-    ends = (start.words, end.words)
+    title = f"{known[kind].partition(':')[0].lower()} to {end.label}"
+    ends = (start.label, end.label)
     film.show(model, way.codes, patient=start.patient, key="between", title=title, ends=ends)
     own = model.score(b[None], patient=end.patient)
     if own is not None and end.patient != start.patient:
@@ -94,7 +94,7 @@ def grid(model: LoadedModel, start: starts.Start) -> None:
         second = int(url.selectbox("up", "Up", names, key="grid-up"))
     with st.spinner("Decoding…"):
         made = walks.grid(
-            model, start_code(model, start.name), first, second, GRID, start.words, start.patient
+            model, start_code(model, start.name), first, second, GRID, start.label, start.patient
         )
     _picture(made, f"{model.entry.name}_z{first}_z{second}", "A grid of generated images: two dimensions")
     st.caption("The blue frame is the tile nearest to the start. Everything else of the code stays.")
@@ -109,7 +109,7 @@ def sheet(model: LoadedModel, start: starts.Start) -> None:
     chosen = order if more else order[:FEW]
     with st.spinner("Decoding…"):
         made = walks.contact_sheet(
-            model, start_code(model, start.name), chosen, SHEET_STEPS, start.words, start.patient
+            model, start_code(model, start.name), chosen, SHEET_STEPS, start.label, start.patient
         )
     _picture(
         made, f"{model.entry.name}_dimensions", "A contact sheet of generated images, a line a dimension"
@@ -146,7 +146,7 @@ def flip(model: LoadedModel, start: starts.Start) -> None:
         patient=start.patient,
         key="flip",
         title="the smallest change",
-        ends=(start.words, "score flipped"),
+        ends=(start.label, "score flipped"),
     )
     charts.show(_changed(model, found), alt="Which dimensions changed, and by how much")
 
@@ -168,7 +168,7 @@ def direction(model: LoadedModel, start: starts.Start) -> None:
         codes,
         patient=start.patient,
         key="direction",
-        title=f"{offered[name].lower()} through {start.words}",
+        title=f"{offered[name].lower()} through {start.label}",
         ends=("least", "most"),
     )
     st.page_link("directions.py", label="How well each direction tells, and how sure it is")

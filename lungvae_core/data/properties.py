@@ -26,7 +26,7 @@ _APART = 3.0  # pixels beyond the outline from which the surroundings count; nea
 class Property:
     """One thing that is measured: its name, unit and family, and what a dimension does that moves it."""
 
-    words: str
+    label: str
     unit: str
     family: str  # properties of one family say the same; a name has one of each at most
     up: str  # what is said of a dimension that raises it

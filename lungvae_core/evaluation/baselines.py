@@ -37,7 +37,7 @@ class Baseline:
     """Something that knows no latent space."""
 
     name: str
-    words: str
+    label: str
     uses_readers: bool  # whether it needs a reader's outline, diameter or rating at prediction time
 
 

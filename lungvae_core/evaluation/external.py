@@ -576,7 +576,7 @@ def _baselines(table: pd.DataFrame, truth: np.ndarray, resamples: int, seed: int
             continue
         size, nodules = _sized(name, table)
         found[name] = {
-            "words": BASELINES[name].words.removesuffix(", logistic"),
+            "words": BASELINES[name].label.removesuffix(", logistic"),
             "uses_readers": BASELINES[name].uses_readers,
             "slice": {
                 "auc": auc_interval(

@@ -393,7 +393,7 @@ class Change:
     title: str
     before: float | None  # None where no lesion was found in the image
     after: float | None
-    words: str  # what is said of the change; empty where it is too small to tell
+    caption: str  # what is said of the change; empty where it is too small to tell
 
 
 @dataclass(frozen=True)
@@ -434,7 +434,7 @@ def changes(hu: np.ndarray) -> list[Change]:
 
 def in_words(found: list[Change]) -> list[str]:
     """What changed, as "grows by 14 px²" and "becomes 40 HU denser"."""
-    return [change.words for change in found if change.words]
+    return [change.caption for change in found if change.caption]
 
 
 def measured_curves(hu: np.ndarray) -> dict[str, np.ndarray]:

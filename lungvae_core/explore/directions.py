@@ -71,7 +71,7 @@ WORDS = {
 class Property:
     """What a direction is fitted to: values of M nodules, NaN where not known; 0 and 1 for two classes."""
 
-    words: str
+    label: str
     values: np.ndarray
     classes: bool
     unit: str
@@ -82,7 +82,7 @@ class Direction:
     """A fitted direction in a `Space`; its score is 0 at the mean nodule and 1 a deviation above it."""
 
     name: str
-    words: str
+    label: str
     unit: str
     filter: np.ndarray  # (K,)
     offset: float
@@ -291,7 +291,7 @@ def _tasks(
         if what is None or (size is None and name in (FREE, BEYOND)):
             continue
         if name in (FREE, BEYOND):
-            what = replace(what, words=WORDS[name])
+            what = replace(what, label=WORDS[name])
         rows = ~np.isnan(what.values)
         left_out = {"whose value is not known": int((~rows).sum())}
         if size is not None:
@@ -399,7 +399,7 @@ def _fitted(
     figure = task.figure(scores, predictions)
     patients = task.frame["patient_id"].to_numpy()
     entry: dict[str, Any] = {
-        "words": task.what.words,
+        "words": task.what.label,
         "unit": task.what.unit,
         "nodules": len(task.values),
         "patients": int(task.frame["patient_id"].nunique()),
@@ -523,7 +523,7 @@ def load_directions(folder: Path, codes: np.ndarray) -> Directions:
     directions = {
         name: Direction(
             name=name,
-            words=entry["words"],
+            label=entry["words"],
             unit=entry["unit"],
             filter=np.array(entry["filter"], float),
             offset=float(entry["offset"]),

@@ -48,7 +48,7 @@ class NoduleOutline:
     mask: np.ndarray  # (slices, rows, columns) bool
     slices: tuple[int, ...]  # that have an outline, rising
     agreement: float  # of the clicked slice
-    words: str  # what was found and how sure that is
+    caption: str  # what was found and how sure that is
 
 
 def outline_slice(hu: np.ndarray, row: float, column: float) -> Outline:

@@ -44,14 +44,14 @@ class Rating:
 
     name: str  # in the field's words
     values: list[int]  # one a reader; the same reader stands at the same place in every rating
-    words: list[str]  # for each value
+    meanings: list[str]  # for each value
     ends: tuple[int, int]  # of the scale
 
     @property
     def caption(self) -> str:
         """The values from least to most in words: "part-solid" or "part-solid – solid"."""
         order = sorted(range(len(self.values)), key=self.values.__getitem__)
-        first, last = self.words[order[0]], self.words[order[-1]]
+        first, last = self.meanings[order[0]], self.meanings[order[-1]]
         return first if first == last else f"{first} – {last}"
 
 

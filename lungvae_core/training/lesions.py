@@ -5,8 +5,8 @@
 
 averaged over pixels and over the slices that have an outline. `near` is 1 inside it and just beyond, where
 the slice hides the background; `inner` is 1 inside it, and beyond it the slice says nothing of the lesion.
-There the layers shall be flat: the lung's level, and the lesion's. The outline is a pixel's share of lesion: a
-logistic function of its distance from the readers' outline, as steep as the slice's own edge.
+There the layers shall be flat: the lung's level, and the lesion's. The outline is a pixel's share of lesion:
+a logistic function of its distance from the readers' outline, as steep as the slice's own edge.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def test_it_is_followed_through_the_slices_and_no_farther():
     assert abs(found.slices[0] - inside[0]) <= 1
     assert abs(found.slices[-1] - inside[-1]) <= 1
     assert dice(found.mask, mask) > 0.8
-    assert f"slices {found.slices[0] + 1} to {found.slices[-1] + 1}" in found.words
+    assert f"slices {found.slices[0] + 1} to {found.slices[-1] + 1}" in found.caption
 
 
 def test_it_is_not_followed_across_missing_slices():

@@ -109,12 +109,12 @@ def test_each_dimension_of_a_known_decoder_is_named_after_the_factor_that_it_mov
     moved, _ = summarise(values, lesions)
     found = names(moved, changes)
     for (factor, *_, verb), row, one in zip(TRUTH, moved, found, strict=False):
-        assert one["words"].startswith(verb), (factor, one)
+        assert one["text"].startswith(verb), (factor, one)
         first = row[one["properties"][0]]
         assert abs(first.spearman) > 0.85, factor
         assert first.agree >= 0.9, factor
         assert first.low <= first.change <= first.high
-    assert found[UNUSED]["words"] == NOTHING
+    assert found[UNUSED]["text"] == NOTHING
     assert found[UNUSED]["properties"] == ()
 
 
@@ -138,7 +138,7 @@ def test_a_reversed_decoder_gives_the_opposite_names(lesions):
     latent = GaussianLatent(len(TRUTH) + 2)
     values, changes = traverse(draw, latent, start_codes(6), np.array([[1.0, -1.0]]), steps=STEPS)
     moved, _ = summarise(values, lesions)
-    assert names(moved, changes)[0]["words"].startswith("shrinks")
+    assert names(moved, changes)[0]["text"].startswith("shrinks")
     assert moved[0]["diameter_px"].spearman < -0.9
 
 
@@ -156,7 +156,7 @@ def test_a_direction_drawn_for_each_lesion_alone_gets_no_name(lesions):
     moved, _ = summarise(values, lesions)
     (one,) = names(moved, np.full((1, 20, 2), 100.0))
     assert one["properties"] == ()
-    assert one["words"] == UNSTEADY
+    assert one["text"] == UNSTEADY
 
 
 def test_dimensions_made_up_from_the_measurements_get_no_names(measured, lesions):
@@ -240,7 +240,7 @@ def movement(effect: float, **other: float) -> Moved:
 
 def test_a_name_needs_effect_steadiness_and_an_interval_clear_of_0():
     def words(moved: dict[str, Moved]) -> str:
-        return name_of(moved, inside_hu=50, outside_hu=40).words
+        return name_of(moved, inside_hu=50, outside_hu=40).text
 
     assert words({"diameter_px": movement(0.4)}) == "grows"
     assert words({"diameter_px": movement(-0.4)}) == "shrinks"
@@ -255,24 +255,24 @@ def test_a_name_needs_effect_steadiness_and_an_interval_clear_of_0():
 
 def test_a_name_does_not_claim_more_than_was_found():
     clean = {"diameter_px": movement(1.0), "mean_hu": movement(0.4)}
-    assert name_of(clean, inside_hu=9, outside_hu=9).words == "grows"
+    assert name_of(clean, inside_hu=9, outside_hu=9).text == "grows"
     mixed = clean | {"edge_px": movement(-0.8)}
     found = name_of(mixed, inside_hu=9, outside_hu=9)
-    assert found.words == "grows and sharpens"
+    assert found.text == "grows and sharpens"
     assert found.others == ("mean_hu",)
     unsteady = {"diameter_px": movement(1.0)} | {
         key: movement(0.9, spearman=0.2) for key in ("mean_hu", "edge_px")
     }
-    assert name_of(unsteady, inside_hu=9, outside_hu=9).words == "grows, among others"
+    assert name_of(unsteady, inside_hu=9, outside_hu=9).text == "grows, among others"
     solid = movement(1.0, start=-600.0, end=-100.0)
-    assert name_of({"mean_hu": solid}, inside_hu=9, outside_hu=9).words == "becomes solid"
-    assert name_of({"mean_hu": movement(1.0)}, inside_hu=9, outside_hu=9).words == "becomes denser"
+    assert name_of({"mean_hu": solid}, inside_hu=9, outside_hu=9).text == "becomes solid"
+    assert name_of({"mean_hu": movement(1.0)}, inside_hu=9, outside_hu=9).text == "becomes denser"
 
 
 def test_without_a_name_the_pixels_say_why():
-    assert name_of({}, inside_hu=3, outside_hu=2).words == NOTHING
-    assert name_of({}, inside_hu=30, outside_hu=60).words == SURROUNDINGS
-    assert name_of({}, inside_hu=30, outside_hu=30).words == UNSTEADY
+    assert name_of({}, inside_hu=3, outside_hu=2).text == NOTHING
+    assert name_of({}, inside_hu=30, outside_hu=60).text == SURROUNDINGS
+    assert name_of({}, inside_hu=30, outside_hu=30).text == UNSTEADY
 
 
 def test_starts_are_one_a_patient_spread_over_sizes_and_labels():
@@ -316,7 +316,7 @@ def test_a_dirichlet_walk_stays_on_the_simplex():
         assert (part >= 0).all()
         np.testing.assert_allclose(part.sum(1), 1, atol=1e-5)
     moved, _ = summarise(values, np.ones(len(KEYS)))
-    assert [one["words"] for one in names(moved, changes)] == [NOTHING] * 4
+    assert [one["text"] for one in names(moved, changes)] == [NOTHING] * 4
 
 
 @pytest.mark.parametrize("name", ["tiny-gvae", "tiny-dirvae"])

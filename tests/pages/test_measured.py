@@ -57,7 +57,7 @@ def made_up() -> dict[str, Any]:
         "outlined": 0.987,
         "properties": {
             key: {
-                "words": one.words,
+                "words": one.label,
                 "unit": one.unit,
                 "family": one.family,
                 "names": one.names,

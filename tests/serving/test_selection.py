@@ -75,7 +75,7 @@ def test_ratings_come_in_the_fields_words(model):
     texture = next(each for each in lesion_facts.ratings(model, 12) if each.name == "texture")
     assert texture.values == [int(part) for part in model.table["texture_all"].iloc[12].split("|")]
     ends = {1: "non-solid", 2: "non-solid to part-solid", 4: "part-solid to solid", 5: "solid"}
-    assert texture.words == [ends[value] for value in texture.values]
+    assert texture.meanings == [ends[value] for value in texture.values]
     assert texture.caption.split(" – ")[0] == ends[min(texture.values)]
 
 

@@ -133,7 +133,7 @@ def evaluate(
             if by_stage is None:
                 return None
             progress("figures", 0, 1)
-            words = {name: (BASELINES[name].words, BASELINES[name].uses_readers) for name in rivals}
+            words = {name: (BASELINES[name].label, BASELINES[name].uses_readers) for name in rivals}
             report |= honest.sections(data, by_stage, rivals, words, asked)
             report["reconstruction"] = honest.reconstructed(data, folds, members, asked)
             if confirmed is not None:

@@ -55,7 +55,7 @@ class Moved:
 class Name:
     """A dimension's name: what happens when its value rises."""
 
-    words: str  # always something to show; "no measurable effect" and the like where nothing is named
+    text: str  # always something to show; "no measurable effect" and the like where nothing is named
     properties: tuple[str, ...]  # the named ones, strongest first; empty: no name
     others: tuple[str, ...]  # further ones that pass the rule, strongest first
     family: str  # the strongest family, "" where nothing passes

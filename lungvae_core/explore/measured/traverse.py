@@ -244,7 +244,7 @@ def _walks(values: np.ndarray, known: np.ndarray, draws: np.ndarray) -> np.ndarr
 
 
 def names(moved: list[dict[str, Moved]], changes: np.ndarray) -> list[dict[str, Any]]:
-    """A dict a dimension: name, properties, others, family, selectivity; see `name.name_of`."""
+    """A dict a dimension: text, properties, others, family, selectivity; see `name.name_of`."""
     mean = changes.mean(1)
     return [
         asdict(name_of(row, inside_hu=float(mean[at, 0]), outside_hu=float(mean[at, 1])))
@@ -347,7 +347,7 @@ def measure_run(
                 "dimension": at,
                 "low": ranges[at, 0],
                 "high": ranges[at, 1],
-                "name": name.pop("words"),
+                "name": name.pop("text"),
                 **name,
                 "inside_hu": changes[at, :, 0].mean(),
                 "outside_hu": changes[at, :, 1].mean(),
@@ -388,7 +388,7 @@ def measure_run(
         "outlined": trusted.mean(),
         "properties": {
             key: {
-                "words": one.words,
+                "words": one.label,
                 "unit": one.unit,
                 "family": one.family,
                 "names": one.names,
