@@ -282,9 +282,8 @@ class _Fit:
             self.vae.decoder.table.copy_(self.table)
         if training.pca_start and not self.run_.has("last.safetensors"):
             guided = len(self.config.objective.guided)
-            rows = self.train.to(self.device)
-            hu = self.hu[rows]
-            layers = None if self.lesions is None else self.lesions.rows(rows).layers(hu.float())
+            hu = self.hu[self.train.to(self.device)]
+            layers = None if self.lesions is None else self._layers
             start_from_pca(self.vae, hu, guided=guided, seed=training.seed, layers=layers)
         self.vae = self.vae.to(self.device)
         if self.device.type != "mps":
@@ -310,6 +309,12 @@ class _Fit:
         self.sums = self._no_sums()
         self.unchecked: list[tuple[int, Tensor, Tensor]] = []
         self.saved_at = time.monotonic()
+
+    def _layers(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Background and lesion, each (N, 64, 64) in HU, of some of the training slices."""
+        assert self.lesions is not None
+        rows = self.train.to(self.device)[chosen]
+        return self.lesions.rows(rows).layers(self.hu[rows].float())
 
     def _go_back(self) -> None:
         """To the newest checkpoint."""

@@ -9,6 +9,8 @@ pixels' logits, and the convolutions begin at 0 and learn what no linear map can
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,12 +26,17 @@ _RIDGE = 1e-3  # of the least squares, as a share of the codes' mean square
 
 @torch.no_grad()
 def start_from_pca(
-    vae: VAE, hu: Tensor, *, guided: int, seed: int, layers: tuple[Tensor, Tensor] | None = None
+    vae: VAE,
+    hu: Tensor,
+    *,
+    guided: int,
+    seed: int,
+    layers: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
 ) -> None:
     """Set the weights of a VAE with a full linear path from training slices (N, 64, 64) in HU.
 
     The first `guided` dimensions get the weakest components, for their guides shall say what they mean. A
-    decoder that draws the lesion apart needs `layers`, the slices' background and lesion, likewise.
+    decoder that draws the lesion apart needs `layers`, which gives background and lesion of rows of `hu`.
     """
     encoder, decoder, k = vae.encoder, vae.decoder, vae.config.dimensions
     assert isinstance(encoder, LinearPathEncoder)
@@ -39,12 +46,13 @@ def start_from_pca(
     flips = torch.rand(2, len(chosen), 1, 1, 1, generator=random) < 0.5
 
     def pixels_of(slices: Tensor) -> Tensor:
-        x = vae.images(slices[chosen.to(slices.device)].cpu().numpy())  # (N, 1, 64, 64)
+        x = vae.images(slices.cpu().numpy())  # (N, 1, 64, 64)
         for axis, flipped in zip((2, 3), flips, strict=True):
             x = torch.where(flipped, x.flip(axis), x)
         return x.flatten(1)  # (N, 4096)
 
-    pixels = pixels_of(hu)
+    rows = chosen.to(hu.device)
+    pixels = pixels_of(hu[rows])
     mean, components, deviations, noise = _principal(pixels, k, seed)
     order = torch.arange(k).roll(guided)
     components, deviations = components[order], deviations[order]
@@ -66,7 +74,7 @@ def start_from_pca(
     if isinstance(decoder, LesionDecoder):
         assert layers is not None
         _, z = vae.latent.parted(z, len(KINDS))
-        targets = torch.cat([_logits(pixels_of(layer)) for layer in layers], dim=1)
+        targets = torch.cat([_logits(pixels_of(layer)) for layer in layers(rows)], dim=1)
     _set(decoder.path, *_least_squares(z, targets))
 
 

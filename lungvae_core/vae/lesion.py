@@ -37,7 +37,7 @@ _HIDDEN = 128
 _WAVES = 10  # around the outline
 _LEAST, _MOST = 2.0, 56.0  # pixels of diameter
 _SHARPEST = 1.1  # pixels of edge; 1 is a step
-_FAINT = 0.3  # mean share inside, below which the offset stays as it is for that
+_FAINT = 0.3  # mean share inside; with less, no offset gives the density, and it is not raised further
 
 
 class LesionDecoder(nn.Module):
