@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lungvae_core.errors import UserError
 from lungvae_core.quiet import silence
-from lungvae_core.vae.sync import Share
+from lungvae_core.vae.sync import Share, sharing
 
 Value = TypeVar("Value")
 
@@ -134,8 +134,10 @@ class Team:
         result: Value | None = None
         problem: list[Any] = [None]
         if self.first:
+            # The others would never join a sum that it asked for, as a batch norm does.
             try:
-                result = work()
+                with sharing(Share(0, 1, 1)):
+                    result = work()
             except UserError as error:
                 problem = [str(error)]
         dist.broadcast_object_list(problem, src=0)

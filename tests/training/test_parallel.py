@@ -141,6 +141,7 @@ def jobs(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
             guided_layers=4,
             guided_ratings=5,
             guided_anchor=1,
+            feature=1,  # whose network, as that which reads ratings, the first process learns alone
             guided_apart=50,
         ),
         "rest-of-one": job("rest-of-one", "gvae", **rest, free_bits=0.05),
