@@ -20,7 +20,7 @@ from lungvae_core.training.classifier import load_classifier
 from lungvae_core.training.encode import encode
 from lungvae_core.vae.config import Config
 
-MOST_BYTES = 28_000_000
+MOST_BYTES = 30_000_000
 
 
 def publish(run: Run, data: SliceSet, out: Path, *, title: str = "", overwrite: bool = False) -> int:
@@ -29,7 +29,7 @@ def publish(run: Run, data: SliceSet, out: Path, *, title: str = "", overwrite: 
     Codes, classifier and figures are made again from the weights as they ship, on `data`, which the run was
     trained on; the maps are the run's. Left behind are checkpoints, logs and samples.png, which shows pixels
     of patients. Raises UserError when the run is not finished, the data are others, or the model would be
-    larger than 28 MB.
+    larger than 30 MB.
     """
     title = text("The title", title or run.info.title, LONGEST_NAME)
     missing = [name for name in SERVED if not run.has(name)]
