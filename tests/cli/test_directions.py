@@ -4,33 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from lungvae_core.cli import main
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.files import read_json
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import load_classifier, save_classifier
 from lungvae_core.training.ensemble import FOLDS
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    """A function: words -> (exit code, standard output, standard error) of `lungvae WORDS`."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lungvae", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture

@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
-from lungvae_core.cli import main
 from lungvae_core.evaluation.disentanglement import assess
 from lungvae_core.files import read_json
-
-
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *words: object
-) -> tuple[int, str, str]:
-    """(exit code, standard output, standard error) of `lungvae disentanglement WORDS`."""
-    monkeypatch.setattr(sys, "argv", ["lungvae", "disentanglement", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    out, err = capsys.readouterr()
-    return int(ended.value.code or 0), out, err
 
 
 @pytest.fixture
@@ -37,9 +24,9 @@ def copies(tiny_models: Path, tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.long
-def test_several_runs_are_written_and_compared(copies, monkeypatch, capsys):
+def test_several_runs_are_written_and_compared(run, copies, monkeypatch):
     monkeypatch.setattr(assess, "QUICK", assess.Effort(draws=2, refits=1, groups=2, resamples=5))
-    code, out, _ = run(monkeypatch, capsys, *copies[::2], "--quick", "--seed", 3)
+    code, out, _ = run("disentanglement", *copies[::2], "--quick", "--seed", 3)
     assert code == 0
     for folder in copies[::2]:
         report = read_json(folder / "disentanglement.json", what="")
@@ -51,27 +38,27 @@ def test_several_runs_are_written_and_compared(copies, monkeypatch, capsys):
     assert "nothing can be said of a difference" in out  # a run of each prior is no spread
 
 
-def test_a_folder_that_is_no_run_is_told_before_any_work(copies, tmp_path, monkeypatch, capsys):
-    code, out, err = run(monkeypatch, capsys, copies[0], tmp_path)
+def test_a_folder_that_is_no_run_is_told_before_any_work(run, copies, tmp_path):
+    code, out, err = run("disentanglement", copies[0], tmp_path)
     assert code == 2
     assert "is not a model" in err
     assert not out
     assert not (copies[0] / "disentanglement.json").exists()
 
 
-def test_a_run_without_codes_says_how_to_get_them(copies, monkeypatch, capsys):
+def test_a_run_without_codes_says_how_to_get_them(run, copies):
     (copies[0] / "latents.parquet").unlink()
-    code, _, err = run(monkeypatch, capsys, copies[0])
+    code, _, err = run("disentanglement", copies[0])
     assert code == 2
     assert "lungvae encode" in err
 
 
-def test_a_run_of_slices_without_factors_says_what_is_needed(copies, monkeypatch, capsys):
+def test_a_run_of_slices_without_factors_says_what_is_needed(run, copies):
     import pandas as pd
 
     table = pd.read_parquet(copies[0] / "latents.parquet")
     kept = [name for name in table if not name.endswith("_all") and name not in ("diameter_mm", "area_px")]
     table[kept].to_parquet(copies[0] / "latents.parquet")
-    code, _, err = run(monkeypatch, capsys, copies[0])
+    code, _, err = run("disentanglement", copies[0])
     assert code == 2
     assert "texture_all" in err

@@ -4,37 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
-
-from lungvae_core.cli import main
-
-
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *words: object
-) -> tuple[int, str, str]:
-    """(exit code, standard output, standard error) of `lungvae WORDS`."""
-    monkeypatch.setattr(sys, "argv", ["lungvae", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    out, err = capsys.readouterr()
-    return int(ended.value.code or 0), out, err
 
 
 def test_a_run_is_measured_from_the_command_line(
+    run: Callable[..., tuple[int, str, str]],
     tiny_models: Path,
     tiny_data: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture,
 ) -> None:
     folder = tmp_path / "tiny"
     shutil.copytree(tiny_models / "tiny-gvae", folder)
-    code, out, err = run(
-        monkeypatch, capsys, "measure", folder, "--data", tiny_data, "--starts", 9, "--seed", 2, "--quick"
-    )
+    code, out, err = run("measure", folder, "--data", tiny_data, "--starts", 9, "--seed", 2, "--quick")
     assert code == 0, err
     written = json.loads((folder / "measured.json").read_text())
     assert (written["steps"], written["seed"], written["starts"]["patients"]) == (5, 2, 9)
@@ -50,11 +32,10 @@ def test_a_run_is_measured_from_the_command_line(
 
 
 def test_a_guided_rating_is_judged_unless_that_is_left_out(
+    run: Callable[..., tuple[int, str, str]],
     tiny_models: Path,
     tiny_data: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture,
 ) -> None:
     folder = tmp_path / "tiny"
     shutil.copytree(tiny_models / "tiny-gvae", folder)
@@ -62,11 +43,11 @@ def test_a_guided_rating_is_judged_unless_that_is_left_out(
     config["config"]["objective"]["guided"] = ["diameter", "spiculation"]
     (folder / "config.json").write_text(json.dumps(config))
     command = ["measure", folder, "--data", tiny_data, "--starts", 9, "--quick"]
-    code, out, err = run(monkeypatch, capsys, *command)
+    code, out, err = run(*command)
     assert code == 0, err
     assert "z 1, guided by spiculation. A judge of spiculation reads more of it in " in out
     assert "z 0, guided" not in out  # the diameter is measured, and needs no judge
-    code, out, err = run(monkeypatch, capsys, *command, "--no-judge")
+    code, out, err = run(*command, "--no-judge")
     assert code == 0, err
     assert "Nothing was judged." in out
     written = json.loads((folder / "measured.json").read_text())
@@ -75,8 +56,8 @@ def test_a_guided_rating_is_judged_unless_that_is_left_out(
 
 
 def test_what_is_not_a_run_is_refused_in_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
-    code, _, err = run(monkeypatch, capsys, "measure", tmp_path)
+    code, _, err = run("measure", tmp_path)
     assert code == 2
     assert "is not a model" in err

@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from lungvae_core.cli import main
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.explore import maps
 from lungvae_core.explore.maps import project
@@ -23,26 +23,13 @@ from lungvae_core.vae.config import PARTS
 TINY = ["--set", "width=4", "--set", "dimensions=4", "--set", "batch_size=32", "--device", "cpu"]
 
 
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *words: object
-) -> tuple[int, str, str]:
-    """(exit code, standard output, standard error) of `lungvae WORDS`."""
-    monkeypatch.setattr(sys, "argv", ["lungvae", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    out, err = capsys.readouterr()
-    return int(ended.value.code or 0), out, err
-
-
 def test_from_training_to_a_prediction(
-    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    run: Callable[..., tuple[int, str, str]], tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # UMAP's compiler takes longer than all else here; the maps and the jobs have tests with the real one.
     monkeypatch.setattr(maps, "project", lambda codes, _method, **_: project(codes, "pca"))
     out = tmp_path / "runs" / "a"
     code, text, err = run(
-        monkeypatch,
-        capsys,
         "train",
         "--preset",
         "dirvae",
@@ -78,13 +65,11 @@ def test_from_training_to_a_prediction(
 
     np.save(tmp_path / "slice.npy", SliceSet.open(tiny_data).slices[3])
     Image.linear_gradient("L").save(tmp_path / "big.png")
-    code, text, err = run(monkeypatch, capsys, "predict", out, tmp_path / "slice.npy")
+    code, text, err = run("predict", out, tmp_path / "slice.npy")
     assert code == 0, err
     assert "Model score" in text
     assert "Not for clinical use" in text
     code, text, err = run(
-        monkeypatch,
-        capsys,
         "predict",
         out,
         tmp_path / "big.png",
@@ -112,7 +97,7 @@ def test_from_training_to_a_prediction(
         (["train", "--data", tiny_data, "--out", out], "Add --resume"),
         (["train", "--data", tiny_data, "--out", out, "--resume", "--epochs", 3], "keeps its settings"),
     ):
-        code, text, err = run(monkeypatch, capsys, *words)
+        code, text, err = run(*words)
         assert code == 2
         assert err.startswith("Error: ")
         assert said in err
@@ -132,22 +117,23 @@ def test_from_training_to_a_prediction(
     ],
 )
 def test_bad_settings_leave_nothing(
+    run: Callable[..., tuple[int, str, str]],
     words: list[str],
     said: str,
     tiny_data: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture,
 ) -> None:
     data = [] if "--data" in words else ["--data", tiny_data]
-    code, _, err = run(monkeypatch, capsys, "train", *data, "--out", tmp_path / "a", *words)
+    code, _, err = run("train", *data, "--out", tmp_path / "a", *words)
     assert (code, said in err) == (2, True), err
     assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.long
-def test_a_signal_stops_cleanly_and_resume_ends_the_work(tiny_data: Path, tmp_path: Path, how: int) -> None:
+def test_a_signal_stops_cleanly_and_resume_ends_the_work(
+    run: Callable[..., tuple[int, str, str]], tiny_data: Path, tmp_path: Path, how: int
+) -> None:
     out = tmp_path / "a"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [
@@ -191,7 +177,7 @@ def test_a_signal_stops_cleanly_and_resume_ends_the_work(tiny_data: Path, tmp_pa
     assert [row["epoch"] for row in rows] == list(range(1, 41))
 
 
-def test_help_is_quick_and_names_every_command() -> None:
+def test_help_is_quick_and_names_every_command(run: Callable[..., tuple[int, str, str]]) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "lungvae_core.cli", "--help"],
         capture_output=True,
@@ -215,10 +201,8 @@ def test_help_is_quick_and_names_every_command() -> None:
     assert not any(line.split("|")[-1].strip() in ("torch", "pandas") for line in done.stderr.splitlines())
 
 
-def test_presets_say_what_each_setting_means_and_can_be(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    code, text, _ = run(monkeypatch, capsys, "presets", "--settings")
+def test_presets_say_what_each_setting_means_and_can_be(run: Callable[..., tuple[int, str, str]]) -> None:
+    code, text, _ = run("presets", "--settings")
     assert code == 0
     lines = dict(line.split(" ", 1) for line in text.splitlines())
     assert lines.keys() == {name for part in PARTS.values() for name in part.model_fields} - {"prior"}

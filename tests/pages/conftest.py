@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
+from lungvae_core.serving.jobs import Jobs
 from lungvae_core.serving.routes import registry, routes
 from tests.conftest import ROOT
 
@@ -28,6 +31,24 @@ def models(
     registry.cache_clear()
     yield tiny_models
     registry.cache_clear()
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_data: Path) -> Iterator[Path]:
+    """Folders of the test's own, without models; jobs that are left are killed."""
+    for name in ("models", "runs", "workspace"):
+        monkeypatch.setenv(f"LUNGVAE_{name.upper()}", str(tmp_path / name))
+    monkeypatch.setenv("LUNGVAE_DATA", str(tiny_data.parent))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("LUNGVAE_DATABASE", raising=False)
+    registry.cache_clear()
+    yield tmp_path
+    registry.cache_clear()
+    for job in Jobs().all():
+        if job.active and job.keeper:
+            os.killpg(job.keeper, signal.SIGKILL)
+        elif job.active:
+            Jobs().stop(job.id)
 
 
 def open_page(file: str, state: dict[str, Any] | None = None, **query: str) -> AppTest:

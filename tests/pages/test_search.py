@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,25 +22,11 @@ from tests.pages.conftest import open_page
 TINY = {"width": 4, "dimensions": 4, "batch_size": 32}
 
 
-@pytest.fixture
-def folders(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_data: Path, tiny_models: Path
-) -> Iterator[Path]:
-    """Folders of the test's own; jobs that are left are killed."""
-    for name in ("runs", "workspace"):
-        monkeypatch.setenv(f"LUNGVAE_{name.upper()}", str(tmp_path / name))
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch, folders: Path, tiny_models: Path) -> None:
+    """The two tiny models beside the folders of the test's own."""
     monkeypatch.setenv("LUNGVAE_MODELS", str(tiny_models))
-    monkeypatch.setenv("LUNGVAE_DATA", str(tiny_data.parent))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("LUNGVAE_DATABASE", raising=False)
     registry.cache_clear()
-    yield tmp_path
-    registry.cache_clear()
-    for job in Jobs().all():
-        if job.active and job.keeper:
-            os.killpg(job.keeper, signal.SIGKILL)
-        elif job.active:
-            Jobs().stop(job.id)
 
 
 @pytest.fixture(scope="module")

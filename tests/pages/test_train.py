@@ -5,11 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-import os
 import shutil
-import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -23,7 +20,6 @@ from lungvae_core.serving.access import Person, Role
 from lungvae_core.serving.form import GROUPS, MAIN
 from lungvae_core.serving.jobs import FAILED, PHANTOM, QUEUED, RUNNING, STOPPED, STOPPING, Job, Jobs
 from lungvae_core.serving.progress import TrainingState, Units, read_state
-from lungvae_core.serving.routes import registry
 from lungvae_core.serving.settings import Settings
 from lungvae_core.training import fit as engine
 from lungvae_core.vae.config import override, preset
@@ -31,24 +27,6 @@ from tests.conftest import blobs
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {"epochs": 10_000, "width": 4, "dimensions": 4, "batch_size": 16}
-
-
-@pytest.fixture
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_data: Path) -> Iterator[Path]:
-    """Folders of the test's own; jobs that are left are killed."""
-    for name in ("models", "runs", "workspace"):
-        monkeypatch.setenv(f"LUNGVAE_{name.upper()}", str(tmp_path / name))
-    monkeypatch.setenv("LUNGVAE_DATA", str(tiny_data.parent))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("LUNGVAE_DATABASE", raising=False)
-    registry.cache_clear()
-    yield tmp_path
-    registry.cache_clear()
-    for job in Jobs().all():
-        if job.active and job.keeper:
-            os.killpg(job.keeper, signal.SIGKILL)
-        elif job.active:
-            Jobs().stop(job.id)
 
 
 def open_page() -> AppTest:
