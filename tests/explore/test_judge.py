@@ -57,6 +57,14 @@ def test_it_reads_ratings_of_lesions_that_it_has_not_learned_from(judge):
     assert np.abs(judge.read(hu)[:, 0] - levels["lobulation"]).mean() < 0.4
 
 
+def test_it_does_not_see_patterns_of_single_pixels(judge):
+    """A decoder can learn them, and no eye sees them."""
+    hu, levels = sizes(60, 2)
+    pattern = 150 * (-1.0) ** np.add.outer(np.arange(64), np.arange(64))
+    change = np.abs(judge.read(hu + pattern) - judge.read(hu)).mean(0)
+    assert (change < 0.1 * levels.std()).all()
+
+
 def test_the_same_seed_is_the_same_judge():
     hu, levels = sizes(60, 0)
     first, again, other = (

@@ -98,10 +98,12 @@ def judged_sentence(measured: dict[str, Any], dimension: int, rating: str) -> st
         return f"Whether {rating} rises in the decoded images has not been judged. {why_not_judged(measured)}"
     change, low, high, spearman, rises = figures
     starts = measured["starts"]["patients"]
+    smoothing = measured["judge"].get("smoothing_px")
+    sees = f" It sees images smoothed by {smoothing:g} px." if smoothing else ""
     return (
         f"A judge of {rating} reads more of it in {round(rises * starts)} of {starts} lesions ({rises:.0%}): "
         f"{number(change)} ({number(low)} to {number(high)}) over the range, Spearman {number(spearman)} "
-        f"(median). {judge_sentence(measured, rating)}"
+        f"(median). {judge_sentence(measured, rating)}{sees}"
     )
 
 

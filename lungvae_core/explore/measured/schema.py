@@ -64,6 +64,7 @@ class Judge(Part):
     ratings: dict[Literal["real", "reconstructed"], dict[str, Agreement]] | None = None
     fitted: dict[str, object] | None = None
     tested: dict[str, object] | None = None
+    smoothing_px: Number = 0.0  # of what it sees; judges of earlier versions saw single pixels
 
     @model_validator(mode="after")
     def _whole(self) -> Judge:
