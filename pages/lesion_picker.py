@@ -28,12 +28,12 @@ def pick(
     suffix: str = "",
     widths: tuple[int, int, int] = (190, 90, 90),
 ) -> int:
-    """A row of the model's table; the three boxes begin with `row`, else with the first nodule.
+    """A row of the model's table; the three boxes begin with `row`, else with a usual lesion.
 
     `suffix` is added to the boxes' labels, since two pickers on a page must not have boxes of one name.
     """
     patients = of_patients(model)
-    row = int(model.nodules[0]["row"].iloc[0]) if row is None else row
+    row = model.usual_row if row is None else row
     at = model.lesion(row)
 
     def box(

@@ -34,7 +34,7 @@ from lungvae_core.serving.settings import Settings
 from lungvae_core.training.attention import Attentions, load_attentions
 from lungvae_core.training.checkpoints import KNOWN, OPTIONAL, SERVED, Run, RunInfo
 from lungvae_core.training.classifier import Classifier, load_classifier
-from lungvae_core.training.encode import encode_with_quality
+from lungvae_core.training.encode import TRAINED, encode_with_quality
 from lungvae_core.training.ensemble import FOLDS, Ensemble, load_ensemble
 from lungvae_core.vae.latents import Latent
 from lungvae_core.vae.quick import one_call, quick_decoder
@@ -152,6 +152,21 @@ class LoadedModel:
     @lazy
     def _nodules(self) -> tuple[pd.DataFrame, np.ndarray]:
         return maps.nodules(self.table, self.codes)
+
+    @lazy
+    def usual_row(self) -> int:
+        """A nodule's representative slice that shows the model as it usually is: what pages begin with.
+
+        Of the patients that it was not trained on, where there are any, the one whose SSIM is their median.
+        """
+        rows, table = self._nodules[0]["row"].to_numpy(), self._table
+        if "split" in table:
+            unseen = rows[(table["split"] != TRAINED).to_numpy()[rows]]
+            rows = unseen if len(unseen) else rows
+        if "ssim" not in table:
+            return int(rows[0])
+        ssim = table["ssim"].to_numpy(float, na_value=np.nan)[rows]
+        return int(rows[np.argsort(ssim, kind="stable")[(len(rows) - 1) // 2]])
 
     @lazy
     def ranges(self) -> np.ndarray:

@@ -88,6 +88,18 @@ def test_real_images_where_the_data_is(registry: Registry, tiny_data: Path, tmp_
     np.testing.assert_allclose(image, np.clip((data.slices[5] + 1000) / 1400, 0, 1), atol=1e-6)
 
 
+def test_pages_begin_with_a_usual_lesion_of_a_patient_that_the_model_was_not_trained_on(
+    registry: Registry,
+) -> None:
+    model = registry.load("tiny-gvae")
+    nodules = model.table.iloc[model.nodules[0]["row"].to_numpy()]
+    unseen = nodules[nodules["split"] != "train"]["ssim"]
+    assert 0 < len(unseen) < len(nodules)
+    assert model.table["split"].iloc[model.usual_row] != "train"
+    chosen = model.table["ssim"].iloc[model.usual_row]
+    assert abs((unseen < chosen).sum() - (unseen > chosen).sum()) <= 1
+
+
 @pytest.mark.parametrize("name", ["tiny-gvae", "tiny-dirvae"])
 def test_starts_ranges_and_places(registry: Registry, name: str) -> None:
     model = registry.load(name)
