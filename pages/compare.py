@@ -180,8 +180,8 @@ def dimensions(first: LoadedModel, second: LoadedModel) -> None:
                 else:
                     st.dataframe(named, hide_index=True, width="stretch")
         st.caption(
-            "Dimensions by how much they change the picture. Their numbers mean nothing across models. How "
-            "it was measured: page Measured traversals."
+            "Guided dimensions first, then those that change the picture most. Their numbers mean nothing "
+            "across models. How it was measured: page Measured traversals."
         )
 
 

@@ -97,14 +97,16 @@ def _guided(at: int, guide: str, measured: dict[str, Any] | None, label: Label |
 
 @kept
 def carried(model: LoadedModel) -> tuple[list[int], list[int], str]:
-    """(dimensions in use, by what they carry; unused ones; what that is, in words)."""
+    """(dimensions in use, guided ones first, then by what they carry; unused ones; that, in words)."""
     used = active(model.codes, model.latent)
+    guided = list(range(len(model.run.config.objective.guided)))
     order, by = model.order.tolist(), "how much the lesions differ in them"
     try:
         if model.measured is not None:
             order, by = record.order(model.measured), "how much they change the picture, as measured"
     except UserError:  # the page of the measured traversals says what is wrong
         pass
+    order = guided + [at for at in order if at not in guided]
     return [at for at in order if used[at]], [at for at in order if not used[at]], by
 
 

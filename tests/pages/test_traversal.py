@@ -211,6 +211,11 @@ def test_guided_dimensions_say_so_beside_what_they_were_measured_to_do(models, m
     )
     assert names[1].name == "guided: edge"
     assert not names[3].name.startswith("guided")
+    used, unused, _ = walks.carried.__wrapped__(model)
+    assert sorted(used + unused) == [0, 1, 2, 3]
+    for part in (used, unused):  # the guided ones come first, in the guides' order
+        guided = [at for at in part if at < 3]
+        assert part[: len(guided)] == sorted(guided)
 
 
 def test_a_guide_that_is_a_rating_says_what_a_judge_reads_and_how_good_it_is(models, monkeypatch):
