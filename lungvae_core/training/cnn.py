@@ -128,5 +128,12 @@ def fit_network(hu: np.ndarray, answers: np.ndarray, loss: Loss, *, seed: int, c
     return model.eval()
 
 
+def squared_error(outputs: Tensor, answers: Tensor) -> Tensor:
+    """Mean squared error of outputs (B, R), of the answers (B, R) that are not NaN."""
+    rated = ~torch.isnan(answers)
+    error = torch.where(rated, outputs - torch.where(rated, answers, 0.0), 0.0)
+    return error.square().sum() / rated.sum().clamp(min=1)
+
+
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return label_loss(logits[:, 0], labels[:, 0], (1.0, 1.0))

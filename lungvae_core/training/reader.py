@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lungvae_core.training.checkpoints import READER, Run, load_network, save_tensors
-from lungvae_core.training.cnn import Cnn, CnnConfig, fit_network
+from lungvae_core.training.cnn import Cnn, CnnConfig, fit_network, squared_error
 from lungvae_core.vae.config import ModelConfig
 from lungvae_core.vae.lesion import KINDS
 
@@ -47,9 +46,7 @@ def fit_reader(run: Run, hu: np.ndarray, scores: np.ndarray) -> None:
     network = fit_network(
         hu[has],
         scores[has],
-        lambda outputs, answers: F.mse_loss(
-            torch.where(torch.isnan(answers), 0.0, outputs), torch.nan_to_num(answers)
-        ),
+        squared_error,
         seed=run.config.training.seed,
         config=_of(run.config.model),
     )

@@ -24,12 +24,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lungvae_core.data.outlines import CENTRE, SIZE
 from lungvae_core.vae.config import Measured, ModelConfig
 from lungvae_core.vae.latents import Latent
 
 KINDS = get_args(Measured)  # diameter, density, edge, elongation: what the geometry takes
-CENTRE = 31.75  # pixels: the lesion's middle in its crop, as in `data.outlines`
-SIZE, RAYS = 64, 64
+RAYS = 64  # on which an outline is evaluated
 SCORES = 2.3  # the table's ends, about the 1st and the 99th percentile
 GRID = 101  # normal scores at which the guides' values are kept
 _FAR = 3.5  # scores beyond which nothing changes any more

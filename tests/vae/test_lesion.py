@@ -10,6 +10,7 @@ from lungvae_core.data.outlines import segment
 from lungvae_core.data.properties import PROPERTIES, measure
 from lungvae_core.errors import UserError
 from lungvae_core.vae.config import Config, override, preset
+from lungvae_core.vae.latents import make_latent
 from lungvae_core.vae.lesion import GRID, KINDS, SCORES, LesionDecoder, slope_of
 from lungvae_core.vae.model import VAE
 from tests.conftest import few_guides
@@ -141,3 +142,16 @@ def test_the_layers_make_the_picture_and_do_not_see_the_coordinates(name: str) -
 def test_what_it_needs_is_said(changes: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         layered(**changes)
+
+
+@pytest.mark.parametrize("name", ["gvae-guided", "dirvae-guided"])
+def test_a_step_moves_one_coordinate_by_its_size(name: str) -> None:
+    latent = make_latent(override(preset(name), {"dimensions": 12}).model)
+    code = torch.tensor(np.stack([latent.draw(seed) for seed in range(6)])).clamp(
+        min=1e-3 if "dir" in name else -9
+    )
+    guide, size = torch.tensor([0, 1, 2, 0, 1, 2]), torch.tensor([1.0, -1.0, 0.5, 0.0, 2.0, -2.0])
+    own, free = latent.coordinates(code, 3)
+    moved_own, moved_free = latent.coordinates(latent.with_step(code, guide, size), 3)
+    assert torch.allclose(moved_free, free, atol=1e-4)
+    assert torch.allclose(moved_own - own, torch.nn.functional.one_hot(guide, 3) * size[:, None], atol=1e-4)

@@ -19,10 +19,8 @@ from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.ndimage import gaussian_filter
 from scipy.stats import rankdata
-from torch import Tensor
 
 from lungvae_core.data.columns import patient_key
 from lungvae_core.data.counted import Counted, left_out_before
@@ -33,7 +31,7 @@ from lungvae_core.errors import UserError
 from lungvae_core.statistics.intervals import percentile_interval
 from lungvae_core.statistics.patients import patient_rows
 from lungvae_core.training.checkpoints import Run
-from lungvae_core.training.cnn import Cnn, CnnConfig, fit_network
+from lungvae_core.training.cnn import Cnn, CnnConfig, fit_network, squared_error
 from lungvae_core.training.encode import TRAINED
 from lungvae_core.training.seen import shared_with
 from lungvae_core.vae.config import Rated
@@ -125,7 +123,7 @@ def fit_judge(hu: np.ndarray, levels: pd.DataFrame, config: CnnConfig, *, seed: 
     values = levels.to_numpy(float)
     mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
     answers = (values - mean) / deviation
-    network = fit_network(_smoothed(hu), answers, _squared_error, seed=seed, config=config)
+    network = fit_network(_smoothed(hu), answers, squared_error, seed=seed, config=config)
     return Judge(tuple(map(str, levels)), network, mean, deviation)
 
 
@@ -205,13 +203,6 @@ def _sample(reasons: dict[str, np.ndarray], before: dict[str, int]) -> Sample:
             left_out[reason] = count
         kept &= ~rows
     return Sample(np.flatnonzero(kept), Counted(used=int(kept.sum()), left_out=left_out))
-
-
-def _squared_error(outputs: Tensor, answers: Tensor) -> Tensor:
-    """Mean squared error of outputs (B, R), of the answers (B, R) that are not NaN."""
-    rated = ~torch.isnan(answers)
-    error = torch.where(rated, outputs - torch.where(rated, answers, 0.0), 0.0)
-    return error.square().sum() / rated.sum().clamp(min=1)
 
 
 def _spearman_interval(
