@@ -57,7 +57,7 @@ def aucs(run: Run, data: SliceSet, train: np.ndarray, judge: np.ndarray) -> dict
     vae, labels = run.load_model(), data.labelled()
     codes = vae.encode_hu(np.asarray(at_spacing(data.slices, data.table, vae.config.spacing_mm)))
     train, judge = (rows[~np.isnan(labels[rows])] for rows in (train, judge))
-    simplex = run.config.model.prior == "dirichlet"
+    simplex = run.config.model.family.simplex
     logits = [
         fit_classifier(codes[train], labels[train], ClassifierConfig(seed=seed), simplex=simplex).logits(
             codes[judge]

@@ -120,7 +120,7 @@ def decoding(config: Config, device: torch.device, seconds: float) -> str:
     with torch.inference_mode():
         for size in SIZES:
             z = torch.rand(size, config.model.dimensions, device=device)
-            z = z / z.sum(1, keepdim=True) if config.model.prior == "dirichlet" else z
+            z = z / z.sum(1, keepdim=True) if config.model.family.simplex else z
             times.append(1e3 / rate(partial(vae.reconstruct, z), seconds / 4, device))
     return "".join(f"{value:>8.2f}" for value in times)
 

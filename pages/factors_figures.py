@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from plotly.subplots import make_subplots
 from lungvae_core.evaluation.disentanglement.compare import PHANTOM_WORDS, PROBES
 from lungvae_core.evaluation.disentanglement.scores import WORDS
 from lungvae_core.number_text import DASH, interval, number
+from lungvae_core.vae.latents import FAMILIES
 
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#e69f00", "#009e73", "#999999"  # Okabe-Ito
 MEASURES = {
@@ -246,14 +248,21 @@ def score_panels(variants: dict[str, dict[str, Any]], moved: dict[str, Any] | No
     return figure
 
 
+def _looks() -> dict[tuple[str, str], tuple[str, str, str]]:
+    """Label, colour and symbol of each prior and space."""
+    labels = {}
+    for prior, family in FAMILIES.items():
+        labels[(prior, "code")] = family.model_label
+        if family.simplex:
+            labels[(prior, "log_ratio")] = f"{family.model_label}, log-ratios"
+    looks = cycle([(BLUE, "circle"), (ORANGE, "square"), (GREEN, "diamond")])
+    return {key: (label, *look) for (key, label), look in zip(labels.items(), looks, strict=False)}
+
+
 def over_seeds(found: dict[str, Any], variant: str) -> go.Figure:
     """A panel a figure: every seed's value by prior, with mean and standard deviation, beside the null."""
     words = WORDS | PHANTOM_WORDS | {kind: f"{text}, mean R²" for kind, text in PROBES.items()}
-    looks = {
-        ("gaussian", "code"): ("GVAE", BLUE, "circle"),
-        ("dirichlet", "code"): ("DirVAE", ORANGE, "square"),
-        ("dirichlet", "log_ratio"): ("DirVAE, log-ratios", GREEN, "diamond"),
-    }
+    looks = _looks()
     shown = [
         group for group in found["groups"] if any(key.startswith(f"{variant}/") for key in group["figures"])
     ]

@@ -14,6 +14,7 @@ from lungvae_core.number_text import interval
 from lungvae_core.serving.evaluations import find_reports, read_report
 from lungvae_core.serving.registry import LoadedModel, ModelEntry
 from lungvae_core.serving.routes import registry
+from lungvae_core.vae.latents import FAMILIES
 from pages import charts, common, layout, tour
 
 SIZES = {"diameter": "Diameter alone", "area": "Area alone"}
@@ -200,7 +201,7 @@ def describe(entry: ModelEntry) -> None:
     whose = "ships with the project" if entry.shipped else "your own run"
     st.subheader(entry.title, anchor=False)
     st.caption(
-        f"{entry.prior.capitalize()} prior, {entry.dimensions} dimensions, {whose}. "
+        f"{FAMILIES[entry.prior].label} prior, {entry.dimensions} dimensions, {whose}. "
         f"Trained on {entry.data.name}, {entry.data.count:,} slices."
     )
     try:

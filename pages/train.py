@@ -282,8 +282,11 @@ def dimensions_words(state: TrainingState) -> str:
         "listens to it; a bar near 0 moves no picture. A high KL says that a dimension is used, not that it "
         "means anything to a radiologist."
     )
-    if state.config.model.prior == "dirichlet":
-        words += " A Dirichlet's dimensions are not independent: these KLs do not add up to that of a slice."
+    family = state.config.model.family
+    if not family.independent:
+        words += (
+            f" A {family.label}'s dimensions are not independent: these KLs do not add up to that of a slice."
+        )
     return words
 
 

@@ -116,14 +116,13 @@ def _panels(state: TrainingState) -> list[_Panel]:
         _Panel("β, weight of the KL", (_Line("beta", "", SCHEDULE),), "tozero"),
         _Panel("Gradient norm (log scale)", (trained("gradient_norm"),), "log"),
         _Panel("Learning rate", (_Line("learning_rate", "", SCHEDULE),), "tozero"),
+        _Panel("α₀, total concentration, held out", (held_out("alpha0"),), "tozero"),
     ]
-    if config.model.prior == "dirichlet":
-        panels.append(_Panel("α₀, total concentration, held out", (held_out("alpha0"),), "tozero"))
     if config.joint.rounds and config.joint.label_weight:
         weight = 1 / config.joint.label_weight
         label = _Line("train", "label_loss", TRAINED, weight)
         panels.append(_Panel("Classifier's label loss (nats a slice)", (label,), "tozero"))
-    # Runs older than a figure have no panel of it.
+    # Runs that lack a figure, for their age or their latent family, have no panel of it.
     return [panel for panel in panels if any(state.history(line.part, line.name)[0] for line in panel.lines)]
 
 

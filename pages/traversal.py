@@ -8,10 +8,10 @@ import numpy as np
 import streamlit as st
 
 from lungvae_core.errors import UserError
-from lungvae_core.explore.traversal import edited, strip
+from lungvae_core.explore.traversal import strip
 from lungvae_core.parameters import choice, integer, number
 from lungvae_core.serving import scoring, walks
-from lungvae_core.serving.live import DIFFERENCE_FULL, FARTHEST, LARGEST, moved_along, start_code
+from lungvae_core.serving.live import DIFFERENCE_FULL, FARTHEST, moved_along, start_code
 from lungvae_core.serving.registry import LoadedModel
 from lungvae_core.serving.render import Walk, gif, mp4, strip_png
 from lungvae_core.serving.strips import Strip, offer
@@ -62,7 +62,7 @@ def walk(name: str, start: starts.Start) -> None:
     dimension = pick_dimension(model, released)
     _remember(start, dimension, released)
     moved = moved_along(model, start_code(model, start.name), list(released.along.items()))
-    code = edited(model.latent, moved, released.edits)
+    code = model.latent.edited(moved, released.edits)
     span = walks.span(model, dimension, code).tolist()
     shown = _strip(model, start, code, dimension, span, STRIP_STEPS)
     alt = f"Generated images: the whole range of dimension {dimension}, all else as set above"
@@ -96,7 +96,7 @@ def live(model: LoadedModel, start: starts.Start) -> Released:
         else:
             words += " The slice itself is not on this machine; its reconstruction stands for it."
     words = f"{words} {scoring.of_walk(model, start.patient)}".strip()
-    where = edited(model.latent, moved_along(model, code, list(along.items())), edits)
+    where = model.latent.edited(moved_along(model, code, list(along.items())), edits)
     used, unused, ordered_by = walks.carried(model)
     sliders = []
     for dimension in used + unused:
@@ -303,10 +303,10 @@ def _is_here(model: LoadedModel, start: starts.Start) -> bool:
 
 
 def _edits_asked(model: LoadedModel) -> dict[int, float]:
-    ends = (0.0, 1.0) if model.entry.prior == "dirichlet" else (-LARGEST, LARGEST)
 
     def edit(at: str, value: str) -> tuple[int, float]:
-        return integer("edits", at, 0, model.entry.dimensions - 1), number("edits", value, *ends)
+        dimension = integer("edits", at, 0, model.entry.dimensions - 1)
+        return dimension, number("edits", value, *model.latent.bounds)
 
     return url.pairs("edits", MOST_PAIRS, edit, longest=LONGEST_PAIRS)
 

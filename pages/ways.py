@@ -12,7 +12,7 @@ import streamlit as st
 from lungvae_core.caches import BoundedCache
 from lungvae_core.errors import UserError
 from lungvae_core.explore.counterfactual import Counterfactual, changes, in_words
-from lungvae_core.explore.ways import NEIGHBOURS, WAYS
+from lungvae_core.explore.ways import NEIGHBOURS, ways_of
 from lungvae_core.serving import scoring, walks
 from lungvae_core.serving.live import start_code
 from lungvae_core.serving.registry import LoadedModel
@@ -58,7 +58,7 @@ def between(model: LoadedModel, start: starts.Start) -> None:
     """A film from the start to another place."""
     end = starts.pick(model, key="b", label="To B")
     url.replace(("b", "b_row"), starts.remembered(end, "b"))
-    known = WAYS[model.entry.prior]
+    known = ways_of(model.entry.prior)
     kind = url.segmented(
         "by",
         "Way",

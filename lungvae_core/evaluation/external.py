@@ -164,7 +164,7 @@ def validate(
         own_table,
         codes,
         table.assign(**quality),
-        simplex=run.config.model.prior == "dirichlet",
+        simplex=run.config.model.family.simplex,
         trained=_trained(own_table),
         resamples=min(resamples, 500),
         seed=seed,

@@ -105,7 +105,7 @@ def classify(
         raise UserError(
             f"The data of {run.folder} lack labels of both classes (malignancy above 3 and below 3)."
         )
-    simplex = run.config.model.prior == "dirichlet"
+    simplex = run.config.model.family.simplex
     inner, truth = table.iloc[known].reset_index(drop=True), labels[known]
     if seeds < 1:
         raise UserError(f"{seeds} seeds give no figure; choose 1 or more.")

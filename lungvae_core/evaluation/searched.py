@@ -162,7 +162,7 @@ def _vae(
     train, test = (rows[~np.isnan(labels[rows])] for rows in (patients.rest, patients.test))
     classified = None
     if _both(labels[train]) and _both(labels[test]):
-        simplex = full.model.prior == "dirichlet"
+        simplex = full.model.family.simplex
         fitted = ClassifierConfig(seed=config.seed)
         model = fit_classifier(codes_of(run, data, train), labels[train], fitted, simplex=simplex)
         table = data.table.iloc[test].reset_index(drop=True)
@@ -192,7 +192,7 @@ def _mlp(config: SearchConfig, settings: dict[str, Any], threshold: float) -> di
     if not (_both(labels[train]) and _both(labels[test])):
         raise UserError("The patients set aside lack malignant or benign slices. Use another --seed.")
     mlp = spaces.configure_mlp(config.of, {"seed": config.seed, **settings})
-    simplex = run.config.model.prior == "dirichlet"
+    simplex = run.config.model.family.simplex
     began = time.monotonic()
     logits = fit_classifier(codes[train], labels[train], mlp, simplex=simplex).logits(codes[test])
     inner, scores = table.iloc[test].reset_index(drop=True), logits.astype(np.float64)

@@ -1,7 +1,7 @@
 """Coordinates of codes in which straight lines make sense: every point of them is a valid code.
 
-Gaussian codes are standardised. Codes on the simplex become centred log-ratios (Aitchison 1982) and are then
-standardised; the way back is a softmax, so that no step can leave the simplex.
+Codes are standardised. Those on the simplex become centred log-ratios first (Aitchison 1982); the way back is
+a softmax, so that no step can leave the simplex.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class Space:
 
     mean: np.ndarray  # (K,)
     deviation: np.ndarray  # (K,)
-    pseudo: float  # added before the logarithm; 0: a Gaussian's codes, without one
+    pseudo: float  # added before the logarithm; 0: codes that are no shares, without one
 
     @classmethod
-    def fit(cls, codes: np.ndarray, prior: str, *, pseudo: float | None = None) -> Space:
-        """The space of codes (N, K) under a prior, "gaussian" or "dirichlet"."""
-        if prior != "dirichlet":
+    def fit(cls, codes: np.ndarray, *, simplex: bool, pseudo: float | None = None) -> Space:
+        """The space of codes (N, K), which lie on the simplex or not."""
+        if not simplex:
             pseudo = 0.0
         elif pseudo is None:
             pseudo = SMOOTHING / codes.shape[1]

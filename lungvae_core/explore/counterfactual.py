@@ -88,9 +88,11 @@ class Counterfactual:
 class Lesions:
     """The codes (N, K) that a counterfactual stays among, with the metric that they define; made once."""
 
-    def __init__(self, codes: np.ndarray, patients: Sequence[str] | np.ndarray, prior: str, *, pseudo: float):
+    def __init__(
+        self, codes: np.ndarray, patients: Sequence[str] | np.ndarray, simplex: bool, *, pseudo: float
+    ):
         # The classifier's own pseudo-count, so that its inputs and these coordinates are one thing.
-        self.space = Space.fit(codes, prior, pseudo=pseudo)
+        self.space = Space.fit(codes, simplex=simplex, pseudo=pseudo)
         self.codes = np.asarray(codes, np.float32)
         self.names, self.patient = np.unique(np.asarray(patients).astype(str), return_inverse=True)
         points = self.space.to(codes)
@@ -108,8 +110,7 @@ class Lesions:
     @classmethod
     def of(cls, classifier: Classifier, codes: np.ndarray, patients: Sequence[str] | np.ndarray) -> Lesions:
         """For a classifier's codes (N, K) of patients (N,)."""
-        prior = "dirichlet" if classifier.simplex else "gaussian"
-        return cls(codes, patients, prior, pseudo=1e-5)
+        return cls(codes, patients, classifier.simplex, pseudo=1e-5)
 
     def others(self, patient: str | None) -> np.ndarray:
         """Rows of every lesion but those of a patient; of all where there is no other."""

@@ -50,6 +50,7 @@ from lungvae_core.schema import read_as
 from lungvae_core.statistics.roc import weighted_aucs
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.encode import TRAINED, left_out_of, split_of
+from lungvae_core.vae.latents import FAMILIES
 
 FORMAT = 1
 FILE = "directions.json"
@@ -329,7 +330,7 @@ def fit_directions(
     `judged` (N,) bool says which patients may count in held-out scores (default: all); `before` has the rows
     that were left out before, by reason. Raises UserError where no property is known of enough nodules.
     """
-    space = Space.fit(codes, prior)
+    space = Space.fit(codes, simplex=FAMILIES[prior].simplex)
     slices = space.to(codes)
     frame, points = nodules(table, slices)
     counted = np.ones(len(frame), bool)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from lungvae_core.vae.latents import FAMILIES
+
 # Shares of the lesions whose nearest other patient is nearer than what is judged: from the first on it is
 # unusual, from the second far from all that the model was trained on.
 UNUSUAL, FAR = 0.8, 0.95
 
 
 def features(codes: np.ndarray, prior: str) -> np.ndarray:
-    """(N, K) float32 codes with a Euclidean meaning: as they are, or on the simplex their square roots.
-
-    Distances of square roots are Hellinger distances, the usual metric of distributions.
-    """
-    codes = np.asarray(codes, np.float32)
-    return np.sqrt(np.clip(codes, 0, None)) if prior == "dirichlet" else codes
+    """(N, K) float32: codes (N, K) under a prior, whose Euclidean distances mean something."""
+    return FAMILIES[prior].features(codes)
 
 
 def nearest(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
 from lungvae_core.data.slices import malignant
-from lungvae_core.vae.latents import DirichletLatent, Latent
+from lungvae_core.vae.latents import FAMILIES, Latent
 
 ACTIVE = 0.01  # share of the prior's variance
 
@@ -16,13 +14,14 @@ ACTIVE = 0.01  # share of the prior's variance
 def ranges(codes: np.ndarray, prior: str) -> np.ndarray:
     """(K, 2) float32: what each dimension's slider spans, from the codes (N, K) that were seen.
 
-    The 0.5th to 99.5th percentile, widened by a tenth; on the simplex from 0, at most 1.
+    The 0.5th to 99.5th percentile, widened by a tenth, within the family's bounds; on the simplex from 0.
     """
     low, high = np.percentile(codes, [0.5, 99.5], axis=0)
     margin = np.maximum(0.1 * (high - low), 1e-3)
-    low, high = low - margin, high + margin
-    if prior == "dirichlet":
-        low, high = np.zeros_like(low), np.minimum(high, 1)
+    least, most = FAMILIES[prior].bounds
+    low, high = np.maximum(low - margin, least), np.minimum(high + margin, most)
+    if FAMILIES[prior].simplex:
+        low = np.zeros_like(low)
     return np.stack([low, high], axis=1).astype(np.float32)
 
 
@@ -55,27 +54,3 @@ def strip(
     """(values (steps,), codes (steps, K)): the whole range of one dimension from `code` (K,)."""
     values = np.linspace(span[0], span[1], steps, dtype=np.float32)
     return values, latent.path(code, dimension, values)
-
-
-def edited(latent: Latent, start: np.ndarray, edits: Mapping[int, float]) -> np.ndarray:
-    """(K,) float32: `start` (K,) with some dimensions set to other values; the order of edits is nothing.
-
-    On the simplex the dimensions that are not named share what is left in the start's proportions, so moving
-    one after another along `Latent.path` is the same as setting all at once to where they ended.
-    """
-    code = latent.valid(start).astype(np.float64)
-    if not edits:
-        return code.astype(np.float32)
-    at, values = list(edits), np.array(list(edits.values()), np.float64)
-    if isinstance(latent, DirichletLatent):
-        values = np.clip(values, 0, 1)
-        values /= max(values.sum(), 1)
-        others = np.ones(len(code), bool)
-        others[at] = False
-        share = np.where(others, code, 0)
-        if share.sum() == 0:  # the start's whole mass was on the edited ones: the others are equal
-            share = others.astype(np.float64)
-        if others.any():
-            code = share * (1 - values.sum()) / share.sum()
-    code[at] = values
-    return latent.valid(code)

@@ -13,26 +13,29 @@ from scipy.sparse.csgraph import dijkstra
 from lungvae_core.errors import UserError
 from lungvae_core.explore.coordinates import Space
 from lungvae_core.explore.neighbours import features
-from lungvae_core.explore.traversal import edited
-from lungvae_core.vae.latents import Latent
+from lungvae_core.vae.latents import FAMILIES, Latent
 
 STRAIGHT, SIMPLEX, ROUND, NEIGHBOURS = "straight", "simplex", "round", "neighbours"
-# By prior: the ways from A to B, and what each does, in words.
-WAYS = {
-    "gaussian": {
-        STRAIGHT: "Straight: every dimension changes evenly from A to B.",
-        ROUND: "Round: turns from A's direction to B's and keeps the distance from the prior's mean, where "
-        "straight ways cut through codes that are nearer to it than lesions are (White 2016).",
-        NEIGHBOURS: "Along neighbours: from lesion to lesion, each among the nearest of the one before.",
-    },
-    "dirichlet": {
-        STRAIGHT: "Straight: the shares of A fade while those of B grow.",
-        SIMPLEX: "Along the simplex: straight in log-ratios: shares change by factors (Aitchison 1982).",
-        NEIGHBOURS: "Along neighbours: from lesion to lesion, each among the nearest of the one before.",
-    },
+_ALONG_NEIGHBOURS = "Along neighbours: from lesion to lesion, each among the nearest of the one before."
+# The ways from A to B, and what each does: on the simplex, and elsewhere.
+_ON_SIMPLEX = {
+    STRAIGHT: "Straight: the shares of A fade while those of B grow.",
+    SIMPLEX: "Along the simplex: straight in log-ratios: shares change by factors (Aitchison 1982).",
+    NEIGHBOURS: _ALONG_NEIGHBOURS,
+}
+_ELSEWHERE = {
+    STRAIGHT: "Straight: every dimension changes evenly from A to B.",
+    ROUND: "Round: turns from A's direction to B's and keeps the distance from the prior's mean, where "
+    "straight ways cut through codes that are nearer to it than lesions are (White 2016).",
+    NEIGHBOURS: _ALONG_NEIGHBOURS,
 }
 HOPS = 10  # nearest lesions that a lesion is linked with
 PULL = 8  # lesions that a place of a drawn line takes its code from
+
+
+def ways_of(prior: str) -> dict[str, str]:
+    """The kinds of ways from A to B under a prior, and what each does."""
+    return _ON_SIMPLEX if FAMILIES[prior].simplex else _ELSEWHERE
 
 
 def straight(latent: Latent, a: np.ndarray, b: np.ndarray, steps: int) -> np.ndarray:
@@ -147,7 +150,7 @@ def grid(
     if first == second:
         raise UserError("A grid needs two different dimensions.")
     across, up = (np.linspace(low, high, steps, dtype=np.float32) for low, high in np.asarray(spans))
-    codes = [[edited(latent, code, {first: float(x), second: float(y)}) for x in across] for y in up[::-1]]
+    codes = [[latent.edited(code, {first: float(x), second: float(y)}) for x in across] for y in up[::-1]]
     return np.array(codes, np.float32), across, up[::-1]
 
 

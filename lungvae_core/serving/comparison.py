@@ -14,6 +14,7 @@ from lungvae_core.serving import walks
 from lungvae_core.serving.answers import kept
 from lungvae_core.serving.cases import Case
 from lungvae_core.serving.registry import LoadedModel, ModelEntry, Registry
+from lungvae_core.vae.latents import FAMILIES
 
 KEY = ["patient_id", "nodule", "slice"]
 SIZES = {"diameter": "readers' diameter alone", "area": "outline's area alone"}
@@ -94,7 +95,7 @@ def named_dimensions(model: LoadedModel) -> pd.DataFrame | None:
 def _facts(model: LoadedModel) -> dict[str, str | None]:
     entry = model.entry
     found: dict[str, str | None] = {
-        "prior": entry.prior.capitalize(),
+        "prior": FAMILIES[entry.prior].label,
         "preset": entry.preset,
         "dimensions": str(entry.dimensions),
     }

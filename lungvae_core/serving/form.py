@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from lungvae_core.vae.config import PARTS, PRESETS, Config
+from lungvae_core.vae.latents import FAMILIES
 
 _PRESET_WORDS = {
     "gvae": "Gaussian latent space: every dimension is a direction to walk along.",
@@ -86,7 +87,6 @@ _CHOICE_WORDS = {
     ("labels_of", "released"): "released (leaks)",
     ("labels_of", "training"): "training patients",
 }
-_DIRICHLET_ONLY = {"prior_alpha", "alpha_floor", "reversed_kl", "sampler"}
 _FIXED = {"prior"}  # the preset decides it
 _SMALLEST = 1e-9  # stands for "above 0" in a form, whose ranges include their ends
 # How far a press on + goes where the value is 0 and so says nothing of its scale.
@@ -144,10 +144,12 @@ def describe_preset(name: str) -> str:
 
 def settings_of(config: Config) -> list[Setting]:
     """The settings that matter for a preset, group by group in the order of GROUPS."""
+    family = config.model.family
+    hidden = _FIXED.union(*(other.settings for other in FAMILIES.values())) - family.settings
     found = {}
     for part, kind in PARTS.items():
         for name, field in kind.model_fields.items():
-            if name in _FIXED or (name in _DIRICHLET_ONLY and config.model.prior != "dirichlet"):
+            if name in hidden:
                 continue
             found[name] = _setting(name, field, getattr(getattr(config, part), name))
     return [found[name] for names in GROUPS.values() for name in names if name in found]

@@ -51,16 +51,15 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from lungvae_core.errors import UserError
-from lungvae_core.explore.traversal import edited
 from lungvae_core.json_text import parse_json
 from lungvae_core.serving import walks
 from lungvae_core.serving.cases import known_patient
 from lungvae_core.serving.film import in_words, make_film
 from lungvae_core.serving.live_batch import Decoder
 from lungvae_core.serving.registry import LoadedModel, Registry
+from lungvae_core.vae.latents import LARGEST
 
 DIFFERENCE_FULL = 0.25  # share of the window's width at which a difference is drawn in full colour
-LARGEST = 1000.0  # no latent value of any use is larger, and float32 stays finite
 
 FARTHEST = 20.0  # standard deviations along a direction; the lesions span about five
 _FACTS = re.compile(r'"facts"\s*:\s*true')
@@ -121,7 +120,7 @@ class Session:
         for dimension, value in (*wish.edits, *([wish.move] if wish.move else [])):
             self._check(dimension, value)
         start = self._starts(wish.start)
-        code = edited(self.model.latent, moved_along(self.model, start, wish.along), dict(wish.edits))
+        code = self.model.latent.edited(moved_along(self.model, start, wish.along), dict(wish.edits))
         if wish.move is not None:
             dimension, value = wish.move
             code = self.model.latent.path(code, dimension, np.array([value], np.float32))[0]
@@ -147,7 +146,7 @@ class Session:
         count = self.model.entry.dimensions
         if not 0 <= dimension < count:
             raise UserError(f"There is no dimension {dimension}; they are 0 to {count - 1}.")
-        low, high = (0.0, 1.0) if self.model.entry.prior == "dirichlet" else (-LARGEST, LARGEST)
+        low, high = self.model.latent.bounds
         if not low <= value <= high:
             raise UserError(f"{value:g} lies outside {low:g} to {high:g}.")
 

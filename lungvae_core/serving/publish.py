@@ -19,6 +19,7 @@ from lungvae_core.training.checkpoints import SERVED, Run, save_tensors
 from lungvae_core.training.classifier import load_classifier
 from lungvae_core.training.encode import encode
 from lungvae_core.vae.config import Config
+from lungvae_core.vae.latents import make_latent
 
 MOST_BYTES = 30_000_000
 
@@ -74,15 +75,14 @@ def card(run: Run) -> str:
     epochs = run.metrics()
     held_out = epochs[-1]["validation"]
     model, training = config.model, config.training
-    prior = "standard normal" if model.prior == "gaussian" else f"Dirichlet({model.prior_alpha:g})"
     lines = [
         f"# {info.title}",
         "",
         f"**{NOTICE}** It has not been validated on patients of any other source.",
         "",
         f"A variational autoencoder of 64x64 CT slices of lung lesions: {model.dimensions} latent "
-        f"dimensions, {model.prior} posterior, {prior} prior, preset `{config.preset}`, window "
-        f"{model.hu_low:g} to {model.hu_high:g} HU.",
+        f"dimensions, {model.prior} posterior, {make_latent(model).prior_label} prior, preset "
+        f"`{config.preset}`, window {model.hu_low:g} to {model.hu_high:g} HU.",
         "",
         "## Data",
         "",

@@ -39,7 +39,7 @@ class Way:
 @kept
 def space(model: LoadedModel) -> Space:
     """Coordinates in which straight lines are valid codes."""
-    return Space.fit(model.codes, model.entry.prior)
+    return Space.fit(model.codes, simplex=model.latent.simplex)
 
 
 @kept
@@ -125,12 +125,12 @@ def between(
     rows: tuple[int | None, int | None] = (None, None),
     steps: int = STEPS,
 ) -> Way:
-    """The way of that kind (see `ways.WAYS`) from code a (K,) to b; `rows` are A's and B's own, if any.
+    """The way of that kind (see `ways.ways_of`) from code a (K,) to b; `rows` are A's and B's own, if any.
 
     Along neighbours it leads over other nodules than A's and B's. UserError for an unknown kind, and where
     no chain of neighbours is left.
     """
-    if kind not in ways.WAYS[model.entry.prior]:
+    if kind not in ways.ways_of(model.entry.prior):
         raise UserError(f"There is no way {kind[:20]!r} for a {model.entry.prior} model.")
     if kind == ways.STRAIGHT:
         return Way(ways.straight(model.latent, a, b, steps))

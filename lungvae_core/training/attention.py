@@ -303,4 +303,4 @@ def _empty(run: Run, state: dict[str, Any]) -> Attention:
     own = run.config.model
     check_own_codes(run, state)
     config = AttentionConfig.model_validate(state["config"])
-    return Attention(own.dimensions, config, simplex=own.prior == "dirichlet")
+    return Attention(own.dimensions, config, simplex=own.family.simplex)

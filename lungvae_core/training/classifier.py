@@ -184,11 +184,11 @@ def classifier_of(run: Run, state: dict[str, Any]) -> Classifier:
     own = run.config.model
     check_own_codes(run, state)
     config = ClassifierConfig.model_validate(state["config"])
-    return Classifier(own.dimensions, config, simplex=own.prior == "dirichlet")
+    return Classifier(own.dimensions, config, simplex=own.family.simplex)
 
 
 def check_own_codes(run: Run, state: dict[str, Any]) -> None:
     """ValueError for the saved state of what was fitted on another model's codes."""
     own = run.config.model
-    if state["dimensions"] != own.dimensions or state["simplex"] is not (own.prior == "dirichlet"):
+    if state["dimensions"] != own.dimensions or state["simplex"] is not own.family.simplex:
         raise ValueError("it is for another model's codes")

@@ -200,4 +200,4 @@ def _fixed(guide: Classifier, device: torch.device) -> Classifier:
 
 
 def _simplex(config: Config) -> bool:
-    return config.model.prior == "dirichlet"
+    return config.model.family.simplex

@@ -36,7 +36,8 @@ def validate(
     """
     vae.eval()
     columns: dict[str, list[Tensor]] = {"ssim": [], "mse": [], "mae": [], "kl": []}
-    units, alpha0, losses = [], [], 0.0
+    units, losses = [], 0.0
+    diagnostics: dict[str, list[Tensor]] = {}
     for start in range(0, len(hu), batch_size):
         x = normalise(hu[start : start + batch_size], vae.config)[:, None]
         posterior = vae.posterior(x)
@@ -49,16 +50,15 @@ def validate(
         beta = config.objective.beta
         terms = objective(x, y, posterior, vae.latent, config, beta=beta, masks=inside, features=features)
         losses += float(terms.loss) * len(x)
-        if vae.config.prior == "dirichlet":
-            alpha0.append(posterior.concentration.sum(1))  # type: ignore[attr-defined]
+        for name, values in vae.latent.diagnostics(posterior).items():
+            diagnostics.setdefault(name, []).append(values)
     figures: dict[str, Any] = {name: float(torch.cat(values).mean()) for name, values in columns.items()}
     per_unit = torch.cat(units).mean(0)
     norms = decoder_column_norms(vae.decoder)
     figures["loss"] = losses / len(hu)
     figures["active_units"] = int((per_unit > ACTIVE).sum())
     figures["dead_columns"] = int((norms < DEAD).sum())
-    if alpha0:
-        figures["alpha0"] = float(torch.cat(alpha0).mean())
+    figures |= {name: float(torch.cat(values).mean()) for name, values in diagnostics.items()}
     chosen = torch.linspace(0, len(hu) - 1, min(8, len(hu))).long()
     x = normalise(hu[chosen.to(hu.device)], vae.config)[:, None]
     y = vae.reconstruct(vae.latent.code(vae.posterior(x)).to(x.device))

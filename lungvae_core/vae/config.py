@@ -6,11 +6,24 @@ tables of docs/training.md are made of them.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 from lungvae_core.errors import UserError
+
+if TYPE_CHECKING:
+    from lungvae_core.vae.latents import Latent
 
 # What a latent dimension can be guided by: measured in image and mask, and the readers' ratings.
 Measured = Literal["diameter", "density", "edge", "elongation"]
@@ -33,6 +46,23 @@ LabelRule = Annotated[
 ]
 
 
+def _shipped_or_registered(value: Any, check_shipped: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return check_shipped(value)
+    except ValidationError:
+        from lungvae_core.vae.latents import FAMILIES  # here, since it takes PyTorch
+
+        if isinstance(value, str) and value in FAMILIES:
+            return value
+        raise
+
+
+# The name of a latent family in `lungvae_core.vae.latents.FAMILIES`; those that ship are listed.
+Prior = Annotated[
+    Literal["gaussian", "dirichlet"], WrapValidator(_shipped_or_registered), PlainSerializer(str)
+]
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -40,7 +70,7 @@ class _Frozen(BaseModel):
 class ModelConfig(_Frozen):
     """What the network is and what an image means to it."""
 
-    prior: Literal["gaussian", "dirichlet"] = Field(
+    prior: Prior = Field(
         title="Prior",
         description="Of the latent space. gaussian: every dimension is a direction. dirichlet: a slice is a "
         "mixture of parts that add up to one.",
@@ -116,6 +146,13 @@ class ModelConfig(_Frozen):
         description="Slices are resampled to it, so that a lesion's size in pixels is its size in mm. "
         "0: native pixels.",
     )
+
+    @property
+    def family(self) -> type[Latent]:
+        """The latent family that the prior names."""
+        from lungvae_core.vae.latents import FAMILIES
+
+        return FAMILIES[self.prior]
 
     @model_validator(mode="after")
     def _window(self) -> ModelConfig:

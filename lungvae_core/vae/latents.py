@@ -1,6 +1,6 @@
-"""Gaussian and Dirichlet latents behind one interface: posterior, prior, KL, code and path.
+"""Latent families behind one interface, registered in FAMILIES: posterior, prior, KL, code and path.
 
-Both weigh alike: KL is in nats, summed over the latent dimensions, one value an image.
+All weigh alike: KL is in nats, summed over the latent dimensions, one value an image.
 
 Sources: Kingma & Welling, arXiv 1312.6114 (Gaussian); Joo et al., arXiv 1901.02739 and Figurnov et al.,
 arXiv 1805.08498 (Dirichlet, pathwise gradients); MacKay 1998, doi 10.1023/A:1007558615313, and Srivastava &
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from torch.distributions.distribution import Distribution
 from lungvae_core.vae.config import ModelConfig
 from lungvae_core.vae.sync import Share, gathered, processes
 
+LARGEST = 1000.0  # no latent value of any use is larger, and float32 stays finite
 _TINY = 1e-6  # of a component's mean: less is none
 _MOST_RATIO = 8.0  # of signal to noise, with which a Dirichlet's component starts
 
@@ -34,9 +36,27 @@ class Latent(ABC):
     """
 
     heads: int  # numbers the encoder gives for each dimension
+    label: str  # the family's name on pages
+    model_label: str  # a model of this family, as "GVAE"
+    metric: str = "the codes as they are (Euclidean distances)"  # what `features` makes of codes
+    simplex: bool = False  # codes are shares that add up to one
+    independent: bool = True  # the KLs of the dimensions add up to that of a slice
+    bounds: tuple[float, float] = (-LARGEST, LARGEST)  # what one dimension of a code can be
+    settings: frozenset[str] = frozenset()  # names of settings that only this family reads
+    released_weight: float = 1.0  # of the KL in the objective of the paper's code
 
     def __init__(self, dimensions: int) -> None:
         self.dimensions = dimensions
+
+    @classmethod
+    @abstractmethod
+    def of(cls, config: ModelConfig) -> Latent:
+        """The family as a model's configuration sets it."""
+
+    @property
+    @abstractmethod
+    def prior_label(self) -> str:
+        """The prior with its parameters, as "standard normal"."""
 
     @abstractmethod
     def posterior(self, raw: Tensor) -> Distribution:
@@ -68,6 +88,15 @@ class Latent(ABC):
     def code(self, posterior: Distribution) -> Tensor:
         """(N, K) the posterior mean: what maps, classifiers and traversals work on."""
         return posterior.mean
+
+    def diagnostics(self, posterior: Distribution) -> dict[str, Tensor]:
+        """(N,) each: what a training reports of its posteriors beside the KL, by name."""
+        return {}
+
+    @staticmethod
+    def features(codes: np.ndarray) -> np.ndarray:
+        """(N, K) float32: codes (N, K) whose Euclidean distances mean something."""
+        return np.asarray(codes, np.float32)
 
     def to_decoder(self, z: Tensor) -> Tensor:
         """(N, K) z as the decoder takes it."""
@@ -116,6 +145,12 @@ class Latent(ABC):
     def path(self, code: np.ndarray, dimension: int, values: np.ndarray) -> np.ndarray:
         """(T, K) float32: `code` (K,) with `dimension` taking each of `values` (T,), the rest kept valid."""
 
+    def edited(self, start: np.ndarray, edits: Mapping[int, float]) -> np.ndarray:
+        """(K,) float32: `start` (K,) with some dimensions set to other values, whatever their order."""
+        code = self.valid(start)
+        code[list(edits)] = list(edits.values())
+        return self.valid(code)
+
     @abstractmethod
     def interpolate(self, start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
         """(steps, K) float32: the straight way from `start` to `end`; valid codes throughout."""
@@ -129,10 +164,16 @@ class GaussianLatent(Latent):
     """Diagonal Gaussian posterior, standard normal prior; raw is (mean, scale parameter)."""
 
     heads = 2
+    label, model_label = "Gaussian", "GVAE"
+    prior_label = "standard normal"
 
     def __init__(self, dimensions: int, *, log_variance: bool = False) -> None:
         super().__init__(dimensions)
         self.log_variance = log_variance  # the released parametrisation; else scale = softplus(raw)
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> GaussianLatent:
+        return cls(config.dimensions, log_variance=config.network == "released")
 
     def posterior(self, raw: Tensor) -> Normal:
         mean, scale = raw.float().chunk(2, dim=1)  # (N, K) each
@@ -149,7 +190,7 @@ class GaussianLatent(Latent):
         return Normal(zeros, torch.ones_like(zeros))
 
     def sample(self, posterior: Distribution, share: Share | None = None) -> Tensor:
-        return posterior.mean + posterior.stddev * _standard_normal(posterior.mean, share)
+        return posterior.mean + posterior.stddev * standard_normal(posterior.mean, share)
 
     def kl(self, posterior: Distribution) -> Tensor:
         return self.kl_per_unit(posterior).sum(1)
@@ -189,11 +230,26 @@ class DirichletLatent(Latent):
     """
 
     heads = 1
+    label, model_label = "Dirichlet", "DirVAE"
+    metric = "square roots of the codes, which are shares (Hellinger distances)"
+    simplex, independent = True, False
+    bounds = (0.0, 1.0)
+    settings = frozenset({"prior_alpha", "alpha_floor", "reversed_kl", "sampler"})
+    released_weight = 10.0
 
     def __init__(self, dimensions: int, *, prior_alpha: float, floor: float) -> None:
         super().__init__(dimensions)
         self.prior_alpha = prior_alpha
         self.floor = floor
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> DirichletLatent:
+        family = LaplaceLatent if config.sampler == "laplace" else DirichletLatent
+        return family(config.dimensions, prior_alpha=config.prior_alpha, floor=config.alpha_floor)
+
+    @property
+    def prior_label(self) -> str:
+        return f"Dirichlet({self.prior_alpha:g})"
 
     def posterior(self, raw: Tensor) -> Dirichlet:
         if raw.device.type == "mps":
@@ -223,6 +279,14 @@ class DirichletLatent(Latent):
         marginal = Beta(alpha, alpha.sum(1, keepdim=True) - alpha, validate_args=False)
         target = torch.full_like(alpha, self.prior_alpha)
         return kl_divergence(marginal, Beta(target, torch.full_like(alpha, rest), validate_args=False))
+
+    def diagnostics(self, posterior: Distribution) -> dict[str, Tensor]:
+        return {"alpha0": _concentration(posterior).sum(1)}
+
+    @staticmethod
+    def features(codes: np.ndarray) -> np.ndarray:
+        # Distances of square roots are Hellinger distances, the usual metric of distributions.
+        return np.sqrt(np.clip(np.asarray(codes, np.float32), 0, None))
 
     def to_decoder(self, z: Tensor) -> Tensor:
         # Coordinates average 1/K; times K the decoder sees values of order one whatever K is.
@@ -272,6 +336,24 @@ class DirichletLatent(Latent):
         codes[:, dimension] = t[:, 0]
         return codes.astype(np.float32)
 
+    def edited(self, start: np.ndarray, edits: Mapping[int, float]) -> np.ndarray:
+        # The other dimensions share what is left in the start's proportions, so moving one after another
+        # along `path` is the same as setting all at once to where they ended.
+        code = self.valid(start).astype(np.float64)
+        if not edits:
+            return code.astype(np.float32)
+        at, values = list(edits), np.clip(np.array(list(edits.values()), np.float64), 0, 1)
+        values /= max(values.sum(), 1)
+        others = np.ones(len(code), bool)
+        others[at] = False
+        share = np.where(others, code, 0)
+        if share.sum() == 0:  # the start's whole mass was on the edited ones: the others are equal
+            share = others.astype(np.float64)
+        if others.any():
+            code = share * (1 - values.sum()) / share.sum()
+        code[at] = values
+        return self.valid(code)
+
     def interpolate(self, start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
         t = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
         return (1 - t) * self.valid(start) + t * self.valid(end)
@@ -298,7 +380,7 @@ class LaplaceLatent(DirichletLatent):
 
     def sample(self, posterior: Distribution, share: Share | None = None) -> Tensor:
         before = _laplace(_concentration(posterior))
-        return torch.softmax(before.mean + before.stddev * _standard_normal(before.mean, share), dim=1)
+        return torch.softmax(before.mean + before.stddev * standard_normal(before.mean, share), dim=1)
 
     def kl(self, posterior: Distribution) -> Tensor:
         return self.kl_per_unit(posterior).sum(1)
@@ -339,7 +421,7 @@ def _laplace(alpha: Tensor) -> Normal:
     return Normal(logs - logs.mean(-1, keepdim=True), variance.sqrt(), validate_args=False)
 
 
-def _standard_normal(like: Tensor, share: Share | None) -> Tensor:
+def standard_normal(like: Tensor, share: Share | None) -> Tensor:
     """(N, K) standard normal numbers: the share's rows of those drawn for the global batch."""
     if share is None:
         return torch.randn_like(like)
@@ -369,9 +451,10 @@ class _SharedDirichlet(torch.autograd.Function):
         return slope * (gradient - (z * gradient).sum(-1, keepdim=True)), None
 
 
+# By the name of the prior in a model's configuration.
+FAMILIES: dict[str, type[Latent]] = {"gaussian": GaussianLatent, "dirichlet": DirichletLatent}
+
+
 def make_latent(config: ModelConfig) -> Latent:
     """The latent family that a model's configuration names."""
-    if config.prior == "gaussian":
-        return GaussianLatent(config.dimensions, log_variance=config.network == "released")
-    family = LaplaceLatent if config.sampler == "laplace" else DirichletLatent
-    return family(config.dimensions, prior_alpha=config.prior_alpha, floor=config.alpha_floor)
+    return FAMILIES[config.prior].of(config)

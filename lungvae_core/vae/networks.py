@@ -342,7 +342,7 @@ def _convolutions(
     outputs = heads * config.dimensions
     if config.network == "lean":
         return LeanEncoder(outputs, config.width), LeanDecoder(config.dimensions, config.width)
-    dense = config.prior == "dirichlet"
+    dense = config.family.simplex
     return (
         ReleasedEncoder(outputs, config.dimensions, config.width, dense=dense),
         ReleasedDecoder(config.dimensions, config.width, dense=dense),

@@ -111,7 +111,7 @@ def objective(
         # Its code's weights, per image: sums over pixels / base; KL by K / 4096.
         base, k = config.model.width, config.model.dimensions
         reconstruction = weights.l1 * (x - y).abs().sum() / (len(x) * base)
-        factor = k / PIXELS / base if config.model.prior == "gaussian" else 10 * k / base / PIXELS
+        factor = latent.released_weight * k / base / PIXELS
     else:
         reconstruction = PIXELS * weights.l1 * (pixels * (x - y).abs()).mean()
         factor = 1.0

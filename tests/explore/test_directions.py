@@ -107,7 +107,7 @@ def test_malignancy_without_size_carries_no_size_and_still_tells(report: dict, n
     assert abs(entry["with_diameter"]) < 0.15 < report["directions"]["malignancy"]["with_diameter"]
     deviation = np.array(report["space"]["deviation"])
     assert cosine(np.array(entry["pattern"]) * deviation, along["own"]) > 0.9
-    space = Space.fit(codes, "gaussian")
+    space = Space.fit(codes, simplex=False)
     _, points = nodules(table, space.to(codes))
     scores = points @ np.array(entry["filter"])
     assert abs(spearmanr(scores, table["diameter_mm"][::2]).statistic) < 0.1
@@ -128,7 +128,7 @@ def test_where_size_is_all_nothing_is_left_without_it() -> None:
 
 def test_labels_that_are_random_by_patient_are_no_steadier_than_chance() -> None:
     table, codes, _ = planted(seed=1)
-    space = Space.fit(codes, "gaussian")
+    space = Space.fit(codes, simplex=False)
     frame, points = nodules(table, space.to(codes))
     patient = pd.factorize(frame["patient_id"])[0]
     chance = np.random.default_rng(5).integers(0, 2, patient.max() + 1)[patient].astype(float)
@@ -159,7 +159,7 @@ def test_coordinates_lead_back_to_the_codes(prior: str) -> None:
     if prior == "dirichlet":
         codes = simplex(codes)
         codes[0] = np.eye(K)[2]  # a corner
-    space = Space.fit(codes, prior)
+    space = Space.fit(codes, simplex=prior == "dirichlet")
     np.testing.assert_allclose(space.back(space.to(codes)), codes, atol=1e-5)
     np.testing.assert_allclose(space.to(codes).mean(0), 0, atol=1e-6)
 

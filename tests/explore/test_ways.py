@@ -42,7 +42,7 @@ def test_every_way_is_valid_and_ends_where_it_should(prior, seed, steps):
     graph = Graph(known, prior)
     through = known[graph.way(a, b, without=np.arange(60) < 2)]
     ways = [straight(latent, a, b, steps), along(a, b, through, steps)]
-    ways.append(along_simplex(Space.fit(known, prior), a, b, steps))
+    ways.append(along_simplex(Space.fit(known, simplex=prior == "dirichlet"), a, b, steps))
     if prior == "gaussian":
         ways.append(round_way(a, b, steps))
     for way in ways:
@@ -60,7 +60,7 @@ def test_a_round_way_keeps_its_distance_from_the_middle():
 
 def test_backwards_a_way_is_the_same():
     a, b = codes("dirichlet")[:2]
-    space = Space.fit(codes("dirichlet"), "dirichlet")
+    space = Space.fit(codes("dirichlet"), simplex=True)
     np.testing.assert_allclose(along_simplex(space, a, b, 9), along_simplex(space, b, a, 9)[::-1], atol=1e-6)
     a, b = codes("gaussian")[:2]
     np.testing.assert_allclose(round_way(a, b, 9), round_way(b, a, 9)[::-1], atol=1e-5)

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from lungvae_core.errors import UserError
-from lungvae_core.explore.ways import NEIGHBOURS, WAYS
+from lungvae_core.explore.ways import NEIGHBOURS, ways_of
 from lungvae_core.serving import walks
 from lungvae_core.serving.film import in_words, make_film, offer, routes
 from lungvae_core.serving.registry import LoadedModel, Registry
@@ -61,7 +61,7 @@ def test_a_film_that_was_offered_is_made_when_it_is_asked_for(model):
 
 def test_every_way_leads_from_a_to_b(model):
     a, b = model.codes[0], model.codes[60]
-    for kind in WAYS[model.entry.prior]:
+    for kind in ways_of(model.entry.prior):
         way = walks.between(model, kind, a, b, rows=(0, 60))
         np.testing.assert_array_equal(way.codes[[0, -1]], [a, b])
         assert len(way.codes) == walks.STEPS

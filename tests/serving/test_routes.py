@@ -11,7 +11,6 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from lungvae_core.explore.traversal import edited
 from lungvae_core.serving import live
 from lungvae_core.serving.routes import registry, routes
 
@@ -108,9 +107,9 @@ def test_edits_on_the_simplex_keep_everything_else_in_proportion(client):
 def test_edits_do_not_depend_on_their_order_and_none_is_the_start(client, name):
     model = registry().load(name)
     start = model.codes[3]
-    np.testing.assert_allclose(edited(model.latent, start, {}), start, atol=1e-6)
-    one = edited(model.latent, start, {0: 0.2, 2: 0.3})
-    other = edited(model.latent, start, {2: 0.3, 0: 0.2})
+    np.testing.assert_allclose(model.latent.edited(start, {}), start, atol=1e-6)
+    one = model.latent.edited(start, {0: 0.2, 2: 0.3})
+    other = model.latent.edited(start, {2: 0.3, 0: 0.2})
     np.testing.assert_array_equal(one, other)
     assert one[0] == pytest.approx(0.2)
     assert one[2] == pytest.approx(0.3)
@@ -120,7 +119,7 @@ def test_edits_beyond_the_simplex_are_brought_back(client):
     latent = registry().load("tiny-dirvae").latent
     corner = np.array([1, 0, 0, 0], np.float32)
     for edits in ({0: 0.9, 1: 0.9}, {0: 0.0}, {0: 1.0}, dict.fromkeys(range(4), 0.0), {0: 0.5}):
-        code = edited(latent, corner, edits)
+        code = latent.edited(corner, edits)
         assert code.sum() == pytest.approx(1, abs=1e-5)
         assert code.min() >= 0
 

@@ -9,10 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch.distributions import Dirichlet, Independent, Normal, kl_divergence
 
-from lungvae_core.vae.config import PRESETS
+from lungvae_core.vae.config import PRESETS, ModelConfig
 from lungvae_core.vae.latents import (
+    FAMILIES,
     DirichletLatent,
     GaussianLatent,
     LaplaceLatent,
@@ -22,26 +24,46 @@ from lungvae_core.vae.latents import (
 )
 from lungvae_core.vae.networks import BatchNorm1d, BatchNorm2d
 from lungvae_core.vae.sync import Share
+from tests.vae.von_mises_fisher import VonMisesFisherLatent
 
 K = 6
 
 
-def families() -> list[Latent]:
-    return [
-        GaussianLatent(K),
-        GaussianLatent(K, log_variance=True),
-        DirichletLatent(K, prior_alpha=0.6, floor=1e-2),
-        DirichletLatent(K, prior_alpha=0.95, floor=1e-6),
-    ]
+# Every registered family, and that of the guide, with our settings and with those of the paper's code.
+SETTINGS = {
+    "lean": ModelConfig(prior="gaussian", network="lean", dimensions=K, width=32),
+    "released": ModelConfig(
+        prior="gaussian", network="released", dimensions=K, width=32, prior_alpha=0.95, alpha_floor=1e-6
+    ),
+}
+LATENTS: dict[str, Latent] = {
+    f"{prior}-{name}": family.of(config)
+    for prior, family in (FAMILIES | {"von-mises-fisher": VonMisesFisherLatent}).items()
+    for name, config in SETTINGS.items()
+}
 
 
 def raw_for(latent: Latent, count: int = 4, seed: int = 0) -> torch.Tensor:
     return torch.randn(count, latent.heads * K, generator=torch.Generator().manual_seed(seed)) + 1
 
 
-@pytest.fixture(params=range(4), ids=["gaussian", "gaussian-released", "dirichlet", "dirichlet-released"])
+@pytest.fixture(params=LATENTS)
 def latent(request: pytest.FixtureRequest) -> Latent:
-    return families()[request.param]
+    return LATENTS[request.param]
+
+
+def test_the_families_that_ship_are_the_choices_of_the_setting() -> None:
+    assert ModelConfig.model_json_schema()["properties"]["prior"]["enum"] == list(FAMILIES)
+
+
+def test_a_registered_prior_is_a_valid_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = SETTINGS["lean"].model_dump() | {"prior": "von-mises-fisher"}
+    with pytest.raises(ValidationError, match="'gaussian' or 'dirichlet'"):
+        ModelConfig.model_validate(values)
+    monkeypatch.setitem(FAMILIES, "von-mises-fisher", VonMisesFisherLatent)
+    config = ModelConfig.model_validate(values)
+    assert isinstance(make_latent(config), config.family)
+    assert ModelConfig.model_validate_json(config.model_dump_json()) == config
 
 
 def log_ratio(latent: Latent, posterior, z: torch.Tensor) -> torch.Tensor:
@@ -55,7 +77,7 @@ def log_ratio(latent: Latent, posterior, z: torch.Tensor) -> torch.Tensor:
 def test_kl_is_what_monte_carlo_finds(latent: Latent) -> None:
     torch.manual_seed(1)
     posterior = latent.posterior(raw_for(latent))
-    z = posterior.sample((200_000,))
+    z = posterior.sample((20_000 if isinstance(latent, VonMisesFisherLatent) else 200_000,))
     if isinstance(latent, DirichletLatent):  # float32 samples can round to the simplex's edge
         z = z.clamp(min=1e-30)
         z = z / z.sum(-1, keepdim=True)
@@ -64,7 +86,9 @@ def test_kl_is_what_monte_carlo_finds(latent: Latent) -> None:
     assert ((ratio.mean(0) - latent.kl(posterior)).abs() < error).all()
 
 
-def test_kl_is_torch_distributions(latent: Latent) -> None:
+@pytest.mark.parametrize("name", [name for name in LATENTS if not name.startswith("von")])
+def test_kl_is_torch_distributions(name: str) -> None:
+    latent = LATENTS[name]
     raw = raw_for(latent)
     posterior = latent.posterior(raw)
     if isinstance(latent, GaussianLatent):
@@ -80,7 +104,7 @@ def test_kl_is_torch_distributions(latent: Latent) -> None:
 
 
 def test_kl_is_zero_at_the_prior_and_reversed_differs() -> None:
-    gaussian, dirichlet = families()[0], families()[2]
+    gaussian, dirichlet = LATENTS["gaussian-lean"], LATENTS["dirichlet-lean"]
     at_prior = dirichlet.prior().expand((2,))
     torch.testing.assert_close(dirichlet.kl(at_prior), torch.zeros(2))
     torch.testing.assert_close(dirichlet.kl_per_unit(at_prior), torch.zeros(2, K))
@@ -90,22 +114,25 @@ def test_kl_is_zero_at_the_prior_and_reversed_differs() -> None:
     assert not torch.allclose(dirichlet.kl(posterior), dirichlet.reversed_kl(posterior), rtol=0.01)
 
 
-def test_gaussian_units_add_up(latent: Latent) -> None:
+def test_units_add_up_where_dimensions_are_independent(latent: Latent) -> None:
     posterior = latent.posterior(raw_for(latent))
     units = latent.kl_per_unit(posterior)
     assert units.shape == (4, K)
     assert (units >= -1e-5).all()
-    if isinstance(latent, GaussianLatent):
+    if latent.independent:
         torch.testing.assert_close(units.sum(1), latent.kl(posterior))
     else:  # a marginal cannot cost more than the joint
+        assert not latent.independent
         assert (units.max(1).values <= latent.kl(posterior) + 1e-4).all()
 
 
 @pytest.mark.parametrize("extreme", [-50.0, -20.0, 0.0, 20.0, 23.1, 60.0, 100.0])
-@pytest.mark.parametrize("preset", sorted(PRESETS))
-def test_no_nan_from_minus_50_to_100(preset: str, extreme: float) -> None:
-    config = PRESETS[preset].model.model_copy(update={"dimensions": K})
-    latent = make_latent(config)
+@pytest.mark.parametrize("name", [*LATENTS, *sorted(PRESETS)])
+def test_no_nan_from_minus_50_to_100(name: str, extreme: float) -> None:
+    if name in PRESETS:
+        latent = make_latent(PRESETS[name].model.model_copy(update={"dimensions": K}))
+    else:
+        latent = LATENTS[name]
     for raw in (
         torch.full((3, latent.heads * K), extreme),
         raw_for(latent) * 0 + torch.linspace(-50, 100, latent.heads * K),
@@ -122,7 +149,7 @@ def test_no_nan_from_minus_50_to_100(preset: str, extreme: float) -> None:
 
 @pytest.mark.parametrize("dimension", [0, 2])
 def test_a_path_along_a_guided_dimension_moves_its_coordinate_alone(dimension: int) -> None:
-    for latent in families():
+    for latent in LATENTS.values():
         code = latent.code(latent.posterior(raw_for(latent)))[0].detach().numpy()
         values = np.array([0.1, 0.3, 0.6, 0.9])
         guided, free = latent.coordinates(torch.tensor(latent.path(code, dimension, values)), 3)
@@ -133,7 +160,7 @@ def test_a_path_along_a_guided_dimension_moves_its_coordinate_alone(dimension: i
 
 def test_large_logits_keep_a_gradient() -> None:
     """The released code sticks at 23.03, where its clamp takes the gradient away."""
-    for latent in families():
+    for latent in LATENTS.values():
         raw = torch.full((1, latent.heads * K), 60.0, requires_grad=True)
         latent.kl(latent.posterior(raw)).sum().backward()
         assert raw.grad is not None
@@ -142,24 +169,24 @@ def test_large_logits_keep_a_gradient() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(
-    st.integers(0, 3),
+    st.sampled_from(sorted(LATENTS)),
     st.integers(0, K - 1),
     st.lists(st.floats(-2, 2), min_size=1, max_size=5),
     st.integers(0, 99),
 )
 def test_paths_take_the_values_and_stay_valid(
-    which: int, dimension: int, values: list[float], seed: int
+    which: str, dimension: int, values: list[float], seed: int
 ) -> None:
-    latent = families()[which]
+    latent = LATENTS[which]
     code = latent.code(latent.posterior(raw_for(latent, 1, seed)))[0].detach().numpy()
     path = latent.path(code, dimension, np.array(values))
     assert path.shape == (len(values), K)
     others = np.delete(np.arange(K), dimension)
+    np.testing.assert_allclose(path, latent.valid(path), atol=1e-6)
+    np.testing.assert_allclose(path[:, dimension], np.clip(values, *latent.bounds), rtol=1e-5, atol=1e-6)
     if isinstance(latent, GaussianLatent):
-        np.testing.assert_allclose(path[:, dimension], values, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(path[:, others], np.repeat(code[None, others], len(values), 0), rtol=1e-6)
-    else:
-        np.testing.assert_allclose(path[:, dimension], np.clip(values, 0, 1), atol=1e-6)
+    elif latent.simplex:
         assert (path >= 0).all()
         np.testing.assert_allclose(path.sum(1), 1, atol=1e-5)
         inside = np.clip(values, 0, 1) < 1
@@ -179,7 +206,7 @@ def test_path_from_a_corner_of_the_simplex() -> None:
 
 
 def test_codes_and_interpolations_are_on_the_simplex() -> None:
-    latent = families()[2]
+    latent = LATENTS["dirichlet-lean"]
     codes = latent.code(latent.posterior(raw_for(latent, 2))).numpy()
     np.testing.assert_allclose(codes.sum(1), 1, atol=1e-6)
     way = latent.interpolate(codes[0], codes[1], 7)
@@ -192,7 +219,8 @@ def test_codes_and_interpolations_are_on_the_simplex() -> None:
 def test_draws_have_the_priors_moments(latent: Latent) -> None:
     draws = np.stack([latent.draw(seed) for seed in range(4000)])
     prior = latent.prior()
-    np.testing.assert_allclose(draws.mean(0), latent.centre(), atol=0.08)
+    np.testing.assert_allclose(draws.mean(0), prior.mean, atol=0.08)
+    np.testing.assert_allclose(latent.valid(prior.mean.numpy()), latent.centre(), rtol=1e-6)
     np.testing.assert_allclose(draws.var(0), prior.variance, rtol=0.2)
     np.testing.assert_array_equal(latent.draw(3), draws[3])
     if isinstance(latent, DirichletLatent):

@@ -83,7 +83,7 @@ def assess(
     began = time.monotonic()
     table, codes = run.latents()
     factors = factors_of(table)
-    simplex = run.config.model.prior == "dirichlet"
+    simplex = run.config.model.family.simplex
     report: dict[str, Any] = {
         "format": FORMAT,
         "title": run.info.title,

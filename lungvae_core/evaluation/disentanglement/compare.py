@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import ttest_ind
 
 from lungvae_core.evaluation.disentanglement.scores import WORDS
+from lungvae_core.vae.latents import FAMILIES
 
 PHANTOM_WORDS = {"factor_vae": "FactorVAE score", "beta_vae": "BetaVAE score"}
 SPACE_WORDS = {"code": "codes", "log_ratio": "log-ratios"}
@@ -99,12 +100,11 @@ def _summary(values: list[float], nulls: list[float]) -> dict[str, Any]:
 
 
 def _differences(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    found = []
+    found, order = [], list(FAMILIES)
     for first, second in combinations(groups, 2):
         if first["prior"] == second["prior"] or first["data"] != second["data"]:
             continue
-        if first["prior"] == "dirichlet":
-            first, second = second, first
+        first, second = sorted((first, second), key=lambda group: order.index(group["prior"]))
         sizes = ("dimensions", "width", "epochs")
         if any(first["model"][name] != second["model"][name] for name in sizes):
             continue

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from lungvae_core.evaluation.disentanglement.scores import WORDS
 from lungvae_core.schema import Count, Estimate, Interval, Number, Part, same_shape
+from lungvae_core.vae.config import Prior
 
 _Matrix = list[list[Number]]
 
@@ -132,7 +133,7 @@ class Disentanglement(Part):
 
     format: Literal[1]
     title: str
-    prior: Literal["gaussian", "dirichlet"]
+    prior: Prior
     model: ModelEntry
     data: DataEntry
     seen: str

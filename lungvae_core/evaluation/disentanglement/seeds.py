@@ -9,6 +9,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from lungvae_core.evaluation.disentanglement.compare import FIGURE_WORDS, VARIANT_WORDS
 from lungvae_core.schema import Count, Number, Part, read_as
+from lungvae_core.vae.config import Prior
+from lungvae_core.vae.latents import FAMILIES
 
 
 def _of_words(name: str) -> str:
@@ -39,15 +41,15 @@ class Nodules(Part):
 class Group(Part):
     """The models of a prior, in one space."""
 
-    prior: Literal["gaussian", "dirichlet"]
+    prior: Prior
     space: Literal["code", "log_ratio"]
     data: Nodules
     figures: dict[Figure, Spread]
 
     @model_validator(mode="after")
     def _of_its_prior(self) -> Self:
-        if (self.prior, self.space) == ("gaussian", "log_ratio"):
-            raise ValueError("codes of a Gaussian prior have no log-ratios")
+        if self.space == "log_ratio" and not FAMILIES[self.prior].simplex:
+            raise ValueError(f"codes of a {FAMILIES[self.prior].label} prior have no log-ratios")
         return self
 
 

@@ -57,7 +57,7 @@ def frames_of(
     for done, member in enumerate(members):
         # As they are, not mirrored: the released code has one code a slice, and learns that one by heart.
         codes = np.asarray(load_codes(member, JOINT_STAGE)[known, :1])
-        simplex = member.config.model.prior == "dirichlet"
+        simplex = member.config.model.family.simplex
         config = ClassifierConfig(seed=member.seed)
         found = np.empty(len(inner))
         for at, (train, test) in enumerate(folds):

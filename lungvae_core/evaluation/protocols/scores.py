@@ -101,7 +101,7 @@ def _member_scores(
 ) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
     """(logits of `rows`, their nodules' logits by attention, what was chosen) of one training."""
     codes = load_codes(member, stage)
-    simplex = member.config.model.prior == "dirichlet"
+    simplex = member.config.model.family.simplex
     learned = np.asarray(codes[fit_rows])
     head = member.config.joint.head == "trained" and stage == JOINT_STAGE
     if head:

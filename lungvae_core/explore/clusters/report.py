@@ -45,10 +45,6 @@ FILE = "clusters.json"
 UNITS = ("nodule", "slice")
 LEAST_UNITS = 20
 MOST_UNITS = 3000  # all distances between them are held in memory
-SPACES = {
-    "gaussian": "the codes as they are (Euclidean distances)",
-    "dirichlet": "square roots of the codes, which are shares (Hellinger distances)",
-}
 # Of the curve over k: what each clustering is compared with, too.
 ALONG_K = ("malignancy", "size", "place", "patient")
 
@@ -93,7 +89,7 @@ def make_clusters(
     )
     report = {
         "format": FORMAT,
-        "space": SPACES[prior],
+        "space": run.config.model.family.metric,
         "sample": None if len(at) == len(used) else at.tolist(),
         "rows": rows.tolist(),
         "slices": len(table),

@@ -143,7 +143,7 @@ def measure(run: Run, task: FoldTask) -> float:
     labels = malignant(data.table)
     train, validation = (rows[~np.isnan(labels[rows])] for rows in (task.train, task.validation))
     _check_labels(labels[validation])
-    simplex = task.config.model.prior == "dirichlet"
+    simplex = task.config.model.family.simplex
     seed = ClassifierConfig(seed=task.config.training.seed)
     model = fit_classifier(codes_of(run, data, train), labels[train], seed, simplex=simplex)
     return float(roc_auc_score(labels[validation], model.logits(codes_of(run, data, validation))))
@@ -189,7 +189,7 @@ def train_mlp(task: MlpTask) -> Outcome:
         run = Run.open(task.run)
         table, codes = run.latents()
         labels = malignant(table)
-        simplex = run.config.model.prior == "dirichlet"
+        simplex = run.config.model.family.simplex
         aucs, accuracies = [], []
         for train, validation in task.folds:
             if (Path(task.search) / STOP).exists():
