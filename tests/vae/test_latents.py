@@ -69,7 +69,7 @@ def test_a_registered_prior_is_a_valid_setting(monkeypatch: pytest.MonkeyPatch) 
 def log_ratio(latent: Latent, posterior, z: torch.Tensor) -> torch.Tensor:
     """log q(z|x) - log p(z), (samples, N)."""
     prior = latent.prior()
-    if isinstance(latent, GaussianLatent):
+    if not posterior.event_shape:
         posterior, prior = Independent(posterior, 1), Independent(prior, 1)
     return posterior.log_prob(z) - prior.log_prob(z)
 
