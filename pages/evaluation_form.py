@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import streamlit as st
 
 from lungvae_core.data.diagnoses import KINDS
 from lungvae_core.data.labels import RULES, TASKS
-from lungvae_core.evaluation.protocols.config import IN_SHORT, EvaluationConfig
+from lungvae_core.evaluation.protocols.config import EvaluationConfig, Protocol
+from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
 from lungvae_core.number_text import duration, plural
 from lungvae_core.serving import form
 from lungvae_core.serving.datasets import FoundData, find_data
@@ -99,9 +101,9 @@ def new_evaluation() -> None:
         left, right = st.columns(2)
         left.selectbox(
             "Protocol",
-            list(IN_SHORT),
+            get_args(Protocol),
             key="evaluation-protocol",
-            format_func=lambda key: f"{key}: {IN_SHORT[key]}",
+            format_func=lambda key: f"{key}: {PROTOCOLS[key].in_short}",
         )
         right.selectbox(
             "Label rule",

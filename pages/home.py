@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import plotly.graph_objects as go
 import streamlit as st
 
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation import report_words
-from lungvae_core.evaluation.report import DiagnosisPart
-from lungvae_core.number_text import interval
+from lungvae_core.evaluation.card import Auc, Card, Some
 from lungvae_core.serving.evaluations import find_reports, read_report
 from lungvae_core.serving.registry import LoadedModel, ModelEntry
 from lungvae_core.serving.routes import registry
@@ -117,26 +114,27 @@ def figures() -> None:
 
 def overview(shown: list[ModelEntry]) -> None:
     """Each model's AUC per nodule, beside the sizes', in one chart and a sentence a model."""
-    rows: list[tuple[str, dict[str, float], bool]] = []
+    rows: list[tuple[str, Auc, bool]] = []
     about: list[str] = []
     for entry in shown:
-        part, unseen = _best_part(entry)
-        if part is None:
+        card = _honest_card(entry)
+        if card is None:
             continue
-        nodules = part["units"]["nodule"]
+        part, unseen = card.parts[-1]
+        nodules = part.units.nodule
         whose = "never seen by the model" if unseen else "all, most of them seen without labels"
-        about.append(f"{nodules['count']:,} nodules of {nodules['patients']:,} patients, {whose}")
-        rows.append((entry.title, nodules["auc"], True))
-        for name, both in part.get("baselines", {}).items():
+        about.append(f"{nodules.count:,} nodules of {nodules.patients:,} patients, {whose}")
+        rows.append((entry.title, nodules.auc, True))
+        for name, both in part.baselines.items():
             if name in SIZES:
-                rows.append((SIZES[name], both["nodule"]["auc"], False))
+                rows.append((SIZES[name], both.nodule.auc, False))
     if not rows:
         st.info("No model here has been evaluated yet.", icon=":material/info:")
         return
     # Models that were judged on the same lesions share their baselines.
     rows = [row for at, row in enumerate(rows) if row not in rows[:at]]
     rows.sort(key=lambda row: not row[2])
-    told = "; ".join(f"{name} AUC {interval(area, 2)}" for name, area, _ in rows)
+    told = "; ".join(f"{name} AUC {report_words.figure(area, 2)}" for name, area, _ in rows)
     charts.show(
         charts.kept(_intervals, rows),
         key="home-overview",
@@ -148,16 +146,13 @@ def overview(shown: list[ModelEntry]) -> None:
     )
 
 
-def _best_part(entry: ModelEntry) -> tuple[dict[str, Any] | None, bool]:
-    """(the part of a model's evaluation that is fairest to quote, whether its patients were unseen)."""
+def _honest_card(entry: ModelEntry) -> Card | None:
+    """A model's evaluation, where it has one that does not leak."""
     try:
-        report = registry().evaluation(entry)
+        card = registry().evaluation(entry)
     except UserError:
-        return None, False  # described below, with the reason
-    if report is None or report["protocol"] == "released":
-        return None, False
-    heldout = report.get("heldout")
-    return (heldout, True) if heldout else (report, report["protocol"] == "joint")
+        return None  # described below, with the reason
+    return None if card is None or card.leaks else card
 
 
 def judged_honestly() -> None:
@@ -180,20 +175,10 @@ def against_diagnosis() -> None:
     reports = (read_report(each.path) for each in find_reports()[0])
     part = next((each.diagnosis for each in reports if each.diagnosis and not each.leaks), None)
     if part is None:
-        part = next(filter(None, (_own_diagnosis(entry) for entry in registry().entries())), None)
+        cards = filter(None, (_honest_card(entry) for entry in registry().entries()))
+        part = next((card.diagnosis for card in cards if card.diagnosis), None)
     if part is not None:
         st.markdown(report_words.diagnosis_verdict(part))
-
-
-def _own_diagnosis(entry: ModelEntry) -> DiagnosisPart | None:
-    """What a model's own evaluation says of diagnoses, where it has that and does not leak."""
-    try:
-        report = registry().evaluation(entry)
-    except UserError:
-        return None  # described below, with the reason
-    if report is None or report["protocol"] == "released" or not report.get("diagnosis"):
-        return None
-    return DiagnosisPart.model_validate(report["diagnosis"])
 
 
 def describe(entry: ModelEntry) -> None:
@@ -216,25 +201,20 @@ def describe(entry: ModelEntry) -> None:
             icon=":material/info:",
         )
         return
-    heldout = report.get("heldout")
-    unseen = "Patients whose pixels the model never saw"
-    if report["protocol"] == "joint":  # its report is of held-out patients only
-        parts = [(report, unseen)]
-    else:
-        parts = [(report, "All patients"), *([(heldout, unseen)] if heldout else [])]
-    if report["protocol"] == "released":
+    if report.leaks:
         st.error(
             "**These figures leak.** As in the paper's released code, labels of patients that test the "
             "classifier have shaped the codes. They say nothing about patients that are new to the model.",
             icon=":material/report:",
         )
-    verdict(heldout or report, parts[-1][1] == unseen)
-    columns = st.columns(len(parts), gap="medium")
-    for column, (part, title) in zip(columns, parts, strict=True):
-        nodules = part["units"]["nodule"]
+    verdict(*report.parts[-1])
+    columns = st.columns(len(report.parts), gap="medium")
+    for column, (part, unseen) in zip(columns, report.parts, strict=True):
+        title = "Patients whose pixels the model never saw" if unseen else "All patients"
+        nodules = part.units.nodule
         column.markdown(
-            f"**{title}**  \n{nodules['patients']:,} patients, {nodules['count']:,} nodules "
-            f"({nodules['malignant']:,} malignant), {part['units']['slice']['count']:,} slices"
+            f"**{title}**  \n{nodules.patients:,} patients, {nodules.count:,} nodules "
+            f"({nodules.malignant:,} malignant), {part.units.slice.count:,} slices"
         )
         charts.show(
             charts.kept(forest, part),
@@ -245,23 +225,23 @@ def describe(entry: ModelEntry) -> None:
     protocol(model, report)
 
 
-def verdict(part: dict[str, Any], heldout: bool) -> None:
+def verdict(part: Some, unseen: bool) -> None:
     """Say in a sentence whether the model beats size, on nodules."""
-    ours = part["units"]["nodule"]["auc"]
-    sizes = {name: both["nodule"]["auc"] for name, both in part.get("baselines", {}).items() if name in SIZES}
+    ours = part.units.nodule.auc
+    sizes = {name: both.nodule.auc for name, both in part.baselines.items() if name in SIZES}
     if not sizes:
         st.info("This data set has no sizes to compare with.", icon=":material/info:")
         return
-    best = max(sizes, key=lambda name: sizes[name]["value"])
+    best = max(sizes, key=lambda name: sizes[name].value)
     size = sizes[best]
-    where = "nodules of patients that the model never saw" if heldout else "nodules"
-    by_size, by_model = interval(size, 2), interval(ours, 2)
+    where = "nodules of patients that the model never saw" if unseen else "nodules"
+    by_size, by_model = report_words.figure(size, 2), report_words.figure(ours, 2)
     figures = f"AUC {by_size} from {WHOSE[best]} against AUC {by_model} from the model, per nodule"
-    if size["low"] > ours["high"]:
+    if size.low > ours.high:
         st.warning(f"**Size alone is clearly better** on {where}: {figures}.", icon=":material/straighten:")
-    elif size["value"] >= ours["value"]:
+    elif size.value >= ours.value:
         st.warning(f"**Size alone is better** on {where}: {figures}.", icon=":material/straighten:")
-    elif size["high"] >= ours["low"]:
+    elif size.high >= ours.low:
         st.info(
             f"The model is ahead of size alone on {where}, but the intervals overlap: {figures}.",
             icon=":material/straighten:",
@@ -270,22 +250,22 @@ def verdict(part: dict[str, Any], heldout: bool) -> None:
         st.success(f"The model is ahead of size alone on {where}: {figures}.", icon=":material/straighten:")
 
 
-def forest(part: dict[str, Any]) -> go.Figure:
+def forest(part: Some) -> go.Figure:
     """AUCs with their intervals: the model and the size baselines, per nodule and per slice."""
     rows = []
     for unit in ("nodule", "slice"):
-        rows.append((f"Model, per {unit}", part["units"][unit]["auc"], True))
-        for name, both in part.get("baselines", {}).items():
+        rows.append((f"Model, per {unit}", getattr(part.units, unit).auc, True))
+        for name, both in part.baselines.items():
             if name in SIZES:
-                rows.append((f"{SIZES[name]}, per {unit}", both[unit]["auc"], False))
+                rows.append((f"{SIZES[name]}, per {unit}", getattr(both, unit).auc, False))
     return _intervals(rows)
 
 
-def _intervals(rows: list[tuple[str, dict[str, float], bool]]) -> go.Figure:
+def _intervals(rows: list[tuple[str, Auc, bool]]) -> go.Figure:
     """(name, AUC, whether it is a model's) as points with bars, the first on top."""
     figure = go.Figure()
     for name, area, is_model in reversed(rows):
-        value, low, high = area["value"], area["low"], area["high"]
+        value, low, high = area.value, area.low, area.high
         figure.add_scatter(
             x=[value],
             y=[name],
@@ -303,7 +283,7 @@ def _intervals(rows: list[tuple[str, dict[str, float], bool]]) -> go.Figure:
             },
             text=f"{value:.2f}",
             textposition="top center",
-            hovertemplate=f"{name}<br>AUC {interval(area)}<extra></extra>",
+            hovertemplate=f"{name}<br>AUC {report_words.figure(area)}<extra></extra>",
         )
     figure.update_layout(
         height=44 * len(rows) + 60,
@@ -311,7 +291,7 @@ def _intervals(rows: list[tuple[str, dict[str, float], bool]]) -> go.Figure:
         showlegend=False,
         xaxis={
             "title": "AUC",
-            "range": [min(0.5, *(area["value"] for _, area, _ in rows)) - 0.02, 1.0],
+            "range": [min(0.5, *(area.value for _, area, _ in rows)) - 0.02, 1.0],
             "zeroline": False,
         },
         yaxis={"range": [-0.5, len(rows) - 0.4]},
@@ -319,27 +299,27 @@ def _intervals(rows: list[tuple[str, dict[str, float], bool]]) -> go.Figure:
     return figure
 
 
-def protocol(model: LoadedModel, report: dict[str, Any]) -> None:
+def protocol(model: LoadedModel, report: Card) -> None:
     """How the figures were made, and how well the model draws."""
     lines = [
-        f"Labels: {report['label_rule']}. Protocol: {report['protocol_in_words']}; "
-        f"{'seed' if len(report['seeds']) == 1 else 'seeds'} {', '.join(map(str, report['seeds']))}."
+        f"Labels: {report.label_rule}. Protocol: {report.protocol_in_words}; "
+        f"{'seed' if len(report.seeds) == 1 else 'seeds'} {', '.join(map(str, report.seeds))}."
     ]
-    if report.get("transductive") and report["protocol"] == "frozen":
+    if report.transductive and not report.leaks:
         lines.append(
             "The encoder saw the pixels, never the labels, of most of all these patients, so the figures "
             "over all of them can flatter it."
         )
     lines.append("Intervals: 95 %, by drawing patients again. One training, so no claim about a prior.")
     st.caption(" ".join(lines))
-    drawn = report.get("reconstruction")
-    if drawn:
+    drawn = report.reconstruction
+    if drawn is not None:
         low, high = model.window
         st.caption(
-            f"Reconstruction of held-out patients' slices, {drawn['scale']} ({low:.0f} to {high:.0f} HU): "
-            f"SSIM {drawn['ssim']:.2f}, mean squared error {drawn['mse']:.4f}, "
-            f"{drawn['active_units']} of {model.entry.dimensions} dimensions in use, "
-            f"KL {drawn['kl']:.0f} nats."
+            f"Reconstruction of held-out patients' slices, {drawn.scale} ({low:.0f} to {high:.0f} HU): "
+            f"SSIM {drawn.ssim:.2f}, mean squared error {drawn.mse:.4f}, "
+            f"{drawn.active_units} of {model.entry.dimensions} dimensions in use, "
+            f"KL {drawn.kl:.0f} nats."
         )
 
 

@@ -142,7 +142,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
     """A folder of two tiny finished runs, `tiny-gvae` and `tiny-dirvae`, as the app's registry finds them."""
-    from lungvae_core.evaluation.frozen import classify
+    from lungvae_core.evaluation.classify import classify
     from lungvae_core.explore.maps import UNITS, make_maps
     from lungvae_core.training.classifier import ClassifierConfig
     from lungvae_core.training.encode import encode

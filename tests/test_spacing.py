@@ -17,7 +17,7 @@ from lungvae_core.cli import main
 from lungvae_core.data.resample import to_spacing
 from lungvae_core.data.slices import DatasetInfo, SliceSet, write
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.frozen import classify
+from lungvae_core.evaluation.classify import classify
 from lungvae_core.explore.maps import UNITS, make_maps
 from lungvae_core.serving.cases import case_of_row, case_of_upload
 from lungvae_core.serving.publish import card

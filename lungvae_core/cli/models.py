@@ -211,8 +211,8 @@ def classify(
     """Cross-validate an MLP on the codes, by patient, beside what size alone gives; keep it in the run."""
     from lungvae_core.cli.evaluate import diagnosis_lines
     from lungvae_core.data.diagnoses import read_diagnoses
-    from lungvae_core.evaluation.frozen import FOLDS
-    from lungvae_core.evaluation.frozen import classify as classify_run
+    from lungvae_core.evaluation.classify import FOLDS
+    from lungvae_core.evaluation.classify import classify as classify_run
     from lungvae_core.training.checkpoints import Run
     from lungvae_core.training.ensemble import MEMBERS
     from lungvae_core.training.search.spaces import configure_mlp, space

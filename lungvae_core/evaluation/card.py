@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from lungvae_core.evaluation.report import DiagnosisPart
-from lungvae_core.schema import Count, Number, Part, Share, read_as
+from lungvae_core.errors import UserError
+from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS, Description
+from lungvae_core.evaluation.report import DiagnosisPart, Interval, plain
+from lungvae_core.files import write_json
+from lungvae_core.schema import Count, Number, Part, Share, read_as, wrong_at
 from lungvae_core.training.checkpoints import Run
 
 FILE = "evaluation.json"
 
 
-class Auc(Part):
-    """An AUC with its 95 % interval over patients."""
+class Auc(Interval):
+    """An AUC with its 95 % interval over patients; a card has no figure that could not be computed."""
 
     value: Share
     low: Share
@@ -67,26 +70,59 @@ class Reconstruction(Part):
     active_units: Count
 
 
-class Card(Part):
+class Card(Some):
     """What the pages take from evaluation.json."""
 
-    protocol: Literal["frozen", "joint", "released"]
+    protocol: Literal["transductive", "joint", "released"]
     protocol_in_words: str
     label_rule: str
     nodule_rule: str | None = None
     transductive: bool = False
     seeds: Annotated[list[int], Field(max_length=1_000)]
-    units: Units
-    baselines: dict[str, Baseline] = Field(default_factory=dict)
     heldout: Some | None = None
     reconstruction: Reconstruction | None = None
     diagnosis: DiagnosisPart | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_versions(cls, value: Any) -> Any:
+        # `frozen` is by now the protocol of `lungvae evaluate` that trains a VAE in each fold, and no other.
+        if isinstance(value, dict) and value.get("protocol") == "frozen":
+            words = PROTOCOLS["transductive"].in_full
+            return {**value, "protocol": "transductive", "protocol_in_words": words}
+        return value
 
-def load_card(run: Run) -> dict[str, Any] | None:
+    @property
+    def description(self) -> Description:
+        """Its protocol in words."""
+        return PROTOCOLS[self.protocol]
+
+    @property
+    def leaks(self) -> bool:
+        """Whether labels of tested patients shaped the codes."""
+        return bool(self.description.leaks)
+
+    @property
+    def parts(self) -> list[tuple[Some, bool]]:
+        """(figures, whether they are of patients that the VAE never saw), the fairest last."""
+        held_out = [] if self.heldout is None else [(self.heldout, True)]
+        return [(self, self.protocol == "joint"), *held_out]
+
+
+def load_card(run: Run) -> Card | None:
     """evaluation.json of a run, or None where it has none; UserError when it is damaged."""
     if not run.has(FILE):
         return None
     again = f"lungvae classify {run.folder}"
-    card: dict[str, Any] = read_as(run.folder / FILE, Card, what="The model's evaluation", again=again)
-    return card
+    return Card.model_validate(read_as(run.folder / FILE, Card, what="The model's evaluation", again=again))
+
+
+def save_card(run: Run, report: dict[str, Any]) -> None:
+    """Write evaluation.json. UserError, with nothing written, where `load_card` would refuse it."""
+    value = plain(report)
+    if (place := wrong_at(value, Card)) is not None:
+        raise UserError(
+            f"The evaluation of {run.folder} was not written: it is wrong{place}. This is a fault of the "
+            "protocol, not of the data."
+        )
+    write_json(run.folder / FILE, value)

@@ -19,6 +19,7 @@ from lungvae_core.data.diagnoses import BENIGN, METASTATIC, PRIMARY, Diagnoses, 
 from lungvae_core.data.labels import labels, reader_mean
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.baselines import NODULE, available, sizes
+from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
 from lungvae_core.statistics.roc import auc_interval
 
 TITLES = {
@@ -35,7 +36,7 @@ def read_confirmed(path: Path, table: pd.DataFrame, protocol: str) -> Diagnoses:
 
     Raises UserError for a protocol that leaks, a table that cannot be used, and data of other patients.
     """
-    if protocol == "paper":
+    if PROTOCOLS[protocol].leaks:
         raise UserError("A table of diagnoses belongs to the protocols that do not leak: nested and frozen.")
     diagnoses = read_diagnoses(path)
     check_known(table, diagnoses)

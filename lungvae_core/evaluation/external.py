@@ -31,10 +31,11 @@ from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.baselines import BASELINES, NODULE, SIZES, available, sizes
 from lungvae_core.evaluation.card import load_card
+from lungvae_core.evaluation.classify import CROSS_VALIDATED, SHAPED, TESTED
 from lungvae_core.evaluation.compare import paired, size_matched
 from lungvae_core.evaluation.diagnosis import against_diagnosis, check_known
 from lungvae_core.evaluation.figures import unit_figures
-from lungvae_core.evaluation.frozen import CROSS_VALIDATED, SHAPED, TESTED
+from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
 from lungvae_core.evaluation.protocols.evaluate import hardware
 from lungvae_core.evaluation.protocols.honest import described
 from lungvae_core.evaluation.reconstruction import reconstruction, trained_patients
@@ -53,10 +54,6 @@ from lungvae_core.training.classifier import load_classifier, over_views
 from lungvae_core.training.encode import TRAINED, encode_views, encode_with_quality
 from lungvae_core.training.seen import Learned, Seen, learned
 
-PROTOCOL = (
-    "a trained model as it is, on other data: its own classifier, and threshold and calibration that its own "
-    "cross-validated scores settle; nothing is fitted to the new data"
-)
 SPECIFICITIES = (0.80, 0.90, 0.95)
 UNITS = ("slice", "nodule", "patient")
 OWN = "the model's own scores of patients that were tested"
@@ -172,7 +169,7 @@ def validate(
     return {
         "format": REPORT_FORMAT,
         "protocol": "external",
-        "protocol_in_words": PROTOCOL,
+        "protocol_in_words": PROTOCOLS["external"].in_full,
         "task": task,
         "task_in_words": TASKS[task],
         "label_rule": label_rule,
@@ -432,7 +429,8 @@ def _nodule_rule(run: Run, wish: str, attentions: Attentions | None) -> tuple[st
                 f"{run.folder}`, or choose another rule."
             )
         return wish, ""
-    own = (load_card(run) or {}).get("nodule_rule")
+    card = load_card(run)
+    own = None if card is None else card.nodule_rule
     if own in ("mean", "max", "top3") or (own == "attention" and attentions is not None):
         return own, ""
     if own in NODULE_RULES:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from lungvae_core.data.counted import Counted
 from lungvae_core.errors import UserError
+from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS, Description
 from lungvae_core.files import read_json, write_json, write_text
 
 REPORT_FORMAT = 1
@@ -458,9 +459,14 @@ class Report(_Part):
     @model_validator(mode="after")
     def _honest(self) -> Report:
         # A report that could be mistaken for an honest one is damaged.
-        if self.protocol == "paper" and not self.leaks:
-            raise ValueError("a report of the paper protocol must say how it leaks")
+        if self.description.leaks and not self.leaks:
+            raise ValueError(f"a report of the {self.protocol} protocol must say how it leaks")
         return self
+
+    @property
+    def description(self) -> Description:
+        """Its protocol in words."""
+        return PROTOCOLS[self.protocol]
 
 
 def load_report(path: str | Path) -> Report:

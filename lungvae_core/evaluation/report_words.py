@@ -27,10 +27,6 @@ from lungvae_core.number_text import DASH, number, plural, with_interval
 Part = TypeVar("Part")
 
 LEAKS = "THIS PROTOCOL LEAKS"
-LEAK_WHY = {
-    "paper": "It is here to show where such figures come from.",
-    "external": "Patients that the model has learned from are tested.",
-}
 QUICK = "**A quick run, for a look.** Fewer epochs and settings than the preset's; not to be quoted."
 LEAK_SENTENCE = "These figures leak: they say nothing about patients who are new to the model."
 # name -> (title, whether higher is better, what it is)
@@ -85,14 +81,6 @@ SUBGROUP_WORDS = {
 }
 LEAK_FIGURES = {"slice": "AUC per slice", "accuracy": "Accuracy"}
 STAGE_WORDS = {"vae": "VAE without labels", "joint": "After the joint phase"}
-PROTOCOL_TITLES = {
-    "nested": "nested cross-validation",
-    "frozen": "frozen VAE, nested classifier",
-    "paper": "the paper's released protocol",
-    "external": "a frozen model on other data",
-}
-
-
 DIAGNOSIS_GROUPS = {"all": "All patients", "one_nodule": "Patients with one nodule"}
 
 
@@ -136,7 +124,7 @@ def about(report: Report) -> str:
 
 def facts(report: Report, unit: str, own: UnitFigures) -> str:
     """What has to be said beside every figure of a unit: protocol, task, label rule, n, seeds, interval."""
-    folds = "" if report.protocol == "external" else f" {plural(report.folds, 'fold')} by patient,"
+    folds = f" {plural(report.folds, 'fold')} by patient," if report.description.trains else ""
     return (
         f"Protocol **{report.protocol}**: {report.protocol_in_words.rstrip('.')}. Task {report.task}, "
         f"{report.task_in_words}; label rule {report.label_rule}: {report.label_rule_in_words.rstrip('.')}. "
@@ -154,10 +142,7 @@ def attribution(report: Report) -> str:
 
 def title(report: Report) -> str:
     """One line that names the report."""
-    return (
-        f"{model_name(report)} on {report.data.name}: {report.task_in_words}, "
-        f"{PROTOCOL_TITLES[report.protocol]}"
-    )
+    return f"{model_name(report)} on {report.data.name}: {report.task_in_words}, {report.description.title}"
 
 
 def seeds(report: Report) -> str:
@@ -336,7 +321,7 @@ def limits(report: Report) -> list[str]:
         f"The label rule is {report.label_rule}: {report.label_rule_in_words}. Another rule moves AUCs by "
         "some 0.04; figures of different rules, tasks or units cannot be compared.",
     ]
-    if report.protocol != "external":
+    if report.description.trains:
         said.append(
             "Tested on patients of the same collection as it was fitted on: another hospital's scanners, "
             "readers and case mix may give other figures."
@@ -358,17 +343,7 @@ def limits(report: Report) -> list[str]:
 
 def why_leak(report: Report) -> str:
     """Why a report that leaks is shown, and what it does not say, in two sentences."""
-    said = LEAK_WHY.get(report.protocol, "What it is tested on was known to the model.")
-    return f"{said} Its figures say nothing about patients who are new to the model."
-
-
-def threshold_from(report: Report) -> str:
-    """On whom calibration and threshold were settled, in a sentence."""
-    if report.protocol == "paper":
-        return "This protocol chooses the threshold on the folds that it is tested on."
-    if report.protocol == "external":
-        return "Calibration and threshold are the model's own, settled before it saw these data."
-    return "Calibration and threshold come from patients who neither fitted the classifier nor are tested."
+    return f"{report.description.why_leak} Its figures say nothing about patients who are new to the model."
 
 
 def diagnosis_about(part: DiagnosisPart) -> str:

@@ -19,7 +19,7 @@ from lungvae_core.data.counted import Counted, labelled_rows, left_out_before
 from lungvae_core.data.slices import SliceSet, malignant
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.card import Some
-from lungvae_core.evaluation.frozen import _baselines, _units
+from lungvae_core.evaluation.classify import _baselines, _units
 from lungvae_core.files import folder_lock, write_json
 from lungvae_core.schema import Count, Number, Part, read_as
 from lungvae_core.training.checkpoints import Run

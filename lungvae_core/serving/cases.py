@@ -18,9 +18,10 @@ from lungvae_core.data.columns import spelled_as
 from lungvae_core.data.crops import crop
 from lungvae_core.data.slices import RATINGS, malignancy_meaning, malignant, rating_text
 from lungvae_core.errors import UserError
+from lungvae_core.evaluation.card import Card
+from lungvae_core.evaluation.report_words import figure
 from lungvae_core.explore.colours import TITLES
 from lungvae_core.explore.neighbours import FAR, UNUSUAL
-from lungvae_core.number_text import DASH, interval
 from lungvae_core.serving import nodule_score, scoring
 from lungvae_core.serving.nodule_score import NoduleScore
 from lungvae_core.serving.registry import LoadedModel
@@ -292,28 +293,23 @@ def score_histograms(model: LoadedModel, bins: int = 24) -> dict[str, list[float
     return found
 
 
-def evaluated(evaluation: dict[str, Any] | None) -> tuple[pd.DataFrame, str] | None:
-    """(AUC with its interval beside the size baselines, a row a unit; what it is in words), or None.
-
-    None where the model has no evaluation, or one without an AUC.
-    """
-    if not evaluation:
+def evaluated(card: Card | None) -> tuple[pd.DataFrame, str] | None:
+    """(AUC with its interval beside the size baselines, a row a unit; what it is in words), or None."""
+    if card is None:
         return None
     rows = {}
-    for unit, figures in (evaluation.get("units") or {}).items():
-        row = {"model": interval(figures.get("auc"), 2)}
+    for unit in ("slice", "nodule"):
+        figures = getattr(card.units, unit)
+        row = {"model": figure(figures.auc, 2)}
         for name, words in (("diameter", "readers' diameter alone"), ("area", "outline's area alone")):
-            baseline = ((evaluation.get("baselines") or {}).get(name) or {}).get(unit) or {}
-            row[words] = interval(baseline.get("auc"), 2)
-        if row["model"] != DASH:
-            rows[f"{figures.get('count', 0):,} {unit}s, {figures.get('malignant', 0):,} malignant"] = row
-    if not rows:
-        return None
-    sentences = [str(evaluation[key]) for key in ("protocol_in_words", "label_rule") if evaluation.get(key)]
-    if evaluation.get("transductive"):
+            baseline = getattr(card.baselines.get(name), unit, None)
+            row[words] = figure(baseline and baseline.auc, 2)
+        rows[f"{figures.count:,} {unit}s, {figures.malignant:,} malignant"] = row
+    sentences = [card.protocol_in_words, card.label_rule]
+    if card.transductive:
         sentences.append("the VAE itself was trained on these slices, without labels")
-    words = " ".join(f"{sentence[:1].upper()}{sentence[1:]}." for sentence in sentences)
-    return pd.DataFrame.from_dict(rows, orient="index"), f"{words} Intervals cover 95 %.".strip()
+    words = " ".join(f"{sentence[:1].upper()}{sentence[1:]}." for sentence in sentences if sentence)
+    return pd.DataFrame.from_dict(rows, orient="index"), f"{words} Intervals cover 95 %."
 
 
 def ratings(model: LoadedModel, rows: Sequence[int], distances: Sequence[float]) -> pd.DataFrame:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
 from lungvae_core.errors import UserError
+from lungvae_core.evaluation.card import Some
+from lungvae_core.evaluation.report_words import figure
 from lungvae_core.explore.measured.record import labels
-from lungvae_core.number_text import DASH, interval
+from lungvae_core.number_text import DASH
 from lungvae_core.serving import walks
 from lungvae_core.serving.answers import kept
 from lungvae_core.serving.cases import Case
@@ -47,11 +48,10 @@ def facts(first: LoadedModel, second: LoadedModel) -> pd.DataFrame:
 
 def facts_note(first: LoadedModel, second: LoadedModel) -> str:
     """What must be said beside the figures: label rule, protocol, seeds, what intervals are."""
-    reports = [model.evaluation for model in (first, second) if model.evaluation]
     said = [
-        f"Labels: {report['label_rule']}. {report['protocol_in_words'][:1].upper()}"
-        f"{report['protocol_in_words'][1:]}."
-        for report in reports
+        f"Labels: {card.label_rule}. {card.protocol_in_words[:1].upper()}{card.protocol_in_words[1:]}."
+        for card in (first.evaluation, second.evaluation)
+        if card is not None
     ]
     said.append(
         "Intervals: 95 %, by drawing patients again. One training each, so no claim about a prior; intervals "
@@ -99,29 +99,24 @@ def _facts(model: LoadedModel) -> dict[str, str | None]:
         "preset": entry.preset,
         "dimensions": str(entry.dimensions),
     }
-    report = model.evaluation or {}
-    drawn = report.get("reconstruction") or {}
-    found["dimensions in use"] = None if "active_units" not in drawn else str(drawn["active_units"])
+    card = model.evaluation
+    drawn = None if card is None else card.reconstruction
+    found["dimensions in use"] = None if drawn is None else str(drawn.active_units)
     for name, words, digits in (
         ("ssim", "SSIM of held-out patients' reconstructions (1 is the same)", 3),
         ("mse", "mean squared error of them, 0..1 scale", 5),
         ("kl", "KL, nats", 1),
     ):
-        found[words] = None if name not in drawn else f"{drawn[name]:.{digits}f}"
-    released = report.get("protocol") == "released"  # its figures leak
-    parts = [] if released or not report else [(report, ALL), (report.get("heldout"), UNSEEN)]
-    if report.get("protocol") == "joint":
-        parts = [(report, UNSEEN)]
-    for part, whose in reversed(parts):
-        if part:
-            found |= _aucs(part, whose)
+        found[words] = None if drawn is None else f"{getattr(drawn, name):.{digits}f}"
+    if card is not None and not card.leaks:
+        for part, unseen in reversed(card.parts):
+            found |= _aucs(part, UNSEEN if unseen else ALL)
     return found
 
 
-def _aucs(part: dict[str, Any], whose: str) -> dict[str, str | None]:
-    found: dict[str, str | None] = {f"AUC per nodule, {whose}": interval(part["units"]["nodule"]["auc"])}
+def _aucs(part: Some, whose: str) -> dict[str, str | None]:
+    found: dict[str, str | None] = {f"AUC per nodule, {whose}": figure(part.units.nodule.auc)}
     for name, words in SIZES.items():
-        both = part.get("baselines", {}).get(name)
-        if both:
-            found[f"{words}, same nodules, {whose}"] = interval(both["nodule"]["auc"])
+        if name in part.baselines:
+            found[f"{words}, same nodules, {whose}"] = figure(part.baselines[name].nodule.auc)
     return found

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from lungvae_core import NOTICE
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.frozen import classify
-from lungvae_core.files import atomic_folder, read_json, write_json, write_text
-from lungvae_core.number_text import interval
+from lungvae_core.evaluation.card import Card, load_card
+from lungvae_core.evaluation.classify import classify
+from lungvae_core.evaluation.report_words import figure
+from lungvae_core.files import atomic_folder, write_json, write_text
 from lungvae_core.parameters import LONGEST_NAME, text
 from lungvae_core.training.checkpoints import SERVED, Run, save_tensors
 from lungvae_core.training.classifier import load_classifier
@@ -71,7 +71,7 @@ def _halved(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def card(run: Run) -> str:
     """The model card (Mitchell et al., arXiv 1810.03993) as Markdown, from the run's own files."""
     info, config = run.info, run.info.config
-    report = read_json(run.folder / "evaluation.json", what="The model's evaluation")
+    report = load_card(run)
     epochs = run.metrics()
     held_out = epochs[-1]["validation"]
     model, training = config.model, config.training
@@ -108,7 +108,7 @@ def card(run: Run) -> str:
         f"| {held_out['ssim']:.3f} | {held_out['mse']:.5f} | {held_out['mae']:.4f} | {held_out['kl']:.1f} | "
         f"{held_out['active_units']} of {model.dimensions} |",
         "",
-        *_auc_table(report),
+        *(_auc_table(report) if report else []),
         "",
         "## Limits",
         "",
@@ -138,34 +138,31 @@ def _spacing(spacing_mm: float) -> str:
     return f"- Slices {words}."
 
 
-def _auc_table(report: dict[str, Any]) -> list[str]:
-    def cell(unit: dict[str, Any]) -> str:
-        return interval(unit["auc"])
-
-    def rows(part: dict[str, Any], who: str) -> list[str]:
-        units = part["units"]
-        found = [f"| classifier on codes, {who} | {cell(units['slice'])} | {cell(units['nodule'])} |"]
-        for name, both in part["baselines"].items():
-            found.append(f"| {name} alone, {who} | {cell(both['slice'])} | {cell(both['nodule'])} |")
-        return found
-
-    nodule = report["units"]["nodule"]
+def _auc_table(report: Card) -> list[str]:
+    nodule = report.units.nodule
     lines = [
         f"AUC, malignant against benign, with the 95 % interval of a bootstrap over patients. Protocol "
-        f"`{report['protocol']}`: {report['protocol_in_words']}; "
+        f"`{report.protocol}`: {report.protocol_in_words}; "
         + (
             "transductive (the VAE saw pixels, not labels, of its training patients). "
-            if report["transductive"] and report["protocol"] == "frozen"
+            if report.transductive and not report.leaks
             else ""
         )
-        + f"Labels: {report['label_rule']}. {nodule['patients']} patients, {nodule['count']} nodules; seed "
-        f"{report['seeds'][0]}.",
+        + f"Labels: {report.label_rule}. {nodule.patients} patients, {nodule.count} nodules; seed "
+        f"{report.seeds[0]}.",
         "",
         "| | slice | nodule |",
         "|---|---|---|",
-        *rows(report, "held-out patients" if report["protocol"] == "joint" else "all patients"),
     ]
-    if report["heldout"]:
-        count = report["heldout"]["units"]["nodule"]
-        lines += rows(report["heldout"], f"{count['patients']} patients that the VAE never saw")
+    for part, unseen in report.parts:
+        who = "all patients" if not unseen else "held-out patients"
+        if part is report.heldout:
+            who = f"{part.units.nodule.patients} patients that the VAE never saw"
+        rows = {"classifier on codes": part.units} | {
+            f"{name} alone": sizes for name, sizes in part.baselines.items()
+        }
+        lines += [
+            f"| {what}, {who} | {figure(both.slice.auc)} | {figure(both.nodule.auc)} |"
+            for what, both in rows.items()
+        ]
     return lines

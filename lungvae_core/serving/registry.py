@@ -23,7 +23,7 @@ from lungvae_core.data.resample import at_spacing, to_spacing
 from lungvae_core.data.slices import DatasetInfo
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.card import FILE as EVALUATION
-from lungvae_core.evaluation.card import load_card
+from lungvae_core.evaluation.card import Card, load_card
 from lungvae_core.explore import maps, traversal
 from lungvae_core.explore.measured import record
 from lungvae_core.explore.neighbours import features, nearest, place
@@ -187,7 +187,7 @@ class LoadedModel:
         }
 
     @lazy
-    def evaluation(self) -> dict[str, Any] | None:
+    def evaluation(self) -> Card | None:
         """evaluation.json, or None; UserError when it is damaged."""
         return load_card(self.run)
 
@@ -455,7 +455,7 @@ class Registry:
         self.settings = settings or Settings()
         self._open: Renewed[LoadedModel] = Renewed(most_bytes)
         self._infos: Renewed[RunInfo] = Renewed()
-        self._evaluations: Renewed[dict[str, Any] | None] = Renewed(most_bytes)
+        self._evaluations: Renewed[Card | None] = Renewed(most_bytes)
 
     def entries(self) -> list[ModelEntry]:
         """All usable models, shipped ones first, and of these the guided ones; the first is the default.
@@ -494,7 +494,7 @@ class Registry:
             return self.load(argument)
         return self._opened(self._entry(folder, shipped=False))
 
-    def evaluation(self, entry: ModelEntry) -> dict[str, Any] | None:
+    def evaluation(self, entry: ModelEntry) -> Card | None:
         """A listed model's evaluation.json, without opening the model; see `LoadedModel.evaluation`."""
         state = _file_state(entry.folder / EVALUATION)
         return self._evaluations.get(entry.folder, state, lambda: load_card(Run.open(entry.folder)))

@@ -6,7 +6,7 @@ patient's label cannot be taken back; it is named.
 
 from __future__ import annotations
 
-from lungvae_core.evaluation.frozen import CROSS_VALIDATED, FITTED, SHAPED, TESTED
+from lungvae_core.evaluation.classify import CROSS_VALIDATED, FITTED, SHAPED, TESTED
 from lungvae_core.serving.registry import LoadedModel
 
 _KINDS = {

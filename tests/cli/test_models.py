@@ -59,7 +59,7 @@ def test_from_training_to_a_prediction(
         "map-nodule.parquet",
     }
     report = json.loads((out / "evaluation.json").read_text())
-    assert report["protocol"] == "frozen"
+    assert report["protocol"] == "transductive"
     area = report["units"]["nodule"]["auc"]
     assert area["low"] <= area["value"] <= area["high"]
 

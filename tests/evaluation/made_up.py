@@ -123,7 +123,7 @@ def made_up(protocol: str = "nested") -> dict[str, Any]:
         "protocol_in_words": {
             "nested": "Outer patient-grouped, stratified folds; inside each outer training part the VAE, the "
             "joint phase, the classifier, its settings, the threshold and the calibration are fitted",
-            "frozen": "A VAE without labels; the classifier in nested, patient-grouped folds",
+            "frozen": "A VAE without labels in each fold; the classifier in nested, patient-grouped folds",
             "paper": "The released protocol: joint phase on 70 % of all patients, other folds over everybody",
             "external": "A trained model with its threshold on data that it never saw",
         }[protocol],

@@ -14,8 +14,8 @@ from scipy.special import logit
 
 from lungvae_core.data.slices import DatasetInfo, SliceSet
 from lungvae_core.errors import UserError
+from lungvae_core.evaluation.classify import CROSS_VALIDATED
 from lungvae_core.evaluation.external import own_scores, seen_patients, threshold_at, validate
-from lungvae_core.evaluation.frozen import CROSS_VALIDATED
 from lungvae_core.evaluation.report import load_report, save_report
 from lungvae_core.statistics.calibration import apply, settle
 from lungvae_core.statistics.roc import auc

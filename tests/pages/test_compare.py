@@ -67,7 +67,7 @@ def test_figures_stand_side_by_side_with_their_intervals(both):
     assert all(" to " in value for value in facts.loc[auc])
     size = [row for row in facts.index if row.startswith("readers' diameter alone")]
     assert size
-    assert both[0].evaluation["label_rule"] in comparison.facts_note(*both)
+    assert both[0].evaluation.label_rule in comparison.facts_note(*both)
     assert "no claim about a prior" in comparison.facts_note(*both)
 
 

@@ -19,7 +19,7 @@ from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
 from lungvae_core.cli import app as commands
-from lungvae_core.evaluation.frozen import SHAPED, classify
+from lungvae_core.evaluation.classify import SHAPED, classify
 from lungvae_core.serving import cases, lesion_facts, live, scoring, selection, walks
 from lungvae_core.serving.export import gather
 from lungvae_core.serving.film import make_film

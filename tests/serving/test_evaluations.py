@@ -13,7 +13,8 @@ from typing import get_args
 import pytest
 
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.protocols.config import IN_FULL, IN_SHORT, Protocol
+from lungvae_core.evaluation.protocols.config import Protocol
+from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
 from lungvae_core.evaluation.report import save_report
 from lungvae_core.serving.evaluations import (
     default_report,
@@ -202,7 +203,7 @@ def test_bad_input_is_a_sentence_and_leaves_nothing(folders, tiny_data, tmp_path
 
 
 def test_the_protocols_offered_are_those_there_are():
-    assert set(IN_SHORT) == set(IN_FULL) == set(get_args(Protocol))
+    assert {name for name, one in PROTOCOLS.items() if one.in_short} == set(get_args(Protocol))
 
 
 @pytest.mark.long

@@ -186,4 +186,3 @@ def test_an_evaluation_is_shown_beside_size(with_data):
     assert table["model"].str.contains("to").all()
     assert "patient-grouped" in words
     assert cases.evaluated(None) is None
-    assert cases.evaluated({"units": {"slice": {}}}) is None

@@ -15,7 +15,7 @@ import pytest
 from lungvae_core.caches import size_of
 from lungvae_core.data.slices import DatasetInfo, SliceSet, write
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.frozen import CROSS_VALIDATED, FITTED
+from lungvae_core.evaluation.classify import CROSS_VALIDATED, FITTED
 from lungvae_core.serving.registry import Registry
 from lungvae_core.serving.settings import Settings
 from lungvae_core.training.checkpoints import Run

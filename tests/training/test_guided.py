@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from lungvae_core.data.outlines import outlines_of
 from lungvae_core.data.slices import DatasetInfo, SliceSet, write
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.frozen import classify
+from lungvae_core.evaluation.classify import classify
 from lungvae_core.training.checkpoints import default_split, load_tensors
 from lungvae_core.training.classifier import ClassifierConfig
 from lungvae_core.training.encode import encode

@@ -182,7 +182,7 @@ def test_data_without_any_rating_are_told_so(tmp_path: Path) -> None:
 
 
 def test_classify_tests_the_head_itself(tmp_path: Path) -> None:
-    from lungvae_core.evaluation.frozen import TESTED, classify
+    from lungvae_core.evaluation.classify import TESTED, classify
     from lungvae_core.training.encode import encode
 
     data = labelled(tmp_path / "data")

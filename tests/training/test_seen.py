@@ -12,8 +12,8 @@ import pytest
 
 from lungvae_core.data.slices import DatasetInfo, SliceSet
 from lungvae_core.errors import UserError
+from lungvae_core.evaluation.classify import classify
 from lungvae_core.evaluation.external import seen_patients, validate
-from lungvae_core.evaluation.frozen import classify
 from lungvae_core.evaluation.protocols.evaluate import evaluate
 from lungvae_core.evaluation.protocols.plan import EvaluationConfig
 from lungvae_core.training.checkpoints import FINGERPRINTS, Run

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lungvae_core.errors import UserError
+from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
 from lungvae_core.vae.config import LabelRule, Task
 
 Protocol = Literal["nested", "frozen", "paper"]
-# What each protocol does: in short, where one is chosen, and in full, in reports.
-IN_SHORT: dict[str, str] = {
-    "nested": "everything is fitted inside the folds; the one to quote",
-    "frozen": "a VAE without labels in each fold, and a classifier on its codes",
-    "paper": "as released, which leaks and shows by how much",
-}
-IN_FULL: dict[str, str] = {
-    "nested": "in each outer fold everything is fitted on its training patients alone: VAE, joint phase, "
-    "classifier; threshold, calibration and nodule rule on training patients kept aside from that",
-    "frozen": "in each outer fold a VAE without labels is trained on the pixels of its training patients "
-    "alone, and a classifier on its codes; threshold, calibration and nodule rule on training patients kept "
-    "aside from that",
-    "paper": "LEAKS, as in the released code of arXiv 2311.15719: one VAE, whose joint phase sees the labels "
-    "of a random 70 % of all patients; the classifier is then cross-validated over all patients, the "
-    "threshold is the best on each test fold, and slices are counted as cases",
-}
 
 
 class EvaluationConfig(BaseModel):
@@ -41,7 +26,7 @@ class EvaluationConfig(BaseModel):
     protocol: Protocol = Field(
         default="nested",
         title="Protocol",
-        description=" ".join(f"{name}: {does}." for name, does in IN_SHORT.items()),
+        description=" ".join(f"{name}: {PROTOCOLS[name].in_short}." for name in get_args(Protocol)),
     )
     task: Task = "mvb"
     label_rule: LabelRule = "median_high"

@@ -26,7 +26,7 @@ from lungvae_core.evaluation import units
 from lungvae_core.evaluation.baselines import BASELINES, available
 from lungvae_core.evaluation.diagnosis import against_diagnosis, read_confirmed
 from lungvae_core.evaluation.protocols import honest, paper
-from lungvae_core.evaluation.protocols.config import IN_FULL
+from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
 from lungvae_core.evaluation.protocols.members import Member, train_all
 from lungvae_core.evaluation.protocols.plan import (
     EvaluationConfig,
@@ -302,12 +302,12 @@ def _head(
     return {
         "format": REPORT_FORMAT,
         "protocol": asked.protocol,
-        "protocol_in_words": IN_FULL[asked.protocol],
+        "protocol_in_words": PROTOCOLS[asked.protocol].in_full,
         "task": asked.task,
         "task_in_words": TASKS[asked.task],
         "label_rule": asked.label_rule,
         "label_rule_in_words": rule_in_words(data.table, asked.label_rule),
-        "leaks": paper.LEAKS if asked.protocol == "paper" else [],
+        "leaks": list(PROTOCOLS[asked.protocol].leaks),
         "transductive": asked.protocol == "paper",
         "data": honest.described(data, truth, asked.task, asked.label_rule),
         "model": {

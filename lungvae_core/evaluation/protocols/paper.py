@@ -27,13 +27,6 @@ from lungvae_core.training.classifier import ClassifierConfig
 from lungvae_core.training.joint import RELEASED_SHARE
 
 THRESHOLDS = np.arange(0.40, 0.601, 0.02)  # those of the released search
-LEAKS = [
-    "Labels of 70 % of all patients shaped the codes on which the classifier is cross-validated over all "
-    "patients: most test patients' labels were seen.",
-    "The threshold is the one that gives the best accuracy on the test fold itself.",
-    "Slices are counted as cases, though those of one nodule are alike.",
-    "The VAE was trained on the pixels of the test patients.",
-]
 
 
 def frames_of(

@@ -16,18 +16,9 @@ import pandas as pd
 from lungvae_core.data.splits import check_apart, grouped_folds, holdout
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.protocols.config import EvaluationConfig
+from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
 from lungvae_core.vae.config import PRESETS, Config, override, preset
 
-# What the released code does in its joint phase: classes as labels, and no augmentation. So an encoder learns
-# its patients by heart, and the leak shows; with much augmentation and few epochs it would hardly.
-PAPER = {
-    "labels_of": "released",
-    "soft_labels": False,
-    "ratings_weight": 0.0,
-    "flips": False,
-    "rotate_degrees": 0.0,
-    "shift_px": 0.0,
-}
 QUICK = {"width": 8, "batch_size": 64}  # settings of --quick, with a few epochs; minutes on two cores
 
 
@@ -78,8 +69,9 @@ def configure(asked: EvaluationConfig, seed: int, name: str | None = None) -> Co
     `nested` and `paper` need a joint phase: where the preset has none, its variant with one is taken.
     """
     name = name or presets(asked)[0]
+    protocol = PROTOCOLS[asked.protocol]
     config = preset(name)
-    if asked.protocol != "frozen" and not config.joint.rounds:
+    if protocol.labels_of and not config.joint.rounds:
         with_labels = f"{name}-joint"
         if with_labels not in PRESETS:
             raise UserError(
@@ -90,21 +82,14 @@ def configure(asked: EvaluationConfig, seed: int, name: str | None = None) -> Co
     if asked.quick:
         joint = {"round_epochs": 3, "rounds": 1} if config.joint.rounds else {}
         config = override(config, {**QUICK, "epochs": 2 if joint else 4, **joint})
-    given = PAPER if asked.protocol == "paper" else {}
-    changes = {**given, **asked.changes, "seed": seed}
-    if asked.protocol == "frozen":
-        changes = {**changes, "rounds": 0, "guided": (), "lesion_layer": False}
-    else:
-        changes = {**changes, "task": asked.task, "label_rule": asked.label_rule}
+    changes = {**protocol.starts_with, **asked.changes, "seed": seed, **protocol.fixes}
+    if protocol.labels_of:
+        changes |= {"task": asked.task, "label_rule": asked.label_rule}
     config = override(config, changes)
-    if asked.protocol != "frozen" and not config.joint.rounds:
+    if protocol.labels_of and not config.joint.rounds:
         raise UserError(f"The protocol {asked.protocol} needs a joint phase: rounds is 0.")
-    if asked.protocol == "paper" and config.joint.labels_of != "released":
-        raise UserError(
-            "The protocol paper is the one with labels of 70 % of all patients; leave out labels_of."
-        )
-    if asked.protocol == "nested" and config.joint.labels_of != "training":
-        raise UserError("The protocol nested takes labels of training patients alone; leave out labels_of.")
+    if protocol.labels_of and config.joint.labels_of != protocol.labels_of:
+        raise UserError(protocol.labels_rule)
     if config.joint.rounds and config.joint.soft_labels:
         # The readers' mean is what such a training sees, whatever is asked of it later.
         config = override(config, {"task": "mvb", "label_rule": "median_high"})

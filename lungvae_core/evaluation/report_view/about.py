@@ -35,10 +35,10 @@ def question(report: Report, unit: str | None) -> list[Block]:
 def protocol(report: Report, unit: str | None) -> list[Block]:
     """The protocol in words, folds, seeds and the settings that were chosen inside."""
     folds = (
-        "No folds: the model was trained elsewhere and is not changed."
-        if report.protocol == "external"
-        else f"{plural(report.folds, 'outer fold')} by patient, {report_words.seeds(report)}"
+        f"{plural(report.folds, 'outer fold')} by patient, {report_words.seeds(report)}"
         f"{', whose logits are averaged' if len(report.seeds) > 1 else ''}."
+        if report.description.trains
+        else "No folds: the model was trained elsewhere and is not changed."
     )
     blocks: list[Block] = [Text(f"{_sentence(report.protocol_in_words)} {folds}")]
     if report.nodule_rule:

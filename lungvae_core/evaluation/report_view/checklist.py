@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lungvae_core.evaluation.report import Report
-from lungvae_core.evaluation.report_words import threshold_from
 
 YES, PARTLY, NOT, NONE = "answered", "partly", "not done", "does not apply"
 MARKS = {YES: "yes", PARTLY: "partly", NOT: "not", NONE: "none"}
@@ -70,13 +69,13 @@ def _purpose(report: Report) -> list[Item]:
             "The aim: making a model, testing one, or both",
             YES,
             "protocol",
-            "Testing a trained model." if report.protocol == "external" else "Both, inside the folds.",
+            "Both, inside the folds." if report.description.trains else "Testing a trained model.",
         ),
     ]
 
 
 def _data(report: Report) -> list[Item]:
-    external = report.protocol == "external"
+    external = not report.description.trains
     return [
         Item(
             "TRIPOD+AI 5, CLAIM",
@@ -140,7 +139,7 @@ def _data(report: Report) -> list[Item]:
 
 
 def _model(report: Report) -> list[Item]:
-    external = report.protocol == "external"
+    external = not report.description.trains
     leaky = PARTLY if report.leaks else YES
     return [
         Item(
@@ -169,13 +168,13 @@ def _model(report: Report) -> list[Item]:
             "What the output is, and how the threshold was chosen",
             leaky,
             "calibration",
-            f"A score with a probability. {threshold_from(report)}",
+            f"A score with a probability. {report.description.threshold}",
         ),
     ]
 
 
 def _figures(report: Report) -> list[Item]:
-    external = report.protocol == "external"
+    external = not report.description.trains
     return [
         Item(
             "TRIPOD+AI 12e, 23, CLAIM",

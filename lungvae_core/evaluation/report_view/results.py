@@ -175,7 +175,7 @@ def curves(report: Report, unit: str | None) -> list[Block]:
             blocks.append(Panels(one, "" if unit else f"Per {one}", _squares(own), _confusion(own.confusion)))
     if blocks:
         text = "Dashed: chance; for reliability, perfect calibration."
-        blocks.append(Text(f"{text} {report_words.threshold_from(report)}", soft=True))
+        blocks.append(Text(f"{text} {report.description.threshold}", soft=True))
     return blocks
 
 
@@ -317,7 +317,7 @@ def calibration(report: Report, unit: str | None) -> list[Block]:
         errors = [number(part.before), number(part.after)]
         rows.append([f"Per {one}", *errors, number(part.temperature, 2), number(part.bias, 2)])
     blocks: list[Block] = [
-        Text(f"Probability = sigmoid(logit / temperature + bias). {report_words.threshold_from(report)}"),
+        Text(f"Probability = sigmoid(logit / temperature + bias). {report.description.threshold}"),
         *_forest(
             "calibration",
             "Calibration error before and after",

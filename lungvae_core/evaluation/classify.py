@@ -1,4 +1,6 @@
-"""The `frozen` protocol: a VAE trained without labels, a classifier on its codes, patient-grouped folds.
+"""`lungvae classify`: one VAE for all folds, a classifier on its codes, patient-grouped folds.
+
+Of a VAE without labels the protocol is `transductive`.
 
 The encoder has seen the pixels, never the labels, of the patients in its own training split, so the figures
 over all patients are transductive; those over the patients that it never saw stand beside them. The
@@ -28,10 +30,10 @@ from lungvae_core.data.resample import at_spacing
 from lungvae_core.data.slices import KEY, SliceSet, malignant
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError
+from lungvae_core.evaluation.card import save_card
 from lungvae_core.evaluation.diagnosis import against_diagnosis, check_known
-from lungvae_core.evaluation.report import plain
+from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
 from lungvae_core.evaluation.units import RULES, by_nodule, nodule_logits
-from lungvae_core.files import write_json
 from lungvae_core.statistics.roc import auc, auc_interval
 from lungvae_core.training.attention import FILE as ATTENTION_FILE
 from lungvae_core.training.attention import NODULE, Attention, Attentions, fit_attention, save_attentions
@@ -54,11 +56,6 @@ FOLDS = 5
 # What stands behind a slice's score.
 CROSS_VALIDATED, FITTED = "cross-validated", "fitted on all labelled slices"
 TESTED, SHAPED = "fitted on training patients", "label seen by the encoder"
-PROTOCOLS = {
-    "frozen": "VAE without labels, MLP on its codes, 5 patient-grouped stratified folds",
-    "joint": "VAE and MLP trained with labels of the training patients, tested on held-out patients only",
-    "released": "LEAKS: labels of 70 % of all patients shaped the codes on which the MLP is cross-validated",
-}
 
 
 def classify(
@@ -113,7 +110,7 @@ def classify(
         check_known(table, diagnoses)
     of_views = None if views == 1 else _viewed(run, data, table, views)
     joint = run.config.joint
-    protocol = "joint" if run.config.labels_shape_codes else "frozen"
+    protocol = "joint" if run.config.labels_shape_codes else "transductive"
     if run.config.labels_leak:
         protocol = "released"
     trained = inner["split"].to_numpy() == TRAINED
@@ -198,7 +195,7 @@ def classify(
     logits = all_logits[0]
     report = {
         "protocol": protocol,
-        "protocol_in_words": PROTOCOLS[protocol],
+        "protocol_in_words": PROTOCOLS[protocol].in_full,
         "transductive": bool(trained.any()),
         "task": "mvb",
         "label_rule": "median_high of the readers' malignancy ratings; above 3 against below 3",
@@ -215,7 +212,7 @@ def classify(
         "counted": counted.model_dump(),
         "repeats": _repeats(inner, truth, all_logits, config.seed) if seeds > 1 else None,
     }
-    if protocol == "frozen" and (~trained).any() and 0 < truth[~trained].mean() < 1:
+    if protocol == "transductive" and (~trained).any() and 0 < truth[~trained].mean() < 1:
         part = inner[~trained].reset_index(drop=True)
         report["heldout"] = {
             "what": "only patients whose pixels the VAE never saw",
@@ -228,7 +225,7 @@ def classify(
         "scale": "0..1 of the model's HU window",
         **last,
     }
-    write_json(run.folder / "evaluation.json", plain(report))
+    save_card(run, report)
     return report
 
 

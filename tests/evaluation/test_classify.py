@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.frozen import CROSS_VALIDATED, FITTED, SHAPED, TESTED, classify
+from lungvae_core.evaluation.classify import CROSS_VALIDATED, FITTED, SHAPED, TESTED, classify
 from lungvae_core.statistics.roc import auc
 from lungvae_core.training.attention import load_attentions
 from lungvae_core.training.checkpoints import Run
@@ -54,7 +54,7 @@ def test_labels_in_the_encoder_leave_only_held_out_patients_to_test_on(
 def test_without_labels_all_patients_are_cross_validated(tiny_models: Path, tmp_path: Path) -> None:
     run = Run.open(shutil.copytree(tiny_models / "tiny-gvae", tmp_path / "run"))
     report = classify(run, QUICK)
-    assert (report["protocol"], report["transductive"]) == ("frozen", True)
+    assert (report["protocol"], report["transductive"]) == ("transductive", True)
     table, _ = run.latents()
     assert set(table["score_kind"]) == {CROSS_VALIDATED, FITTED}
     assert report["heldout"]["units"]["nodule"]["patients"] < report["units"]["nodule"]["patients"]

@@ -1,0 +1,103 @@
+"""Every protocol by name: what it is, in words, and what it fixes. Light to import: helps and forms use it.
+
+`lungvae evaluate` has nested, frozen and paper; `lungvae validate` has external. Of `lungvae classify` are
+transductive, joint and released, whichever the labels that shaped the run's codes leave open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+_ASIDE = "Calibration and threshold come from patients who neither fitted the classifier nor are tested."
+
+
+@dataclass(frozen=True)
+class Description:
+    """A protocol in words; what it fixes in a training is in `lungvae_core.vae.config`'s names."""
+
+    title: str
+    in_full: str  # in reports
+    in_short: str = ""  # where one is chosen
+    threshold: str = _ASIDE  # on whom calibration and threshold were settled, a sentence
+    leaks: tuple[str, ...] = ()  # how every report of it leaks
+    why_leak: str = "What it is tested on was known to the model."  # why a report that leaks is shown
+    trains: bool = True  # whether models are trained in folds; otherwise it tests a trained model
+    labels_of: str | None = None  # whose labels the joint phase takes; None: there is none
+    labels_rule: str = ""  # the sentence that refuses labels of others
+    starts_with: Mapping[str, object] = field(default_factory=dict)  # settings that may be changed
+    fixes: Mapping[str, object] = field(default_factory=dict)  # settings that may not
+
+
+PROTOCOLS: dict[str, Description] = {
+    "nested": Description(
+        title="nested cross-validation",
+        in_short="everything is fitted inside the folds; the one to quote",
+        in_full="in each outer fold everything is fitted on its training patients alone: VAE, joint phase, "
+        "classifier; threshold, calibration and nodule rule on training patients kept aside from that",
+        labels_of="training",
+        labels_rule="The protocol nested takes labels of training patients alone; leave out labels_of.",
+    ),
+    "frozen": Description(
+        title="a VAE without labels in each fold",
+        in_short="a VAE without labels in each fold, and a classifier on its codes",
+        in_full="in each outer fold a VAE without labels is trained on the pixels of its training patients "
+        "alone, and a classifier on its codes; threshold, calibration and nodule rule on training patients "
+        "kept aside from that",
+        fixes={"rounds": 0, "guided": (), "lesion_layer": False},
+    ),
+    "paper": Description(
+        title="the paper's released protocol",
+        in_short="as released, which leaks and shows by how much",
+        in_full="LEAKS, as in the released code of arXiv 2311.15719: one VAE, whose joint phase sees the "
+        "labels of a random 70 % of all patients; the classifier is then cross-validated over all patients, "
+        "the threshold is the best on each test fold, and slices are counted as cases",
+        threshold="This protocol chooses the threshold on the folds that it is tested on.",
+        leaks=(
+            "Labels of 70 % of all patients shaped the codes on which the classifier is cross-validated over "
+            "all patients: most test patients' labels were seen.",
+            "The threshold is the one that gives the best accuracy on the test fold itself.",
+            "Slices are counted as cases, though those of one nodule are alike.",
+            "The VAE was trained on the pixels of the test patients.",
+        ),
+        why_leak="It is here to show where such figures come from.",
+        labels_of="released",
+        labels_rule="The protocol paper is the one with labels of 70 % of all patients; leave out labels_of.",
+        # What the released code does in its joint phase: classes as labels, and no augmentation. So an
+        # encoder learns its patients by heart, and the leak shows; with much augmentation it would hardly.
+        starts_with={
+            "labels_of": "released",
+            "soft_labels": False,
+            "ratings_weight": 0.0,
+            "flips": False,
+            "rotate_degrees": 0.0,
+            "shift_px": 0.0,
+        },
+    ),
+    "external": Description(
+        title="a trained model on other data",
+        in_full="a trained model as it is, on other data: its own classifier, and threshold and calibration "
+        "that its own cross-validated scores settle; nothing is fitted to the new data",
+        threshold="Calibration and threshold are the model's own, settled before it saw these data.",
+        why_leak="Patients that the model has learned from are tested.",
+        trains=False,
+    ),
+    "transductive": Description(
+        title="one VAE without labels for all folds",
+        in_full="one VAE without labels for all folds, MLP on its codes, 5 patient-grouped stratified folds",
+        trains=False,
+    ),
+    "joint": Description(
+        title="held-out patients of a VAE with labels",
+        in_full="VAE and MLP trained with labels of the training patients, tested on held-out patients only",
+        trains=False,
+    ),
+    "released": Description(
+        title="the released choice of labels",
+        in_full="LEAKS: labels of 70 % of all patients shaped the codes on which the MLP is cross-validated",
+        leaks=(
+            "Labels of 70 % of all patients shaped the codes on which the classifier is cross-validated.",
+        ),
+        trains=False,
+    ),
+}
