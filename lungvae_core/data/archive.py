@@ -1,7 +1,7 @@
 """The files of a zip archive, read in memory one at a time and never unpacked to the disk.
 
-An archive from anywhere can claim or become far more than it is: what it holds is bounded before it is read
-and again while it is read.
+An untrusted archive can declare or unpack to far more than its size: limits are checked before and while it
+is read.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Archive:
     """A zip archive in memory. `name` stands for it in messages."""
 
     def __init__(self, source: BinaryIO, name: str) -> None:
-        """Raises UserError for what is no zip, encrypted, or holds too much or paths that lead out of it."""
+        """Raises UserError if it is not a zip, encrypted, too large, or has paths that lead out of it."""
         self.name = name
         try:
             self._zip = zipfile.ZipFile(source)

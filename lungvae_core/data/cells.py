@@ -1,6 +1,6 @@
 """What the cells of one column stand for: numbers, whole numbers, yes or no, text, lists of ratings.
 
-Every cell is either read as what it is, or told; nothing is rounded or guessed.
+Every cell is either parsed exactly or reported; nothing is rounded or guessed.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ _UNITS = {
 
 
 class BadCell(ValueError):
-    """Why a cell cannot be used; its text goes behind the cell in quotes, as "is not a number"."""
+    """Why a cell cannot be used; messages append its text to the quoted cell, as "is not a number"."""
 
 
 def parse(values: pd.Series, read: Callable[[Any], Any]) -> tuple[list[Any], dict[int, str]]:
-    """(what `read` makes of each cell, place -> why, of the cells that cannot be used)."""
+    """(`read` of each cell, index -> reason for cells that cannot be used)."""
     if isinstance(values.dtype, pd.StringDtype):  # few distinct texts stand for thousands of rows
         codes, distinct = pd.factorize(values)
         read_once, why = parse(pd.Series(distinct, dtype=object), read)
@@ -72,7 +72,7 @@ def parse(values: pd.Series, read: Callable[[Any], Any]) -> tuple[list[Any], dic
 
 
 def numbers(values: pd.Series, column: Column) -> np.ndarray | None:
-    """(N,) float: a column of numbers as it is, NaN where missing; None where a cell has to be looked at."""
+    """(N,) float: a numeric column, NaN where missing; None where cells need parsing."""
     if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         return None
     if values.dtype.kind == "c":
@@ -87,14 +87,14 @@ def numbers(values: pd.Series, column: Column) -> np.ndarray | None:
 
 
 def shown(value: object) -> str:
-    """A cell in a message."""
+    """A cell as messages quote it."""
     text = value.isoformat() if isinstance(value, datetime.date | datetime.time) else str(value)
     text = " ".join(text.split())
     return repr(text if len(text) <= 40 else f"{text[:37]}...")
 
 
 def is_missing(value: Any, spellings: frozenset[str] = MISSING) -> bool:
-    """Whether a cell says that its value is not known."""
+    """Whether a cell means that its value is missing."""
     if value is None or value is pd.NA or value is pd.NaT:
         return True
     if isinstance(value, str):
@@ -122,7 +122,7 @@ def number(value: Any, decimal_sign: str, unit: str = "") -> float | None:
 
 
 def numeric_text(value: str, unit: str = "") -> str:
-    """The number in a cell's text, without its unit and blanks in it; BadCell where it is none."""
+    """The number in a cell's text, without its unit and blanks; BadCell if there is none."""
     text = tidy(value).replace("−", "-")
     if text.startswith("#"):
         raise BadCell("is an error of the spreadsheet")
@@ -159,7 +159,7 @@ def _as_point(text: str, decimal_sign: str) -> str:
 
 
 def in_range(value: float | None, column: Column) -> float | None:
-    """The value, if it is within the column's range."""
+    """The value; BadCell outside the column's range."""
     low = -math.inf if column.low is None else column.low
     high = math.inf if column.high is None else column.high
     if value is not None and not low <= value <= high:
@@ -174,7 +174,7 @@ SENTINELS = frozenset({-1.0, 0.0, 9.0, 99.0, 999.0, 9999.0, -9.0, -99.0, -999.0,
 
 
 def whole(value: float | None) -> int | None:
-    """The value, if it is a whole number."""
+    """The value; BadCell if it is not a whole number."""
     if value is None:
         return None
     if value != int(value):
@@ -227,7 +227,7 @@ def identifier(value: Any) -> str | None:
 def ratings(value: Any, column: Column) -> str | None:
     """Every reader's rating as "4|5|3", None where empty.
 
-    Read are "4|5|3", "[4, 5, 3]", "4;5;3", "(4,5)", "4 5 3" and lists.
+    Accepts "4|5|3", "[4, 5, 3]", "4;5;3", "(4,5)", "4 5 3" and lists.
     """
     if is_missing(value):
         return None
@@ -248,11 +248,11 @@ def ratings(value: Any, column: Column) -> str | None:
 
 
 def decimal_sign(columns: Mapping[str, tuple[list[str], Column]], separator: str, where: str) -> str:
-    """What stands before the decimals in a table's number columns, name -> (distinct cells, what it is).
+    """The decimal sign of a table's number columns, name -> (distinct cells, description).
 
-    "." or ","; empty where no cell has either. "1,234" can be both: it is decided by other cells, or where
-    only one reading lies in the column's range. Raises UserError where cells contradict each other, and where
-    nothing decides.
+    "." or ","; empty where no cell has either. "1,234" can be both: other cells decide, or the column's range
+    if only one reading fits. Raises UserError where cells contradict each other, and where the sign stays
+    unclear.
     """
     proof: dict[str, str] = {}
     undecided: list[tuple[str, str]] = []

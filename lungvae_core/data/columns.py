@@ -1,8 +1,8 @@
 """The columns of a data set's table: what each means, its unit and range, and what it belongs to.
 
-From this one description tables are parsed and checked (`tables`), and docs/formats.md lists it. Any other
-column is the person's own. It may be called anything: where its name is one that the product adds or derives
-(RESERVED), it is kept under `own:<name>`, so that neither is ever taken for the other.
+This description is used to parse and check tables (`tables`) and to write docs/formats.md. Any other column
+is the user's own. It may have any name: one that lungvae itself adds or derives (RESERVED) is stored as
+`own:<name>`, so that the two are never confused.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Owner = Literal["patient", "scan", "nodule", "slice"]
 
 @dataclass(frozen=True)
 class Column:
-    """A column that the product understands."""
+    """A column with a defined meaning."""
 
     name: str
     kind: Kind
@@ -132,7 +132,7 @@ LONGEST_NAME = 80
 
 
 def squeezed(name: str) -> str:
-    """A name as columns are compared by, without case, blanks and punctuation: "Patient ID" is patient_id."""
+    """A name for comparison, without case, blanks and punctuation: "Patient ID" is patient_id."""
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).casefold())
 
 
@@ -140,18 +140,18 @@ _RESERVED = {squeezed(name) for name in RESERVED}
 
 
 def is_reserved(name: str) -> bool:
-    """Whether a person's own column of that name could be taken for one of the product's."""
+    """Whether a user's own column of that name could be confused with one of ours."""
     short = squeezed(name)
     return short in _RESERVED or _RESERVED_KINDS.fullmatch(short) is not None
 
 
 def own_name(name: str) -> str:
-    """The name that a person's own column is kept under."""
+    """The name under which a user's own column is stored."""
     return f"{OWN}{name}" if is_reserved(name) else name
 
 
 def without_own(names: Iterable[str], *, keep: Iterable[str] = ()) -> dict[str, str]:
-    """Old name -> new name of the columns to rename so that none has a reserved name but those of `keep`."""
+    """Old name -> new name of columns to rename, so that only those of `keep` have reserved names."""
     names, kept = list(names), set(keep)
     taken, renamed = set(names), {}
     for name in names:
@@ -163,7 +163,7 @@ def without_own(names: Iterable[str], *, keep: Iterable[str] = ()) -> dict[str, 
 
 
 def free_name(name: str, taken: Iterable[str]) -> str:
-    """`name`, or with a number behind it where it is taken."""
+    """`name`, with a number appended where it is taken."""
     others, number, free = set(taken), 2, name
     while free in others:
         free, number = f"{name} ({number})", number + 1
@@ -171,14 +171,14 @@ def free_name(name: str, taken: Iterable[str]) -> str:
 
 
 def tidy(text: str) -> str:
-    """Text without blanks at its ends, marks of no width, and different forms of the same character."""
+    """Text without outer blanks, zero-width characters, and variants of the same character."""
     plain = unicodedata.normalize("NFKC", text)
     seen = "".join(c for c in plain if unicodedata.category(c) not in ("Cf", "Cc") or c in "\t\n\r")
     return " ".join(seen.split())
 
 
 def patient_key(patient: object) -> str:
-    """What two patient ids are compared by: the same text is the same patient, whatever table it is from.
+    """The form in which patient ids are compared: equal text is the same patient, in any table.
 
     Case, blanks, the kind of punctuation and leading zeros of a number do not count: `LIDC-IDRI-0002`,
     `lidc_idri_2` and `LIDC-IDRI-0002 ` are one. Letters and digits are never dropped, so `2` is another.
@@ -194,7 +194,7 @@ def _key(patient: str) -> str:
 
 
 def one_spelling(patients: pd.Series) -> pd.Series:
-    """Ids with one spelling a patient, the first: those of the same `patient_key` are the same text."""
+    """Ids with one spelling per patient: those with the same `patient_key` get the first one's text."""
     distinct = patients.unique()
     first: dict[str, object] = {}
     spelling = {patient: first.setdefault(patient_key(patient), patient) for patient in distinct}

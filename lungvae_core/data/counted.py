@@ -1,4 +1,4 @@
-"""How many rows stand behind a figure, how many were left out, and why."""
+"""How many rows a figure uses, how many were left out, and why."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MISSING = "missing or damaged in the folder of DICOM"
 
 
 class Counted(BaseModel):
-    """Rows that a figure was made of, and those that were left out by reason."""
+    """Rows that a figure uses, and rows left out, by reason."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,12 +27,12 @@ class Counted(BaseModel):
         return self.used + sum(self.left_out.values())
 
     def without(self, rows: int, why_not: str) -> Counted:
-        """The same with so many of the used rows left out for another reason."""
+        """The same with some of the used rows left out for another reason."""
         more = {why_not: rows} if rows else {}
         return self.model_copy(update={"used": self.used - rows, "left_out": {**self.left_out, **more}})
 
     def in_words(self) -> str:
-        """One sentence: how many of how many, and why not the others."""
+        """One sentence: how many rows of how many, and why not the others."""
         if not self.left_out:
             return f"All {self.used:,} {self.unit} were used."
         why = "; ".join(f"{count:,} {reason}" for reason, count in self.left_out.items())
@@ -42,7 +42,7 @@ class Counted(BaseModel):
 def labelled_rows(
     table: pd.DataFrame, truth: np.ndarray, task: str, rule: str, *, before: dict[str, Any] | None = None
 ) -> Counted:
-    """The slices that figures under a task and label rule are made of, and why not the others.
+    """The slices that figures under a task and label rule use, and why not the others.
 
     `table` has N rows; `truth` (N,) is NaN where a row is left out, which may be for more than its label.
     `before` has the rows that were left out before `table` was made, by reason. Raises what `labels` raises.
@@ -75,7 +75,7 @@ def of_groups(table: pd.DataFrame, keys: list[str], kept: pd.DataFrame) -> np.nd
 
 
 def counted_in_words(report: Any) -> str:
-    """The sentence of a report's `counted`; "" for a report that has none, as those older than the field."""
+    """The sentence of a report's `counted`; "" for older reports without it."""
     try:
         return Counted.model_validate(report["counted"]).in_words()
     except (KeyError, TypeError, ValidationError):

@@ -1,4 +1,4 @@
-"""The 64x64 pixels around a lesion's centre, of the slice and at the place that a person states."""
+"""The 64x64 pixels around a lesion's centre, at a given slice, row and column."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def crop(
 def box_of(
     series: Series, *, row: object = None, column: object = None, index: object = None, where: str
 ) -> Box:
-    """The crop's place by what a person states: numbers, text of a table's cell, or nothing (None, "").
+    """The crop's place from user input: numbers, text of a table's cell, or nothing (None, "").
 
-    `index` counts a stack's slices from 0, from the feet. Rows and columns are those of the upright picture;
-    of DICOM files, those that the files store. Raises UserError for what the image does not have, and what is
-    no such number.
+    `index` counts a stack's slices from 0, from the feet. Rows and columns refer to the upright image, for
+    DICOM files to those stored in the file. Raises UserError for a place outside the image, and for anything
+    but whole numbers.
     """
     count, rows, columns = series.hu.shape
     number = _number(index, "index")
@@ -89,7 +89,7 @@ def box_of(
 
 
 def patch_of(series: Series, box: Box, *, where: str) -> np.ndarray:
-    """(64, 64) int16 HU in a box; UserError where there is nothing but one value."""
+    """(64, 64) int16 HU in a box; UserError if all pixels have one value."""
     patch = cut(series.hu, box, beyond=AIR)
     if patch.min() == patch.max():
         raise UserError(
@@ -105,16 +105,13 @@ def cut(stack: np.ndarray, box: Box, *, beyond: int) -> np.ndarray:
 
 
 def stated_range(low: object, high: object) -> tuple[float, float] | None:
-    """The HU of black and white as a person states them; None where neither is.
-
-    UserError where one is missing.
-    """
+    """The HU of black and white from user input; None if neither is given. UserError if one is missing."""
     down, up = _number(low, "hu_low"), _number(high, "hu_high")
     return None if down is None and up is None else check_range(down, up)
 
 
 def check_spacing(stated: object, name: str) -> float | None:
-    """A pixel spacing in mm as a person states it; None where there is none. UserError for what no CT has."""
+    """A pixel spacing in mm from user input, or None. UserError for a value that no CT has."""
     value = _number(stated, name)
     if value is not None and not LEAST_MM <= value <= MOST_MM:
         raise UserError(f"{name} is {value:g} mm; it is to be from {LEAST_MM:g} to {MOST_MM:g}.")
@@ -122,9 +119,9 @@ def check_spacing(stated: object, name: str) -> float | None:
 
 
 def agreed_spacing(series: Series, stated: object, name: str) -> float | None:
-    """The pixel spacing in mm: the file's, or where it tells none, the one that a person states.
+    """The pixel spacing in mm: the file's, or if it has none, the user's.
 
-    UserError where the two contradict each other, and for what no CT has.
+    UserError if the two contradict each other, and for a value that no CT has.
     """
     value, own = check_spacing(stated, name), series.spacing_mm
     if value is None or own is None:

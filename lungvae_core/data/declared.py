@@ -1,4 +1,4 @@
-"""Columns as they are declared, for stored tables: earlier versions let anything in beside the key."""
+"""Declared column types for stored tables: earlier versions accepted anything but the key unchecked."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _RATINGS = re.compile(r"[0-9.]{1,8}(\|[0-9.]{1,8}){0,30}")
 
 
 def as_declared(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """(the table with every column that the product understands of its declared kind, what was left out).
+    """(the table with every known column in its declared type, what was left out).
 
-    A value of another kind or beyond the column's range counts as not known: nothing is made of it, and a
-    sentence says how many there are. Columns that are as declared stay the very same.
+    A value of another type or outside the column's range counts as missing, and a sentence says how many
+    there are. Columns that are as declared stay the same object.
     """
     changed: dict[str, pd.Series] = {}
     notes = []
@@ -42,7 +42,7 @@ def as_declared(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def wrong_key(table: pd.DataFrame) -> str:
-    """Of which rows the key is none, in words; empty where every row has one.
+    """The rows without a valid key, in words; empty if there are none.
 
     A patient is text or a number, a nodule and a slice are whole numbers.
     """

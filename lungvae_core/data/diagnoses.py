@@ -1,4 +1,4 @@
-"""A table of confirmed diagnoses, a row a patient: what was found in the end, beside what readers suspected.
+"""A table of confirmed diagnoses, one row per patient, to compare with the readers' opinions.
 
 The codes are those of LIDC-IDRI's own table (tcia-diagnosis-data-2012-04-20.xls, The Cancer Imaging Archive).
 """
@@ -59,8 +59,8 @@ class Diagnoses:
 def read_diagnoses(path: Path) -> Diagnoses:
     """Read and check a csv, xlsx or parquet table with the columns patient_id and diagnosis.
 
-    `method` is checked where it is there; other columns, as those of single nodules, are not used. Raises
-    UserError that names all bad cells, for a patient with two diagnoses, and where nobody's is known.
+    `method` is checked if present; other columns, such as those of single nodules, are not used. Raises
+    UserError naming all bad cells, for a patient with two diagnoses, and if no diagnosis is known.
     """
     raw = read_cells(path, ("patient_id", "diagnosis"))
     frame = parsed_cells(replace(raw, notes=[]), str(path), COLUMNS)

@@ -1,6 +1,6 @@
 """Fingerprints: 64 bytes by which a slice is recognised under any name, without its pixels.
 
-A fingerprint is a perceptual hash in two parts, both of signs alone:
+A fingerprint is a perceptual hash in two parts, both made of signs only:
 
 - 16 bytes of the magnitude of the slice's Fourier transform, each frequency against the mean of its ring.
   Magnitudes do not change when a crop is moved a little, so that one comparison by popcount finds what could
@@ -38,7 +38,7 @@ _BATCH = 128
 
 
 def fingerprints(slices: np.ndarray) -> np.ndarray:
-    """(N, 64) uint8 of slices (N, 64, 64) in HU; all zero where a slice shows nothing to recognise it by."""
+    """(N, 64) uint8 of slices (N, 64, 64) in HU; all zero for a slice without recognisable content."""
     parts = [_fingerprints(_clipped(block)) for block in _blocks(slices)]
     return np.concatenate(parts) if parts else np.empty((0, BYTES), np.uint8)
 
@@ -50,9 +50,9 @@ def same_slices(
     on_progress: Callable[[int, int], None] = lambda *_: None,
     agreement: float = AGREEMENT,
 ) -> pd.DataFrame:
-    """Which of slices (N, 64, 64) in HU show what a fingerprint of `stored` (M, 64) uint8 was made of.
+    """Which slices (N, 64, 64) in HU match a fingerprint of `stored` (M, 64) uint8.
 
-    A row a pair: row (in slices), other (in stored), agreement (0.5 by chance, 1 the same slice).
+    One row per pair: row (in slices), other (in stored), agreement (0.5 by chance, 1 the same slice).
     """
     found = []
     book = _Book(stored)

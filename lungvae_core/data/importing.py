@@ -43,8 +43,8 @@ def import_arrays(
     """Make a SliceSet of `slices` (N, 64, 64) HU, `masks` and a table of N rows (`tables.read_table`).
 
     `hu_range` says which HU black and white stand for where `slices` holds grey levels: uint8, uint16, or
-    floats from 0 to 1. Masks are (N, 64, 64), lesion where not 0, or (N, 512) of packed bits
-    (numpy.packbits). Raises UserError for anything else, and names the rows whose values cannot be HU.
+    floats from 0 to 1. Masks are (N, 64, 64), lesion where not 0, or (N, 512) packed bits (numpy.packbits).
+    Raises UserError for anything else, naming rows whose values cannot be HU.
     """
     refuse_existing(out, overwrite=overwrite)
     set_name = text("The data set's name", name or out.name, LONGEST_NAME)
@@ -105,14 +105,14 @@ def import_manifest(
     attribution: str = "",
     overwrite: bool = False,
 ) -> SliceSet:
-    """Make a SliceSet of the image files that a csv lists, a row a slice.
+    """Make a SliceSet of the image files listed in a csv, one row per slice.
 
     Columns: file (relative to the manifest) and patient_id; where needed row and column (the lesion's
     centre), index (the slice of a stack, from 0), hu_low and hu_high (for grey levels), mask (a file of the
     lesion, brought onto the image by its position, or of the image's own shape), pixel_spacing_mm; any other
     column, such as malignancy (1 to 5) or diameter_mm, is kept. Raises UserError naming the row for anything
-    that cannot be read. What is to be said of the files is in the notes of the set's details, each with the
-    number of its rows.
+    that cannot be read. Remarks about the files are in the notes of the set's details, each with its number
+    of rows.
     """
     refuse_existing(out, overwrite=overwrite)
     set_name = text("The data set's name", name or out.name, LONGEST_NAME)

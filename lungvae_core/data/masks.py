@@ -1,8 +1,8 @@
-"""A lesion's mask beside its image: read, brought onto the image's pixels, and where it puts the box.
+"""A lesion's mask: read, resampled onto the image's pixels, and turned into the box of the crop.
 
-A pixel is lesion where the mask is not 0, whatever its type. A mask that says where it lies is resampled onto
-the image's pixels (nearest neighbour), so that it may have another grid, spacing, crop or orientation. One
-that does not, as npy and png, must have the image's own slices, rows and columns, in the image's order.
+A pixel is lesion where the mask is not 0, whatever its type. A mask with a position is resampled onto the
+image's pixels (nearest neighbour), so it may have another grid, spacing, crop or orientation. One without,
+such as npy and png, must have the image's own slices, rows and columns, in the image's order.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def read_mask(content: bytes, name: str, series: Series) -> np.ndarray:
     """(slices, rows, columns) bool: a mask file on the slices of `series`.
 
     Raises UserError for a mask of another place or shape, an empty one, an image or probabilities instead of
-    a mask, and what cannot be read.
+    a mask, and an unreadable file.
     """
     content = formats.unpacked(content, name)
     if content[128:132] == b"DICM":
@@ -64,7 +64,7 @@ def read_mask(content: bytes, name: str, series: Series) -> np.ndarray:
 
 
 def inside(levels: np.ndarray, where: str) -> np.ndarray:
-    """bool, of the shape of `levels`: whatever is not 0. UserError for numbers that are no labels."""
+    """bool, of the shape of `levels`: True where not 0. UserError for numbers that are not labels."""
     if levels.dtype == bool:
         return levels
     if levels.dtype.kind not in "iuf":
@@ -110,7 +110,7 @@ def lesion_of(mask: np.ndarray, at: tuple[int, int, int] | None = None) -> np.nd
 def centres(mask: np.ndarray) -> dict[int, tuple[float, float]]:
     """For each slice with 9 pixels of lesion or more, the middle (row, column) of their bounding box.
 
-    That is the paper's rule for the box. Where no slice has as many, those that have any.
+    That is the paper's rule for the box. If no slice has 9 pixels, all slices with any.
     """
     counts = mask.sum(axis=(1, 2))
     chosen = np.flatnonzero(counts >= LEAST_PIXELS)

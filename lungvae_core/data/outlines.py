@@ -3,9 +3,9 @@
 A crop has its lesion in the middle. From there 32 rays go out, and the outline is the closed set of radii at
 which the image falls most steeply from the inside out, that changes little from one ray to the next and stays
 near the middle one of all radii; that is what cuts off vessels and the chest wall, which no threshold does.
-Then each radius moves, by a pixel at most, to where the image crosses halfway between lesion and lung. All
-above -100 HU counts as -100, so that the edge of calcium in a lesion, or of a rib beside it, is none. It
-works on many images at once, and nothing in it is random.
+Then each radius moves, by a pixel at most, to where the image crosses halfway between lesion and lung. Values
+above -100 HU count as -100, so that calcium in a lesion and ribs beside it have no edge of their own. It
+works on many images at once and is deterministic.
 
 Source: optimal radial contours by dynamic programming, Wang et al. 2007, doi 10.1118/1.2799885 (nodules on
 CT); the half-way level follows Kuhnigk et al. 2006, doi 10.1109/TMI.2006.871547.
@@ -38,9 +38,9 @@ _CHUNK = 128
 
 @dataclass(frozen=True)
 class Tuning:
-    """What an outline costs, against a gain of 1 for each full contrast per pixel by which the image falls.
+    """Costs of an outline, relative to a gain of 1 per full contrast per pixel of the image's fall.
 
-    Found on slices of half of LIDC's patients; docs/measured.md has the outlines of the others.
+    Tuned on slices of half of LIDC's patients; docs/measured.md evaluates the other half.
     """
 
     cap: float = -100.0  # HU above which all is alike: calcium and bone have edges of their own
@@ -51,7 +51,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Outlines:
-    """What was found in N images."""
+    """The outlines of N images."""
 
     radius: np.ndarray  # (N, RAYS) pixels from the middle
     inside_hu: np.ndarray  # (N,) the lesion's level, the mean of its inner part; HU above -100 count as that
@@ -93,7 +93,7 @@ _PART = TURN - _BEFORE * _WHOLE
 def segment(hu: np.ndarray, tuning: Tuning | None = None) -> Outlines:
     """Outline the lesion in the middle of each slice hu (N, 64, 64) in HU.
 
-    Always finds one for each; `trusted` says where there was a lesion to be found.
+    Always returns one for each; `trusted` says where there was a lesion to outline.
     """
     chosen = tuning or Tuning()
     return _in_parts(len(hu), lambda part: _segment(hu[part], chosen))
@@ -102,9 +102,8 @@ def segment(hu: np.ndarray, tuning: Tuning | None = None) -> Outlines:
 def outlines_of(hu: np.ndarray, masks: np.ndarray) -> Outlines:
     """The outlines of given masks (N, 64, 64) of 0 and 1 on their slices hu (N, 64, 64) in HU.
 
-    On each ray the farthest place where the mask ends, to a fraction of a pixel; bays that a ray crosses are
-    filled. `trusted`: of a size as for `segment`, and the outline holds what the mask does, give or take half
-    of its area.
+    On each ray the farthest point of the mask, with sub-pixel precision; bays that a ray crosses are filled.
+    `trusted`: the size is as for `segment`, and the areas of outline and mask differ by less than half.
     """
     return _in_parts(len(hu), lambda part: _of_masks(hu[part], np.asarray(masks[part]) > 0))
 
@@ -141,7 +140,7 @@ def polygon_area(radius: np.ndarray) -> np.ndarray:
 def rays(hu: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """(N, RAYS, R) float32: images hu (N, 64, 64) along the rays at radii (R,) or (N, RAYS, R) pixels.
 
-    Linear between pixels; beyond the crop's border its last pixel goes on.
+    Linear between pixels; the crop's last pixel is repeated beyond its border.
     """
     far = np.broadcast_to(radii, (len(hu), RAYS, np.shape(radii)[-1])).astype(np.float32)
     sine, cosine = (part.astype(np.float32)[:, None] for part in (np.sin(ANGLES), np.cos(ANGLES)))

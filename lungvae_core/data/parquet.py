@@ -1,7 +1,7 @@
-"""Parquet files read within bounds: what a file would take in memory is worked out before it is read.
+"""Parquet files read within bounds: the memory that a file needs is computed before it is read.
 
-A few kilobytes can claim a billion rows, pages that inflate to gigabytes, or a long text in every row.
-The format: https://parquet.apache.org/docs/file-format/
+A few kilobytes can declare a billion rows, pages that inflate to gigabytes, or a long text in every row. The
+format: https://parquet.apache.org/docs/file-format/
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def read_parquet(path: Path) -> pd.DataFrame:
 
 
 def read_stream(stream: BinaryIO, path: Path, *, lists: bool = False) -> pd.DataFrame:
-    """The table of an open file, which `path` names, as `read_parquet` has it.
+    """Like `read_parquet`, for an open file; `path` names it in messages.
 
-    `lists` allows lists as values, as of readers' ratings, which no table of the product's own has.
+    `lists` allows lists as values, such as readers' ratings, which tables written by lungvae do not have.
     """
     size = stream.seek(0, 2)
     stream.seek(-8, 2)

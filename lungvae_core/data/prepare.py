@@ -1,9 +1,9 @@
 """LIDC-IDRI's DICOM files -> a SliceSet of the paper's cohort.
 
-Series are recognised by their headers and slices by their position in mm, never by folder, file name or
-count, which differ between downloads and where files are missing. Pixels are read only from files that carry
-a lesion slice, some 6 % of LIDC. Everything done is kept beside the target until the target is complete, so
-that an interrupted run goes on where it was, however it ended.
+Series are identified by their headers and slices by their position in mm, never by folder, file name or
+count, which differ between downloads and with missing files. Pixels are read only from files with a lesion
+slice, about 6 % of LIDC. Finished work is kept beside the target until the target is complete, so an
+interrupted run continues where it stopped.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Progress = Callable[[str, int, int | None], None]  # what is done, how many, of 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` made, and what it could not."""
+    """The result of `prepare`: the data set, and what was missing or damaged."""
 
     dataset: SliceSet
     expected: int  # lesion slices of the patients that are in the folder

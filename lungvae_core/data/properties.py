@@ -1,4 +1,4 @@
-"""What is measured of an outlined lesion, in HU and pixels."""
+"""Measurements of an outlined lesion, in HU and pixels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _APART = 3.0  # pixels beyond the outline from which the surroundings count; nea
 
 @dataclass(frozen=True)
 class Property:
-    """One thing that is measured: its name, unit and family, and what a dimension does that moves it."""
+    """A measured property: its name, unit and family, and words for a dimension that changes it."""
 
     label: str
     unit: str
@@ -131,10 +131,10 @@ FAMILIES = tuple(dict.fromkeys(one.family for one in PROPERTIES.values()))
 
 
 def deviations(values: np.ndarray) -> np.ndarray:
-    """(P,) what one standard deviation is, from values (N, P) of real lesions as the model draws them.
+    """(P,) one standard deviation of each property, from values (N, P) of reconstructed real lesions.
 
-    Crops have their lesion in the middle, so that its place there says nothing of lesions: a pixel of place
-    counts as a pixel of radius does.
+    Crops have their lesion in the middle, so its place in the crop hardly varies: for place, a pixel counts
+    as much as a pixel of radius.
     """
     known = np.isfinite(values)
     count = np.maximum(known.sum(0), 1)
@@ -150,8 +150,8 @@ def deviations(values: np.ndarray) -> np.ndarray:
 def measure(hu: np.ndarray, outlines: Outlines) -> np.ndarray:
     """(N, len(PROPERTIES)) float: each slice hu (N, 64, 64) in HU measured within and around its outline.
 
-    In the order of `PROPERTIES` and in their units; NaN where the outline is not trusted, and for what a
-    lesion is too small to have (texture below a radius of 2 pixels).
+    In the order of `PROPERTIES` and in their units; NaN where the outline is not trusted, and where a lesion
+    is too small (texture below a radius of 2 pixels).
     """
     parts = [
         _measure(np.asarray(hu[at : at + _CHUNK], np.float32), outlines[at : at + _CHUNK])
@@ -236,7 +236,7 @@ def _roughness(radius: np.ndarray) -> np.ndarray:
 
 
 def edge_steepness(real: np.ndarray, drawn: np.ndarray, outlines: Outlines) -> tuple[np.ndarray, np.ndarray]:
-    """(N,), (N,) HU/px: how steep the edges of slices are, and those of what was drawn of them.
+    """(N,), (N,) HU/px: steepness of the edges in slices and in their reconstructions.
 
     Both (N, 64, 64) in HU; medians over the same rays, those that end in lung in the slice, and NaN where
     these are too few or the slice has no edge.

@@ -16,11 +16,11 @@ _BLOCK = 512  # slices in float32 at a time: 8 MB
 
 
 def at_spacing(slices: np.ndarray, table: pd.DataFrame, target_mm: float) -> np.ndarray:
-    """Slices (N, 64, 64) int16 HU as a model with `ModelConfig.spacing_mm` of `target_mm` is to see them.
+    """Slices (N, 64, 64) int16 HU as seen by a model whose `ModelConfig.spacing_mm` is `target_mm`.
 
     `table` has their N rows, with `pixel_spacing_mm`. A target of 0 means native pixels: `slices` itself
-    comes back, memory-mapped or not. The one place through which a set's slices reach a model.
-    Raises UserError naming the first slice whose spacing is not known.
+    comes back, memory-mapped or not. All slices reach a model through this function. Raises UserError naming
+    the first slice of unknown spacing.
     """
     if not target_mm:
         return slices
@@ -39,8 +39,8 @@ def at_spacing(slices: np.ndarray, table: pd.DataFrame, target_mm: float) -> np.
 def masks_at_spacing(masks: np.ndarray, table: pd.DataFrame, target_mm: float) -> np.ndarray:
     """Masks (N, 64, 64) uint8 of the table's N rows on the grid that `at_spacing` gives their slices.
 
-    Each pixel has the mask of the nearest of the crop's, and none beyond the crop: a lesion that the slice
-    shows again in its mirrored border counts once.
+    Each pixel has the mask of the nearest of the crop's, and none beyond the crop: a lesion that is mirrored
+    at the border counts once.
     """
     if not target_mm:
         return np.asarray(masks)
@@ -67,9 +67,9 @@ def to_spacing(
     The crop's middle stays where it is. Interpolation is linear, by a kernel that widens with the step where
     pixels grow coarser, so that nothing aliases; its weights are never negative, so that no value leaves the
     slice's range. Below the target's spacing the crop ends before the grid does, and the rest is the crop
-    mirrored at its border: neither invented air nor an edge, but no new anatomy either, and a lesion that
-    reaches so far shows twice (at 0.7 mm from 0.46 mm, the outer 11 pixels a side are mirrored). A slice that
-    has the target's spacing is not changed at all.
+    mirrored at its border: no invented air or edge, but no new anatomy either, and a lesion that reaches the
+    border appears twice (at 0.7 mm from 0.46 mm, the outer 11 pixels a side are mirrored). A slice that has
+    the target's spacing is not changed at all.
 
     Raises UserError naming the slice (`names` (N,), or its number) where a spacing is not from 0.05 to 10 mm.
     """

@@ -1,8 +1,8 @@
 """Any images as one stack of slices in HU: an upload's files in memory, or a file by its path.
 
 Of DICOM files the largest stack of the largest series is taken (`volumes.assembly`). Every stack is turned
-upright: from feet to head, the front on top, the patient's right on the left. What was chosen, left out,
-turned or is missing is said in the stack's notes. Nothing is written to the disk.
+upright: from feet to head, the front on top, the patient's right on the left. The stack's notes report what
+was chosen, left out, turned or is missing. Nothing is written to disk.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MASKS = (dicom.SEGMENTATION, dicom.STRUCTURES)
 
 @dataclass(frozen=True)
 class Series:
-    """A stack of slices with what its files say of it."""
+    """A stack of slices with information from its files."""
 
     name: str  # for people; of a file or of how many
     hu: np.ndarray  # (slices, rows, columns) int16, upright where the files tell how they lie
@@ -50,7 +50,7 @@ class Series:
 
     @property
     def places_mm(self) -> np.ndarray | None:
-        """(slices,) rising, along the slices' normal; None where the files do not tell."""
+        """(slices,) rising, along the slices' normal; None if the files do not state positions."""
         return None if self.grid is None else self.grid.places_mm
 
 
@@ -71,8 +71,8 @@ def read_series(
 ) -> Series:
     """Read an upload's files, (name, content) each, as one stack of slices.
 
-    `hu_range` says which HU a picture's or an array's black and white stand for. Raises UserError in a
-    sentence for everything that cannot be read as one stack of HU.
+    `hu_range` says which HU a picture's or an array's black and white stand for. Raises UserError for
+    everything that cannot be read as one stack of HU.
     """
     opened = [file for name, content in files for file in _opened(name, content)]
     if not opened:
@@ -108,15 +108,12 @@ def read_series(
 
 
 def read_path(path: Path, *, hu_range: tuple[float, float] | None = None) -> Series:
-    """A file by its path, with the file of numbers that it refers to, as one stack; see `read_series`."""
+    """A file by its path, with its separate data file if it has one, as one stack; see `read_series`."""
     return read_series([(str(path), read_file(path))], hu_range=hu_range)
 
 
 def read_file(path: Path) -> bytes:
-    """A file's bytes, its numbers joined to it where they lie in a second file.
-
-    UserError where it is not there.
-    """
+    """A file's bytes, joined with its separate data file if it has one. UserError if it is missing."""
     if not path.exists():
         raise UserError(f"There is no image at {path}.")
     if path.is_dir():

@@ -38,12 +38,12 @@ MALIGNANCY_WORDS = {
 
 
 def rating_text(rating: float) -> str:
-    """A rating as a figure: "4", or of a mean "2.67"."""
+    """A rating as text: "4", or for a mean "2.67"."""
     return f"{float(rating):.2f}".rstrip("0").rstrip(".")
 
 
 def malignancy_meaning(rating: float) -> str:
-    """LIDC's words for a malignancy rating from 1 to 5; for a mean, those that it lies between."""
+    """LIDC's description of a malignancy rating from 1 to 5; for a mean, the two around it."""
     below, above = math.floor(rating), math.ceil(rating)
     if below == above:
         return MALIGNANCY_WORDS[below]
@@ -53,7 +53,7 @@ def malignancy_meaning(rating: float) -> str:
 def malignancy_grade(ratings: np.ndarray) -> np.ndarray:
     """(N,) float: the nearest of 1 to 5 on a rating's own side of 3; 3 is 3 exactly, and NaN stays.
 
-    So a mean counts for what the label rules take it for: 2.67 is benign, 3.5 malignant.
+    So a mean counts as in the label rules: 2.67 is benign, 3.5 malignant.
     """
     return np.where(
         ratings > 3, np.maximum(np.rint(ratings), 4), np.minimum(np.rint(ratings), 2 + (ratings == 3))

@@ -1,4 +1,4 @@
-"""Patient-grouped, stratified folds: the only code that splits anything.
+"""Patient-grouped, stratified folds: all splits are made here.
 
 No patient is ever on both sides of a split, whatever the unit of the rows (slices or nodules).
 """
@@ -69,7 +69,7 @@ def share_of_patients(table: pd.DataFrame, *, share: float, seed: int = 0) -> np
 
 
 def check_apart(table: pd.DataFrame, **parts: np.ndarray) -> None:
-    """Raise UserError if a patient has rows in two of the named parts: whatever was made of them leaks."""
+    """Raise UserError if a patient has rows in two of the named parts, which would be a leak."""
     patients = one_spelling(table["patient_id"].astype(str)).to_numpy()
     seen: dict[str, str] = {}
     for name, rows in parts.items():

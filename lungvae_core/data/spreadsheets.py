@@ -44,7 +44,7 @@ _OTHERS = {
 
 @dataclass
 class Cells:
-    """A table as its file has it: N rows of text, or of what Excel and parquet hold; None where empty."""
+    """A table as in its file: N rows of text, or of Excel or parquet values; None where empty."""
 
     frame: pd.DataFrame  # its column names are the header's, tidied; several may be the same
     lines: np.ndarray  # (N,) each row's number as a spreadsheet counts them

@@ -1,9 +1,8 @@
-"""Tables that a person brings: every column that is used is checked, and all bad cells are told at once.
+"""Tables from users: every column in use is checked, and all bad cells are reported at once.
 
-`read_table` is for files (`lungvae import`), `checked` for tables that are already a data set's. What passes
-either has the types and ranges of `columns.TABLE`, a row a slice, and units that are what they are called: a
-nodule's rows agree in what is the nodule's own, a patient has one id, and nothing of the person's own has the
-name of anything that the product adds.
+`read_table` is for files (`lungvae import`), `checked` for tables that are already a data set's. A table that
+passes has the types and ranges of `columns.TABLE`, one row per slice, and consistent units: a nodule's rows
+agree in the nodule's columns, a patient has one id, and no column of the user's own has a reserved name.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ NoduleRule = Literal["column", "one_per_patient", "one_per_slice"]
 
 @dataclass(frozen=True)
 class CheckedTable:
-    """A table that can be used as it is."""
+    """A valid table."""
 
     frame: pd.DataFrame  # N rows; KEY first, then the columns of TABLE, then the person's own
     lines: np.ndarray  # (N,) each row's number in the file
@@ -53,15 +52,15 @@ class CheckedTable:
     notes: list[str] = field(default_factory=list)  # sentences: what was read how, renamed, merged
 
     def details(self) -> dict[str, Any]:
-        """What a data set's description keeps of it."""
+        """What the data set's description stores about it."""
         return {"rows": len(self.frame), "left_out": dict(self.left_out), "notes": list(self.notes)}
 
 
 def read_table(path: Path, *, manifest: bool = False, nodules: NoduleRule = "column") -> CheckedTable:
     """Read and check a csv, tsv, xlsx or parquet table of slices, a row a slice.
 
-    `manifest`: it lists image files, and has the columns of `columns.MANIFEST` too. `nodules` says what a
-    patient's rows are where the table has no column nodule. Raises UserError that names all bad cells.
+    `manifest`: it lists image files, and has the columns of `columns.MANIFEST` too. `nodules` says how to
+    number nodules if the table has no column nodule. Raises UserError naming all bad cells.
     """
     raw = read_cells(path, ("file", "patient_id") if manifest else ("patient_id",))
     if raw.frame.empty:
@@ -70,9 +69,9 @@ def read_table(path: Path, *, manifest: bool = False, nodules: NoduleRule = "col
 
 
 def checked(frame: pd.DataFrame, where: str, *, keep: Iterable[str] = ()) -> CheckedTable:
-    """The same check for a table that is a data set's already, made by hand or by an older version.
+    """The same check for the table of an existing data set, made by hand or by an older version.
 
-    Rows of a nodule that disagree in anything but their malignancy are noted, not refused. Columns of `keep`
+    Rows of a nodule that disagree in anything except malignancy are noted, not refused. Columns of `keep`
     keep their names, as the factors of a phantom do. Raises UserError as `read_table`.
     """
     names = [str(name) for name in frame.columns]
@@ -120,9 +119,9 @@ def _checked(
 
 
 def parsed_cells(raw: Cells, where: str, columns: list[Column]) -> pd.DataFrame:
-    """Those of `columns` that a table of another kind has, parsed and within their ranges, and no others.
+    """The columns of `columns` that another kind of table has, parsed and within their ranges.
 
-    Raises UserError for a table without rows, and one that names all bad cells.
+    Raises UserError for a table without rows, and naming all bad cells.
     """
     if raw.frame.empty:
         raise UserError(f"{where} has no rows.")

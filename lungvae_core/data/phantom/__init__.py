@@ -1,7 +1,7 @@
 """Synthetic nodules that look like CT, each with known factors.
 
-Nobody was scanned for them, so they can be shared, and what a model finds in them can be checked against what
-was put in. `make_phantom` writes a SliceSet; `render` draws one slice from explicit factors.
+They come from no patient, so they can be shared, and a model's findings can be checked against the factors.
+`make_phantom` writes a SliceSet; `render` draws one slice from explicit factors.
 """
 
 from lungvae_core.data.phantom.factors import COLUMNS, FACTORS, INDEPENDENT, Factors, Span

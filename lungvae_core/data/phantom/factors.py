@@ -1,4 +1,4 @@
-"""The nine known factors of a phantom nodule, and the two ways to draw them."""
+"""The nine known factors of a phantom nodule, and two ways to draw them at random."""
 
 from __future__ import annotations
 

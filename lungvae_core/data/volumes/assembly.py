@@ -1,7 +1,7 @@
 """DICOM files as one stack: which belong together, in which order, and what is left out.
 
 One series can hold several stacks: phases, kernels, dual energy, reformats, an overview. They never mix.
-Numbers that one stack's slices write in other decimals do not part them.
+Differences in the last decimals do not split a stack.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Stack:
-    """The slices of one stack in their order, rising where the files tell; their pixels as stored."""
+    """The slices of one stack in order, rising where the files state positions; pixels as stored."""
 
     slices: list[Slice]
     hu: np.ndarray  # (slices, rows, columns) int16

@@ -1,4 +1,4 @@
-"""CT slices from DICOM files, in HU, each checked before it is believed.
+"""CT slices from DICOM files, in HU, each checked first.
 
 What is read is a single-frame CT Image (DICOM PS3.3, A.3) whose stored values become HU by the slope and
 intercept of its Modality LUT (C.11.1).
@@ -93,7 +93,7 @@ class NotDicom(UserError):
 
 @dataclass(frozen=True)
 class Header:
-    """What tells one DICOM file from another. Empty or None where the file does not say."""
+    """What identifies a DICOM file. Empty or None where the file does not say."""
 
     sop_class: str
     sop_uid: str
@@ -113,7 +113,7 @@ class Header:
 
 @dataclass(frozen=True)
 class CTMeta:
-    """What a CT slice's header says about its pixels. None where the file does not say."""
+    """A CT slice's header data about its pixels. None where the file does not say."""
 
     rows: int
     columns: int
@@ -205,7 +205,7 @@ def read_ct(source: Source, *, name: str | None = None) -> tuple[np.ndarray, CTM
 
     `source` is a path or an open binary file, such as an upload in memory; `name` stands for it in messages.
     Stored values are multiplied by the rescale slope, the intercept is added, and fractions are rounded.
-    Whether the result can be HU is for the whole stack to show (`scale.why_not_hu`); the pixels are as
+    Whether the result can be HU is decided for the whole stack (`scale.why_not_hu`); the pixels are as
     stored, not upright. Raises UserError, one sentence each, when the file is missing, not DICOM, not a CT
     image, an overview, of several frames, without slope and intercept or pixels, truncated, or compressed
     beyond what is installed.

@@ -1,4 +1,4 @@
-"""Which reader reads a file, by its content and its name; two files that are one volume are joined first."""
+"""Chooses the reader of a file by its content and name; a header and its data file are joined first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a stack's pixels lie in the patient, which way is up, and one stack's labels on another's pixels.
+"""Positions and orientation of a stack's pixels, and resampling of labels onto another stack.
 
 Positions are DICOM's (PS3.3, C.7.6.2.1.1): millimetres, x to the patient's left, y to the back, z to the
 head. Which axis is nearest to which is decided by SimpleITK's DICOMOrient; labels are resampled by its
@@ -25,7 +25,7 @@ MOST_TILT, SAID_TILT = (
 
 @dataclass(frozen=True)
 class Grid:
-    """The places of a stack's pixels (slices, rows, columns)."""
+    """The positions of a stack's pixels (slices, rows, columns)."""
 
     corners_mm: np.ndarray  # (slices, 3) the middle of each slice's first pixel
     row_mm: np.ndarray  # (3,) from a row to the next
@@ -41,7 +41,7 @@ class Grid:
 
     @property
     def normal(self) -> np.ndarray:
-        """(3,) of length 1, across the slices, the way that they are counted."""
+        """(3,) of length 1, across the slices, in the order of their numbers."""
         across = np.cross(self.column_mm, self.row_mm)
         across = across / np.linalg.norm(across)
         along = self.corners_mm[-1] - self.corners_mm[0]
@@ -83,7 +83,7 @@ class Turn:
 
     @property
     def within(self) -> bool:
-        """Whether rows or columns are other ones than those stored."""
+        """Whether rows or columns differ from those stored."""
         return self.order != (0, 1, 2) or any(self.flips[1:])
 
     def of(self, stack: np.ndarray) -> np.ndarray:
@@ -105,8 +105,8 @@ def upright(grid: Grid, shape: tuple[int, ...], where: str) -> tuple[Turn, Grid,
     """How to turn a stack upright: seen from the feet, the front on top; its new grid; what to say of it.
 
     Slices then run from feet to head, rows from front to back, columns from the patient's right to left.
-    Raises UserError for a stack that lies too oblique, is sheared where it would have to be cut anew, or
-    whose pixels are not square or of no CT's size.
+    Raises UserError for a stack that is too oblique, one whose shear would need resampling, and for pixels
+    that are not square or of a size that no CT has.
     """
     check_axes(grid, where)
     steps = np.array([grid.slice_mm, grid.row_mm, grid.column_mm])
@@ -139,7 +139,7 @@ def upright(grid: Grid, shape: tuple[int, ...], where: str) -> tuple[Turn, Grid,
 
 
 def check_axes(grid: Grid, where: str) -> None:
-    """UserError for axes that span no room, as those of zeros, or more than a body."""
+    """UserError for degenerate axes, such as zeros, and for a volume larger than a body."""
     axes = np.array([grid.slice_mm, grid.row_mm, grid.column_mm])
     if (
         not (np.isfinite(axes).all() and np.isfinite(grid.corners_mm).all())

@@ -1,4 +1,4 @@
-"""Packed content, inflated no further than its header allows: a small file can hold gigabytes of zeros."""
+"""Compressed content, unpacked no further than its header allows: gigabytes of zeros fit a small file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What file names say: their order, and which of them are masks."""
+"""Order of file names, and which of them are masks."""
 
 from __future__ import annotations
 

@@ -22,9 +22,9 @@ _SAMPLE_FORMAT, _PHOTOMETRIC, _ORIENTATION = 339, 262, 274  # TIFF 6.0
 
 
 def read_picture(content: bytes, where: str, *, labels: bool = False) -> Volume:
-    """A picture's pages; `labels` reads a mask rather than grey levels.
+    """An image's pages; `labels` reads a mask rather than grey levels.
 
-    Raises UserError for what is damaged, of several sizes, and for colours where grey is needed.
+    Raises UserError for a damaged file, pages of several sizes, and colours where grey is needed.
     """
     from PIL import Image, ImageSequence
 

@@ -1,4 +1,4 @@
-"""Numbers become HU only with evidence: what the file says, or the range that a person states.
+"""Numbers become HU only with evidence: from the file, or a range from the user.
 
 Limits are physical, not fitted. Air is -1000 HU and water 0 by definition; 12-bit scanners store -1024 to
 3071, extended scales go up to 30,000 in metal, and padding outside the field of view is one value, such as
@@ -36,8 +36,8 @@ def to_hu(
     """int16 HU of a slice's or stack's numbers.
 
     `hu_range` says which HU black and white stand for; `white` is a picture's level of white, None where the
-    file holds plain numbers. Raises UserError for a range that is missing, empty or of no use, and for what
-    cannot be HU.
+    file holds plain numbers. Raises UserError for a range that is missing, empty or not needed, and for
+    numbers that cannot be HU.
     """
     check_numbers(levels, where)
     if hu_range is None:
@@ -71,7 +71,7 @@ def check_range(low: float | None, high: float | None) -> tuple[float, float]:
 
 
 def check_numbers(levels: np.ndarray, where: str) -> None:
-    """UserError for what is no number: text, objects, complex, NaN and infinity."""
+    """UserError for anything but real numbers: text, objects, complex, NaN and infinity."""
     if levels.dtype.kind not in "iuf":
         raise UserError(f"{where} holds {levels.dtype}, not numbers of grey values.")
     if levels.size == 0:
@@ -116,8 +116,8 @@ class _Span:
 def why_not_hu(levels: np.ndarray, *, stated: bool = False) -> str:
     """Why the numbers of a slice or stack cannot be HU, as the end of "it holds ..."; "" where they can.
 
-    `levels` (rows, columns) or (slices, rows, columns). `stated` says that a person gave their range, so that
-    only what no range explains is looked at. A slice of a stack may be blank, but not all of them.
+    `levels` (rows, columns) or (slices, rows, columns). `stated`: the user gave the range, so only what no
+    range explains is checked. A slice of a stack may be blank, but not all of them.
     """
     spans = [_Span.of(one) for one in (levels if levels.ndim == 3 else levels[None])]
     whole = _Span.together(spans)
@@ -209,7 +209,7 @@ def _picture_white(levels: np.ndarray, white: float, where: str) -> float:
 
 
 def as_int16(hu: np.ndarray) -> np.ndarray:
-    """HU rounded to int16; scanners' padding, as -2000, stays what it is."""
+    """HU rounded to int16; scanners' padding, such as -2000, stays unchanged."""
     if hu.dtype == np.int16:
         return np.asarray(hu)
     limits = np.iinfo(np.int16)

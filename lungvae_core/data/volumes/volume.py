@@ -1,4 +1,4 @@
-"""What one file holds, before its numbers are believed."""
+"""The content of one file, before its numbers are checked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_SIDE = 4096  # rows or columns; no CT has more, and a forged header could a
 
 @dataclass(frozen=True)
 class Volume:
-    """A file's numbers as they are stored, and what it says of them."""
+    """A file's numbers as stored, with its header data."""
 
     levels: np.ndarray  # (slices, rows, columns), of any type of number
     grid: Grid | None = None  # where they lie; None where the file does not tell
