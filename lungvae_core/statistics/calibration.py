@@ -1,4 +1,4 @@
-"""Probabilities from logits, a threshold on them, and how well a probability keeps its word."""
+"""Probabilities from logits, a threshold on them, and how well probabilities are calibrated."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLDEST = 1e-3
 
 @dataclass(frozen=True)
 class Settled:
-    """What calibration patients settle: sigmoid(logit / temperature + bias), and a threshold on it."""
+    """Fitted on calibration patients: sigmoid(logit / temperature + bias), and a threshold on it."""
 
     temperature: float  # above 0, so that the order of the logits stays
     bias: float
@@ -131,8 +131,8 @@ def _threshold(labels: np.ndarray, probabilities: np.ndarray, counts: np.ndarray
 def ece(labels: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> float:
     """Expected calibration error: mean distance of mean probability and share malignant, 0..1.
 
-    Bins hold equal numbers of units, and equal probabilities are never parted. It is biased upward when units
-    are few: even perfect probabilities show some. `ece_noise` says how much. NaN without units.
+    Bins hold equal numbers of units; equal probabilities stay in one bin. It is biased upward when units are
+    few: even perfect probabilities have an ECE above 0. `ece_noise` says how much. NaN without units.
     """
     return float(weighted_eces(labels, probabilities, np.ones((1, len(labels))), bins)[0])
 
@@ -163,12 +163,12 @@ def ece_noise(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, float]:
-    """{value, mean, low, high, p}: the ECE beside what perfect calibration would show with these units.
+    """{value, mean, low, high, p}: the ECE, and that of perfect calibration with these units.
 
     Labels are drawn from the probabilities themselves, so that they are true: `mean`, `low` and `high` (95 %)
     are the ECE of such draws, and `p` is the share of them at or above the measured `value`. Units of one
     group (N,), such as the slices of a nodule, share a label and are drawn together; without groups the noise
-    of slices would look smaller than it is. NaN without units.
+    of slices would be underestimated. NaN without units.
     """
     probabilities = np.asarray(probabilities, np.float64)
     value = ece(labels, probabilities, bins)
@@ -199,11 +199,11 @@ def ece_noise(
 def ece_interval(value: float, drawn: np.ndarray, p: float) -> dict[str, float]:
     """{value, low, high} of an ECE from its resamples (B,) and from the p that `ece_noise` gives.
 
-    An ECE is biased upward, and that of a resample once more, so that the percentile interval may lie above
-    the value itself. So only `high` is the 97.5th percentile; `low` is as far below the value as that is
-    above it (the basic bootstrap's), and 0 where perfect calibration could show as much (p above 0.025). On
-    made-up data of known calibration it covers the truth 91 to 97 times in 100, the percentile interval 0 to
-    94 times.
+    An ECE is biased upward, and that of a resample even more, so the percentile interval may lie above the
+    value itself. So only `high` is the 97.5th percentile; `low` is as far below the value as that is above it
+    (the basic bootstrap's), and 0 where perfect calibration could give as large a value (p above 0.025). On
+    simulated data of known calibration it covers the truth 91 to 97 times in 100, the percentile interval 0
+    to 94 times.
     """
     upper = float(percentiles(drawn)[1])
     if np.isnan(upper):
@@ -217,8 +217,8 @@ def reliability(
 ) -> list[dict[str, float]]:
     """The bins of `ece`, from low to high: mean_probability, share malignant, count, and low and high of it.
 
-    The interval is Wilson's at 95 %; it counts each patient of the bin once if `patients` (N,) are given, for
-    units of one patient are alike, and otherwise each unit. Bins that ties leave empty are left out.
+    The interval is Wilson's at 95 %; it counts each patient of the bin once if `patients` (N,) are given,
+    since units of one patient are alike, and otherwise each unit. Bins that ties leave empty are left out.
     """
     labels, probabilities = np.asarray(labels, np.float64), np.asarray(probabilities, np.float64)
     if len(labels) == 0:

@@ -1,4 +1,4 @@
-"""A bootstrap over patients: slices and nodules of one patient are alike, and are drawn together."""
+"""A bootstrap over patients: slices and nodules of one patient are alike, so they are drawn together."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ BLOCK = 100  # resamples whose weights are in memory at once
 
 
 def draw_counts(count: int, resamples: int, *, seed: int | Sequence[int] = 0) -> np.ndarray:
-    """(resamples, count) int: how often each of `count` patients comes up when as many are drawn again."""
+    """(resamples, count) int: how often each of `count` patients is drawn, with replacement."""
     return _counts(np.random.default_rng(seed), count, resamples)
 
 
 def draw_numbers(count: int, resamples: int, *, seed: int = 0) -> Iterator[np.ndarray]:
-    """(count,) int for each resample: which of the patients 0 to count - 1 come up, one after the other.
+    """(count,) int for each resample: the patients, 0 to count - 1, in the order drawn.
 
-    For figures that need the drawn rows. They are other draws than those of `draw_counts`.
+    For figures that need the drawn rows. The draws differ from those of `draw_counts`.
     """
     generator = np.random.default_rng(seed)
     for _ in range(resamples):
@@ -26,7 +26,7 @@ def draw_numbers(count: int, resamples: int, *, seed: int = 0) -> Iterator[np.nd
 
 
 def patient_rows(patients: np.ndarray | pd.Series, resamples: int, *, seed: int = 0) -> Iterator[np.ndarray]:
-    """The rows of the samples of whole patients drawn again by `draw_numbers`; `patients` (N,) are names."""
+    """The rows of resampled patients (`draw_numbers`), for each resample; `patients` (N,) are names."""
     patient, names = pd.factorize(patients)
     rows_of = np.split(np.argsort(patient, kind="stable"), np.cumsum(np.bincount(patient))[:-1])
     for numbers in draw_numbers(len(names), resamples, seed=seed):
@@ -36,7 +36,7 @@ def patient_rows(patients: np.ndarray | pd.Series, resamples: int, *, seed: int 
 def patient_weights(
     patients: np.ndarray, resamples: int, *, seed: int = 0, block: int = BLOCK
 ) -> Iterator[np.ndarray]:
-    """Blocks (up to `block`, N) of how often each sample counts when whole patients are drawn again.
+    """Blocks (up to `block`, N) of each row's weight when whole patients are resampled.
 
     `patients` (N,) are names; as many are drawn as there are. Blocks bound the memory.
     """
@@ -55,7 +55,7 @@ def bootstrap(
     seed: int = 0,
     block: int = BLOCK,
 ) -> np.ndarray:
-    """(resamples,) a statistic, from weights (B, N) to figures (B,), as patients (N,) are drawn again."""
+    """(resamples,) a statistic, from weights (B, N) to figures (B,), under resampled patients (N,)."""
     blocks = [statistic(weights) for weights in patient_weights(patients, resamples, seed=seed, block=block)]
     return np.concatenate(blocks) if blocks else np.empty(0)
 

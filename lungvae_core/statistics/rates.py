@@ -16,7 +16,7 @@ def weighted_counts(labels: np.ndarray, called: np.ndarray, weights: np.ndarray)
 
 
 def rates(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Each rate (B,) from counts (B, 4) as weighted_counts gives them; NaN where it would divide by nothing.
+    """Each rate (B,) from counts (B, 4) of weighted_counts; NaN where the denominator is 0.
 
     Sensitivity is the share of the malignant that was called, precision the share of the called that is
     malignant, and specificity the share of the benign that was not called.

@@ -1,7 +1,7 @@
 """AUC and average precision under sample weights, their bootstrap over patients, and DeLong's test.
 
-Positive is 1, malignant. A bootstrap resample is a vector of how often each sample was drawn, so that every
-figure here takes weights (B, N) and gives (B,): one sort serves all resamples.
+Positive is 1, malignant. A bootstrap resample is a vector of how often each sample was drawn, so every figure
+here takes weights (B, N) and returns (B,): one sort serves all resamples.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def auc_interval(
 ) -> dict[str, float]:
     """{value, low, high}: AUC and its 95 % percentile interval from resampling whole patients.
 
-    Slices and nodules of one patient are alike; resampling them apart would make the interval too narrow.
+    Slices and nodules of one patient are alike; resampling them separately would make the interval too
+    narrow.
     """
     drawn = bootstrap(lambda weights: weighted_aucs(labels, scores, weights), patients, resamples, seed=seed)
     return percentile_interval(auc(labels, scores), drawn)

@@ -1,8 +1,8 @@
-"""Gated attention over the slices of a nodule: which of them its logit should listen to.
+"""Gated attention over the slices of a nodule: how much each of them counts for its logit.
 
 Attention-based multiple-instance learning (Ilse et al., arXiv 1802.04712, eq. 8 and 9): a slice's weight is
 the softmax, over its nodule, of w^T (tanh(V h) * sigmoid(U h)), where h is a small layer's view of its code.
-The labels are the nodules'; no outline, size or number of slices enters.
+The labels are the nodules'; outline, size and number of slices are not used.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOST_MEMBERS = 101  # that are read: the final one, and one a fold
 
 
 class AttentionConfig(BaseModel):
-    """The pooling and its training; chosen beforehand, never on the nodules that are tested."""
+    """The pooling and its training; chosen beforehand, never on tested nodules."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -94,7 +94,7 @@ class Attention(nn.Module):
         self.deviation.copy_(features.std(0).clamp(min=0.05))
 
     def logits(self, codes: np.ndarray, table_rows: pd.DataFrame) -> pd.DataFrame:
-        """A row a nodule of patient_id, nodule, logit (float64) and slices (how many), in that key's order.
+        """One row per nodule, sorted: patient_id, nodule, logit (float64) and the number of slices.
 
         Codes (N, K) of the slices in `table_rows` (N rows), whose order does not matter.
         """
@@ -135,8 +135,8 @@ def fit_attention(
 ) -> Attention:
     """Train on codes (N, K) of the slices in `table_rows` with labels (N,): 1, 0 or NaN, which is left out.
 
-    A nodule counts once, however many slices it has. In every epoch it shows a random share of them, so that
-    no nodule is known by its number of slices or by a single one. `simplex`: the codes lie on it.
+    A nodule counts once, however many slices it has. Every epoch uses a random share of them, so that no
+    nodule can be recognised by its number of slices or a single slice. `simplex`: the codes lie on it.
 
     One thread trains it; the same seed gives the same attention in whatever order the rows come (where the
     table has `slice`). The caller's random state is left as it was. Raises UserError when only one class is
@@ -249,7 +249,7 @@ class Attentions:
     fold_of: dict[str, int]  # patient -> the fold whose attention has not seen it
 
     def of(self, patient: str | None) -> Attention:
-        """The attention that judges a patient's nodules: one that has not seen their label."""
+        """The attention for a patient's nodules: one that has not seen their label."""
         fold = None if patient is None else self.fold_of.get(patient)
         return self.final if fold is None else self.folds[fold]
 

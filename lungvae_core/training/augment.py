@@ -1,8 +1,8 @@
-"""Random changes of training slices that CT allows: mirrors, small turns and shifts, offsets and noise in HU.
+"""Augmentation of training slices that suits CT: flips, small rotations and shifts, offsets and noise in HU.
 
-Sampling is apart from applying (as in torchio): `draw` makes a batch's random numbers on the CPU, `augment`
-applies them on any device. So a CPU, a GPU and a resumed training see the same changes, and of several
-processes that draw for the whole batch each applies its own rows.
+Sampling is separate from applying (as in torchio): `draw` makes a batch's random numbers on the CPU,
+`augment` applies them on any device. So a CPU, a GPU and a resumed training see the same changes, and of
+several processes that draw for the whole batch each applies its own rows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MASK = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class Draws:
-    """What happens to each of N slices; row i of every tensor belongs to slice i. 0 where switched off."""
+    """The random changes of N slices; row i of every tensor belongs to slice i. 0 where switched off."""
 
     flips: Tensor  # (N, 2) bool: mirrored left-right, up-down
     angle: Tensor  # (N,) float32 degrees, counterclockwise on screen
@@ -46,7 +46,7 @@ class Draws:
 def draw(count: int, config: TrainingConfig, generator: torch.Generator | None = None) -> Draws:
     """Draws for `count` slices from a CPU generator (None: PyTorch's own).
 
-    What is switched off takes nothing from the generator.
+    A switched-off change draws nothing from the generator.
     """
 
     def either_way(most: float, *shape: int) -> Tensor:
@@ -77,7 +77,7 @@ def augment(hu: Tensor, config: TrainingConfig, draws: Draws) -> Tensor:
     nothing is interpolated.
 
     The noise is white, each pixel's its own, while a scanner's is correlated over neighbouring pixels by its
-    reconstruction kernel. It teaches a model to be deaf to grain, not what another kernel looks like.
+    reconstruction kernel. It makes a model robust to grain, not to other kernels.
     """
     moves = config.rotate_degrees or config.shift_px
     if not (config.flips or moves or config.jitter_hu or config.noise_hu):

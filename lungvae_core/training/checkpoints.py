@@ -1,4 +1,4 @@
-"""A run's folder and everything that is written in it; nothing elsewhere knows its layout.
+"""A run's folder and all files in it; no other module knows its layout.
 
 config.json          the configuration, the data it was trained on, versions
 metrics.jsonl        a line an epoch
@@ -251,7 +251,7 @@ class Run:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
     def write_latents(self, table: pd.DataFrame, codes: np.ndarray) -> None:
-        """Save codes (N, K) beside `table` (N rows): as float16 where that holds them all, else float32."""
+        """Save codes (N, K) beside `table` (N rows): as float16 if that is exact, else float32."""
         names = code_columns(codes.shape[1])
         with np.errstate(over="ignore"):
             half = codes.astype(np.float16)
@@ -262,7 +262,7 @@ class Run:
     def latents(self) -> tuple[pd.DataFrame, np.ndarray]:
         """(table with N rows, codes (N, K) float32) of the slices that the run has encoded.
 
-        What of the table was read otherwise than it is written, is told in the log.
+        Values of the table that could not be read as declared are logged.
         """
         table, codes, notes = self.latents_with_notes()
         for note in notes:
@@ -270,7 +270,7 @@ class Run:
         return table, codes
 
     def latents_with_notes(self) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
-        """As `latents`, with sentences of what was read otherwise than it is written."""
+        """Like `latents`, with sentences on values that could not be read as declared."""
         joined = self.read_table("latents.parquet", hint="Make it with `lungvae encode`.")
         names = code_columns(self.config.model.dimensions)
         there = sum(re.fullmatch(rf"{CODE}\d+", str(column)) is not None for column in joined)
@@ -351,7 +351,7 @@ def _made_by(raw: dict[str, Any]) -> str:
 
 
 def default_split(config: Config, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """(training rows, held-out rows) of a table, as a configuration alone decides them."""
+    """(training rows, held-out rows) of a table, as determined by the configuration."""
     training = config.training
     return holdout(table, fraction=training.validation_fraction, seed=training.seed)
 
@@ -371,8 +371,8 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors, JSON state) of a file written by `save_tensors`; UserError when missing or damaged.
 
-    Damaged is also one whose tensors are not those that its hash was made of. The hash stands in the file,
-    or in hashes.json beside it for files older than that; a file without any is taken as it is.
+    A file whose tensors do not match their hash is damaged, too. The hash is in the file, or for older files
+    in hashes.json beside it; a file without a hash is accepted.
     """
     state = read_header(path).state
     try:
@@ -391,8 +391,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def load_network(path: Path, make: Callable[[dict[str, Any]], Network]) -> Network:
     """The network of a file, which `make` builds from its state, on the CPU in evaluation mode.
 
-    The file's claims are compared with that network before anything is allocated. UserError when it is
-    missing or damaged, does not fit, or has a number that is not finite.
+    The file's declared contents are compared with that network before anything is allocated. UserError when
+    it is missing or damaged, does not fit, or has a number that is not finite.
     """
     with fitting(path):
         header = read_header(path)
@@ -447,7 +447,7 @@ def load_members(
 
 @contextmanager
 def fitting(path: Path) -> Iterator[None]:
-    """Say in a sentence that a file does not fit what it is for."""
+    """Turn errors of a file that does not fit its purpose into a UserError."""
     try:
         yield
     except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
@@ -483,7 +483,7 @@ def save_checkpoint(
     head_optimiser: torch.optim.Optimizer | None = None,
     average: nn.Module | None = None,
 ) -> None:
-    """Everything that a resumed training needs to go on as if it had never stopped.
+    """Save everything that a resumed training needs to continue as if never stopped.
 
     `position` is JSON: epoch, batch, the schedule's scale, sums; the order of the slices and all random draws
     follow from the seed, the epoch and the batch. `guide` are the joint phase's classifier's tensors, and

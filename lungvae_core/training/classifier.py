@@ -1,7 +1,7 @@
 """An MLP on codes: malignant (rating above 3) against benign (below 3).
 
-Blocks are Linear, GELU, BatchNorm, Dropout as in the paper (arXiv 2311.15719, section 3), smaller, with
-inputs standardised. Codes on the simplex enter as centred log-ratios (Aitchison 1982), since their raw
+Blocks are Linear, GELU, BatchNorm, Dropout as in the paper (arXiv 2311.15719, section 3), but smaller, with
+standardised inputs. Codes on the simplex enter as centred log-ratios (Aitchison 1982), since their raw
 coordinates are skewed and sum to one.
 """
 
@@ -77,7 +77,7 @@ class Classifier(nn.Module):
         return logs - logs.mean(1, keepdim=True)
 
     def hidden(self, codes: Tensor) -> Tensor:
-        """(N, last of `hidden`) what the last layer sees, before dropout."""
+        """(N, last of `hidden`) the input of the last layer, before dropout."""
         return self.body[:-2]((self.features(codes) - self.mean) / self.deviation)
 
     def forward(self, codes: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ def over_views(model: Classifier, codes: np.ndarray) -> np.ndarray:
 
 
 def class_weights(labels: np.ndarray) -> tuple[float, float]:
-    """Weights of the classes 0 and 1 under which both count alike in labels (N,); NaN counts nothing."""
+    """Weights of the classes 0 and 1 that balance them in labels (N,); NaN is ignored."""
     positive, negative = float(np.sum(labels == 1)), float(np.sum(labels == 0))
     half = (positive + negative) / 2
     return half / max(negative, 1.0), half / max(positive, 1.0)
@@ -149,7 +149,7 @@ def class_weights(labels: np.ndarray) -> tuple[float, float]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Batches of so small a network cost less than waking another core for them."""
+    """Use one thread: for so small a network, another core costs more than it saves."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -180,7 +180,7 @@ def load_classifier(run: Run) -> Classifier | None:
 
 
 def classifier_of(run: Run, state: dict[str, Any]) -> Classifier:
-    """A classifier of a run's codes from its saved state, without its weights; ValueError for another's."""
+    """A classifier of a run's codes from its saved state, without weights; ValueError for another run's."""
     own = run.config.model
     check_own_codes(run, state)
     config = ClassifierConfig.model_validate(state["config"])
@@ -188,7 +188,7 @@ def classifier_of(run: Run, state: dict[str, Any]) -> Classifier:
 
 
 def check_own_codes(run: Run, state: dict[str, Any]) -> None:
-    """ValueError for the saved state of what was fitted on another model's codes."""
+    """ValueError for a saved state that was fitted on another model's codes."""
     own = run.config.model
     if state["dimensions"] != own.dimensions or state["simplex"] is not own.family.simplex:
         raise ValueError("it is for another model's codes")

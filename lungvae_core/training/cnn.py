@@ -1,8 +1,7 @@
-"""A small supervised network on pixels: what one gives up for a latent space, or does not.
+"""A small supervised network on pixels: the baseline that shows the cost of a latent space.
 
-The lean encoder of `vae.networks` with a head instead of a latent space, trained on the answers to the slices
-that it is given, and on nothing else: no outline, no reconstruction. `fit_cnn` fits it to malignancy alone,
-`fit_network` to any answers.
+The lean encoder of `vae.networks` with a head instead of a latent space, trained on targets of slices only,
+without outlines or reconstruction. `fit_cnn` fits it to malignancy, `fit_network` to any targets.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]  # outputs and answers (B, outputs) ->
 
 @dataclass(frozen=True)
 class CnnConfig:
-    """The network and its training; chosen beforehand, on one fold, and never again."""
+    """The network and its training; chosen once, on one fold."""
 
     width: int = 16
     epochs: int = 10
@@ -97,7 +96,7 @@ def fit_cnn(hu: np.ndarray, labels: np.ndarray, *, seed: int, config: CnnConfig 
 
 
 def fit_network(hu: np.ndarray, answers: np.ndarray, loss: Loss, *, seed: int, config: CnnConfig) -> Cnn:
-    """Train on slices hu (N, 64, 64) HU with answers (N, outputs); the same seed gives the same network.
+    """Train on slices hu (N, 64, 64) HU with targets (N, outputs); the same seed gives the same network.
 
     One thread trains it, so that the network does not depend on the machine's cores. The caller's random
     state is left as it was.
@@ -129,7 +128,7 @@ def fit_network(hu: np.ndarray, answers: np.ndarray, loss: Loss, *, seed: int, c
 
 
 def squared_error(outputs: Tensor, answers: Tensor) -> Tensor:
-    """Mean squared error of outputs (B, R), of the answers (B, R) that are not NaN."""
+    """Mean squared error of outputs (B, R) over the targets (B, R) that are not NaN."""
     rated = ~torch.isnan(answers)
     error = torch.where(rated, outputs - torch.where(rated, answers, 0.0), 0.0)
     return error.square().sum() / rated.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""The hardware that a training runs on: which, with what arithmetic, and what to say when it is too small."""
+"""The hardware of a training: choice of device, precision, and messages when it is too small."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def pick_device(name: str) -> torch.device:
 
 
 def settle(config: Config, device: torch.device) -> Config:
-    """`config` with every `auto` replaced by what this device does best, so that the run says what it did.
+    """`config` with every `auto` replaced by the best choice for this device, so that the run records it.
 
-    bfloat16 pays on CUDA GPUs that have it, and on CPUs with AVX512-BF16 or AMX for the released network,
-    whose large convolutions are bound by arithmetic; the lean one is bound by memory there, and slower with
-    it (benchmarks/throughput.py).
+    bfloat16 is faster on CUDA GPUs that have it, and on CPUs with AVX512-BF16 or AMX for the released
+    network, whose large convolutions are bound by arithmetic; the lean one is bound by memory there, and
+    slower with it (benchmarks/throughput.py).
     """
     changes: dict[str, str] = {}
     if config.training.precision == "auto":
@@ -62,8 +62,8 @@ def compile_networks(vae: VAE, device: torch.device) -> None:
 def compiles(config: Config, device: torch.device) -> bool:
     """Whether compiled networks train here: three steps on noise, apart from any run.
 
-    torch.compile needs a C compiler and, on CUDA, Triton; without them, or where it fails for another
-    reason, a training is slower and no worse.
+    torch.compile needs a C compiler and, on CUDA, Triton; without them, or where it fails for another reason,
+    a training is slower but equally good.
     """
     try:
         vae = VAE(config.model).to(device)
@@ -110,9 +110,9 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what a training step frees for the next step, instead of handing it back each time.
+    """Let glibc keep the memory that a step frees for the next step, instead of returning it each time.
 
-    Every step takes and frees the same few hundred MB; handed back, each page is cleared by the kernel again
+    Every step allocates and frees the same few hundred MB; the kernel would clear each returned page again
     (8,000 page faults a step, a tenth of its time). Does nothing with another C library.
     """
     with contextlib.suppress(OSError, AttributeError):

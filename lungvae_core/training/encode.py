@@ -66,10 +66,11 @@ def encode_with_quality(vae: VAE, hu: np.ndarray) -> tuple[np.ndarray, dict[str,
 
 
 def encode_views(vae: VAE, hu: np.ndarray, views: int) -> np.ndarray:
-    """(N, views, K) float32 codes of slices hu (N, 64, 64) at the model's spacing, as they are and changed.
+    """(N, views, K) float32 codes of slices hu (N, 64, 64), plain, mirrored and turned, at the model's
+    spacing.
 
-    1: as they are; 4: and mirrored in the three ways; 8: and each of these turned by a quarter. UserError for
-    other numbers.
+    1: plain; 4: plain and three mirrored; 8: also each of these turned by 90 degrees. UserError for other
+    numbers.
     """
     if views not in VIEWS:
         raise UserError(f"There are no {views} views of a slice; choose 1, 4 or 8.")
@@ -86,14 +87,14 @@ def encode_views(vae: VAE, hu: np.ndarray, views: int) -> np.ndarray:
 def left_out_of(run: Run, table: pd.DataFrame) -> dict[str, int]:
     """Rows that were left out before the run encoded `table` (its latents), by reason.
 
-    What was left out of other data than the run's own is said when they are encoded.
+    Rows left out of other data are reported when these are encoded.
     """
     own = "split" in table and not (table["split"] == UNSEEN).any()
     return left_out_before(run.info.data.details) if own else {}
 
 
 def encoded_rows(run: Run, table: pd.DataFrame) -> Counted:
-    """The slices that the run has encoded, `table` (its latents), all of which a figure is made of."""
+    """The slices that the run has encoded, `table` (its latents), all used for a figure."""
     return Counted(used=len(table), left_out=left_out_of(run, table))
 
 

@@ -1,13 +1,13 @@
-"""Several classifiers of one run that know of each other's patients: the folds', and those of the bands.
+"""Several classifiers of one run and the patients each was fitted on: of the folds, and of the intervals.
 
 The folds' (`folds.safetensors`) are those of the cross-validation: each patient with a label has exactly one
 that did not learn from it, which scores this patient's lesions wherever they are shown.
 
-The bands' (`ensemble.safetensors`) tell how far a score hangs on the patients that its classifier was fitted
-on: each member is of the run's own kind, fitted on as many patients as there are, drawn with
+The bands' (`ensemble.safetensors`) show how much a score depends on the patients that its classifier was
+fitted on: each member is of the run's own kind, fitted on as many patients as there are, drawn with
 replacement (Efron 1979, doi 10.1214/aos/1176344552). A member leaves out about 37 % of the patients, so that
-the band of a patient of the set can come from members that never saw that patient's label. The band tells of
-the sampling of patients alone: not of the encoder's training, of the readers, or of cancer.
+the band of a patient of the set can come from members that never saw that patient's label. The band covers
+the sampling of patients only: not the encoder's training, the readers, or cancer.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ class Ensemble:
         return ~self.drew[:, self.patients.index(patient)]
 
     def stranger_to(self, patient: str) -> Classifier | None:
-        """The first member that did not learn from `patient`; None where that is nobody's label here."""
+        """The first member that did not learn from `patient`; None for a patient without a label here."""
         if patient not in self.patients:
             return None
         strangers = np.flatnonzero(self.unseen(patient))
         return self.members[int(strangers[0])] if len(strangers) else None
 
     def band(self, codes: np.ndarray, *, patient: str | None = None) -> np.ndarray | None:
-        """(N, 2) between which scores 90 % of the members lie, of codes (N, K).
+        """(N, 2) the range of the scores of 90 % of the members, for codes (N, K).
 
         None where fewer than five members did not learn from `patient`.
         """
@@ -94,7 +94,7 @@ def fit_ensemble(
     ray: str | None = None,
     on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Ensemble | None:
-    """Fit `members` classifiers on codes (N, K), labels (N,) of 0 and 1, of patients (N,) drawn again.
+    """Fit `members` classifiers on codes (N, K), labels (N,) of 0 and 1, of resampled patients (N,).
 
     The same configuration gives the same members, with any number of workers. None where hardly any draw has
     both classes, as with a handful of patients.
@@ -127,7 +127,7 @@ def _fit(codes: np.ndarray, labels: np.ndarray, simplex: bool, task: _Task) -> t
 
 
 def save_ensemble(run: Run, ensemble: Ensemble, file: str = FILE) -> None:
-    """Write FILE into the run, in half precision, as a band needs no more; or FOLDS, exactly."""
+    """Write FILE into the run, in half precision, which is enough for a band; or FOLDS, exactly."""
     first = ensemble.members[0]
     state = {
         "config": first.config.model_dump(),

@@ -1,4 +1,4 @@
-"""What a training writes of itself: each epoch's figures, where it is, where its loss was not finite."""
+"""A training's records: each epoch's figures, its position, and where its loss was not finite."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Validation(Part):
 
 
 class DimensionFigures(Part):
-    """What each of K dimensions carries."""
+    """The KL and decoder norm of each of K dimensions."""
 
     kl: Annotated[list[Number], Field(min_length=1)]
     column_norm: list[Number]
@@ -52,7 +52,7 @@ class Epoch(Part):
 
 
 class Position(Part):
-    """progress.json: the epoch in hand, from 1, and its batch."""
+    """progress.json: the current epoch, from 1, and its batch."""
 
     epoch: Annotated[int, Field(ge=1, le=10**9)]
     batch: Count

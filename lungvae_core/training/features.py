@@ -1,8 +1,8 @@
-"""The features of the project's own supervised network, by which a reconstruction is compared with its slice.
+"""Features of a small supervised network, for comparing a reconstruction with its slice.
 
 The network (`training.cnn`) learns once, before the VAE begins, to tell malignant from benign slices of the
-training patients; no label of a held-out patient reaches it. Its weights then stay as they are, and are kept
-in the run, so that a resumed training goes on with the same ones. `vae.objective` has the loss.
+training patients; no label of a held-out patient reaches it. Its weights are then fixed and stored in the
+run, so that a resumed training uses the same ones. `vae.objective` has the loss.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WIDTH = 8  # every step of the VAE's training runs it three times
 
 
 class Features(nn.Module):
-    """Images (N, 1, 64, 64) in 0..1 of the window to what the network makes of them at four scales.
+    """Images (N, 1, 64, 64) in 0..1 of the window to the network's features at four scales.
 
     (N, w/2, 32, 32), (N, 2w, 16, 16), (N, 4w, 8, 8) and (N, 4w, 4, 4) of a network of width w.
     """
@@ -60,7 +60,7 @@ def fit_features(run: Run, hu: np.ndarray, table: pd.DataFrame, train: np.ndarra
 
 
 def load_features(run: Run, device: torch.device) -> Features:
-    """The features that the run keeps; UserError where they are missing or damaged."""
+    """The run's stored features; UserError if they are missing or damaged."""
     network = load_network(run.folder / FEATURES, lambda _: Cnn(_of(run.config.model)))
     return Features(network).to(device)
 

@@ -1,7 +1,7 @@
 """Training a VAE on a SliceSet: one loop, all slices in memory, resumable to the bit.
 
-Every step's random numbers follow from the seed, the epoch and the batch alone, so a training that was killed
-draws from its checkpoint on what it would have drawn.
+Every step's random numbers follow from the seed, the epoch and the batch alone, so a training that continues
+from a checkpoint draws the same numbers.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ CHECKPOINT_SECONDS = 300.0  # a long epoch is saved in its middle this often
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training is; what the command line and the Train page show."""
+    """The progress of a training, as the command line and the Train page show it."""
 
     epoch: int  # from 1
     epochs: int
@@ -122,10 +122,10 @@ def fit(
     """Train on `data` into the run folder `out`; return (the run, whether it reached its last epoch).
 
     Patients are held out for validation, never slices: those of `split` (training rows, held-out rows), by
-    default a share of all patients. When `should_stop` turns true the training stops after the batch in hand,
-    with a checkpoint from which `resume` goes on exactly as if never stopped; likewise after epoch `until`.
-    A resumed run keeps its configuration, but for `on_nonfinite`. Under torchrun all processes train one
-    model, and `batch_size` is theirs together.
+    default a share of all patients. When `should_stop` returns true the training stops after the current
+    batch, with a checkpoint from which `resume` continues exactly as if never stopped; likewise after epoch
+    `until`. A resumed run keeps its configuration, except `on_nonfinite`. Under torchrun all processes train
+    one model, and `batch_size` is their total.
 
     Raises UserError for an `out` that holds another run, one that another process writes, data that differ
     from the run's when resuming, a loss that is not finite, and a device that runs out of memory.

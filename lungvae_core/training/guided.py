@@ -1,16 +1,16 @@
-"""Guided dimensions: the first latent dimensions tied to what people say of lesions.
+"""Guided dimensions: the first latent dimensions tied to properties and ratings of lesions.
 
-For each guide a value a of every training slice, and the coordinate c of its dimension
-(`Latent.coordinates`: a Gaussian's own value, a Dirichlet component's log-ratio to the free ones). The loss
-is guided_weight * mean |tanh(guided_slope * (c_i - c_j)) - sign(a_i - a_j)| over all pairs of a batch, summed
-over the guides: slices are put in the order of their values, at no set distances. Pairs of which one has no
-value count as right. `guided_apart` adds the squared correlation, within the batch, of every guide with
-every free coordinate, averaged over the free ones, so that these do not say the same.
+For each guide a value a of every training slice, and the coordinate c of its dimension (`Latent.coordinates`:
+a Gaussian's own value, a Dirichlet component's log-ratio to the free ones). The loss is guided_weight * mean
+|tanh(guided_slope * (c_i - c_j)) - sign(a_i - a_j)| over all pairs of a batch, summed over the guides: slices
+are put in the order of their values, at any distance. Pairs with a missing value count as correct.
+`guided_apart` adds the squared correlation, within the batch, of every guide with every free coordinate,
+averaged over the free ones, so that these do not carry the same information.
 
 `diameter`, `density`, `edge` and `elongation` are measured in the slice, clipped to the window, within the
 readers' mask: diameter, mean HU, steepness of the edge over the contrast (so that a brighter lesion has no
 sharper edge) and eccentricity. The others are the mean over the readers of a rating, and for calcification
-the share who saw any. All are those of training patients alone: held-out patients have none here.
+the share who saw any. Only training patients have values; held-out patients have none.
 
 Source: Pati and Lerch, arXiv 2004.05485 (AR-VAE); for images of lesions, Cetin et al., arXiv 2203.10417.
 """
@@ -41,9 +41,9 @@ _LEAST = 2  # training slices with a value and another one, without which there 
 def guides(
     config: Config, hu: np.ndarray, masks: np.ndarray, table: pd.DataFrame, rows: np.ndarray
 ) -> tuple[np.ndarray, Outlines | None]:
-    """(N, G) float32 the guides' values of a data set's N slices; NaN where there is none and beyond `rows`.
+    """(N, G) float32 the guides' values of a data set's N slices; NaN where missing and outside `rows`.
 
-    And the outlines of these, where a guide is measured.
+    And the outlines of these, if a guide is measured.
 
     hu and masks (N, 64, 64) are at the model's spacing, and `rows` are those that it trains on. Raises
     UserError naming a guide that the rows lack.

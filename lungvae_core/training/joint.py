@@ -5,13 +5,12 @@ cross-entropy added, the classifier fixed; then another classifier; any number o
 label: such slices train the VAE and not the classifier.
 
 The released code draws a random 70 % of all patients for it, so labels of patients that later test the
-classifier have shaped their codes. `labels_of="training"` is the honest variant: held-out patients' labels
-are never seen.
+classifier have shaped their codes. `labels_of="training"` does not leak: held-out patients' labels are never
+used.
 
 With `head="trained"` the classifier is not fixed: it learns with the VAE, may learn from the readers' mean
-malignancy (`soft_labels`) and tell their other ratings and the diameter too (`ratings_weight`), and is the
-run's classifier afterwards. What it learns from is asked of training patients alone; what it sees of a new
-lesion is its code.
+malignancy (`soft_labels`) and predict their other ratings and the diameter too (`ratings_weight`), and is the
+run's classifier afterwards. It learns from training patients only, and sees only the code of a new lesion.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ HEAD = ClassifierConfig(hidden=(64,), dropout=0.3, weight_decay=1e-2)  # of a tr
 
 @dataclass(frozen=True)
 class Labels:
-    """What the joint phase may see."""
+    """The labels that the joint phase may use."""
 
     rows: np.ndarray  # rows of the data that it trains on
     labels: np.ndarray  # (N,) float32 over all rows of the data: 0 to 1, or NaN where it may not look
@@ -94,7 +93,7 @@ def _ratings(table: pd.DataFrame, rows: np.ndarray) -> np.ndarray:
 
 
 class Head(nn.Module):
-    """A classifier that learns with the VAE, and beside it the readers' ratings from the same features."""
+    """A classifier that learns with the VAE, and predicts the readers' ratings from the same features."""
 
     def __init__(self, classifier: Classifier, ratings: int) -> None:
         super().__init__()
@@ -183,7 +182,7 @@ def guidance(
     ratings: Tensor | None = None,
     share: Share | None = None,
 ) -> Tensor:
-    """What a batch of codes (B, K) with labels (B,), and for a head ratings (B, R), adds to the loss."""
+    """The loss of a batch of codes (B, K) with labels (B,), and for a head with ratings (B, R)."""
     if config.joint.head == "fixed":
         return config.joint.label_weight * label_loss(guide(codes), labels, weights)
     logits, told = guide(codes, share)

@@ -1,12 +1,12 @@
-"""What a decoder that draws the lesion apart (`vae.lesion`) learns from the readers' outlines.
+"""The loss by which a decoder with a lesion layer (`vae.lesion`) learns from the readers' outlines.
 
     guided_layers * 4096 * (mean |share - outline| + mean of near * |background - lung|
                             + 0.1 * mean of (1 - inner) * |lesion - level|)
 
 averaged over pixels and over the slices that have an outline. `near` is 1 inside it and just beyond, where
-the slice hides the background; `inner` is 1 inside it, and beyond it the slice says nothing of the lesion.
-There the layers shall be flat: the lung's level, and the lesion's. The outline is a pixel's share of lesion:
-a logistic function of its distance from the readers' outline, as steep as the slice's own edge.
+the slice hides the background; `inner` is 1 inside it; outside it the slice carries no information about the
+lesion. There the layers should be flat: the lung's level, and the lesion's. The outline is a pixel's share of
+lesion: a logistic function of its distance from the readers' outline, as steep as the slice's own edge.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class Lesions:
         return reach.view(-1, SIZE, SIZE) - torch.tensor(DISTANCE, dtype=torch.float32, device=device)
 
     def layers(self, hu: Tensor) -> tuple[Tensor, Tensor]:
-        """Background and lesion of slices hu (N, 64, 64): what is not known of them is lung, and lesion."""
+        """Background and lesion of slices hu (N, 64, 64); hidden pixels get the level of lung and of the
+        lesion.
+        """
         has = ~torch.isnan(self.width)[:, None, None]
         lesion, lung = (self.levels[:, at, None, None].expand_as(hu) for at in (0, 1))
         inside = self.inside()
@@ -76,7 +78,7 @@ def _inner(inside: Tensor) -> Tensor:
 
 
 def normal_scores(values: np.ndarray) -> np.ndarray:
-    """(N, G) float32: each column's values as quantiles of a standard normal; equal ones share theirs."""
+    """(N, G) float32: each column's values as quantiles of a standard normal; ties share one."""
     scores = np.full(values.shape, np.nan, np.float32)
     for at, column in enumerate(values.T):
         has = np.isfinite(column)

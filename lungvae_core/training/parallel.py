@@ -1,8 +1,8 @@
 """Several processes training one model: torchrun starts them, lightning-fabric connects them.
 
 Every process holds all slices and takes its share of each global batch; random numbers are drawn for the
-whole batch, batch norms share their statistics, and gradients are averaged, so that the result is that of
-one process with the same global batch but for rounding. The first process alone writes the run.
+whole batch, batch norms share their statistics, and gradients are averaged, so the result equals that of one
+process with the same global batch up to rounding. Only the first process writes the run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def torchrun_size() -> int:
 
 
 def first_process() -> bool:
-    """Whether this process is the one that prints and writes."""
+    """Whether this process prints and writes."""
     return torchrun_size() == 1 or os.environ.get("RANK", "0") == "0"
 
 
@@ -53,7 +53,7 @@ class Team:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that writes and prints."""
+        """Whether this process writes and prints."""
         return self.rank == 0
 
     def _connect(self) -> None:
@@ -95,14 +95,14 @@ class Team:
             self._fabric.backward(loss)
 
     def share(self, rows: int) -> Share:
-        """This process's part of a global batch; everybody has all of it when there are too few to share."""
+        """This process's part of a global batch, or all of it if there are too few rows to share."""
         if rows < self.size:
             return Share(0, rows, rows)
         cuts = [rows * member // self.size for member in range(self.size + 1)]
         return Share(cuts[self.rank], cuts[self.rank + 1], rows)
 
     def weight(self, share: Share) -> float:
-        """What this process's mean loss counts, so that the team's average is the global batch's mean."""
+        """The weight of this process's mean loss, so that the team's average is the global batch's mean."""
         rows = share.stop - share.start
         return 1.0 if share.total < self.size else rows * self.size / share.total
 
@@ -123,12 +123,12 @@ class Team:
         return bool(found)
 
     def wait(self) -> None:
-        """Until every process has come here."""
+        """Wait until every process has reached this point."""
         if self.size > 1:
             dist.barrier()
 
     def first_does(self, work: Callable[[], Value]) -> Value | None:
-        """Let the first process do `work` while the others wait; what it raises, all raise as UserError."""
+        """Let the first process do `work` while the others wait; if it raises, all raise a UserError."""
         if self.size == 1:
             return work()
         result: Value | None = None

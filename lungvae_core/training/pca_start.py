@@ -1,10 +1,10 @@
 """A linear path that starts from a principal component analysis of the training slices.
 
-A linear VAE has its optimum in closed form (Lucas et al., arXiv 1911.02469; Tipping and Bishop 1999,
-doi 10.1111/1467-9868.00196): its codes are the scores of the principal components, each as uncertain as the
-noise that is left over the component's own deviation. Training begins there instead of at random weights:
-the path into the code gives the scores, the path out of it is the least-squares map from drawn codes to the
-pixels' logits, and the convolutions begin at 0 and learn what no linear map can say.
+A linear VAE has its optimum in closed form (Lucas et al., arXiv 1911.02469; Tipping and Bishop 1999, doi
+10.1111/1467-9868.00196): its codes are the scores of the principal components, each with an uncertainty of
+the residual noise over the component's deviation. Training begins there instead of at random weights: the
+path into the code gives the scores, the path out of it is the least-squares map from drawn codes to the
+pixels' logits, and the convolutions begin at 0 and learn what a linear map cannot.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def start_from_pca(
 ) -> None:
     """Set the weights of a VAE with a full linear path from training slices (N, 64, 64) in HU.
 
-    The first `guided` dimensions get the weakest components, for their guides shall say what they mean. A
-    decoder that draws the lesion apart needs `layers`, which gives background and lesion of rows of `hu`.
+    The first `guided` dimensions get the weakest components, since their guides determine them. A decoder
+    with a lesion layer needs `layers`, which returns background and lesion of rows of `hu`.
     """
     encoder, decoder, k = vae.encoder, vae.decoder, vae.config.dimensions
     assert isinstance(encoder, LinearPathEncoder)

@@ -1,8 +1,8 @@
-"""A small network that reads the guides' ratings off a picture, by which guided steps learn to change it.
+"""A small network that predicts the guides' ratings from an image, by which guided steps are trained.
 
 It learns once, before the VAE begins, the normal scores of the ratings of training patients. Then a step
-along a guide that is a rating shall change what it reads by as much, in its own standard deviations. It is
-kept in the run, so that a resumed training goes on with the same one. What judges a finished model
+along a guide that is a rating must change its prediction by as much, in its own standard deviations. It is
+stored in the run, so that a resumed training uses the same one. The judge of a finished model
 (`explore.measured`) is another network.
 """
 
@@ -22,7 +22,7 @@ _MOST = 2.0  # normal scores: how far a step goes
 
 
 class Reader(nn.Module):
-    """Images (N, 1, 64, 64) in 0..1 of the window to R ratings, in standard deviations of what it reads."""
+    """Images (N, 1, 64, 64) in 0..1 of the window to R ratings, in standard deviations of its predictions."""
 
     deviation: Tensor
 
@@ -36,7 +36,7 @@ class Reader(nn.Module):
 
 
 def rated(names: tuple[str, ...]) -> list[int]:
-    """The places of the guides that are ratings."""
+    """The indices of the guides that are ratings."""
     return [at for at, name in enumerate(names) if name not in KINDS]
 
 
@@ -57,7 +57,7 @@ def fit_reader(run: Run, hu: np.ndarray, scores: np.ndarray) -> None:
 
 
 def load_reader(run: Run, device: torch.device) -> Reader:
-    """The one that the run keeps; UserError where it is missing or damaged."""
+    """The run's stored reader; UserError if it is missing or damaged."""
     count = len(rated(run.config.objective.guided))
     reader = load_network(run.folder / READER, lambda _: Reader(Cnn(_of(run.config.model), count)))
     return reader.requires_grad_(False).to(device)
@@ -74,7 +74,7 @@ def draw_rated_steps(names: tuple[str, ...], drawn: Tensor) -> tuple[Tensor, Ten
 
 
 def rating_loss(before: Tensor, after: Tensor, rating: Tensor, size: Tensor, weight: float) -> Tensor:
-    """How far the ratings read (N, R) lag behind steps of `size` (N,) along `rating` (N,), in nats: a scalar.
+    """How far predicted ratings (N, R) lag behind steps `size` (N,) along `rating` (N,), in nats: a scalar.
 
     A step without effect costs `weight` on average.
     """

@@ -1,8 +1,8 @@
-"""What a run has learned from: patients by their ids, and slices by their pixels.
+"""What a run was trained on: patients by their ids, and slices by their pixels.
 
-Ids cannot be trusted: one patient is LIDC-IDRI-0002 here and 2 there. So a run keeps a fingerprint of every
+Ids are not reliable: one patient is LIDC-IDRI-0002 here and 2 there. So a run stores a fingerprint of every
 slice that it was trained on or has encoded (`data.fingerprints`), and slices are compared with these as well.
-Generated slices are left out of it: a generator draws like ones, and nobody is in them.
+Generated slices are excluded: a generator draws similar ones, and they show no patient.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _COLUMNS = [*KEY, "fingerprint", "same_as", "data"]
 
 @dataclass(frozen=True)
 class Learned:
-    """Patients of other data that a run has learned from."""
+    """Patients of other data that a run was trained on."""
 
     by_id: frozenset[str]
     by_pixels: dict[str, str]  # patient of the data, to one of the run's own with the same slice
@@ -38,7 +38,7 @@ class Learned:
         return self.by_id | set(self.by_pixels)
 
     def in_words(self) -> str:
-        """How they were recognised; what could not be looked at."""
+        """How they were recognised, and what could not be compared."""
         if not self.compared:
             return "by their ids; the model has no fingerprints of its slices, so pixels were not compared"
         if not self.by_pixels:
@@ -52,9 +52,9 @@ class Learned:
 
 
 def remember(run: Run, data: SliceSet) -> None:
-    """Keep the fingerprints of the data's slices in the run, beside those of the slices it was trained on.
+    """Store the fingerprints of the data's slices in the run, beside those of its training slices.
 
-    Each row also says whether the slice is the same picture as one of another patient of the data.
+    Each row also says whether another patient of the data has the same slice.
     """
     earlier = _stored(run)
     if earlier is not None and (earlier["data"] == data.info.content_hash).sum() == len(data):
@@ -84,7 +84,7 @@ def shared_with(data: SliceSet) -> pd.Series:
 
 
 def shared_slices(data: SliceSet) -> pd.DataFrame:
-    """Pairs of rows (row, other, agreement) of different patients that show the same picture, each once."""
+    """Pairs of rows (row, other, agreement) of different patients with the same image, each once."""
     patients = data.table["patient_id"].astype(str).to_numpy()
     pairs = same_slices(data.slices, fingerprints(data.slices))
     pairs = pairs[patients[pairs["row"]] != patients[pairs["other"]]]
@@ -123,7 +123,7 @@ def same_in_run(run: Run, table: pd.DataFrame) -> pd.Series | None:
 
 
 def recognised(run: Run, hu: np.ndarray) -> dict[str, Any] | None:
-    """The key of the slice of the run's own data that shows what one of hu (N, 64, 64) does; None without."""
+    """The key of a slice of the run's own data that matches one of hu (N, 64, 64), or None."""
     stored = _stored(run)
     if stored is None:
         return None
@@ -137,11 +137,10 @@ def recognised(run: Run, hu: np.ndarray) -> dict[str, Any] | None:
 def keep_apart(
     patients: pd.Series, same_as: pd.Series | None, seen: Seen, *, where: str
 ) -> tuple[np.ndarray, list[str]]:
-    """(whether each row (N,) is kept, how what is kept leaks) of rows whose pictures other patients share.
+    """(whether each row (N,) is kept, the leaks that remain) where patients share images.
 
-    `same_as` (N,) names a patient with the same slice, or is NA; None where pixels cannot be compared. With
-    "leave_out" the first of the patients that share pictures stays. Raises UserError with "refuse"
-    where any do.
+    `same_as` (N,) names a patient with the same slice, or is NA; None where pixels cannot be compared.
+    "leave_out" keeps the first of the patients that share images. "refuse" raises UserError if any do.
     """
     everything = np.ones(len(patients), bool)
     if same_as is None or not same_as.notna().any():

@@ -1,4 +1,4 @@
-"""How a model does on held-out slices in the middle of its training, and signs that it has collapsed."""
+"""Evaluation on held-out slices during a training, and signs of collapse."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def validate(
 
 
 def signs_of_collapse(config: Config, held_out: dict[str, Any]) -> list[str]:
-    """Both faces of collapse in words: dimensions that carry nothing, and weights that use nothing.
+    """Both kinds of collapse, in words: dimensions without information, and weights without effect.
 
     `held_out` has the figures of an epoch's validation.
     """

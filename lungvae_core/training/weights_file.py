@@ -1,4 +1,4 @@
-"""What a safetensors file claims to hold, read and compared before anything is allocated for it.
+"""The declared contents of a safetensors file, read and checked before anything is allocated for it.
 
 The format: eight bytes with the header's length, the header as JSON, the numbers
 (https://github.com/huggingface/safetensors#format).
@@ -83,7 +83,7 @@ def _tensors(raw: dict[str, Any], size: int) -> dict[str, tuple[str, tuple[int, 
 
 
 def on_meta(make: Callable[[], Network]) -> Network:
-    """A network without numbers: it costs nothing, however large it claims to be."""
+    """A network without weights, which takes no memory whatever its declared size."""
     with torch.device("meta"):
         return make()
 

@@ -68,7 +68,7 @@ class _Frozen(BaseModel):
 
 
 class ModelConfig(_Frozen):
-    """What the network is and what an image means to it."""
+    """The network and the image window that it expects."""
 
     prior: Prior = Field(
         title="Prior",
@@ -438,7 +438,7 @@ class TrainingConfig(_Frozen):
 
 
 class JointConfig(_Frozen):
-    """The joint ("EM") phase: the VAE goes on with a classifier's cross-entropy added to its loss.
+    """The joint ("EM") phase: the VAE trains on with a classifier's cross-entropy added to its loss.
 
     arXiv 2311.15719, section 3. A round is: fit a classifier on the codes, then train the VAE for
     `round_epochs` with the classifier fixed. The last classifier is fitted after the last round.
@@ -513,7 +513,7 @@ class JointConfig(_Frozen):
 
 
 class Config(_Frozen):
-    """Everything that makes a run, but the data."""
+    """Everything that determines a run, except the data."""
 
     preset: str
     model: ModelConfig
@@ -548,9 +548,9 @@ class Config(_Frozen):
 
     @property
     def labels_shape_codes(self) -> bool:
-        """Whether annotations of patients that it trains on shape the codes.
+        """Whether annotations of training patients shape the codes.
 
-        By a joint phase, guides, or the feature loss, whose network learned from labels.
+        Through a joint phase, guides, or the feature loss, whose network learned from labels.
         """
         return bool(self.joint.rounds or self.objective.guided or self.objective.feature)
 
@@ -702,7 +702,7 @@ def preset(name: str) -> Config:
 def override(config: Config, changes: dict[str, Any]) -> Config:
     """A copy of `config` with flat setting names (as `epochs` or `beta`) changed; UserError on a bad one.
 
-    Every setting's name is unique over the parts, so that a form or a flag can name it alone.
+    Names of settings are unique over all parts, so forms and flags need no prefix.
     """
     values = config.model_dump()
     for name, value in changes.items():

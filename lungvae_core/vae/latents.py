@@ -1,10 +1,10 @@
 """Latent families behind one interface, registered in FAMILIES: posterior, prior, KL, code and path.
 
-All weigh alike: KL is in nats, summed over the latent dimensions, one value an image.
+The KL is in nats, summed over the latent dimensions, one value per image, so beta means the same for all.
 
-Sources: Kingma & Welling, arXiv 1312.6114 (Gaussian); Joo et al., arXiv 1901.02739 and Figurnov et al.,
-arXiv 1805.08498 (Dirichlet, pathwise gradients); MacKay 1998, doi 10.1023/A:1007558615313, and Srivastava &
-Sutton, arXiv 1703.01488 (its Laplace approximation in the softmax basis).
+Sources: Kingma & Welling, arXiv 1312.6114 (Gaussian); Joo et al., arXiv 1901.02739 and Figurnov et al., arXiv
+1805.08498 (Dirichlet, pathwise gradients); MacKay 1998, doi 10.1023/A:1007558615313, and Srivastava & Sutton,
+arXiv 1703.01488 (its Laplace approximation in the softmax basis).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MOST_RATIO = 8.0  # of signal to noise, with which a Dirichlet's component star
 class Latent(ABC):
     """A family of latent distributions over K dimensions.
 
-    `raw` is what the encoder's head gives: (N, heads * K), float32, any real values.
+    `raw` is the output of the encoder's head: (N, heads * K), float32, any real values.
     """
 
     heads: int  # numbers the encoder gives for each dimension
@@ -86,7 +86,7 @@ class Latent(ABC):
         """
 
     def code(self, posterior: Distribution) -> Tensor:
-        """(N, K) the posterior mean: what maps, classifiers and traversals work on."""
+        """(N, K) the posterior mean, the input of maps, classifiers and traversals."""
         return posterior.mean
 
     def diagnostics(self, posterior: Distribution) -> dict[str, Tensor]:
@@ -110,14 +110,14 @@ class Latent(ABC):
         return code[:, :first], code[:, first:]
 
     def coordinate_centre(self, first: int) -> float:
-        """Where the coordinates of the `first` dimensions lie for a code in the prior's middle."""
+        """The coordinates of the `first` dimensions at the prior's mean."""
         return 0.0
 
     def parted(self, z: Tensor, first: int) -> tuple[Tensor, Tensor]:
-        """z (N, K), as the decoder takes it, in two parts of which neither changes with the other.
+        """z (N, K), as the decoder takes it, split into two independent parts.
 
-        (N, first): the coordinates of the first dimensions, 0 in the prior's middle. (N, K - first): the
-        rest, as a decoder takes it.
+        (N, first): the coordinates of the first dimensions, 0 at the prior's mean. (N, K - first): the
+        others, as a decoder takes them.
         """
         return z[:, :first], z[:, first:]
 
@@ -127,7 +127,7 @@ class Latent(ABC):
 
     @abstractmethod
     def start(self, ratio: Tensor) -> tuple[Tensor, Tensor]:
-        """(gain (K,), bias (heads * K,)) of raw latents that hold numbers of mean 0 and deviation 1.
+        """(gain (K,), bias (heads * K,)) that turn numbers of mean 0 and deviation 1 into raw latents.
 
         raw = bias + gain * number for the first K, and bias for the rest, gives posteriors whose draws have
         the signal-to-noise ratios `ratio` (K,), as far as the family allows.
@@ -139,7 +139,7 @@ class Latent(ABC):
 
     @abstractmethod
     def draw(self, seed: int) -> np.ndarray:
-        """(K,) float32: a code drawn from the prior; the same seed draws the same one."""
+        """(K,) float32: a code drawn from the prior; the same seed gives the same code."""
 
     @abstractmethod
     def path(self, code: np.ndarray, dimension: int, values: np.ndarray) -> np.ndarray:
@@ -153,10 +153,10 @@ class Latent(ABC):
 
     @abstractmethod
     def interpolate(self, start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
-        """(steps, K) float32: the straight way from `start` to `end`; valid codes throughout."""
+        """(steps, K) float32: the straight path from `start` to `end`; valid codes throughout."""
 
     def valid(self, code: np.ndarray) -> np.ndarray:
-        """(..., K) float32: the nearest code that this family can have; used on anything from outside."""
+        """(..., K) float32: the nearest valid code; use it on any code from outside."""
         return np.nan_to_num(np.asarray(code, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
 
 
@@ -422,7 +422,7 @@ def _laplace(alpha: Tensor) -> Normal:
 
 
 def standard_normal(like: Tensor, share: Share | None) -> Tensor:
-    """(N, K) standard normal numbers: the share's rows of those drawn for the global batch."""
+    """(N, K) standard normal numbers; with a share, its rows of the global batch's draw."""
     if share is None:
         return torch.randn_like(like)
     whole = torch.randn(share.total, like.shape[1], dtype=like.dtype, device=like.device)

@@ -5,29 +5,31 @@
 first, KL summed over dimensions and averaged over the batch. `focus` weighs the pixels of L1, MSE and BCE by
 1 + focus * exp(-r^2 / (2 * 12^2)), r in pixels from the crop's middle, where the lesion is, scaled to a mean
 of 1. `mask_focus` weighs those inside the readers' mask by 1 + mask_focus as well, each slice scaled to a
-mean of 1 again; a slice without a mask is not weighed. With l1 = 1 alone and beta = 1 it is the negative ELBO
-of a Laplace likelihood of scale 1, with bce = 1 alone that of a continuous Bernoulli but for its normaliser,
-with mse = 1 alone that of a Gaussian of variance 1/2, each up to a constant; SSIM terms are a perceptual
-likelihood on the same scale. beta means the same for both priors, and no weight depends on the batch's size.
+mean of 1 again; a slice without a mask is not weighted. With l1 = 1 alone and beta = 1 it is the negative
+ELBO of a Laplace likelihood of scale 1, with bce = 1 alone that of a continuous Bernoulli but for its
+normaliser, with mse = 1 alone that of a Gaussian of variance 1/2, each up to a constant; SSIM terms are a
+perceptual likelihood on the same scale. beta means the same for both priors, and no weight depends on the
+batch's size.
 
 FFL is the focal frequency loss (Jiang et al., arXiv 2012.12821, alpha = 1): the mean of |F(x) - F(y)|^2 over
 the frequencies of the orthonormal Fourier transform, each weighed by |F(x) - F(y)| as a share of the image's
 largest. Without these weights it would be the MSE (Parseval).
 
-D is the distance of what a fixed network sees in x and y, at each of its scales: squared differences of its
+D is the distance of a fixed network's features of x and y, at each of its scales: squared differences of its
 features, scaled to length 1 over the channels of each pixel, summed over channels and averaged over pixels
 and scales (Zhang et al., arXiv 1801.03924, without learned weights).
 
-Free bits (Kingma et al., arXiv 1606.04934, eq. 15): to the KL is added, for every dimension, by how much its
-batch-mean KL falls short of `free_bits`; for a Gaussian that is sum_k max(KL_k, free_bits). The Dirichlet's
-dimensions are not independent, so there KL_k is that of the dimension's marginal.
+Free bits (Kingma et al., arXiv 1606.04934, eq. 15): for every dimension, the amount by which its batch-mean
+KL falls short of `free_bits` is added to the KL; for a Gaussian that is sum_k max(KL_k, free_bits). The
+Dirichlet's dimensions are not independent, so there KL_k is that of the dimension's marginal.
 
 The joint phase adds label_weight * the classifier's binary cross-entropy, summed over the slices of the batch
-that have a label and divided by the whole batch, so that it is an average that no batch's luck weighs.
+that have a label and divided by the whole batch, so that the number of labelled slices in a batch does not
+change their weight.
 
 `released`: the paper's code: L1 summed over pixels and divided by the base width, (1 - SSIM) once a batch,
-and KL with the weight that its code gives it (beta * K / 4096 / base for the Gaussian,
-10 * beta * K / base / 4096 for the Dirichlet).
+and KL with the weight that its code gives it (beta * K / 4096 / base for the Gaussian, 10 * beta * K / base /
+4096 for the Dirichlet).
 
 SSIM: Wang et al. 2004, from pytorch-msssim. MS-SSIM at 64 px needs a window of 3 for its five scales.
 """
@@ -157,7 +159,7 @@ def focal_frequency(x: Tensor, y: Tensor) -> Tensor:
 
 
 def label_loss(logits: Tensor, labels: Tensor, weights: tuple[float, float]) -> Tensor:
-    """Binary cross-entropy of logits (B,) over the batch; labels (B,) are 0, 1 or NaN, which counts nothing.
+    """Binary cross-entropy of logits (B,) over the batch; labels (B,) are 0, 1 or NaN, which is ignored.
 
     `weights` are those of the classes 0 and 1.
     """

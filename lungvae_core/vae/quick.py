@@ -1,11 +1,10 @@
-"""A decoder for images under a moving hand: one call without Python, in bfloat16 where that pays.
+"""A decoder for images while a slider is dragged: one call without Python, in bfloat16 where that is faster.
 
-A network of PyTorch's takes Python's global lock again after each of its forty layers, and where twenty
-people's pages compute beside it, it waits for that lock as often. Traced and frozen, it takes the lock once.
-
-On processors that compute in it, bfloat16 takes half the time of float32, at three decimal digits: in the
-images of 500 lesions by each shipped model a pixel is 0.2 of 256 shades off on average and 3 at most.
-What stays on the screen, is measured or is kept comes from `VAE.decode_codes`.
+A PyTorch network takes Python's global lock again after each of its forty layers, and waits for it each time
+while other users' pages compute. Traced and frozen, it takes the lock once. On processors that support it,
+bfloat16 takes half the time of float32, at three decimal digits: in the images of 500 lesions by each shipped
+model a pixel is 0.2 of 256 shades off on average and 3 at most. Images that stay on the screen, are measured
+or are saved come from `VAE.decode_codes`.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _WARM = 3  # calls after which a traced network runs at its full speed
 
 
 def computes_in_bfloat16() -> bool:
-    """Whether this processor has instructions for it; without them bfloat16 is slower than float32."""
+    """Whether this processor has bfloat16 instructions; without them bfloat16 is slower than float32."""
     known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # PyTorch tells nowhere else
     return bool(known and known() and torch.backends.mkldnn.is_available())
 

@@ -1,1 +1,1 @@
-"""Hyperparameter search: many trainings, chosen by what patients say that none of them was trained on."""
+"""Hyperparameter search: many trainings, compared on patients that none of them was trained on."""

@@ -1,8 +1,8 @@
 """A search's trials: proposed by Optuna, kept in its journal (JSON lines), and shown as a table.
 
-The journal is the truth: what it says survives a kill, and the table is written from it. Every proposal
-draws from a generator of the search's seed and the trial's number alone, so that a resumed search proposes
-what an unbroken one would have.
+The journal is authoritative: it survives a kill, and the table is written from it. Every proposal depends
+only on the search's seed and the trial's number, so a resumed search proposes the same as an uninterrupted
+one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STARTUP = 10  # trials that TPE draws at random before it models them
 
 @dataclass
 class Trial:
-    """One trial, as the journal knows it."""
+    """One trial, as recorded in the journal."""
 
     number: int
     drawn: dict[str, Any]
@@ -101,7 +101,7 @@ class Book:
         return trial
 
     def write(self, trial: Trial) -> None:
-        """Keep what a trial knows of itself; call it after every change."""
+        """Record the state of a trial; call it after every change."""
         handle, written = self._handle(trial), self._written.setdefault(trial.number, {})
         for name in _KEPT:
             text = json.dumps(getattr(trial, name))
@@ -110,13 +110,13 @@ class Book:
                 written[name] = text
 
     def reached(self, trial: Trial, values: list[float]) -> None:
-        """A trial has been judged at the rung that it was trained for."""
+        """Record that a trial has been evaluated at its rung."""
         trial.rungs.append(values)
         self.write(trial)
         self._handle(trial).report(float(np.mean(values)), step=trial.epochs)
 
     def end(self, trial: Trial, state: str, error: str = "") -> None:
-        """Close a trial; it is never taken up again."""
+        """Close a trial; it is never resumed."""
         trial.state, trial.error = state, error
         self.write(trial)
         states = self._optuna.trial.TrialState
@@ -166,7 +166,7 @@ class Book:
             write_csv(self.table(), temporary)
 
     def settings(self, trial: Trial) -> dict[str, Any]:
-        """A trial's settings by name, as `lungvae train --set` takes them; only what the preset has not."""
+        """A trial's settings by name, as for `lungvae train --set`, where they differ from the preset."""
         return spaces.settings(self._config.of, trial.drawn, self._config.fixed)
 
     def _handle(self, trial: Trial) -> Any:

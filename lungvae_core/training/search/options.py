@@ -1,4 +1,4 @@
-"""What a search is told beside its space. Light to import: the command line's help is made of it."""
+"""The options of a search, besides its space. Light to import: the command line's help is made of it."""
 
 from __future__ import annotations
 

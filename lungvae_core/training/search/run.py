@@ -1,8 +1,8 @@
-"""The search itself: propose, train on workers, judge on validation patients, keep the best.
+"""The search itself: propose, train on workers, evaluate on validation patients, keep the best.
 
 Successive halving is asynchronous (ASHA: Li et al., arXiv 1810.05934, in its promoting form): whenever a
-worker is free, the best third of a rung's trials that has not gone on goes on, else a new trial begins at the
-lowest rung. A trial that is not promoted waits with its checkpoint, and is halted at the end.
+worker is free, a trial of the best third of a rung is promoted, or else a new trial begins at the lowest
+rung. A trial that is not promoted waits with its checkpoint, and is halted at the end.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ REPORT_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a search is; progress.json holds the same."""
+    """The progress of a search, as in progress.json."""
 
     done: int  # trials that have ended
     trials: int
@@ -56,7 +56,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Event:
-    """Something to tell: a trial that has ended, paused or lost its worker."""
+    """An event: a trial has ended, paused or lost its worker."""
 
     trial: Trial
     what: str  # complete, halted, failed, paused or restarted
@@ -79,13 +79,13 @@ def search(
     """Run the search into `folder`; return (its trials, whether all have ended).
 
     Each trial is trained on the training patients of every fold and judged on the fold's validation patients;
-    `test_fraction` of the patients are in no fold. When `should_stop` turns true, the trainings in hand stop
-    after their batch with a checkpoint. With `resume` a search goes on: finished trials count, others go on
-    from their checkpoints; `config` may then ask for more trials and must be the same in all else.
+    `test_fraction` of the patients are in no fold. When `should_stop` returns true, running trainings stop
+    after their batch with a checkpoint. With `resume` a search continues: finished trials count, others
+    continue from their checkpoints; `config` may then have more trials and must otherwise be the same.
     `workers`, `ray` and `threads` are those of `workers.pool`.
 
-    Raises UserError for a folder that holds another search or something else, data that have changed, labels
-    that the objective needs and that are not there, and where all trials failed.
+    Raises UserError for a folder that holds another search or something else, data that have changed, missing
+    labels that the objective needs, and if all trials failed.
     """
     folder = folder.resolve()
     _check_folder(folder, resume)

@@ -43,7 +43,7 @@ OF_CODES = ("auc", "balanced_accuracy")
 
 
 class SearchConfig(SearchOptions):
-    """search.json: everything that decides what a search proposes and how it judges."""
+    """search.json: everything that determines a search's proposals and evaluation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -74,11 +74,11 @@ class SearchConfig(SearchOptions):
 
     @property
     def rungs(self) -> list[int]:
-        """The epochs after which a trial is judged, the last being all."""
+        """The epochs after which a trial is evaluated; the last is all of them."""
         return rungs(self.epochs, self.min_epochs) if self.halving else [self.epochs]
 
     def fixed_settings(self) -> dict[str, Any]:
-        """The fixed settings that are settings of the configuration by themselves."""
+        """The fixed settings that are fields of the configuration."""
         return {name: value for name, value in self.fixed.items() if name not in spaces.DECIDES}
 
     def notices(self) -> list[str]:
@@ -140,7 +140,7 @@ def make(
 
 
 def winner(config: SearchConfig, settings: Mapping[str, Any], name: str) -> list[str]:
-    """The command, word by word, that trains a trial's settings anew; a VAE as the run `NAME-best`."""
+    """The command, as a list of words, that trains a trial's settings again; a VAE as the run `NAME-best`."""
     words = ["lungvae", "classify", config.data]
     if not config.of.of_codes:
         words = ["lungvae", "train", "--preset", config.of.preset, "--data", config.data]
@@ -170,7 +170,7 @@ def rungs(epochs: int, min_epochs: int = 0) -> list[int]:
 
 @dataclass(frozen=True)
 class Patients:
-    """Rows of a table by what a search does with them; no patient is in two parts of one split."""
+    """Rows of a table by their use in a search; no patient is in two parts of one split."""
 
     test: np.ndarray  # set aside: no trial sees them
     rest: np.ndarray
@@ -192,7 +192,7 @@ def split(table: pd.DataFrame, config: SearchConfig) -> Patients:
 
 
 def counted(config: SearchConfig) -> Counted:
-    """Slices by which trials are trained and chosen, and why the others are not."""
+    """Slices used to train and choose trials, and why the others are not."""
     if config.of.of_codes:
         run = Run.open(config.data)
         table, _ = run.latents()

@@ -1,7 +1,7 @@
 """What a search may change and within which bounds: the paper's published ranges, and ours.
 
 `paper-gvae`, `paper-dirvae` and `paper-mlp` are those of the code released with arXiv 2311.15719
-(RandomSearchVAE.py, RandomSearch_Dirichlet_VAE.py, RandomSearchMLP.py), every value of every list, but for:
+(RandomSearchVAE.py, RandomSearch_Dirichlet_VAE.py, RandomSearchMLP.py), every value of every list, except:
 
 - its linear annealing subtracts up to one from the scaled KL; this project has no such term;
 - the DirVAE's released list is a narrowed one beside a wider one in a comment; the space here is both
@@ -42,7 +42,7 @@ UNSEARCHED = (
 
 
 class Parameter(BaseModel):
-    """What one setting may be: one of `choices`, or a number from `low` to `high`, both included."""
+    """The values of one setting: one of `choices`, or a number from `low` to `high`, inclusive."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

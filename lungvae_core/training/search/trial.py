@@ -1,4 +1,4 @@
-"""What a worker does for a search: train one fold of a trial up to some epoch, or an MLP on all folds."""
+"""A worker's tasks in a search: train one fold of a trial up to some epoch, or an MLP on all folds."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class Outcome:
 
 
 def train_fold(task: FoldTask) -> Outcome:
-    """Train a fold on from wherever its folder is, and measure it on its validation patients.
+    """Train a fold from the state of its folder, and evaluate it on its validation patients.
 
-    Whatever goes wrong with this configuration is the trial's, not the search's: it becomes its error.
+    Any failure of this configuration is recorded as the trial's error; the search continues.
     """
     import torch
 
