@@ -66,11 +66,10 @@ def encode_with_quality(vae: VAE, hu: np.ndarray) -> tuple[np.ndarray, dict[str,
 
 
 def encode_views(vae: VAE, hu: np.ndarray, views: int) -> np.ndarray:
-    """(N, views, K) float32 codes of slices hu (N, 64, 64), plain, mirrored and turned, at the model's
-    spacing.
+    """(N, views, K) float32 codes of slices hu (N, 64, 64), plain, mirrored and turned.
 
-    1: plain; 4: plain and three mirrored; 8: also each of these turned by 90 degrees. UserError for other
-    numbers.
+    The slices are at the model's spacing. 1: plain; 4: plain and three mirrored; 8: also each of these turned
+    by 90 degrees. UserError for other numbers.
     """
     if views not in VIEWS:
         raise UserError(f"There are no {views} views of a slice; choose 1, 4 or 8.")
