@@ -1,6 +1,6 @@
 """Where app.py, the pages and the shipped models lie: beside the package in a checkout, in it when installed.
 
-`setup.py` copies them into a wheel, so that the app starts from an installation as it does from a checkout.
+`setup.py` copies them into a wheel, so that the app starts from an installation as from a checkout.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Arrays written to disk part by part, by ordinary writes.
 
-A write through a memory map cannot fail: on a full disk the system ends the process instead (SIGBUS). So
-nothing is written through one; a full disk is then an error like any other.
+A write through a memory map cannot raise: on a full disk the system kills the process (SIGBUS). So we write
+without one, and a full disk raises an ordinary error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lungvae_core.files import atomic_path
 
 
 class ArrayFile:
-    """A new npy file whose rows are assigned in any order; its space is reserved when it is made."""
+    """A new npy file whose rows are assigned in any order; disk space is reserved at the start."""
 
     def __init__(self, path: Path, dtype: Any, shape: tuple[int, ...]) -> None:
         self.dtype, self.shape = np.dtype(dtype), shape

@@ -1,8 +1,8 @@
-"""Where the libraries in use may keep their caches, on machines on which few places can be written.
+"""Cache folders for libraries on machines with few writable folders.
 
 numba (UMAP's compiler), matplotlib, torch's compiler and fontconfig write below the home folder or beside
-their own code, and some end in a trace where they cannot. Where the usual cache folder cannot be written they
-get one of lungvae's own below a temporary folder; where there is none either, numba does without.
+their own code, and some crash where they cannot. If the usual cache folder is not writable they get one below
+a temporary folder; without that either, numba runs without a cache.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ VARIABLES = {
 
 
 def writable(folder: Path) -> bool:
-    """Whether files can be written in `folder`, or it could be made; nothing is written to find out."""
+    """Whether `folder` is writable or could be created; checks without writing."""
     try:
         there = next(place for place in (folder, *folder.parents) if place.exists())
         return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
@@ -42,9 +42,9 @@ def usual_cache(environment: MutableMapping[str, str]) -> Path:
 
 
 def use_writable_caches(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Point the libraries' caches to a folder that can be written; to be called before they are imported.
+    """Point the libraries' caches to a writable folder; call it before importing them.
 
-    What a person has set stays where it can be written. Child processes inherit it.
+    Folders set by the user stay if they are writable. Child processes inherit the setting.
     """
     usual_works = writable(usual_cache(environment))
     lacking = [
@@ -63,7 +63,7 @@ def use_writable_caches(environment: MutableMapping[str, str] = os.environ) -> N
 
 
 def own_folder(environment: MutableMapping[str, str]) -> Path | None:
-    """A folder of this user's for caches in the first temporary place that can be written, or None."""
+    """A cache folder of this user in the first writable temporary folder, or None."""
     places = [environment.get("TMPDIR", ""), "/tmp", "/var/tmp", "/dev/shm"]
     for place in places:
         folder = Path(place) / f"lungvae-cache-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
@@ -82,7 +82,7 @@ def _is_own(folder: Path) -> bool:
 
 
 def without_numba_cache() -> None:
-    """Let numba compile in memory where its cache can be written nowhere; call it before `import umap`."""
+    """Let numba compile in memory if no cache folder is writable; call it before `import umap`."""
     if os.environ.get("NUMBA_CACHE_DIR") or writable(usual_cache(os.environ)):
         return
     from numba.core.dispatcher import Dispatcher

@@ -1,7 +1,7 @@
-"""Results kept in memory up to a number of bytes: whatever a server keeps for its viewers is kept here.
+"""Caches with a limit in bytes, for everything that a server keeps for its viewers.
 
-A key is made of what was understood of a request, never of what was sent: spellings of one request share one
-entry, and the bound in bytes holds whatever is sent.
+Keys are made of parsed requests, never of raw text: different spellings of a request share one entry, and the
+limit in bytes holds for any input.
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ _NOT_COUNTED = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType,
 
 
 class BoundedCache(Generic[Value]):
-    """A mapping that forgets what was used longest ago while it holds more than `most_bytes`.
+    """A mapping that drops the least recently used values while it holds more than `most_bytes`.
 
-    The newest value always stays, so it holds `most_bytes` at most, or a single value that is larger. May be
-    called from many threads.
+    The newest value always stays, so it holds at most `most_bytes`, or a single larger value. Thread-safe.
     """
 
     def __init__(self, most_bytes: int, *, size: Callable[[Value], int] | None = None) -> None:
@@ -42,10 +41,10 @@ class BoundedCache(Generic[Value]):
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The value of `key`, made where it is not kept.
+        """The value of `key`, made if it is missing.
 
-        Threads that ask for one key at the same time get one value, made once; where making it raises, all of
-        them get the exception, and nothing is kept.
+        Threads that ask for one key at the same time get one value, made once; if making it raises, all of
+        them get the exception, and nothing is stored.
         """
         with self._lock:
             if key in self._kept:
@@ -70,7 +69,7 @@ class BoundedCache(Generic[Value]):
                 del self._making[key]
 
     def peek(self, key: Hashable) -> Value | None:
-        """The value of `key` where it is kept, else None."""
+        """The stored value of `key`, or None."""
         with self._lock:
             if key not in self._kept:
                 return None
@@ -78,7 +77,7 @@ class BoundedCache(Generic[Value]):
             return self._kept[key][0]
 
     def put(self, key: Hashable, value: Value) -> None:
-        """Keep a value, in place of another of that key."""
+        """Store a value, replacing any other of that key."""
         size = self._size(value) + size_of(key)
         with self._lock:
             self._bytes += size - self._kept.pop(key, (None, 0))[1]
@@ -87,12 +86,12 @@ class BoundedCache(Generic[Value]):
                 self._bytes -= self._kept.popitem(last=False)[1][1]
 
     def drop(self, key: Hashable) -> None:
-        """Forget the value of `key`, if there is one."""
+        """Remove the value of `key`, if there is one."""
         with self._lock:
             self._bytes -= self._kept.pop(key, (None, 0))[1]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove everything."""
         with self._lock:
             self._kept.clear()
             self._bytes = 0
@@ -102,15 +101,15 @@ class BoundedCache(Generic[Value]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of what is kept, keys included."""
+        """Bytes of all values and keys."""
         return self._bytes
 
 
 class CachePerOwner(Generic[Value]):
-    """A `BoundedCache` for each of several objects, which goes when the object does.
+    """A `BoundedCache` for each of several objects, removed together with the object.
 
-    Together they hold as much as FULL owners may; beyond that those of the owners asked for longest ago are
-    cleared, when a cache is asked for.
+    Together they hold as much as FULL owners may; beyond that, the caches of the least recently used owners
+    are cleared.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -136,7 +135,7 @@ class CachePerOwner(Generic[Value]):
 
 
 def bounded(most_bytes: int) -> Callable[[Callable[..., Value]], Callable[..., Value]]:
-    """Keep a function's results by its arguments, which are positional and hashable, within `most_bytes`."""
+    """Cache a function's results by its positional, hashable arguments, within `most_bytes`."""
 
     def decorate(function: Callable[..., Value]) -> Callable[..., Value]:
         results: BoundedCache[Value] = BoundedCache(most_bytes)
@@ -153,8 +152,8 @@ def bounded(most_bytes: int) -> Callable[[Callable[..., Value]], Callable[..., V
 def size_of(value: Any) -> int:
     """About how many bytes a value holds: arrays and tables by their data, objects by their attributes.
 
-    An object with an `nbytes` of its own is believed. Arrays that are mapped from a file count nothing, since
-    the system takes their memory back where it needs it.
+    An object's own `nbytes` is used if it has one. Memory-mapped arrays count nothing, since the system can
+    reclaim their memory.
     """
     total, seen, left = 0, set(), [value]
     while left:

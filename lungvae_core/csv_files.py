@@ -1,9 +1,9 @@
-"""CSV files that a spreadsheet shows and never runs, and that read back as what was written.
+"""CSV files in which spreadsheets execute nothing, and that read back unchanged.
 
-Excel and LibreOffice take a cell for a formula that begins with =, +, - or @ (full-width ones, too), and
-skip a tab or line break before it. Such text is written with an apostrophe in front, as OWASP advises for CSV
-injection. Where a spreadsheet separates cells by semicolons or tabs, a cell can also begin in the middle of
-what was written: the same is done there. Numbers stay numbers.
+Excel and LibreOffice treat a cell that begins with =, +, - or @ (also full-width) as a formula, and skip a
+tab or line break before it. Such text gets an apostrophe in front, as OWASP advises for CSV injection. Where
+a spreadsheet separates cells by semicolons or tabs, a cell can also begin in the middle of our text: the same
+is done there. Numbers stay numbers.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _READ = re.compile(f"{_BEGIN}'(?=[\"']*{_RUNS})")
 
 
 def escape(text: str) -> str:
-    """Text as a CSV's cell; `unescape` gives it back."""
+    """Text as a cell of a CSV; `unescape` reverses it."""
     return _WRITTEN.sub(r"\1'", text)
 
 
 def unescape(text: str) -> str:
-    """The text of a CSV's cell that `escape` made."""
+    """The text of a cell made by `escape`."""
     return _READ.sub(r"\1", text)
 
 
@@ -44,7 +44,7 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
 
 
 def read_back(table: pd.DataFrame) -> pd.DataFrame:
-    """A table that was read from a CSV, with its texts and headers as they were before `escape`."""
+    """A table read from a CSV, with its texts and headers unescaped."""
     return _each(table, unescape)
 
 

@@ -1,4 +1,4 @@
-"""Faults of the program: what people are told, and the log that has the trace."""
+"""Bugs: the message for users, and the log with the traceback."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COUNTER = "LUNGVAE_FAULTS"
 
 
 def record() -> str:
-    """Write the trace of the exception in hand to a log; a sentence with its number and where the log is."""
+    """Log the traceback of the current exception; returns a sentence with its number and the log's path."""
     number, trace = secrets.token_hex(4), traceback.format_exc()
     if counter := os.environ.get(COUNTER):
         with (

@@ -1,4 +1,4 @@
-"""Files: written so that a reader never sees half of one, read within bounds, hashed, and folders locked."""
+"""Files: atomic writes, reads within bounds, hashes, and locks of folders."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _MAKING = (LEFTOVER, REPLACED, DELETED, PREPARING)
 
 
 def in_the_making(path: Path) -> bool:
-    """Whether a file or folder is not whole, or no longer, by its name; such are never offered."""
+    """Whether a file or folder is unfinished or being deleted, by its name; such are never listed."""
     return path.name.startswith(".") or path.name.endswith(_MAKING)
 
 
 def offered(base: Path, pattern: str) -> list[Path]:
-    """The paths below `base` that a pattern names, sorted, but none in the making or in such a folder."""
+    """The paths below `base` that match a pattern, sorted, without unfinished ones."""
     try:
         paths = sorted(base.glob(pattern))
     except OSError:  # a folder that may not be read offers nothing
@@ -47,7 +47,7 @@ def offered(base: Path, pattern: str) -> list[Path]:
 
 
 def modified(path: Path) -> int:
-    """When a file was last written, in ns; 0 where it is gone, as somebody may delete it at any moment."""
+    """When a file was last written, in ns; 0 if it was deleted meanwhile."""
     try:
         return path.stat().st_mtime_ns
     except OSError:
@@ -55,7 +55,7 @@ def modified(path: Path) -> int:
 
 
 def check_name(path: Path) -> None:
-    """UserError for a name that no page can show: no text in UTF-8, or with control characters."""
+    """UserError for a name that pages cannot show: not valid UTF-8, or with control characters."""
     if not path.name.isprintable():
         raise UserError(f"The name {shown(path)[-140:]} has characters that cannot be shown. Choose another.")
 
@@ -67,7 +67,7 @@ def shown(path: Path) -> str:
 
 @contextlib.contextmanager
 def holding(path: Path) -> Iterator[None]:
-    """Hold a file or folder in the making, so that nobody takes it for the leftover of a killed process."""
+    """Lock an unfinished file or folder, so that it is not mistaken for the leftover of a killed process."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         with contextlib.suppress(OSError):  # some network file systems have no locks
@@ -78,7 +78,7 @@ def holding(path: Path) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process holds a file or folder by `holding` or `folder_lock`."""
+    """Whether a running process holds a file or folder by `holding` or `folder_lock`."""
     lock = path / ".lock"
     for each in (path, lock) if lock.is_file() else (path,):
         handle = os.open(each, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -92,7 +92,7 @@ def is_held(path: Path) -> bool:
 
 
 def check_replaceable(target: Path) -> None:
-    """UserError for a folder, a pipe or a device: what takes long asks before it begins."""
+    """UserError for a folder, a pipe or a device; call it before a long computation."""
     if target.exists() and not target.is_file():
         raise UserError(f"{target} is not an ordinary file. Choose another file to write.")
 
@@ -128,7 +128,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
-    """Delete what writers of the files `names` left in `folder` when they were killed.
+    """Delete the leftovers of killed writers of the files `names` in `folder`.
 
     The caller holds the folder's lock, so that no such writer is at work.
     """
@@ -178,7 +178,7 @@ def _take_the_place(temporary: Path, target: Path) -> None:
 
 
 def temporary_place() -> Path | None:
-    """The system's temporary folder; None where there is none that can be written."""
+    """The system's temporary folder; None if it is not writable."""
     try:
         return Path(tempfile.gettempdir())
     except OSError:
@@ -187,7 +187,7 @@ def temporary_place() -> Path | None:
 
 @contextlib.contextmanager
 def temporary_folder(purpose: str) -> Iterator[Path]:
-    """A folder of this process among the system's temporary ones, removed at the end; see tidy."""
+    """A temporary folder of this process, removed at the end; see tidy."""
     place = temporary_place()
     if place is None:
         raise UserError(NO_TEMPORARY_PLACE)
@@ -203,7 +203,7 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, where they are not there; UserError where that is not possible."""
+    """Create a folder and its parents if needed; UserError if that is not possible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -243,7 +243,7 @@ def write_json(target: Path, value: Any) -> None:
 def open_file(path: Path, *, follow: bool = True) -> BinaryIO:
     """Open an ordinary file for reading; OSError for anything else, without waiting for a pipe's writer.
 
-    With `follow` false a link is none, wherever it leads.
+    With `follow` false links are refused, too.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -253,7 +253,7 @@ def open_file(path: Path, *, follow: bool = True) -> BinaryIO:
 
 
 def read_bytes(path: Path, *, what: str, most_bytes: int = MOST_BYTES) -> bytes:
-    """A file's content; `what` names it in the UserError where it is missing, too large or no file."""
+    """A file's content; `what` names it in the UserError if it is missing, too large or not a file."""
     try:
         with open_file(Path(path)) as stream:
             content = stream.read(most_bytes + 1)

@@ -1,7 +1,7 @@
-"""The one reader of JSON, for files, requests, messages and command lines alike, within bounds.
+"""The only reader of JSON, for files, requests, messages and command lines, within bounds.
 
-Nothing that somebody else wrote is read by another parser: nesting, size, numbers and text that would stall
-or crash what comes after are refused here, in a sentence. The parser behind it is jiter, which is pydantic's.
+Use it for all JSON from outside: nesting, size, numbers and text that could stall or crash later code are
+refused here with a message. It uses jiter, pydantic's parser.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 def parse_json(content: bytes | str, *, what: str, most_bytes: int = MOST_BYTES) -> Any:
     """The value of a JSON text in UTF-8; `what` names it in the UserError.
 
-    Refused are text of more than `most_bytes` or 1,000,000 values, nesting deeper than 200, a key twice in an
-    object, NaN, infinities and numbers that become one, integers beyond 64 bits, lone surrogates and control
-    characters other than tab and line ends.
+    Refuses more than `most_bytes` or 1,000,000 values, nesting deeper than 200, duplicate keys, NaN,
+    infinities and numbers that overflow, integers beyond 64 bits, lone surrogates and control characters
+    other than tab and line ends.
     """
     try:
         raw = content.encode() if isinstance(content, str) else content

@@ -1,4 +1,4 @@
-"""What objects that threads share make on first use: once, by one thread, and never changed afterwards."""
+"""Values that shared objects compute on first use: once, by one thread, and never changed afterwards."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Value = TypeVar("Value")
 
 
 class lazy(Generic[Value]):
-    """A property that is made once an object; threads that ask for it meanwhile wait, those of others do not.
+    """A property that is computed once per object; only threads that need it wait.
 
-    `functools.cached_property` lets two threads make it at the same time (from Python 3.12 on) or has one
-    lock for all objects of a class (before). What is made is `frozen`. A UserError is remembered.
+    `functools.cached_property` lets two threads compute it at the same time (from Python 3.12 on) or has one
+    lock for all objects of a class (before). The result is `frozen`. A UserError is remembered.
     """
 
     def __init__(self, make: Callable[[Any], Value]) -> None:
@@ -41,11 +41,11 @@ class lazy(Generic[Value]):
 
 
 class Renewed(Generic[Value]):
-    """A value a key, made anew when the key's state changes, by one thread; others wait for that key alone.
+    """A value per key, recomputed by one thread when the key's state changes; others wait for that key only.
 
-    A UserError is remembered for its state like a value; after other exceptions the next to ask tries again.
-    With `most_bytes`, the values that were used longest ago are forgotten when a new one makes them more than
-    that together; the newest always stays.
+    A UserError is remembered for its state like a value; after other exceptions the next call tries again.
+    With `most_bytes`, the least recently used values are dropped when all together exceed it; the newest
+    always stays.
     """
 
     def __init__(self, most_bytes: int | None = None) -> None:
@@ -79,7 +79,7 @@ class Renewed(Generic[Value]):
             raise UserError(str(error)) from None
 
     def failure(self, key: Hashable, state: Callable[[], Hashable]) -> str | None:
-        """The sentence with which the key's value failed, where it did and its state is still the same."""
+        """The message with which the key's value failed, if it did and its state is unchanged."""
         with self._lock:
             held = self._held.get(key)
         if held is None or not held[1].done() or held[1].exception() is None or held[0] != state():
@@ -87,7 +87,7 @@ class Renewed(Generic[Value]):
         return str(held[1].exception())
 
     def keep(self, keys: Collection[Hashable]) -> None:
-        """Forget all keys but these."""
+        """Drop all other keys."""
         with self._lock:
             for key in [key for key in self._held if key not in keys]:
                 del self._held[key]
@@ -120,7 +120,7 @@ def _is_made(future: Future[Any]) -> bool:
 
 
 def frozen(value: Any) -> Any:
-    """`value` with its arrays made read-only, and its dicts and lists such that refuse to be changed."""
+    """`value` with read-only arrays, dicts and lists."""
     if isinstance(value, np.ndarray):
         value.setflags(write=False)
     elif type(value) is tuple:

@@ -1,7 +1,6 @@
-"""Parameters of addresses, which anybody can write: each is understood here, within bounds, or refused.
+"""Parameters of addresses, which are untrusted input: each is parsed here, within bounds, or refused.
 
-Routes, the live view, filters and pages read them by these functions alone. Numbers are of ASCII digits: what
-other scripts' digits mean is for people, not for addresses.
+Routes, the live view, filters and pages use only these functions. Numbers are in ASCII digits.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _NUMBER = re.compile(r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]
 
 
 class ParameterError(UserError):
-    """A parameter that cannot be understood; the sentence names it and says what it can be."""
+    """An invalid parameter; the message names it and the allowed values."""
 
 
 def integer(name: str, value: str, low: int, high: int) -> int:
@@ -38,7 +37,7 @@ def number(name: str, value: str, low: float = -LARGEST, high: float = LARGEST) 
 
 
 def finite(name: str, value: Any, low: float = -LARGEST, high: float = LARGEST) -> float:
-    """A number that came as JSON, from `low` to `high`; true and false are none."""
+    """A number from JSON, from `low` to `high`; not true or false."""
     # Compared before it is converted: float() raises for whole numbers of hundreds of digits.
     if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high:
         return float(value) + 0.0
@@ -67,7 +66,7 @@ def text(name: str, value: Any, longest: int = LONGEST) -> str:
 
 
 def items(name: str, value: str, most: int, *, longest: int = LONGEST) -> list[str]:
-    """The parts of text between commas, `most` of them; of an empty text none."""
+    """The parts of a text between commas, at most `most`; none for an empty text."""
     parts = text(name, value, longest).split(",") if value else []
     if len(parts) > most:
         raise ParameterError(f"{name} has {len(parts):,} parts; {most:,} are the most.")
@@ -82,25 +81,25 @@ def hex_key(name: str, value: str, length: int) -> str:
 
 
 def once(name: str, values: Sequence[str], default: str = "") -> str:
-    """The one value that was sent under a name; `default` where none was."""
+    """The only value sent under a name; `default` if there is none."""
     if len(values) > 1:
         raise ParameterError(f"{name} is given {len(values):,} times; give it once.")
     return values[0] if values else default
 
 
 def shown(value: object) -> str:
-    """A value as a sentence can quote it: short, and nothing but printable characters."""
+    """A value as quoted in a message: short, and printable characters only."""
     whole = str(value)[:41]
     return repr(printable(whole if len(whole) <= 40 else f"{whole[:39]}…", 40))
 
 
 def printable(value: str, most: int) -> str:
-    """At most `most` characters of a text on one line; in the place of what cannot be shown stands a mark."""
+    """At most `most` characters of a text on one line; a mark replaces unprintable ones."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in value[:most])
 
 
 class Query:
-    """The parameters of one request; those that nobody reads are passed over."""
+    """The parameters of one request; unused ones are ignored."""
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
         self._values: dict[str, list[str]] = {}
@@ -108,12 +107,12 @@ class Query:
             self._values.setdefault(name, []).append(value)
 
     def get(self, name: str, default: str = "") -> str:
-        """A parameter as it was sent, to be handed to one of this module's functions at once.
+        """A raw parameter, to be parsed by one of this module's functions at once.
 
-        Raises ParameterError where it was sent twice, since one of the two would be passed over in silence.
+        Raises ParameterError if it was sent twice, since one of the two would be ignored.
         """
         return once(name, self._values.get(name, []), default)
 
     def choice(self, name: str, options: Collection[str], default: str) -> str:
-        """One of `options`; `default` where it was not sent."""
+        """One of `options`; `default` if it was not sent."""
         return choice(name, self.get(name, default), options)

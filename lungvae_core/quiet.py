@@ -1,8 +1,7 @@
-"""Warnings of libraries that nobody can act on, silenced for the whole process, once.
+"""Silences library warnings that users cannot act on, once for the whole process.
 
-`warnings.catch_warnings` takes back the filters of all threads when one of them leaves it, in any order: with
-several people uploading at once, filters come and go under each other's hands. One that is added once and
-stays has no such moment.
+`warnings.catch_warnings` restores the filters of all threads when one of them leaves it: with simultaneous
+uploads, threads change each other's filters. A filter that is added once and stays avoids this.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a stored JSON has to hold, declared with pydantic and checked at the door where it is read.
+"""Schemas of stored JSON, declared with pydantic and checked when a file is read.
 
-Pages and routes index what they are given without a second look, so that a list in the place of an object, or
-a number that is missing, has to be refused here, in a sentence that names the place.
+Pages and routes use the content without further checks, so a list in place of an object, or a missing number,
+must be refused here, with a message that names the place.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Part(BaseModel):
-    """An object of a report: what is declared has to be there, of its kind; all else is passed over.
+    """An object of a report: declared fields must exist with their types; others are ignored.
 
-    Texts have at most 2,000 characters, numbers are finite, and nothing is taken for another kind.
+    Texts have at most 2,000 characters, numbers are finite, and types are not converted.
     """
 
     model_config = ConfigDict(allow_inf_nan=False, extra="ignore", str_max_length=2_000, strict=True)
 
 
 class Estimate(Part):
-    """A figure, None where it cannot be told, with its 95 % interval, None where no draw tells it."""
+    """A figure, None if not computable, with its 95 % interval, None if no resample gives one."""
 
     value: Number | None
     low: Number | None
@@ -44,7 +44,7 @@ class Estimate(Part):
 
 
 class Interval(Part):
-    """A figure with its 95 % interval; all three are None where it cannot be told."""
+    """A figure with its 95 % interval; all three are None if not computable."""
 
     value: Number | None
     low: Number | None
@@ -64,10 +64,10 @@ def same_shape(matrix: Sequence[Sequence[object]], rows: int, columns: int) -> N
 
 
 def read_as(path: Path, kind: type[BaseModel], *, what: str, again: str, newest: int | None = None) -> Any:
-    """The JSON of a file, as it was written, once it has been checked against `kind`.
+    """The JSON of a file, unchanged, after a check against `kind`.
 
-    `what` names it, `again` is the command that makes it anew. UserError where it is missing or damaged,
-    and for a `format` above `newest`.
+    `what` names it, `again` is the command that recreates it. UserError where it is missing or damaged, and
+    for a `format` above `newest`.
     """
     value = read_json(path, what=what)
     made = value.get("format") if isinstance(value, dict) else None
@@ -79,7 +79,7 @@ def read_as(path: Path, kind: type[BaseModel], *, what: str, again: str, newest:
 
 
 def wrong_at(value: Any, kind: type[BaseModel]) -> str | None:
-    """Where a value is not as declared, as " at methods.kmeans.count"; None where it is."""
+    """Where a value is not as declared, as " at methods.kmeans.count"; None if it is valid."""
     try:
         kind.model_validate(value)
     except ValidationError as error:

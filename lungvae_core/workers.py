@@ -1,11 +1,11 @@
 """Run functions on several processes of this machine, or on a Ray cluster, in bounded memory.
 
 Both back ends do the same: a task whose worker dies (killed, out of memory, its machine gone) is started
-again on another worker, up to `RETRIES` times. What a task raises is raised here; it is not tried again,
-since it would raise again. Ray is optional: `pip install 'lungvae[cluster]'`.
+again on another worker, up to `RETRIES` times. An exception of a task is raised here, without a retry, since
+it would raise again. Ray is optional: `pip install 'lungvae[cluster]'`.
 
-Tasks are functions that can be imported by the workers, with arguments that survive a pickle in transit;
-nothing is stored so. On a cluster, paths in arguments must be absolute and mean the same on every machine.
+Tasks are functions that can be imported by the workers, with picklable arguments; nothing is stored as a
+pickle. On a cluster, paths in arguments must be absolute and mean the same on every machine.
 """
 
 from __future__ import annotations
