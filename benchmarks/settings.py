@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lungvae_core.cli.models import _settings
+from lungvae_core.cli.options import settings_of
 from lungvae_core.data.resample import at_spacing
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.data.splits import holdout
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="a setting, as beta=0.03")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    changes = _settings(chosen.set)
+    changes = settings_of(chosen.set)
     data = SliceSet.open(chosen.data, verify=False)
     train, judge = split_of(data)
     config = override(preset(chosen.preset), {**BEFORE, **changes})

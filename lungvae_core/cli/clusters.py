@@ -8,12 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from lungvae_core.cli import app
+from lungvae_core.cli.options import RunFolder
+from lungvae_core.cli.progress import progress_bar
 from lungvae_core.number_text import number
 
 
 @app.command()
 def clusters(
-    run: Annotated[Path, typer.Argument(help="A run's or model's folder.")],
+    run: RunFolder,
     out: Annotated[
         Path | None, typer.Option(help="Write this file instead of clusters.json in the run.")
     ] = None,
@@ -26,22 +28,12 @@ def clusters(
     Says what the groups follow (malignancy, size, ratings, place, patient) above chance, and whether they
     come out again from other patients. No setting is chosen by a label.
     """
-    from rich.progress import Progress
-
     from lungvae_core.explore.clusters.report import FILE, make_clusters
     from lungvae_core.training.checkpoints import Run
 
     opened = Run.open(run)
-    with Progress(transient=True) as bar:
-        task = bar.add_task("clustering", total=None)
-        report = make_clusters(
-            opened,
-            unit=unit,
-            seed=seed,
-            quick=quick,
-            out=out,
-            on_progress=lambda done, of: bar.update(task, completed=done, total=of),
-        )
+    with progress_bar("clustering") as advance:
+        report = make_clusters(opened, unit=unit, seed=seed, quick=quick, out=out, on_progress=advance)
     _print(run, report)
     print(f"\nKept in {out or run / FILE}.")
 
@@ -68,13 +60,13 @@ def _print(run: Path, report: dict[str, Any]) -> None:
     if report["maps"]:
         print("\nMaps (1: neighbours are kept; about 0.5: at random):")
     for one in report["maps"]:
-        told = ", ".join(
+        figures = ", ".join(
             f"k={k} {trust:.3f}/{whole:.3f}"
             for k, trust, whole in zip(
                 one["neighbours"], one["trustworthiness"], one["continuity"], strict=True
             )
         )
-        print(f"  {one['title']:<6} of {one['unit']}s: trustworthiness/continuity {told}")
+        print(f"  {one['title']:<6} of {one['unit']}s: trustworthiness/continuity {figures}")
 
 
 def _print_method(method: dict[str, Any]) -> None:

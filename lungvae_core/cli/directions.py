@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lungvae_core.cli import app
+from lungvae_core.cli.options import Model, RunFolder, SliceIndex, Spacing, open_set
+from lungvae_core.cli.progress import progress_bar
 from lungvae_core.errors import UserError
 from lungvae_core.number_text import DASH, interval, number
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def directions(
-    run: Annotated[Path, typer.Argument(help="A run's or model's folder.")],
+    run: RunFolder,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -34,23 +36,13 @@ def directions(
 
     Each is scored on patients that it was not fitted on, beside how alike it comes out from other patients.
     """
-    from rich.progress import Progress
-
-    from lungvae_core.cli.models import open_set
     from lungvae_core.explore.directions import make_directions
     from lungvae_core.training.checkpoints import Run
 
     opened = Run.open(run)
     slices = None if data is None else open_set(data)
-    with Progress(transient=True) as bar:
-        task = bar.add_task("fitting directions", total=None)
-        report = make_directions(
-            opened,
-            slices,
-            seed=seed,
-            quick=quick,
-            on_progress=lambda done, of: bar.update(task, completed=done, total=of),
-        )
+    with progress_bar("fitting directions") as advance:
+        report = make_directions(opened, slices, seed=seed, quick=quick, on_progress=advance)
     _print_directions(run, report)
 
 
@@ -80,15 +72,18 @@ def _print_directions(run: Path, report: dict[str, Any]) -> None:
     for name, entry in report["directions"].items():
         if entry["counted"]["left_out"]:
             print(f"{name}: {counted_in_words(entry)}")
-    told = [(name, entry["matched"]) for name, entry in report["directions"].items() if entry["matched"]]
-    if told:
-        print("\nAUC for malignancy among nodules of like size:")
-        print(f"{'':<26}{'in the same size band':>28}{'diameters within 10 %':>28}")
-        for name, matched in told:
-            print(f"{name:<26}{interval(matched['band']['auc']):>28}{interval(matched['size']['auc']):>28}")
-        last = told[-1][1]
-        print(f"{'diameter alone':<26}", end="")
-        print(f"{interval(last['band']['diameter']):>28}{interval(last['size']['diameter']):>28}")
+    _print_matched({name: each["matched"] for name, each in report["directions"].items() if each["matched"]})
+
+
+def _print_matched(matched: dict[str, dict[str, Any]]) -> None:
+    if not matched:
+        return
+    print("\nAUC for malignancy among nodules of like size:")
+    print(f"{'':<26}{'in the same size band':>28}{'diameters within 10 %':>28}")
+    for name, entry in matched.items():
+        print(f"{name:<26}{interval(entry['band']['auc']):>28}{interval(entry['size']['auc']):>28}")
+    bands = (entry[band]["diameter"] for band in ("band", "size"))
+    print(f"{'diameter alone':<26}" + "".join(f"{interval(figure):>28}" for figure in bands))
 
 
 def _two(value: float | None, null: float | None) -> str:
@@ -97,7 +92,7 @@ def _two(value: float | None, null: float | None) -> str:
 
 @app.command()
 def counterfactual(
-    model: Annotated[str, typer.Argument(help="A model's folder, or its name in models/ or runs/.")],
+    model: Model,
     row: Annotated[
         int | None, typer.Option(help="A lesion: its row in the model's table, from 0.", show_default=False)
     ] = None,
@@ -113,17 +108,12 @@ def counterfactual(
             help="The image's lesion, in pixels from the top and from the left.", show_default=False
         ),
     ] = None,
-    index: Annotated[
-        int | None, typer.Option(help="Which slice of a stack, from 0.", show_default=False)
-    ] = None,
+    index: SliceIndex = None,
     hu: Annotated[
         tuple[float, float] | None,
         typer.Option(help="HU of black and of white, for grey levels.", show_default=False),
     ] = None,
-    spacing: Annotated[
-        float | None,
-        typer.Option(help="Pixel spacing in mm, where a model needs it and the image does not tell."),
-    ] = None,
+    spacing: Spacing = None,
     score: Annotated[float, typer.Option(help="The model score to pass, 0 to 1.")] = 0.5,
     towards: Annotated[
         str | None,
@@ -160,86 +150,85 @@ def counterfactual(
         raise UserError("--centre, --index, --hu and --spacing are of an --image; a --row has none of them.")
     check_spacing(spacing, "--spacing")
     loaded = Registry().load_from(model)
-    code, patient, what = _lesion(loaded, row, image, centre, index, hu, spacing)
-    found = walks.flip(
-        loaded,
-        code,
-        patient=patient,
-        wanted=score,
-        towards=towards,
-        dimensions=dimensions,
-        seed=seed,
+    if image is not None:
+        lesion = str(image)
+        code, patient = _lesion_in_image(loaded, image, centre, index, hu, spacing)
+    else:
+        assert row is not None
+        code, patient, lesion = _lesion_in_row(loaded, row)
+    flip = walks.flip(
+        loaded, code, patient=patient, wanted=score, towards=towards, dimensions=dimensions, seed=seed
     )
     low, high = loaded.window
-    changed = [] if found.already else changes(low + (high - low) * loaded.decode(found.path[[0, -1]]))
+    changed = [] if flip.already else changes(low + (high - low) * loaded.decode(flip.path[[0, -1]]))
     note = scoring.of_walk(loaded, patient)
     among = np.isin(np.arange(len(loaded.codes)), walks.flips(loaded).others(patient))
     counted = chosen_rows(among, "of the lesion's own patient", before=left_out_of(loaded.run, loaded.table))
     if json_:
-        told = {"model": model, "lesion": what, "notice": NOTICE, "score_note": note, **found.summary()}
-        told["counted"] = counted.model_dump()
-        print(json.dumps({**told, "changes": [vars(change) for change in changed]}))
+        about = {"model": model, "lesion": lesion, "notice": NOTICE, "score_note": note, **flip.summary()}
+        about["counted"] = counted.model_dump()
+        print(json.dumps({**about, "changes": [vars(change) for change in changed]}))
         return
-    _print_counterfactual(what, found, in_words(changed))
+    _print_counterfactual(lesion, flip, in_words(changed))
     print(note)
     print(f"Compared with the model's slices. {counted.in_words()}")
     print(NOTICE)
 
 
-def _lesion(
+def _lesion_in_row(loaded: LoadedModel, row: int) -> tuple[np.ndarray, str, str]:
+    """(code (K,), its patient, in words) of a row of the model's table."""
+    if not 0 <= row < len(loaded.table):
+        raise UserError(
+            f"The model {loaded.entry.name} has no slice in row {row}; its rows are 0 to "
+            f"{len(loaded.table) - 1}."
+        )
+    at = loaded.table.iloc[row]
+    patient = str(at["patient_id"])
+    return loaded.codes[row], patient, f"{patient}, nodule {at['nodule']}, slice {at['slice']}"
+
+
+def _lesion_in_image(
     loaded: LoadedModel,
-    row: int | None,
-    image: Path | None,
+    image: Path,
     centre: tuple[float, float] | None,
     index: int | None,
     hu: tuple[float, float] | None,
     spacing: float | None,
-) -> tuple[np.ndarray, str | None, str]:
-    """(code (K,), its patient where known, in words) of a row or an image."""
+) -> tuple[np.ndarray, str | None]:
+    """(code (K,), its patient where the model has seen it) of an image's lesion."""
     from lungvae_core.data.crops import agreed_spacing, box_of, patch_of
     from lungvae_core.data.series import read_path
     from lungvae_core.data.volumes.scale import check_range
     from lungvae_core.serving.cases import patient_of_upload
 
-    if row is not None:
-        if not 0 <= row < len(loaded.table):
-            raise UserError(
-                f"The model {loaded.entry.name} has no slice in row {row}; its rows are 0 to "
-                f"{len(loaded.table) - 1}."
-            )
-        at = loaded.table.iloc[row]
-        patient = str(at["patient_id"])
-        return loaded.codes[row], patient, f"{patient}, nodule {at['nodule']}, slice {at['slice']}"
-    assert image is not None
     opened = read_path(image, hu_range=None if hu is None else check_range(*hu))
     down, across = (None, None) if centre is None else centre
     box = box_of(opened, row=down, column=across, index=index, where=str(image))
     patch = patch_of(opened, box, where=str(image))
     seen = loaded.seen(patch, agreed_spacing(opened, spacing, "--spacing"))
-    owner = patient_of_upload(loaded, patch[None], opened.patient_id)
-    return loaded.vae.encode_hu(seen[None])[0], owner, str(image)
+    return loaded.vae.encode_hu(seen[None])[0], patient_of_upload(loaded, patch[None], opened.patient_id)
 
 
-def _print_counterfactual(what: str, found: Counterfactual, words: list[str]) -> None:
+def _print_counterfactual(lesion: str, flip: Counterfactual, changes: list[str]) -> None:
     print(
-        f"{what}: model score {found.score_before:.3f} "
+        f"{lesion}: model score {flip.score_before:.3f} "
         "(0 benign .. 1 malignant, not a probability of cancer)."
     )
-    if found.already:
-        side = "above" if found.upwards else "below"
-        print(f"It is {side} {found.target:g} already: there is nothing to change.")
+    if flip.already:
+        side = "above" if flip.upwards else "below"
+        print(f"It is {side} {flip.target:g} already: there is nothing to change.")
         return
     print(
-        f"Smallest change found: score {found.score_after:.3f}, at {found.distance:.2f} standard deviations "
-        f"of the lesions (seed {found.seed})."
+        f"Smallest change found: score {flip.score_after:.3f}, at {flip.distance:.2f} standard deviations "
+        f"of the lesions (seed {flip.seed})."
     )
-    print(f"Decoded, the lesion {', '.join(words) or 'changes by nothing that is measured'}.")
-    most = ", ".join(f"z {at}" for at in found.dimensions[:6])
-    print(f"Dimensions that changed: {len(found.dimensions)}, most of all {most}.")
+    print(f"Decoded, the lesion {', '.join(changes) or 'changes by nothing that is measured'}.")
+    most = ", ".join(f"z {at}" for at in flip.dimensions[:6])
+    print(f"Dimensions that changed: {len(flip.dimensions)}, most of all {most}.")
     print(
-        f"Nearest lesion of another patient: at {found.nearest_before:.2f} before and "
-        f"{found.nearest_after:.2f} after; {found.far_after:.0%} of the lesions have a nearer one."
+        f"Nearest lesion of another patient: at {flip.nearest_before:.2f} before and "
+        f"{flip.nearest_after:.2f} after; {flip.far_after:.0%} of the lesions have a nearer one."
     )
-    if found.warning:
-        print(found.warning)
+    if flip.warning:
+        print(flip.warning)
     print("This tells of the model and its score, not of a disease: it is neither a cause nor a course.")

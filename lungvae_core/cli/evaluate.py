@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from lungvae_core.cli import app
-from lungvae_core.cli.described import option
-from lungvae_core.cli.models import Diagnoses, IncludeSeen, LeaveOutSeen
+from lungvae_core.cli.options import (
+    Data,
+    Device,
+    Diagnoses,
+    IncludeSeen,
+    LeaveOutSeen,
+    Ray,
+    Threads,
+    open_set,
+    option,
+    seen_choice,
+    settings_of,
+)
+from lungvae_core.cli.progress import stop_on_signals
 from lungvae_core.evaluation.protocols.config import EvaluationConfig, evaluation_of
 from lungvae_core.number_text import interval, number, with_interval
 
 
 @app.command()
 def evaluate(
-    data: Annotated[Path, typer.Option(help="A data set's folder.")],
+    data: Data,
     out: Annotated[
         Path | None,
         typer.Option(help="The report, as report.json; by default where the Evaluation page finds it."),
@@ -47,20 +61,17 @@ def evaluate(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Trainings at once; by default as many as cores.")
     ] = None,
-    ray: Annotated[
-        str | None, typer.Option(help="Train on a running Ray cluster: auto, or its HOST:PORT.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads a training.")] = 1,
+    ray: Ray = None,
+    device: Device = "auto",
+    threads: Threads = 1,
 ) -> None:
     """Judge a preset by patient-grouped folds; stopped by Ctrl-C, the same command goes on."""
-    from lungvae_core.cli.models import _settings, _stop_on_signals, open_set, seen_choice
     from lungvae_core.evaluation.protocols.evaluate import evaluate as run
     from lungvae_core.files import check_replaceable
     from lungvae_core.serving.evaluations import default_report
     from lungvae_core.training.device import pick_device
 
-    asked = evaluation_of(
+    config = evaluation_of(
         preset=preset,
         protocol=protocol,
         task=task,
@@ -69,15 +80,15 @@ def evaluate(
         seed=seed,
         seeds=seeds,
         nodule_rule=nodule_rule,
-        changes=_settings(set_ or []),
+        changes=settings_of(set_),
         quick=quick,
     )
     out = out or default_report(f"{preset}-{task}-{label_rule}-{protocol}")
     check_replaceable(out)
     opened = open_set(data)
-    with _stop_on_signals("what is in hand") as stop, _progress() as show:
+    with stop_on_signals("what is in hand") as stop, _progress() as show:
         report = run(
-            asked,
+            config,
             opened,
             out,
             work=work,
@@ -123,20 +134,20 @@ def print_report(report: dict[str, Any]) -> None:
     units = report["units"]
     print(f"\n{'AUC':<26}{'slice':>26}{'nodule':>26}{'patient':>26}")
     _line("model", units)
-    for stage, found in (report["stages"] or {}).items():
-        _line(f"  {'before' if stage == 'vae' else 'after'} the joint phase", found)
-    for name, found in (report["baselines"] or {}).items():
-        _line(f"{name}{' (readers)' if found['uses_readers'] else ''}", found)
+    for stage, figures in (report["stages"] or {}).items():
+        _line(f"  {'before' if stage == 'vae' else 'after'} the joint phase", figures)
+    for name, figures in (report["baselines"] or {}).items():
+        _line(f"{name}{' (readers)' if figures['uses_readers'] else ''}", figures)
     print(f"\n{'model':<26}{'slice':>26}{'nodule':>26}{'patient':>26}")
     for figure in ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "f1"):
         _line(figure.replace("_", " "), units, figure)
     for figure in ("average_precision", "brier", "ece"):
         _line(figure.replace("_", " "), units, figure)
-    for name, words in (("best_size", "the best size"), ("best", "the best baseline")):
-        if found := (report["comparisons"] or {}).get(name):
-            pair = found["paired"]
+    for name, title in (("best_size", "the best size"), ("best", "the best baseline")):
+        if compared := (report["comparisons"] or {}).get(name):
+            pair = compared["paired"]
             less = with_interval(pair["difference"], pair["low"], pair["high"], signed=True)
-            print(f"Against {words} ({found['baseline']}), per nodule: {less}, p {number(pair['p'])}.")
+            print(f"Against {title} ({compared['baseline']}), per nodule: {less}, p {number(pair['p'])}.")
     if leak := report["leak"]:
         print(f"\n{'What the leak is worth':<34}{'AUC slice':>22}{'AUC nodule':>12}{'accuracy':>10}")
         for step in leak["steps"]:
@@ -150,14 +161,14 @@ def print_report(report: dict[str, Any]) -> None:
     print(f"\nSeed(s) {seeds}; {report['hardware']}; {report['seconds']:.0f} s.")
 
 
-def diagnosis_lines(found: dict[str, Any] | None) -> list[str]:
+def diagnosis_lines(diagnosis: dict[str, Any] | None) -> list[str]:
     """Opinion and diagnosis as lines to print; none where no table was given."""
     from lungvae_core.evaluation import report_words
     from lungvae_core.evaluation.report import DiagnosisPart
 
-    if not found:
+    if not diagnosis:
         return []
-    part = DiagnosisPart.model_validate(found)
+    part = DiagnosisPart.model_validate(diagnosis)
     lines = ["", report_words.diagnosis_about(part)]
     for group in part.groups:
         lines += [report_words.diagnosis_group(group), f"{'AUC':<34}{'diagnosis':>26}{'opinion':>26}"]
@@ -174,24 +185,18 @@ def _line(name: str, units: dict[str, Any], figure: str = "auc") -> None:
     print(f"{name:<26}{cells}")
 
 
-def _progress() -> Any:
-    """A bar; gives a function taking (done, total, what)."""
-    from contextlib import contextmanager
+@contextmanager
+def _progress() -> Iterator[Callable[[float, float, str], None]]:
+    """A bar a task; yields a function taking (done, total, task)."""
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
 
-    @contextmanager
-    def bar() -> Any:
-        with Progress(
-            TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), transient=True
-        ) as shown:
-            tasks: dict[str, Any] = {}
+        def show(done: float, total: float, what: str) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done, total=total)
 
-            def show(done: float, total: float, what: str) -> None:
-                if what not in tasks:
-                    tasks[what] = shown.add_task(what, total=total)
-                shown.update(tasks[what], completed=done, total=total)
-
-            yield show
-
-    return bar()
+        yield show

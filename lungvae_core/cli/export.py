@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from lungvae_core.cli import app
+from lungvae_core.cli.options import Model
+from lungvae_core.cli.progress import progress_bar
 
 
 @app.command("export-explorer")
 def export_explorer(
-    model: Annotated[str, typer.Argument(help="A model's name, as gvae, or its folder.")],
+    model: Model,
     out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("explorer.html"),
     ct: Annotated[
         bool,
@@ -25,13 +27,12 @@ def export_explorer(
     nodules_only: Annotated[bool, typer.Option(help="Leave out the map of slices: a smaller file.")] = False,
 ) -> None:
     """Write the map, images, traversals and figures as one HTML file for a talk or a paper's supplement."""
-    from lungvae_core.cli.models import _bar
     from lungvae_core.explore.maps import UNITS
     from lungvae_core.serving.export.write import export_explorer as export
     from lungvae_core.serving.registry import Registry
 
     loaded = Registry().load_from(model)
-    with _bar("decoding", 1) as advance:
+    with progress_bar("decoding", 1) as advance:
         size = export(loaded, out, real=ct, units=("nodule",) if nodules_only else UNITS, on_progress=advance)
     kind = "CT slices (mind whose they are)" if ct else "generated images only"
     print(f"{out}: {size / 1e6:.1f} MB, {kind}. Open it in a browser; it needs no server.")

@@ -2,65 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lungvae_core.cli import app
+from lungvae_core.cli.options import Processes, Ray
+from lungvae_core.cli.progress import task_bars
 from lungvae_core.errors import UserError
 from lungvae_core.number_text import plural
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
-
     from lungvae_core.data.prepare import Prepared
 
-
 LISTED = 20  # lines about single slices and files; the rest is in the report
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A bar a task on standard error; yields a function of the task's name, the number done and in all."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description:8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    bar = Progress(*columns, console=Console(stderr=True))
-    tasks: dict[str, TaskID] = {}
-
-    def update(what: str, done: int, total: int | None) -> None:
-        if not tasks:
-            bar.start()  # not before: a refusal is to be one line, without a bar above it
-        if what not in tasks:
-            tasks[what] = bar.add_task(what, total=total)
-        bar.update(tasks[what], completed=done, total=total)
-
-    try:
-        yield update
-    finally:
-        if tasks:
-            bar.stop()
 
 
 @app.command()
 def cohort(
     out: Annotated[Path, typer.Option(help="The CSV file to write.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes to use. Default: one a core.", show_default=False)
-    ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            help="Work on a running Ray cluster: auto, or its HOST:PORT. All its machines need this project.",
-            show_default=False,
-        ),
-    ] = None,
+    workers: Processes = None,
+    ray: Ray = None,
 ) -> None:
     """Write the paper's cohort as a table: 13,852 lesion slices, from annotations alone, without pixels."""
     if out.is_dir():
@@ -71,7 +36,7 @@ def cohort(
     from lungvae_core.data import cohort as paper
     from lungvae_core.files import atomic_path
 
-    with _progress() as progress:
+    with task_bars() as progress:
         table = paper.cohort(
             progress=lambda done, total: progress("Patients", done, total), workers=workers, ray=ray
         )
@@ -101,17 +66,8 @@ def prepare(
     list_missing: Annotated[
         bool, typer.Option("--list-missing", help="List the cohort's patients that are not in the folder.")
     ] = False,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes to use. Default: one a core.", show_default=False)
-    ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            help="Work on a running Ray cluster: auto, or its HOST:PORT. All its machines need the folders "
-            "under the same paths.",
-            show_default=False,
-        ),
-    ] = None,
+    workers: Processes = None,
+    ray: Ray = None,
 ) -> None:
     """Turn a folder of LIDC-IDRI's DICOM into a data set: the paper's lesion slices in HU with their masks.
 
@@ -121,7 +77,7 @@ def prepare(
     from lungvae_core.data import prepare as lidc
 
     try:
-        with _progress() as progress:
+        with task_bars() as progress:
             prepared = lidc.prepare(
                 folder, out, overwrite=overwrite, strict=strict, workers=workers, ray=ray, progress=progress
             )

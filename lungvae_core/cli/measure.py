@@ -8,11 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from lungvae_core.cli import app
+from lungvae_core.cli.options import RunFolder, open_set
+from lungvae_core.cli.progress import progress_bar
 
 
 @app.command()
 def measure(
-    run: Annotated[Path, typer.Argument(help="A run's or model's folder.")],
+    run: RunFolder,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -27,22 +29,18 @@ def measure(
     judge: Annotated[bool, typer.Option(help="Have a judge read the ratings that --data has.")] = True,
 ) -> None:
     """Move every dimension, measure the lesions that come out, and name what each dimension does."""
-    from rich.progress import Progress
-
-    from lungvae_core.cli.models import open_set
     from lungvae_core.explore.measured.judge import EPOCHS, QUICK_EPOCHS
     from lungvae_core.explore.measured.traverse import RESAMPLES, STEPS, measure_run
     from lungvae_core.training.checkpoints import Run
 
     opened = Run.open(run)
     slices = None if data is None else open_set(data)
-    words = [f"lungvae measure {run.name}", *([f"--data {data.name}"] if data else [])]
-    words += [f"--starts {starts}", f"--seed {seed}", *(["--quick"] if quick else [])]
-    words += [] if judge else ["--no-judge"]
+    command = [f"lungvae measure {run.name}", *([f"--data {data.name}"] if data else [])]
+    command += [f"--starts {starts}", f"--seed {seed}", *(["--quick"] if quick else [])]
+    command += [] if judge else ["--no-judge"]
     epochs = QUICK_EPOCHS if quick else EPOCHS
-    with Progress(transient=True) as bar:
-        task = bar.add_task("measuring", total=opened.config.model.dimensions)
-        found = measure_run(
+    with progress_bar("measuring", opened.config.model.dimensions) as advance:
+        measured = measure_run(
             opened,
             slices,
             starts=min(starts, 16) if quick else starts,
@@ -50,50 +48,65 @@ def measure(
             resamples=200 if quick else RESAMPLES,
             seed=seed,
             judge_epochs=epochs if judge else 0,
-            command=" ".join(words),
-            on_progress=lambda done, of: bar.update(task, completed=done, total=of),
+            command=" ".join(command),
+            on_progress=advance,
         )
-    _print(found)
-    _print_judged(found, opened.config.objective.guided)
-    print(f"{run}: measured {found['dimensions_count']} dimensions in {found['seconds']:.0f} s.")
+    _print_names(measured)
+    _print_controls(measured)
+    _print_outlines(measured["outlines"])
+    _print_judged(measured, opened.config.objective.guided)
+    print(f"{run}: measured {measured['dimensions_count']} dimensions in {measured['seconds']:.0f} s.")
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print_names(measured: dict[str, Any]) -> None:
     """The names, strongest first, with the number behind each."""
     from lungvae_core.data.counted import counted_in_words
 
-    print(f"{found['rule']} Names are for rising values.")
+    print(f"{measured['rule']} Names are for rising values.")
     print(
-        f"{found['starts']['patients']} starting lesions, one a patient, of {found['starts']['of']}, "
-        f"{found['steps']} steps, "
-        f"seed {found['seed']}; {found['outlined']:.1%} of the decoded lesions could be outlined."
+        f"{measured['starts']['patients']} starting lesions, one a patient, of {measured['starts']['of']}, "
+        f"{measured['steps']} steps, "
+        f"seed {measured['seed']}; {measured['outlined']:.1%} of the decoded lesions could be outlined."
     )
-    print(counted_in_words(found))
-    place = found["moved"].index
-    named = [each for each in found["dimensions"] if each["properties"]]
-    named.sort(key=lambda each: -abs(each["moved"][each["properties"][0]][place("effect")]))
+    print(counted_in_words(measured))
+    effect_at = measured["moved"].index("effect")
+    named = [each for each in measured["dimensions"] if each["properties"]]
+    named.sort(key=lambda each: -abs(each["moved"][each["properties"][0]][effect_at]))
     for each in named:
         key = each["properties"][0]
         change, low, high, effect, spearman, _ = each["moved"][key]
-        unit = found["properties"][key]["unit"]
+        unit = measured["properties"][key]["unit"]
         print(
             f"z {each['dimension']:<3} {each['name']:<52} {key} {change:+.3g} ({low:+.3g} to {high:+.3g})"
             f"{' ' + unit if unit else ''}, {effect:+.2f} SD, Spearman {spearman:+.2f}, "
             f"selectivity {each['selectivity']:.2f}"
         )
-    for words in dict.fromkeys(each["name"] for each in found["dimensions"] if not each["properties"]):
-        at = [each["dimension"] for each in found["dimensions"] if each["name"] == words]
-        print(f"{words}: {len(at)} dimensions ({', '.join(map(str, at[:12]))}{' …' if len(at) > 12 else ''})")
-    for key, told in (("shuffled", "steps shuffled"), ("mixed", "each lesion along another dimension")):
-        if control := found["controls"].get(key):
-            print(f"Control, {told}: {control['named']} of {control['dimensions']} got a name.")
-    if found["outlines"]:
-        print(f"Readers' masks: {counted_in_words(found['outlines'])}")
-    for key, told in (("real", "real slices"), ("reconstructed", "their reconstructions")):
-        if found["outlines"] and key in found["outlines"]:
-            whole = found["outlines"][key][0]
+    unnamed: dict[str, list[int]] = {}
+    for each in measured["dimensions"]:
+        if not each["properties"]:
+            unnamed.setdefault(each["name"], []).append(each["dimension"])
+    for why, at in unnamed.items():
+        print(f"{why}: {len(at)} dimensions ({', '.join(map(str, at[:12]))}{' …' if len(at) > 12 else ''})")
+
+
+def _print_controls(measured: dict[str, Any]) -> None:
+    for key, title in (("shuffled", "steps shuffled"), ("mixed", "each lesion along another dimension")):
+        if control := measured["controls"].get(key):
+            print(f"Control, {title}: {control['named']} of {control['dimensions']} got a name.")
+
+
+def _print_outlines(outlines: dict[str, Any] | None) -> None:
+    """How well the outlines agree with the readers' masks, where the data have any."""
+    from lungvae_core.data.counted import counted_in_words
+
+    if not outlines:
+        return
+    print(f"Readers' masks: {counted_in_words(outlines)}")
+    for key, title in (("real", "real slices"), ("reconstructed", "their reconstructions")):
+        if key in outlines:
+            whole = outlines[key][0]
             print(
-                f"Outlines of {whole['n']} {told} against the readers' masks: Dice {whole['dice']:.3f}, "
+                f"Outlines of {whole['n']} {title} against the readers' masks: Dice {whole['dice']:.3f}, "
                 f"found over readers' area {whole['area_ratio']:.2f} (median)."
             )
 

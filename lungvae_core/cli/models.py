@@ -1,158 +1,32 @@
-"""`lungvae train`, `encode`, `classify`, `map`, `predict`, `models` and `presets`."""
+"""`lungvae encode`, `classify`, `map`, `project`, `predict`, `publish`, `models` and `presets`."""
 
 from __future__ import annotations
 
-import signal
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lungvae_core.cli import app
-from lungvae_core.cli.described import option
-from lungvae_core.errors import UserError
-from lungvae_core.number_text import duration
-from lungvae_core.vae.config import TrainingConfig
+from lungvae_core.cli.options import (
+    Data,
+    Diagnoses,
+    IncludeSeen,
+    LeaveOutSeen,
+    Model,
+    Ray,
+    RunFolder,
+    SliceIndex,
+    Spacing,
+    open_set,
+    seen_choice,
+    settings_of,
+)
+from lungvae_core.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from lungvae_core.data.slices import SliceSet
+    from lungvae_core.serving.registry import Prediction
     from lungvae_core.training.checkpoints import Run
-    from lungvae_core.training.seen import Seen
-
-RunFolder = Annotated[Path, typer.Argument(help="A run's or model's folder.")]
-LeaveOutSeen = Annotated[
-    bool,
-    typer.Option(
-        "--leave-out-seen", help="Leave out all but the first of patients that have the same slices."
-    ),
-]
-IncludeSeen = Annotated[
-    bool,
-    typer.Option("--include-seen", help="Keep patients that have the same slices; the report then says so."),
-]
-Data = Annotated[Path, typer.Option(help="A data set's folder.")]
-
-
-@app.command()
-def train(
-    data: Data,
-    out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    preset: Annotated[str, typer.Option(help="Its settings; `lungvae presets` lists them.")] = "dirvae",
-    resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    epochs: Annotated[int | None, option(TrainingConfig, "epochs", "By default the preset's.")] = None,
-    seed: Annotated[int | None, option(TrainingConfig, "seed", "By default the preset's.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="Any other setting, as beta=0.3; repeatable. `lungvae presets --settings` explains them.",
-        ),
-    ] = None,
-    title: Annotated[str, typer.Option(help="The model's name in the app; by default the folder's.")] = "",
-    threads: Annotated[int, typer.Option(help="CPU threads; 0 for all.")] = 0,
-    finish: Annotated[
-        bool, typer.Option(help="Afterwards encode, classify and map, so that the app can show the model.")
-    ] = True,
-) -> None:
-    """Train a VAE; Ctrl-C stops after the batch in hand, and --resume goes on from there."""
-    import numpy as np
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    from lungvae_core.data.counted import chosen_rows, left_out_before
-    from lungvae_core.training import fit as training
-    from lungvae_core.training.device import pick_device
-    from lungvae_core.training.parallel import first_process, torchrun_size
-    from lungvae_core.vae.config import override
-    from lungvae_core.vae.config import preset as preset_named
-
-    config = preset_named(preset)
-    named = {name: value for name, value in (("epochs", epochs), ("seed", seed)) if value is not None}
-    changes = {**named, **_settings(set_ or [])}
-    config = override(config, changes)
-    if resume and changes.keys() - {"on_nonfinite"}:
-        raise UserError(
-            "A resumed run keeps its settings: leave out --epochs, --seed and --set (but on_nonfinite)."
-        )
-    _use_threads(threads)
-    device = str(pick_device(device))
-    opened = open_set(data)
-    with (
-        _stop_on_signals() as stop,
-        Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(),
-            TextColumn("{task.description}"),
-            transient=True,
-            disable=not first_process(),
-        ) as bar,
-    ):
-        task = bar.add_task("starting", total=1, epoch="-")
-        if torchrun_size() > 1 and first_process():
-            bar.console.print(f"{torchrun_size()} processes train one model together.")
-
-        def show(progress: training.Progress) -> None:
-            ssim = "-" if progress.ssim is None else f"{progress.ssim:.3f}"
-            bar.update(
-                task,
-                total=progress.epochs * progress.batches,
-                completed=(progress.epoch - 1) * progress.batches + progress.batch,
-                epoch=f"{progress.epoch}/{progress.epochs}",
-                description=f"loss {progress.loss:.1f}  KL {progress.kl:.1f} nats  SSIM {ssim}  "
-                f"{progress.images_per_second:.0f} images/s  {duration(progress.seconds_left)} left",
-            )
-
-        def line(row: dict) -> None:
-            held_out = row["validation"]
-            bar.console.print(
-                f"epoch {row['epoch']:>4}  loss {row['train']['loss']:8.2f}  held out: "
-                f"SSIM {held_out['ssim']:.4f}  MSE {held_out['mse']:.5f}  KL {held_out['kl']:.1f} nats  "
-                f"{held_out['active_units']} active units  {duration(row['seconds'])}",
-                highlight=False,
-                soft_wrap=True,
-            )
-            for sign in row.get("collapse", []):
-                bar.console.print(f"            {sign}", style="yellow", highlight=False, soft_wrap=True)
-
-        run, finished = training.fit(
-            config,
-            opened,
-            out,
-            device=device,
-            resume=resume,
-            title=title,
-            on_nonfinite=str(changes["on_nonfinite"]) if "on_nonfinite" in changes else None,
-            on_progress=show,
-            on_epoch=line,
-            should_stop=stop.is_set,
-        )
-    if not first_process():
-        return  # the first one finishes the run
-    if not finished:
-        print(f"Stopped. Go on with: lungvae train --data {data} --out {out} --resume")
-        raise typer.Exit(130)
-    print(f"{out}: trained for {run.config.epochs} epochs.")
-    sides = run.split(opened.table)
-    used = np.isin(np.arange(len(opened)), np.concatenate(sides))
-    counted = chosen_rows(used, "of patients set aside", before=left_out_before(opened.info.details))
-    print(
-        f"{counted.in_words()} Trained on {len(sides[0]):,}; the figures are of {len(sides[1]):,} held out."
-    )
-    if finish:
-        encode(out, data)
-        labels = opened.labelled()
-        if (labels == 1).any() and (labels == 0).any():
-            try:
-                classify(out)
-            except UserError as error:  # the training itself is done, and its maps can be made
-                print(f"No classifier was made: {error}")
-        else:
-            print("No malignant and benign labels in this data set: no classifier was made.")
-        map_(out, only_2d=True)
 
 
 @app.command()
@@ -164,19 +38,10 @@ def encode(run: RunFolder, data: Data) -> None:
     from lungvae_core.training.encode import encode as encode_run
 
     opened = SliceSet.open(data)
-    with _bar("encoding", len(opened)) as advance:
+    with progress_bar("encoding", len(opened)) as advance:
         encode_run(Run.open(run), opened, on_progress=advance)
     print(f"{run}: encoded {len(opened):,} slices.")
     print(Counted(used=len(opened), left_out=left_out_before(opened.info.details)).in_words())
-
-
-Diagnoses = Annotated[
-    Path | None,
-    typer.Option(
-        help="A table of confirmed diagnoses (patient_id, diagnosis: 0 unknown, 1 benign, 2 primary, "
-        "3 metastatic); the report then judges model, readers and size against it too."
-    ),
-]
 
 
 @app.command()
@@ -201,12 +66,7 @@ def classify(
     leave_out_seen: LeaveOutSeen = False,
     include_seen: IncludeSeen = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes to fit the folds on.")] = 1,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            help="Fit the folds on a running Ray cluster: auto, or its HOST:PORT.", show_default=False
-        ),
-    ] = None,
+    ray: Ray = None,
 ) -> None:
     """Cross-validate an MLP on the codes, by patient, beside what size alone gives; keep it in the run."""
     from lungvae_core.cli.evaluate import diagnosis_lines
@@ -217,8 +77,8 @@ def classify(
     from lungvae_core.training.ensemble import MEMBERS
     from lungvae_core.training.search.spaces import configure_mlp, space
 
-    config = configure_mlp(space("mlp"), {"seed": seed, **_settings(set_ or [])})
-    with _bar("cross-validating", FOLDS * seeds + 1 + MEMBERS) as advance:
+    config = configure_mlp(space("mlp"), {"seed": seed, **settings_of(set_)})
+    with progress_bar("cross-validating", FOLDS * seeds + 1 + MEMBERS) as advance:
         report = classify_run(
             Run.open(run),
             config,
@@ -232,12 +92,7 @@ def classify(
             on_progress=advance,
         )
     _print_report(report)
-    for title, part in (("one view", report), (f"{views} views", report["views"])):
-        if part:
-            rules = {rule: each["auc"]["value"] for rule, each in part["nodule_rules"].items()}
-            print(
-                f"AUC per nodule, {title}: " + ", ".join(f"{rule} {area:.3f}" for rule, area in rules.items())
-            )
+    _print_nodule_rules(report, views)
     for line in diagnosis_lines(report["diagnosis"]):
         print(line)
 
@@ -257,7 +112,7 @@ def map_(
 
     opened = Run.open(run)
     dims = (2,) if only_2d else DIMS
-    with _bar("mapping", len(METHODS) * len(UNITS) * len(dims)) as advance:
+    with progress_bar("mapping", len(METHODS) * len(UNITS) * len(dims)) as advance:
         make_maps(opened, dims=dims, seed=seed, again=again, on_progress=advance)
     print(f"{run}: maps by {', '.join(METHODS)}. {_encoded(opened)}")
 
@@ -279,7 +134,7 @@ def project(
     from lungvae_core.explore.maps import check_parameters, make_map
     from lungvae_core.training.checkpoints import Run
 
-    parameters = check_parameters(method, _settings(set_ or []))
+    parameters = check_parameters(method, settings_of(set_))
     opened = Run.open(run)
     places = make_map(opened, unit, method, dims=dims, **parameters)
     write_array(out, places)
@@ -288,17 +143,14 @@ def project(
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(help="A model's folder, or its name in models/ or runs/.")],
+    model: Model,
     image: Annotated[Path, typer.Argument(help="npy, png, tiff, DICOM, NIfTI, MetaImage or NRRD.")],
     row: Annotated[float | None, typer.Option(help="The lesion's centre, in pixels from the top.")] = None,
     column: Annotated[float | None, typer.Option(help="The same from the left.")] = None,
-    index: Annotated[int | None, typer.Option(help="Which slice of a stack, from 0.")] = None,
+    index: SliceIndex = None,
     hu_low: Annotated[float | None, typer.Option(help="HU of black, for grey levels.")] = None,
     hu_high: Annotated[float | None, typer.Option(help="HU of white.")] = None,
-    spacing: Annotated[
-        float | None,
-        typer.Option(help="Pixel spacing in mm, where a model needs it and the image does not tell."),
-    ] = None,
+    spacing: Spacing = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score a lesion's slice with a model and list its neighbours; for research, not for clinical use."""
@@ -321,40 +173,47 @@ def predict(
     prediction = loaded.predict(
         patch, spacing_mm=agreed_spacing(opened, spacing, "--spacing"), exclude_patient=patient
     )
-    own, behind = own_slice_words(loaded, patch), scoring.of_walk(loaded, patient)
+    own, score_note = own_slice_words(loaded, patch), scoring.of_walk(loaded, patient)
     compared = encoded_rows(loaded.run, loaded.table)
     if json_:
-        notes = [*opened.notes, *([own] if own else [])]
         about = {
             "model": model,
             "image": str(image),
             "notice": NOTICE,
-            "notes": notes,
+            "notes": [*opened.notes, *([own] if own else [])],
             "patient_of_the_set": patient,
-            "score_note": behind,
+            "score_note": score_note,
             "counted": compared.model_dump(),
         }
         print(json.dumps({**about, **prediction.summary()}))
         return
     for note in opened.notes:
         print(note)
-    score = "no classifier in this model" if prediction.score is None else f"{prediction.score:.3f}"
-    print(f"Model score (0 benign .. 1 malignant, not a probability of cancer): {score}")
-    if behind:
-        print(behind)
-    rank = prediction.ssim_rank
-    beside = "" if rank is None else f" (lower than {rank:.0%} of the training set's slices)"
-    print(f"Reconstruction: SSIM {prediction.ssim:.3f}{beside}, MSE {prediction.mse:.4f}")
+    _print_score(prediction, score_note)
     if own:
         print(own)
     print(f"Compared with the model's slices. {compared.in_words()}")
+    _print_neighbours(prediction)
+    print(NOTICE)
+
+
+def _print_score(prediction: Prediction, note: str) -> None:
+    score = "no classifier in this model" if prediction.score is None else f"{prediction.score:.3f}"
+    print(f"Model score (0 benign .. 1 malignant, not a probability of cancer): {score}")
+    if note:
+        print(note)
+    rank = prediction.ssim_rank
+    beside = "" if rank is None else f" (lower than {rank:.0%} of the training set's slices)"
+    print(f"Reconstruction: SSIM {prediction.ssim:.3f}{beside}, MSE {prediction.mse:.4f}")
+
+
+def _print_neighbours(prediction: Prediction) -> None:
     print("Nearest lesions of other patients:")
     for near in prediction.neighbours:
         print(
             f"  {near['patient_id']} nodule {near['nodule']} slice {near['slice']}"
             f"  malignancy {near['malignancy'] or '-'}  distance {near['distance']:.3f}"
         )
-    print(NOTICE)
 
 
 @app.command()
@@ -413,27 +272,15 @@ def _encoded(run: Run) -> str:
     return encoded_rows(run, run.latents()[0]).in_words()
 
 
-def _print_report(report: dict) -> None:
+def _print_report(report: dict[str, Any]) -> None:
     """The AUC table: the model beside the size of the lesion, per slice and per nodule."""
     from lungvae_core.data.counted import counted_in_words
-
-    def cell(unit: dict | None) -> str:
-        if unit is None:
-            return f"{'-':>24}"
-        area = unit["auc"]
-        return f"{area['value']:8.3f} ({area['low']:.3f}-{area['high']:.3f})"
-
-    def table(units: dict, baselines: dict) -> None:
-        print(f"{'':<22}{'slice':>24}{'nodule':>24}")
-        print(f"{'classifier on codes':<22}{cell(units['slice'])}{cell(units['nodule'])}")
-        for name, both in baselines.items():
-            print(f"{name + ' alone':<22}{cell(both['slice'])}{cell(both['nodule'])}")
 
     nodule = report["units"]["nodule"]
     print(f"AUC, {report['label_rule']}; {report['protocol_in_words']}.")
     print(f"{nodule['patients']} patients, {nodule['count']} nodules; 95 % interval by resampling patients.")
     print(counted_in_words(report))
-    table(report["units"], report["baselines"])
+    _print_table(report["units"], report["baselines"])
     for leak in report["leaks"]:
         print(f"LEAKS: {leak}")
     if not report["pixels_compared"]:
@@ -441,87 +288,38 @@ def _print_report(report: dict) -> None:
             "The run has no fingerprints, so slices were not compared between patients: `lungvae encode` it."
         )
     if repeats := report.get("repeats"):
-        told = ", ".join(
+        spread = ", ".join(
             f"{unit} {repeats[unit]['mean']:.3f} ± {repeats[unit]['deviation']:.3f} "
             f"({repeats[unit]['low']:.3f} to {repeats[unit]['high']:.3f})"
             for unit in ("slice", "nodule")
         )
-        print(f"\nOver {len(repeats['seeds'])} seeds, mean ± standard deviation (range) of the AUC: {told}.")
+        print(
+            f"\nOver {len(repeats['seeds'])} seeds, mean ± standard deviation (range) of the AUC: {spread}."
+        )
     if held := report["heldout"]:
         inner = held["units"]["nodule"]
         print(f"\nOf these, {held['what']}: {inner['patients']} patients, {inner['count']} nodules.")
-        table(held["units"], held["baselines"])
+        _print_table(held["units"], held["baselines"])
 
 
-@contextmanager
-def _bar(what: str, total: int) -> Iterator:
-    """A progress bar; yields a function taking (done, total)."""
-    from rich.progress import Progress
-
-    with Progress(transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done, of: bar.update(task, completed=done, total=of)
+def _print_table(units: dict[str, Any], baselines: dict[str, Any]) -> None:
+    rows = {"classifier on codes": units} | {f"{name} alone": both for name, both in baselines.items()}
+    print(f"{'':<22}{'slice':>24}{'nodule':>24}")
+    for name, figures in rows.items():
+        print(f"{name:<22}{_auc(figures['slice'])}{_auc(figures['nodule'])}")
 
 
-@contextmanager
-def _stop_on_signals(what: str = "this batch") -> Iterator[threading.Event]:
-    """An event that Ctrl-C or a polite kill sets; a second Ctrl-C ends the process at once.
-
-    `what` is what is still finished before it stops.
-    """
-    stop = threading.Event()
-
-    def handle(number: int, _frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        if number == signal.SIGINT:
-            print(f"Stopping after {what}; press Ctrl-C again to stop at once.")
-
-    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+def _auc(unit: dict[str, Any] | None) -> str:
+    if unit is None:
+        return f"{'-':>24}"
+    area = unit["auc"]
+    return f"{area['value']:8.3f} ({area['low']:.3f}-{area['high']:.3f})"
 
 
-def open_set(folder: Path) -> SliceSet:
-    """Open a data set; what of its table was read otherwise than it is written goes to standard error."""
-    from lungvae_core.data.slices import SliceSet
-
-    opened = SliceSet.open(folder)
-    for note in opened.notes:
-        print(f"Note on {folder}: {note}", file=sys.stderr)
-    return opened
-
-
-def seen_choice(leave_out: bool, include: bool) -> Seen:
-    """What is done with slices that were seen, from --leave-out-seen and --include-seen."""
-    if leave_out and include:
-        raise UserError("--leave-out-seen and --include-seen exclude each other; choose one.")
-    return "leave_out" if leave_out else "include" if include else "refuse"
-
-
-def _settings(pairs: list[str]) -> dict[str, object]:
-    from lungvae_core.json_text import parse_json
-
-    settings: dict[str, object] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise UserError(f"--set takes name=value, as beta=0.3; {pair!r} has no equals sign.")
-        try:
-            settings[name.strip()] = parse_json(value, what="A setting")
-        except UserError:
-            settings[name.strip()] = value
-    return settings
-
-
-def _use_threads(threads: int) -> None:
-    if threads < 0:
-        raise UserError(f"--threads is {threads}; it must be 0 or more.")
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
+def _print_nodule_rules(report: dict[str, Any], views: int) -> None:
+    for title, part in (("one view", report), (f"{views} views", report["views"])):
+        if part:
+            rules = ", ".join(
+                f"{rule} {each['auc']['value']:.3f}" for rule, each in part["nodule_rules"].items()
+            )
+            print(f"AUC per nodule, {title}: {rules}")

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from lungvae_core.cli import app
+from lungvae_core.cli.options import Processes
+from lungvae_core.cli.progress import task_bars
 
 
 @app.command()
@@ -25,29 +27,14 @@ def phantom(
         int | None, typer.Option(help="How many slices. Default: 13852, the cohort's.", show_default=False)
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same data set.")] = 0,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes to use. Default: one a core.", show_default=False)
-    ] = None,
+    workers: Processes = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing --out.")] = False,
 ) -> None:
     """Make a data set of synthetic nodules that look like CT, each with known factors."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
     from lungvae_core.data.cohort import cohort
     from lungvae_core.data.phantom import make_phantom
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    bar = Progress(*columns, console=Console(stderr=True))
-    tasks: dict[str, TaskID] = {}
-
-    def report(what: str, done: int, total: int) -> None:
-        if what not in tasks:
-            bar.start()  # not before: options that are refused need no bar
-            tasks[what] = bar.add_task(what, total=total)
-        bar.update(tasks[what], completed=done)
-
-    try:
+    with task_bars() as progress:
         made = make_phantom(
             out,
             seed=seed,
@@ -55,12 +42,9 @@ def phantom(
             count=count,
             workers=workers,
             overwrite=overwrite,
-            cohort=lambda: cohort(progress=partial(report, "Patients"), workers=workers),
-            progress=partial(report, "Slices"),
+            cohort=lambda: cohort(progress=partial(progress, "Patients"), workers=workers),
+            progress=partial(progress, "Slices"),
         )
-    finally:
-        if tasks:
-            bar.stop()
     nodules = len(made.table[["patient_id", "nodule"]].drop_duplicates())
     print(
         f"{out}: {len(made):,} generated slices of {nodules:,} nodules, hash {made.info.content_hash[:12]}."

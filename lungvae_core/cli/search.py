@@ -4,34 +4,31 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lungvae_core.cli import app
-from lungvae_core.cli.described import option
-from lungvae_core.cli.models import _settings, _stop_on_signals
+from lungvae_core.cli.options import Device, Ray, Threads, option, settings_of
+from lungvae_core.cli.progress import stop_on_signals
 from lungvae_core.errors import UserError
 from lungvae_core.json_text import parse_json
 from lungvae_core.number_text import duration
 from lungvae_core.training.search.options import SearchOptions
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
     from lungvae_core.training.search.book import Book
     from lungvae_core.training.search.run import Event, Progress
     from lungvae_core.training.search.setup import SearchConfig
 
 SHOWN = 5  # best trials that are printed at the end
-
-Ray = Annotated[
-    str | None,
-    typer.Option(
-        help="Work on a running Ray cluster: auto, or its HOST:PORT. All its machines need this project "
-        "installed and the folders under the same paths. Default: processes of this machine.",
-        show_default=False,
-    ),
-]
 
 
 @app.command()
@@ -87,8 +84,8 @@ def search(
         ),
     ] = None,
     ray: Ray = None,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads of one training.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    threads: Threads = 1,
+    device: Device = "auto",
     keep_runs: Annotated[bool, typer.Option(help="Keep the weights of losing trials, too.")] = False,
     final: Annotated[
         bool,
@@ -102,152 +99,134 @@ def search(
     Patients set aside are in no trial, the others are split by patient, and trials are chosen by their
     validation patients alone. The trials are in trials.csv in --out, and on the Search page.
     """
-    given = {
+    if data is not None and run is not None:
+        raise UserError("Give --data for a VAE's space or --run for an MLP's, not both.")
+    options = {
         "space": space,
         "method": method,
         "halving": halving,
         "min_epochs": min_epochs,
+        "trials": trials,
         "objective": objective,
         "folds": folds,
         "test_fraction": test_fraction,
         "seed": seed,
     }
-    given = {name: value for name, value in given.items() if value is not None}
-    if data is not None and run is not None:
-        raise UserError("Give --data for a VAE's space or --run for an MLP's, not both.")
+    stated = {name: value for name, value in options.items() if value is not None}
     source = data if run is None else run
-    narrow = (range_ or [], choices or [], set_ or [])
+    changes = _SpaceChanges(
+        dict(map(_range, range_ or [])), dict(map(_choices, choices or [])), settings_of(set_)
+    )
     if resume:
-        config = _resumed(out, given, source, trials, narrow)
+        config = _resumed(out, stated, source, changes)
     else:
-        config = _new(given, source, run is not None, trials, narrow)
-    if ray is None and workers is not None:
-        _warn_of_cores(workers, threads)
-    if device != "auto" and ray is None:
+        config = _new(stated, source, run is not None, changes)
+    machines = _Machines(workers, ray, threads, device)
+    machines.check()
+    _run(config, out, machines, resume=resume, keep_runs=keep_runs, final=final)
+
+
+@dataclass(frozen=True)
+class _SpaceChanges:
+    """What --range, --choices and --set change of a space."""
+
+    ranges: dict[str, tuple[float, float]]
+    choices: dict[str, tuple[Any, ...]]
+    fixed: dict[str, object]
+
+    def differ_from(self, config: SearchConfig) -> bool:
+        """Whether they say something else than the search began with."""
+        from lungvae_core.training.search.spaces import between, one_of
+
+        for name, ends in self.ranges.items():
+            parameter = config.parameters.get(name)
+            if parameter is None or parameter != between(*ends, whole=parameter.whole):
+                return True
+        if any(config.parameters.get(name) != one_of(*values) for name, values in self.choices.items()):
+            return True
+        return any(config.fixed.get(name) != value for name, value in self.fixed.items())
+
+
+@dataclass(frozen=True)
+class _Machines:
+    """What the trainings run on."""
+
+    workers: int | None
+    ray: str | None
+    threads: int
+    device: str
+
+    def check(self) -> None:
+        """Warn of more threads than cores; UserError for a device that this machine does not have."""
         from lungvae_core.training.device import pick_device
+        from lungvae_core.workers import cores
 
-        pick_device(device)
-    _run(config, out, resume, workers, ray, threads, device, keep_runs, final)
+        if self.ray is not None:
+            return
+        if self.workers is not None and self.workers * self.threads > cores():
+            print(
+                f"Note: {self.workers} workers of {self.threads} thread(s) are more than this machine's "
+                f"{cores()} cores; they will slow each other down.",
+                file=sys.stderr,
+            )
+        if self.device != "auto":
+            pick_device(self.device)
 
 
-def _new(
-    given: dict[str, Any],
-    source: Path | None,
-    of_run: bool,
-    trials: int | None,
-    narrow: tuple[list[str], list[str], list[str]],
-) -> SearchConfig:
-    """A new search's settings, from the options."""
+def _new(stated: dict[str, Any], source: Path | None, of_run: bool, changes: _SpaceChanges) -> SearchConfig:
+    """A new search's settings, from the options that were stated."""
     from lungvae_core.training.search import spaces
     from lungvae_core.training.search.setup import make
 
-    base = spaces.space(given.pop("space", "mlp" if of_run else "dirvae"))
+    base = spaces.space(stated.pop("space", "mlp" if of_run else "dirvae"))
     if source is None or of_run != base.of_codes:
         needed = "--run, a finished run's folder" if base.of_codes else "--data, a data set's folder"
         raise UserError(f"The space {base.name} needs {needed}.")
-    ranges, choices, fixed = narrow
-    return make(
-        base,
-        source,
-        ranges=dict(_range(text) for text in ranges),
-        choices=dict(_choices(text) for text in choices),
-        fixed=_settings(fixed),
-        **({} if trials is None else {"trials": trials}),
-        **given,
-    )
+    return make(base, source, ranges=changes.ranges, choices=changes.choices, fixed=changes.fixed, **stated)
 
 
-def _resumed(
-    out: Path,
-    given: dict[str, Any],
-    source: Path | None,
-    trials: int | None,
-    narrow: tuple[list[str], list[str], list[str]],
-) -> SearchConfig:
-    """The settings of the search in `out`; what is given again must be the same."""
+def _resumed(out: Path, stated: dict[str, Any], source: Path | None, changes: _SpaceChanges) -> SearchConfig:
+    """The settings of the search in `out`; what is stated again must be the same, but for the trials."""
     from lungvae_core.training.search.setup import open_search
 
     if not (out / "search.json").exists():
         raise UserError(f"{out} holds no search to resume. Leave out --resume to start one there.")
     config = open_search(out)
-    changed = next((name for name, value in given.items() if getattr(config, name) != value), None)
-    if changed or _narrowed(config, narrow):
+    trials = stated.pop("trials", config.trials)
+    changed = next((name for name, value in stated.items() if getattr(config, name) != value), None)
+    if changed or changes.differ_from(config):
         name = changed.replace("_", "-") if changed else "range, --choices or --set"
         raise UserError(
             f"A resumed search keeps its settings: leave out --{name}. Only --trials may be raised."
         )
     if source is not None:
         config = config.model_copy(update={"data": str(source.resolve())})
-    return config if trials is None else config.model_copy(update={"trials": trials})
-
-
-def _narrowed(config: SearchConfig, narrow: tuple[list[str], list[str], list[str]]) -> bool:
-    """Whether --range, --choices or --set say something else than the search began with."""
-    from lungvae_core.training.search.spaces import between, one_of
-
-    ranges, choices, fixed = narrow
-    for name, ends in map(_range, ranges):
-        known = config.parameters.get(name)
-        if known is None or known != between(*ends, whole=known.whole):
-            return True
-    if any(config.parameters.get(name) != one_of(*values) for name, values in map(_choices, choices)):
-        return True
-    return any(config.fixed.get(name) != value for name, value in _settings(fixed).items())
+    return config.model_copy(update={"trials": trials})
 
 
 def _run(
-    config: SearchConfig,
-    out: Path,
-    resume: bool,
-    workers: int | None,
-    ray: str | None,
-    threads: int,
-    device: str,
-    keep_runs: bool,
-    final: bool,
+    config: SearchConfig, out: Path, machines: _Machines, *, resume: bool, keep_runs: bool, final: bool
 ) -> None:
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bar
-
     from lungvae_core.training.search.run import search as run_search
     from lungvae_core.training.search.setup import OBJECTIVES, counted
 
     for notice in config.notices():
         print(f"Note: {notice}", file=sys.stderr)
-    again = f"lungvae search --out {shlex.quote(str(out))} --resume" + (f" --ray {ray}" if ray else "")
-    columns = (TextColumn("{task.fields[done]} trials"), BarColumn(), TextColumn("{task.description}"))
-    with _stop_on_signals(what="every training's batch in hand") as stop:
-        with Bar(*columns, transient=True) as bar:
-            task = bar.add_task("starting", total=1, done="-")
-
-            def show(progress: Progress) -> None:
-                left = (
-                    "" if progress.seconds_left is None else f"  about {duration(progress.seconds_left)} left"
-                )
-                best = "-" if progress.best_value is None else f"{progress.best_value:.4f}"
-                bar.update(
-                    task,
-                    total=max(1, progress.epochs_expected),
-                    completed=progress.epochs_done,
-                    done=f"{progress.done}/{progress.trials}",
-                    description=f"{progress.running} in hand of {progress.slots} at once  best "
-                    f"{config.objective} {best}{left}",
-                )
-
-            def line(event: Event) -> None:
-                bar.console.print(_line(config, event), highlight=False, soft_wrap=True)
-
+    again = f"lungvae search --out {shlex.quote(str(out))} --resume"
+    again += f" --ray {machines.ray}" if machines.ray else ""
+    with stop_on_signals(what="every training's batch in hand") as stop:
+        with _search_bar(config) as bar:
             book, finished = run_search(
                 config,
                 out,
                 resume=resume,
-                workers=workers,
-                ray=ray,
-                device=device,
-                threads=threads,
+                workers=machines.workers,
+                ray=machines.ray,
+                device=machines.device,
+                threads=machines.threads,
                 keep_runs=keep_runs,
-                on_event=line,
-                on_progress=show,
+                on_event=bar.print_event,
+                on_progress=bar.show_progress,
                 should_stop=stop.is_set,
             )
         if not finished:
@@ -260,18 +239,52 @@ def _run(
         print(counted(config).in_words())
         _print_best(config, book, out)
         if final:
-            _final(out, book, ray, device, threads, stop.is_set, again)
+            _judge_best(out, book, machines, stop.is_set, again)
+
+
+@dataclass(frozen=True)
+class _SearchBar:
+    """A search's bar, with a line for every event of a trial above it."""
+
+    config: SearchConfig
+    bar: RichProgress
+    task: TaskID
+
+    def show_progress(self, progress: Progress) -> None:
+        left = "" if progress.seconds_left is None else f"  about {duration(progress.seconds_left)} left"
+        best = "-" if progress.best_value is None else f"{progress.best_value:.4f}"
+        self.bar.update(
+            self.task,
+            total=max(1, progress.epochs_expected),
+            completed=progress.epochs_done,
+            done=f"{progress.done}/{progress.trials}",
+            description=f"{progress.running} in hand of {progress.slots} at once  best "
+            f"{self.config.objective} {best}{left}",
+        )
+
+    def print_event(self, event: Event) -> None:
+        self.bar.console.print(_line(self.config, event), highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _search_bar(config: SearchConfig) -> Iterator[_SearchBar]:
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (TextColumn("{task.fields[done]} trials"), BarColumn(), TextColumn("{task.description}"))
+    with RichProgress(*columns, transient=True) as bar:
+        yield _SearchBar(config, bar, bar.add_task("starting", total=1, done="-"))
 
 
 def _line(config: SearchConfig, event: Event) -> str:
     trial = event.trial
-    said = f"trial {trial.number:>4}  {event.what:<9}"
+    line = f"trial {trial.number:>4}  {event.what:<9}"
     if event.what == "restarted":
-        return f"{said}  its worker died; it goes on from its checkpoint on another"
+        return f"{line}  its worker died; it goes on from its checkpoint on another"
     if event.what == "failed":
-        return f"{said}  {trial.error}"
+        return f"{line}  {trial.error}"
     value = "-" if trial.value is None else f"{trial.value:.5f}"
-    return f"{said}  {config.objective} {value}  after {trial.epochs} epochs, {duration(trial.seconds)}"
+    return f"{line}  {config.objective} {value}  after {trial.epochs} epochs, {duration(trial.seconds)}"
 
 
 def _print_best(config: SearchConfig, book: Book, out: Path) -> None:
@@ -294,19 +307,19 @@ def command(config: SearchConfig, book: Book, out: Path) -> str:
     return shlex.join(winner(config, book.settings(book.best()[0]), out.name))
 
 
-def _final(
-    out: Path,
-    book: Book,
-    ray: str | None,
-    device: str,
-    threads: int,
-    should_stop: Any,
-    again: str,
-) -> None:
+def _judge_best(out: Path, book: Book, machines: _Machines, should_stop: Any, again: str) -> None:
+    """Train the best trial without the patients set aside, and print how it does on them."""
     from lungvae_core.data.counted import counted_in_words
     from lungvae_core.evaluation.searched import final
 
-    report = final(out, book, ray=ray, device=device, threads=threads, should_stop=should_stop)
+    report = final(
+        out,
+        book,
+        ray=machines.ray,
+        device=machines.device,
+        threads=machines.threads,
+        should_stop=should_stop,
+    )
     if report is None:
         print(f"Stopped. Go on with: {again} --final")
         raise typer.Exit(130)
@@ -321,20 +334,26 @@ def _final(
             f"KL {figures['kl']:.1f} nats"
         )
     if classified := report.get("classifier"):
-        rows = {"classifier on codes": classified["units"]} | {
-            f"{name} alone": both for name, both in classified["baselines"].items()
-        }
-        print(f"  AUC, {report['label_rule']}; 95 % interval by resampling patients:")
-        if "counted" in classified:
-            print(f"  {counted_in_words(classified)}")
-        for name, units in rows.items():
-            cells = [units[unit]["auc"] for unit in ("slice", "nodule")]
-            told = "  ".join(
-                f"{unit} {area['value']:.3f} ({area['low']:.3f}-{area['high']:.3f})"
-                for unit, area in zip(("slice", "nodule"), cells, strict=True)
-            )
-            print(f"  {name:<20} {told}")
+        _print_aucs(classified, report["label_rule"])
     print(f"  Kept in {out / 'final.json'}.")
+
+
+def _print_aucs(classified: dict[str, Any], label_rule: str) -> None:
+    from lungvae_core.data.counted import counted_in_words
+
+    rows = {"classifier on codes": classified["units"]} | {
+        f"{name} alone": both for name, both in classified["baselines"].items()
+    }
+    print(f"  AUC, {label_rule}; 95 % interval by resampling patients:")
+    if "counted" in classified:
+        print(f"  {counted_in_words(classified)}")
+    for name, units in rows.items():
+        cells = {unit: units[unit]["auc"] for unit in ("slice", "nodule")}
+        figures = "  ".join(
+            f"{unit} {area['value']:.3f} ({area['low']:.3f}-{area['high']:.3f})"
+            for unit, area in cells.items()
+        )
+        print(f"  {name:<20} {figures}")
 
 
 def _range(text: str) -> tuple[str, tuple[float, float]]:
@@ -364,14 +383,3 @@ def _choices(text: str) -> tuple[str, tuple[Any, ...]]:
 
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _warn_of_cores(workers: int, threads: int) -> None:
-    from lungvae_core.workers import cores
-
-    if workers * threads > cores():
-        print(
-            f"Note: {workers} workers of {threads} thread(s) are more than this machine's {cores()} cores; "
-            "they will slow each other down.",
-            file=sys.stderr,
-        )

@@ -8,22 +8,20 @@ from typing import Annotated, Any
 import typer
 
 from lungvae_core.cli import app
-from lungvae_core.cli.models import Diagnoses
+from lungvae_core.cli.options import Diagnoses, Model, open_set, option, seen_choice
+from lungvae_core.cli.progress import progress_bar
 from lungvae_core.errors import UserError
+from lungvae_core.evaluation.protocols.config import EvaluationConfig
 from lungvae_core.number_text import interval, number, with_interval
 
 
 @app.command()
 def validate(
-    model: Annotated[str, typer.Argument(help="A model's folder, or its name in models/ or runs/.")],
+    model: Model,
     data: Annotated[Path, typer.Option(help="The other data set's folder.")],
     out: Annotated[Path, typer.Option(help="The report, a json file.")],
-    task: Annotated[
-        str, typer.Option(help="mvb: malignant against benign; mvr: malignant against the rest.")
-    ] = "mvb",
-    label_rule: Annotated[
-        str, typer.Option(help="median_high (the paper's), mean, three_readers or strict.")
-    ] = "median_high",
+    task: Annotated[str, option(EvaluationConfig, "task")] = "mvb",
+    label_rule: Annotated[str, option(EvaluationConfig, "label_rule")] = "median_high",
     leave_out_seen: Annotated[
         bool, typer.Option("--leave-out-seen", help="Leave out the patients that the model has learned from.")
     ] = False,
@@ -47,7 +45,6 @@ def validate(
 ) -> None:
     """Judge a trained model, with its own classifier, calibration and threshold, on data new to it."""
     from lungvae_core.cli.evaluate import diagnosis_lines
-    from lungvae_core.cli.models import _bar, open_set, seen_choice
     from lungvae_core.data.diagnoses import read_diagnoses
     from lungvae_core.evaluation.external import validate as judge
     from lungvae_core.evaluation.report import save_report
@@ -61,7 +58,7 @@ def validate(
     confirmed = None if diagnoses is None else read_diagnoses(diagnoses)
     loaded = Registry().load_from(model)
     opened = open_set(data)
-    with _bar("encoding", len(opened)) as advance:
+    with progress_bar("encoding", len(opened)) as advance:
         report = judge(
             loaded.run,
             opened,
@@ -88,6 +85,7 @@ def _print(report: dict[str, Any]) -> None:
     from lungvae_core.data.counted import counted_in_words
 
     nodule, shift = report["units"]["nodule"], report["external"]["code_shift"]
+    chosen = next(one for one in report["settings_chosen"] if one["unit"] == "nodule")
     for leak in report["leaks"]:
         print(f"LEAK: {leak}")
     print(
@@ -97,29 +95,8 @@ def _print(report: dict[str, Any]) -> None:
     )
     print(counted_in_words(report["data"]))
     print("Classifier, calibration and threshold are the model's own. 95 % intervals by resampling patients.")
-    print(f"\n{'':<28}" + "".join(f"{unit:>26}" for unit in report["units"]))
-    rows = {
-        name.replace("_", " "): [report["units"][unit][name] for unit in report["units"]]
-        for name in ("auc", "sensitivity", "specificity", "balanced_accuracy", "ece")
-    }
-    rows["calibration slope (1)"] = [report["calibration"][unit]["slope"] for unit in report["units"]]
-    rows["calibration intercept (0)"] = [report["calibration"][unit]["intercept"] for unit in report["units"]]
-    for name, baseline in report["baselines"].items():
-        rows[f"auc, {name} alone"] = [
-            baseline[unit]["auc"] if unit in baseline else None for unit in report["units"]
-        ]
-    for name, cells in rows.items():
-        print(f"{name:<28}" + "".join(f"{interval(cell):>26}" for cell in cells))
-    print(
-        "\nSensitivity per nodule          by the model's own threshold (specificity found)   by new data's"
-    )
-    chosen = next(one for one in report["settings_chosen"] if one["unit"] == "nodule")
-    both = zip(chosen["threshold_by_own_scores"], chosen["threshold_by_the_new_data_optimistic"], strict=True)
-    for own, new in both:
-        print(
-            f"  for a specificity of {own['specificity']:.2f}  {interval(own['sensitivity']):>22} "
-            f"({interval(own['specificity_found'])})  {interval(new['sensitivity']):>22}"
-        )
+    _print_units(report)
+    _print_thresholds(chosen)
     if best := report["comparisons"].get("best_size"):
         pair = best["paired"]
         less = with_interval(pair["difference"], pair["low"], pair["high"], signed=True)
@@ -131,3 +108,31 @@ def _print(report: dict[str, Any]) -> None:
     print(f"Patients that the model has learned from were recognised {report['external']['seen']}.")
     if chosen["notes"]:
         print(chosen["notes"])
+
+
+def _print_units(report: dict[str, Any]) -> None:
+    """A row a figure, a column a unit."""
+    units = report["units"]
+    rows = {
+        name.replace("_", " "): [units[unit][name] for unit in units]
+        for name in ("auc", "sensitivity", "specificity", "balanced_accuracy", "ece")
+    }
+    rows["calibration slope (1)"] = [report["calibration"][unit]["slope"] for unit in units]
+    rows["calibration intercept (0)"] = [report["calibration"][unit]["intercept"] for unit in units]
+    for name, baseline in report["baselines"].items():
+        rows[f"auc, {name} alone"] = [baseline[unit]["auc"] if unit in baseline else None for unit in units]
+    print(f"\n{'':<28}" + "".join(f"{unit:>26}" for unit in units))
+    for name, cells in rows.items():
+        print(f"{name:<28}" + "".join(f"{interval(cell):>26}" for cell in cells))
+
+
+def _print_thresholds(chosen: dict[str, Any]) -> None:
+    print(
+        "\nSensitivity per nodule          by the model's own threshold (specificity found)   by new data's"
+    )
+    both = zip(chosen["threshold_by_own_scores"], chosen["threshold_by_the_new_data_optimistic"], strict=True)
+    for own, new in both:
+        print(
+            f"  for a specificity of {own['specificity']:.2f}  {interval(own['sensitivity']):>22} "
+            f"({interval(own['specificity_found'])})  {interval(new['sensitivity']):>22}"
+        )

@@ -84,7 +84,7 @@ def serve(
 ) -> None:
     """Serve the pages until Ctrl-C; for research and education, not for clinical use."""
     from lungvae_core.serving import logs, sockets
-    from lungvae_core.serving.access import is_loopback, read_access
+    from lungvae_core.serving.access import read_access
 
     if not FRONT_DOOR.is_file():
         raise UserError(
@@ -92,12 +92,46 @@ def serve(
             "wheel or from a checkout with `pip install -e .`."
         )
     address = address or ("0.0.0.0" if public else "127.0.0.1")
-    told = _environment(sign_in, no_sign_in, allow_host or [], log_json)
-    if sources:
-        told["LUNGVAE_SOURCES"] = os.pathsep.join(str(folder.resolve()) for folder in sources)
-    access = read_access(os.environ | told)
+    variables = _environment(sign_in, no_sign_in, allow_host or [], sources or [], log_json)
+    access = read_access(os.environ | variables)
     sockets.proxies(os.environ)
-    as_json = logs.writes_json(os.environ | told)
+    as_json = logs.writes_json(os.environ | variables)
+    _check_access(access, address, public)
+    _check_free(address, port)
+    _announce(access, address, port, as_json)
+    os.environ.update(variables)  # the server reads the same
+    # Every script runs in a thread of its own, and each new arena of the C library keeps what it once had.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+    options = FIXED | (FIXED_JSON if as_json else {}) | {"server.port": port, "server.address": address}
+    # The server takes this process's place, so that signals and the exit status are its own. The core does
+    # not import streamlit; it only starts it.
+    os.execv(sys.executable, [sys.executable, str(FRONT_DOOR), json.dumps(options)])
+
+
+def _environment(
+    sign_in: Path | None, no_sign_in: str, hosts: list[str], sources: list[Path], log_json: bool
+) -> dict[str, str]:
+    """The options as variables of the environment, which the server reads."""
+    variables = {}
+    if sign_in is not None:
+        if not sign_in.is_file():
+            raise UserError(f"There is no file {sign_in} with a sign-in.")
+        variables["LUNGVAE_SIGN_IN"] = str(sign_in.resolve())
+    if no_sign_in:
+        variables["LUNGVAE_NO_SIGN_IN"] = no_sign_in
+    if hosts:
+        variables["LUNGVAE_HOSTS"] = ",".join([*filter(None, [os.environ.get("LUNGVAE_HOSTS")]), *hosts])
+    if sources:
+        variables["LUNGVAE_SOURCES"] = os.pathsep.join(str(folder.resolve()) for folder in sources)
+    if log_json:
+        variables["LUNGVAE_LOG"] = "json"
+    return variables
+
+
+def _check_access(access: Access, address: str, public: bool) -> None:
+    """UserError where others could come in although nobody said so, or where what was said contradicts."""
+    from lungvae_core.serving.access import is_loopback
+
     if access.sign_in is not None and access.open_words:
         raise UserError(
             "A sign-in is set up, and you say that none is needed. Leave out --no-sign-in (and "
@@ -111,31 +145,6 @@ def serve(
         )
     if access.sign_in is not None and importlib.util.find_spec("authlib") is None:
         raise UserError("A sign-in needs the package Authlib: `pip install 'lungvae[server]'`.")
-    _check_free(address, port)
-    _announce(access, address, port, as_json)
-    os.environ.update(told)  # the server reads the same
-    # Every script runs in a thread of its own, and each new arena of the C library keeps what it once had.
-    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
-    options = FIXED | (FIXED_JSON if as_json else {}) | {"server.port": port, "server.address": address}
-    # The server takes this process's place, so that signals and the exit status are its own. The core does
-    # not import streamlit; it only starts it.
-    os.execv(sys.executable, [sys.executable, str(FRONT_DOOR), json.dumps(options)])
-
-
-def _environment(sign_in: Path | None, no_sign_in: str, hosts: list[str], log_json: bool) -> dict[str, str]:
-    """The options as variables of the environment, which the server reads."""
-    told = {}
-    if sign_in is not None:
-        if not sign_in.is_file():
-            raise UserError(f"There is no file {sign_in} with a sign-in.")
-        told["LUNGVAE_SIGN_IN"] = str(sign_in.resolve())
-    if no_sign_in:
-        told["LUNGVAE_NO_SIGN_IN"] = no_sign_in
-    if hosts:
-        told["LUNGVAE_HOSTS"] = ",".join([*filter(None, [os.environ.get("LUNGVAE_HOSTS")]), *hosts])
-    if log_json:
-        told["LUNGVAE_LOG"] = "json"
-    return told
 
 
 def _announce(access: Access, address: str, port: int, as_json: bool) -> None:

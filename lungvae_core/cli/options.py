@@ -1,0 +1,105 @@
+"""Options that several commands have, and what is made of them.
+
+A setting of a configuration is described there alone; `option` makes an option of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import BaseModel
+
+from lungvae_core.errors import UserError
+
+if TYPE_CHECKING:
+    from lungvae_core.data.slices import SliceSet
+    from lungvae_core.training.seen import Seen
+
+
+def option(
+    kind: type[BaseModel], name: str, *more: str, says_default: bool = False, names: str | None = None
+) -> Any:
+    """A setting's option, its help the setting's description with `more` sentences after it.
+
+    With `says_default` the configuration's own default is among them: for an option that is None where it was
+    left out. `names` are the option's spellings where they are not of the parameter's name.
+    """
+    field = kind.model_fields[name]
+    sentences = [field.description or "", *more, *([f"Default: {field.default}."] if says_default else [])]
+    return typer.Option(*([names] if names else []), help=" ".join(sentences))
+
+
+RunFolder = Annotated[Path, typer.Argument(help="A run's or model's folder.")]
+Model = Annotated[str, typer.Argument(help="A model's folder, or its name in models/ or runs/.")]
+Data = Annotated[Path, typer.Option(help="A data set's folder.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads of one training.")]
+Processes = Annotated[
+    int | None, typer.Option(min=1, help="Processes to use. Default: one a core.", show_default=False)
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        help="Work on a running Ray cluster: auto, or its HOST:PORT. All its machines need this project "
+        "installed and the folders under the same paths. Default: processes of this machine.",
+        show_default=False,
+    ),
+]
+Diagnoses = Annotated[
+    Path | None,
+    typer.Option(
+        help="A table of confirmed diagnoses (patient_id, diagnosis: 0 unknown, 1 benign, 2 primary, "
+        "3 metastatic); the report then judges model, readers and size against it too."
+    ),
+]
+LeaveOutSeen = Annotated[
+    bool,
+    typer.Option(
+        "--leave-out-seen", help="Leave out all but the first of patients that have the same slices."
+    ),
+]
+IncludeSeen = Annotated[
+    bool,
+    typer.Option("--include-seen", help="Keep patients that have the same slices; the report then says so."),
+]
+SliceIndex = Annotated[int | None, typer.Option(help="Which slice of a stack, from 0.", show_default=False)]
+Spacing = Annotated[
+    float | None,
+    typer.Option(help="Pixel spacing in mm, where a model needs it and the image does not tell."),
+]
+
+
+def settings_of(pairs: list[str] | None) -> dict[str, object]:
+    """The settings of `--set NAME=VALUE`, each value as JSON where it is JSON, else as text."""
+    from lungvae_core.json_text import parse_json
+
+    settings: dict[str, object] = {}
+    for pair in pairs or []:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise UserError(f"--set takes name=value, as beta=0.3; {pair!r} has no equals sign.")
+        try:
+            settings[name.strip()] = parse_json(value, what="A setting")
+        except UserError:
+            settings[name.strip()] = value
+    return settings
+
+
+def seen_choice(leave_out: bool, include: bool) -> Seen:
+    """What is done with slices that were seen, from --leave-out-seen and --include-seen."""
+    if leave_out and include:
+        raise UserError("--leave-out-seen and --include-seen exclude each other; choose one.")
+    return "leave_out" if leave_out else "include" if include else "refuse"
+
+
+def open_set(folder: Path) -> SliceSet:
+    """Open a data set; what of its table was read otherwise than it is written goes to standard error."""
+    from lungvae_core.data.slices import SliceSet
+
+    opened = SliceSet.open(folder)
+    for note in opened.notes:
+        print(f"Note on {folder}: {note}", file=sys.stderr)
+    return opened
