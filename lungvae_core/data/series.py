@@ -25,6 +25,7 @@ from lungvae_core.data.volumes.inflate import GZIP
 from lungvae_core.data.volumes.names import is_mask_name, natural
 from lungvae_core.data.volumes.scale import to_hu, why_not_hu
 from lungvae_core.errors import UserError
+from lungvae_core.number_text import plural
 
 KINDS = f"{formats.KINDS}; several files, or a zip of them"
 MOST_FILES = 5_000
@@ -66,6 +67,15 @@ class _File:
         return self.open().read()
 
 
+@dataclass(frozen=True)
+class _Upload:
+    """An upload's files by what they are."""
+
+    dicom: list[Slice]
+    others: list[_File]  # with the numbers that lie in a second file joined to them
+    damaged: list[tuple[_File, UserError]]  # DICOM whose header cannot be read, and why
+
+
 def read_series(
     files: Sequence[tuple[str, bytes | BinaryIO]], *, hu_range: tuple[float, float] | None = None
 ) -> Series:
@@ -81,30 +91,17 @@ def read_series(
         raise UserError(f"{len(opened):,} files are too many; at most {MOST_FILES:,} are read at once.")
     if len(opened) == 1 and opened[0].name.lower().endswith(formats.SUFFIXES):
         return _of_volume(_whole(opened[0], {}), hu_range)
-    headers: list[Slice] = []
-    others: list[_File] = []
-    damaged: list[tuple[_File, UserError]] = []
-    for file in opened:
-        if PurePosixPath(file.name).name.upper() == "DICOMDIR":
-            continue
-        try:
-            headers.append(Slice(file.name, file.open, read_header(file.open(), name=file.name)))
-        except NotDicom:
-            if len(opened) == 1 and file.name.lower().endswith((".dcm", ".dicom", ".ima")):
-                raise
-            others.append(file)
-        except UserError as error:
-            damaged.append((file, error))
-    if headers:
+    upload = _by_kind(opened)
+    if upload.dicom:
         if hu_range is not None:
             raise UserError(
-                f"{headers[0].name} is DICOM, which says its own HU: a HU range has no meaning for it. "
+                f"{upload.dicom[0].name} is DICOM, which says its own HU: a HU range has no meaning for it. "
                 "Leave the range out."
             )
-        return _of_dicom(headers, _joined(others), damaged)
-    if damaged:
-        raise damaged[0][1]
-    return _of_volumes(_joined(others), hu_range)
+        return _of_dicom(upload)
+    if upload.damaged:
+        raise upload.damaged[0][1]
+    return _of_volumes(upload.others, hu_range)
 
 
 def read_path(path: Path, *, hu_range: tuple[float, float] | None = None) -> Series:
@@ -132,6 +129,24 @@ def read_file(path: Path) -> bytes:
 
 
 # --- files --------------------------------------------------------------------
+
+
+def _by_kind(files: list[_File]) -> _Upload:
+    dicom_files: list[Slice] = []
+    others: list[_File] = []
+    damaged: list[tuple[_File, UserError]] = []
+    for file in files:
+        if PurePosixPath(file.name).name.upper() == "DICOMDIR":
+            continue
+        try:
+            dicom_files.append(Slice(file.name, file.open, read_header(file.open(), name=file.name)))
+        except NotDicom:
+            if len(files) == 1 and file.name.lower().endswith((".dcm", ".dicom", ".ima")):
+                raise
+            others.append(file)
+        except UserError as error:
+            damaged.append((file, error))
+    return _Upload(dicom_files, _joined(others), damaged)
 
 
 def _opened(name: str, content: bytes | BinaryIO) -> list[_File]:
@@ -190,14 +205,25 @@ def _whole(file: _File, beside: dict[str, _File], parts: set[str] | None = None)
 def _of_volume(file: _File, hu_range: tuple[float, float] | None, masks: Sequence[_File] = ()) -> Series:
     volume = formats.read_volume(file.read(), file.name)
     hu = to_hu(volume.levels, file.name, hu_range=hu_range, white=volume.white)
-    beside = tuple((mask.name, mask.read()) for mask in masks)
-    series = Series(file.name, hu, volume.spacing_mm, notes=volume.notes, masks=beside)
-    if volume.grid is None:
-        return series
-    turn, grid, notes = upright(volume.grid, hu.shape, file.name)
-    return replace(
-        series, hu=turn.of(hu), grid=grid, spacing_mm=grid.spacing_mm[0], notes=(*volume.notes, *notes)
+    series = Series(file.name, hu, volume.spacing_mm, notes=volume.notes, masks=_contents(masks))
+    return series if volume.grid is None else _upright(series, volume.grid)[0]
+
+
+def _upright(series: Series, grid: Grid) -> tuple[Series, Turn]:
+    """A series whose pixels lie on `grid`, turned upright, and how it was turned."""
+    turn, grid, notes = upright(grid, series.hu.shape, series.name)
+    turned = replace(
+        series,
+        hu=turn.of(series.hu),
+        grid=grid,
+        spacing_mm=grid.spacing_mm[0],
+        notes=(*series.notes, *notes),
     )
+    return turned, turn
+
+
+def _contents(masks: Sequence[_File]) -> tuple[tuple[str, bytes], ...]:
+    return tuple((mask.name, mask.read()) for mask in masks)
 
 
 def _of_volumes(files: list[_File], hu_range: tuple[float, float] | None) -> Series:
@@ -219,95 +245,105 @@ def _of_volumes(files: list[_File], hu_range: tuple[float, float] | None) -> Ser
         np.concatenate([one.hu for one in ordered]),
         ordered[0].spacing_mm if len(spacing) == 1 else None,
         notes=("The slices are in the order of their files' names.",),
-        masks=tuple((mask.name, mask.read()) for mask in masks),
+        masks=_contents(masks),
     )
 
 
 # --- DICOM --------------------------------------------------------------------
 
 
-def _of_dicom(files: list[Slice], others: list[_File], damaged: list[tuple[_File, UserError]]) -> Series:
-    notes: list[str] = []
-    files = [file for file in files if file.header.sop_class != dicom.DIRECTORY]
-    if any(file.header.series_uid for file in files):
-        # A file that ends within its header names no series; beside others that do, it is cut off.
-        cut = [file for file in files if is_ct_header(file.header) and not file.header.series_uid]
-        files = [file for file in files if file not in cut]
-        damaged = [
-            *damaged,
-            *((_File(one.name, one.open), UserError(f"{one.name} is cut off.")) for one in cut),
-        ]
-    slices = [file for file in files if is_ct_header(file.header) and not file.header.localizer]
-    masks = [_File(file.name, file.open) for file in files if file.header.sop_class in _MASKS]
-    masks += [file for file in others if is_mask_name(file.name)]
+def _of_dicom(upload: _Upload) -> Series:
+    upload = _without_cut_off(upload)
+    slices = [file for file in upload.dicom if _is_slice(file.header)]
     if not slices:
-        _refuse_without_slices(files, damaged)
-    _say_left_out(files, slices, [file for file in others if file not in masks], damaged, notes)
+        _refuse_without_slices(upload)
+    masks = [_File(file.name, file.open) for file in upload.dicom if file.header.sop_class in _MASKS]
+    masks += [file for file in upload.others if is_mask_name(file.name)]
+    notes = _left_out(upload)
     stack = assemble(slices, notes)
     if reason := why_not_hu(stack.hu):
         raise UserError(f"{_name(stack.slices)} holds {reason}")
-    turn, grid, hu = None, stack.grid, stack.hu
-    if grid is not None:
-        turn, grid, said = upright(grid, hu.shape, _name(stack.slices))
-        hu = turn.of(hu)
-        notes += said
-        if turn.within and turn.order[0] == 0:
-            notes.append(
-                "The files store their pixels turned or mirrored; they are shown upright, the front on top."
-            )
-    else:
-        notes.append("The files do not say how their slices lie; they are shown as stored.")
-    in_order = stack.slices[::-1] if turn is not None and turn.flips[0] else stack.slices
-    kept = turn is None or turn.order[0] == 0
-    return Series(
+    series = Series(
         _name(stack.slices),
-        hu,
-        stack.spacing_mm if grid is None else grid.spacing_mm[0],
-        grid=grid,
-        turn=turn,
+        stack.hu,
+        stack.spacing_mm,
         patient_id=stack.meta.patient_id,
         series_uid=stack.meta.series_uid,
-        sop_uids=tuple(file.header.sop_uid for file in in_order) if kept else (),
-        notes=tuple(dict.fromkeys(notes)),
-        naming=tuple(dict.fromkeys(words for file in stack.slices for words in file.header.naming)),
-        masks=tuple((mask.name, mask.read()) for mask in masks),
+        sop_uids=tuple(file.header.sop_uid for file in stack.slices),
+        notes=tuple(notes),
+        naming=tuple(dict.fromkeys(name for file in stack.slices for name in file.header.naming)),
+        masks=_contents(masks),
     )
+    if stack.grid is None:
+        series = _noted(series, "The files do not say how their slices lie; they are shown as stored.")
+    else:
+        series = _turned(series, stack.grid)
+    return replace(series, notes=tuple(dict.fromkeys(series.notes)))
+
+
+def _turned(series: Series, grid: Grid) -> Series:
+    """A series of DICOM files turned upright, their identities in the new order of the slices."""
+    series, turn = _upright(series, grid)
+    if turn.order[0] != 0:  # its slices are no longer those of the files
+        return replace(series, turn=turn, sop_uids=())
+    if turn.within:
+        series = _noted(
+            series,
+            "The files store their pixels turned or mirrored; they are shown upright, the front on top.",
+        )
+    uids = series.sop_uids[::-1] if turn.flips[0] else series.sop_uids
+    return replace(series, turn=turn, sop_uids=uids)
+
+
+def _noted(series: Series, note: str) -> Series:
+    return replace(series, notes=(*series.notes, note))
+
+
+def _is_slice(header: Header) -> bool:
+    return is_ct_header(header) and not header.localizer
+
+
+def _without_cut_off(upload: _Upload) -> _Upload:
+    """The upload without directories; a file that ends within its header is among the damaged."""
+    files = [file for file in upload.dicom if file.header.sop_class != dicom.DIRECTORY]
+    cut = []  # beside files that name their series, one that does not ends within its header
+    if any(file.header.series_uid for file in files):
+        cut = [file for file in files if is_ct_header(file.header) and not file.header.series_uid]
+    damaged = [(_File(file.name, file.open), UserError(f"{file.name} is cut off.")) for file in cut]
+    return _Upload([file for file in files if file not in cut], upload.others, [*upload.damaged, *damaged])
 
 
 def _name(slices: list[Slice]) -> str:
     return f"{len(slices)} CT slices" if len(slices) > 1 else slices[0].name
 
 
-def _refuse_without_slices(files: list[Slice], damaged: list[tuple[_File, UserError]]) -> None:
-    if len(files) == 1:
-        read_ct(files[0].open(), name=files[0].name)  # says what is wrong with it
-    if damaged and not files:
-        raise damaged[0][1]
-    kinds = Counter(file.header.modality or "unknown" for file in files)
+def _refuse_without_slices(upload: _Upload) -> None:
+    if len(upload.dicom) == 1:
+        read_ct(upload.dicom[0].open(), name=upload.dicom[0].name)  # says what is wrong with it
+    if upload.damaged and not upload.dicom:
+        raise upload.damaged[0][1]
+    kinds = Counter(file.header.modality or "unknown" for file in upload.dicom)
     listed = ", ".join(f"{kind}: {count}" for kind, count in kinds.most_common())
     raise UserError(f"None of the DICOM files is an axial CT slice ({listed}). Choose a CT series.")
 
 
-def _say_left_out(
-    files: list[Slice],
-    slices: list[Slice],
-    others: list[_File],
-    damaged: list[tuple[_File, UserError]],
-    notes: list[str],
-) -> None:
-    """Say how many files are no slices, and which."""
-    kinds: Counter[str] = Counter()
-    for file in files:
-        if file not in slices and file.header.sop_class not in _MASKS:
-            kinds["overview" if file.header.localizer else _kind(file.header)] += 1
-    kinds.update({"not DICOM": len(others)} if others else {})
+def _left_out(upload: _Upload) -> list[str]:
+    """How many files are no slices, and which, in sentences."""
+    kinds = Counter(
+        "overview" if file.header.localizer else _kind(file.header)
+        for file in upload.dicom
+        if not _is_slice(file.header) and file.header.sop_class not in _MASKS
+    )
+    if others := sum(not is_mask_name(file.name) for file in upload.others):
+        kinds["not DICOM"] += others
+    notes = []
     if left := sum(kinds.values()):
         listed = ", ".join(f"{kind}: {count:,}" for kind, count in kinds.most_common())
         files_are = "1 file that is" if left == 1 else f"{left:,} files that are"
         notes.append(f"{files_are} no CT slice left out ({listed}).")
-    if damaged:
-        many = "1 damaged file" if len(damaged) == 1 else f"{len(damaged):,} damaged files"
-        notes.append(f"{many} left out, for example {damaged[0][0].name}.")
+    if damaged := upload.damaged:
+        notes.append(f"{plural(len(damaged), 'damaged file')} left out, for example {damaged[0][0].name}.")
+    return notes
 
 
 def _kind(header: Header) -> str:

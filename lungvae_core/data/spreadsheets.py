@@ -229,34 +229,34 @@ def _of_rows(path: Path, rows: list[tuple[int, list[Any]]], needs: Sequence[str]
     if at is None:
         _require(path, _first_names(rows), needs)
     start = at or 0
-    header = rows[start][1]
+    (first, header), body = rows[start], rows[start + 1 :]
     while header and header[-1] is None:
         header = header[:-1]
     names = _header(["" if cell is None else str(cell) for cell in header])
-    notes = []
-    body, uneven = rows[start + 1 :], []
-    for number, cells in body:
-        extra = [cell for cell in cells[len(names) :] if cell is not None]
-        if extra or len(cells) < len(names):
-            uneven.append(f"{number} ({len(cells)})")
-    if uneven:
-        more = f" and {len(uneven) - 20:,} more" if len(uneven) > 20 else ""
-        raise UserError(
-            f"{path}: the header has {len(names)} columns, but {_rows(len(uneven))} another number of cells: "
-            f"{', '.join(uneven[:20])}{more}. Put text that holds the separator in quotes."
-        )
-    filled = [(cells + [None] * len(names))[: len(names)] for _, cells in body]
-    frame = pd.DataFrame(filled, columns=names, dtype=object)
-    left_out = {}
-    if start:
-        notes.append(f"{start} rows above the header were not read.")
-    last = body[-1][0] if body else rows[start][0]
-    if empty := last - rows[start][0] - len(body):
-        left_out["empty"] = empty
+    _check_even(path, body, len(names))
+    frame = pd.DataFrame([cells[: len(names)] for _, cells in body], columns=names, dtype=object)
+    notes = [f"{start} rows above the header were not read."] if start else []
+    last = body[-1][0] if body else first
+    empty = last - first - len(body)
     # Columns with neither a name nor a cell are what a spreadsheet leaves behind.
     used = [header[at] is not None or frame.iloc[:, at].notna().any() for at in range(len(names))]
     numbers = np.array([number for number, _ in body], int)
-    return Cells(frame.loc[:, used], numbers, notes=notes, left_out=left_out)
+    return Cells(frame.loc[:, used], numbers, notes=notes, left_out={"empty": empty} if empty else {})
+
+
+def _check_even(path: Path, rows: list[tuple[int, list[Any]]], columns: int) -> None:
+    """UserError where a row has fewer cells than there are columns, or a filled one beyond them."""
+    uneven = [
+        f"{number} ({len(cells)})"
+        for number, cells in rows
+        if len(cells) < columns or any(cell is not None for cell in cells[columns:])
+    ]
+    if uneven:
+        more = f" and {len(uneven) - 20:,} more" if len(uneven) > 20 else ""
+        raise UserError(
+            f"{path}: the header has {columns} columns, but {_rows(len(uneven))} another number of cells: "
+            f"{', '.join(uneven[:20])}{more}. Put text that holds the separator in quotes."
+        )
 
 
 def _header(given: list[str]) -> list[str]:

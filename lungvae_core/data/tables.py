@@ -312,10 +312,14 @@ def _own(values: pd.Series, sign: str, name: str, notes: list[str]) -> pd.Series
     if marks := _marks(present):
         listing = f"Your column {cells.shown(name)} has {', '.join(f'{mark:g}' for mark in marks)}"
         notes.append(f"{listing}, kept as a number. Leave cells empty where a value is not known.")
-    if all(value == int(value) for value in present):
-        whole = pd.array([None if value is None else int(value) for value in numbers], dtype="Int64")
-        return pd.Series(whole, dtype="Int64" if len(present) < len(numbers) else "int64")
-    return pd.Series(numbers, dtype="float64")
+    return _own_numbers(numbers, whole=all(value == int(value) for value in present))
+
+
+def _own_numbers(numbers: list[float | None], *, whole: bool) -> pd.Series:
+    if not whole:
+        return pd.Series(numbers, dtype="float64")
+    integers = pd.array([None if value is None else int(value) for value in numbers], dtype="Int64")
+    return pd.Series(integers, dtype="Int64" if None in numbers else "int64")
 
 
 def _marks(present: list[float]) -> list[float]:

@@ -146,13 +146,13 @@ def counterfactual(
     code: np.ndarray,
     *,
     patient: str | None = None,
-    wanted: float = THRESHOLD,
+    target: float = THRESHOLD,
     towards: str | None = None,
     dimensions: int | None = None,
     restarts: int = RESTARTS,
     seed: int = 0,
 ) -> Counterfactual:
-    """The smallest change of `code` (K,) that takes its score past `wanted` (0..1).
+    """The smallest change of `code` (K,) that takes its score past `target` (0..1).
 
     `towards` is "malignant" (upwards) or "benign"; by default the side where the code is not. `patient`'s own
     lesions do not count as near. `dimensions`: at most so many may change (0: as few as are enough). Raises
@@ -163,64 +163,23 @@ def counterfactual(
             "This model has no classifier, so that there is no score to change. Make one with "
             "`lungvae classify`, which needs labels of both classes."
         )
-    if not 0 < wanted < 1:
-        raise UserError(f"The score to pass is {wanted:g}; it must be above 0 and below 1.")
+    if not 0 < target < 1:
+        raise UserError(f"The score to pass is {target:g}; it must be above 0 and below 1.")
     if towards not in (None, "malignant", "benign"):
         raise UserError(f"The score can go towards malignant or benign, not {towards!r}.")
     code = np.asarray(code, np.float32)
-    search = _Search(lesions, classifier, code, patient, float(logit(wanted)), towards)
-    rows = lesions.others(patient)
-    found = Counterfactual(
-        before=code,
-        after=code,
-        score_before=float(expit(search.logit_before)),
-        score_after=float(expit(search.logit_before)),
-        target=wanted,
-        upwards=search.sign > 0,
-        already=search.already,
-        path=np.repeat(code[None], PATH, axis=0),
-        path_scores=np.full(PATH, expit(search.logit_before)),
-        distance=0.0,
-        dimensions=(),
-        nearest_before=(near := float(lesions.nearest(search.start[None], rows)[1][0])),
-        nearest_after=near,
-        nearest_row=int(lesions.nearest(search.start[None], rows)[0][0]),
-        far_before=lesions.far(near),
-        far_after=lesions.far(near),
-        straight=search.straight,
-        seed=seed,
-    )
+    search = _Search(lesions, classifier, code, patient, float(logit(target)), towards)
+    unchanged = search.unchanged(target, seed)
     if search.already:
-        return found
-    generator = np.random.default_rng(seed)
-    end = search.solve(np.arange(lesions.space.dimensions), restarts, generator)
-    if end is not None and dimensions is not None:
-        end = search.sparse(end, dimensions, restarts, generator)
+        return unchanged
+    end = search.end(dimensions, restarts, seed)
     if end is None:
         few = "" if not dimensions else f" by {dimensions} dimension(s) alone"
         raise UserError(
-            f"No code within the range of the lesions takes the score past {wanted:g}{few}. Choose a score "
+            f"No code within the range of the lesions takes the score past {target:g}{few}. Choose a score "
             "nearer to the lesion's own, or more dimensions."
         )
-    t = np.linspace(0, 1, PATH)[:, None]
-    path = lesions.space.back(search.start + t * (end - search.start))
-    path[0] = code
-    row, distance = lesions.nearest(lesions.space.to(path[-1:]), rows)
-    scores = expit(classifier.logits(path).astype(np.float64))
-    change = np.abs(end - search.start)
-    order = np.argsort(-change, kind="stable")
-    return replace(
-        found,
-        after=path[-1],
-        score_after=float(scores[-1]),
-        path=path,
-        path_scores=scores,
-        distance=search.length(end),
-        dimensions=tuple(int(at) for at in order if change[at] > 1e-9),
-        nearest_after=float(distance[0]),
-        nearest_row=int(row[0]),
-        far_after=lesions.far(float(distance[0])),
-    )
+    return search.changed(unchanged, end)
 
 
 class _Search:
@@ -235,7 +194,7 @@ class _Search:
         threshold: float,
         towards: str | None,
     ) -> None:
-        self.lesions, self.classifier = lesions, classifier
+        self.lesions, self.classifier, self.code = lesions, classifier, code
         space = lesions.space
         self.start = space.to(code[None])[0]
         self.logit_before = float(classifier.logits(code[None])[0])
@@ -261,8 +220,63 @@ class _Search:
             row, distance = lesions.nearest(self.start[None], self.rows[past])
             self.nearest_opposite, self.straight = lesions.points[row[0]], float(distance[0])
 
+    def unchanged(self, target: float, seed: int) -> Counterfactual:
+        """The lesion as it is, which is the answer where its score is past `target` already."""
+        rows, distances = self.lesions.nearest(self.start[None], self.rows)
+        near, score = float(distances[0]), float(expit(self.logit_before))
+        return Counterfactual(
+            before=self.code,
+            after=self.code,
+            score_before=score,
+            score_after=score,
+            target=target,
+            upwards=self.sign > 0,
+            already=self.already,
+            path=np.repeat(self.code[None], PATH, axis=0),
+            path_scores=np.full(PATH, score),
+            distance=0.0,
+            dimensions=(),
+            nearest_before=near,
+            nearest_after=near,
+            nearest_row=int(rows[0]),
+            far_before=self.lesions.far(near),
+            far_after=self.lesions.far(near),
+            straight=self.straight,
+            seed=seed,
+        )
+
+    def end(self, dimensions: int | None, restarts: int, seed: int) -> np.ndarray | None:
+        """The nearest coordinates (K,) past the threshold, by `dimensions` at most; None without any."""
+        generator = np.random.default_rng(seed)
+        end = self.solve(np.arange(self.lesions.space.dimensions), restarts, generator)
+        if end is None or dimensions is None:
+            return end
+        return self.sparse(end, dimensions, restarts, generator)
+
+    def changed(self, unchanged: Counterfactual, end: np.ndarray) -> Counterfactual:
+        """The way from the start to `end` (K,), and what is said of its end."""
+        t = np.linspace(0, 1, PATH)[:, None]
+        path = self.lesions.space.back(self.start + t * (end - self.start))
+        path[0] = self.code
+        rows, distances = self.lesions.nearest(self.lesions.space.to(path[-1:]), self.rows)
+        scores = expit(self.classifier.logits(path).astype(np.float64))
+        change = np.abs(end - self.start)
+        order = np.argsort(-change, kind="stable")
+        return replace(
+            unchanged,
+            after=path[-1],
+            score_after=float(scores[-1]),
+            path=path,
+            path_scores=scores,
+            distance=self.length(end),
+            dimensions=tuple(int(at) for at in order if change[at] > 1e-9),
+            nearest_after=float(distances[0]),
+            nearest_row=int(rows[0]),
+            far_after=self.lesions.far(float(distances[0])),
+        )
+
     def past(self, logits: np.ndarray) -> np.ndarray:
-        """(M,) bool: which logits are on the wanted side."""
+        """(M,) bool: which logits are past the threshold."""
         return self.sign * (logits - self.threshold) >= _PAST
 
     def length(self, point: np.ndarray) -> float:

@@ -186,7 +186,7 @@ def flip(
         model.classifier_of(patient),
         code,
         patient=patient,
-        wanted=wanted,
+        target=wanted,
         towards=towards,
         dimensions=dimensions,
         seed=seed,

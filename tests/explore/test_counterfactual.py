@@ -93,7 +93,7 @@ def test_every_code_is_on_the_simplex() -> None:
 def test_it_stays_within_the_lesions_range(setting) -> None:
     lesions, classifier, codes = setting
     for row in range(0, 60, 6):
-        found = counterfactual(lesions, classifier, codes[row], wanted=0.9, towards="malignant")
+        found = counterfactual(lesions, classifier, codes[row], target=0.9, towards="malignant")
         start, end = lesions.space.to(np.stack([found.before, found.after]))
         low, high = np.minimum(lesions.low, start), np.maximum(lesions.high, start)
         slack = 0.15  # of a clipped step, put back into a sum of logarithms that is 0
@@ -168,7 +168,7 @@ def test_what_cannot_be_done_is_said(setting) -> None:
     with pytest.raises(UserError, match="no classifier"):
         counterfactual(lesions, None, codes[0])
     with pytest.raises(UserError, match="above 0 and below 1"):
-        counterfactual(lesions, classifier, codes[0], wanted=1)
+        counterfactual(lesions, classifier, codes[0], target=1)
     with pytest.raises(UserError, match="malignant or benign"):
         counterfactual(lesions, classifier, codes[0], towards="up")
     with torch.no_grad():
@@ -184,9 +184,9 @@ def test_one_takes_seconds_not_minutes_on_ten_thousand_lesions_of_64_dimensions(
     codes = generator.standard_normal((10_000, 64)).astype(np.float32)
     classifier = Classifier(64, ClassifierConfig(), simplex=False).eval()
     lesions = Lesions.of(classifier, codes, [f"P{row // 15}" for row in range(10_000)])
-    wanted = float(expit(np.median(classifier.logits(codes))))
+    target = float(expit(np.median(classifier.logits(codes))))
     start = time.process_time()
-    found = counterfactual(lesions, classifier, codes[0], patient="P0", wanted=wanted)
+    found = counterfactual(lesions, classifier, codes[0], patient="P0", target=target)
     assert isinstance(found, Counterfactual)
     assert time.process_time() - start < 10  # CPU seconds, of all threads; a quiet machine takes under one
 

@@ -21,7 +21,7 @@ from lungvae_core.data.slices import SliceSet
 from lungvae_core.data.splits import strata
 from lungvae_core.errors import UserError
 from lungvae_core.explore.colours import BANDS_MM
-from lungvae_core.explore.measured.judge import EPOCHS, judge_for
+from lungvae_core.explore.measured.judge import EPOCHS, Judge, judge_for
 from lungvae_core.explore.measured.name import RULE, Moved, name_of
 from lungvae_core.explore.measured.record import FORMAT, JUDGED, load, save
 from lungvae_core.explore.measured.schema import MOVED
@@ -314,16 +314,8 @@ def measure_run(
     ranges = spans(codes[trained] if trained.any() else codes)
     reference = pick_reference(table, REFERENCE, seed)
     real = decode(codes[reference])
-    real = measure(real, segment(real))
-    deviations = deviations_of(real)
-    judge, about_judge = None, None
-    if data is not None and judge_epochs:
-        try:
-            judge, about_judge = judge_for(
-                run, data, table, rows, seed=seed, resamples=resamples, epochs=judge_epochs
-            )
-        except UserError as error:  # all else is measured without it
-            about_judge = {"why_not": str(error)}
+    deviations = deviations_of(measure(real, segment(real)))
+    judge, about_judge = _judge(run, data, table, rows, judge_epochs, seed=seed, resamples=resamples)
     readings: list[np.ndarray] = []
 
     def read(slices: np.ndarray) -> None:
@@ -336,31 +328,7 @@ def measure_run(
     judged: list[dict[str, list[float]]] = [{}] * len(ranges)
     if judge is not None:
         judged = judged_moves(np.stack(readings), judge.ratings, seed=seed, resamples=resamples)
-    moved, walks = summarise(values, deviations, seed=seed, resamples=resamples)
     spacing = _spacings(table, rows, config.spacing_mm)
-    in_mm = _millimetres(values, spacing, seed, resamples)
-    trusted = np.isfinite(values[..., 0])
-    dimensions = []
-    for at, (row, name) in enumerate(zip(moved, names(moved, changes), strict=True)):
-        dimensions.append(
-            {
-                "dimension": at,
-                "low": ranges[at, 0],
-                "high": ranges[at, 1],
-                "name": name.pop("text"),
-                **name,
-                "inside_hu": changes[at, :, 0].mean(),
-                "outside_hu": changes[at, :, 1].mean(),
-                "outlined": trusted[at].mean(),
-                "moved": {
-                    key: [one.change, one.low, one.high, one.effect, one.spearman, one.agree]
-                    for key, one in row.items()
-                },
-                "walk": {key: walks[at, :, _KEYS.index(key)].T for key in row},
-                "mm": {key: each[at] for key, each in in_mm.items()},
-                "judged": judged[at],
-            }
-        )
     measured = {
         "format": FORMAT,
         "what": "Each dimension moved from the 1st to the 99th percentile of the training codes, from many "
@@ -385,19 +353,11 @@ def measure_run(
             f"not among the {len(rows):,} starting lesions, of each patient one slice",
             before=left_out_of(run, table),
         ).model_dump(),
-        "outlined": trusted.mean(),
-        "properties": {
-            key: {
-                "words": one.label,
-                "unit": one.unit,
-                "family": one.family,
-                "names": one.names,
-                "meaning": one.meaning,
-                "deviation": deviations[at],
-            }
-            for at, (key, one) in enumerate(PROPERTIES.items())
-        },
-        "dimensions": dimensions,
+        "outlined": np.isfinite(values[..., 0]).mean(),
+        "properties": _properties(deviations),
+        "dimensions": _dimensions(
+            values, changes, ranges, deviations, spacing, judged, seed=seed, resamples=resamples
+        ),
         "controls": controls(values, deviations, seed=seed, resamples=resamples),
         "judged": JUDGED,
         "judge": about_judge,
@@ -410,6 +370,76 @@ def measure_run(
     }
     save(run, measured)
     return load(run) or {}
+
+
+def _judge(
+    run: Run,
+    data: SliceSet | None,
+    table: pd.DataFrame,
+    starts: np.ndarray,
+    epochs: int,
+    *,
+    seed: int,
+    resamples: int,
+) -> tuple[Judge | None, dict[str, Any] | None]:
+    """A judge where `data` can teach one, and what the record has of it, or why there is none."""
+    if data is None or not epochs:
+        return None, None
+    try:
+        return judge_for(run, data, table, starts, seed=seed, resamples=resamples, epochs=epochs)
+    except UserError as error:  # all else is measured without it
+        return None, {"why_not": str(error)}
+
+
+def _dimensions(
+    values: np.ndarray,
+    changes: np.ndarray,
+    ranges: np.ndarray,
+    deviations: np.ndarray,
+    spacing: np.ndarray,
+    judged: list[dict[str, list[float]]],
+    *,
+    seed: int,
+    resamples: int,
+) -> list[dict[str, Any]]:
+    """The record of each dimension, of what `traverse` gave: values (K, S, T, P), changes (K, S, 2)."""
+    moved, walks = summarise(values, deviations, seed=seed, resamples=resamples)
+    in_mm = _millimetres(values, spacing, seed, resamples)
+    outlined = np.isfinite(values[..., 0])
+    return [
+        {
+            "dimension": at,
+            "low": ranges[at, 0],
+            "high": ranges[at, 1],
+            "name": name.pop("text"),
+            **name,
+            "inside_hu": changes[at, :, 0].mean(),
+            "outside_hu": changes[at, :, 1].mean(),
+            "outlined": outlined[at].mean(),
+            "moved": {
+                key: [one.change, one.low, one.high, one.effect, one.spearman, one.agree]
+                for key, one in row.items()
+            },
+            "walk": {key: walks[at, :, _KEYS.index(key)].T for key in row},
+            "mm": {key: each[at] for key, each in in_mm.items()},
+            "judged": judged[at],
+        }
+        for at, (row, name) in enumerate(zip(moved, names(moved, changes), strict=True))
+    ]
+
+
+def _properties(deviations: np.ndarray) -> dict[str, dict[str, Any]]:
+    return {
+        key: {
+            "words": one.label,
+            "unit": one.unit,
+            "family": one.family,
+            "names": one.names,
+            "meaning": one.meaning,
+            "deviation": deviations[at],
+        }
+        for at, (key, one) in enumerate(PROPERTIES.items())
+    }
 
 
 def check_outlines(run: Run, data: SliceSet, *, count: int = 400, seed: int = 0) -> dict[str, Any]:
@@ -441,7 +471,7 @@ def check_outlines(run: Run, data: SliceSet, *, count: int = 400, seed: int = 0)
             **({"without a mask": len(data) - len(outlined)} if len(outlined) < len(data) else {}),
         },
     )
-    found: dict[str, Any] = {
+    report: dict[str, Any] = {
         "slices": len(rows),
         "counted": counted.model_dump(),
         "seed": seed,
@@ -450,8 +480,8 @@ def check_outlines(run: Run, data: SliceSet, *, count: int = 400, seed: int = 0)
     if not model.spacing_mm:
         drawn = vae.decode_codes(vae.encode_hu(hu))
         drawn = model.hu_low + (model.hu_high - model.hu_low) * drawn
-        found["reconstructed"] = agreement(drawn, masks, table)
-    return found
+        report["reconstructed"] = agreement(drawn, masks, table)
+    return report
 
 
 def agreement(hu: np.ndarray, masks: np.ndarray, table: pd.DataFrame) -> list[dict[str, Any]]:
