@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from lungvae_core.data.slices import DatasetInfo, SliceSet, write
 from lungvae_core.vae.config import PRESETS
@@ -127,6 +129,23 @@ def few_guides(name: str) -> dict[str, Any]:
     if PRESETS[name].model.lesion_layer:
         return {"guided": [*KINDS, "malignancy"], "dimensions": 6}
     return {"guided": ["diameter", "malignancy"]} if PRESETS[name].objective.guided else {}
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: sums come in one order, and a forked process lacks none."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def wait(condition: Callable[[], object], seconds: float = 120) -> None:
+    """Return once the condition holds; fail after so many seconds."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")

@@ -48,3 +48,7 @@ def zipped(files: dict[str, bytes]) -> bytes:
         for name, content in files.items():
             archive.writestr(name, content)
     return stream.getvalue()
+
+
+def named(files: list[bytes], folder: str = "") -> dict[str, bytes]:
+    return {f"{folder}IM{number}": content for number, content in enumerate(files)}

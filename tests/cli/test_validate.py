@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lungvae_core.cli import main
 from lungvae_core.data.slices import DatasetInfo, write
 from lungvae_core.evaluation.report import load_report
 from tests.conftest import blobs
@@ -25,26 +24,15 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *words: object
-) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["lungvae", "validate", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    out, err = capsys.readouterr()
-    return int(ended.value.code or 0), out, err
-
-
 def test_a_model_is_judged_on_other_data(
+    run: Callable[..., tuple[int, str, str]],
     tiny_models: Path,
     others: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture,
 ) -> None:
     out = tmp_path / "report.json"
     model = tiny_models / "tiny-dirvae"
-    code, text, err = run(monkeypatch, capsys, model, "--data", others, "--out", out, "--quick")
+    code, text, err = run("validate", model, "--data", others, "--out", out, "--quick")
     assert code == 0, err
     assert "Rows of one nodule differ in n_readers" in err
     report = load_report(out)
@@ -57,19 +45,18 @@ def test_a_model_is_judged_on_other_data(
 
 
 def test_the_models_own_data_are_refused(
+    run: Callable[..., tuple[int, str, str]],
     tiny_models: Path,
     tiny_data: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture,
 ) -> None:
     out = tmp_path / "report.json"
     words = (tiny_models / "tiny-gvae", "--data", tiny_data, "--out", out, "--quick")
-    code, _, err = run(monkeypatch, capsys, *words)
+    code, _, err = run("validate", *words)
     assert code == 2
     assert "--include-seen" in err
     assert not out.exists()
-    code, text, err = run(monkeypatch, capsys, *words, "--include-seen")
+    code, text, err = run("validate", *words, "--include-seen")
     assert code == 0, err
     assert "LEAK: The model has learned from 24 of the 24 patients" in text
     assert load_report(out).leaks
@@ -85,15 +72,14 @@ def test_the_models_own_data_are_refused(
     ],
 )
 def test_what_cannot_be_is_told_in_a_sentence(
+    run: Callable[..., tuple[int, str, str]],
     words: tuple[str, ...],
     said: str,
     tiny_models: Path,
     others: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture,
 ) -> None:
     given = ("--data", others, "--out", tmp_path / "r.json", *words)
-    code, _, err = run(monkeypatch, capsys, tiny_models / "tiny-gvae", *given)
+    code, _, err = run("validate", tiny_models / "tiny-gvae", *given)
     assert code == 2
     assert said in err

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lungvae_core.data.crops import box_of, crop, patch_of
+from lungvae_core.data.crops import box_of, patch_of
 from lungvae_core.data.importing import import_arrays, import_manifest
 from lungvae_core.data.series import read_path
 from lungvae_core.errors import UserError
@@ -137,18 +137,6 @@ def test_a_manifest_names_the_bad_row(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"row 3: b\.png.*State the HU range"):
         import_manifest(tmp_path / "m.csv", tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_crops_follow_the_papers_rule_and_fill_with_air() -> None:
-    image = np.arange(200 * 200, dtype=np.int32).reshape(200, 200) % 3000
-    image = image.astype(np.int16)
-    np.testing.assert_array_equal(crop(image, 100, 100), image[68:132, 68:132])  # whole centre: one less
-    np.testing.assert_array_equal(crop(image, 100.5, 100), image[69:133, 68:132])
-    corner = crop(image, 0, 0)
-    assert (corner[:32] == -1000).all()
-    np.testing.assert_array_equal(corner[32:, 32:], image[:32, :32])
-    with pytest.raises(UserError, match="outside"):
-        crop(image, 250, 3)
 
 
 def test_bad_images_are_told(tmp_path: Path) -> None:

@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import datetime
 import gzip
-import io
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import openpyxl
 import pandas as pd
 import pytest
 
-from lungvae_core.data import parquet, spreadsheets
-from lungvae_core.data.columns import MANIFEST, RESERVED, TABLE, is_reserved, patient_key, spelled_as
-from lungvae_core.data.tables import CheckedTable, checked, read_table
+from lungvae_core.data.tables import checked, read_table
 from lungvae_core.errors import UserError
-
-HEADER = "patient_id,nodule,slice,malignancy,diameter_mm,pixel_spacing_mm"
-ROWS = ["A,0,0,4,12.5,0.703", "A,0,1,4,12.5,0.703", "B,0,0,2.66667,8.25,0.5"]
-
-
-def put(folder: Path, text: str | bytes, name: str = "t.csv") -> Path:
-    path = folder / name
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return path
-
-
-def read(folder: Path, text: str | bytes, name: str = "t.csv", **options) -> CheckedTable:
-    return read_table(put(folder, text, name), **options)
+from tests.data.made_tables import HEADER, ROWS, read
 
 
 def column(folder: Path, name: str, *cells: object, separator: str = ",") -> list:
@@ -75,42 +59,6 @@ def test_every_writing_of_a_table_is_the_same_table(tmp_path: Path, content: Cal
     assert frame["diameter_mm"].tolist() == [12.5, 12.5, 8.25]
     assert frame["pixel_spacing_mm"].tolist() == [0.703, 0.703, 0.5]
     assert frame["nodule"].dtype == frame["slice"].dtype == np.int64
-
-
-def excel(frame: pd.DataFrame) -> bytes:
-    stream = io.BytesIO()
-    frame.to_excel(stream, index=False)
-    return stream.getvalue()
-
-
-@pytest.mark.parametrize(
-    "pack",
-    [
-        pytest.param(lambda f: gzip.compress(f.to_csv(index=False).encode()), id="gzip"),
-        pytest.param(excel, id="Excel"),
-        pytest.param(lambda f: f.to_parquet(), id="parquet"),
-    ],
-)
-def test_a_table_that_unpacks_to_too_much_is_refused(
-    pack: Callable[[pd.DataFrame], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    frame = pd.DataFrame({"patient_id": "A" * 40, "nodule": range(3000)})
-    packed = pack(frame)
-    assert len(read(tmp_path, packed).frame) == 3000
-    monkeypatch.setattr(spreadsheets, "MOST_BYTES", 20_000)
-    monkeypatch.setattr(parquet, "LEAST", 20_000)
-    monkeypatch.setattr(parquet, "TIMES", 1)
-    with pytest.raises(UserError, match="too much"):
-        read(tmp_path, packed)
-
-
-@pytest.mark.parametrize("damage", [lambda c: c[:-30], lambda c: c[:20] + b"xxxx" + c[24:], lambda c: c[:12]])
-def test_a_table_whose_packing_is_damaged_is_refused(
-    damage: Callable[[bytes], bytes], tmp_path: Path
-) -> None:
-    packed = gzip.compress("\n".join([HEADER, *ROWS * 50]).encode())
-    with pytest.raises(UserError, match="gzip compression is damaged"):
-        read(tmp_path, damage(packed))
 
 
 def test_what_was_read_how_is_said(tmp_path: Path) -> None:
@@ -241,9 +189,6 @@ def test_tables_that_cannot_be_understood_are_refused(tmp_path: Path, text: str,
         read(tmp_path, text)
 
 
-# What a row is.
-
-
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -313,41 +258,6 @@ def test_a_manifest_that_lists_the_same_pixels_twice_is_refused(
         read(tmp_path, text, manifest=True)
 
 
-# Who is who.
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("LIDC-IDRI-0002", "LIDC-IDRI-0002 "),
-        ("LIDC-IDRI-0002", "\u00a0lidc-idri-0002\u200b"),
-        ("LIDC-IDRI-0002", "LIDC_IDRI_2"),
-        ("LIDC-IDRI-0002", "ＬＩＤＣ-IDRI-0002"),
-        ("007", "7"),
-        ("P007", "p7"),
-        ("Müller 1", "MÜLLER  01"),
-        ("12", 12),
-        ("00", "0"),
-        ("1.2.03", "1/2/3"),
-    ],
-)
-def test_ids_of_one_patient(tmp_path: Path, one: str, other: object) -> None:
-    assert patient_key(one) == patient_key(other)
-    made = read(tmp_path, f"patient_id,nodule,slice\n{one},0,0\n{other},0,1")
-    assert made.frame["patient_id"].nunique() == 1
-    assert any("one patient" in note or "taken out" in note for note in made.notes) or str(one) == str(other)
-    assert spelled_as([other], [one]) == [one]
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [("P1", "P10"), ("1.10", "1.1"), ("A1", "A-1"), ("2", "LIDC-IDRI-0002"), ("0998a", "0998b"), ("-", "--")],
-)
-def test_ids_of_different_patients(one: str, other: str) -> None:
-    assert patient_key(one) != patient_key(other)
-    assert spelled_as([other], [one]) == [other]
-
-
 @pytest.mark.parametrize(
     "ids", [[1, 2], [1.0, 2.0], ["1.0", "2.0"], pd.array([1, 2], "Int64"), pd.Categorical(["1", "2"])]
 )
@@ -386,36 +296,6 @@ def test_numbers_too_long_for_a_float_are_refused_as_ids(tmp_path: Path) -> None
         read_table(tmp_path / "t.parquet")
 
 
-# Names that collide.
-
-
-@pytest.mark.parametrize(
-    "name", sorted({*RESERVED, "Score", "code_000", "CODE 7", "factor_diameter_mm", "Split "})
-)
-def test_a_name_of_the_products_is_kept_apart(tmp_path: Path, name: str) -> None:
-    made = read(tmp_path, f"patient_id,{name}\nA,x")
-    assert is_reserved(name)
-    assert made.frame.columns.tolist() == ["patient_id", "nodule", "slice", f"own:{name.strip()}"]
-    assert any(f"own:{name.strip()}" in note for note in made.notes)
-
-
-@pytest.mark.parametrize(
-    "name", ["code_site", "overall", "notes_all", "patient", "größe 肺", "12", "<b>x</b>"]
-)
-def test_any_other_name_is_kept(tmp_path: Path, name: str) -> None:
-    assert name in read(tmp_path, f"patient_id,{name}\nA,x").frame
-
-
-def test_odd_names_are_each_a_column(tmp_path: Path) -> None:
-    text = f'patient_id,Note,note,note,,Unnamed: 0,"a\nb","{"x" * 500}",score,own:score\nA,1,2,3,4,5,6,7,8,9'
-    names = read(tmp_path, text).frame.columns.tolist()
-    assert names[3:7] == ["Note", "note", "note (2)", "column 5"]
-    assert names[7:9] == ["column 6", "a b"]
-    assert len(names[9]) == 80
-    assert sorted(names[10:]) == ["own:score", "own:score (2)"]
-    assert len(set(names)) == len(names)
-
-
 @pytest.mark.parametrize(
     ("values", "dtype"),
     [
@@ -441,93 +321,6 @@ def test_columns_of_ones_own_become_numbers_text_or_yes_and_no(
     made = checked(frame, "x").frame
     assert made["mine"].dtype == dtype
     made.to_parquet(tmp_path / "t.parquet")
-
-
-# Excel.
-
-
-def excel(path: Path, *sheets: tuple[str, list[list[object]]]) -> Path:
-    book = openpyxl.Workbook()
-    book.remove(book.active)
-    for name, rows in sheets:
-        sheet = book.create_sheet(name)
-        for row in rows:
-            sheet.append(row)
-    book.save(path)
-    return path
-
-
-def test_an_excel_file_of_several_sheets_blank_rows_and_numbers_as_text(tmp_path: Path) -> None:
-    rows = [[None], ["Our nodules"], [None, None], ["patient_id", "Malignancy", "diameter_mm"]]
-    path = excel(
-        tmp_path / "t.xlsx",
-        ("About", [["made", "by hand"]]),
-        ("Data", [*rows, [12.0, "4", "12,5"], ["B", 2.5, 8], [None, None, None], ["C", None, "-"]]),
-    )
-    made = read_table(path)
-    assert made.frame["patient_id"].tolist() == ["12", "B", "C"]
-    assert made.frame["malignancy"].fillna(0).tolist() == [4, 2.5, 0]
-    assert made.frame["diameter_mm"].fillna(0).tolist() == [12.5, 8, 0]
-    assert made.lines.tolist() == [5, 6, 8]
-    assert "Sheet 'Data' was read" in " ".join(made.notes)
-
-
-@pytest.mark.parametrize(
-    ("cell", "why"),
-    [
-        (datetime.datetime(2026, 5, 4), "'2026-05-04T00:00:00' is a date"),
-        ("=1+1", "formula without a saved value"),
-        ("#DIV/0!", "error of the spreadsheet"),
-        (True, "yes or no"),
-    ],
-)
-def test_what_a_spreadsheet_made_of_a_number_is_told(tmp_path: Path, cell: object, why: str) -> None:
-    path = excel(tmp_path / "t.xlsx", ("S", [["patient_id", "diameter_mm"], ["A", cell]]))
-    with pytest.raises(UserError, match=why):
-        read_table(path)
-
-
-def test_files_that_are_no_tables_are_told(tmp_path: Path) -> None:
-    two = [["patient_id"], ["A"]]
-    with pytest.raises(UserError, match="several sheets"):
-        read_table(excel(tmp_path / "two.xlsx", ("a", two), ("b", two)))
-    for name, content in (
-        ("a.xlsx", b"PK\x03\x04 no"),
-        ("a.parquet", b"no"),
-        ("a.xls", b"\xd0\xcf\x11\xe0xx"),
-    ):
-        with pytest.raises(UserError, match=r"cannot be read|old Excel"):
-            read_table(put(tmp_path, content, name))
-    with pytest.raises(UserError, match="no table at"):
-        read_table(tmp_path / "nowhere.csv")
-
-
-# Parquet.
-
-
-def test_parquet_with_an_index_number_names_and_lists(tmp_path: Path) -> None:
-    frame = pd.DataFrame(
-        {
-            "malignancy_all": [[4, 5], [2]],
-            "malignancy": [4.5, 2.0],
-            "when": pd.to_datetime(["2026-01-01"] * 2),
-        },
-        index=pd.Index(["A", "B"], name="patient_id"),
-    )
-    frame.to_parquet(tmp_path / "t.parquet")
-    made = read_table(tmp_path / "t.parquet").frame
-    assert made["patient_id"].tolist() == ["A", "B"]
-    assert made["malignancy_all"].tolist() == ["4|5", "2"]
-    assert made["malignancy"].tolist() == [4.5, 2.0]
-
-
-# The description.
-
-
-def test_every_column_is_described_once_and_none_has_a_reserved_name() -> None:
-    names = [one.name for one in (*TABLE, *MANIFEST)]
-    assert len(set(names)) == len(names)
-    assert not [one.name for one in TABLE if is_reserved(one.name)]
 
 
 def test_a_set_made_by_hand_is_checked_when_it_is_opened() -> None:

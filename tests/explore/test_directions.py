@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import spearmanr
-from sklearn.metrics import r2_score, roc_auc_score
 
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
@@ -25,9 +24,8 @@ from lungvae_core.explore.directions import (
     plain,
     walk,
 )
-from lungvae_core.explore.steadiness import same_band, same_size, stability, weighted_r2s
+from lungvae_core.explore.steadiness import stability
 from lungvae_core.files import read_json, write_json
-from lungvae_core.statistics.roc import weighted_aucs
 from lungvae_core.training.checkpoints import Run
 
 K = 8
@@ -209,36 +207,11 @@ def test_without_any_property_a_sentence_says_so() -> None:
         fit_directions(table[["patient_id", "nodule", "slice"]], codes, "gaussian", resamples=2)
 
 
-def test_pairs_of_like_size_are_counted_by_hand() -> None:
-    truth = np.array([1, 1, 0, 0, 0.0])
-    size = np.log([10, 5, 10.5, 9, 5.2])
-    scores = np.array([2.0, 1.0, 1.0, 2.0, 3.0])
-    ones = np.ones((1, 5))
-    band = same_band(truth, size)
-    assert len(band) == 3  # 10 with 10.5 and 9; 5 with 5.2
-    assert band.auc(scores)(ones) == pytest.approx((1 + 0.5 + 0) / 3)
-    alike = same_size(truth, size)
-    assert len(alike) == 2  # 10 and 9 differ by more than a tenth of 9
-    assert alike.auc(scores)(ones) == pytest.approx(0.5)
-    assert np.isnan(alike.auc(scores)(np.array([[0, 0, 1, 1, 1.0]])))
-
-
 def test_the_pattern_of_an_uncorrelated_filter_is_the_filter() -> None:
     points = np.random.default_rng(0).standard_normal((4000, 3))
     weights = np.array([1.0, 2.0, 0.0])
     assert cosine(pattern_of(points, weights), weights) > 0.99
     assert weights @ pattern_of(points, weights) == pytest.approx(np.std(points @ weights), rel=0.01)
-
-
-def test_figures_under_weights_are_scikit_learns() -> None:
-    generator = np.random.default_rng(0)
-    truth = generator.integers(0, 2, 60).astype(float)
-    scores = np.round(generator.standard_normal(60) + truth, 1)  # with ties
-    weights = generator.integers(0, 3, (4, 60)).astype(float)
-    for found, known in ((weighted_aucs, roc_auc_score), (weighted_r2s, r2_score)):
-        wanted = [known(truth, scores, sample_weight=each) for each in weights]
-        np.testing.assert_allclose(found(truth, scores, weights), wanted)
-        assert np.isnan(found(np.ones(60), scores, weights)).all()
 
 
 @pytest.mark.long

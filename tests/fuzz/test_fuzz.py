@@ -6,13 +6,12 @@ LUNGVAE_FUZZ says how many of each kind; the long test tries more than 5,000 in 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
 import pytest
-import torch
 
 from lungvae_core.errors import UserError
 from lungvae_core.serving.registry import Registry
@@ -41,13 +40,8 @@ KNOWN_FILES = ["clusters.json", "directions.json", "measured.json"]
 DATA_FILES = ["dataset.json", "table.parquet", "slices.npy"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """A forked process has none of its parent's threads: torch must not count on them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+# A forked process has none of its parent's threads: torch must not count on them.
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

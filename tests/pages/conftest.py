@@ -64,6 +64,19 @@ def open_page(file: str, state: dict[str, Any] | None = None, **query: str) -> A
     return app
 
 
+def run(widget: Any) -> AppTest:
+    """The page, run after `widget` (or the whole page) was changed, without an exception."""
+    app = widget.run()
+    assert not app.exception
+    return app
+
+
+def text(app: AppTest) -> str:
+    """What the page says, without its headings."""
+    kinds = (app.markdown, app.info, app.warning, app.error, app.caption)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
 def told(app: AppTest, component: str) -> dict[str, Any] | None:
     """What a component of the page is given, or None where it is not shown."""
     found = [element.proto for element in app.get("bidi_component")]

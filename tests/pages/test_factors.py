@@ -18,7 +18,7 @@ from lungvae_core.files import write_json
 from lungvae_core.serving.routes import registry
 from lungvae_core.training.checkpoints import Run
 from pages import factors_figures
-from tests.pages.conftest import open_page
+from tests.pages.conftest import open_page, text
 from tests.wrong_shapes import WRONG, places, replaced
 
 EFFORT = assess.Effort(draws=3, refits=1, groups=2, resamples=5)
@@ -44,11 +44,6 @@ def assessed(models, report, tmp_path, monkeypatch):
 
 def opened(**query: str) -> AppTest:
     return open_page("factors.py", **query)
-
-
-def text(app: AppTest) -> str:
-    kinds = (app.markdown, app.info, app.warning, app.error, app.caption)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
 def charts(app: AppTest) -> list[dict]:

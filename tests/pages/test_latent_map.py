@@ -9,16 +9,11 @@ from streamlit.testing.v1 import AppTest
 from lungvae_core import NOTICE
 from lungvae_core.files import read_json, write_json
 from lungvae_core.serving.routes import registry
-from tests.pages.conftest import open_page, told
+from tests.pages.conftest import open_page, text, told
 
 
 def opened(**query: str) -> AppTest:
     return open_page("latent_map.py", **query)
-
-
-def text(app: AppTest) -> str:
-    kinds = (app.markdown, app.info, app.warning, app.error, app.caption)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
 def map_data(app: AppTest) -> dict:

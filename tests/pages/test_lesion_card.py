@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from lungvae_core.files import read_json, write_json
 from lungvae_core.serving.routes import registry
-from tests.pages.conftest import told
+from tests.pages.conftest import text, told
 
 
 def card(row: int, wide: bool) -> None:
@@ -27,11 +27,6 @@ def opened(row: int, *, wide: bool = False) -> AppTest:
     app.run()
     assert not app.exception
     return app
-
-
-def text(app: AppTest) -> str:
-    kinds = (app.markdown, app.caption, app.warning, app.error, app.info)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
 def html(app: AppTest) -> str:

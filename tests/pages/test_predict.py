@@ -15,7 +15,7 @@ from lungvae_core.data.masks import centres
 from lungvae_core.files import read_json, write_json
 from lungvae_core.serving.routes import registry
 from tests.made_series import MIDDLE, dicom, lesion, zipped
-from tests.pages.conftest import open_page, told
+from tests.pages.conftest import open_page, text, told
 
 
 def opened(**query: str) -> AppTest:
@@ -28,11 +28,6 @@ def uploaded(name: str, content: bytes) -> AppTest:
     app.run()
     assert not app.exception
     return app
-
-
-def text(app: AppTest) -> str:
-    kinds = (app.markdown, app.info, app.warning, app.error, app.caption)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
 def npy(array: np.ndarray) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,8 @@ from lungvae_core.training.search.run import search
 from lungvae_core.training.search.setup import make
 from lungvae_core.training.search.spaces import space
 from pages.search_figures import in_boxes
-from tests.pages.conftest import open_page
+from tests.conftest import wait
+from tests.pages.conftest import open_page, run, text
 
 TINY = {"width": 4, "dimensions": 4, "batch_size": 32}
 
@@ -38,27 +38,9 @@ def searched(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
     return folder
 
 
-def run(widget) -> AppTest:
-    app = widget.run()
-    assert not app.exception
-    return app
-
-
-def text(app: AppTest) -> str:
-    kinds = (app.markdown, app.info, app.warning, app.error, app.caption)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
-
-
 def name_field(app: AppTest):
     (field,) = [field for field in app.text_input if field.label == "Name of the search"]
     return field
-
-
-def wait(condition, seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.1)
 
 
 def test_form_follows_the_space(folders):

@@ -6,7 +6,6 @@ import dataclasses
 import importlib
 import json
 import shutil
-import time
 from pathlib import Path
 from types import ModuleType
 
@@ -23,7 +22,8 @@ from lungvae_core.serving.progress import TrainingState, Units, read_state
 from lungvae_core.serving.settings import Settings
 from lungvae_core.training import fit as engine
 from lungvae_core.vae.config import override, preset
-from tests.conftest import blobs
+from tests.conftest import blobs, wait
+from tests.pages.conftest import run, text
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {"epochs": 10_000, "width": 4, "dimensions": 4, "batch_size": 16}
@@ -32,25 +32,6 @@ TINY = {"epochs": 10_000, "width": 4, "dimensions": 4, "batch_size": 16}
 def open_page() -> AppTest:
     app = AppTest.from_file(str(ROOT / "pages" / "shell.py"), default_timeout=60).run()
     return run(app.switch_page("train.py"))
-
-
-def run(widget) -> AppTest:
-    """Run the page after `widget` (or the whole page) was changed."""
-    app = widget.run()
-    assert not app.exception
-    return app
-
-
-def text(app: AppTest) -> str:
-    kinds = (app.markdown, app.info, app.warning, app.error, app.caption)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
-
-
-def wait(condition, seconds: float = 90) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.1)
 
 
 def fill(app: AppTest, name: str, **settings: float) -> None:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,7 @@ from lungvae_core.serving.progress import read_state
 from lungvae_core.serving.settings import Settings
 from lungvae_core.training.checkpoints import Run, load_tensors
 from tests.access.provider import free_port
-from tests.conftest import ROOT
+from tests.conftest import ROOT, wait
 
 KILLS = 6
 TINY = {"width": 4, "dimensions": 2, "batch_size": 32}
@@ -55,13 +55,6 @@ def kill(job: Job) -> None:
 def start(settings: Settings, data: Path, name: str, **changes: object) -> Job:
     changes = {**TINY, **changes}
     return Jobs(settings).start_training(data, "gvae", changes, name, device="cpu", threads=1, finish=False)
-
-
-def wait(condition: Callable[[], object], seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.05)
 
 
 @contextlib.contextmanager

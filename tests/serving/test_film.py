@@ -14,14 +14,6 @@ from lungvae_core.errors import UserError
 from lungvae_core.explore.ways import NEIGHBOURS, ways_of
 from lungvae_core.serving import walks
 from lungvae_core.serving.film import in_words, make_film, offer, routes
-from lungvae_core.serving.registry import LoadedModel, Registry
-from lungvae_core.serving.settings import Settings
-
-
-@pytest.fixture(scope="module", params=["tiny-gvae", "tiny-dirvae"])
-def model(request, tiny_models, tmp_path_factory) -> LoadedModel:
-    nowhere = tmp_path_factory.mktemp("nowhere")
-    return Registry(Settings(models=tiny_models, runs=nowhere, data=nowhere)).load(request.param)
 
 
 def test_a_film_is_what_the_model_says_of_each_code(model):

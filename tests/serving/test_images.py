@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import time
 
 import numpy as np
@@ -14,33 +13,9 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from lungvae_core import NOTICE
-from lungvae_core.files import read_json, write_json
 from lungvae_core.serving import cases, images, selection
 from lungvae_core.serving.registry import Registry
-from lungvae_core.serving.settings import Settings
-
-NAMES = ["tiny-gvae", "tiny-dirvae"]
-
-
-@pytest.fixture(scope="module")
-def with_data(tiny_models, tiny_data, tmp_path_factory):
-    base = tmp_path_factory.mktemp("with-data")
-    return Registry(
-        Settings(models=tiny_models, runs=base, data=tiny_data.parent, workspace=base / "workspace")
-    )
-
-
-@pytest.fixture(scope="module")
-def without_data(tiny_models, tmp_path_factory):
-    """The same models on a machine that has no slices, as shipped models are."""
-    base = tmp_path_factory.mktemp("without-data")
-    for name in NAMES:
-        shutil.copytree(tiny_models / name, base / "models" / name)
-        config = base / "models" / name / "config.json"
-        write_json(config, {**read_json(config, what=""), "data_folder": ""})
-    return Registry(
-        Settings(models=base / "models", runs=base, data=base / "nothing", workspace=base / "workspace")
-    )
+from tests.serving.conftest import NAMES
 
 
 def client_of(registry: Registry) -> TestClient:

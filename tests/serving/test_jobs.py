@@ -24,6 +24,7 @@ from lungvae_core.serving.settings import Settings
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.validate import signs_of_collapse
 from lungvae_core.vae.config import PRESETS, preset
+from tests.conftest import wait
 
 TINY = {"width": 4, "dimensions": 2, "batch_size": 32}
 ENDLESS = {**TINY, "epochs": 10_000}
@@ -50,13 +51,6 @@ def workspace(
             os.killpg(job.keeper, signal.SIGKILL)
         elif job.active:
             Jobs().stop(job.id)
-
-
-def wait(condition: Callable[[], object], seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.1)
 
 
 def until_status(job: Job, *statuses: str) -> Job:

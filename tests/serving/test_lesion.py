@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import numpy as np
 import pytest
 from starlette.applications import Starlette
@@ -11,33 +9,11 @@ from starlette.testclient import TestClient
 
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
-from lungvae_core.files import read_json, write_json
 from lungvae_core.serving import lesion
 from lungvae_core.serving.registry import Registry
-from lungvae_core.serving.settings import Settings
 
 NAME = "tiny-gvae"
 NODULE = "/api/models/tiny-gvae/nodules/12"  # rows 10..14
-
-
-@pytest.fixture(scope="module")
-def with_data(tiny_models, tiny_data, tmp_path_factory):
-    base = tmp_path_factory.mktemp("with-data")
-    return Registry(
-        Settings(models=tiny_models, runs=base, data=tiny_data.parent, workspace=base / "workspace")
-    )
-
-
-@pytest.fixture(scope="module")
-def without_data(tiny_models, tmp_path_factory):
-    """The same model on a machine that has no slices, as shipped models are."""
-    base = tmp_path_factory.mktemp("without-data")
-    shutil.copytree(tiny_models / NAME, base / "models" / NAME)
-    config = base / "models" / NAME / "config.json"
-    write_json(config, {**read_json(config, what=""), "data_folder": ""})
-    return Registry(
-        Settings(models=base / "models", runs=base, data=base / "nothing", workspace=base / "workspace")
-    )
 
 
 def client_of(registry: Registry) -> TestClient:

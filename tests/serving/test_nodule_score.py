@@ -7,14 +7,6 @@ import pytest
 from scipy.special import expit
 
 from lungvae_core.serving.nodule_score import attended_words, combine, judge
-from lungvae_core.serving.registry import LoadedModel, Registry
-from lungvae_core.serving.settings import Settings
-
-
-@pytest.fixture(scope="module", params=["tiny-gvae", "tiny-dirvae"])
-def model(request, tiny_models, tmp_path_factory) -> LoadedModel:
-    nowhere = tmp_path_factory.mktemp("nowhere")
-    return Registry(Settings(models=tiny_models, runs=nowhere, data=nowhere)).load(request.param)
 
 
 def test_a_slice_drives_the_score_by_what_the_mean_would_be_without_it(model):

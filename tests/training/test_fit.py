@@ -24,10 +24,7 @@ from tests.conftest import blobs, few_guides
 TINY = {"width": 4, "dimensions": 4, "epochs": 2, "batch_size": 32}
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SHARP = {"linear_path": True, "ema": 0.8, "mask_focus": 2, "focal_frequency": 1, "spacing_mm": 0.8}
 VARIANTS = {

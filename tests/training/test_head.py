@@ -26,12 +26,7 @@ from tests.conftest import blobs
 SMALL = {"width": 4, "dimensions": 4, "batch_size": 20, "epochs": 1, "round_epochs": 2, "spacing_mm": 0}
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def small(name: str = "gvae-joint", **changes: Any) -> Config:

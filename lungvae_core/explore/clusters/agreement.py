@@ -40,18 +40,15 @@ def agreement(
     if len(names) < 2 or clusters.max() < 1:
         return None
     table = _table(clusters, groups)
-    figures: dict[str, Callable[[Table], float]] = {"nmi": _nmi(table), "ami": _ami(table)}
-    if attribute.name == "malignancy":
-        figures["purity"] = lambda table: float(table.max(1).sum() / table.sum())
-    if attribute.name == "patient" and (table.sum(0) > 1).any():
-        figures["shared"] = _shared
-    shape = table.shape
-    shuffles = (_between_lesions if attribute.name == "patient" else _between_patients)(
-        groups, patients[known], permutations, np.random.default_rng(seed)
-    )
+    figures = _figures(attribute, table)
+    generator = np.random.default_rng(seed)
+    if attribute.name == "patient":
+        shuffles = (generator.permutation(groups) for _ in range(permutations))
+    else:
+        shuffles = _between_patients(groups, patients[known], permutations, generator)
     null: dict[str, list[float]] = {name: [] for name in figures}
     for shuffled in shuffles:
-        other = _table(clusters, shuffled, shape)
+        other = _table(clusters, shuffled, table.shape)
         for name, figure in figures.items():
             null[name].append(figure(other))
     found: dict[str, Any] = {
@@ -62,13 +59,7 @@ def agreement(
         "groups": len(names),
     }
     for name, figure in figures.items():
-        value, chance = figure(table), np.array(null[name])
-        found[name] = {
-            "value": value,
-            "null": float(chance.mean()),
-            "null_high": float(np.percentile(chance, 95)),
-            "p": float((1 + (chance >= value - 1e-12).sum()) / (1 + len(chance))),
-        }
+        found[name] = _against_null(figure(table), np.array(null[name]))
     if "shared" in found:
         sizes = table.sum(1)
         pairs = sizes.sum() * (sizes.sum() - 1) / 2
@@ -77,6 +68,16 @@ def agreement(
         found["shared"]["others"] = float(together / max(pairs - same, 1))
         found["shared"]["pairs"] = int(same)
     return found
+
+
+def _figures(attribute: Attribute, table: Table) -> dict[str, Callable[[Table], float]]:
+    """The figures of an attribute by name, each of a table of the same groups."""
+    figures: dict[str, Callable[[Table], float]] = {"nmi": _nmi(table), "ami": _ami(table)}
+    if attribute.name == "malignancy":
+        figures["purity"] = lambda other: float(other.max(1).sum() / other.sum())
+    if attribute.name == "patient" and (table.sum(0) > 1).any():
+        figures["shared"] = _shared
+    return figures
 
 
 def ami(members: np.ndarray, attribute: Attribute) -> float:
@@ -125,11 +126,14 @@ def _shared(table: Table) -> float:
     return float((table * (table - 1)).sum() / (groups * (groups - 1)).sum())
 
 
-def _between_lesions(
-    groups: np.ndarray, patients: np.ndarray, count: int, generator: np.random.Generator
-) -> Iterator[np.ndarray]:
-    for _ in range(count):
-        yield generator.permutation(groups)
+def _against_null(value: float, null: np.ndarray) -> dict[str, float]:
+    """A figure beside those (B,) of shuffled attributes, with a one-sided p."""
+    return {
+        "value": value,
+        "null": float(null.mean()),
+        "null_high": float(np.percentile(null, 95)),
+        "p": float((1 + (null >= value - 1e-12).sum()) / (1 + len(null))),
+    }
 
 
 def _between_patients(

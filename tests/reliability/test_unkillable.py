@@ -31,7 +31,7 @@ from lungvae_core.training.checkpoints import TRAINED, Run, load_tensors
 from lungvae_core.training.fit import HALVINGS, fit
 from lungvae_core.vae.config import Config, override, preset
 from tests.conftest import blobs
-from tests.training.lives import Moment, ended, live, start
+from tests.reliability.lives import Moment, ended, live, start
 
 SMALL = {"width": 4, "dimensions": 4, "batch_size": 9, "epochs": 3}  # four batches an epoch of `few`
 JOINT = {"rounds": 2, "round_epochs": 1}

@@ -1,4 +1,4 @@
-"""A search proposes within its space, keeps patients apart, halves, stops, dies and goes on."""
+"""A search proposes, halves, stops, dies and goes on."""
 
 from __future__ import annotations
 
@@ -15,222 +15,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lungvae_core.data.slices import DatasetInfo, SliceSet, write
+from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.search import spaces
 from lungvae_core.training.search.book import COMPLETE, HALTED, Book
 from lungvae_core.training.search.run import Event, search
-from lungvae_core.training.search.setup import SearchConfig, make, open_search, rungs, split, winner
-from lungvae_core.training.search.spaces import SPACES, between, narrowed, one_of, settings, space
-from tests.conftest import ROOT, blobs
-
-TINY = {"width": 4, "dimensions": 4, "batch_size": 32, "epochs": 1}
-
-
-@pytest.fixture
-def config(tiny_data: Path) -> Callable[..., SearchConfig]:
-    """config(...): a tiny search of the space gvae."""
-
-    def made(fixed: dict | None = None, **options: object) -> SearchConfig:
-        options = {"trials": 2, **options}
-        return make(space("gvae"), tiny_data, fixed={**TINY, **(fixed or {})}, **options)
-
-    return made
-
-
-# --- spaces
-
-
-def test_spaces_cover_the_published_ranges() -> None:
-    # RandomSearchVAE.py, RandomSearch_Dirichlet_VAE.py and RandomSearchMLP.py, released with the paper.
-    vae = {
-        "hu_high": {300, 400, 500, 600},
-        "hu_low": {-1000, -800, -700, -500},
-        "width": {32, 64, 128},
-        "latent": {4, 8, 16, 32, 64},
-        "similarity": {"none", "ssim", "ms_ssim"},
-        "alpha": {0.15, 0.2, 0.3, 0.5, 0.7, 0.8, 0.85},
-        "beta": {0.5, 0.8, 1, 1.5, 2, 5, 10, 20, 30, 50, 100, 250},
-        "learning_rate": {1e-7, 1e-6, 1e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3},
-        "batch_size": {64, 128, 256, 512},
-        "ssim_times": {"1", "batch"},
-    }
-    published = {
-        "paper-gvae": vae,
-        "paper-dirvae": vae | {"prior_alpha": {0.6, 0.9, 0.99, 3}},
-        "paper-mlp": {
-            "learning_rate": {1e-6, 1e-5, 5e-5},
-            "dropout": {0.2, 0.25, 0.4, 0.5, 0.55},
-            "batch_size": {32, 64, 128, 256, 512},
-            "depth": {3, 4},
-        },
-    }
-    for name, parameters in published.items():
-        ours = space(name).parameters
-        for parameter, values in parameters.items():
-            assert values <= set(ours[parameter].choices), (name, parameter)
-    assert len(space("paper-mlp").parameters["sizes"].choices) == 13
-    assert spaces.THRESHOLDS == (0.4, 0.45, 0.5, 0.55, 0.6)
-    # The paper's best models are points of its spaces.
-    for name in ("paper-gvae", "paper-dirvae"):
-        best = spaces.configure(space(name), {})
-        drawn = {
-            "hu_low": best.model.hu_low,
-            "hu_high": best.model.hu_high,
-            "width": best.model.width,
-            "latent": best.model.dimensions // best.model.width,
-            "similarity": "ssim",
-            "alpha": 0.5,
-            "ssim_times": "1",
-            "beta": best.objective.beta,
-            "learning_rate": best.training.learning_rate,
-            "batch_size": best.training.batch_size,
-        }
-        if name == "paper-dirvae":
-            drawn["prior_alpha"] = best.model.prior_alpha
-        assert drawn.keys() == space(name).parameters.keys()
-        assert all(value in space(name).parameters[key].choices for key, value in drawn.items())
-        assert spaces.configure(space(name), settings(space(name), drawn, {})) == best
-
-
-@pytest.mark.parametrize("name", SPACES)
-def test_every_corner_of_a_space_is_a_configuration(name: str) -> None:
-    base = space(name)
-    for pick in (0, -1):
-        drawn = {
-            key: parameter.choices[pick] if parameter.choices else (parameter.low, parameter.high)[pick]
-            for key, parameter in base.parameters.items()
-        }
-        changes = settings(base, drawn, {})
-        if base.of_codes:
-            assert len(spaces.configure_mlp(base, changes).hidden) == (3 if pick == 0 else 4)
-        else:
-            assert 2 <= spaces.configure(base, changes).model.dimensions <= spaces.MOST_DIMENSIONS
-
-
-def test_derived_settings_are_the_papers() -> None:
-    drawn = {"width": 128, "latent": 64, "alpha": 0.2, "similarity": "ms_ssim", "ssim_times": "batch"}
-    changes = settings(space("paper-gvae"), {**drawn, "batch_size": 64}, {})
-    assert changes["dimensions"] == 4096  # not 8192
-    assert (changes["l1"], changes["ssim"]) == (0.2, 0.0)
-    assert changes["ms_ssim"] == pytest.approx(0.8 * 64)
-    changes = settings(space("paper-gvae"), {"similarity": "none", "alpha": 0.2}, {})
-    assert (changes["l1"], changes["ssim"], changes["ms_ssim"]) == (1.0, 0.0, 0.0)
-    assert settings(space("mlp"), {"sizes": "9-5-2", "depth": 4}, {})["hidden"] == (9, 5, 5, 2)
-
-
-def test_a_space_is_narrowed_and_widened() -> None:
-    found = narrowed(
-        space("dirvae"),
-        ranges={"beta": (0.5, 0.6), "weight_decay": (1e-6, 1e-2), "batch_size": (16, 256)},
-        choices={"prior_alpha": (0.1, 0.2)},
-        fixed={"dimensions": 8},
-    )
-    assert found["beta"] == between(0.5, 0.6)
-    assert not found["beta"].log
-    assert found["weight_decay"].log
-    assert found["batch_size"].whole
-    assert found["prior_alpha"] == one_of(0.1, 0.2)
-    assert "dimensions" not in found
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"ranges": {"wings": (1, 2)}}, "no setting 'wings'"),
-        ({"choices": {"wings": (1,)}}, "no setting 'wings'"),
-        ({"fixed": {"wings": 1}}, "no setting 'wings'"),
-        ({"ranges": {"beta": (2, 1)}}, "first end must be lower"),
-        ({"ranges": {"beta": (-1, 1)}}, "beta"),
-        ({"ranges": {"flips": (0, 1)}}, "not a number"),
-        ({"choices": {"beta": ()}}, "no value"),
-        ({"choices": {"batch_size": ("many",)}}, "batch_size"),
-        ({"choices": {"epochs": (1, 2)}}, "cannot be searched"),
-        ({"choices": {"beta": (1,)}, "fixed": {"beta": 1}}, "given twice"),
-        ({"fixed": {"rounds": 1, "labels_of": "released"}}, "must not see labels"),
-    ],
-)
-def test_bad_bounds_are_sentences(options: dict, said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        narrowed(space("dirvae"), **options)
-
-
-def test_derived_settings_are_not_set_by_themselves() -> None:
-    for name, said in (("dimensions", "follows from latent"), ("ssim", "follows from")):
-        with pytest.raises(UserError, match=said):
-            narrowed(space("paper-gvae"), fixed={name: 1})
-    with pytest.raises(UserError, match="follows from sizes"):
-        narrowed(space("mlp"), fixed={"hidden": [3]})
-    with pytest.raises(UserError, match="similarity is 'psnr'"):
-        narrowed(space("paper-gvae"), choices={"similarity": ("psnr",)})
-
-
-def test_bad_searches_are_sentences(tiny_data: Path, tmp_path: Path, config: Callable) -> None:
-    for options, said in (
-        ({"objective": "beauty"}, "no objective 'beauty'"),
-        ({"folds": 9}, "folds"),
-        ({"trials": 0}, "trials"),
-        ({"test_fraction": 0.9}, "test-fraction"),
-        ({"halving": True}, "nothing to halve"),
-        ({"method": "luck"}, "method"),
-    ):
-        with pytest.raises(UserError, match=said):
-            config(**options)
-    with pytest.raises(UserError, match="no search space"):
-        space("vae")
-    with pytest.raises(UserError, match="no objective 'balanced_accuracy'"):
-        search(config(objective="balanced_accuracy"), tmp_path / "a", workers=1)
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="is not a search"):
-        search(config(), tmp_path / "b", workers=1)
-    with pytest.raises(UserError, match="no search to resume"):
-        search(config(), tmp_path / "c", resume=True, workers=1)
-    slices, masks, table = blobs(60)
-    unlabelled = write(
-        tmp_path / "d",
-        slices,
-        masks,
-        table.drop(columns="malignancy"),
-        DatasetInfo(name="n", source="t", rule="n"),
-    )
-    with pytest.raises(UserError, match="lacks labels of both classes"):
-        search(make(space("gvae"), unlabelled.folder, objective="auc", fixed=TINY), tmp_path / "e", workers=1)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "d"]
-
-
-# --- patients
-
-
-@pytest.mark.parametrize("folds", [1, 3])
-def test_no_patient_crosses_a_split_and_those_set_aside_are_in_none(
-    config: Callable, tiny_data: Path, folds: int
-) -> None:
-    table = SliceSet.open(tiny_data).table
-    found = split(table, config(folds=folds, test_fraction=0.2))
-    of = table["patient_id"].to_numpy()
-    test = set(of[found.test])
-    assert len(test) == pytest.approx(0.2 * 24, abs=2)
-    assert len(found.folds) == folds
-    for train, validation in found.folds:
-        parts = [set(of[train]), set(of[validation]), test]
-        assert all(parts)
-        assert sum(map(len, parts)) == 24 == len(set.union(*parts))
-    if folds > 1:
-        tested = np.concatenate([validation for _, validation in found.folds])
-        assert sorted(tested) == sorted(found.rest)
-
-
-def test_rungs() -> None:
-    assert rungs(30) == [4, 10, 30]
-    assert rungs(30, 2) == [2, 4, 10, 30]
-    assert rungs(9) == [1, 3, 9]
-    assert rungs(2) == [1, 2]
-    assert rungs(1) == [1]
-
-
-# --- searching
+from lungvae_core.training.search.setup import make, open_search, split, winner
+from lungvae_core.training.search.spaces import narrowed, space
+from tests.conftest import ROOT
+from tests.training.search.conftest import TINY
 
 
 def events(into: list[Event]) -> dict:
@@ -458,9 +252,6 @@ def test_an_mlp_is_searched_on_a_runs_codes(tiny_models: Path, tmp_path: Path) -
     assert report["classifier"]["threshold"] in spaces.THRESHOLDS
     with pytest.raises(UserError, match="halving is for VAEs"):
         search(make(space("mlp"), run).model_copy(update={"halving": True}), tmp_path / "t")
-
-
-# --- the command, killed and stopped
 
 
 def command(tiny_data: Path, out: Path, *more: object) -> subprocess.Popen:
