@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 from served import ROOT, app, chromium
 
+VIEWPORT = {"width": 1366, "height": 768}
 FIND = """
 const find = (node, wanted) => {
   for (const each of node.querySelectorAll("*")) {
@@ -169,9 +170,9 @@ def enlarged(source: Path, target: Path, count: int) -> None:
 
 def measure(browser: Any, url: str, name: str, runs: int) -> list[str]:
     """The lines of one size."""
-    page = browser.new_page(viewport={"width": 1366, "height": 768})
+    page = browser.new_page(viewport=VIEWPORT)
     address = f"{url}/map?model={name}"
-    sent: dict[str, int] = {}
+    sent: dict[str, int] = {}  # bytes by the address that they were asked for
 
     def finished(request: Any) -> None:
         if "/api/models/" in request.url:
@@ -181,53 +182,73 @@ def measure(browser: Any, url: str, name: str, runs: int) -> list[str]:
     _open(page, address)
     page.wait_for_timeout(4000)  # sprites and all caches of the server
     first = {_kind(each): size for each, size in sent.items()}
+    lines = [
+        _painted(browser, address, runs),
+        "bytes     " + ", ".join(f"{kind} {size / 1000:,.0f} kB" for kind, size in first.items()),
+        _recoloured(page, sent),
+        _panned(page),
+        _hovered(page, sent),
+        _selected(page, runs),
+    ]
+    _open(page, f"{address}&dims=3")
+    page.wait_for_timeout(1500)
+    lines.append("turn, 3D  " + _frames(page.evaluate(PAN, [2])))
+    page.close()
+    return lines
+
+
+def _painted(browser: Any, address: str, runs: int) -> str:
     anew, again, clicked = [], [], []
     for _ in range(runs):
-        fresh = browser.new_context(viewport={"width": 1366, "height": 768}).new_page()
+        fresh = browser.new_context(viewport=VIEWPORT).new_page()
         anew.append(_open(fresh, address))
         again.append(_open(fresh, address))
         clicked.append(_clicked(fresh))
         fresh.context.close()
-    lines = [
-        f"paint     first visit {_waits(anew)}; again {_waits(again)}; clicked {_waits(clicked)}",
-        "bytes     " + ", ".join(f"{kind} {size / 1000:,.0f} kB" for kind, size in first.items()),
-    ]
+    return f"paint     first visit {_waits(anew)}; again {_waits(again)}; clicked {_waits(clicked)}"
+
+
+def _recoloured(page: Any, sent: dict[str, int]) -> str:
     sent.clear()
     page.get_by_test_id("stMainBlockContainer").get_by_test_id("stSelectbox").first.click()
     page.get_by_role("option", name="Size: bands").click()
     page.locator(".map[data-view$='/bands']").wait_for()
     page.wait_for_timeout(500)
     kinds = ", ".join(f"{_kind(each)} {size / 1000:.1f} kB" for each, size in sent.items())
-    lines.append(f"          a change of colour sends {kinds or 'nothing'}")
+    return f"          a change of colour sends {kinds or 'nothing'}"
+
+
+def _panned(page: Any) -> str:
     page.locator(".map [data-do=fit]").click()
-    lines.append("pan       " + _frames(page.evaluate(PAN, [2])))
+    return "pan       " + _frames(page.evaluate(PAN, [2]))
+
+
+def _hovered(page: Any, sent: dict[str, int]) -> str:
     page.locator(".map [data-do=fit]").click()
     page.evaluate(HOVER)  # once warm
     sent.clear()
     hover = page.evaluate(HOVER)
     images = sum(".png" in each for each in sent)
-    lines.append(
+    if not hover:
+        return "hover     no card came"
+    return (
         f"hover     95th percentile {np.percentile(hover, 95):.1f} ms, largest {max(hover):.1f} ms of "
         f"{len(hover)} lesions; {images} asked the server for an image"
-        if hover
-        else "hover     no card came"
     )
-    lassos, counts, servers = [], 0, []
+
+
+def _selected(page: Any, runs: int) -> str:
+    lassos, count, servers = [], 0, []
     for _ in range(runs):
         page.locator("canvas.overlay").press("Escape")
         page.get_by_text("Nothing selected yet").wait_for()
         start = time.perf_counter()
-        took, counts = page.evaluate(LASSO)
+        took, count = page.evaluate(LASSO)
         page.get_by_text("Nothing selected yet").wait_for(state="detached")
         page.locator("[data-testid='stApp'][data-test-script-state='notRunning']").wait_for()
         servers.append(1000 * (time.perf_counter() - start))
         lassos.append(took)
-    lines.append(f"lasso     {_waits(lassos)} around {counts:,} points; group shown {_waits(servers)}")
-    _open(page, f"{address}&dims=3")
-    page.wait_for_timeout(1500)
-    lines.append("turn, 3D  " + _frames(page.evaluate(PAN, [2])))
-    page.close()
-    return lines
+    return f"lasso     {_waits(lassos)} around {count:,} points; group shown {_waits(servers)}"
 
 
 def _open(page: Any, address: str) -> float:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lungvae_core.cli import app
 from lungvae_core.errors import UserError
+
+if TYPE_CHECKING:
+    from lungvae_core.data.tables import NoduleRule
 
 
 @app.command("import")
@@ -35,18 +38,13 @@ def import_(
     from lungvae_core.data.counted import Counted
     from lungvae_core.data.crops import stated_range
     from lungvae_core.data.importing import import_arrays, import_manifest
-    from lungvae_core.data.tables import NoduleRule
 
     hu_range = stated_range(hu_low, hu_high)
     if manifest is not None and hu_range is not None:
         raise UserError(
             "--hu-low and --hu-high are of --slices; a manifest has the columns hu_low and hu_high."
         )
-    if one_nodule_per_patient and one_nodule_per_slice:
-        raise UserError("--one-nodule-per-patient and --one-nodule-per-slice exclude each other.")
-    nodules: NoduleRule = (
-        "one_per_patient" if one_nodule_per_patient else "one_per_slice" if one_nodule_per_slice else "column"
-    )
+    nodules = _nodule_rule(one_nodule_per_patient, one_nodule_per_slice)
     if manifest is not None and slices is None and table is None and masks is None:
         made = import_manifest(
             manifest, out, nodules=nodules, name=name, attribution=attribution, overwrite=overwrite
@@ -75,6 +73,12 @@ def import_(
     print(Counted(used=read["rows"], left_out=read["left_out"], unit="rows").in_words())
     for note in read["notes"]:
         print(f"  {note}")
+
+
+def _nodule_rule(one_per_patient: bool, one_per_slice: bool) -> NoduleRule:
+    if one_per_patient and one_per_slice:
+        raise UserError("--one-nodule-per-patient and --one-nodule-per-slice exclude each other.")
+    return "one_per_patient" if one_per_patient else "one_per_slice" if one_per_slice else "column"
 
 
 @app.command()

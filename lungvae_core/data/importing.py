@@ -50,20 +50,10 @@ def import_arrays(
     set_name = text("The data set's name", name or out.name, LONGEST_NAME)
     checked = read_table(table, nodules=nodules)
     rows, details = checked.frame, checked.details()
-    pixels = load_array(slices)
-    if pixels.ndim != 3 or pixels.shape[1:] != (SIZE, SIZE):
-        raise UserError(f"{slices} has the shape {pixels.shape}, but (N, {SIZE}, {SIZE}) is needed.")
-    check_numbers(pixels[:0] if len(pixels) == 0 else pixels[:1], str(slices))
+    pixels = _pixels(slices)
     outlines = load_array(masks) if masks else None
     counts = {str(slices): len(pixels), str(table): len(rows)}
-    if outlines is not None:
-        counts[str(masks)] = len(outlines)
-    if len(set(counts.values())) != 1:
-        listing = ", ".join(f"{path} has {count}" for path, count in counts.items())
-        raise UserError(
-            f"The files differ in their number of rows: {listing}. Row i of each must be one slice."
-        )
-
+    _check_counts(counts if outlines is None else {**counts, str(masks): len(outlines)})
     seen = _SamePixels()
 
     def fill(into_slices: ArrayFile, into_masks: ArrayFile) -> None:
@@ -94,6 +84,23 @@ def import_arrays(
         details={"import": details},
     )
     return slice_set.write_streaming(out, len(rows), fill, rows, info, overwrite=overwrite)
+
+
+def _pixels(path: Path) -> np.ndarray:
+    """(N, 64, 64) numbers of an npy file."""
+    pixels = load_array(path)
+    if pixels.ndim != 3 or pixels.shape[1:] != (SIZE, SIZE):
+        raise UserError(f"{path} has the shape {pixels.shape}, but (N, {SIZE}, {SIZE}) is needed.")
+    check_numbers(pixels[:1], str(path))
+    return pixels
+
+
+def _check_counts(counts: dict[str, int]) -> None:
+    if len(set(counts.values())) != 1:
+        listing = ", ".join(f"{path} has {count}" for path, count in counts.items())
+        raise UserError(
+            f"The files differ in their number of rows: {listing}. Row i of each must be one slice."
+        )
 
 
 def import_manifest(

@@ -77,17 +77,7 @@ def place_of(header: Header) -> float | None:
 
 def _largest(files: list[Slice], notes: list[str]) -> list[Slice]:
     """The stack with the most slices; of several as large, the one with the lowest acquisition and number."""
-    series: dict[tuple[str, str], list[Slice]] = defaultdict(list)
-    for file in _without_copies(files, notes):
-        series[file.header.patient_id, file.header.series_uid].append(file)
-    groups = sorted(series.values(), key=len, reverse=True)
-    if len(groups) > 1:
-        sizes = ", ".join(f"{len(group):,}" for group in groups[1:6])
-        notes.append(
-            f"The upload holds {len(groups)} series; the one with the most slices ({len(groups[0]):,}) is "
-            f"shown. The others have {sizes}{' and so on' if len(groups) > 6 else ''}."
-        )
-    stacks, reasons = [groups[0]], []
+    stacks, reasons = [_largest_series(files, notes)], []
     for part, reason in _parts():
         split = [part(stack) for stack in stacks]
         if any(len(one) > 1 for one in split):
@@ -98,11 +88,27 @@ def _largest(files: list[Slice], notes: list[str]) -> list[Slice]:
         left = [len(stack) for stack in stacks[1:]]
         notes.append(
             f"The series holds {len(stacks)} stacks that differ in {', '.join(dict.fromkeys(reasons))}; they "
-            "are not "
-            f"mixed: {len(stacks[0]):,} slices are shown, {sum(left):,} left out "
-            f"({', '.join(f'{size:,}' for size in left[:5])}{' and so on' if len(left) > 5 else ''})."
+            f"are not mixed: {len(stacks[0]):,} slices are shown, {sum(left):,} left out ({_sizes(left)})."
         )
     return stacks[0]
+
+
+def _largest_series(files: list[Slice], notes: list[str]) -> list[Slice]:
+    series: dict[tuple[str, str], list[Slice]] = defaultdict(list)
+    for file in _without_copies(files, notes):
+        series[file.header.patient_id, file.header.series_uid].append(file)
+    groups = sorted(series.values(), key=len, reverse=True)
+    if len(groups) > 1:
+        notes.append(
+            f"The upload holds {len(groups)} series; the one with the most slices ({len(groups[0]):,}) is "
+            f"shown. The others have {_sizes([len(group) for group in groups[1:]])}."
+        )
+    return groups[0]
+
+
+def _sizes(counts: list[int]) -> str:
+    """The first five of several sizes."""
+    return ", ".join(f"{count:,}" for count in counts[:5]) + (" and so on" if len(counts) > 5 else "")
 
 
 def _without_copies(files: list[Slice], notes: list[str]) -> list[Slice]:
@@ -282,16 +288,7 @@ def _read(slices: list[Slice], notes: list[str]) -> Stack:
             if len(failed) > len(slices) / 2:
                 raise failed[0] from error
             continue
-        if not images and hu.nbytes * len(slices) > MOST_BYTES:
-            raise UserError(
-                f"The series is too large: {len(slices):,} slices of {hu.shape[0]}x{hu.shape[1]}. "
-                "Upload the slices around the lesion."
-            )
-        if images and hu.shape != images[0].shape:
-            raise UserError(
-                f"The series has slices of {images[0].shape[0]}x{images[0].shape[1]} and of "
-                f"{hu.shape[0]}x{hu.shape[1]} pixels. Upload slices of one size."
-            )
+        _check_size(hu, images, len(slices))
         kept.append(file)
         images.append(hu)
         metas.append(meta)
@@ -301,10 +298,31 @@ def _read(slices: list[Slice], notes: list[str]) -> Stack:
         notes.append(
             f"{plural(lossy, 'slice')} compressed with loss: small differences in HU are not the patient's."
         )
-    stack = np.stack(images)
-    grids = [meta.grid for meta in metas]
-    grid = None
-    if all(one is not None for one in grids):
-        first = grids[0]
-        grid = Grid(np.concatenate([one.corners_mm for one in grids if one]), first.row_mm, first.column_mm)  # type: ignore[union-attr]
-    return Stack(kept, stack, grid, metas[0].pixel_spacing_mm, metas[0])
+    grids = [meta.grid for meta in metas if meta.grid is not None]
+    return Stack(
+        slices=kept,
+        hu=np.stack(images),
+        grid=_joined(grids) if len(grids) == len(metas) else None,
+        spacing_mm=metas[0].pixel_spacing_mm,
+        meta=metas[0],
+    )
+
+
+def _check_size(hu: np.ndarray, before: list[np.ndarray], count: int) -> None:
+    """UserError where a slice is not of the size of those before it, or `count` of its size are too many."""
+    rows, columns = hu.shape
+    if not before and hu.nbytes * count > MOST_BYTES:
+        raise UserError(
+            f"The series is too large: {count:,} slices of {rows}x{columns}. "
+            "Upload the slices around the lesion."
+        )
+    if before and hu.shape != before[0].shape:
+        raise UserError(
+            f"The series has slices of {before[0].shape[0]}x{before[0].shape[1]} and of "
+            f"{rows}x{columns} pixels. Upload slices of one size."
+        )
+
+
+def _joined(grids: list[Grid]) -> Grid:
+    corners = np.concatenate([grid.corners_mm for grid in grids])
+    return Grid(corners, grids[0].row_mm, grids[0].column_mm)

@@ -297,13 +297,7 @@ def measure_run(
     """
     began = time.monotonic()
     table, codes = run.latents()
-    candidates, whose = pick_from(table)
-    rows = candidates[pick_starts(table.iloc[candidates].reset_index(drop=True), starts, seed)]
-    if len(rows) < 5:
-        raise UserError(
-            f"{run.folder} has codes of {len(rows)} patients, but at least 5 are needed to measure from. "
-            "Encode more with `lungvae encode`."
-        )
+    rows, whose = _starting_rows(run, table, starts, seed)
     vae, config = run.load_model(), run.config.model
     low, high = config.hu_low, config.hu_high
 
@@ -316,7 +310,7 @@ def measure_run(
     real = decode(codes[reference])
     deviations = deviations_of(measure(real, segment(real)))
     judge, about_judge = _judge(run, data, table, rows, judge_epochs, seed=seed, resamples=resamples)
-    readings: list[np.ndarray] = []
+    readings: list[np.ndarray] = []  # (S, T, R) of one dimension after the other
 
     def read(slices: np.ndarray) -> None:
         if judge is not None:
@@ -370,6 +364,18 @@ def measure_run(
     }
     save(run, measured)
     return load(run) or {}
+
+
+def _starting_rows(run: Run, table: pd.DataFrame, count: int, seed: int) -> tuple[np.ndarray, str]:
+    """(rows of the table to start from, whose they are); UserError for too few patients."""
+    candidates, whose = pick_from(table)
+    rows = candidates[pick_starts(table.iloc[candidates].reset_index(drop=True), count, seed)]
+    if len(rows) < 5:
+        raise UserError(
+            f"{run.folder} has codes of {len(rows)} patients, but at least 5 are needed to measure from. "
+            "Encode more with `lungvae encode`."
+        )
+    return rows, whose
 
 
 def _judge(

@@ -15,7 +15,7 @@ The spaces `gvae`, `dirvae` and `mlp` surround our own presets.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -193,13 +193,7 @@ def narrowed(
     values that the configuration refuses, and for settings that a search must not change.
     """
     ranges, choices, fixed = ranges or {}, choices or {}, fixed or {}
-    for name in [*ranges, *choices, *fixed]:
-        _check_name(base, name)
-    if several := (set(ranges) & set(choices)) | ((set(ranges) | set(choices)) & set(fixed)):
-        raise UserError(f"{sorted(several)[0]} is given twice; use one of --range, --choices and --set.")
-    for name in [*ranges, *choices]:
-        if name in UNSEARCHED:
-            raise UserError(f"{name} cannot be searched; fix it with --set {name}=VALUE.")
+    _check_names(base, ranges, choices, fixed)
     parameters = {name: parameter for name, parameter in base.parameters.items() if name not in fixed}
     for name, (low, high) in ranges.items():
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -218,6 +212,17 @@ def narrowed(
             _check_value(base, {**_first(parameters), name: value}, fixed, name)
     _check_value(base, _first(parameters), fixed, "--set")
     return parameters
+
+
+def _check_names(base: Space, ranges: Iterable[str], choices: Iterable[str], fixed: Iterable[str]) -> None:
+    """UserError for what is no setting, is given twice, or must not be searched."""
+    for name in [*ranges, *choices, *fixed]:
+        _check_name(base, name)
+    if several := (set(ranges) & set(choices)) | ((set(ranges) | set(choices)) & set(fixed)):
+        raise UserError(f"{sorted(several)[0]} is given twice; use one of --range, --choices and --set.")
+    for name in [*ranges, *choices]:
+        if name in UNSEARCHED:
+            raise UserError(f"{name} cannot be searched; fix it with --set {name}=VALUE.")
 
 
 def settings(base: Space, drawn: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
