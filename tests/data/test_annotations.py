@@ -12,6 +12,7 @@ import pytest
 
 import lungvae_core.data.annotations as lidc_annotations
 from lungvae_core.errors import UserError
+from tests.data.pylidc_itself import load_pylidc
 
 # Few readers, many nodules, groups of more than four readers, holes, two scans of one patient (0315, 0332).
 PATIENTS = [f"LIDC-IDRI-{n:04d}" for n in (1, 3, 23, 50, 55, 186, 315, 332, 479, 583, 661, 909)]
@@ -19,7 +20,7 @@ PATIENTS = [f"LIDC-IDRI-{n:04d}" for n in (1, 3, 23, 50, 55, 186, 315, 332, 479,
 
 @pytest.fixture(scope="module")
 def pylidc():
-    return lidc_annotations.load_pylidc()
+    return load_pylidc()
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ import sys, configparser, numpy as np
 names = ("int", "float", "bool", "SafeConfigParser")
 before = [(name, getattr(module, name, None)) for module in (np, configparser) for name in names]
 resources = sys.modules.get("pkg_resources")
-from lungvae_core.data.annotations import load_pylidc
+from tests.data.pylidc_itself import load_pylidc
 pl = load_pylidc()
 assert sys.modules["numpy"] is np
 assert [(name, getattr(module, name, None)) for module in (np, configparser) for name in names] == before

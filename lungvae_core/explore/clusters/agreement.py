@@ -42,10 +42,11 @@ def agreement(
     table = _table(clusters, groups)
     figures = _figures(attribute, table)
     generator = np.random.default_rng(seed)
-    if attribute.name == "patient":
-        shuffles = (generator.permutation(groups) for _ in range(permutations))
-    else:
-        shuffles = _between_patients(groups, patients[known], permutations, generator)
+    shuffles = (
+        (generator.permutation(groups) for _ in range(permutations))
+        if attribute.name == "patient"
+        else _between_patients(groups, patients[known], permutations, generator)
+    )
     null: dict[str, list[float]] = {name: [] for name in figures}
     for shuffled in shuffles:
         other = _table(clusters, shuffled, table.shape)
