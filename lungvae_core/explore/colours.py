@@ -1,6 +1,6 @@
-"""What the points of a map can be coloured by: ratings, size, patient, split, score.
+"""Colours of a map's points: by ratings, size, patient, split or score.
 
-Palettes tell apart without red and green: Okabe-Ito for categories, cividis for order and degree.
+Palettes are safe for colour blindness: Okabe-Ito for categories, cividis for ordered values.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def rating_spread(joined: pd.Series) -> np.ndarray:
 
 
 def column(values: pd.Series, title: str) -> Colouring:
-    """Colours for any column: a scale for numbers, else a palette, the most frequent kinds first."""
+    """Colours for any column: a scale for numbers, else a palette, the most frequent values first."""
     if isinstance(values.dtype, pd.CategoricalDtype) and values.cat.ordered:
         names = [str(each) for each in values.cat.categories]
         return Colouring(title, values.cat.codes.to_numpy(np.int16), _ramp(len(names)), names)

@@ -16,11 +16,11 @@ MARGIN = 0.12  # of its extent, so that contours close
 class Density:
     """Points xy (N, 2) counted in cells and smoothed; Scott's rule (1992) for the width.
 
-    The rule is for one hump; a map has many, so half of its width is taken.
+    The rule assumes one mode; a map has many, so half of its width is used.
     """
 
     def __init__(self, xy: np.ndarray, *, cells: int = CELLS, frame: Density | None = None) -> None:
-        """`frame`: another density whose cells and width are taken over, as the whole map's for a part."""
+        """`frame`: another density whose cells and width are reused, such as the whole map's for a part."""
         xy = np.asarray(xy, np.float64)
         if frame is None:
             low, high = xy.min(0), xy.max(0)

@@ -1,15 +1,14 @@
 """The smallest change of a code that takes the classifier's score past a threshold.
 
-Of all codes on the other side, the one nearest to the lesion's own (Wachter et al., arXiv 1711.00399), where
-near is measured as lesions differ: Mahalanobis's distance under their covariance, in standardised coordinates
-(Gaussian) or standardised centred log-ratios (Dirichlet), from which every point is a valid code. It stays
-within the range of the lesions in every dimension, and pays for going farther from the nearest lesion than
-lesions are from each other.
+Of all codes on the other side, the one nearest to the lesion's own (Wachter et al., arXiv 1711.00399), in the
+Mahalanobis distance under the lesions' covariance, in standardised coordinates (Gaussian) or standardised
+centred log-ratios (Dirichlet), from which every point is a valid code. It stays within the range of the
+lesions in every dimension, with a penalty for being farther from the nearest lesion than lesions are from
+each other.
 
 The search walks along the score's threshold towards the start: Rackwitz and Fiessler's iteration (1978, doi
-10.1016/0045-7949(78)90046-9), which structural reliability uses for the same question, from several starts.
-
-It tells of the model and its classifier. It is no cause of disease, and no course of one.
+10.1016/0045-7949(78)90046-9), from structural reliability, from several starts. It describes the model and
+its classifier, not a cause or course of disease.
 """
 
 from __future__ import annotations
@@ -86,7 +85,7 @@ class Counterfactual:
 
 
 class Lesions:
-    """The codes (N, K) that a counterfactual stays among, with the metric that they define; made once."""
+    """The codes (N, K) of lesions, near which a counterfactual stays, and the metric that they define."""
 
     def __init__(
         self, codes: np.ndarray, patients: Sequence[str] | np.ndarray, simplex: bool, *, pseudo: float
@@ -434,7 +433,7 @@ _TOLD = {
 
 
 def changes(hu: np.ndarray) -> list[Change]:
-    """What is measured in two decoded images hu (2, 64, 64), before and after, a property each."""
+    """Measurements of two decoded images hu (2, 64, 64), before and after, by property."""
     found = []
     for name, values in _measured(hu).items():
         told = _TOLD[name]

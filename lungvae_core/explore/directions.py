@@ -1,16 +1,15 @@
-"""Directions in the latent space that go with malignancy, size or a rating, fitted on labelled nodules.
+"""Directions in the latent space for malignancy, size and ratings, fitted on labelled nodules.
 
 Codes are first taken to coordinates without borders (`Space`): standardised for a Gaussian prior,
 standardised centred log-ratios for a Dirichlet (Aitchison 1982), from which every point leads back to the
-simplex. There a ridge regression (logistic for two classes) gives a **filter**, weights that read the
-property out of a code. A filter is not what to decode along: it also cancels what merely disturbs the
-reading. The **pattern**, the filter multiplied by the codes' covariance (Haufe et al. 2014, doi
-10.1016/j.neuroimage.2013.10.067), says how codes change on average where the filter's score rises, and walks
-follow it.
+simplex. There a ridge regression (logistic for two classes) gives a **filter**, weights that predict the
+property from a code. Do not decode along a filter: it also cancels noise. The **pattern**, the filter
+multiplied by the codes' covariance (Haufe et al. 2014, doi 10.1016/j.neuroimage.2013.10.067), is how codes
+change on average where the filter's score rises; walks follow it.
 
 Everything is at nodule level (the mean coordinates of a nodule's slices), judged on patients that the filter
-was not fitted on. How sure a direction is, is how alike it comes out from other patients, beside the same
-with shuffled labels.
+was not fitted on. The certainty of a direction is its similarity for other patients, compared with shuffled
+labels.
 """
 
 from __future__ import annotations
@@ -98,7 +97,7 @@ class Direction:
 
 @dataclass(frozen=True)
 class Directions:
-    """directions.json, read: the space, the directions by name, and all that was reported of them."""
+    """The content of directions.json: the space, the directions by name, and the whole report."""
 
     space: Space
     directions: dict[str, Direction]
@@ -106,7 +105,7 @@ class Directions:
 
 
 def properties(frame: pd.DataFrame) -> dict[str, Property]:
-    """What directions can be fitted to on nodules `frame` (M rows): name -> values, those well known only."""
+    """Properties for directions on nodules `frame` (M rows): name -> values, if known for enough nodules."""
     found = {
         "malignancy": Property(
             "malignant (above 3) against benign (below 3)", labels(frame, "mvb", RULE), True, ""
@@ -140,7 +139,7 @@ def _known_enough(found: Property) -> bool:
 
 
 def ridge(x: np.ndarray, y: np.ndarray, strength: float) -> np.ndarray:
-    """(K,) weights of a ridge regression of y (n,) on x (n, K), with an intercept that costs nothing."""
+    """(K,) weights of a ridge regression of y (n,) on x (n, K), with an unpenalised intercept."""
     # Thousands of resamples are fitted; scikit-learn's checks take four times as long as the solution.
     x = x - x.mean(0)
     return np.linalg.solve(x.T @ x + strength * np.eye(x.shape[1]), x.T @ (y - y.mean()))
@@ -177,10 +176,10 @@ def without(fit: Fit, size_fit: Fit, points: np.ndarray, size: np.ndarray) -> Fi
 
 
 def beyond(points: np.ndarray, size: np.ndarray, *, strength: float) -> Fit:
-    """Ridge weights for what the log diameter does not tell of the class, by coordinates that tell no size.
+    """Ridge weights for the class beyond the log diameter, by coordinates uncorrelated with size.
 
-    The class less its probability by a logistic regression on `size` (M,) alone is regressed on the
-    coordinates without their component along their covariance with size, so that the score has none of it.
+    The class minus its probability by a logistic regression on `size` (M,) is regressed on the coordinates
+    without their component along their covariance with size, so the score is uncorrelated with it.
     """
 
     def fit(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -265,7 +264,7 @@ class _Task:
         return statistic
 
     def strength(self, rows: np.ndarray, seed: int) -> float:
-        """The penalty that does best in three patient-grouped folds within `rows` alone.
+        """The penalty that is best in three patient-grouped folds within `rows`.
 
         What has size projected out keeps that of the direction that it is projected out of.
         """
@@ -483,9 +482,9 @@ def make_directions(
 ) -> dict[str, Any]:
     """Fit a run's directions on the slices that it has encoded, or on other `data`; write directions.json.
 
-    After an honest joint phase or with guided dimensions only held-out patients count in the scores, since
-    labels of the others shaped the codes. `quick` takes a tenth of the resamples. Raises UserError without
-    codes or labels.
+    After a joint phase without a leak or with guided dimensions only held-out patients count in the scores,
+    since labels of the others shaped the codes. `quick` takes a tenth of the resamples. Raises UserError
+    without codes or labels.
     """
     if data is None:
         table, codes = run.latents()

@@ -1,4 +1,4 @@
-"""What directions.json has to hold for the Directions page, the ways and the live view."""
+"""The schema of directions.json, as the Directions page, the ways and the live view need it."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class OfDiameter(Part):
 
 
 class LikeSizes(OfDiameter):
-    """AUC among nodules of like size."""
+    """AUC among nodules of similar size."""
 
     auc: Estimate
 
 
 class Matched(Part):
-    """AUCs of malignancy among nodules of like size, beside the diameter's."""
+    """AUCs of malignancy among nodules of similar size, and those of the diameter."""
 
     all: OfDiameter
     band: LikeSizes
@@ -44,7 +44,7 @@ class Matched(Part):
 
 
 class AgainstNull(Estimate):
-    """A cosine beside that of shuffled values; all are None where it cannot be told."""
+    """A cosine and that of shuffled values; all are None if not computable."""
 
     null: Number | None
     null_high: Number | None
@@ -58,7 +58,7 @@ class AgainstNull(Estimate):
 
 
 class Steady(Part):
-    """How alike a vector comes out from other patients."""
+    """Similarity of a vector for other patients."""
 
     halves: AgainstNull
     bootstrap: AgainstNull

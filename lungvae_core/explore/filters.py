@@ -1,4 +1,4 @@
-"""Which lesions a person wants to see: conditions on any column of a table, and a search by name.
+"""Filters for lesions: conditions on any column of a table, and a search by name.
 
 A filter is a list of conditions that all must hold:
 
@@ -76,7 +76,7 @@ class Column:
 
 
 def with_derived(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with what follows from it: reader agreement, size band, the score's error, mean ratings."""
+    """The table with derived columns: reader agreement, size band, the score's error, mean ratings."""
     more: dict[str, Any] = {}
     if "malignancy_all" in table:
         more["reader_spread"] = rating_spread(table["malignancy_all"])
@@ -98,7 +98,7 @@ def with_derived(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def columns(table: pd.DataFrame) -> list[Column]:
-    """What a table, made by `with_derived`, can be filtered by, the most asked for first."""
+    """The columns by which a table of `with_derived` can be filtered, the most useful first."""
     found = []
     for name in table.columns:
         if name in _HIDDEN or not table[name].notna().any():

@@ -1,9 +1,9 @@
-"""An uploaded lesion's outline from a click, and followed from slice to slice: offered, never taken as given.
+"""An uploaded lesion's outline from a click, followed from slice to slice: a proposal to be checked.
 
-In a slice the outline is that of data/outlines.py, made for lesions in the middle of a crop. A
-click is seldom in the middle, so it is tried from seven places around the click; what most of them hold for
-lesion is kept, and all is done once more around the middle of that. Through the slices it is followed for as
-long as the next slice has something of the same brightness, of alike size, at the same place.
+In a slice the outline is that of data/outlines.py, made for lesions in the middle of a crop. A click is
+seldom in the middle, so it is tried from seven places around the click; pixels that most of them include are
+kept, and the same is repeated around their middle. It is followed through the slices while the next one has
+an object of the same brightness and similar size at the same place.
 """
 
 from __future__ import annotations

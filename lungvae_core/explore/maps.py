@@ -123,7 +123,7 @@ def nodules(table: pd.DataFrame, codes: np.ndarray) -> tuple[pd.DataFrame, np.nd
 
 
 def make_map(run: Run, unit: str, method: str, *, dims: int, **parameters: Any) -> np.ndarray:
-    """(N, dims) float32: the codes of a run's slices or nodules laid out with one's own parameters."""
+    """(N, dims) float32: a map of a run's slices or nodules with custom parameters."""
     if unit not in UNITS or dims not in DIMS:
         raise UserError(f"A map is of {' or '.join(UNITS)}, in 2 or 3 dimensions.")
     table, codes = run.latents()
@@ -144,7 +144,7 @@ def make_maps(
     """Write map-slice.parquet and map-nodule.parquet, with the `columns` of each method and of `dims`.
 
     map-slice has a row for each of latents.parquet; map-nodule has those of `nodules`. With `again` all are
-    made anew, else only what is missing: stored places stay as they are.
+    recomputed, else only missing ones: stored places stay unchanged.
     """
     table, codes = run.latents()
     units = {"slice": (pd.DataFrame(index=table.index), codes), "nodule": nodules(table, codes)}

@@ -1,4 +1,4 @@
-"""Which lesions lie near a code in the original latent space, and where that puts it on a map."""
+"""The nearest lesions of a code in the original latent space, and its position on a map."""
 
 from __future__ import annotations
 

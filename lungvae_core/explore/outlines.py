@@ -1,7 +1,7 @@
-"""Where a map's clusters lie, and what each of them is.
+"""Outlines and descriptions of clusters on a map.
 
-Clusters are made in the latent space and a map bends it, so a cluster need not be one region of the map. Its
-outline is the smallest region that holds three quarters of its own points.
+Clusters are computed in the latent space, which a map distorts, so a cluster need not be one region of the
+map. Its outline is the smallest region that holds three quarters of its own points.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How sure a direction is: intervals over patients, AUCs among like sizes, and whether it comes out again."""
+"""Certainty of a direction: intervals over patients, AUCs among similar sizes, and stability."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def interval(
 
 
 def weighted_r2s(truth: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(B,) 1 less the share of the variance of values (M,) that predictions leave, under weights (B, M)."""
+    """(B,) R2 of predictions of values (M,) under weights (B, M)."""
     whole = weights.sum(1)
     centre = np.divide(weights @ truth, whole, out=np.zeros(len(weights)), where=whole > 0)
     total = (weights * (truth - centre[:, None]) ** 2).sum(1)
@@ -38,7 +38,7 @@ def weighted_r2s(truth: np.ndarray, predictions: np.ndarray, weights: np.ndarray
 
 
 class Pairs:
-    """Malignant and benign nodules of like size: the share of such pairs that scores put in order."""
+    """Pairs of malignant and benign nodules of similar size: the share that scores put in order."""
 
     def __init__(self, truth: np.ndarray, like: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
         up, down = np.flatnonzero(truth == 1), np.flatnonzero(truth == 0)
@@ -82,14 +82,14 @@ def stability(
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """How alike the direction comes out from other patients: cosines, beside those with shuffled values.
+    """Similarity of a direction for other patients: cosines, and those with shuffled values.
 
     `halves`: from two halves that share no patient; `bootstrap`: from two draws of patients with replacement;
     `folds`: from the folds' training parts, of which any two share most patients, so that the cosine is high
     for shuffled values too. Each for `pattern` and `filter`: {value (mean cosine), low, high (95 % of the
     cosines), null (mean cosine with shuffled values), null_high (its 95th percentile), p (one-sided, of the
-    mean against single shuffled draws, which is on the safe side)}.
-    Values are shuffled as runs of nodules laid out over the patients, so that one patient's stay together.
+    mean against single shuffled draws, which is conservative)}. Values are shuffled as runs of nodules laid
+    out over the patients, so that one patient's stay together.
     """
     generator = np.random.default_rng(seed)
     patient, names = pd.factorize(frame["patient_id"].astype(str))

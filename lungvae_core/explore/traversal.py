@@ -12,7 +12,7 @@ ACTIVE = 0.01  # share of the prior's variance
 
 
 def ranges(codes: np.ndarray, prior: str) -> np.ndarray:
-    """(K, 2) float32: what each dimension's slider spans, from the codes (N, K) that were seen.
+    """(K, 2) float32: the range of each dimension's slider, from the codes (N, K) of the data.
 
     The 0.5th to 99.5th percentile, widened by a tenth, within the family's bounds; on the simplex from 0.
     """

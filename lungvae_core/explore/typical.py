@@ -1,7 +1,7 @@
-"""What is typical of a group of slices: its figures against those of all others, and its middle.
+"""Typical figures of a group of slices, compared with all others, and its middle.
 
-A group that was drawn on a map was drawn because it looked alike, so a difference here describes the group;
-it tests no hypothesis.
+A group is drawn on a map because its points look similar, so a difference here describes the group; it is not
+a hypothesis test.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FEWEST_PATIENTS = 5  # in the group and beside it, for an interval; fewer tell n
 
 @dataclass(frozen=True)
 class Contrast:
-    """One figure of a group's nodules beside that of all other nodules, in the figure's own unit."""
+    """One figure of a group's nodules and that of all other nodules, in the figure's own unit."""
 
     name: str
     group: float  # means over nodules; NaN where no nodule has the figure
@@ -33,7 +33,7 @@ class Contrast:
 
     @property
     def differs(self) -> bool:
-        """Whether the interval leaves out zero."""
+        """Whether the interval excludes 0."""
         return bool(self.low > 0 or self.high < 0)
 
 

@@ -1,7 +1,7 @@
 """Ways through a latent space other than one dimension: from A to B, along neighbours, along a drawn line.
 
-Every code on a way is one that the latent family can have: ways are convex combinations of valid codes, or go
-through `coordinates.Space`, whose every point is one.
+Every code on a way is valid: ways are convex combinations of valid codes, or go through `coordinates.Space`,
+where every point is valid.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Graph:
     """Lesions linked with their nearest; a link costs its squared distance, so that short hops are cheap."""
 
     def __init__(self, codes: np.ndarray, prior: str, *, hops: int = HOPS) -> None:
-        """Of codes (M, K), best one a nodule: slices of one nodule lie on top of each other."""
+        """Of codes (M, K), preferably one per nodule, since slices of one nodule nearly coincide."""
         self.codes, self.prior, self.hops = np.asarray(codes, np.float32), prior, min(hops, len(codes) - 1)
         self._points = features(self.codes, prior)
         squares = _squares(self._points, self._points)
@@ -107,7 +107,7 @@ class Graph:
 
 
 def along(a: np.ndarray, b: np.ndarray, through: np.ndarray, steps: int) -> np.ndarray:
-    """(steps, K) float32: from a through the codes (P, K) to b, at an even pace, corners rounded off."""
+    """(steps, K) float32: from a through the codes (P, K) to b, in even steps, with smoothed corners."""
     line = np.concatenate([a[None], through, b[None]]).astype(np.float64)
     fine = _even(line, max(8 * steps, 64))
     width = max(3, len(fine) // max(len(line), 2))

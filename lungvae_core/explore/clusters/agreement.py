@@ -1,9 +1,9 @@
-"""How far clusters go with what is known of their lesions, above what they would by chance.
+"""Agreement of clusters with attributes of their lesions, compared with chance.
 
 NMI and AMI with the arithmetic mean of the entropies (Vinh, Epps & Bailey 2010). NMI is above 0 by chance,
-the more so the more groups there are: of hundreds of patients it is high for any clusters. AMI has that taken
-out. Both are shown beside their values with the attribute shuffled: what belongs to a lesion between
-patients, so that a patient's lesions stay together; patients themselves between lesions.
+the more so the more groups there are: with hundreds of patients it is high for any clusters. AMI corrects for
+that. Both are compared with values for the shuffled attribute: what belongs to a lesion between patients, so
+that a patient's lesions stay together; patients themselves between lesions.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _figures(attribute: Attribute, table: Table) -> dict[str, Callable[[Table], 
 
 
 def ami(members: np.ndarray, attribute: Attribute) -> float:
-    """The adjusted mutual information of clusters (M,) with an attribute where it is known."""
+    """The adjusted mutual information of clusters (M,) with an attribute, over lesions where it is known."""
     known = attribute.groups >= 0
     clusters = np.unique(members[known], return_inverse=True)[1]
     groups = np.unique(attribute.groups[known], return_inverse=True)[1]

@@ -1,4 +1,4 @@
-"""What lesions are compared by: findings that a reader names, and confounds that only look like them."""
+"""Attributes of lesions: the readers' findings, and confounds."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Attribute:
 
 
 def attributes(frame: pd.DataFrame) -> list[Attribute]:
-    """What is known of lesions `frame` (M rows of a run's table); one with a single group is left out."""
+    """The attributes of lesions `frame` (M rows of a run's table), except those with a single group."""
     found = [
         Attribute(
             "malignancy",

@@ -48,7 +48,7 @@ def choose(name: str, points: np.ndarray, *, seed: int = 0, distances: np.ndarra
 
 
 def silhouette(distances: np.ndarray, members: np.ndarray) -> float:
-    """The mean silhouette, -1 to 1, of those that are in a cluster; NaN with fewer than two clusters."""
+    """The mean silhouette, -1 to 1, of clustered points; NaN with fewer than two clusters."""
     known = members != NOISE
     if not 2 <= len(np.unique(members[known])) < known.sum():
         return np.nan
@@ -75,7 +75,7 @@ def ordered(members: np.ndarray) -> np.ndarray:
 
 
 def least(points: np.ndarray) -> int:
-    """The smallest group that is called one."""
+    """The smallest size of a cluster."""
     return max(LEAST, round(LEAST_SHARE * len(points)))
 
 
@@ -108,7 +108,7 @@ def _kmeans(points: np.ndarray, distances: np.ndarray, seed: int) -> Method:
 
 
 def fit_classix(points: np.ndarray, radius: float) -> np.ndarray:
-    """(M,) clusters of CLASSIX; all in one where not even two of the least size stay apart.
+    """(M,) clusters of CLASSIX; all in one if it finds fewer than two of the least size.
 
     Deterministic. Small groups go to the nearest large one, so that there is no noise.
     """

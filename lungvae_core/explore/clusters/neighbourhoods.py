@@ -24,7 +24,7 @@ def map_quality(
 ) -> list[dict[str, Any]]:
     """Trustworthiness and continuity at each of NEIGHBOURS of every map that the run has; none without maps.
 
-    Of slices at most one a nodule is judged: slices of one nodule are neighbours on any map.
+    At most one slice per nodule is used: slices of one nodule are neighbours on any map.
     """
     table, codes = run.latents()
     frame, means = nodules(table, codes)

@@ -1,4 +1,4 @@
-"""clusters.json: a run's clusters by every method, with what they follow, written once and read by pages."""
+"""clusters.json: a run's clusters by every method, with their attributes, written once and read by pages."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ALONG_K = ("malignancy", "size", "place", "patient")
 
 @dataclass(frozen=True)
 class Amount:
-    """How often everything is drawn."""
+    """Numbers of resamples and shuffles."""
 
     resamples: int
     permutations: int
@@ -120,7 +120,7 @@ def cluster(
     amount: Amount = FULL,
     on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> dict[str, Any]:
-    """Clusters of lesions `frame` (M rows of a run's table) at points (M, D), and all that is said of it."""
+    """Clusters of lesions `frame` (M rows of a run's table) at points (M, D), with all figures."""
     known = attributes(frame)
     patients = frame["patient_id"].astype(str).to_numpy()
     distances = pairwise_distances(points)
@@ -256,7 +256,7 @@ def _units(
 
 @dataclass(frozen=True)
 class Clusters:
-    """clusters.json, read: its report, and for M lesions which they are and their clusters."""
+    """The content of clusters.json: its report, and for M lesions their rows and clusters."""
 
     report: dict[str, Any]
     unit: str

@@ -1,4 +1,4 @@
-"""What clusters.json has to hold for the Clusters page, the map and its routes."""
+"""The schema of clusters.json, as the Clusters page, the map and its routes need it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Ends(Part):
 
 
 class Compared(Part):
-    """How far clusters go with an attribute, beside what shuffles give."""
+    """Agreement of clusters with an attribute, and that of shuffles."""
 
     value: Number
     null: Number

@@ -1,8 +1,8 @@
-"""Whether clusters come out again from other patients, and what comes out where there are none.
+"""Stability of clusters over patients, and clusters of codes without groups.
 
-Patients are drawn with replacement and each is taken once (about 63 % of them): a lesion that counts twice
-would be a peak of density. Adjusted Rand index: Hubert & Arabie 1985. Jaccard per cluster: Hennig 2007 (doi
-10.1016/j.csda.2006.11.025), by whom a cluster of 0.75 and more is valid, and one below 0.6 is not to be
+Patients are drawn with replacement and each is taken once (about 63 % of them): a duplicate lesion would be a
+peak of density. Adjusted Rand index: Hubert & Arabie 1985. Jaccard per cluster: Hennig 2007 (doi
+10.1016/j.csda.2006.11.025), which calls a cluster of 0.75 and more valid, and one below 0.6 not to be
 trusted.
 """
 
@@ -31,10 +31,10 @@ def stability(
     seed: int = 0,
     on_step: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """How alike clusters of points (M, D) come out from other patients.
+    """How similar clusters of points (M, D) are for other patients.
 
     `rand`: adjusted Rand indices of every two draws in a row, on the lesions that are in both; `jaccard`: for
-    each of the clusters `members` (M,), how alike the nearest cluster of a draw is, on the draw's lesions.
+    each of the clusters `members` (M,), similarity to the nearest cluster of a draw, on the draw's lesions.
     Both as {value (mean), low, high (the middle 95 % of draws)}.
     """
     rows = draws(patients, resamples, seed)
@@ -78,7 +78,7 @@ def without_groups(
     seed: int = 0,
     on_step: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """What the method finds in sets without groups: clusters, noise, silhouette and adjusted Rand index."""
+    """The method's results on sets without groups: clusters, noise, silhouette and adjusted Rand index."""
     clusters, noise, widths, alike = [], [], [], []
     for number, points in enumerate(sets):
         members = fit(points)

@@ -1,4 +1,4 @@
-"""Each cluster in figures and in words: how many, how malignant, how large, and how unlike the rest."""
+"""Each cluster in figures and words: count, malignancy, size, and differences from the rest."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def describe(
 
 
 def properties(frame: pd.DataFrame) -> dict[str, np.ndarray]:
-    """What clusters are compared by, name -> (M,) float: log diameter, ratings, place in the CT image."""
+    """Properties to compare clusters by, name -> (M,) float: log diameter, ratings, place in the CT image."""
     found: dict[str, np.ndarray] = {}
     if "diameter_mm" in frame:
         diameter = frame["diameter_mm"].to_numpy(dtype=float, na_value=np.nan)
@@ -106,7 +106,7 @@ def cluster_name(cluster: dict[str, Any]) -> str:
 
 
 def cluster_words(cluster: dict[str, Any]) -> str:
-    """A description of `describe` in sentences: counts, malignant share, size, and how unlike the rest."""
+    """A description of `describe` in sentences: counts, malignant share, size, differences from the rest."""
     unit = cluster["unit"]
     of = f" ({cluster['nodules']:,} nodules)" if unit != "nodule" else ""
     said = [f"{plural(cluster['units'], unit)}{of} of {plural(cluster['patients'], 'patient')}."]
@@ -131,7 +131,7 @@ def cluster_words(cluster: dict[str, Any]) -> str:
 
 
 def in_words(method: dict[str, Any], unit: str) -> str:
-    """What a method's clusters are worth, in sentences: beside codes without groups, and what they follow."""
+    """A method's clusters in sentences: compared with codes without groups, and their attributes."""
     if method["count"] < 2:
         found = "no group" if method["count"] == 0 else "one group only"
         return f"{method['title']} finds {found} among these {unit}s: {method['chosen_by']}."

@@ -1,13 +1,13 @@
-"""A judge of what no outline can measure: a small network that reads a lesion's ratings from a slice.
+"""A judge of properties that outlines cannot measure: a small network that predicts ratings from a slice.
 
 It learns the readers' mean ratings from real slices of patients that the model was trained on, without those
-of the starting lesions, and then reads every decoded image. How well it agrees with the readers is measured
-on patients that it has not learned from, and stands beside all that it reads: on their real slices, and on
-the model's reconstructions of them, which are smoother than what it learned from. The model's own loss has no
-part in it, so that a guided dimension is judged by something other than its guide.
+of the starting lesions, and then predicts them for every decoded image. Its agreement with the readers is
+measured on unseen patients and given with every prediction: on their real slices, and on the model's
+reconstructions of them, which are smoother than its training slices. It does not use the model's loss, so
+that a guided dimension is not judged by its own guide.
 
-It sees all images smoothed. A decoder that learned to please one network draws faint patterns of single
-pixels that another one reads as well, and that no eye sees; on real slices a judge loses nothing by it.
+It sees all images smoothed. A decoder trained against one network draws faint patterns of single pixels that
+other networks respond to and no eye sees; on real slices a judge loses nothing by smoothing.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _RATINGS: tuple[str, ...] = get_args(Rated)
 
 @dataclass(frozen=True)
 class Judge:
-    """A network that reads ratings."""
+    """A network that predicts ratings."""
 
     ratings: tuple[str, ...]  # R of them
     network: Cnn
@@ -75,9 +75,9 @@ def judge_for(
     resamples: int,
     epochs: int = EPOCHS,
 ) -> tuple[Judge, dict[str, Any]]:
-    """A judge for walks from the rows `starts` of the run's encoded `table`, and what the record has of it.
+    """A judge for walks from the rows `starts` of the run's encoded `table`, and its entry in the record.
 
-    Raises UserError where the data cannot teach or test one.
+    Raises UserError if the data do not suffice to fit or test one.
     """
     began = time.monotonic()
     levels = _levels(data.table)
@@ -134,7 +134,7 @@ def _smoothed(hu: np.ndarray) -> np.ndarray:
 def samples(
     data: SliceSet, levels: pd.DataFrame, table: pd.DataFrame, starts: np.ndarray
 ) -> tuple[Sample, Sample]:
-    """What a judge learns from and is tested on: rated slices of patients apart, without pictures of both.
+    """A judge's training and test samples: rated slices of disjoint patients, without shared images.
 
     It learns from patients that the model was trained on, without those of the rows `starts` of the encoded
     `table`, and is tested on patients that the model was not trained on.

@@ -1,11 +1,10 @@
-"""Words for what a dimension does, by a rule that was fixed before any dimension was looked at.
+"""Names for dimensions by a rule that was fixed before looking at any dimension.
 
 A property is in a dimension's name when raising the dimension from the 1st to the 99th percentile of the
-training codes changes it by at least 0.3 standard deviations of real lesions, with the 95 % interval clear of
-0, and steadily: Spearman's correlation with the dimension, averaged over the starting lesions, at least 0.7
-either way. One property of a family counts, the one that moves most. Where the strongest family has less than
-half of all movement, the name has two properties, or says "among others" where no second one passes, so that
-it does not claim more than was found.
+training codes changes it by at least 0.3 standard deviations of real lesions, with a 95 % interval that
+excludes 0, and steadily: Spearman's correlation with the dimension, averaged over the starting lesions, at
+least 0.7 either way. One property of a family counts, the one that moves most. Where the strongest family has
+less than half of all movement, the name has two properties, or "among others" where no second one qualifies.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ RULE = (
 
 @dataclass(frozen=True)
 class Moved:
-    """What raising a dimension over its range does to one property, on average over the starting lesions."""
+    """A property's change as a dimension rises over its range, on average over the starting lesions."""
 
     change: float  # in the property's unit
     low: float  # 95 % interval, starts (one a patient) resampled
@@ -42,7 +41,7 @@ class Moved:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves 0 out."""
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
     @property
@@ -63,10 +62,11 @@ class Name:
 
 
 def name_of(moved: Mapping[str, Moved], *, inside_hu: float, outside_hu: float) -> Name:
-    """The name of a dimension that moves properties so.
+    """The name of a dimension with these changes of properties.
 
     `inside_hu` and `outside_hu` are the root mean square changes, over the range, of the pixels in the lesion
-    and around it: where no property passes, they tell an idle dimension from one that is only unsteady.
+    and around it: where no property qualifies, they distinguish a dimension without effect from an unsteady
+    one.
     """
     named = {key: one for key, one in moved.items() if PROPERTIES[key].names}
     strength = {
@@ -95,7 +95,7 @@ def name_of(moved: Mapping[str, Moved], *, inside_hu: float, outside_hu: float) 
 
 
 def verb(key: str, moved: Moved) -> str:
-    """What is said of a dimension that moves a property so, as "grows"."""
+    """The verb for a dimension with such a change of a property, as "grows"."""
     if key == "mean_hu" and min(moved.start, moved.end) <= GLASS_HU < SOLID_HU <= max(moved.start, moved.end):
         return "becomes solid" if moved.change > 0 else "becomes ground glass"
     return PROPERTIES[key].up if moved.change > 0 else PROPERTIES[key].down

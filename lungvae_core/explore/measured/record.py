@@ -56,7 +56,7 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Label:
-    """What a slider says of its dimension."""
+    """A slider's label and help."""
 
     name: str  # "" where nothing is named
     sentence: str  # the numbers, in a sentence or two
@@ -78,7 +78,9 @@ def labels(measured: dict[str, Any]) -> list[Label]:
 
 
 def sentence(measured: dict[str, Any], one: dict[str, Any], key: str) -> str:
-    """What a dimension does to a property, as "Diameter: +4.6 px (3.0 to 6.3), ...", with its mm if known."""
+    """The change of a property along a dimension, as "Diameter: +4.6 px (3.0 to 6.3), ...", with its mm if
+    known.
+    """
     about = measured["properties"][key]
     change, low, high, effect, spearman, _ = one["moved"][key]
     unit = f" {about['unit']}" if about["unit"] else ""
@@ -92,7 +94,7 @@ def sentence(measured: dict[str, Any], one: dict[str, Any], key: str) -> str:
 
 
 def judged_sentence(measured: dict[str, Any], dimension: int, rating: str) -> str:
-    """What a judge reads of a rating as a dimension rises, with how good it is, or why nothing was read."""
+    """A judge's prediction of a rating as a dimension rises, with its agreement, or why there is none."""
     figures = measured["dimensions"][dimension].get("judged", {}).get(rating)
     if figures is None:
         return f"Whether {rating} rises in the decoded images has not been judged. {why_not_judged(measured)}"
@@ -108,7 +110,7 @@ def judged_sentence(measured: dict[str, Any], dimension: int, rating: str) -> st
 
 
 def why_not_judged(measured: dict[str, Any]) -> str:
-    """Why a judge has not read a rating, in a sentence."""
+    """Why there is no judge for a rating, in a sentence."""
     judge = measured.get("judge")
     if judge is None:
         return "A judge learns ratings with `lungvae measure --data`, from a data set with readers' ratings."
@@ -116,7 +118,7 @@ def why_not_judged(measured: dict[str, Any]) -> str:
 
 
 def judge_sentence(measured: dict[str, Any], rating: str, kind: str = "real") -> str:
-    """How well the judge of a rating agrees with the readers, on lesions that it has not learned from.
+    """How well the judge of a rating agrees with the readers, on unseen lesions.
 
     `kind`: on their `real` slices, or on the model's reconstructions of them, `reconstructed`.
     """

@@ -1,4 +1,4 @@
-"""What measured.json has to hold for the Measured traversals page, the ways and the live view."""
+"""The schema of measured.json, as the Measured traversals page, the ways and the live view need it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class About(Part):
 
 
 class Dimension(Part):
-    """What one dimension moves."""
+    """The changes along one dimension."""
 
     dimension: Count
     low: _Value
@@ -58,7 +58,7 @@ class Agreement(Estimate):
 
 
 class Judge(Part):
-    """What read the ratings, or why nothing did."""
+    """The judge of the ratings, or why there is none."""
 
     why_not: str | None = None
     ratings: dict[Literal["real", "reconstructed"], dict[str, Agreement]] | None = None
@@ -86,7 +86,7 @@ class Starts(Part):
 
 
 class Control(Part):
-    """How many dimensions made up at random got a name."""
+    """How many random artificial dimensions got a name."""
 
     dimensions: Count
     named: Count

@@ -41,7 +41,7 @@ Decode = Callable[[np.ndarray], np.ndarray]  # codes (M, K) -> slices (M, 64, 64
 def pick_starts(table: pd.DataFrame, count: int, seed: int) -> np.ndarray:
     """Rows of at most `count` lesions, one a patient, spread evenly over size bands and malignancy.
 
-    Of each nodule the slice with the largest mask stands for it, where the table tells that.
+    Each nodule is represented by the slice with the largest mask, if the table has mask sizes.
     """
     generator = np.random.default_rng(seed)
     rows = _one_a_patient(_largest(table), table, generator)
@@ -141,8 +141,8 @@ def summarise(
 
     Returns a dict of `Moved` a dimension, without properties that fewer than 5 starts show, and the mean
     walks (K, T, P, 3): mean and 95 % interval, each start taken from its own mean over the steps. A start
-    shows a property where two steps in three could be measured. The change is that of the least-squares line,
-    which no single step decides.
+    counts for a property if two steps in three could be measured. The change is that of the least-squares
+    line, which is robust to single steps.
     """
     steps = values.shape[2]
     known = np.isfinite(values)
@@ -178,7 +178,7 @@ def summarise(
 def judged_moves(
     readings: np.ndarray, ratings: Sequence[str], *, seed: int, resamples: int
 ) -> list[dict[str, list[float]]]:
-    """What a judge reads as each dimension rises, from readings (K, S, T, R): a dict a dimension by rating.
+    """A judge's predictions as each dimension rises, from (K, S, T, R): a dict a dimension by rating.
 
     The figures are those of `record.JUDGED`: the change over the range and its 95 % interval, the median over
     the starts of Spearman's correlation with the dimension, and the share of the starts in which it rises.
@@ -253,7 +253,7 @@ def names(moved: list[dict[str, Moved]], changes: np.ndarray) -> list[dict[str, 
 
 
 def controls(values: np.ndarray, deviations: np.ndarray, *, seed: int, resamples: int) -> dict[str, Any]:
-    """How often the rule names what cannot have a name: dimensions made of these measurements at random.
+    """How often the rule names dimensions that should have no name, made of these measurements at random.
 
     `shuffled`: each start's steps in a random order. `mixed`: each start moved along a dimension, and a way
     of it, drawn for it alone, so that nothing but chance makes the starts agree.
@@ -291,9 +291,9 @@ def measure_run(
 ) -> dict[str, Any]:
     """Measure every dimension of a run and write measured.json into it; returns what was written.
 
-    `data` (optional) are slices with masks, on which the outlines are held against the readers', and with
-    readers' ratings, from which a judge learns them (`measured.judge`) for `judge_epochs`; 0: no judge.
-    Raises UserError when the run has no codes, or too few patients.
+    `data` (optional) are slices with masks, to compare the outlines with the readers', and with readers'
+    ratings, from which a judge learns them (`measured.judge`) for `judge_epochs`; 0: no judge. Raises
+    UserError when the run has no codes, or too few patients.
     """
     began = time.monotonic()
     table, codes = run.latents()
@@ -452,7 +452,7 @@ def check_outlines(run: Run, data: SliceSet, *, count: int = 400, seed: int = 0)
     """The outlines of real slices, and of the model's reconstructions of them, against the readers' masks.
 
     Each is a dict a size band and `all`: n, Dice (mean and median), correlation of the logarithms of the
-    areas, and bias, the median of found over readers' area. One slice a patient; `counted` says how many
+    areas, and bias, the median of outlined over readers' area. One slice a patient; `counted` says how many
     were left out, and why. Raises UserError for data without a mask.
     """
     outlined = np.flatnonzero([mask.any() for mask in data.masks])
