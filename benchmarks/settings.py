@@ -26,7 +26,7 @@ from lungvae_core.data.splits import holdout
 from lungvae_core.evaluation.units import by_nodule
 from lungvae_core.statistics.roc import auc
 from lungvae_core.training.checkpoints import Run
-from lungvae_core.training.classifier import ClassifierConfig, fit_classifier
+from lungvae_core.training.classifier import ClassifierConfig, fit_classifier, inputs_of
 from lungvae_core.training.fit import fit
 from lungvae_core.vae.config import override, preset
 
@@ -57,11 +57,9 @@ def aucs(run: Run, data: SliceSet, train: np.ndarray, judge: np.ndarray) -> dict
     vae, labels = run.load_model(), data.labelled()
     codes = vae.encode_hu(np.asarray(at_spacing(data.slices, data.table, vae.config.spacing_mm)))
     train, judge = (rows[~np.isnan(labels[rows])] for rows in (train, judge))
-    simplex = run.config.model.family.simplex
+    inputs = inputs_of(run.config)
     logits = [
-        fit_classifier(codes[train], labels[train], ClassifierConfig(seed=seed), simplex=simplex).logits(
-            codes[judge]
-        )
+        fit_classifier(codes[train], labels[train], ClassifierConfig(seed=seed), inputs).logits(codes[judge])
         for seed in range(3)
     ]
     scores = np.mean(logits, axis=0)

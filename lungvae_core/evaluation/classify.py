@@ -41,7 +41,9 @@ from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import (
     Classifier,
     ClassifierConfig,
+    Inputs,
     fit_classifier,
+    inputs_of,
     load_classifier,
     over_views,
     save_classifier,
@@ -102,7 +104,7 @@ def classify(
         raise UserError(
             f"The data of {run.folder} lack labels of both classes (malignancy above 3 and below 3)."
         )
-    simplex = run.config.model.family.simplex
+    inputs = inputs_of(run.config)
     inner, truth = table.iloc[known].reset_index(drop=True), labels[known]
     if seeds < 1:
         raise UserError(f"{seeds} seeds give no figure; choose 1 or more.")
@@ -116,7 +118,7 @@ def classify(
     trained = inner["split"].to_numpy() == TRAINED
     splits, kept_folds = _splits(run, inner, truth, trained, protocol, config.seed, seeds)
     tasks = [
-        _Fold(repeat, number, train, test, config.model_copy(update={"seed": config.seed + repeat}), simplex)
+        _Fold(repeat, number, train, test, config.model_copy(update={"seed": config.seed + repeat}), inputs)
         for repeat, folds in enumerate(splits)
         for number, (train, test) in enumerate(folds)
     ]
@@ -133,11 +135,11 @@ def classify(
             of_folds[fold.number] = fold, classifier
         on_progress(done + 1, len(tasks) + 1 + members)
     learned = np.flatnonzero(trained) if protocol == "joint" else np.arange(len(known))
-    final = head or fit_classifier(codes[known[learned]], truth[learned], config, simplex=simplex)
+    final = head or fit_classifier(codes[known[learned]], truth[learned], config, inputs)
     save_classifier(run, final)
     folds = _strangers(inner["patient_id"].astype(str).to_numpy(), of_folds)
     everywhere, kind = _judged(table, codes[:, None], final, folds, protocol)
-    attentions = _attentions(inner, codes[known], truth, learned, of_folds, config.seed, simplex=simplex)
+    attentions = _attentions(inner, codes[known], truth, learned, of_folds, config.seed, inputs)
     if attentions is None:
         (run.folder / ATTENTION_FILE).unlink(missing_ok=True)
     else:
@@ -152,7 +154,7 @@ def classify(
         truth[learned],
         inner["patient_id"].to_numpy()[learned],
         config,
-        simplex=simplex,
+        inputs,
         members=members,
         workers=workers,
         ray=ray,
@@ -238,12 +240,12 @@ class _Fold:
     train: np.ndarray
     test: np.ndarray
     config: ClassifierConfig
-    simplex: bool
+    inputs: Inputs
 
 
 def _fit_fold(codes: np.ndarray, truth: np.ndarray, fold: _Fold) -> tuple[_Fold, Classifier]:
     """In a worker: a classifier of a fold's training rows."""
-    return fold, fit_classifier(codes[fold.train], truth[fold.train], fold.config, simplex=fold.simplex)
+    return fold, fit_classifier(codes[fold.train], truth[fold.train], fold.config, fold.inputs)
 
 
 def _splits(
@@ -297,8 +299,7 @@ def _attentions(
     learned: np.ndarray,
     of_folds: dict[int, tuple[_Fold, Classifier]],
     seed: int,
-    *,
-    simplex: bool,
+    inputs: Inputs,
 ) -> Attentions | None:
     """Attention over a nodule's slices, fitted as the classifiers are; None where slices' labels are torn."""
     if inner.assign(truth=truth).groupby(NODULE)["truth"].nunique().max() > 1:
@@ -306,7 +307,7 @@ def _attentions(
 
     def fit(rows: np.ndarray) -> Attention:
         part = inner.iloc[rows].reset_index(drop=True)
-        return fit_attention(codes[rows], part, truth[rows], seed=seed, simplex=simplex)
+        return fit_attention(codes[rows], part, truth[rows], seed=seed, inputs=inputs)
 
     kept = [of_folds[number][0] for number in sorted(of_folds)]
     patients = inner["patient_id"].astype(str).to_numpy()

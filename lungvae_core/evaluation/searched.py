@@ -23,7 +23,7 @@ from lungvae_core.evaluation.classify import _baselines, _units
 from lungvae_core.files import folder_lock, write_json
 from lungvae_core.schema import Count, Number, Part, read_as
 from lungvae_core.training.checkpoints import Run
-from lungvae_core.training.classifier import ClassifierConfig, fit_classifier
+from lungvae_core.training.classifier import ClassifierConfig, fit_classifier, inputs_of
 from lungvae_core.training.encode import left_out_of
 from lungvae_core.training.search import spaces
 from lungvae_core.training.search.book import Book
@@ -162,9 +162,8 @@ def _vae(
     train, test = (rows[~np.isnan(labels[rows])] for rows in (patients.rest, patients.test))
     classified = None
     if _both(labels[train]) and _both(labels[test]):
-        simplex = full.model.family.simplex
         fitted = ClassifierConfig(seed=config.seed)
-        model = fit_classifier(codes_of(run, data, train), labels[train], fitted, simplex=simplex)
+        model = fit_classifier(codes_of(run, data, train), labels[train], fitted, inputs_of(full))
         table = data.table.iloc[test].reset_index(drop=True)
         logits = model.logits(codes_of(run, data, test)).astype(np.float64)
         classified = {
@@ -192,9 +191,8 @@ def _mlp(config: SearchConfig, settings: dict[str, Any], threshold: float) -> di
     if not (_both(labels[train]) and _both(labels[test])):
         raise UserError("The patients set aside lack malignant or benign slices. Use another --seed.")
     mlp = spaces.configure_mlp(config.of, {"seed": config.seed, **settings})
-    simplex = run.config.model.family.simplex
     began = time.monotonic()
-    logits = fit_classifier(codes[train], labels[train], mlp, simplex=simplex).logits(codes[test])
+    logits = fit_classifier(codes[train], labels[train], mlp, inputs_of(run.config)).logits(codes[test])
     inner, scores = table.iloc[test].reset_index(drop=True), logits.astype(np.float64)
     return {
         "patients": int(inner["patient_id"].nunique()),

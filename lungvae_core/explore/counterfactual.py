@@ -109,7 +109,7 @@ class Lesions:
     @classmethod
     def of(cls, classifier: Classifier, codes: np.ndarray, patients: Sequence[str] | np.ndarray) -> Lesions:
         """For a classifier's codes (N, K) of patients (N,)."""
-        return cls(codes, patients, classifier.simplex, pseudo=1e-5)
+        return cls(codes, patients, classifier.inputs.simplex, pseudo=1e-5)
 
     def others(self, patient: str | None) -> np.ndarray:
         """Rows of every lesion but those of a patient; of all where there is no other."""

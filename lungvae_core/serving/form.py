@@ -60,7 +60,15 @@ GROUPS = {
         "guided_ratings",
         "guided_anchor",
     ),
-    "Network and image": ("network", "width", "linear_path", "linear_rank", "lesion_layer", "spacing_mm"),
+    "Network and image": (
+        "network",
+        "width",
+        "linear_path",
+        "linear_rank",
+        "lesion_layer",
+        "rating_dimensions",
+        "spacing_mm",
+    ),
     "Optimiser": ("schedule", "weight_decay", "clip_norm", "pca_start", "ema", "on_nonfinite"),
     "Augmentation": ("flips", "rotate_degrees", "shift_px", "jitter_hu", "noise_hu"),
     JOINT: (

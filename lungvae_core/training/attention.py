@@ -7,7 +7,7 @@ The labels are the nodules'; outline, size and number of slices are not used.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lungvae_core.errors import UserError
 from lungvae_core.training.checkpoints import Run, fitting, load_members, save_members
-from lungvae_core.training.classifier import check_own_codes, one_thread
+from lungvae_core.training.classifier import Inputs, one_thread, saved_inputs
 from lungvae_core.vae.objective import label_loss
 
 FILE = "attention.safetensors"
@@ -50,13 +50,13 @@ class Attention(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, dimensions: int, config: AttentionConfig, *, simplex: bool) -> None:
+    def __init__(self, dimensions: int, config: AttentionConfig, inputs: Inputs) -> None:
         super().__init__()
-        self.config, self.simplex, self.dimensions = config, simplex, dimensions
-        self.register_buffer("mean", torch.zeros(dimensions))
-        self.register_buffer("deviation", torch.ones(dimensions))
-        size = config.hidden
-        self.view = nn.Sequential(nn.Linear(dimensions, size), nn.GELU(), nn.Dropout(config.dropout))
+        self.config, self.inputs, self.dimensions = config, inputs, dimensions
+        count, size = inputs.count(dimensions), config.hidden
+        self.register_buffer("mean", torch.zeros(count))
+        self.register_buffer("deviation", torch.ones(count))
+        self.view = nn.Sequential(nn.Linear(count, size), nn.GELU(), nn.Dropout(config.dropout))
         self.tanh_gate = nn.Linear(size, config.gate)  # V
         self.sigmoid_gate = nn.Linear(size, config.gate)  # U
         self.score = nn.Linear(config.gate, 1, bias=False)  # w
@@ -65,11 +65,8 @@ class Attention(nn.Module):
         )
 
     def features(self, codes: Tensor) -> Tensor:
-        """(N, K) the inputs, standardised; codes on the simplex as centred log-ratios (Aitchison 1982)."""
-        if self.simplex:
-            logs = (codes.clamp(min=0) + 1e-5).log()
-            codes = logs - logs.mean(1, keepdim=True)
-        return (codes - self.mean) / self.deviation
+        """(N, count) what it reads of codes (N, K), standardised."""
+        return (self.inputs.of(codes) - self.mean) / self.deviation
 
     def forward(self, codes: Tensor, nodule: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """(logits (count,), weights (N,) that add up to 1 in every nodule).
@@ -130,13 +127,13 @@ def fit_attention(
     labels: np.ndarray,
     *,
     seed: int,
-    simplex: bool,
+    inputs: Inputs,
     config: AttentionConfig | None = None,
 ) -> Attention:
     """Train on codes (N, K) of the slices in `table_rows` with labels (N,): 1, 0 or NaN, which is left out.
 
     A nodule counts once, however many slices it has. Every epoch uses a random share of them, so that no
-    nodule can be recognised by its number of slices or a single slice. `simplex`: the codes lie on it.
+    nodule can be recognised by its number of slices or a single slice.
 
     One thread trains it; the same seed gives the same attention in whatever order the rows come (where the
     table has `slice`). The caller's random state is left as it was. Raises UserError when only one class is
@@ -158,10 +155,10 @@ def fit_attention(
         )
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(seed)
-        inputs = torch.tensor(np.asarray(codes)[known], dtype=torch.float32)
-        model = Attention(inputs.shape[1], config, simplex=simplex)
-        model.standardise(inputs)
-        _train(model, inputs, torch.tensor(nodule), torch.tensor(target, dtype=torch.float32))
+        read = torch.tensor(np.asarray(codes)[known], dtype=torch.float32)
+        model = Attention(read.shape[1], config, inputs)
+        model.standardise(read)
+        _train(model, read, torch.tensor(nodule), torch.tensor(target, dtype=torch.float32))
     return model.eval()
 
 
@@ -271,7 +268,7 @@ def save_attentions(run: Run, attentions: Attentions) -> None:
     final, patients = attentions.final, sorted(attentions.fold_of)
     state = {
         "config": final.config.model_dump(),
-        "simplex": final.simplex,
+        **asdict(final.inputs),
         "dimensions": final.dimensions,
         "patients": patients,
     }
@@ -300,7 +297,5 @@ def load_attentions(run: Run) -> Attentions | None:
 
 def _empty(run: Run, state: dict[str, Any]) -> Attention:
     """An attention of the run's codes without its weights; ValueError for another model's."""
-    own = run.config.model
-    check_own_codes(run, state)
     config = AttentionConfig.model_validate(state["config"])
-    return Attention(own.dimensions, config, simplex=own.family.simplex)
+    return Attention(run.config.model.dimensions, config, saved_inputs(run, state))

@@ -12,16 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lungvae_core.errors import UserError
 from lungvae_core.training.augment import augment, draw
 from lungvae_core.training.classifier import one_thread
 from lungvae_core.vae.config import TrainingConfig
-from lungvae_core.vae.networks import LeanEncoder
+from lungvae_core.vae.networks import Regression
 from lungvae_core.vae.objective import label_loss
 
-_FEATURES = 64
 _WARM_UP = 200  # steps
 # A lesion in a slice has no up; three pixels are how far two readers' outlines move the crop.
 _CHANGES = TrainingConfig(flips=True, rotate_degrees=180, shift_px=3)
@@ -38,28 +37,17 @@ class CnnConfig:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     dropout: float = 0.3
+    smoothing_px: float = 0.0  # deviation of the Gaussian with which it sees slices smoothed
     hu_low: float = -1000.0  # HU that 0 stands for
     hu_high: float = 400.0  # HU that 1 stands for
 
 
-class Cnn(nn.Module):
+class Cnn(Regression):
     """Images (N, 1, 64, 64) in 0..1 of the window to `outputs` numbers each, (N, outputs)."""
 
     def __init__(self, config: CnnConfig, outputs: int = 1) -> None:
-        super().__init__()
+        super().__init__(outputs, config.width, dropout=config.dropout, smoothing=config.smoothing_px)
         self.config, self.count = config, outputs
-        self.encoder = LeanEncoder(_FEATURES, config.width)
-        self.head = nn.Sequential(
-            nn.SiLU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(_FEATURES, _FEATURES),
-            nn.SiLU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(_FEATURES, outputs),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.encoder(x))
 
     def images(self, hu: Tensor) -> Tensor:
         """(N, 1, 64, 64) in 0..1 of slices hu (N, 64, 64)."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 
 import numpy as np
@@ -23,7 +23,13 @@ from scipy.special import expit
 
 from lungvae_core.statistics.patients import draw_counts
 from lungvae_core.training.checkpoints import Run, fitting, load_members, save_members
-from lungvae_core.training.classifier import Classifier, ClassifierConfig, classifier_of, fit_classifier
+from lungvae_core.training.classifier import (
+    Classifier,
+    ClassifierConfig,
+    Inputs,
+    classifier_of,
+    fit_classifier,
+)
 from lungvae_core.training.stacked import StackedClassifiers
 from lungvae_core.workers import unordered
 
@@ -87,8 +93,8 @@ def fit_ensemble(
     labels: np.ndarray,
     patients: np.ndarray,
     config: ClassifierConfig,
+    inputs: Inputs,
     *,
-    simplex: bool,
     members: int = MEMBERS,
     workers: int | None = 1,
     ray: str | None = None,
@@ -110,7 +116,7 @@ def fit_ensemble(
     if len(tasks) < members / 2:
         return None
     fitted: dict[int, Classifier] = {}
-    fit = partial(_fit, codes, labels, simplex)
+    fit = partial(_fit, codes, labels, inputs)
     for (member, _, _), classifier in unordered(fit, tasks, workers, ray=ray):
         fitted[member] = classifier
         on_progress(len(fitted), len(tasks))
@@ -121,9 +127,9 @@ def fit_ensemble(
 _Task = tuple[int, np.ndarray, ClassifierConfig]
 
 
-def _fit(codes: np.ndarray, labels: np.ndarray, simplex: bool, task: _Task) -> tuple[_Task, Classifier]:
+def _fit(codes: np.ndarray, labels: np.ndarray, inputs: Inputs, task: _Task) -> tuple[_Task, Classifier]:
     _, rows, config = task
-    return task, fit_classifier(codes[rows], labels[rows], config, simplex=simplex)
+    return task, fit_classifier(codes[rows], labels[rows], config, inputs)
 
 
 def save_ensemble(run: Run, ensemble: Ensemble, file: str = FILE) -> None:
@@ -131,7 +137,7 @@ def save_ensemble(run: Run, ensemble: Ensemble, file: str = FILE) -> None:
     first = ensemble.members[0]
     state = {
         "config": first.config.model_dump(),
-        "simplex": first.simplex,
+        **asdict(first.inputs),
         "dimensions": first.dimensions,
         "patients": list(ensemble.patients),
     }

@@ -61,18 +61,17 @@ from lungvae_core.training.lesions import Lesions, layer_loss, lesions_of, norma
 from lungvae_core.training.parallel import Team
 from lungvae_core.training.pca_start import start_from_pca
 from lungvae_core.training.reader import (
-    Reader,
     draw_rated_steps,
     fit_reader,
     load_reader,
-    rated,
     rating_loss,
+    reads_ratings,
 )
 from lungvae_core.training.validate import signs_of_collapse, validate
 from lungvae_core.vae.config import Config
 from lungvae_core.vae.lesion import LesionDecoder
 from lungvae_core.vae.model import VAE
-from lungvae_core.vae.networks import normalise
+from lungvae_core.vae.networks import RatingReader, ReadingEncoder, normalise
 from lungvae_core.vae.objective import beta_at, objective
 from lungvae_core.vae.sync import Share, sharing, whole_batch
 
@@ -225,12 +224,12 @@ class _Fit:
             if not self.run_.has(FEATURES):
                 team.first_does(lambda: fit_features(self.run_, self.hu.cpu().numpy(), data.table, train))
             self.features = load_features(self.run_, self.device)
-        self.reader: Reader | None = None
-        if self.guides is not None and config.objective.guided_ratings and rated(config.objective.guided):
+        self.reader: RatingReader | None = None
+        if self.guides is not None and reads_ratings(config):
             if not self.run_.has(READER):
-                scores = self.guides[:, rated(config.objective.guided)].cpu().numpy()
+                scores = self.guides.cpu().numpy()
                 team.first_does(lambda: fit_reader(self.run_, self.hu.cpu().numpy(), scores))
-            self.reader = load_reader(self.run_, self.device)
+            self.reader = load_reader(self.run_, self.device).train()  # one view is enough for a step
         self._begin()
         if self.run_.has("last.safetensors"):
             self._go_back()
@@ -280,6 +279,9 @@ class _Fit:
         self.vae = VAE(self.config.model)
         if isinstance(self.vae.decoder, LesionDecoder):
             self.vae.decoder.table.copy_(self.table)
+        if isinstance(self.vae.encoder, ReadingEncoder):
+            assert self.reader is not None
+            self.vae.encoder.reader.load_state_dict(self.reader.state_dict())
         if training.pca_start and not self.run_.has("last.safetensors"):
             guided = len(self.config.objective.guided)
             hu = self.hu[self.train.to(self.device)]
@@ -485,8 +487,8 @@ class _Fit:
                 inside = augment_masks(lesions.inside(), training, draws)
                 weight = self.config.objective.guided_layers
                 guided = guided + layer_loss(drawn[:, 1:], inside, lesions, self.config.model, weight)
-            if self.reader is not None:
-                guided = guided + self._rating_loss(posterior, y, share)
+            if self.config.objective.guided_ratings and self.reader is not None:
+                guided = guided + self._rating_loss(posterior, share)
             loss = loss + guided
         if self.guide is not None and self.labels is not None:
             codes = self.vae.latent.code(posterior).to(self.device)
@@ -529,34 +531,39 @@ class _Fit:
             centre = latent.coordinate_centre(values.shape[1])
             return guided_loss(coordinates, values, self.config.objective, centre=centre)
 
-    def _rating_loss(self, posterior: Distribution, y: Tensor, share: Share) -> Tensor:
+    def _rating_loss(self, posterior: Distribution, share: Share) -> Tensor:
         """How far what the reader reads lags behind steps along guides that are ratings.
 
-        For every second slice of the global batch, of which this process draws the pictures y.
+        And how much such steps change the background, where it is drawn apart. For every second slice of the
+        global batch.
         """
         assert self.reader is not None
         config, latent = self.config, self.vae.latent
+        # Of the decoder alone: an encoder could make room for a step by drawing the slice itself worse.
+        code = latent.code(posterior).to(self.device).detach()
         # Drawn for all of the batch, as all else, and by a generator of its own.
         seed = (config.training.seed * 31 + self.epoch) * 1_000_003 + self.batch
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.rand(2, share.total, generator=generator)[:, share.start : share.stop]
-        every = slice(share.start % 2, None, 2)
-        if not len(y[every]):
+        every, part = slice(share.start % 2, None, 2), 2 / len(code)
+        code = code[every]
+        if not len(code):
             return torch.zeros((), device=self.device)
         rating, guide, size = draw_rated_steps(config.objective.guided, drawn[:, every].to(self.device))
-        # Of the decoder alone: an encoder could make room for a step by drawing the slice itself worse.
-        code = latent.code(posterior)[every].to(self.device).detach()
-        moved = latent.with_step(code, guide, size)
         half = config.training.precision == "bfloat16"
         # By the running statistics of batch norms, which moved codes shall not change.
         self.vae.decoder.eval()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            after = self.reader(self.vae.reconstruct(moved))
+            with torch.no_grad():
+                before = self.vae.draw(code)
+                read = self.reader(before[:, :1])
+            after = self.vae.draw(latent.with_step(code, guide, size))
+            loss = rating_loss(read, self.reader(after[:, :1]), rating, size, config.objective.guided_ratings)
         self.vae.decoder.train()
-        with torch.no_grad():
-            before = self.reader(y[every])
-        part = len(code) * 2 / len(y)
-        return rating_loss(before, after, rating, size, config.objective.guided_ratings * part)
+        if config.model.lesion_layer:
+            pixels = before[0, 0].numel()
+            loss = loss + config.objective.guided_layers * pixels * (after[:, 1] - before[:, 1]).abs().mean()
+        return loss * len(code) * part
 
     def _check_finite(self) -> None:
         """Raise _NotFinite for the first batch, not yet looked at, whose loss or gradient is not finite."""

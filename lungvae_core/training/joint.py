@@ -27,7 +27,13 @@ from lungvae_core.data.labels import reader_mean
 from lungvae_core.data.slices import RATINGS
 from lungvae_core.data.splits import share_of_patients
 from lungvae_core.errors import UserError
-from lungvae_core.training.classifier import Classifier, ClassifierConfig, class_weights, fit_classifier
+from lungvae_core.training.classifier import (
+    Classifier,
+    ClassifierConfig,
+    class_weights,
+    fit_classifier,
+    inputs_of,
+)
 from lungvae_core.vae.config import Config
 from lungvae_core.vae.model import VAE
 from lungvae_core.vae.networks import OwnBatchNorm1d, normalise
@@ -138,7 +144,7 @@ def _empty_head(config: Config, ratings: int, round_: int) -> Head:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         settings = HEAD.model_copy(update={"seed": seed})
-        return Head(Classifier(config.model.dimensions, settings, simplex=_simplex(config)), ratings)
+        return Head(Classifier(config.model.dimensions, settings, inputs_of(config)), ratings)
 
 
 def _codes(vae: VAE, hu: Tensor, rows: np.ndarray) -> Tensor:
@@ -161,13 +167,13 @@ def fit_guide(vae: VAE, hu: Tensor, labels: Labels, config: Config, *, round_: i
         class_balanced=config.joint.class_balanced, seed=config.training.seed + 1000 * (round_ + 1)
     )
     with torch.enable_grad():
-        guide = fit_classifier(codes.numpy(), labels.labels[known], settings, simplex=_simplex(config))
+        guide = fit_classifier(codes.numpy(), labels.labels[known], settings, inputs_of(config))
     return _fixed(guide, hu.device)
 
 
 def restored_guide(config: Config, tensors: dict[str, Tensor], device: torch.device) -> Classifier:
     """A guide from its saved tensors."""
-    guide = Classifier(config.model.dimensions, ClassifierConfig(), simplex=_simplex(config))
+    guide = Classifier(config.model.dimensions, ClassifierConfig(), inputs_of(config))
     guide.load_state_dict(tensors)
     return _fixed(guide, device)
 
@@ -196,7 +202,3 @@ def guidance(
 
 def _fixed(guide: Classifier, device: torch.device) -> Classifier:
     return guide.to(device).eval().requires_grad_(False)
-
-
-def _simplex(config: Config) -> bool:
-    return config.model.family.simplex

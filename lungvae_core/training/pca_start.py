@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lungvae_core.vae.lesion import KINDS, LesionDecoder
 from lungvae_core.vae.model import VAE
-from lungvae_core.vae.networks import LinearPathDecoder, LinearPathEncoder
+from lungvae_core.vae.networks import LinearPathDecoder, LinearPathEncoder, ReadingEncoder
 
 _SLICES = 12_000  # at most so many are analysed; their principal components change no more with others
 _LEAST, _MOST = 0.02, 0.98  # pixels between these, whose logits are finite
+_CHUNK = 512  # slices that are encoded at a time
 _RIDGE = 1e-3  # of the least squares, as a share of the codes' mean square
 
 
@@ -35,10 +35,14 @@ def start_from_pca(
 ) -> None:
     """Set the weights of a VAE with a full linear path from training slices (N, 64, 64) in HU.
 
-    The first `guided` dimensions get the weakest components, since their guides determine them. A decoder
-    with a lesion layer needs `layers`, which returns background and lesion of rows of `hu`.
+    The first `guided` dimensions get the weakest components, since their guides determine them, or none
+    where the encoder predicts their scores. A decoder with a lesion layer needs `layers`, which returns
+    background and lesion of rows of `hu`.
     """
     encoder, decoder, k = vae.encoder, vae.decoder, vae.config.dimensions
+    scored = isinstance(encoder, ReadingEncoder)
+    if isinstance(encoder, ReadingEncoder):
+        encoder = encoder.network
     assert isinstance(encoder, LinearPathEncoder)
     assert isinstance(decoder, LinearPathDecoder | LesionDecoder)
     random = torch.Generator().manual_seed(seed)
@@ -57,7 +61,8 @@ def start_from_pca(
     order = torch.arange(k).roll(guided)
     components, deviations = components[order], deviations[order]
     gain, bias = vae.latent.start(deviations / noise)
-
+    if scored:  # the guided dimensions are scores, which begin in the middle
+        gain[:guided] = bias[:guided] = 0
     matrix = gain[:, None] * components / deviations[:, None]  # (K, 4096)
     _set(encoder.path, matrix, bias[:k] - matrix @ mean)
     offset = bias.clone()
@@ -68,7 +73,10 @@ def start_from_pca(
     *_, last = (layer for layer in decoder.network.modules() if isinstance(layer, nn.Conv2d))
     _set(last, torch.zeros_like(last.weight), torch.zeros(last.out_channels))
 
-    raw = F.pad(pixels @ matrix.T + (bias[:k] - matrix @ mean), (0, len(bias) - k)) + offset
+    images = pixels.view(-1, 1, *hu.shape[1:])
+    vae.eval()  # batch norms' statistics are not for this
+    raw = torch.cat([vae.encoder(part) for part in images.split(_CHUNK)])
+    vae.train()
     z = vae.latent.to_decoder(vae.latent.sample(vae.latent.posterior(raw)))  # (N, K)
     targets = _logits(pixels)
     if isinstance(decoder, LesionDecoder):

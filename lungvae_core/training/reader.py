@@ -1,38 +1,33 @@
 """A small network that predicts the guides' ratings from an image, by which guided steps are trained.
 
-It learns once, before the VAE begins, the normal scores of the ratings of training patients. Then a step
-along a guide that is a rating must change its prediction by as much, in its own standard deviations. It is
-stored in the run, so that a resumed training uses the same one. The judge of a finished model
-(`explore.measured`) is another network.
+It learns once, before the VAE begins, the normal scores of the guides of training patients. Then a step
+along a guide that is a rating must change its prediction by as much, in its own standard deviations. With
+`rating_dimensions` it is part of the encoder too (`vae.networks.ReadingEncoder`). It is stored in the run, so
+that a resumed training uses the same one. The judge of a finished model (`explore.measured`) is another
+network.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lungvae_core.training.checkpoints import READER, Run, load_network, save_tensors
-from lungvae_core.training.cnn import Cnn, CnnConfig, fit_network, squared_error
-from lungvae_core.vae.config import ModelConfig
+from lungvae_core.training.cnn import CnnConfig, fit_network, squared_error
+from lungvae_core.vae.config import Config
 from lungvae_core.vae.lesion import KINDS
+from lungvae_core.vae.networks import READER_WIDTH, SMOOTHING, RatingReader, normalise
 
-_WIDTH, _EPOCHS = 8, 10
+_EPOCHS = 10
 _MOST = 2.0  # normal scores: how far a step goes
 
 
-class Reader(nn.Module):
-    """Images (N, 1, 64, 64) in 0..1 of the window to R ratings, in standard deviations of its predictions."""
-
-    deviation: Tensor
-
-    def __init__(self, network: Cnn) -> None:
-        super().__init__()
-        self.network = network
-        self.register_buffer("deviation", torch.ones(network.count))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network(x) / self.deviation
+def reads_ratings(config: Config) -> bool:
+    """Whether a training needs a reader."""
+    return bool(config.model.rating_dimensions or config.objective.guided_ratings) and bool(
+        rated(config.objective.guided)
+    )
 
 
 def rated(names: tuple[str, ...]) -> list[int]:
@@ -40,27 +35,41 @@ def rated(names: tuple[str, ...]) -> list[int]:
     return [at for at, name in enumerate(names) if name not in KINDS]
 
 
+@torch.no_grad()
 def fit_reader(run: Run, hu: np.ndarray, scores: np.ndarray) -> None:
-    """Fit it on slices hu (N, 64, 64) in HU with normal scores (N, R), NaN where there is none; keep it."""
-    has = np.isfinite(scores).any(1)
-    network = fit_network(
-        hu[has],
-        scores[has],
-        squared_error,
-        seed=run.config.training.seed,
-        config=_of(run.config.model),
+    """Fit and store it: slices hu (N, 64, 64) in HU, the guides' normal scores (N, G), NaN where unknown.
+
+    It learns all guides, since the measured ones help it with the ratings, and keeps the ratings.
+    """
+    has, model, places = np.isfinite(scores).any(1), run.config.model, rated(run.config.objective.guided)
+    config = CnnConfig(
+        width=READER_WIDTH,
+        epochs=_EPOCHS,
+        hu_low=model.hu_low,
+        hu_high=model.hu_high,
+        smoothing_px=SMOOTHING,
     )
-    reader = Reader(network)
-    read = network.outputs(hu[has], mirrored=False)
-    reader.deviation.copy_(torch.tensor(read.std(0)).clamp(min=1e-3))
+    with torch.enable_grad():
+        network = fit_network(
+            hu[has], scores[has], squared_error, seed=run.config.training.seed, config=config
+        )
+    last = network.head[-1]
+    assert isinstance(last, torch.nn.Linear)
+    reader = RatingReader(len(places))
+    reader.network.load_state_dict(
+        {**network.state_dict(), "head.5.weight": last.weight[places], "head.5.bias": last.bias[places]}
+    )
+    x = normalise(torch.tensor(hu[has]), model)[:, None]
+    read = torch.cat([reader(part) for part in x.split(256)])
+    reader.mean.copy_(read.mean(0))
+    reader.deviation.copy_(read.std(0).clamp(min=1e-3))
     save_tensors(run.folder / READER, reader.state_dict(), {})
 
 
-def load_reader(run: Run, device: torch.device) -> Reader:
+def load_reader(run: Run, device: torch.device) -> RatingReader:
     """The run's stored reader; UserError if it is missing or damaged."""
     count = len(rated(run.config.objective.guided))
-    reader = load_network(run.folder / READER, lambda _: Reader(Cnn(_of(run.config.model), count)))
-    return reader.requires_grad_(False).to(device)
+    return load_network(run.folder / READER, lambda _: RatingReader(count)).to(device)
 
 
 def draw_rated_steps(names: tuple[str, ...], drawn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -80,7 +89,3 @@ def rating_loss(before: Tensor, after: Tensor, rating: Tensor, size: Tensor, wei
     """
     change = (after - before).gather(1, rating[:, None])[:, 0]
     return weight * (change - size).square().mean() / (_MOST**2 / 3)
-
-
-def _of(model: ModelConfig) -> CnnConfig:
-    return CnnConfig(width=_WIDTH, epochs=_EPOCHS, hu_low=model.hu_low, hu_high=model.hu_high)

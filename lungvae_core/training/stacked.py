@@ -24,7 +24,7 @@ class StackedClassifiers:
     """
 
     def __init__(self, members: Sequence[Classifier]) -> None:
-        self._features = members[0].features  # of the configuration alone; it uses no weights
+        self._inputs = members[0].inputs
         self._mean = torch.stack([member.mean.detach() for member in members])[:, None]  # (M, 1, K)
         self._deviation = torch.stack([member.deviation.detach() for member in members])[:, None]
         layers = zip(*(_folded(member.body) for member in members), strict=True)
@@ -43,7 +43,7 @@ class StackedClassifiers:
         return torch.cat([self._of(part) for part in inputs.split(CHUNK)], dim=1).numpy()
 
     def _of(self, codes: Tensor) -> Tensor:
-        values = (self._features(codes) - self._mean) / self._deviation  # (M, N, K)
+        values = (self._inputs.of(codes) - self._mean) / self._deviation  # (M, N, K)
         for number, (weight, bias) in enumerate(self._layers):
             values = torch.baddbmm(bias, nn.functional.gelu(values) if number else values, weight)
         return values[..., 0]

@@ -107,6 +107,14 @@ class ModelConfig(_Frozen):
         "the guides diameter, density, edge and elongation change the lesion by geometry. Needs these four "
         "as the first guides, the lean network and the linear path.",
     )
+    rating_dimensions: int = Field(
+        default=0,
+        ge=0,
+        le=len(get_args(Rated)),
+        title="Ratings by a separate network",
+        description="So many dimensions after the first four are ratings, which a separate network predicts "
+        "from the slice. It learns first, from the ratings of the training patients. Needs the lesion layer.",
+    )
     hu_low: float = Field(
         default=-1000.0,
         title="Black at (HU)",
@@ -166,6 +174,8 @@ class ModelConfig(_Frozen):
             raise ValueError("lesion_layer needs network=lean and linear_path=true")
         if self.lesion_layer and self.dimensions <= len(get_args(Measured)):
             raise ValueError("lesion_layer needs more dimensions than the four of its geometry")
+        if self.rating_dimensions and not self.lesion_layer:
+            raise ValueError("rating_dimensions needs lesion_layer=true")
         return self
 
     @model_validator(mode="after")
@@ -306,11 +316,8 @@ class ObjectiveConfig(_Frozen):
 
     @field_validator("guided", mode="before")
     @classmethod
-    def _listed(cls, value: Any) -> Any:
-        """Also `diameter,density`, as on a command line."""
-        if not isinstance(value, str):
-            return value
-        return [part.strip() for part in value.split(",") if part.strip()]
+    def _names(cls, value: Any) -> Any:
+        return _listed(value)
 
     @field_validator("guided")
     @classmethod
@@ -532,6 +539,13 @@ class Config(_Frozen):
                 f"lesion_layer needs guided to begin with {','.join(measured)}; name them first, or set "
                 "lesion_layer=false"
             )
+        ratings = self.objective.guided[len(measured) :]
+        if self.model.rating_dimensions not in (0, len(ratings)) or (
+            self.model.rating_dimensions and set(ratings) & set(measured)
+        ):
+            raise ValueError(
+                f"rating_dimensions must be 0 or the {len(ratings)} guides that follow the first four"
+            )
         return self
 
     @model_validator(mode="after")
@@ -582,10 +596,15 @@ _LEAN_TRAINING = TrainingConfig(batch_size=32, rotate_degrees=15, shift_px=1.5)
 # The first nine dimensions are tied to what people say of lesions, from training patients' masks and ratings.
 _GUIDED_OBJECTIVE = _LEAN_OBJECTIVE.model_copy(
     update={
-        "beta": 0.03,
+        "beta": 0.01,
         "guided": (*get_args(Measured), *get_args(Rated)[:5]),
+        "guided_weight": 20,
+        "guided_anchor": 10,
+        "guided_layers": 1,
+        "guided_ratings": 50,
     }
 )
+_GUIDED_TRAINING = _LEAN_TRAINING.model_copy(update={"epochs": 28, "learning_rate": 5e-4, "pca_start": True})
 
 # For evaluation with labels: what a training sees of lesions in millimetres, any way round, and a head that
 # learns with the VAE from all that the readers said. No SSIM, which takes a third of a step's time on a CPU.
@@ -625,25 +644,25 @@ PRESETS: dict[str, Config] = {
             width=32,
             linear_path=True,
             lesion_layer=True,
+            rating_dimensions=5,
         ),
-        objective=_GUIDED_OBJECTIVE.model_copy(
-            update={
-                "beta": 0.01,
-                "guided_weight": 20,
-                "guided_anchor": 10,
-                "guided_layers": 1,
-                "guided_ratings": 50,
-            }
-        ),
-        training=_LEAN_TRAINING.model_copy(update={"epochs": 28, "learning_rate": 5e-4, "pca_start": True}),
+        objective=_GUIDED_OBJECTIVE,
+        training=_GUIDED_TRAINING,
     ),
     "dirvae-guided": Config(
         preset="dirvae-guided",
         model=ModelConfig(
-            prior="dirichlet", network="lean", dimensions=64, width=32, linear_path=True, prior_alpha=0.1
+            prior="dirichlet",
+            network="lean",
+            dimensions=128,
+            width=32,
+            linear_path=True,
+            lesion_layer=True,
+            rating_dimensions=5,
+            prior_alpha=0.1,
         ),
         objective=_GUIDED_OBJECTIVE,
-        training=_LEAN_TRAINING,
+        training=_GUIDED_TRAINING,
     ),
     "gvae-joint": Config(
         preset="gvae-joint",
@@ -702,7 +721,8 @@ def preset(name: str) -> Config:
 def override(config: Config, changes: dict[str, Any]) -> Config:
     """A copy of `config` with flat setting names (as `epochs` or `beta`) changed; UserError on a bad one.
 
-    Names of settings are unique over all parts, so forms and flags need no prefix.
+    Names of settings are unique over all parts, so forms and flags need no prefix. `rating_dimensions`
+    follows the guides unless it is changed itself.
     """
     values = config.model_dump()
     for name, value in changes.items():
@@ -711,7 +731,18 @@ def override(config: Config, changes: dict[str, Any]) -> Config:
             known = [key for p in PARTS for key in values[p]]
             raise UserError(f"There is no setting {name!r}. The settings are: {', '.join(known)}.")
         values[part][name] = value
+    model = values["model"]
+    if model["rating_dimensions"] and "rating_dimensions" not in changes:  # it follows the guides
+        ratings = [name for name in _listed(values["objective"]["guided"]) if name not in get_args(Measured)]
+        model["rating_dimensions"] = len(ratings) if model["lesion_layer"] else 0
     return parse(values)
+
+
+def _listed(value: Any) -> Any:
+    """Also `diameter,density`, as on a command line."""
+    if not isinstance(value, str):
+        return value
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def parse(values: Any) -> Config:

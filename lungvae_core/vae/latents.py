@@ -125,6 +125,13 @@ class Latent(ABC):
         """Codes (N, K) with the coordinate of one of the first dimensions, (N,), moved by `size` (N,)."""
         return code + F.one_hot(dimension, self.dimensions) * size[:, None]
 
+    def with_scores(self, raw: Tensor, scores: Tensor) -> Tensor:
+        """Raw latents whose posterior means have given coordinates at the first dimensions.
+
+        `scores` (N, G) are those coordinates less their centre, the first G dimensions parted from the rest.
+        """
+        return torch.cat((scores, raw[:, scores.shape[1] :]), 1)
+
     @abstractmethod
     def start(self, ratio: Tensor) -> tuple[Tensor, Tensor]:
         """(gain (K,), bias (heads * K,)) that turn numbers of mean 0 and deviation 1 into raw latents.
@@ -296,6 +303,14 @@ class DirichletLatent(Latent):
         # Log-ratios to what the others hold together, which a path along one of the first leaves to the rest.
         ratios = code.log() - code[:, first:].sum(1, keepdim=True).log()
         return ratios[:, :first], ratios[:, first:]
+
+    def with_scores(self, raw: Tensor, scores: Tensor) -> Tensor:
+        rest = raw[:, scores.shape[1] :]
+        concentration = (F.softplus(rest) + self.floor).mean(1, keepdim=True) * scores.exp()
+        above = (concentration - self.floor).clamp(min=_TINY)
+        # The softplus's inverse, which is its argument where that is large.
+        inverse = torch.where(above > 20, above, torch.expm1(above.clamp(max=20)).log())
+        return torch.cat((inverse, rest), 1)
 
     def coordinate_centre(self, first: int) -> float:
         return -math.log(self.dimensions - first)

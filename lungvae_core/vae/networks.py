@@ -5,6 +5,8 @@ All take images (N, 1, 64, 64) in 0..1 and give raw latents (N, heads * K), or t
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,6 +17,9 @@ from lungvae_core.vae.lesion import KINDS, LesionDecoder
 from lungvae_core.vae.sync import processes, total
 
 _SIDE = 64  # pixels
+_FEATURES = 64
+READER_WIDTH = 16
+SMOOTHING = 1.0  # pixels: how smooth a `RatingReader` sees images
 
 
 class _AnyBatch:
@@ -131,6 +136,84 @@ class LeanEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.body(x))
+
+
+class Regression(nn.Module):
+    """Images (N, 1, 64, 64) in 0..1 to `outputs` numbers each, (N, outputs), by a lean encoder and a head.
+
+    `smoothing` (pixels) is the deviation of a Gaussian with which it sees them smoothed: so it learns nothing
+    from noise, and faint patterns of single pixels mean nothing to it.
+    """
+
+    def __init__(self, outputs: int, width: int, *, dropout: float = 0.0, smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.smoothing = smoothing
+        self.encoder = LeanEncoder(_FEATURES, width)
+        self.head = nn.Sequential(
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            nn.Linear(_FEATURES, _FEATURES),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            nn.Linear(_FEATURES, outputs),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder(_smoothed(x, self.smoothing) if self.smoothing else x))
+
+
+def _smoothed(x: Tensor, deviation: float) -> Tensor:
+    """Images (N, 1, H, W) smoothed by a Gaussian of that deviation in pixels; edges are mirrored."""
+    reach = math.ceil(3 * deviation)
+    kernel = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device).div(deviation).square()
+    kernel = (-kernel / 2).exp()
+    kernel = kernel / kernel.sum()
+    x = F.conv2d(F.pad(x, (reach, reach, 0, 0), "reflect"), kernel[None, None, None])
+    return F.conv2d(F.pad(x, (0, 0, reach, reach), "reflect"), kernel[None, None, :, None])
+
+
+class RatingReader(nn.Module):
+    """Images (N, 1, 64, 64) in 0..1 of the window to R readers' ratings (N, R), as standard scores.
+
+    It learns before the VAE does and stays as it is. In evaluation it takes the mean with the three mirrors.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.network = Regression(count, READER_WIDTH, smoothing=SMOOTHING)
+        self.register_buffer("mean", torch.zeros(count))
+        self.register_buffer("deviation", torch.ones(count))
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> RatingReader:
+        """Its network is never in training mode."""
+        super().train(mode)
+        self.network.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        views = (x,) if self.training else (x, x.flip(2), x.flip(3), x.flip((2, 3)))
+        read = torch.stack([self.network(view) for view in views]).mean(0)
+        return (read - self.mean) / self.deviation
+
+
+class ReadingEncoder(nn.Module):
+    """An encoder that gives its first dimensions as standard scores, whatever the latent family.
+
+    First those of the geometry, by the encoder's own network, then the ratings by a `RatingReader`.
+    """
+
+    def __init__(self, network: nn.Module, reader: RatingReader, latent: Latent) -> None:
+        super().__init__()
+        self.network, self.reader, self._latent = network, reader, latent
+
+    def forward(self, x: Tensor) -> Tensor:
+        raw, ratings = self.network(x).float(), self.reader(x).float()
+        with torch.autocast(x.device.type, enabled=False):
+            return self._latent.with_scores(raw, torch.cat((raw[:, : len(KINDS)], ratings), 1))
 
 
 class _Up(nn.Sequential):
@@ -330,7 +413,10 @@ def make_networks(config: ModelConfig, latent: Latent) -> tuple[nn.Module, nn.Mo
         free = k - len(KINDS)
         network = _logits(LeanDecoder(free, config.width, channels=2))
         path = _silent(_linear(free, 2 * _SIDE * _SIDE, rank))
-        return LinearPathEncoder(encoder, k, rank), LesionDecoder(network, path, config, latent)
+        whole: nn.Module = LinearPathEncoder(encoder, k, rank)
+        if config.rating_dimensions:
+            whole = ReadingEncoder(whole, RatingReader(config.rating_dimensions), latent)
+        return whole, LesionDecoder(network, path, config, latent)
     if not config.linear_path:
         return encoder, decoder
     return LinearPathEncoder(encoder, k, rank), LinearPathDecoder(decoder, k, rank)

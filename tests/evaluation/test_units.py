@@ -8,6 +8,7 @@ import pytest
 
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.units import RULES, fit_attention, nodule_logits, patient_logits
+from lungvae_core.training.classifier import Inputs
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_a_patient_is_as_suspicious_as_the_worst_nodule(slices: pd.DataFrame) ->
 def test_attention_is_a_rule_like_the_others(slices: pd.DataFrame) -> None:
     codes = np.random.default_rng(0).normal(size=(6, 3))
     logits = slices["logit"].to_numpy()
-    attention = fit_attention(codes, slices, np.array([0.0, 1, 0, 0, 1, 0]), seed=0, simplex=False)
+    attention = fit_attention(codes, slices, np.array([0.0, 1, 0, 0, 1, 0]), seed=0, inputs=Inputs())
     found = nodule_logits("attention", slices, logits, codes=codes, attention=attention)
     assert list(found) == list(nodule_logits("mean", slices, logits))
     assert found["slices"].tolist() == [2, 1, 3]

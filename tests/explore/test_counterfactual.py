@@ -18,7 +18,7 @@ from lungvae_core.explore.counterfactual import (
     in_words,
     measured_curves,
 )
-from lungvae_core.training.classifier import Classifier, ClassifierConfig, fit_classifier
+from lungvae_core.training.classifier import Classifier, ClassifierConfig, Inputs, fit_classifier
 
 K = 6
 
@@ -33,7 +33,7 @@ def fitted(prior: str, seed: int = 0) -> tuple[Lesions, Classifier, np.ndarray]:
         codes = np.exp(codes) / np.exp(codes).sum(1, keepdims=True)
     codes = codes.astype(np.float32)
     config = ClassifierConfig(hidden=(16,), dropout=0.0, epochs=12, learning_rate=5e-3)
-    classifier = fit_classifier(codes, labels, config, simplex=prior == "dirichlet")
+    classifier = fit_classifier(codes, labels, config, inputs=Inputs(prior == "dirichlet"))
     return Lesions.of(classifier, codes, [f"P{row // 4}" for row in range(400)]), classifier, codes
 
 
@@ -63,7 +63,7 @@ def test_the_score_flips_by_less_than_the_way_to_the_nearest_lesion_of_the_other
 
 def test_a_linear_score_is_flipped_along_the_shortest_way() -> None:
     lesions, _, codes = fitted("gaussian")
-    classifier = Classifier(K, ClassifierConfig(hidden=()), simplex=False).eval()
+    classifier = Classifier(K, ClassifierConfig(hidden=()), inputs=Inputs()).eval()
     weights = np.array([1.0, -2.0, 0.5, 0.0, 0.3, 0.0])
     with torch.no_grad():
         classifier.body[0].weight.copy_(torch.tensor(weights[None], dtype=torch.float32))
@@ -103,7 +103,7 @@ def test_it_stays_within_the_lesions_range(setting) -> None:
 
 def test_dimensions_that_go_together_stay_together() -> None:
     lesions, _, codes = fitted("gaussian")
-    classifier = Classifier(K, ClassifierConfig(hidden=()), simplex=False).eval()
+    classifier = Classifier(K, ClassifierConfig(hidden=()), inputs=Inputs()).eval()
     with torch.no_grad():
         classifier.body[0].weight.copy_(torch.tensor([[0, 0, 0, 0, 1.0, 0]]))
         classifier.body[0].bias.zero_()
@@ -172,7 +172,7 @@ def test_what_cannot_be_done_is_said(setting) -> None:
     with pytest.raises(UserError, match="malignant or benign"):
         counterfactual(lesions, classifier, codes[0], towards="up")
     with torch.no_grad():
-        flat = Classifier(K, ClassifierConfig(hidden=()), simplex=classifier.simplex).eval()
+        flat = Classifier(K, ClassifierConfig(hidden=()), inputs=classifier.inputs).eval()
         flat.body[0].weight.zero_()
         flat.body[0].bias.fill_(2)
     with pytest.raises(UserError, match="No code within the range"):
@@ -182,7 +182,7 @@ def test_what_cannot_be_done_is_said(setting) -> None:
 def test_one_takes_seconds_not_minutes_on_ten_thousand_lesions_of_64_dimensions() -> None:
     generator = np.random.default_rng(0)
     codes = generator.standard_normal((10_000, 64)).astype(np.float32)
-    classifier = Classifier(64, ClassifierConfig(), simplex=False).eval()
+    classifier = Classifier(64, ClassifierConfig(), inputs=Inputs()).eval()
     lesions = Lesions.of(classifier, codes, [f"P{row // 15}" for row in range(10_000)])
     target = float(expit(np.median(classifier.logits(codes))))
     start = time.process_time()

@@ -22,6 +22,7 @@ from lungvae_core.training.attention import (
     save_attentions,
 )
 from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.classifier import Inputs
 from lungvae_core.vae.config import preset
 
 QUICK = AttentionConfig(epochs=3)
@@ -70,7 +71,7 @@ def truth_of(table: pd.DataFrame, labels: np.ndarray) -> np.ndarray:
 def test_it_finds_the_one_slice_that_carries_the_sign(over: str) -> None:
     table, codes, labels, _ = planted(300, 0)
     model = fit_attention(
-        codes, table, labels, seed=0, simplex=False, config=AttentionConfig(over=over, epochs=60)
+        codes, table, labels, seed=0, inputs=Inputs(), config=AttentionConfig(over=over, epochs=60)
     )
     other, unseen, truth, speaks = planted(200, 50)
     found = model.logits(unseen, other)
@@ -85,7 +86,7 @@ def test_it_finds_the_one_slice_that_carries_the_sign(over: str) -> None:
 
 def test_weights_add_up_to_one_in_every_nodule() -> None:
     table, codes, labels = nodules(40, 3)
-    model = fit_attention(codes, table, labels, seed=0, simplex=False, config=QUICK)
+    model = fit_attention(codes, table, labels, seed=0, inputs=Inputs(), config=QUICK)
     weights = model.weights(codes, table)
     assert (weights > 0).all()
     sums = table.assign(weight=weights).groupby(["patient_id", "nodule"])["weight"].sum()
@@ -99,9 +100,9 @@ def test_the_order_of_slices_matters_neither_to_learning_nor_to_the_logit(over: 
     table, codes, labels = nodules(40, 3)
     mixed = np.random.default_rng(1).permutation(len(table))
     config = QUICK.model_copy(update={"over": over})
-    model = fit_attention(codes, table, labels, seed=0, simplex=False, config=config)
+    model = fit_attention(codes, table, labels, seed=0, inputs=Inputs(), config=config)
     again = fit_attention(
-        codes[mixed], table.iloc[mixed], labels[mixed], seed=0, simplex=False, config=config
+        codes[mixed], table.iloc[mixed], labels[mixed], seed=0, inputs=Inputs(), config=config
     )
     found, turned = model.logits(codes, table), model.logits(codes[mixed], table.iloc[mixed])
     assert np.allclose(found["logit"], turned["logit"], atol=1e-6)
@@ -111,7 +112,7 @@ def test_the_order_of_slices_matters_neither_to_learning_nor_to_the_logit(over: 
 
 def test_a_nodules_logit_depends_on_no_other_nodule() -> None:
     table, codes, labels = nodules(40, 3)
-    model = fit_attention(codes, table, labels, seed=0, simplex=False, config=QUICK)
+    model = fit_attention(codes, table, labels, seed=0, inputs=Inputs(), config=QUICK)
     found = model.logits(codes, table)
     one = (table["patient_id"] == "TEST-0004") & (table["nodule"] == 1)
     alone = model.logits(codes[one], table[one])
@@ -128,22 +129,22 @@ def test_labels_at_random_by_patient_score_a_half() -> None:
     labels = generator.integers(0, 2, len(names))[patient].astype(float)
     scores = []
     for train, test in grouped_folds(table, 5, seed=0, classes=labels.astype(int)):
-        model = fit_attention(codes[train], table.iloc[train], labels[train], seed=0, simplex=False)
+        model = fit_attention(codes[train], table.iloc[train], labels[train], seed=0, inputs=Inputs())
         scores.append(model.logits(codes[test], table.iloc[test]))
     found = pd.concat(scores).set_index(["patient_id", "nodule"])["logit"].sort_index()
     assert abs(auc(truth_of(table, labels), found.to_numpy()) - 0.5) < 0.08
-    everyone = fit_attention(codes, table, labels, seed=0, simplex=False)
+    everyone = fit_attention(codes, table, labels, seed=0, inputs=Inputs())
     assert auc(truth_of(table, labels), everyone.logits(codes, table)["logit"].to_numpy()) > 0.75
 
 
 def test_a_seed_names_the_attention_and_nothing_else_is_drawn() -> None:
     table, codes, labels = nodules(40, 3)
     state = torch.get_rng_state()
-    first = fit_attention(codes, table, labels, seed=3, simplex=False, config=QUICK)
+    first = fit_attention(codes, table, labels, seed=3, inputs=Inputs(), config=QUICK)
     assert torch.equal(state, torch.get_rng_state())
     torch.rand(5)
-    second = fit_attention(codes, table, labels, seed=3, simplex=False, config=QUICK)
-    other = fit_attention(codes, table, labels, seed=4, simplex=False, config=QUICK)
+    second = fit_attention(codes, table, labels, seed=3, inputs=Inputs(), config=QUICK)
+    other = fit_attention(codes, table, labels, seed=4, inputs=Inputs(), config=QUICK)
     logits = first.logits(codes, table)["logit"]
     assert (logits == second.logits(codes, table)["logit"]).all()
     assert not np.allclose(logits, other.logits(codes, table)["logit"])
@@ -155,7 +156,7 @@ def test_unlabelled_slices_are_left_out() -> None:
     known = ~np.isnan(labels)
     assert not known.all()
     ours, theirs = (
-        fit_attention(codes[rows], table[rows], labels[rows], seed=0, simplex=False, config=QUICK)
+        fit_attention(codes[rows], table[rows], labels[rows], seed=0, inputs=Inputs(), config=QUICK)
         for rows in (np.ones(len(table), bool), known)
     )
     pd.testing.assert_frame_equal(ours.logits(codes, table), theirs.logits(codes, table))
@@ -164,7 +165,7 @@ def test_unlabelled_slices_are_left_out() -> None:
 def test_a_simplex_code_enters_as_its_centred_log_ratio() -> None:
     table, codes, labels = nodules(40, 3)
     on_simplex = np.exp(codes) / np.exp(codes).sum(1, keepdims=True)
-    model = fit_attention(on_simplex, table, labels, seed=0, simplex=True, config=QUICK)
+    model = fit_attention(on_simplex, table, labels, seed=0, inputs=Inputs(simplex=True), config=QUICK)
     features = model.features(torch.tensor(on_simplex, dtype=torch.float32)).numpy()
     ratios = codes - codes.mean(1, keepdims=True)
     assert np.allclose(features, (ratios - ratios.mean(0)) / ratios.std(0, ddof=1), atol=1e-2)
@@ -175,14 +176,14 @@ def test_a_simplex_code_enters_as_its_centred_log_ratio() -> None:
 def test_one_class_and_torn_nodules_are_refused() -> None:
     table, codes, labels = nodules(20, 3)
     with pytest.raises(UserError, match="both malignant and benign"):
-        fit_attention(codes, table, np.ones(len(table)), seed=0, simplex=False)
+        fit_attention(codes, table, np.ones(len(table)), seed=0, inputs=Inputs())
     with pytest.raises(UserError, match="both malignant and benign"):
-        fit_attention(codes, table, np.full(len(table), np.nan), seed=0, simplex=False)
+        fit_attention(codes, table, np.full(len(table), np.nan), seed=0, inputs=Inputs())
     torn = labels.copy()
     place = table[table.duplicated(["patient_id", "nodule"])].index[0]
     torn[place] = 1 - torn[place]
     with pytest.raises(UserError, match=r"slices of nodule TEST-\d+/\d have different labels"):
-        fit_attention(codes, table, torn, seed=0, simplex=False)
+        fit_attention(codes, table, torn, seed=0, inputs=Inputs())
 
 
 @pytest.mark.parametrize("simplex", [False, True])
@@ -195,7 +196,8 @@ def test_it_is_kept_in_the_run_and_told_to_be_damaged(tiny_data: Path, tmp_path:
     dimensions = run.config.model.dimensions
     codes = np.abs(np.pad(codes, ((0, 0), (0, dimensions - codes.shape[1]))))
     first, second = (
-        fit_attention(codes, table, labels, seed=seed, simplex=simplex, config=QUICK) for seed in (0, 1)
+        fit_attention(codes, table, labels, seed=seed, inputs=Inputs(simplex), config=QUICK)
+        for seed in (0, 1)
     )
     patients = sorted(table["patient_id"].astype(str).unique())
     save_attentions(run, Attentions(first, (second,), {patients[0]: 0}))

@@ -10,7 +10,7 @@ import pytest
 
 from lungvae_core.errors import UserError
 from lungvae_core.training.checkpoints import Run
-from lungvae_core.training.classifier import ClassifierConfig
+from lungvae_core.training.classifier import ClassifierConfig, Inputs
 from lungvae_core.training.ensemble import FEWEST, FILE, Ensemble, fit_ensemble, load_ensemble, save_ensemble
 
 CONFIG = ClassifierConfig(hidden=(8,), epochs=3, batch_size=64)
@@ -34,7 +34,7 @@ def tiny_run(tiny_models: Path, tmp_path: Path) -> Run:
 
 @pytest.fixture(scope="module")
 def ensemble() -> Ensemble:
-    found = fit_ensemble(*lesions(30), CONFIG, simplex=False, members=16)
+    found = fit_ensemble(*lesions(30), CONFIG, inputs=Inputs(), members=16)
     assert found is not None
     return found
 
@@ -59,13 +59,13 @@ def test_a_known_patient_is_judged_by_members_that_did_not_learn_from_it(ensembl
 
 
 def test_each_member_leaves_out_about_37_percent_of_the_patients():
-    found = fit_ensemble(*lesions(60), CONFIG.model_copy(update={"epochs": 1}), simplex=False, members=20)
+    found = fit_ensemble(*lesions(60), CONFIG.model_copy(update={"epochs": 1}), inputs=Inputs(), members=20)
     assert found is not None
     assert found.drew.mean() == pytest.approx(1 - np.exp(-1), abs=0.04)
 
 
 def test_the_same_configuration_gives_the_same_band(ensemble):
-    again = fit_ensemble(*lesions(30), CONFIG, simplex=False, members=16)
+    again = fit_ensemble(*lesions(30), CONFIG, inputs=Inputs(), members=16)
     codes = lesions(30)[0]
     np.testing.assert_array_equal(again.band(codes), ensemble.band(codes))
 
@@ -82,7 +82,7 @@ def test_saved_and_loaded_it_gives_the_same_band_to_half_precision(ensemble, tin
 def test_a_handful_of_patients_gives_no_band():
     codes, labels, patients = lesions(30)
     labels[:] = patients == "P000"
-    few = fit_ensemble(codes, labels, patients, CONFIG, simplex=False, members=10)
+    few = fit_ensemble(codes, labels, patients, CONFIG, inputs=Inputs(), members=10)
     assert few is None or few.unseen("P000").sum() == 0 or few.band(codes, patient="P000") is None
 
 

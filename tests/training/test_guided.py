@@ -32,6 +32,7 @@ TINY = {
     "lesion_layer": False,
     "guided_ratings": 0,
     "guided_anchor": 5,
+    "pca_start": False,
 }
 
 

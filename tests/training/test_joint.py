@@ -14,7 +14,7 @@ from lungvae_core.data.slices import DatasetInfo, SliceSet, malignant, write
 from lungvae_core.data.splits import grouped_folds, share_of_patients
 from lungvae_core.errors import UserError
 from lungvae_core.training.checkpoints import load_tensors
-from lungvae_core.training.classifier import Classifier, ClassifierConfig, class_weights
+from lungvae_core.training.classifier import Classifier, ClassifierConfig, Inputs, class_weights
 from lungvae_core.training.fit import _Fit, fit
 from lungvae_core.training.joint import (
     RELEASED_SHARE,
@@ -241,7 +241,7 @@ def test_balanced_classes_pull_alike_whatever_their_numbers(tmp_path: Path) -> N
     balanced = labels_for(small(class_balanced=True), data.table, rows)
     assert plain.weights == (1.0, 1.0)
     assert balanced.weights == class_weights(balanced.labels) == pytest.approx((40 / 65, 40 / 15))
-    guide = Classifier(4, ClassifierConfig(), simplex=False).eval()
+    guide = Classifier(4, ClassifierConfig(), inputs=Inputs()).eval()
     with torch.no_grad():
         for parameter in guide.parameters():
             parameter.zero_()  # logits of 0: each slice's cross-entropy is the same

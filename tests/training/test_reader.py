@@ -48,13 +48,14 @@ def test_it_reads_what_it_learned_in_standard_deviations(tiny_data: Path, tmp_pa
     run = Run.create(tmp_path / "run", small(), data, device="cpu")
     hu, _, table = blobs(120)
     malignancy = table["malignancy_all"].str[0].astype(float).to_numpy()
-    scores = normal_scores(malignancy[:, None])
+    scores = np.full((120, 5), np.nan, np.float32)
+    scores[:, 4:] = normal_scores(malignancy[:, None])
     scores[::9] = np.nan
     fit_reader(run, hu, scores)
     reader = load_reader(run, torch.device("cpu"))
     read = reader(normalise(torch.tensor(hu), run.config.model)[:, None]).numpy()
     assert read.shape == (120, 1)
-    assert read[np.isfinite(scores[:, 0])].std() == pytest.approx(1, abs=0.1)
+    assert read[np.isfinite(scores[:, 4])].std() == pytest.approx(1, abs=0.1)
     assert spearmanr(read[:, 0], malignancy)[0] > 0.6
 
 
@@ -62,8 +63,30 @@ def test_it_reads_what_it_learned_in_standard_deviations(tiny_data: Path, tmp_pa
 def test_a_training_keeps_it_and_follows_it(tiny_data: Path, tmp_path: Path) -> None:
     losses = {}
     for weight in (0, 50):
-        config = small(guided_ratings=weight)
+        config = small(guided_ratings=weight, rating_dimensions=0)
         run, _ = fit(config, SliceSet.open(tiny_data), tmp_path / str(weight), device="cpu")
         assert run.has(READER) == bool(weight)
         losses[weight] = run.metrics()[0]["train"]["guided_loss"]
     assert losses[50] > losses[0] + 5
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["gvae-guided", "dirvae-guided"])
+def test_the_encoder_reads_ratings_with_it_and_resumes_to_the_bit(
+    tiny_data: Path, tmp_path: Path, name: str
+) -> None:
+    config = override(preset(name), {**few_guides(name), "width": 4, "epochs": 2})
+    data = SliceSet.open(tiny_data)
+    run, _ = fit(config, data, tmp_path / "whole", device="cpu")
+    vae, reader = run.load_model(), load_reader(run, torch.device("cpu"))
+    x = vae.images(np.asarray(data.slices[:20]))
+    code = vae.latent.code(vae.posterior(x))
+    own, _ = vae.latent.coordinates(code, 5)
+    read = reader(x).clamp(-2, 2)  # beyond, a concentration meets its floor
+    score = (own[:, 4] - vae.latent.coordinate_centre(5)).clamp(-2, 2)
+    torch.testing.assert_close(score, read[:, 0], atol=0.1, rtol=0)
+
+    fit(config, data, tmp_path / "parts", device="cpu", until=1)
+    again, _ = fit(config, data, tmp_path / "parts", device="cpu", resume=True)
+    for key, tensor in again.load_model().state_dict().items():
+        assert torch.equal(tensor, vae.state_dict()[key]), key

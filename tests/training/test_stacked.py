@@ -8,19 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from lungvae_core.training.classifier import Classifier, ClassifierConfig
+from lungvae_core.training.classifier import Classifier, ClassifierConfig, Inputs
 from lungvae_core.training.ensemble import Ensemble
 from lungvae_core.training.stacked import CHUNK, StackedClassifiers
 
 K = 6
+INPUTS = [Inputs(simplex, guided) for simplex in (False, True) for guided in (0, 2)]
 
 
-def classifiers(hidden: tuple[int, ...], *, simplex: bool, count: int = 5) -> list[Classifier]:
+def classifiers(hidden: tuple[int, ...], inputs: Inputs, *, count: int = 5) -> list[Classifier]:
     """Classifiers with statistics of their own in every batch norm, as fitted ones have."""
     generator = torch.Generator().manual_seed(0)
     made = []
     for _ in range(count):
-        member = Classifier(K, ClassifierConfig(hidden=hidden), simplex=simplex)
+        member = Classifier(K, ClassifierConfig(hidden=hidden), inputs)
         for name, tensor in member.state_dict().items():
             if tensor.is_floating_point():
                 drawn = torch.randn(tensor.shape, generator=generator)
@@ -33,11 +34,11 @@ def some_codes(count: int) -> np.ndarray:
     return np.random.default_rng(count).dirichlet(np.ones(K), count).astype(np.float32)
 
 
-@pytest.mark.parametrize("simplex", [False, True])
+@pytest.mark.parametrize("inputs", INPUTS)
 @pytest.mark.parametrize("hidden", [(), (8,), (16, 8, 4)])
 @pytest.mark.parametrize("count", [1, 40, CHUNK + 1])
-def test_together_they_score_as_one_by_one(hidden: tuple[int, ...], simplex: bool, count: int) -> None:
-    members, codes = classifiers(hidden, simplex=simplex), some_codes(count)
+def test_together_they_score_as_one_by_one(hidden: tuple[int, ...], inputs: Inputs, count: int) -> None:
+    members, codes = classifiers(hidden, inputs), some_codes(count)
     apart = np.stack([member.logits(codes) for member in members])
     together = StackedClassifiers(members).logits(codes)
     assert together.shape == (len(members), count)
@@ -45,11 +46,11 @@ def test_together_they_score_as_one_by_one(hidden: tuple[int, ...], simplex: boo
 
 
 def test_no_codes_have_no_logits() -> None:
-    assert StackedClassifiers(classifiers((8,), simplex=False)).logits(some_codes(0)).shape == (5, 0)
+    assert StackedClassifiers(classifiers((8,), Inputs())).logits(some_codes(0)).shape == (5, 0)
 
 
 def test_threads_that_score_at_once_do_not_disturb_each_other() -> None:
-    members = classifiers((8,), simplex=False)
+    members = classifiers((8,), Inputs())
     ensemble = Ensemble(tuple(members), ("a", "b"), np.ones((5, 2), bool))
     codes = some_codes(64)
     before = np.stack([member.logits(codes) for member in members])

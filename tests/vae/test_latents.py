@@ -158,6 +158,18 @@ def test_a_path_along_a_guided_dimension_moves_its_coordinate_alone(dimension: i
         torch.testing.assert_close(others, others[:1].expand_as(others), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", [name for name in LATENTS if not name.startswith("von")])
+def test_scores_become_the_coordinates_of_the_first_dimensions(name: str) -> None:
+    latent = LATENTS[name]
+    scores = torch.tensor([[0.0, 1.5, -1.0], [2.0, -2.0, 0.3]])
+    raw = raw_for(latent, 2) + 3
+    code = latent.code(latent.posterior(latent.with_scores(raw, scores)))
+    guided, free = latent.coordinates(code, 3)
+    torch.testing.assert_close(guided - latent.coordinate_centre(3), scores, atol=1e-3, rtol=1e-3)
+    _, before = latent.coordinates(latent.code(latent.posterior(raw)), 3)
+    torch.testing.assert_close(free, before, atol=1e-4, rtol=1e-4)
+
+
 def test_large_logits_keep_a_gradient() -> None:
     """The released code sticks at 23.03, where its clamp takes the gradient away."""
     for latent in LATENTS.values():

@@ -23,7 +23,7 @@ from lungvae_core.evaluation.protocols.members import JOINT_STAGE, Member, load_
 from lungvae_core.evaluation.protocols.plan import EvaluationConfig
 from lungvae_core.evaluation.protocols.scores import fit_on_views, over_views
 from lungvae_core.statistics.roc import auc, auc_interval
-from lungvae_core.training.classifier import ClassifierConfig
+from lungvae_core.training.classifier import ClassifierConfig, inputs_of
 from lungvae_core.training.joint import RELEASED_SHARE
 
 THRESHOLDS = np.arange(0.40, 0.601, 0.02)  # those of the released search
@@ -50,18 +50,18 @@ def frames_of(
     for done, member in enumerate(members):
         # As they are, not mirrored: the released code has one code a slice, and learns that one by heart.
         codes = np.asarray(load_codes(member, JOINT_STAGE)[known, :1])
-        simplex = member.config.model.family.simplex
+        inputs = inputs_of(member.config)
         config = ClassifierConfig(seed=member.seed)
         found = np.empty(len(inner))
         for at, (train, test) in enumerate(folds):
-            model = fit_on_views(codes[train], labels[train], config, simplex=simplex)
+            model = fit_on_views(codes[train], labels[train], config, inputs)
             found[test] = over_views(model, codes[test])
             on_progress(done * (len(folds) + 1) + at + 1, len(members) * (len(folds) + 1))
         logits.append(found)
         # The same weights, tested on the patients whose labels the joint phase did not see.
         saw = share_of_patients(table, share=RELEASED_SHARE, seed=member.seed)
         seen = np.isin(known, saw)
-        model = fit_on_views(codes[seen], labels[seen], config, simplex=simplex)
+        model = fit_on_views(codes[seen], labels[seen], config, inputs)
         unseen.append((inner[~seen].reset_index(drop=True), labels[~seen], over_views(model, codes[~seen])))
         on_progress((done + 1) * (len(folds) + 1), len(members) * (len(folds) + 1))
     frames = _frames(inner, labels, np.mean(logits, axis=0), number)

@@ -25,7 +25,9 @@ from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import (
     Classifier,
     ClassifierConfig,
+    Inputs,
     fit_classifier,
+    inputs_of,
     load_classifier,
     over_views,
 )
@@ -101,7 +103,7 @@ def _member_scores(
 ) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
     """(logits of `rows`, their nodules' logits by attention, what was chosen) of one training."""
     codes = load_codes(member, stage)
-    simplex = member.config.model.family.simplex
+    inputs = inputs_of(member.config)
     learned = np.asarray(codes[fit_rows])
     head = member.config.joint.head == "trained" and stage == JOINT_STAGE
     if head:
@@ -109,26 +111,26 @@ def _member_scores(
         assert model is not None
         how = {"classifier": "the joint phase's head"}
     else:
-        model, how = _fitted(table.iloc[fit_rows], learned, truth[fit_rows], member.seed, simplex, asked)
+        model, how = _fitted(table.iloc[fit_rows], learned, truth[fit_rows], member.seed, inputs, asked)
     logits = over_views(model, np.asarray(codes[rows]))
     attention = units.fit_attention(
         learned.mean(1),
         table.iloc[fit_rows].reset_index(drop=True),
         truth[fit_rows],
         seed=member.seed,
-        simplex=simplex,
+        inputs=inputs,
     )
     inner = table.iloc[rows].reset_index(drop=True)
     return logits, attention.logits(np.asarray(codes[rows]).mean(1), inner), how
 
 
 def fit_on_views(
-    codes: np.ndarray, labels: np.ndarray, config: ClassifierConfig, *, simplex: bool
+    codes: np.ndarray, labels: np.ndarray, config: ClassifierConfig, inputs: Inputs
 ) -> Classifier:
     """A classifier of codes (N, 4, K) that learned from every view; as many steps as from one view."""
     shared = config.model_copy(update={"epochs": max(1, round(config.epochs / codes.shape[1]))})
     return fit_classifier(
-        codes.reshape(-1, codes.shape[2]), np.repeat(labels, codes.shape[1]), shared, simplex=simplex
+        codes.reshape(-1, codes.shape[2]), np.repeat(labels, codes.shape[1]), shared, inputs
     )
 
 
@@ -137,7 +139,7 @@ def _fitted(
     codes: np.ndarray,
     labels: np.ndarray,
     seed: int,
-    simplex: bool,
+    inputs: Inputs,
     asked: EvaluationConfig,
 ) -> tuple[Classifier, dict[str, Any]]:
     """The classifier that does best in folds of the fit patients, fitted on all of them."""
@@ -147,13 +149,11 @@ def _fitted(
         logits = np.empty(len(labels))
         config = settings.model_copy(update={"seed": seed})
         for train, test in grouped_folds(inner, INNER_FOLDS, seed=seed, classes=labels.astype(int)):
-            logits[test] = over_views(
-                fit_on_views(codes[train], labels[train], config, simplex=simplex), codes[test]
-            )
+            logits[test] = over_views(fit_on_views(codes[train], labels[train], config, inputs), codes[test])
         aucs[name] = auc(labels, logits)
     best = max(aucs, key=lambda name: aucs[name]) if aucs else "default"
     config = CLASSIFIERS[best].model_copy(update={"seed": seed})
-    model = fit_on_views(codes, labels, config, simplex=simplex)
+    model = fit_on_views(codes, labels, config, inputs)
     return model, {"classifier": best, "inner_auc": {name: round(value, 4) for name, value in aucs.items()}}
 
 

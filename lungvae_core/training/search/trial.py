@@ -14,7 +14,7 @@ from lungvae_core.data.slices import SliceSet, malignant
 from lungvae_core.errors import UserError
 from lungvae_core.files import folder_lock, write_json
 from lungvae_core.training.checkpoints import Run
-from lungvae_core.training.classifier import ClassifierConfig, fit_classifier
+from lungvae_core.training.classifier import ClassifierConfig, fit_classifier, inputs_of
 from lungvae_core.training.search.setup import NOISE
 from lungvae_core.training.search.spaces import THRESHOLDS
 from lungvae_core.vae.config import Config
@@ -143,9 +143,8 @@ def measure(run: Run, task: FoldTask) -> float:
     labels = malignant(data.table)
     train, validation = (rows[~np.isnan(labels[rows])] for rows in (task.train, task.validation))
     _check_labels(labels[validation])
-    simplex = task.config.model.family.simplex
     seed = ClassifierConfig(seed=task.config.training.seed)
-    model = fit_classifier(codes_of(run, data, train), labels[train], seed, simplex=simplex)
+    model = fit_classifier(codes_of(run, data, train), labels[train], seed, inputs_of(task.config))
     return float(roc_auc_score(labels[validation], model.logits(codes_of(run, data, validation))))
 
 
@@ -189,14 +188,14 @@ def train_mlp(task: MlpTask) -> Outcome:
         run = Run.open(task.run)
         table, codes = run.latents()
         labels = malignant(table)
-        simplex = run.config.model.family.simplex
+        inputs = inputs_of(run.config)
         aucs, accuracies = [], []
         for train, validation in task.folds:
             if (Path(task.search) / STOP).exists():
                 return Outcome(where=where, stopped=True)
             train, validation = (rows[~np.isnan(labels[rows])] for rows in (train, validation))
             _check_labels(labels[validation])
-            model = fit_classifier(codes[train], labels[train], task.config, simplex=simplex)
+            model = fit_classifier(codes[train], labels[train], task.config, inputs)
             scores = expit(model.logits(codes[validation]).astype(np.float64))
             if not np.isfinite(scores).all():
                 raise UserError("The classifier's scores are not finite numbers.")
