@@ -45,8 +45,8 @@ constraints: $(VENV)/.dev
 # Fast tests of what pages and commands stand on.
 CORE := tests/data/test_slices.py tests/data/test_importing.py tests/data/test_splits.py tests/vae \
 	tests/training/test_fit.py tests/training/test_ensemble.py tests/statistics \
-	tests/evaluation/test_report.py tests/explore/test_maps.py tests/serving/test_registry.py \
-	tests/serving/test_security.py tests/serving/test_sockets.py tests/pages/test_home.py
+	tests/evaluation/test_report.py tests/explore/test_maps.py tests/serving/models/test_registry.py \
+	tests/serving/http/test_security.py tests/serving/http/test_sockets.py tests/pages/test_home.py
 
 test-lowest test-newest: test-%: $(VENV)-%/.dev
 	$(VENV)-$*/bin/python -m pytest -n 2 --dist loadfile -m "not long and not browser" $(CORE)

@@ -1,6 +1,6 @@
 """The web app's front door: Streamlit's pages together with the core's HTTP and WebSocket routes.
 
-Start it with `lungvae app`, which settles Streamlit's options; its sockets are bounded by `serving.sockets`.
+Start it with `lungvae app`, which settles Streamlit's options; `serving.http.sockets` bounds its sockets.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from streamlit.web import bootstrap
 from threadpoolctl import threadpool_limits
 
 from lungvae_core.json_text import parse_json
-from lungvae_core.serving import access, logs, security, sockets, tidy
-from lungvae_core.serving.frontpage import SCRIPT, NameTheServer
-from lungvae_core.serving.routes import routes
-from lungvae_core.serving.settings import Settings
-from pages import memory
+from lungvae_core.serving.http import logs, security, sockets
+from lungvae_core.serving.http.frontpage import SCRIPT, NameTheServer
+from lungvae_core.serving.http.routes import routes
+from lungvae_core.serving.workspace import access, tidy
+from lungvae_core.serving.workspace.settings import Settings
+from pages.shared import memory
 
 # Everything here computes on one core: many small computations go on side by side, and one that is shared
 # among cores waits, spinning, for those that compute for somebody else.
@@ -59,7 +60,7 @@ def _middleware() -> list[Middleware]:
     layers.append(Middleware(NameTheServer))
     if _AS_JSON:
         logs.log_json()
-        addresses = ["map", *(path.stem for path in _PAGES.glob("*.py"))]
+        addresses = ["map", *(path.stem for path in _PAGES.rglob("*.py"))]
         layers.insert(0, Middleware(logs.AccessLog, routes=_ROUTES, pages=addresses))
     return layers
 

@@ -251,8 +251,8 @@ def main() -> int:
                 return 0
             job = jobs = None
             if chosen.training:
-                from lungvae_core.serving.jobs import Jobs
-                from lungvae_core.serving.settings import Settings
+                from lungvae_core.serving.jobs.queue import Jobs
+                from lungvae_core.serving.workspace.settings import Settings
 
                 jobs = Jobs(Settings(models=ROOT / "models", data=chosen.data.parent, **own))
                 changes = {"epochs": 1000}

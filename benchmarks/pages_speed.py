@@ -31,17 +31,17 @@ HEAVY = (
 # file -> the address's values at which the page has most to show
 PAGES = {
     "home.py": {},
-    "latent_map.py": {"row": "500"},
-    "traversal.py": {"row": "500"},
-    "predict.py": {"row": "500"},
+    "map/latent_map.py": {"row": "500"},
+    "traversal/traversal.py": {"row": "500"},
+    "predict/predict.py": {"row": "500"},
     "compare.py": {"row": "500"},
-    "evaluation.py": {},
-    "measured.py": {},
-    "factors.py": {},
-    "clusters.py": {},
-    "directions.py": {},
-    "train.py": {},
-    "search.py": {},
+    "evaluation/evaluation.py": {},
+    "knowledge/measured.py": {},
+    "knowledge/factors.py": {},
+    "knowledge/clusters.py": {},
+    "knowledge/directions.py": {},
+    "work/train.py": {},
+    "work/search.py": {},
 }
 # Clicks the link with that path and looks, frame by frame, when the page has another heading and when its
 # script has ended and all is drawn; returns both in milliseconds.
@@ -79,7 +79,7 @@ def main() -> None:
     clicks = {} if chosen.no_browser else browser(chosen.runs)
     print(f"{'page':16}{'script, ms':>12}{'heading, ms':>13}{'all, ms':>10}{'slowest':>10}")
     for file in PAGES:
-        path = "/map" if file == "latent_map.py" else "/" if file == "home.py" else f"/{Path(file).stem}"
+        path = "/map" if file == "map/latent_map.py" else "/" if file == "home.py" else f"/{Path(file).stem}"
         times = clicks.get(path, [])
         said = ""
         if times:
@@ -92,7 +92,7 @@ def imported() -> tuple[float, list[str]]:
     """(seconds of `import app` in a fresh process, which heavy libraries are then loaded)."""
     code = (
         "import time, sys; start = time.perf_counter(); import app; "
-        "import pages.common, pages.lesion_card, pages.upload, pages.film; "
+        "import pages.shared.common, pages.shared.lesion_card, pages.predict.upload, pages.shared.film; "
         f"print(time.perf_counter() - start, *[n for n in {HEAVY!r} if n in sys.modules])"
     )
     said = subprocess.run(

@@ -22,8 +22,8 @@ import urllib.request
 from pathlib import Path
 
 TRAINING = """
-from lungvae_core.serving.jobs import Jobs
-from lungvae_core.serving.settings import Settings
+from lungvae_core.serving.jobs.queue import Jobs
+from lungvae_core.serving.workspace.settings import Settings
 changes = {"width": 8, "dimensions": 16, "epochs": 200}
 Jobs().start_training(Settings().data / "phantom", "dirvae", changes, "phantom-dirvae", threads=1)
 """

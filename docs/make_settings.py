@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from lungvae_core.serving.form import settings_of
+from lungvae_core.serving.jobs.form import settings_of
 from lungvae_core.vae.config import PRESETS
 
 TARGET = Path(__file__).resolve().parent / "training.md"

@@ -10,15 +10,16 @@ from streamlit.delta_generator import DeltaGenerator
 from lungvae_core.errors import UserError
 from lungvae_core.explore import colours
 from lungvae_core.explore.maps import TITLES, UNITS
-from lungvae_core.serving import cases, comparison
-from lungvae_core.serving.cases import Case
-from lungvae_core.serving.registry import LoadedModel
-from lungvae_core.serving.routes import registry
-from lungvae_core.serving.selection import cards, counted
-from pages import common, figures, layout, selection, url
-from pages import predict_parts as parts
+from lungvae_core.serving.http.routes import registry
+from lungvae_core.serving.lesions import cases
+from lungvae_core.serving.lesions.cases import Case
+from lungvae_core.serving.lesions.selection import cards, counted
+from lungvae_core.serving.models.registry import LoadedModel
+from lungvae_core.serving.walks import comparison
 from pages.components.latent_map import latent_map
 from pages.components.lesion_cards import lesion_cards
+from pages.predict import parts
+from pages.shared import common, figures, layout, selection, url
 
 HEIGHT = 380
 NEIGHBOURS = 6

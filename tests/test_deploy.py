@@ -19,8 +19,8 @@ from packaging.utils import canonicalize_name
 from lungvae_core.cli import app
 from lungvae_core.cli import web as _web  # noqa: F401  (registers the command)
 from lungvae_core.errors import UserError
-from lungvae_core.serving import sockets
-from lungvae_core.serving.access import OPEN_WORDS, read_access
+from lungvae_core.serving.http import sockets
+from lungvae_core.serving.workspace.access import OPEN_WORDS, read_access
 from tests.conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "docs"))

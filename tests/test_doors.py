@@ -21,9 +21,9 @@ from lungvae_core.data.lidc_place import untouched
 from lungvae_core.data.volumes.dicom import read_ct
 from lungvae_core.data.volumes.scale import check_range, why_not_hu
 from lungvae_core.errors import UserError
-from lungvae_core.serving import cases
-from lungvae_core.serving.registry import Registry
-from pages import upload
+from lungvae_core.serving.lesions import cases
+from lungvae_core.serving.models.registry import Registry
+from pages.predict import upload
 from tests.conftest import ROOT
 from tests.made_volumes import PATCH, Given, kinds, npy, picture, slice_file
 
@@ -203,7 +203,7 @@ def test_no_door_for_images_is_missing_from_the_table() -> None:
         if re.search(r"\b(read_series|read_path|read_ct|read_volume)\(", path.read_text())
     }
     assert readers == {
-        "pages/upload.py",
+        "pages/predict/upload.py",
         "lungvae_core/cli/models.py",  # predict
         "lungvae_core/cli/directions.py",  # counterfactual
         "lungvae_core/evaluation/leaks.py",  # leaks --images, which compares what the room makes of them

@@ -19,11 +19,11 @@ from lungvae_core.data.slices import DatasetInfo, SliceSet, write
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.classify import classify
 from lungvae_core.explore.maps import UNITS, make_maps
-from lungvae_core.serving.cases import case_of_row, case_of_upload
-from lungvae_core.serving.publish import card
-from lungvae_core.serving.registry import LoadedModel, Registry
-from lungvae_core.serving.routes import registry
-from lungvae_core.serving.settings import Settings
+from lungvae_core.serving.export.publish import card
+from lungvae_core.serving.http.routes import registry
+from lungvae_core.serving.lesions.cases import case_of_row, case_of_upload
+from lungvae_core.serving.models.registry import LoadedModel, Registry
+from lungvae_core.serving.workspace.settings import Settings
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import ClassifierConfig
 from lungvae_core.training.encode import encode
@@ -185,7 +185,7 @@ def npy(hu: np.ndarray) -> bytes:
 
 
 def uploaded(model: str, name: str, content: bytes) -> AppTest:
-    app = open_page("predict.py", source="upload", model=model)
+    app = open_page("predict/predict.py", source="upload", model=model)
     app.file_uploader[0].set_value((name, content, "application/octet-stream")).run()
     assert not app.exception
     return app
@@ -222,7 +222,7 @@ def test_the_predict_page_asks_only_where_it_must(pages: None, data: SliceSet) -
 
 
 def test_the_walk_from_a_lesion_has_the_models_scale(pages: None) -> None:
-    view = told(open_page("traversal.py", model="spaced", row="0"), "lungvae_traversal")
+    view = told(open_page("traversal/traversal.py", model="spaced", row="0"), "lungvae_traversal")
     assert view is not None
     assert view["realImage"]
     assert view["spacing"] == 0.7

@@ -26,8 +26,8 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
 ) -> None:
     """Print the audit log of this workspace; uploads are counted in it, their content and names are not."""
-    from lungvae_core.serving import audit as log
-    from lungvae_core.serving.settings import Settings
+    from lungvae_core.serving.workspace import audit as log
+    from lungvae_core.serving.workspace.settings import Settings
 
     found = log.read(Settings(), who=who, what=what, since=since, most=lines or None)
     for line in found:

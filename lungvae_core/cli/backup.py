@@ -18,8 +18,8 @@ def backup(
     ] = False,
 ) -> None:
     """Write database, evaluations, logs and runs to one file; the server may run meanwhile."""
-    from lungvae_core.serving.backup import back_up
-    from lungvae_core.serving.settings import Settings
+    from lungvae_core.serving.export.backup import back_up
+    from lungvae_core.serving.workspace.settings import Settings
 
     made = back_up(Settings(), out, with_data=with_data)
     print(f"{out}: {made.files:,} files, {made.size / 1e6:,.1f} MB, as of {made.created}.")
@@ -35,8 +35,8 @@ def restore(
     ] = False,
 ) -> None:
     """Bring a backup back into the folders in use, which must be empty; stop the server before."""
-    from lungvae_core.serving import backup as backups
-    from lungvae_core.serving.settings import Settings
+    from lungvae_core.serving.export import backup as backups
+    from lungvae_core.serving.workspace.settings import Settings
 
     settings = Settings()
     made = backups.check(archive, settings) if check else backups.restore(archive, settings)

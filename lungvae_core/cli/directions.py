@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lungvae_core.explore.counterfactual import Counterfactual
-    from lungvae_core.serving.registry import LoadedModel
+    from lungvae_core.serving.models.registry import LoadedModel
 
 
 @app.command()
@@ -140,8 +140,9 @@ def counterfactual(
     from lungvae_core.data.counted import chosen_rows
     from lungvae_core.data.crops import check_spacing
     from lungvae_core.explore.counterfactual import changes, in_words
-    from lungvae_core.serving import scoring, walks
-    from lungvae_core.serving.registry import Registry
+    from lungvae_core.serving.models import scoring
+    from lungvae_core.serving.models.registry import Registry
+    from lungvae_core.serving.walks import walks
     from lungvae_core.training.encode import left_out_of
 
     if (row is None) == (image is None):
@@ -199,7 +200,7 @@ def _lesion_in_image(
     from lungvae_core.data.crops import agreed_spacing, box_of, patch_of
     from lungvae_core.data.series import read_path
     from lungvae_core.data.volumes.scale import check_range
-    from lungvae_core.serving.cases import patient_of_upload
+    from lungvae_core.serving.lesions.cases import patient_of_upload
 
     opened = read_path(image, hu_range=None if hu is None else check_range(*hu))
     down, across = (None, None) if centre is None else centre

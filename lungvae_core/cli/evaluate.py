@@ -68,7 +68,7 @@ def evaluate(
     """Judge a preset by patient-grouped folds; stopped by Ctrl-C, the same command goes on."""
     from lungvae_core.evaluation.protocols.evaluate import evaluate as run
     from lungvae_core.files import check_replaceable
-    from lungvae_core.serving.evaluations import default_report
+    from lungvae_core.serving.jobs.evaluations import default_report
     from lungvae_core.training.device import pick_device
 
     config = evaluation_of(

@@ -29,7 +29,7 @@ def export_explorer(
     """Write the map, images, traversals and figures as one HTML file for a talk or a paper's supplement."""
     from lungvae_core.explore.maps import UNITS
     from lungvae_core.serving.export.write import export_explorer as export
-    from lungvae_core.serving.registry import Registry
+    from lungvae_core.serving.models.registry import Registry
 
     loaded = Registry().load_from(model)
     with progress_bar("decoding", 1) as advance:

@@ -10,7 +10,7 @@ import typer
 from lungvae_core.cli import app
 
 if TYPE_CHECKING:
-    from lungvae_core.serving.jobs import Job
+    from lungvae_core.serving.jobs.queue import Job
 
 JobId = Annotated[int, typer.Argument(metavar="ID", help="The job's number, as `lungvae jobs list` has it.")]
 
@@ -21,7 +21,7 @@ app.add_typer(group, name="jobs")
 @group.command("list")
 def list_() -> None:
     """List all jobs, the newest first."""
-    from lungvae_core.serving.jobs import Jobs
+    from lungvae_core.serving.jobs.queue import Jobs
 
     jobs = Jobs()
     found, refused = jobs.all(), jobs.refused()
@@ -42,7 +42,7 @@ def show(
     lines: Annotated[int, typer.Option(min=0, help="How many of its last lines to print.")] = 20,
 ) -> None:
     """Show a job: its state, its command, and the last lines of its output."""
-    from lungvae_core.serving.jobs import Jobs
+    from lungvae_core.serving.jobs.queue import Jobs
 
     jobs = Jobs()
     job = jobs.get(job_id)
@@ -66,7 +66,7 @@ def show(
 @group.command()
 def stop(job_id: JobId) -> None:
     """Ask a job to stop; a training ends after the batch in hand, with a checkpoint."""
-    from lungvae_core.serving.jobs import Jobs
+    from lungvae_core.serving.jobs.queue import Jobs
 
     job = Jobs().stop(job_id)
     print(f"Job {job.id}, {job.name}: {job.status}.")
@@ -75,7 +75,7 @@ def stop(job_id: JobId) -> None:
 @group.command()
 def resume(job_id: JobId) -> None:
     """Let a stopped or failed job go on from where it was; a training from its last checkpoint."""
-    from lungvae_core.serving.jobs import Jobs
+    from lungvae_core.serving.jobs.queue import Jobs
 
     job = Jobs().resume(job_id)
     print(f"Job {job.id}, {job.name}: {job.status}.")
@@ -87,8 +87,8 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete a run with its weights, codes and maps, for good; refused while anything uses it."""
-    from lungvae_core.serving.removal import delete_run
-    from lungvae_core.serving.settings import Settings
+    from lungvae_core.serving.jobs.removal import delete_run
+    from lungvae_core.serving.workspace.settings import Settings
 
     if not yes:
         typer.confirm(f"Delete the run {name} for good?", abort=True)
@@ -97,7 +97,7 @@ def delete(
 
 
 def _print_progress(job: Job) -> None:
-    from lungvae_core.serving.progress import read_state
+    from lungvae_core.serving.jobs.progress import read_state
 
     state = read_state(job.folder)
     if state is None:

@@ -25,7 +25,7 @@ from lungvae_core.cli.options import (
 from lungvae_core.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from lungvae_core.serving.registry import Prediction
+    from lungvae_core.serving.models.registry import Prediction
     from lungvae_core.training.checkpoints import Run
 
 
@@ -159,9 +159,9 @@ def predict(
     from lungvae_core import NOTICE
     from lungvae_core.data.crops import agreed_spacing, box_of, check_spacing, patch_of, stated_range
     from lungvae_core.data.series import read_path
-    from lungvae_core.serving import scoring
-    from lungvae_core.serving.cases import own_slice_words, patient_of_upload
-    from lungvae_core.serving.registry import Registry
+    from lungvae_core.serving.lesions.cases import own_slice_words, patient_of_upload
+    from lungvae_core.serving.models import scoring
+    from lungvae_core.serving.models.registry import Registry
     from lungvae_core.training.encode import encoded_rows
 
     check_spacing(spacing, "--spacing")
@@ -226,7 +226,7 @@ def publish(
 ) -> None:
     """Make a finished run ready to ship: half the size, no pixels, a model card."""
     from lungvae_core.data.slices import SliceSet
-    from lungvae_core.serving.publish import publish as publish_run
+    from lungvae_core.serving.export.publish import publish as publish_run
     from lungvae_core.training.checkpoints import Run
 
     size = publish_run(Run.open(run), SliceSet.open(data), out, title=title, overwrite=overwrite)
@@ -236,7 +236,7 @@ def publish(
 @app.command("models")
 def models_() -> None:
     """List the models that the app would offer."""
-    from lungvae_core.serving.registry import Registry
+    from lungvae_core.serving.models.registry import Registry
 
     registry = Registry()
     entries, broken = registry.entries(), registry.broken()
@@ -255,7 +255,7 @@ def presets(
     ] = False,
 ) -> None:
     """Print every preset's settings as JSON."""
-    from lungvae_core.serving.form import settings_of
+    from lungvae_core.serving.jobs.form import settings_of
     from lungvae_core.vae.config import PRESETS
 
     if settings:

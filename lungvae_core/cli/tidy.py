@@ -23,8 +23,8 @@ def tidy(
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without this it is only told.")] = False,
 ) -> None:
     """Say what killed commands left half-made, and remove it; never what a living process holds."""
-    from lungvae_core.serving import tidy as tidying
-    from lungvae_core.serving.settings import Settings
+    from lungvae_core.serving.workspace import tidy as tidying
+    from lungvae_core.serving.workspace.settings import Settings
 
     left = tidying.leftovers(folders or tidying.default_folders(Settings()))
     for each in left:

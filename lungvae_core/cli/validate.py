@@ -49,7 +49,7 @@ def validate(
     from lungvae_core.evaluation.external import validate as judge
     from lungvae_core.evaluation.report import save_report
     from lungvae_core.files import check_replaceable
-    from lungvae_core.serving.registry import Registry
+    from lungvae_core.serving.models.registry import Registry
 
     seen = seen_choice(leave_out_seen, include_seen)
     if out.suffix != ".json" or out.is_dir():

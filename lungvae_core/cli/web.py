@@ -18,7 +18,7 @@ from lungvae_core.cli import app
 from lungvae_core.errors import UserError
 
 if TYPE_CHECKING:
-    from lungvae_core.serving.access import Access
+    from lungvae_core.serving.workspace.access import Access
 
 # Options of Streamlit; said again here, so that neither a file nor the environment turns any of it off.
 FIXED: dict[str, Any] = {
@@ -83,8 +83,8 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the pages until Ctrl-C; for research and education, not for clinical use."""
-    from lungvae_core.serving import logs, sockets
-    from lungvae_core.serving.access import read_access
+    from lungvae_core.serving.http import logs, sockets
+    from lungvae_core.serving.workspace.access import read_access
 
     if not FRONT_DOOR.is_file():
         raise UserError(
@@ -130,7 +130,7 @@ def _environment(
 
 def _check_access(access: Access, address: str, public: bool) -> None:
     """UserError where others could come in although nobody said so, or where what was said contradicts."""
-    from lungvae_core.serving.access import is_loopback
+    from lungvae_core.serving.workspace.access import is_loopback
 
     if access.sign_in is not None and access.open_words:
         raise UserError(
@@ -149,8 +149,8 @@ def _check_access(access: Access, address: str, public: bool) -> None:
 
 def _announce(access: Access, address: str, port: int, as_json: bool) -> None:
     """Say where the server is and who may come in; what others can reach is also written down."""
-    from lungvae_core.serving import audit
-    from lungvae_core.serving.settings import Settings
+    from lungvae_core.serving.workspace import audit
+    from lungvae_core.serving.workspace.settings import Settings
 
     where = f"http://{'localhost' if address in ('0.0.0.0', '::') else address}:{port}"
     who = "this machine only"

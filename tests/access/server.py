@@ -16,7 +16,7 @@ from typing import Any
 
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 
-from lungvae_core.serving.access import COOKIE
+from lungvae_core.serving.workspace.access import COOKIE
 from tests.access.provider import CLIENT, SECRET, Provider, free_port
 
 COOKIE_SECRET = "a secret of the tests with more than 32 characters"

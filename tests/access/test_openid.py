@@ -12,9 +12,9 @@ from joserfc.jwk import OctKey, RSAKey
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from lungvae_core.serving import audit
-from lungvae_core.serving.access import COOKIE
-from lungvae_core.serving.settings import Settings
+from lungvae_core.serving.workspace import audit
+from lungvae_core.serving.workspace.access import COOKIE
+from lungvae_core.serving.workspace.settings import Settings
 from tests.access.server import COOKIE_SECRET, cookie
 
 LIVE = "/api/live/tiny-gvae"

@@ -13,8 +13,8 @@ import pytest
 from lungvae_core.evaluation.html import report_html
 from lungvae_core.evaluation.report import save_report
 from lungvae_core.evaluation.report_words import LEAKS
-from lungvae_core.serving.evaluations import default_report, evaluations_folder
-from lungvae_core.serving.settings import Settings
+from lungvae_core.serving.jobs.evaluations import default_report, evaluations_folder
+from lungvae_core.serving.workspace.settings import Settings
 from tests.evaluation.made_up import made_up
 
 pytestmark = pytest.mark.long

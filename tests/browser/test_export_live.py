@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lungvae_core.serving.export.write import export_explorer
-from lungvae_core.serving.registry import Registry
-from lungvae_core.serving.settings import Settings
+from lungvae_core.serving.models.registry import Registry
+from lungvae_core.serving.workspace.settings import Settings
 
 pytestmark = pytest.mark.long
 

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from lungvae_core.serving import audit
-from lungvae_core.serving.access import COOKIE
-from lungvae_core.serving.settings import Settings
+from lungvae_core.serving.workspace import audit
+from lungvae_core.serving.workspace.access import COOKIE
+from lungvae_core.serving.workspace.settings import Settings
 from tests.access.provider import running
 from tests.access.server import cookie, serving
 

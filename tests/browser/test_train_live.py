@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lungvae_core.serving.jobs import Jobs
-from lungvae_core.serving.settings import Settings
+from lungvae_core.serving.jobs.queue import Jobs
+from lungvae_core.serving.workspace.settings import Settings
 
 pytestmark = pytest.mark.long
 

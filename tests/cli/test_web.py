@@ -125,8 +125,8 @@ def test_other_words_than_the_exact_ones_are_refused(run, words):
 
 
 def test_the_exact_words_let_others_in_and_are_on_record(run):
-    from lungvae_core.serving import audit
-    from lungvae_core.serving.settings import Settings
+    from lungvae_core.serving.workspace import audit
+    from lungvae_core.serving.workspace.settings import Settings
 
     status, out, _, command = run("--public", "--no-sign-in", WORDS, "--port", str(free()))
     assert status == 0

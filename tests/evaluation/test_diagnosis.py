@@ -19,7 +19,7 @@ from lungvae_core.evaluation.classify import classify
 from lungvae_core.evaluation.diagnosis import against_diagnosis, check_known
 from lungvae_core.evaluation.html import to_html
 from lungvae_core.evaluation.report import DiagnosisPart, Report, load_report
-from lungvae_core.serving.routes import registry
+from lungvae_core.serving.http.routes import registry
 from lungvae_core.statistics.roc import auc
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import ClassifierConfig

@@ -38,7 +38,7 @@ def places(value: Any, path: tuple = ()) -> Iterator[tuple]:
 
 def drawn(report: Report) -> None:
     """All that the page and the HTML file show of a report."""
-    from pages import evaluation_parts as parts
+    from pages.evaluation import parts
 
     to_html(report)
     for say in (words.verdict, words.limits, words.main_unit):

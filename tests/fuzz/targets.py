@@ -164,8 +164,8 @@ def file_in(whole: Path, name: str, use: Callable[[Path], Any]) -> Target:
 
 def use_run(folder: Path) -> None:
     """Open a model's folder with all that is served of it."""
-    from lungvae_core.serving.registry import Registry
-    from lungvae_core.serving.settings import Settings
+    from lungvae_core.serving.models.registry import Registry
+    from lungvae_core.serving.workspace.settings import Settings
 
     nowhere = folder.parent / "nowhere"
     registry = Registry(Settings(models=nowhere, runs=folder, data=nowhere, workspace=folder.parent))

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from lungvae_core.errors import UserError
-from lungvae_core.serving.registry import Registry
-from lungvae_core.serving.settings import Settings
+from lungvae_core.serving.models.registry import Registry
+from lungvae_core.serving.workspace.settings import Settings
 from tests.conftest import ROOT
 from tests.fuzz import targets
 from tests.fuzz.mutate import TEXTS, mutated
@@ -116,7 +116,7 @@ def test_many_damaged_reports(fuzz) -> None:
 
 
 def wire(tiny_models: Path, tmp_path: Path) -> Target:
-    from lungvae_core.serving.live import Session
+    from lungvae_core.serving.walks.live import Session
 
     model = Registry(Settings(models=tiny_models, runs=tmp_path, data=tmp_path)).load("tiny-dirvae")
 
@@ -158,7 +158,7 @@ def test_addresses_of_the_routes(tiny_models: Path, tiny_data: Path, tmp_path: P
     from starlette.applications import Starlette
     from starlette.testclient import TestClient
 
-    from lungvae_core.serving import routes
+    from lungvae_core.serving.http import routes
 
     settings = Settings(models=tiny_models, runs=tmp_path, data=tiny_data.parent, workspace=tmp_path)
     registry = Registry(settings)

@@ -9,8 +9,8 @@ import time
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from lungvae_core.serving.routes import registry
-from pages import url
+from lungvae_core.serving.http.routes import registry
+from pages.shared import url
 from tests import hostile
 from tests.conftest import ROOT
 
@@ -19,23 +19,23 @@ SHARED = ("model", "text", "tour")  # which the frame around every page reads
 # page -> what its address may hold
 PAGES = {
     "home.py": ("model", "text", "tour"),
-    "latent_map.py": (
+    "map/latent_map.py": (
         *("model", "unit", "method", "dims", "colour", "row", "rows", "set", "where", "density", "clusters"),
         *("made", "group"),
     ),
-    "traversal.py": (
+    "traversal/traversal.py": (
         *("model", "row", "start", "dimension", "edits", "along-by", "way", "b", "b_row", "by", "across"),
         *("up", "along"),
     ),
-    "predict.py": ("model", "source", "row", "method"),
+    "predict/predict.py": ("model", "source", "row", "method"),
     "compare.py": ("model", "beside", "unit", "method", "colour", "row"),
-    "evaluation.py": ("model", "report", "unit"),
-    "measured.py": ("model", "dimension"),
-    "factors.py": ("model", "on", "space"),
-    "clusters.py": ("model", "method", "map"),
-    "directions.py": ("model", "direction", "row", "from"),
-    "train.py": ("model", "job"),
-    "search.py": ("model", "search"),
+    "evaluation/evaluation.py": ("model", "report", "unit"),
+    "knowledge/measured.py": ("model", "dimension"),
+    "knowledge/factors.py": ("model", "on", "space"),
+    "knowledge/clusters.py": ("model", "method", "map"),
+    "knowledge/directions.py": ("model", "direction", "row", "from"),
+    "work/train.py": ("model", "job"),
+    "work/search.py": ("model", "search"),
 }
 VALUES = [
     *("", "0", "-1", "5", "99999999999999999999", "1e999", "NaN", "row:5", "draw:7", "draw:-1", "prior"),
@@ -92,7 +92,7 @@ def all_at_once(open_page, page: str, values: list[str | list[str]]) -> None:
 
 
 def test_pages_read_addresses_by_one_reader():
-    """What is sent goes to `pages.url` and `lungvae_core.parameters`: int() and float() raise for it."""
+    """What is sent goes to `pages.shared.url` and `lungvae_core.parameters`: int() and float() raise."""
     for path in ROOT.glob("pages/**/*.py"):
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"(isdigit|isdecimal|isnumeric)\(", text), path.name
@@ -118,7 +118,7 @@ def test_a_page_reads_no_parameter_that_is_not_tried(page, open_page, monkeypatc
 
 @pytest.mark.parametrize("value", [*hostile.FEW, ["1", "2"], ["tiny-gvae"] * 3])
 def test_what_an_address_holds_is_told_and_passed_over(value, open_page):
-    app = open_page("predict.py", {"row": value})
+    app = open_page("predict/predict.py", {"row": value})
     assert not app.exception
     assert app.toast
     assert all(len(each.value) < 400 for each in app.toast)

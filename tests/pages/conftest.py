@@ -14,8 +14,8 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
-from lungvae_core.serving.jobs import Jobs
-from lungvae_core.serving.routes import registry, routes
+from lungvae_core.serving.http.routes import registry, routes
+from lungvae_core.serving.jobs.queue import Jobs
 from tests.conftest import ROOT
 
 

@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from lungvae_core.serving import comparison
-from lungvae_core.serving.cases import case_of_row
-from lungvae_core.serving.routes import registry
+from lungvae_core.serving.http.routes import registry
+from lungvae_core.serving.lesions.cases import case_of_row
+from lungvae_core.serving.walks import comparison
 from tests.pages.conftest import open_page
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lungvae_core import faults
-from lungvae_core.serving.routes import registry
+from lungvae_core.serving.http.routes import registry
 from tests.pages.conftest import open_page
 
 EVALUATIONS = {

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from lungvae_core import NOTICE
 from lungvae_core.files import read_json, write_json
-from lungvae_core.serving.routes import registry
+from lungvae_core.serving.http.routes import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 

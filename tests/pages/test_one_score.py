@@ -20,11 +20,13 @@ from typer.testing import CliRunner
 
 from lungvae_core.cli import app as commands
 from lungvae_core.evaluation.classify import SHAPED, classify
-from lungvae_core.serving import cases, lesion_facts, live, scoring, selection, walks
 from lungvae_core.serving.export import gather
-from lungvae_core.serving.film import make_film
-from lungvae_core.serving.registry import LoadedModel
-from lungvae_core.serving.routes import registry, routes
+from lungvae_core.serving.http.routes import registry, routes
+from lungvae_core.serving.lesions import cases, lesion_facts, selection
+from lungvae_core.serving.models import scoring
+from lungvae_core.serving.models.registry import LoadedModel
+from lungvae_core.serving.walks import live, walks
+from lungvae_core.serving.walks.film import make_film
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import ClassifierConfig
 from tests.conftest import ROOT
@@ -64,13 +66,13 @@ def number(pattern: str, said: str) -> float:
 
 
 def of_traversal(model: LoadedModel, row: int) -> float:
-    return told(open_page("traversal.py", model=model.entry.name, row=str(row)), "lungvae_traversal")[
-        "startScore"
-    ]
+    return told(
+        open_page("traversal/traversal.py", model=model.entry.name, row=str(row)), "lungvae_traversal"
+    )["startScore"]
 
 
 def of_predict(model: LoadedModel, row: int) -> float:
-    return float(open_page("predict.py", model=model.entry.name, row=str(row)).metric[0].value)
+    return float(open_page("predict/predict.py", model=model.entry.name, row=str(row)).metric[0].value)
 
 
 def of_compare(model: LoadedModel, row: int) -> float:
@@ -78,18 +80,18 @@ def of_compare(model: LoadedModel, row: int) -> float:
 
 
 def of_directions(model: LoadedModel, row: int) -> float:
-    said = text(open_page("directions.py", model=model.entry.name, row=str(row)))
+    said = text(open_page("knowledge/directions.py", model=model.entry.name, row=str(row)))
     return number(r"the score from ([\d.]+) past", said)
 
 
 def of_flip(model: LoadedModel, row: int) -> float:
-    said = text(open_page("traversal.py", model=model.entry.name, row=str(row), way="flip"))
+    said = text(open_page("traversal/traversal.py", model=model.entry.name, row=str(row), way="flip"))
     return number(r"the score from ([\d.]+) past|The score is ([\d.]+) and", said)
 
 
 def of_map(model: LoadedModel, row: int) -> float:
     state = {"selected_rows": [row], "focus_row": row}
-    said = text(open_page("latent_map.py", state, model=model.entry.name))
+    said = text(open_page("map/latent_map.py", state, model=model.entry.name))
     return number(r"Slice \d+ of \d+: \*\*([\d.]+)\*\*", said)
 
 
@@ -198,12 +200,12 @@ def test_each_page_says_what_has_seen_the_patient(models):
     words = scoring.of_row(model, row)
     assert "had not seen this patient" in words
     assert "encoder learned without labels" in words
-    for page in ("predict.py", "compare.py", "directions.py"):
+    for page in ("predict/predict.py", "compare.py", "knowledge/directions.py"):
         assert words in text(open_page(page, model="tiny-gvae", row=str(row))), page
-    walk = open_page("traversal.py", model="tiny-gvae", row=str(row))
+    walk = open_page("traversal/traversal.py", model="tiny-gvae", row=str(row))
     assert words in told(walk, "lungvae_traversal")["startLabel"]
     assert words in text(walk)
-    assert "had not seen this patient" in text(open_page("latent_map.py", model="tiny-gvae"))
+    assert "had not seen this patient" in text(open_page("map/latent_map.py", model="tiny-gvae"))
 
 
 def test_an_encoder_that_learned_from_the_label_is_named(models, monkeypatch):
@@ -224,7 +226,10 @@ def test_a_run_without_folds_opens_and_says_what_its_walks_are_scored_by(models,
     assert "this patient's among them" in words
     assert "lungvae classify" in words
     assert (
-        words in told(open_page("traversal.py", model="old", row=str(row)), "lungvae_traversal")["startLabel"]
+        words
+        in told(open_page("traversal/traversal.py", model="old", row=str(row)), "lungvae_traversal")[
+            "startLabel"
+        ]
     )
     assert of_predict(model, row) == pytest.approx(float(model.table["score"].iloc[row]), abs=0.0051)
 

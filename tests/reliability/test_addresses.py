@@ -23,8 +23,10 @@ from lungvae_core.data.series import Series
 from lungvae_core.errors import UserError
 from lungvae_core.explore import filters
 from lungvae_core.parameters import ParameterError, Query
-from lungvae_core.serving import answers, film, uploads
-from lungvae_core.serving.routes import registry, routes
+from lungvae_core.serving.http.routes import registry, routes
+from lungvae_core.serving.lesions import uploads
+from lungvae_core.serving.models import answers
+from lungvae_core.serving.walks import film
 from tests import hostile
 
 

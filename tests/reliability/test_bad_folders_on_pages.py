@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from lungvae_core.serving.routes import registry
+from lungvae_core.serving.http.routes import registry
 from lungvae_core.training.checkpoints import KNOWN
 from tests.conftest import ROOT
 from tests.fuzz.test_pages import PAGES
 from tests.pages.conftest import open_page
-from tests.serving.test_bad_contents import DATA_FILES, FILES, SOME_KINDS, damaged
+from tests.serving.http.test_bad_contents import DATA_FILES, FILES, SOME_KINDS, damaged
 
-SOME_PAGES = ("home.py", "clusters.py", "factors.py")
+SOME_PAGES = ("home.py", "knowledge/clusters.py", "knowledge/factors.py")
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from lungvae_core.errors import UserError
-from lungvae_core.serving import registry as registry_module
-from lungvae_core.serving.registry import LoadedModel, Registry
-from lungvae_core.serving.settings import Settings
+from lungvae_core.serving.models import registry as registry_module
+from lungvae_core.serving.models.registry import LoadedModel, Registry
+from lungvae_core.serving.workspace.settings import Settings
 
 SECONDS = 5  # that a refusal may take, on a machine that has other work too
 MEGABYTES = 300  # that it may take above a process that has everything imported
@@ -285,8 +285,8 @@ _TRY = """
 import json, resource, sys, time
 from pathlib import Path
 from lungvae_core.errors import UserError
-from lungvae_core.serving.registry import Registry
-from lungvae_core.serving.settings import Settings
+from lungvae_core.serving.models.registry import Registry
+from lungvae_core.serving.workspace.settings import Settings
 base = Path(sys.argv[1])
 none = base / "none"
 Registry(Settings(models=none, runs=base / "good", data=none, workspace=none)).load("tiny-gvae")

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 
 from lungvae_core.errors import UserError
-from lungvae_core.serving.jobs import DONE, FAILED, RUNNING, Job, Jobs
-from lungvae_core.serving.progress import read_state
-from lungvae_core.serving.settings import Settings
+from lungvae_core.serving.jobs.progress import read_state
+from lungvae_core.serving.jobs.queue import DONE, FAILED, RUNNING, Job, Jobs
+from lungvae_core.serving.workspace.settings import Settings
 from lungvae_core.training.checkpoints import Run, load_tensors
 from tests.access.provider import free_port
 from tests.conftest import ROOT, wait

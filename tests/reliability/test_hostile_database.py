@@ -25,12 +25,15 @@ from streamlit.testing.v1 import AppTest
 
 from lungvae_core.cli import main
 from lungvae_core.errors import UserError
-from lungvae_core.serving import audit, backup, jobs, places, sets
-from lungvae_core.serving.database import Base, session
-from lungvae_core.serving.job_table import KINDS
-from lungvae_core.serving.jobs import Jobs
-from lungvae_core.serving.routes import registry, routes
-from lungvae_core.serving.settings import Settings
+from lungvae_core.serving.export import backup
+from lungvae_core.serving.http.routes import registry, routes
+from lungvae_core.serving.jobs import queue as jobs
+from lungvae_core.serving.jobs.queue import Jobs
+from lungvae_core.serving.jobs.table import KINDS
+from lungvae_core.serving.lesions import sets
+from lungvae_core.serving.workspace import audit, places
+from lungvae_core.serving.workspace.database import Base, session
+from lungvae_core.serving.workspace.settings import Settings
 from tests.conftest import ROOT
 
 SECRET = "what nobody may read"
@@ -259,7 +262,7 @@ def test_commands_and_routes_over_hostile_columns(place, tmp_path, nothing_outsi
             assert Path(job.log).is_relative_to(place.resolve())
     # What was started is this module's keeper with a number, and nothing was signalled.
     for given in nothing_outside:
-        assert given[0][1:3] == ["-m", "lungvae_core.serving.jobs"], given
+        assert given[0][1:3] == ["-m", "lungvae_core.serving.jobs.queue"], given
     assert run("jobs", "list") == 0
     assert run("audit") == 0
     said = capsys.readouterr()
@@ -277,7 +280,7 @@ def test_commands_and_routes_over_hostile_columns(place, tmp_path, nothing_outsi
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("page", ["train.py", "latent_map.py"])
+@pytest.mark.parametrize("page", ["work/train.py", "map/latent_map.py"])
 @pytest.mark.parametrize("step", [17, pytest.param(1, marks=pytest.mark.long)])
 def test_pages_over_hostile_columns(place, tmp_path, nothing_outside, page, step):
     fill(tmp_path / "outside", step)
@@ -286,7 +289,7 @@ def test_pages_over_hostile_columns(place, tmp_path, nothing_outside, page, step
     app.run()
     assert not app.exception
     assert not [each for each in app.error if "fault of the program" in each.value]
-    if page == "train.py":
+    if page == "work/train.py":
         assert len(app.warning) > 1  # which jobs cannot be used, and why; the first is the standing notice
 
 

@@ -10,11 +10,11 @@ import pytest
 
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.files import PREPARING
-from lungvae_core.serving import tidy
-from lungvae_core.serving.datasets import find_data
-from lungvae_core.serving.evaluations import find_reports, read_report
-from lungvae_core.serving.registry import Registry
-from lungvae_core.serving.settings import Settings
+from lungvae_core.serving.jobs.evaluations import find_reports, read_report
+from lungvae_core.serving.models.registry import Registry
+from lungvae_core.serving.workspace import tidy
+from lungvae_core.serving.workspace.datasets import find_data
+from lungvae_core.serving.workspace.settings import Settings
 from tests.commands import Forks, World, commands, sound
 
 SOME = ("encode", "import", "phantom", "publish")  # for continuous integration

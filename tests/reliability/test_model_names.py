@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from lungvae_core.errors import UserError
-from lungvae_core.serving.routes import registry, routes
+from lungvae_core.serving.http.routes import registry, routes
 
 NAMES = {
     "too long": "a" * 300,

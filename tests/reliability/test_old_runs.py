@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from lungvae_core.errors import UserError
-from lungvae_core.serving.registry import LoadedModel, Registry
-from lungvae_core.serving.settings import Settings
+from lungvae_core.serving.models.registry import LoadedModel, Registry
+from lungvae_core.serving.workspace.settings import Settings
 from tests.conftest import ROOT, blobs
 
 KEPT = ROOT / "tests" / "fixtures" / "run-0.1"

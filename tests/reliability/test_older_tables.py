@@ -21,12 +21,12 @@ from starlette.testclient import TestClient
 from lungvae_core.data.columns import KEY, TABLE
 from lungvae_core.data.slices import _FILES
 from lungvae_core.files import sha256
-from lungvae_core.serving.routes import registry, routes
+from lungvae_core.serving.http.routes import registry, routes
 from lungvae_core.training.checkpoints import CODE
 from tests.commands import Forks, World, commands, sound
 from tests.fuzz.test_pages import PAGES
 from tests.pages.conftest import open_page
-from tests.serving.test_bad_contents import addresses
+from tests.serving.http.test_bad_contents import addresses
 
 Table = pd.DataFrame
 Values = Callable[[int], pd.Series]
@@ -117,7 +117,7 @@ def walk(folder: Path, change: str, pages: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("change", SOME)
 def test_a_few_older_tables_crash_no_route_and_no_map(change: str, folder: Path):
-    texts = walk(folder, change, ["latent_map.py"])
+    texts = walk(folder, change, ["map/latent_map.py"])
     if change.startswith("columns of"):
         assert any("count as not known" in each for each in texts)
 

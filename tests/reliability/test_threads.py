@@ -26,10 +26,10 @@ import torch
 from lungvae_core import serving
 from lungvae_core.caches import BoundedCache
 from lungvae_core.errors import UserError
-from lungvae_core.serving import cases
-from lungvae_core.serving.registry import LoadedModel, Registry
-from lungvae_core.serving.settings import Settings
-from lungvae_core.serving.strips import Strip
+from lungvae_core.serving.lesions import cases
+from lungvae_core.serving.models.registry import LoadedModel, Registry
+from lungvae_core.serving.walks.strips import Strip
+from lungvae_core.serving.workspace.settings import Settings
 from lungvae_core.training.ensemble import Ensemble
 from tests.conftest import ROOT
 
@@ -188,8 +188,16 @@ FUNCTIONS: dict[str, Call | str] = {
 }
 
 
+# Every module of `serving` by its name, but for those whose work leaves the server.
+MODULES = {
+    module.name.rpartition(".")[2]: module.name
+    for module in pkgutil.walk_packages(serving.__path__, "lungvae_core.serving.")
+    if not module.ispkg and ".export." not in module.name
+}
+
+
 def called(module: str, name: str, *arguments: Any, **named: Any) -> Any:
-    return getattr(importlib.import_module(f"lungvae_core.serving.{module}"), name)(*arguments, **named)
+    return getattr(importlib.import_module(MODULES[module]), name)(*arguments, **named)
 
 
 def members(cls: type) -> list[str]:
@@ -199,15 +207,13 @@ def members(cls: type) -> list[str]:
 
 def functions() -> Iterator[str]:
     """All public functions of `serving` whose first argument is a model, as "module.name"."""
-    for module in pkgutil.iter_modules(serving.__path__):
-        if module.ispkg:
-            continue
-        opened = importlib.import_module(f"lungvae_core.serving.{module.name}")
+    for module, place in MODULES.items():
+        opened = importlib.import_module(place)
         for name, function in inspect.getmembers(opened, inspect.isfunction):
             own = inspect.unwrap(function).__module__ == opened.__name__
             first = next(iter(inspect.signature(function).parameters.values()), None)
             if own and not name.startswith("_") and first and "LoadedModel" in str(first.annotation):
-                yield f"{module.name}.{name}"
+                yield f"{module}.{name}"
 
 
 def calls_of(shared: SimpleNamespace) -> dict[str, Callable[[], Any]]:

@@ -24,7 +24,7 @@ from lungvae_core.evaluation.disentanglement import assess
 from lungvae_core.explore.clusters.report import _fingerprint, load_clusters
 from lungvae_core.explore.directions import load_directions
 from lungvae_core.explore.measured import record
-from lungvae_core.serving.routes import registry, routes
+from lungvae_core.serving.http.routes import registry, routes
 from lungvae_core.training.checkpoints import KNOWN, Run
 from tests.conftest import ROOT
 from tests.pages.conftest import open_page
@@ -34,13 +34,16 @@ NODULES, SLICES, DIMENSIONS = 24, 120, 4  # of the tiny models
 # Report -> (page, what its address says) that shows it.
 SHOWN: dict[str, list[tuple[str, dict[str, str]]]] = {
     "clusters.json": [
-        *(("clusters.py", {"method": name}) for name in ("kmeans", "classix", "hdbscan")),
-        ("latent_map.py", {"colour": "cluster-kmeans", "clusters": "kmeans"}),
+        *(("knowledge/clusters.py", {"method": name}) for name in ("kmeans", "classix", "hdbscan")),
+        ("map/latent_map.py", {"colour": "cluster-kmeans", "clusters": "kmeans"}),
     ],
-    "directions.json": [("directions.py", {}), ("traversal.py", {"along": "malignancy", "along-by": "1"})],
-    "measured.json": [("measured.py", {}), ("traversal.py", {}), ("compare.py", {})],
-    "disentanglement.json": [("factors.py", {}), ("factors.py", {"on": "phantom"})],
-    "evaluation.json": [("home.py", {}), ("evaluation.py", {}), ("predict.py", {})],
+    "directions.json": [
+        ("knowledge/directions.py", {}),
+        ("traversal/traversal.py", {"along": "malignancy", "along-by": "1"}),
+    ],
+    "measured.json": [("knowledge/measured.py", {}), ("traversal/traversal.py", {}), ("compare.py", {})],
+    "disentanglement.json": [("knowledge/factors.py", {}), ("knowledge/factors.py", {"on": "phantom"})],
+    "evaluation.json": [("home.py", {}), ("evaluation/evaluation.py", {}), ("predict/predict.py", {})],
 }
 FEW = ("missing", "text", "list")  # kinds of wrong values
 SOME = 40  # places

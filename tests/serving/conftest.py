@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lungvae_core.files import read_json, write_json
-from lungvae_core.serving.registry import LoadedModel, Registry
-from lungvae_core.serving.settings import Settings
+from lungvae_core.serving.models.registry import LoadedModel, Registry
+from lungvae_core.serving.workspace.settings import Settings
 
 NAMES = ["tiny-gvae", "tiny-dirvae"]
 

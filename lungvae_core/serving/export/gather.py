@@ -17,10 +17,11 @@ from lungvae_core.explore import colours
 from lungvae_core.explore.directions import walk
 from lungvae_core.explore.maps import METHODS, TITLES, UNITS
 from lungvae_core.explore.traversal import strip
-from lungvae_core.serving import scoring, walks
-from lungvae_core.serving.cases import evaluated
-from lungvae_core.serving.map_data import lesions, unit_table
-from lungvae_core.serving.registry import LoadedModel
+from lungvae_core.serving.lesions.cases import evaluated
+from lungvae_core.serving.maps.map_data import lesions, unit_table
+from lungvae_core.serving.models import scoring
+from lungvae_core.serving.models.registry import LoadedModel
+from lungvae_core.serving.walks import walks
 
 SIDES = {"slice": 32, "nodule": 64}  # pixels a side of a point's image
 STEPS = 11  # of a traversal

@@ -10,7 +10,7 @@ from lungvae_core.errors import UserError
 from lungvae_core.explore.maps import UNITS
 from lungvae_core.files import write_text
 from lungvae_core.serving.export.gather import Progress, gather
-from lungvae_core.serving.registry import LoadedModel
+from lungvae_core.serving.models.registry import LoadedModel
 
 MOST_BYTES = 25_000_000
 _HERE = Path(__file__).parent

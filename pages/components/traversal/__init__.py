@@ -1,7 +1,7 @@
 """The live view of the Traversal page: images that change while a slider is dragged.
 
-The browser talks to /api/live/{model} by itself (lungvae_core.serving.live has the protocol). Python hears of
-a change only when a slider is let go.
+The browser talks to /api/live/{model} by itself (`lungvae_core.serving.walks.live` has the protocol). Python
+hears of a change only when a slider is let go.
 """
 
 from __future__ import annotations

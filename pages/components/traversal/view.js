@@ -1,4 +1,4 @@
-// Sliders that decode while they are dragged. The server's side is lungvae_core/serving/live.py.
+// Sliders that decode while they are dragged. The server's side is lungvae_core/serving/walks/live.py.
 //
 // At most one wish is under way; while it is, only the newest value of the slider in hand waits behind it.
 // `edits` holds the dimensions that differ from the start. A drag begins from the edits as they were then (its

@@ -1,0 +1,355 @@
+"""One file with all that a server made: its database, evaluations, logs, runs and, if asked, data sets.
+
+A tar archive; its last member, manifest.json, has every file's SHA-256 and where the folders were. The
+database is copied by SQLite's own online backup, so the server may run meanwhile. A folder that something
+writes in is left out and named, since half of it would be worth nothing; one being copied is locked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import sqlite3
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import IO, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+import lungvae_core
+from lungvae_core import parameters
+from lungvae_core.errors import UserError
+from lungvae_core.files import (
+    atomic_folder,
+    atomic_path,
+    folder_lock,
+    in_the_making,
+    open_file,
+    refuse_existing,
+    temporary_folder,
+)
+from lungvae_core.json_text import MOST_BYTES, parse_json
+from lungvae_core.serving.export.restored_database import rebuild
+from lungvae_core.serving.jobs.queue import Jobs
+from lungvae_core.serving.workspace.database import database_url
+from lungvae_core.serving.workspace.settings import Settings
+
+FORMAT = 1
+DATABASE = "workspace.db"
+MANIFEST = "manifest.json"
+PARTS = ("workspace", "runs", "data")
+_PASSED_OVER = {
+    "cache",
+    DATABASE,
+    f"{DATABASE}-wal",
+    f"{DATABASE}-shm",
+}  # of the workspace; a cache is made anew
+_NAME = re.compile(r"(?:workspace|runs|data)(?:/[^/\0]+)+")
+# Bounds that what the product writes stays far below; a foreign archive need not.
+LONGEST_NAME, DEEPEST, MOST_FILES = 1_000, 40, 200_000
+LONGEST_HEADER = 1 << 16  # bytes that say a long name
+
+
+class _Manifest(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int
+    version: str
+    created: str  # ISO, UTC
+    folders: dict[str, str]  # where workspace, runs and data were
+    files: dict[str, str]  # SHA-256, by the name in the archive
+
+
+@dataclass
+class Summary:
+    """What a backup holds, and what it lacks."""
+
+    created: str = ""
+    files: int = 0
+    size: int = 0  # bytes
+    left_out: list[str] = field(default_factory=list)  # in sentences
+
+
+def back_up(settings: Settings, target: Path, *, with_data: bool = False) -> Summary:
+    """Write a backup to `target`, which must not exist; UserError where it cannot be written."""
+    target = Path(target)
+    if target.exists():
+        raise UserError(f"{target} already exists. Choose another --out.")
+    made = Summary(datetime.now(UTC).isoformat(timespec="seconds"))
+    files: dict[str, str] = {}
+    busy = (
+        {Path(job.folder) for job in Jobs(settings).all() if job.active} if _has_database(settings) else set()
+    )
+    with atomic_path(target) as temporary, tarfile.open(temporary, "w") as archive:
+        _add_database(settings, archive, files, made)
+        roots = {"workspace": settings.workspace, "runs": settings.runs}
+        if with_data:
+            roots["data"] = settings.data
+        for part, root in roots.items():
+            for folder, name in _folders(part, root.resolve()):
+                _add_folder(archive, folder, name, files, made, busy)
+        manifest = _Manifest(
+            format=FORMAT,
+            version=lungvae_core.__version__,
+            created=made.created,
+            folders={part: str(getattr(settings, part).resolve()) for part in PARTS},
+            files=files,
+        )
+        _add_bytes(archive, MANIFEST, manifest.model_dump_json(indent=1).encode())
+    return made
+
+
+def check(archive: Path, settings: Settings) -> Summary:
+    """Read a backup to its end; UserError unless every file is as it was and the database can be used."""
+    with temporary_folder("check") as folder:
+        return _extract(archive, {part: folder / part for part in PARTS}, settings, keep=False)
+
+
+def restore(archive: Path, settings: Settings) -> Summary:
+    """Bring a backup back into the folders in use, which must be empty or absent.
+
+    Nothing appears in them unless all of it is whole. Jobs that were running count as ended, and can be
+    resumed; what they say of folders is changed to the folders in use, and those that name others are left
+    out. Raises UserError for a damaged or foreign archive, and for a folder with something in it.
+    """
+    targets = {part: getattr(settings, part).resolve() for part in PARTS}
+    with contextlib.ExitStack() as opened:
+        manifest = _read_manifest(archive)
+        wanted = {name.partition("/")[0] for name in manifest.files}
+        for part in sorted(wanted):
+            refuse_restoring_into(targets[part])
+        places = {part: opened.enter_context(atomic_folder(targets[part])) for part in sorted(wanted)}
+        return _extract(archive, places, settings)
+
+
+def refuse_restoring_into(folder: Path) -> None:
+    """UserError when a folder has something in it."""
+    try:
+        refuse_existing(folder)
+    except UserError:
+        raise UserError(
+            f"{folder} is not empty, and nothing is restored over what is there. Move it away, or name other "
+            "folders with LUNGVAE_WORKSPACE, LUNGVAE_RUNS and LUNGVAE_DATA."
+        ) from None
+
+
+def _has_database(settings: Settings) -> bool:
+    return (settings.workspace / DATABASE).is_file()
+
+
+def _add_database(settings: Settings, archive: tarfile.TarFile, files: dict[str, str], made: Summary) -> None:
+    if not database_url(settings).startswith("sqlite"):
+        made.left_out.append("The database: LUNGVAE_DATABASE names a server. Back it up with its own tools.")
+        return
+    if not _has_database(settings):
+        return
+    with temporary_folder("backup") as folder:
+        copy = folder / DATABASE
+        try:
+            with (
+                contextlib.closing(sqlite3.connect(settings.workspace / DATABASE, timeout=30)) as source,
+                contextlib.closing(sqlite3.connect(copy)) as into,
+            ):
+                source.backup(into)
+                into.execute("PRAGMA journal_mode=DELETE")
+        except sqlite3.Error as error:
+            raise UserError(f"The workspace's database cannot be copied: {error}.") from error
+        _add_file(archive, copy, f"workspace/{DATABASE}", files, made)
+
+
+def _folders(part: str, root: Path) -> Iterator[tuple[Path, str]]:
+    """What is copied as one: each run, evaluation and data set by itself, and what lies beside them."""
+    if not root.is_dir():
+        return
+    for entry in sorted(root.iterdir()):
+        if part == "workspace" and entry.name == "evaluations" and entry.is_dir():
+            for evaluation in sorted(entry.iterdir()):
+                if in_the_making(evaluation):
+                    continue
+                yield evaluation, f"workspace/evaluations/{evaluation.name}"
+        elif not in_the_making(entry) and not (part == "workspace" and entry.name in _PASSED_OVER):
+            yield entry, f"{part}/{entry.name}"
+
+
+def _add_folder(
+    archive: tarfile.TarFile, path: Path, name: str, files: dict[str, str], made: Summary, busy: set[Path]
+) -> None:
+    if path.is_symlink() or not (path.is_dir() or path.is_file()):
+        made.left_out.append(f"{name}: it is a link or no file. Back up what it leads to by itself.")
+    elif path.is_file():
+        _add_file(archive, path, name, files, made)
+    elif path in busy:
+        made.left_out.append(f"{name}: a job is writing it. Back up again when it has ended.")
+    elif name == "workspace/jobs":
+        for log in sorted(path.glob("*.log")):
+            _add_file(archive, log, f"{name}/{log.name}", files, made)
+    else:
+        try:
+            with folder_lock(path, what="the folder"):
+                for each in sorted(path.rglob("*")):
+                    if (
+                        each.is_file()
+                        and not each.is_symlink()
+                        and not (each.name.endswith(".lock") or in_the_making(each))
+                    ):
+                        inside = f"{name}/{each.relative_to(path).as_posix()}"
+                        if _is_name(inside):
+                            _add_file(archive, each, inside, files, made)
+                        else:
+                            made.left_out.append(
+                                f"{parameters.printable(inside, 200)}: its name is too long or deep."
+                            )
+        except UserError:
+            if not any(known.startswith(f"{name}/") for known in files):
+                made.left_out.append(f"{name}: something is writing it. Back up again when it has ended.")
+                return
+            raise
+
+
+def _add_file(archive: tarfile.TarFile, path: Path, name: str, files: dict[str, str], made: Summary) -> None:
+    try:
+        with path.open("rb") as stream:
+            info = archive.gettarinfo(arcname=name, fileobj=stream)
+            info.uid = info.gid = 0
+            info.uname = info.gname = ""
+            reader = _Hashing(stream)
+            archive.addfile(info, reader)
+    except OSError as error:
+        raise UserError(f"{path} cannot be backed up: {error.strerror or error}.") from error
+    files[name] = reader.digest.hexdigest()
+    made.files, made.size = made.files + 1, made.size + info.size
+
+
+def _add_bytes(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(content), 0o644
+    archive.addfile(info, BytesIO(content))
+
+
+class _Hashing:
+    """A stream that hashes what is read through it."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream, self.digest = stream, hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        block = self.stream.read(size)
+        self.digest.update(block)
+        return block
+
+
+class _Header(tarfile.TarInfo):
+    """A header as `back_up` writes them: of a file, or of a file's long name; no other kind is read on."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        header = super().frombuf(buf, encoding, errors)
+        long_name = header.type == tarfile.XHDTYPE and header.size <= LONGEST_HEADER
+        if header.size < 0 or not (long_name or header.type in (tarfile.REGTYPE, tarfile.AREGTYPE)):
+            raise UserError("A member is neither a file nor a long name.")
+        return header
+
+
+@contextlib.contextmanager
+def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
+    # From an ordinary file: a pipe would be waited for.
+    with open_file(archive) as stream, tarfile.open(fileobj=stream, mode="r:", tarinfo=_Header) as opened:
+        yield opened
+
+
+def _members(opened: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The files of an archive, each before what follows it is read, since an extended header can lie."""
+    for number, member in enumerate(opened):
+        if number >= MOST_FILES:
+            raise UserError(f"It has more than {MOST_FILES:,} files.")
+        if member.size < 0 or member.issparse():  # a sparse file of a few bytes can stand for any number
+            raise UserError("A member has an impossible size.")
+        yield member
+
+
+def _read_manifest(archive: Path) -> _Manifest:
+    try:
+        with _opened(archive) as opened:
+            names = [member.name for member in _members(opened)]
+            stream = opened.extractfile(MANIFEST) if names and names[-1] == MANIFEST else None
+            text = stream.read(MOST_BYTES + 1) if stream is not None else b""
+        manifest = _Manifest.model_validate(parse_json(text, what="The list of files"))
+    except FileNotFoundError:
+        raise UserError(f"There is no file {archive}.") from None
+    except (OSError, tarfile.TarError, ValueError, ValidationError, UserError):
+        raise UserError(f"{archive} is no backup of `lungvae backup`, or its end is missing.") from None
+    if manifest.format > FORMAT:
+        raise UserError(f"{archive} was made by lungvae {manifest.version}; restore it with that version.")
+    if set(names) != {*manifest.files, MANIFEST} or len(names) != len(set(names)):
+        raise UserError(f"{archive} is damaged: its files are not those of its list.")
+    above = {str(folder) for name in manifest.files for folder in PurePosixPath(name).parents}
+    for name in manifest.files:
+        if not _is_name(name) or _never_copied(name) or name in above:  # a folder that is a file, too
+            raise UserError(
+                f"{archive} is damaged or was tampered with: {parameters.shown(name)} is no file of a backup."
+            )
+    return manifest
+
+
+def _is_name(name: str) -> bool:
+    """Whether a file of a backup can have that name: below one of the folders, and neither long nor deep."""
+    parts = name.split("/")
+    return (
+        _NAME.fullmatch(name) is not None
+        and not {"..", "."} & set(parts)
+        and len(name) <= LONGEST_NAME
+        and len(parts) <= DEEPEST
+        and all(len(os.fsencode(part)) <= 255 for part in parts)
+    )
+
+
+def _never_copied(name: str) -> bool:
+    """Whether no backup has a file of that name: another database's journal, a job's lock, what is hidden."""
+    part, first, *rest = name.split("/")
+    if part != "workspace" or name == f"workspace/{DATABASE}":
+        return False
+    if first == "jobs":
+        return re.fullmatch(r"[0-9]+\.log", "/".join(rest)) is None
+    return first.startswith((".", DATABASE)) or first in _PASSED_OVER
+
+
+def _extract(archive: Path, places: dict[str, Path], settings: Settings, *, keep: bool = True) -> Summary:
+    """Write the archive's files below `places`, each checked; with `keep` false, only check them.
+
+    The database, which needs a file to be checked, is written in either case.
+    """
+    manifest = _read_manifest(archive)
+    made = Summary(manifest.created)
+    try:
+        with _opened(archive) as opened:
+            for member in _members(opened):
+                if member.name == MANIFEST:
+                    continue
+                stream = opened.extractfile(member) if member.isreg() else None
+                if stream is None:
+                    raise UserError(f"{archive} is damaged or was tampered with: {member.name} is no file.")
+                part, _, rest = member.name.partition("/")
+                made.files, made.size = made.files + 1, made.size + member.size
+                target = places[part] / rest
+                written = keep or member.name == f"workspace/{DATABASE}"
+                if written:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                digest = hashlib.sha256()
+                with target.open("wb") if written else contextlib.nullcontext() as into:
+                    while block := stream.read(1 << 22):
+                        digest.update(block)
+                        if into is not None:
+                            into.write(block)
+                if digest.hexdigest() != manifest.files[member.name]:
+                    raise UserError(f"{archive} is damaged: {member.name} is not what was backed up.")
+    except (OSError, tarfile.TarError) as error:
+        raise UserError(f"{archive} cannot be read, or its files cannot be written: {error}.") from error
+    if (database := places.get("workspace", Path()) / DATABASE).is_file():
+        made.left_out += rebuild(database, manifest.folders, settings)
+    return made

@@ -1,0 +1,55 @@
+"""HTTP and WebSocket routes that pages call without a rerun: decode while dragging, images, health."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from sqlalchemy import text
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Route
+
+import lungvae_core
+from lungvae_core.errors import UserError
+from lungvae_core.serving.http.live_socket import live_route
+from lungvae_core.serving.lesions import images, lesion, uploads
+from lungvae_core.serving.maps import map_data
+from lungvae_core.serving.models.registry import Registry
+from lungvae_core.serving.walks import film, strips
+from lungvae_core.serving.workspace.database import session
+
+
+@cache
+def registry() -> Registry:
+    """The process's one registry, shared by the routes and the pages."""
+    return Registry()
+
+
+def health(_request: Request) -> JSONResponse:
+    """For monitors: version, models and database; 503 where something is broken. Names no folder."""
+    settings = registry().settings
+    found: dict[str, object] = {"version": lungvae_core.__version__, "models": len(registry().entries())}
+    try:
+        # A workspace is made when it is first needed, which a monitor's question is not.
+        if settings.workspace.exists():
+            with session(settings) as opened:
+                opened.execute(text("SELECT 1"))
+        found["database"] = "ok"
+    except UserError:
+        found["database"] = "cannot be used"
+    well = found["database"] == "ok"
+    return JSONResponse({"status": "ok" if well else "trouble", **found}, status_code=200 if well else 503)
+
+
+def routes() -> list[BaseRoute]:
+    """All of the core's routes, below /api."""
+    return [
+        Route("/api/health", health),
+        live_route(registry),
+        *images.routes(registry),
+        *map_data.routes(registry),
+        *lesion.routes(registry),
+        *film.routes(registry),
+        *strips.routes(registry),
+        *uploads.routes(),
+    ]

@@ -1,0 +1,148 @@
+"""The evaluations that the app can show: reports found, read once, and those that are being made.
+
+Reports lie in three places: workspace/evaluations/NAME/report.json (made from the page, or by
+`lungvae evaluate` without --out), runs/RUN/*.json (beside a run), and models/reports/*.json and
+models/MODEL/report*.json (shipped with the project).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from lungvae_core.caches import bounded
+from lungvae_core.errors import UserError
+from lungvae_core.evaluation.report import Report, load_report
+from lungvae_core.files import check_name, modified, offered, read_json, shown
+from lungvae_core.serving.workspace.settings import Settings
+
+REPORT = "report.json"
+
+
+@dataclass(frozen=True)
+class FoundReport:
+    """A report that is there, as it is offered."""
+
+    name: str  # unique among those found; in the page's address
+    path: Path
+    protocol: str
+    shipped: bool
+    title: str
+
+
+@dataclass(frozen=True)
+class EvaluationProgress:
+    """How far an evaluation has come."""
+
+    what: str  # training, baselines, classifiers or figures, one after the other
+    done: float  # of `total` pieces of it
+    total: float
+    seconds_left: float | None  # of it
+
+    @property
+    def fraction(self) -> float:
+        """0..1 of what is being done."""
+        return min(1.0, self.done / self.total) if self.total > 0 else 0.0
+
+
+def evaluations_folder(settings: Settings | None = None) -> Path:
+    """The folder of the reports that are made here, a folder each."""
+    return (settings or Settings()).workspace / "evaluations"
+
+
+def default_report(name: str, settings: Settings | None = None) -> Path:
+    """Where an evaluation of that name leaves its report."""
+    return evaluations_folder(settings) / name / REPORT
+
+
+def find_reports(settings: Settings | None = None) -> tuple[list[FoundReport], dict[str, str]]:
+    """(reports, own ones first and the newest of them first; {file: why it was left out}).
+
+    JSON files of another kind (a run's config, a card's evaluation.json) are passed over in silence.
+    """
+    settings = settings or Settings()
+    own = [*_files(evaluations_folder(settings), "*/*.json"), *_files(settings.runs, "*/*.json")]
+    own.sort(key=modified, reverse=True)
+    shipped = [*_files(settings.models, "reports/*.json"), *_files(settings.models, "*/report*.json")]
+    found: list[FoundReport] = []
+    broken: dict[str, str] = {}
+    seen: set[Path] = set()
+    names: set[str] = set()
+    for path in [*own, *shipped]:
+        if path.resolve() in seen or not _is_report(path, modified(path)):
+            continue
+        seen.add(path.resolve())
+        try:
+            check_name(path.parent)
+            check_name(path)
+            report = read_report(path)
+        except UserError as error:
+            broken[shown(path)] = str(error)
+            continue
+        name = _name(path, names)
+        names.add(name)
+        title = f"{name}: {report.model.name or report.model.preset}, {report.protocol}, {report.data.name}"
+        found.append(
+            FoundReport(
+                name, path, report.protocol, path in shipped, title + (" (LEAKS)" if report.leaks else "")
+            )
+        )
+    return found, broken
+
+
+def read_report(path: str | Path) -> Report:
+    """The report in a file, kept until the file changes. UserError when it is damaged, or gone."""
+    path = Path(path)
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError as error:
+        raise UserError(f"The report is missing: {path} does not exist.") from error
+    return _read(path, changed)
+
+
+def read_progress(out: str | Path) -> EvaluationProgress | None:
+    """How far the evaluation that writes the report `out` has come; None before it has said anything."""
+    out = Path(out)
+    with contextlib.suppress(UserError, AttributeError, KeyError, TypeError, ValueError):
+        told = read_json(out.parent / f"{out.stem}.work" / "progress.json", what="")
+        left = told.get("seconds_left")
+        return EvaluationProgress(
+            str(told["what"]),
+            float(told["done"]),
+            float(told["total"]),
+            None if left is None else float(left),
+        )
+    return None
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    return [path for path in offered(folder, pattern) if path.is_file()]
+
+
+def _name(path: Path, taken: set[str]) -> str:
+    """A short name: of the file, or of its folder where all are called alike."""
+    stem = path.stem if path.parent.name == "reports" else path.parent.name
+    if path.parent.name != "reports" and path.name != REPORT:
+        stem = f"{stem}-{path.stem}"
+    number, name = 2, stem
+    while name in taken:
+        name, number = f"{stem}-{number}", number + 1
+    return name
+
+
+@bounded(64 * 2**20)
+def _read(path: Path, _changed: int) -> Report:
+    return load_report(path)
+
+
+@bounded(2**20)
+def _is_report(path: Path, _changed: int) -> bool:
+    """Whether a JSON file means to be a report, even a damaged one."""
+    if path.name == REPORT:
+        return True
+    try:
+        found = read_json(path, what="The report")
+    except UserError:
+        return path.name.startswith("report")
+    return isinstance(found, dict) and {"format", "protocol", "units"} <= set(found)

@@ -1,0 +1,176 @@
+"""The table of jobs, and a job as it is read from it: checked, since a database may come from a backup.
+
+A row that cannot be what this product wrote is told of in a sentence and takes no part in anything. What a
+job writes follows from its kind and name, and its command from its typed request (`kinds`): neither a
+path nor a command is ever taken from a column.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy import JSON, Float, Integer, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from lungvae_core.errors import UserError
+from lungvae_core.parameters import printable
+from lungvae_core.serving.jobs import kinds
+from lungvae_core.serving.jobs.kinds import Request
+from lungvae_core.serving.workspace import places
+from lungvae_core.serving.workspace.database import Base
+from lungvae_core.serving.workspace.settings import Settings
+
+QUEUED, RUNNING, STOPPING = "queued", "running", "stopping"
+DONE, FAILED, STOPPED = "done", "failed", "stopped"
+ACTIVE = (QUEUED, RUNNING, STOPPING)
+TRAINING, PHANTOM, SEARCH, EVALUATION = "training", "phantom", "search", "evaluation"
+PREPARATION, MAP = "preparation", "map"
+REQUESTS: dict[str, type[Request]] = {
+    TRAINING: kinds.Training,
+    SEARCH: kinds.Search,
+    EVALUATION: kinds.Evaluation,
+    PREPARATION: kinds.Preparation,
+    MAP: kinds.Map,
+    PHANTOM: kinds.Phantom,
+}
+KINDS = tuple(REQUESTS)
+# What a job of a kind makes lies here: (one of `places.roots`, what is below it).
+_PLACES = {
+    TRAINING: ("runs", "{}"),
+    SEARCH: ("runs", "{}"),
+    EVALUATION: ("workspace", "evaluations/{}"),
+    PREPARATION: ("data", "{}"),
+    PHANTOM: ("data", "{}"),
+    MAP: ("workspace", "cache/maps/{}.npy"),
+}
+LARGEST_PID = 2**22  # Linux's own limit
+
+
+class JobRow(Base):
+    """A piece of background work, as the database has it."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))  # one of KINDS
+    name: Mapped[str] = mapped_column(String(64))  # of the run or the data set; of a map its key
+    folder: Mapped[str] = mapped_column(Text)  # what it writes, as `places.stored` has it
+    who: Mapped[str] = mapped_column(String(254), default="", server_default="")  # asked for it
+    # Folder while the job is active, else empty: the database itself refuses two jobs that write one folder.
+    holds: Mapped[str | None] = mapped_column(String(1024), unique=True)
+    lane: Mapped[str] = mapped_column(String(16))  # jobs of one lane run one at a time: the device's name
+    argv: Mapped[list[str]] = mapped_column(JSON, default=list)  # as `log`: of earlier versions, never read
+    request: Mapped[dict[str, Any]] = mapped_column(JSON)  # what was asked for, as `kinds` has it
+    status: Mapped[str] = mapped_column(String(16))
+    attempt: Mapped[int] = mapped_column(Integer, default=1)  # grows each time the job is resumed
+    pid: Mapped[int | None] = mapped_column(Integer)  # of the command, while it runs
+    keeper: Mapped[int | None] = mapped_column(Integer)  # pid of its keeper, and so the id of their session
+    message: Mapped[str] = mapped_column(Text, default="")  # why it failed, for people
+    log: Mapped[str] = mapped_column(Text, default="")  # of earlier versions; written empty, never read
+    created: Mapped[float] = mapped_column(Float)  # seconds since 1970, as the next three
+    queued: Mapped[float] = mapped_column(Float)  # its place in the lane
+    started: Mapped[float | None] = mapped_column(Float)
+    ended: Mapped[float | None] = mapped_column(Float)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A piece of background work whose row was checked."""
+
+    id: int
+    kind: str
+    name: str
+    folder: str  # that it writes; of a map the file
+    who: str
+    lane: str
+    status: str
+    attempt: int
+    pid: int | None
+    keeper: int | None
+    message: str
+    log: str  # path of its output
+    created: float
+    queued: float
+    started: float | None
+    ended: float | None
+    request: dict[str, Any] = field(repr=False)
+    argv: list[str] = field(repr=False)  # what follows `lungvae`
+    uses: tuple[Path, ...] = ()  # what it reads
+
+    @property
+    def active(self) -> bool:
+        """Whether it waits, runs or is about to stop."""
+        return self.status in ACTIVE
+
+
+def _line(most: int) -> Any:
+    """Text of one line without control characters, cut to `most` characters."""
+    return Annotated[str, AfterValidator(lambda value: printable(value, most))]
+
+
+_Moment = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
+_Pid = Annotated[int, Field(ge=2, le=LARGEST_PID)] | None
+
+
+class _Checked(BaseModel):
+    """The columns that are taken as they are."""
+
+    model_config = ConfigDict(strict=True, from_attributes=True, frozen=True)
+
+    id: Annotated[int, Field(ge=0, lt=2**63)]
+    kind: Literal["training", "search", "evaluation", "preparation", "map", "phantom"]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+    who: _line(254)  # type: ignore[valid-type]
+    lane: _line(16)  # type: ignore[valid-type]
+    status: Literal["queued", "running", "stopping", "done", "failed", "stopped"]
+    attempt: Annotated[int, Field(ge=1, le=10**6)]
+    pid: _Pid
+    keeper: _Pid
+    message: _line(4000)  # type: ignore[valid-type]
+    created: _Moment
+    queued: _Moment
+    started: _Moment | None
+    ended: _Moment | None
+
+
+def place(settings: Settings, kind: str, name: str) -> Path:
+    """What the job of that kind and name writes."""
+    root, below = _PLACES[kind]
+    return places.roots(settings)[root] / below.format(name)
+
+
+def as_job(settings: Settings, row: JobRow) -> Job:
+    """The job of a row; UserError that names the row and what is wrong with it."""
+    try:
+        checked = _Checked.model_validate(row)
+        request = REQUESTS[checked.kind].model_validate(row.request)
+        folder = place(settings, checked.kind, checked.name)
+        if places.opened(settings, row.folder) != folder.resolve():
+            raise UserError(
+                f"It names {printable(str(row.folder), 80)!r}, and jobs of its kind write {folder}."
+            )
+        open_path = partial(places.opened, settings)
+        argv = request.argv(folder, open_path, again=checked.attempt > 1)
+        uses = tuple(request.uses(open_path))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place_of = ".".join(printable(str(part), 40) for part in first["loc"])
+        raise _refused(row, f"{place_of}: {first['msg']}.") from error
+    except UserError as error:
+        raise _refused(row, str(error)) from error
+    return Job(
+        **checked.model_dump(),
+        folder=str(folder),
+        log=str(places.roots(settings)["workspace"] / "jobs" / f"{checked.id}.log"),
+        request=request.model_dump(),
+        argv=argv,
+        uses=uses,
+    )
+
+
+def _refused(row: JobRow, why: str) -> UserError:
+    return UserError(f"Job {printable(str(row.id), 20)} in the workspace's database cannot be used. {why}")

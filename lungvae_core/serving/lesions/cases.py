@@ -1,0 +1,350 @@
+"""One lesion, of the set or uploaded, with everything that the Predict page says of it, in words.
+
+A model score is a classifier's output on a code, never a probability of cancer.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from lungvae_core.data.columns import spelled_as
+from lungvae_core.data.crops import crop
+from lungvae_core.data.slices import RATINGS, malignancy_meaning, malignant, rating_text
+from lungvae_core.errors import UserError
+from lungvae_core.evaluation.card import Card
+from lungvae_core.evaluation.report_words import figure
+from lungvae_core.explore.colours import TITLES
+from lungvae_core.explore.neighbours import FAR, UNUSUAL
+from lungvae_core.serving.lesions import nodule_score
+from lungvae_core.serving.lesions.nodule_score import NoduleScore
+from lungvae_core.serving.models import scoring
+from lungvae_core.serving.models.registry import LoadedModel
+from lungvae_core.training.encode import encode_with_quality
+from lungvae_core.training.seen import recognised
+
+ERROR_FULL = 0.25  # share of the window's width at which an error is drawn in full colour
+MOST_SLICES = 120  # of one nodule; LIDC's largest have some 60
+_LESS, _NONE, _MORE = (86, 180, 233), (17, 17, 17), (230, 159, 0)  # Okabe-Ito blue, near black, orange
+
+
+@dataclass(frozen=True)
+class Case:
+    """A lesion as the model sees it. Images are (64, 64) float32 in 0..1 of the model's window.
+
+    `spacing_mm` is the images' own: the model's, where it has a fixed one, else the slice's.
+    """
+
+    title: str
+    code: np.ndarray  # (K,)
+    image: np.ndarray | None  # the CT slice; None where this machine has it not
+    reconstruction: np.ndarray
+    score: float | None
+    score_note: str
+    ssim_rank: float | None  # share of the model's own slices that are reconstructed better
+    distance_rank: float | None  # share of them whose nearest other patient is nearer
+    neighbours: list[int]  # rows of other patients, nearest first, one a patient
+    distances: list[float]
+    spacing_mm: float | None = None
+    row: int | None = None  # in the model's table; None for an upload
+    patient: str | None = None  # of the set, whose lesion it is
+    band: tuple[float, float] | None = None  # of the score: 90 % of classifiers of patients drawn again
+
+    @property
+    def error(self) -> np.ndarray | None:
+        """(64, 64) the reconstruction less the slice, in the window's widths; None without the slice."""
+        return None if self.image is None else self.reconstruction - self.image
+
+
+@dataclass(frozen=True)
+class NoduleCase:
+    """A nodule of which several uploaded slices are known. M slices, in the order of the stack."""
+
+    slices: tuple[int, ...]  # which slices of the stack, from 0
+    codes: np.ndarray  # (M, K)
+    judged: NoduleScore | None  # None for a model without a classifier
+    distance_ranks: np.ndarray  # (M,) share of the model's own slices whose nearest other patient is nearer
+    ssim_ranks: np.ndarray  # (M,) share of them that are reconstructed better; NaN where not known
+
+
+def case_of_row(model: LoadedModel, row: int, *, count: int = 8) -> Case:
+    """A lesion of the set, with the score that was stored for it and neighbours of other patients."""
+    entry = model.lesion(row)
+    patient = str(entry["patient_id"])
+    rows, distances = model.neighbours(model.codes[row], count, exclude_patient=patient)
+    image, real = model.image(row)
+    score, ssim = _number(entry, "score"), _number(entry, "ssim")
+    band = model.band(model.codes[row][None], patient=patient) if score is not None else None
+    return Case(
+        title=f"{patient}, nodule {entry['nodule']}, slice {entry['slice']}",
+        code=model.codes[row],
+        image=image if real else None,
+        reconstruction=model.decode(model.codes[row][None])[0],
+        score=score,
+        score_note=scoring.of_row(model, row) if score is not None else "",
+        ssim_rank=None if ssim is None else model.ssim_rank(ssim),
+        distance_rank=None,
+        neighbours=[int(found) for found in rows],
+        distances=[float(distance) for distance in distances],
+        spacing_mm=model.shown_spacing(row),
+        row=row,
+        patient=patient,
+        band=None if band is None else (float(band[0, 0]), float(band[0, 1])),
+    )
+
+
+def case_of_upload(
+    model: LoadedModel,
+    hu: np.ndarray,
+    *,
+    title: str,
+    spacing_mm: float | None = None,
+    patient_id: str = "",
+    count: int = 8,
+) -> Case:
+    """An uploaded slice hu (64, 64) int16; neighbours leave out `patient_id` where the set has it.
+
+    `spacing_mm` is that of hu's pixels; UserError where it is unknown and the model needs it.
+    """
+    patient = patient_of_upload(model, hu[None], patient_id)
+    prediction = model.predict(hu, spacing_mm=spacing_mm, count=count, exclude_patient=patient)
+    note = scoring.of_walk(model, patient)
+    if patient is not None:
+        note = f"**{patient} is a patient of this set.** {note}"
+    if own := own_slice_words(model, hu):
+        note = f"{note} **{own}**"
+    return Case(
+        title=title,
+        code=prediction.code,
+        image=model.vae.images(model.seen(hu, spacing_mm)[None])[0, 0].numpy(),
+        reconstruction=prediction.reconstruction,
+        score=prediction.score,
+        score_note=note,
+        ssim_rank=prediction.ssim_rank,
+        distance_rank=prediction.distance_rank,
+        neighbours=[neighbour["row"] for neighbour in prediction.neighbours],
+        distances=[neighbour["distance"] for neighbour in prediction.neighbours],
+        spacing_mm=model.spacing_mm or spacing_mm,
+        patient=patient,
+        band=prediction.band,
+    )
+
+
+def own_slice_words(model: LoadedModel, hu: np.ndarray) -> str:
+    """A sentence where hu (64, 64) shows a slice of the data that the model was trained on, else empty."""
+    own = recognised(model.run, hu[None])
+    if own is None:
+        return ""
+    return (
+        f"This slice is the same picture as one of the model's own data ({own['patient_id']}, nodule "
+        f"{own['nodule']}, slice {own['slice']}), whatever its file is called: what the model says of it is "
+        "no test."
+    )
+
+
+def patient_of_upload(model: LoadedModel, hu: np.ndarray, patient_id: str = "") -> str | None:
+    """The patient of the set whose slices hu (N, 64, 64) are: by the id, or by a slice that is the same."""
+    if known := known_patient(model, patient_id):
+        return known
+    own = recognised(model.run, hu)
+    return None if own is None else known_patient(model, str(own["patient_id"]))
+
+
+def known_patient(model: LoadedModel, patient_id: str) -> str | None:
+    """The id that the model's own data has for a patient, else None."""
+    if not patient_id:
+        return None
+    own = set(model.table["patient_id"].astype(str).unique())
+    return next((name for name in spelled_as([patient_id], own) if name in own), None)
+
+
+def nodule_of_upload(
+    model: LoadedModel,
+    stack: np.ndarray,
+    boxes: dict[int, tuple[float, float]],
+    *,
+    spacing_mm: float | None = None,
+    patient_id: str = "",
+) -> NoduleCase:
+    """All slices of one nodule of stack (slices, rows, columns) int16 HU; `boxes` are their crops' middles.
+
+    Raises UserError for too many slices, and for an unknown spacing where the model needs it.
+    """
+    if not 0 < len(boxes) <= MOST_SLICES:
+        raise UserError(
+            f"{len(boxes):,} slices are no nodule; at most {MOST_SLICES} are judged. Choose fewer slices."
+        )
+    numbers = tuple(sorted(boxes))
+    crops = np.stack([crop(stack[at], *boxes[at]) for at in numbers])
+    codes, quality = encode_with_quality(model.vae, np.stack([model.seen(hu, spacing_mm) for hu in crops]))
+    known = patient_of_upload(model, crops, patient_id)
+    ranks = [model.ssim_rank(float(ssim)) for ssim in quality["ssim"]]
+    return NoduleCase(
+        slices=numbers,
+        codes=codes,
+        judged=nodule_score.judge(model, codes, patient=known),
+        distance_ranks=model.familiarity(codes, exclude_patient=known),
+        ssim_ranks=np.array([np.nan if rank is None else rank for rank in ranks]),
+    )
+
+
+def nodule_words(case: NoduleCase) -> list[str]:
+    """Sentences: which slices drive the nodule's score, and which are unlike what the model knows."""
+    found = []
+    judged = case.judged
+    if judged is not None and len(case.slices) > 1:
+        most = int(np.abs(judged.drives).argmax())
+        way = "raises" if judged.drives[most] > 0 else "lowers"
+        found.append(
+            f"Slice {case.slices[most] + 1} drives it most: it {way} the score by "
+            f"{abs(judged.drives[most]):.2f}. The slices' own scores go from {judged.slices.min():.2f} to "
+            f"{judged.slices.max():.2f}."
+        )
+    far = [at + 1 for at, rank in zip(case.slices, case.distance_ranks, strict=True) if rank >= FAR]
+    badly = [at + 1 for at, rank in zip(case.slices, case.ssim_ranks, strict=True) if rank >= FAR]
+    for numbers, words in ((far, "far from all lesions that the model knows"), (badly, "drawn badly")):
+        if numbers:
+            many = f"slice {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} of its slices"
+            found.append(f"{many[:1].upper()}{many[1:]} {'is' if len(numbers) == 1 else 'are'} {words}.")
+    return found
+
+
+def error_words(model: LoadedModel, case: Case) -> str:
+    """How far the reconstruction is from the slice, in HU within the window; empty without the slice."""
+    if case.error is None:
+        return ""
+    low, high = model.window
+    return f"{float(np.abs(case.error).mean()) * (high - low):.0f} HU off on average"
+
+
+def error_png(case: Case) -> bytes | None:
+    """The error as a PNG: blue where the reconstruction is darker than the slice, orange where lighter."""
+    if case.error is None:
+        return None
+    share = np.clip(case.error / ERROR_FULL, -1, 1)[..., None]
+    none = np.array(_NONE, float)
+    towards = np.where(share < 0, np.array(_LESS, float), np.array(_MORE, float))
+    stream = io.BytesIO()
+    Image.fromarray(np.rint(none + np.abs(share) * (towards - none)).astype(np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def hints(case: Case) -> list[tuple[bool, str]]:
+    """(whether it is a warning, sentence): how usual the image is for the model."""
+    found = []
+    if case.ssim_rank is not None:
+        worse = _percent(case.ssim_rank)
+        if case.ssim_rank >= FAR:
+            text = f"The model draws this image worse than {worse} of its own slices. It may show something "
+            found.append((True, text + "that the model has not learned: do not rely on the score."))
+        elif case.ssim_rank >= UNUSUAL:
+            found.append((True, f"Unusual: the model draws this image worse than {worse} of its own slices."))
+        else:
+            found.append((False, f"Reconstruction: as usual (worse than {worse} of the model's own slices)."))
+    if case.distance_rank is not None:
+        nearer = _percent(case.distance_rank)
+        if case.distance_rank >= FAR:
+            text = f"Far from all lesions: its nearest is farther than that of {nearer} of the model's own "
+            found.append(
+                (True, text + "slices. It has seen hardly anything like it: do not rely on the score.")
+            )
+        elif case.distance_rank >= UNUSUAL:
+            text = f"Unusual: its nearest lesion is farther than that of {nearer} of the model's own slices."
+            found.append((True, text))
+        else:
+            text = f"Nearest lesion: as near as usual (farther than that of {nearer} of the own slices)."
+            found.append((False, text))
+    return found
+
+
+def score_context(model: LoadedModel, score: float) -> str:
+    """Where a score lies among those of the labelled slices; empty without such."""
+    table = model.table
+    if "score" not in table:
+        return ""
+    labels, scores = malignant(table), table["score"].to_numpy(float)
+    groups = [scores[(labels == label) & ~np.isnan(scores)] for label in (0, 1)]
+    if not all(len(group) for group in groups):
+        return ""
+    benign, suspicious = (float((group < score).mean()) for group in groups)
+    return (
+        f"Higher than {_percent(benign)} of the slices that readers took for benign (1, 2) and than "
+        f"{_percent(suspicious)} of those they took for malignant (4, 5)."
+    )
+
+
+def score_histograms(model: LoadedModel, bins: int = 24) -> dict[str, list[float]]:
+    """Shares (0..1) of the benign and the malignant slices' stored scores in `bins` even bins of 0..1."""
+    table = model.table
+    if "score" not in table:
+        return {}
+    labels, scores = malignant(table), table["score"].to_numpy(float)
+    found = {}
+    for name, label in (("benign", 0), ("malignant", 1)):
+        group = scores[(labels == label) & ~np.isnan(scores)]
+        if len(group):
+            counts, _ = np.histogram(group, bins, range=(0, 1))
+            found[name] = (counts / len(group)).tolist()
+    return found
+
+
+def evaluated(card: Card | None) -> tuple[pd.DataFrame, str] | None:
+    """(AUC with its interval beside the size baselines, a row a unit; what it is in words), or None."""
+    if card is None:
+        return None
+    rows = {}
+    for unit in ("slice", "nodule"):
+        figures = getattr(card.units, unit)
+        row = {"model": figure(figures.auc, 2)}
+        for name, words in (("diameter", "readers' diameter alone"), ("area", "outline's area alone")):
+            baseline = getattr(card.baselines.get(name), unit, None)
+            row[words] = figure(baseline and baseline.auc, 2)
+        rows[f"{figures.count:,} {unit}s, {figures.malignant:,} malignant"] = row
+    sentences = [card.protocol_in_words, card.label_rule]
+    if card.transductive:
+        sentences.append("the VAE itself was trained on these slices, without labels")
+    words = " ".join(f"{sentence[:1].upper()}{sentence[1:]}." for sentence in sentences if sentence)
+    return pd.DataFrame.from_dict(rows, orient="index"), f"{words} Intervals cover 95 %."
+
+
+def ratings(model: LoadedModel, rows: Sequence[int], distances: Sequence[float]) -> pd.DataFrame:
+    """The lesions of `rows`, nearest first, with what each reader said ("4, 5, 3")."""
+    lesions = [model.lesion(row) for row in rows]  # a hundred times quicker than rows of the table
+    columns = set(model.table)
+    found: dict[str, Any] = {
+        "lesion": [
+            f"{each['patient_id']}, nodule {each['nodule']}, slice {each['slice']}" for each in lesions
+        ],
+        "distance": [round(float(distance), 2) for distance in distances],
+    }
+    if "malignancy" in columns:
+        found["malignancy (median)"] = [
+            "not rated" if pd.isna(rating) else f"{rating_text(rating)} {malignancy_meaning(rating)}"
+            for rating in (each["malignancy"] for each in lesions)
+        ]
+    if "diameter_mm" in columns:
+        found["diameter mm"] = [
+            None if pd.isna(each["diameter_mm"]) else round(float(each["diameter_mm"]), 1) for each in lesions
+        ]
+    for name in ["malignancy", *(name for name in RATINGS if name != "malignancy")]:
+        if (column := f"{name}_all") in columns:
+            found[f"{TITLES.get(name, name)}, each reader"] = [
+                "" if pd.isna(each[column]) else str(each[column]).replace("|", ", ") for each in lesions
+            ]
+    return pd.DataFrame(found, index=pd.RangeIndex(1, len(lesions) + 1, name="no."))
+
+
+def _percent(share: float) -> str:
+    """A share in per cent, never rounded up to all: there is always the lesion itself."""
+    return f"{min(share, 0.99):.0%}"
+
+
+def _number(entry: Mapping[str, Any], name: str) -> float | None:
+    value = entry.get(name)
+    return None if value is None or pd.isna(value) else float(value)

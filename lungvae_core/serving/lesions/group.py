@@ -1,0 +1,125 @@
+"""A selected group of lesions: what is typical of it against all others, its middle, and its mean image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lungvae_core.data.slices import RATINGS
+from lungvae_core.explore import typical
+from lungvae_core.explore.colours import SCALES, TITLES, rating_means
+from lungvae_core.explore.typical import Contrast
+from lungvae_core.serving.lesions import lesion
+from lungvae_core.serving.models.answers import kept
+from lungvae_core.serving.models.registry import LoadedModel
+
+ORDERS = {
+    "typical": "most typical first",
+    "selected": "in the table's order",
+    "size": "largest first",
+    "malignancy": "most suspicious first",
+    "score": "highest score first",
+}
+_COLUMNS = {"size": "diameter_mm", "malignancy": "malignancy", "score": "score"}
+MOST_READ, MOST_DECODED = 4000, 128  # slices that a mean image is made of; more would keep people waiting
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a figure is in words."""
+
+    title: str
+    unit: str = ""
+    digits: int = 1
+    low: str = ""  # what a small and a large value mean
+    high: str = ""
+
+
+FIGURES = {
+    **{name: Figure(TITLES.get(name, name), low=SCALES[name][2], high=SCALES[name][3]) for name in RATINGS},
+    "diameter_mm": Figure("diameter", unit=" mm"),
+    "score": Figure("model score", digits=2),
+    "ssim": Figure("redrawn by the model (SSIM)", digits=2),
+}
+
+
+@dataclass(frozen=True)
+class MeanImage:
+    """The mean of a group's images; of no patient."""
+
+    image: np.ndarray  # (64, 64) float32, 0..1 of the model's window
+    real: bool  # of CT slices; else of the model's reconstructions, which are generated
+    count: int  # images that it is the mean of
+    of: int  # images that it stands for
+
+
+def contrasts(model: LoadedModel, rows: Sequence[int]) -> list[Contrast]:
+    """The model's FIGURES in the group against the rest, malignancy, size and scores first."""
+    values, patients = _figures(model)
+    return typical.contrasts(values, lesion.nodule_of(model), patients, np.asarray(rows, int))
+
+
+def mean_code(model: LoadedModel, rows: Sequence[int]) -> np.ndarray:
+    """(K,) float32: the mean of the group's codes, a valid code."""
+    return model.latent.valid(model.codes[list(rows)].mean(0))
+
+
+def most_typical(model: LoadedModel, rows: Sequence[int], count: int = 6) -> list[int]:
+    """The slices nearest to the group's mean code in the latent space, at most one a nodule."""
+    nearest = _by_nearness(model, rows)
+    _, first = np.unique(lesion.nodule_of(model)[nearest], return_index=True)
+    return nearest[np.sort(first)[:count]].tolist()
+
+
+def can_order(model: LoadedModel, order: str) -> bool:
+    """Whether the model's table has what one of ORDERS goes by."""
+    return order not in _COLUMNS or _COLUMNS[order] in model.table
+
+
+def ordered(model: LoadedModel, rows: Sequence[int], order: str) -> list[int]:
+    """The group's rows in one of ORDERS; those whose figure is not known come last."""
+    if order == "typical":
+        return _by_nearness(model, rows).tolist()
+    column = _COLUMNS.get(order)
+    if column is None or column not in model.table:
+        return sorted(rows)
+    values = model.table[column].iloc[list(rows)].to_numpy(float, na_value=np.nan)
+    return np.asarray(rows)[np.argsort(-values, kind="stable")].tolist()
+
+
+def mean_image(model: LoadedModel, rows: Sequence[int]) -> MeanImage:
+    """The mean of the group's CT slices where there are any here, else of its reconstructions.
+
+    Of a large group it is that of an even sample, `count` of `of`.
+    """
+    chosen = np.asarray(rows, int)
+    real = model.real[chosen]
+    of_ct = bool(real.any())
+    chosen = chosen[real] if of_ct else chosen
+    most = MOST_READ if of_ct else MOST_DECODED
+    sample = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(most, len(chosen))).astype(int))]
+    total = np.zeros((64, 64))
+    for start in range(0, len(sample), 256):
+        total += model.images(sample[start : start + 256])[0].sum(0)
+    return MeanImage((total / len(sample)).astype(np.float32), of_ct, len(sample), len(chosen))
+
+
+def _by_nearness(model: LoadedModel, rows: Sequence[int]) -> np.ndarray:
+    code = mean_code(model, rows)
+    return typical.by_nearness(model.codes, np.asarray(rows, int), code, prior=model.entry.prior)
+
+
+@kept
+def _figures(model: LoadedModel) -> tuple[pd.DataFrame, np.ndarray]:
+    """((N slices, the figures that the model's table has), (N,) each slice's patient by number)."""
+    table, found = model.table, {}
+    for name in ["malignancy", "diameter_mm", "score", *FIGURES]:
+        if f"{name}_all" in table:
+            found[name] = rating_means(table[f"{name}_all"])
+        elif name in table:
+            found[name] = table[name].to_numpy(float, na_value=np.nan)
+    usable = {name: values for name, values in found.items() if np.isfinite(values).any()}
+    return pd.DataFrame(usable), pd.factorize(table["patient_id"].astype(str))[0]

@@ -1,0 +1,1 @@
+"""What a map shows, and maps with a person's own parameters."""

@@ -1,0 +1,1 @@
+"""Trained models: listed, opened once, shared; where their scores come from."""

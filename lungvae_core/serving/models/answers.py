@@ -1,0 +1,70 @@
+"""What the routes of models share: the model asked for, errors as sentences, results kept for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+import pandas as pd
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from lungvae_core.caches import CachePerOwner
+from lungvae_core.errors import UserError
+from lungvae_core.lazy import frozen
+from lungvae_core.parameters import ParameterError, Query, integer
+from lungvae_core.serving.models.registry import LoadedModel, Registry
+
+BASE = "/api/models/{name}"
+# Answers can hold a hospital's own images: nobody on the way is to keep them.
+HEADERS = {"Cache-Control": "no-store"}
+
+MOST_ROWS = 10**9  # no table is longer
+MOST_BYTES = 256 * 2**20  # of results of one model: tables, places, colours, outlines
+
+Result = TypeVar("Result")
+_results: CachePerOwner[Any] = CachePerOwner(MOST_BYTES)
+
+
+def kept(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Keep the function's results for as long as the model, its first argument, is in memory.
+
+    All functions together keep `MOST_BYTES` a model. The other arguments are what was understood of an
+    address (one of a few choices, a number within a range), not text as it was sent.
+    """
+
+    @wraps(function)
+    def wrapper(model: LoadedModel, *arguments: Any) -> Result:
+        value = _results.of(model).get((function, *arguments), lambda: frozen(function(model, *arguments)))
+        # A frame of the caller's own, which shares its columns until one is changed.
+        return cast(Result, value.copy(deep=False)) if isinstance(value, pd.DataFrame) else value
+
+    return wrapper
+
+
+def refusal(error: UserError) -> Response:
+    """An error as an answer: 400 where the address cannot be understood, 404 where nothing is behind it."""
+    status = 400 if isinstance(error, ParameterError) else 404
+    return JSONResponse({"error": str(error)}, status_code=status, headers=HEADERS)
+
+
+def answering(
+    registry: Callable[[], Registry], make: Callable[..., Response], **path: tuple[int, int]
+) -> Callable[[Request], Response]:
+    """An endpoint for `make(model, query, **path)` on the model of the path.
+
+    `path` are whole numbers in the path, by name with their least and greatest. A parameter that cannot be
+    understood is answered with 400, what is not there with 404, both with a sentence.
+    """
+
+    # A plain function, not a coroutine: Starlette runs it in a thread, beside the event loop.
+    def endpoint(request: Request) -> Response:
+        try:
+            numbers = {name: integer(name, request.path_params[name], *ends) for name, ends in path.items()}
+            model = registry().load(request.path_params["name"])
+            return make(model, Query(request.query_params.multi_items()), **numbers)
+        except UserError as error:
+            return refusal(error)
+
+    return endpoint

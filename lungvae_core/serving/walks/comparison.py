@@ -1,0 +1,122 @@
+"""Two models of the same lesions beside each other: figures, neighbours, what their dimensions move."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from lungvae_core.errors import UserError
+from lungvae_core.evaluation.card import Some
+from lungvae_core.evaluation.report_words import figure
+from lungvae_core.explore.measured.record import labels
+from lungvae_core.number_text import DASH
+from lungvae_core.serving.lesions.cases import Case
+from lungvae_core.serving.models.answers import kept
+from lungvae_core.serving.models.registry import LoadedModel, ModelEntry, Registry
+from lungvae_core.serving.walks import walks
+from lungvae_core.vae.latents import FAMILIES
+
+KEY = ["patient_id", "nodule", "slice"]
+SIZES = {"diameter": "readers' diameter alone", "area": "outline's area alone"}
+UNSEEN, ALL = "patients that the model never saw", "all patients"
+
+
+def others(registry: Registry, model: LoadedModel) -> list[ModelEntry]:
+    """Models of the same lesions, those with another prior first: what stands beside `model` unless asked."""
+    same = [
+        entry
+        for entry in registry.entries()
+        if entry.name != model.entry.name and entry.data.content_hash == model.entry.data.content_hash
+    ]
+    return sorted(same, key=lambda entry: entry.prior == model.entry.prior)
+
+
+def same_rows(first: LoadedModel, second: LoadedModel) -> bool:
+    """Whether a row means the same slice in both models' tables."""
+    return first.table[KEY].equals(second.table[KEY])
+
+
+def facts(first: LoadedModel, second: LoadedModel) -> pd.DataFrame:
+    """Figures with their intervals, a column a model, in words; a dash where one is not known."""
+    columns = {}
+    for model in (first, second):
+        title = model.entry.title
+        columns[title if title not in columns else f"{title} ({model.entry.name})"] = _facts(model)
+    return pd.DataFrame(columns).dropna(how="all").fillna(DASH)
+
+
+def facts_note(first: LoadedModel, second: LoadedModel) -> str:
+    """What must be said beside the figures: label rule, protocol, seeds, what intervals are."""
+    said = [
+        f"Labels: {card.label_rule}. {card.protocol_in_words[:1].upper()}{card.protocol_in_words[1:]}."
+        for card in (first.evaluation, second.evaluation)
+        if card is not None
+    ]
+    said.append(
+        "Intervals: 95 %, by drawing patients again. One training each, so no claim about a prior; intervals "
+        "that overlap show no difference."
+    )
+    return " ".join(dict.fromkeys(said))
+
+
+def overlap(model: LoadedModel, cases: Sequence[Case]) -> str:
+    """How many of the two cases' neighbours are the same nodules, in a sentence."""
+    table = model.table
+    found = []
+    for case in cases:
+        rows = table.iloc[case.neighbours]
+        found.append(set(zip(rows["patient_id"], rows["nodule"], strict=True)))
+    shared = len(found[0] & found[1])
+    most = max(len(nodules) for nodules in found)
+    if shared == 0:
+        return f"None of the {most} nearest nodules is the same."
+    return f"{shared} of the {most} nearest nodules {'is' if shared == 1 else 'are'} the same."
+
+
+@kept
+def named_dimensions(model: LoadedModel) -> pd.DataFrame | None:
+    """Dimensions in use, those that change the picture most first, with their names; None unless measured."""
+    try:
+        if model.measured is None:
+            return None
+    except UserError:  # the page of the measured traversals says what is wrong
+        return None
+    used, _, _ = walks.carried(model)
+    names = labels(model.measured)
+    return pd.DataFrame(
+        {
+            "dimension": [f"z {at}" for at in used],
+            "when it rises, the lesion": [names[at].name or "(nothing clear)" for at in used],
+        }
+    )
+
+
+def _facts(model: LoadedModel) -> dict[str, str | None]:
+    entry = model.entry
+    found: dict[str, str | None] = {
+        "prior": FAMILIES[entry.prior].label,
+        "preset": entry.preset,
+        "dimensions": str(entry.dimensions),
+    }
+    card = model.evaluation
+    drawn = None if card is None else card.reconstruction
+    found["dimensions in use"] = None if drawn is None else str(drawn.active_units)
+    for name, words, digits in (
+        ("ssim", "SSIM of held-out patients' reconstructions (1 is the same)", 3),
+        ("mse", "mean squared error of them, 0..1 scale", 5),
+        ("kl", "KL, nats", 1),
+    ):
+        found[words] = None if drawn is None else f"{getattr(drawn, name):.{digits}f}"
+    if card is not None and not card.leaks:
+        for part, unseen in reversed(card.parts):
+            found |= _aucs(part, UNSEEN if unseen else ALL)
+    return found
+
+
+def _aucs(part: Some, whose: str) -> dict[str, str | None]:
+    found: dict[str, str | None] = {f"AUC per nodule, {whose}": figure(part.units.nodule.auc)}
+    for name, words in SIZES.items():
+        if name in part.baselines:
+            found[f"{words}, same nodules, {whose}"] = figure(part.baselines[name].nodule.auc)
+    return found

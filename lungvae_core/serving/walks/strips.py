@@ -1,0 +1,85 @@
+"""The whole range of one dimension as a picture, made when a browser asks for it.
+
+GET /api/models/{name}/strips/{key}.png   PNG: a column a step, see `render.strip_png`
+
+A page says with `offer` what is walked and gets the key. Drawing takes longer than all else of the page, and
+need not wait for its turn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from lungvae_core.caches import CachePerOwner
+from lungvae_core.errors import UserError
+from lungvae_core.serving.models.answers import BASE, HEADERS, refusal
+from lungvae_core.serving.models.registry import LoadedModel, Registry
+from lungvae_core.serving.walks.render import Walk, strip_png
+
+MOST_OFFERED_BYTES = 8 * 2**20  # of strips of one model that may be asked for; each has a few kilobytes
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One dimension of one model through its range: what is decoded, before it is."""
+
+    start: str  # where the walk starts, in words
+    dimension: int
+    values: np.ndarray  # (T,) of the dimension
+    codes: np.ndarray  # (T, K)
+    at_start: np.ndarray  # (K,) the code of the start
+    patient: str | None  # of the set, whose lesion the start is
+
+    def walk(self, model: LoadedModel, *, difference_full: float) -> Walk:
+        """The strip decoded and scored."""
+        images = model.decode(np.concatenate([self.codes, self.at_start[None]]))
+        return Walk(
+            title=model.entry.title,
+            start=self.start,
+            dimension=self.dimension,
+            values=self.values,
+            images=images[:-1],
+            at_start=images[-1],
+            window=model.window,
+            scores=model.score(self.codes, patient=self.patient),
+            difference_full=difference_full,
+        )
+
+
+_offered: CachePerOwner[tuple[Strip, float]] = CachePerOwner(MOST_OFFERED_BYTES)
+
+
+def offer(model: LoadedModel, strip: Strip, *, difference_full: float) -> str:
+    """The address under which browsers may ask for a strip's picture."""
+    digest = hashlib.sha256(repr((strip.start, strip.dimension, strip.patient, difference_full)).encode())
+    for numbers in (strip.values, strip.codes, strip.at_start):
+        digest.update(np.ascontiguousarray(numbers, np.float32).tobytes())
+    key = digest.hexdigest()
+    _offered.of(model).put(key, (strip, difference_full))
+    return f"{BASE.format(name=model.entry.name)}/strips/{key}.png"
+
+
+def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
+    """This module's route; `registry` gives the process's one registry."""
+
+    def get(request: Request) -> Response:
+        try:
+            model = registry().load(request.path_params["name"])
+            offered: Any = _offered.of(model).peek(request.path_params["key"])
+            if offered is None:
+                raise UserError("This picture is kept no longer. Reload the page.")
+            strip, full = offered
+            picture = strip_png(strip.walk(model, difference_full=full))
+            return Response(picture, media_type="image/png", headers=HEADERS)
+        except UserError as error:
+            return refusal(error)
+
+    return [Route(f"{BASE}/strips/{{key}}.png", get)]

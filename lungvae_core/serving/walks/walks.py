@@ -1,0 +1,256 @@
+"""Walks through one model's latent space: what the ways need of a model, kept while it is open."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+
+from lungvae_core.caches import CachePerOwner
+from lungvae_core.errors import UserError
+from lungvae_core.explore import ways
+from lungvae_core.explore.coordinates import Space
+from lungvae_core.explore.counterfactual import Counterfactual, Lesions, counterfactual
+from lungvae_core.explore.directions import Directions, load_directions, walk
+from lungvae_core.explore.measured import record
+from lungvae_core.explore.measured.record import Label, labels
+from lungvae_core.explore.traversal import active
+from lungvae_core.serving.models.answers import kept
+from lungvae_core.serving.models.registry import LoadedModel
+from lungvae_core.serving.walks.render import Sheet
+from lungvae_core.vae.config import Rated
+
+STEPS = 25  # of a film
+MOST_BYTES = 64 * 2**20  # of sheets of one model; one of 64 lines has eight megabytes
+
+_sheets: CachePerOwner[Sheet] = CachePerOwner(MOST_BYTES)
+
+
+@dataclass(frozen=True)
+class Way:
+    """Codes (T, K) from A to B, and the rows of the table that it leads along."""
+
+    codes: np.ndarray
+    rows: tuple[int, ...] = ()
+
+
+@kept
+def space(model: LoadedModel) -> Space:
+    """Coordinates in which straight lines are valid codes."""
+    return Space.fit(model.codes, simplex=model.latent.simplex)
+
+
+@kept
+def graph(model: LoadedModel) -> ways.Graph:
+    """The nodules' representative slices, linked with their nearest."""
+    return ways.Graph(model.codes[model.nodules[0]["row"].to_numpy()], model.entry.prior)
+
+
+@kept
+def directions(model: LoadedModel) -> Directions | None:
+    """directions.json, or None where the model has none that can be read."""
+    try:
+        return load_directions(model.entry.folder, model.codes)
+    except UserError:
+        return None
+
+
+@kept
+def flips(model: LoadedModel) -> Lesions:
+    """The codes as counterfactuals need them; UserError without a classifier."""
+    if model.classifier is None:
+        raise UserError(
+            "This model has no classifier, so that there is no score to change. Make one with "
+            f"`lungvae classify {model.entry.folder}`."
+        )
+    return Lesions.of(model.classifier, model.codes, model.table["patient_id"].astype(str).to_numpy())
+
+
+@kept
+def names(model: LoadedModel) -> dict[int, Label]:
+    """What guides each dimension and what the measured traversals say of it; empty where there is neither."""
+    measured = None
+    # The page of the measured traversals says what is wrong with them, where anything is.
+    with contextlib.suppress(UserError):
+        measured = model.measured
+    labelled = {} if measured is None else dict(enumerate(labels(measured)))
+    return labelled | {
+        at: _guided(at, guide, measured, labelled.get(at))
+        for at, guide in enumerate(model.run.config.objective.guided)
+    }
+
+
+def _guided(at: int, guide: str, measured: dict[str, Any] | None, label: Label | None) -> Label:
+    """A guided dimension's label: what it was trained to follow, then what it was measured to do."""
+    name = f"guided: {guide}" + (f" · {label.name}" if label and label.name else "")
+    sentences = [f"Trained to rise with the training patients' {guide}."]
+    if measured is None or label is None:
+        sentences.append("What it does to a decoded lesion has not been measured.")
+    else:
+        sentences.append(label.sentence)
+        if guide in get_args(Rated):
+            sentences.append(record.judged_sentence(measured, at, guide))
+    return Label(name, " ".join(sentences))
+
+
+@kept
+def carried(model: LoadedModel) -> tuple[list[int], list[int], str]:
+    """(dimensions in use, guided ones first, then by what they carry; unused ones; that, in words)."""
+    used = active(model.codes, model.latent)
+    guided = list(range(len(model.run.config.objective.guided)))
+    order, by = model.order.tolist(), "how much the lesions differ in them"
+    try:
+        if model.measured is not None:
+            order, by = record.order(model.measured), "how much they change the picture, as measured"
+    except UserError:  # the page of the measured traversals says what is wrong
+        pass
+    order = guided + [at for at in order if at not in guided]
+    return [at for at in order if used[at]], [at for at in order if not used[at]], by
+
+
+def named(model: LoadedModel, dimension: int) -> str:
+    """A dimension with its name, as "z 62 · grows"."""
+    label = names(model).get(dimension)
+    return f"z {dimension} · {label.name}" if label is not None and label.name else f"z {dimension}"
+
+
+def between(
+    model: LoadedModel,
+    kind: str,
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    rows: tuple[int | None, int | None] = (None, None),
+    steps: int = STEPS,
+) -> Way:
+    """The way of that kind (see `ways.ways_of`) from code a (K,) to b; `rows` are A's and B's own, if any.
+
+    Along neighbours it leads over other nodules than A's and B's. UserError for an unknown kind, and where
+    no chain of neighbours is left.
+    """
+    if kind not in ways.ways_of(model.entry.prior):
+        raise UserError(f"There is no way {kind[:20]!r} for a {model.entry.prior} model.")
+    if kind == ways.STRAIGHT:
+        return Way(ways.straight(model.latent, a, b, steps))
+    if kind == ways.ROUND:
+        return Way(ways.round_way(a, b, steps))
+    if kind == ways.SIMPLEX:
+        return Way(ways.along_simplex(space(model), a, b, steps))
+    nodules = model.nodules[0]
+    own = np.zeros(len(nodules), bool)
+    for row in rows:
+        if row is not None:
+            entry = model.lesion(row)
+            own |= (
+                (nodules["patient_id"] == entry["patient_id"]) & (nodules["nodule"] == entry["nodule"])
+            ).to_numpy()
+    members = graph(model).way(a, b, without=own)
+    passed = nodules["row"].to_numpy()[members]
+    return Way(ways.along(a, b, model.codes[passed], steps), tuple(int(row) for row in passed))
+
+
+def drawn(
+    model: LoadedModel, xy: np.ndarray, codes: np.ndarray, points: np.ndarray
+) -> tuple[Way, np.ndarray]:
+    """(the way, its places (T, 2)) along a line of points (P, 2) drawn on the map xy (N, 2) of codes."""
+    found, places = ways.along_map(xy, codes, points, STEPS, model.latent)
+    return Way(found), places
+
+
+def along_direction(model: LoadedModel, name: str, code: np.ndarray, steps: int = STEPS) -> np.ndarray:
+    """(steps, K) along a direction of directions.json through a code; UserError for one that it has not."""
+    known = directions(model)
+    if known is None or name not in known.directions:
+        raise UserError(f"The model has no direction {name[:40]!r}. Make it with `lungvae directions`.")
+    return walk(known.space, known.directions[name], code, steps)[1]
+
+
+def flip(
+    model: LoadedModel,
+    code: np.ndarray,
+    *,
+    patient: str | None,
+    wanted: float,
+    towards: str | None = None,
+    dimensions: int | None = None,
+    seed: int = 0,
+) -> Counterfactual:
+    """The smallest change of a code (K,) that takes its score past `wanted`: see `counterfactual`.
+
+    The score is the one that `patient`, whose lesion it is, has everywhere: `LoadedModel.classifier_of`.
+    """
+    return counterfactual(
+        flips(model),
+        model.classifier_of(patient),
+        code,
+        patient=patient,
+        target=wanted,
+        towards=towards,
+        dimensions=dimensions,
+        seed=seed,
+    )
+
+
+def span(model: LoadedModel, dimension: int, code: np.ndarray) -> np.ndarray:
+    """(2,) what a dimension is walked over: the lesions' range, and further where the code lies beyond."""
+    low, high = model.ranges[dimension].tolist()
+    return np.array([min(low, float(code[dimension])), max(high, float(code[dimension]))])
+
+
+def grid(
+    model: LoadedModel, code: np.ndarray, first: int, second: int, steps: int, start: str, patient: str | None
+) -> Sheet:
+    """Two dimensions over their ranges, decoded and scored.
+
+    `start` is the code in words and `patient`, of the set, whose lesion it is.
+    """
+    key = ("grid", code.tobytes(), first, second, steps, start, patient)
+    return _sheets.of(model).get(key, lambda: _grid(model, code, first, second, steps, start, patient))
+
+
+def contact_sheet(
+    model: LoadedModel, code: np.ndarray, dimensions: list[int], steps: int, start: str, patient: str | None
+) -> Sheet:
+    """A line a dimension, each alone over its range, decoded and scored; see `grid`."""
+    key = ("dimensions", code.tobytes(), tuple(dimensions), steps, start, patient)
+    return _sheets.of(model).get(key, lambda: _contact_sheet(model, code, dimensions, steps, start, patient))
+
+
+def _grid(
+    model: LoadedModel, code: np.ndarray, first: int, second: int, steps: int, start: str, patient: str | None
+) -> Sheet:
+    spans = np.stack([span(model, first, code), span(model, second, code)])
+    codes, across, up = ways.grid(model.latent, code, first, second, spans, steps)
+    flat = codes.reshape(-1, codes.shape[-1])
+    scores = model.score(flat, patient=patient)
+    near = (
+        int(np.abs(up - code[second]).argmin()),
+        int(np.abs(across - code[first]).argmin()),
+    )
+    lines = [f"{value:.2f}" for value in up]
+    lines[0] = f"{lines[0]}: {named(model, second)} ↑"
+    return Sheet(
+        heading=f"{model.entry.title} · from {start} · {named(model, first)} by {named(model, second)}",
+        images=model.decode(flat).reshape(steps, steps, 64, 64),
+        lines=tuple(lines),
+        columns=tuple(f"{value:.2f}" for value in across),
+        scores=None if scores is None else scores.reshape(steps, steps),
+        outlined=near,
+    )
+
+
+def _contact_sheet(
+    model: LoadedModel, code: np.ndarray, dimensions: list[int], steps: int, start: str, patient: str | None
+) -> Sheet:
+    spans = np.stack([span(model, at, code) for at in dimensions])
+    codes, _ = ways.sheet(model.latent, code, dimensions, spans, steps)
+    flat = codes.reshape(-1, codes.shape[-1])
+    scores = model.score(flat, patient=patient)
+    return Sheet(
+        heading=f"{model.entry.title} · from {start} · each dimension from its least to its greatest",
+        images=model.decode(flat).reshape(len(dimensions), steps, 64, 64),
+        lines=tuple(named(model, at) for at in dimensions),
+        scores=None if scores is None else scores.reshape(len(dimensions), steps),
+    )

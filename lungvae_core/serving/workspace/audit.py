@@ -1,0 +1,142 @@
+"""What people did that others may have to know of later: a table in the workspace's database.
+
+Sign-ins and their ends, uploads (how much, never what), work that was started, stopped or resumed, deletions,
+and what was refused. Lines are only ever added; `lungvae audit` reads them.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Integer, String, Text, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from lungvae_core.errors import UserError
+from lungvae_core.parameters import printable
+from lungvae_core.serving.workspace.database import Base, session
+from lungvae_core.serving.workspace.settings import Settings
+
+SIGN_IN, SIGN_OUT, SESSION_END = "sign-in", "sign-out", "session-end"
+UPLOAD, JOB_START, JOB_STOP, JOB_RESUME = "upload", "job-start", "job-stop", "job-resume"
+DELETE, REFUSED, SERVER_START = "delete", "refused", "server-start"
+KINDS = (
+    SIGN_IN,
+    SIGN_OUT,
+    SESSION_END,
+    UPLOAD,
+    JOB_START,
+    JOB_STOP,
+    JOB_RESUME,
+    DELETE,
+    REFUSED,
+    SERVER_START,
+)
+LONGEST_DETAIL = 500  # characters
+
+_who: ContextVar[str | None] = ContextVar("who", default=None)
+
+
+class _Line(Base):
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    at: Mapped[str] = mapped_column(String(40), index=True)  # ISO, UTC
+    who: Mapped[str] = mapped_column(String(254))
+    what: Mapped[str] = mapped_column(String(16))  # one of KINDS
+    detail: Mapped[str] = mapped_column(Text, default="")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the log."""
+
+    id: int
+    at: str  # ISO, UTC
+    who: str
+    what: str  # one of KINDS
+    detail: str
+
+
+@contextmanager
+def acting(name: str) -> Iterator[None]:
+    """Have lines that are written within, in this thread or task, name this person."""
+    token = _who.set(name)
+    try:
+        yield
+    finally:
+        _who.reset(token)
+
+
+def line(what: str, detail: str = "", *, who: str | None = None) -> Base:
+    """A line to add to the transaction in which the thing itself is done: both are on record, or neither.
+
+    It names `who`, else whoever is `acting`, else the command line's user.
+    """
+    if what not in KINDS:
+        raise ValueError(f"{what!r} is not one of {', '.join(KINDS)}")
+    return _Line(
+        at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        who=_one_line(who, 254) if who else actor(),
+        what=what,
+        detail=_one_line(detail, LONGEST_DETAIL),
+    )
+
+
+def actor() -> str:
+    """Whom lines name now: whoever is `acting`, else the command line's user."""
+    return _one_line(_who.get() or f"command line, {_user()}", 254)
+
+
+def record(settings: Settings, what: str, detail: str = "", *, who: str | None = None) -> None:
+    """Add a line by itself (see `line`); UserError where the database cannot be written."""
+    with session(settings) as opened:
+        opened.add(line(what, detail, who=who))
+
+
+def read(
+    settings: Settings, *, who: str = "", what: str = "", since: str = "", most: int | None = None
+) -> list[Line]:
+    """The lines of a person, of a kind, since a day or moment (ISO, UTC); the newest first."""
+    if what and what not in KINDS:
+        raise UserError(f"There is nothing of the kind {what!r} in the audit log. Kinds: {', '.join(KINDS)}.")
+    query = select(_Line).order_by(_Line.id.desc()).limit(most)
+    if who:
+        query = query.where(_Line.who == who)
+    if what:
+        query = query.where(_Line.what == what)
+    if since:
+        query = query.where(_Line.at >= _moment(since))
+    with session(settings) as opened:
+        found = list(opened.scalars(query))
+    return [Line(one.id, *(printable(str(text), most) for text, most in _texts(one))) for one in found]
+
+
+def _texts(line: _Line) -> list[tuple[object, int]]:
+    """A line's texts and how long each can be: what was restored may hold anything."""
+    return [(line.at, 40), (line.who, 254), (line.what, 16), (line.detail, LONGEST_DETAIL)]
+
+
+def _moment(text: str) -> str:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UserError(f"{text!r} is not a day as 2026-01-31 or a moment as 2026-01-31T12:00.") from error
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds")
+
+
+def _one_line(text: str, most: int) -> str:
+    """Text that cannot pass for another line of the log."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)[:most]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # no name for this user id, as in containers
+        return "unknown"

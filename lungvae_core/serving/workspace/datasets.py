@@ -1,0 +1,57 @@
+"""The data sets that the app can offer: SliceSets in the settings' data folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lungvae_core.caches import bounded
+from lungvae_core.data.parquet import read_parquet
+from lungvae_core.errors import UserError
+from lungvae_core.files import check_name, read_json, shown
+from lungvae_core.parameters import LONGEST_NAME, text
+from lungvae_core.serving.workspace.settings import Settings
+
+
+@dataclass(frozen=True)
+class FoundData:
+    """A data set, as it is offered."""
+
+    folder: Path
+    name: str  # its own; the folder's is folder.name
+    slices: int
+    patients: int
+    generated: bool  # phantoms: no patient was scanned
+
+    def in_words(self) -> str:
+        """Its names and size, in a line."""
+        kind = ", generated" if self.generated else ""
+        return f"{self.name} ({self.folder.name}): {self.slices:,} slices, {self.patients:,} patients{kind}"
+
+
+def find_data(settings: Settings) -> tuple[list[FoundData], dict[str, str]]:
+    """(usable data sets by folder, {folder: why it was left out})."""
+    found, broken = [], {}
+    for path in settings.data_sets():
+        try:
+            check_name(path.parent)
+            found.append(_describe(path.parent, path.stat().st_mtime_ns))
+        except (UserError, OSError) as error:
+            broken[shown(Path(path.parent.name))] = str(error)
+    return found, broken
+
+
+@bounded(2**20)
+def _describe(folder: Path, _changed: int) -> FoundData:
+    info = read_json(folder / "dataset.json", what="The data set's description")
+    try:
+        patients = read_parquet(folder / "table.parquet")["patient_id"].nunique()
+        return FoundData(
+            folder=folder,
+            name=text("Its name", info["name"], LONGEST_NAME),
+            slices=int(info["count"]),
+            patients=int(patients),
+            generated=bool(info.get("generated", False)),
+        )
+    except Exception as error:  # parquet's readers raise many kinds; to a person they are one
+        raise UserError(f"The data set {folder} is damaged. Make it again.") from error

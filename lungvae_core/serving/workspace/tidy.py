@@ -1,0 +1,122 @@
+"""What killed processes left half-made: told, and removed by `lungvae tidy` or when the app starts.
+
+Recognised by names that only the product gives (`files`), and held by a lock of the operating system as long
+as the process lives that is at work, which no longer holds them when it is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lungvae_core.files import DELETED, LEFTOVER, PREPARING, REPLACED, TEMPORARY, is_held, temporary_place
+from lungvae_core.serving.workspace.settings import Settings
+
+DEEPEST = 6  # folders below the one that is looked through
+# A dot, the name of what was to be, eight letters of chance, and how it was being changed.
+_NAMED = re.compile(
+    rf"\.(?P<of>.+)\.[a-z0-9_]{{8}}(?P<kind>{'|'.join(map(re.escape, (LEFTOVER, REPLACED, DELETED)))})"
+)
+_PREPARED = re.compile(rf"\.(?P<of>.+)(?P<kind>{re.escape(PREPARING)})")
+_TEMPORARY = re.compile(rf"{re.escape(TEMPORARY)}(?:check|backup)-[a-z0-9_]{{8}}")
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A file or folder that a killed process left."""
+
+    path: Path
+    kind: str  # how its name ends
+    size: int  # bytes
+    held: bool  # by a living process: it is none, then
+    becomes: Path | None = (
+        None  # what it is renamed to, where it is the former state of something now missing
+    )
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the same command, given again, goes on from it."""
+        return self.kind == PREPARING
+
+    @property
+    def in_words(self) -> str:
+        size = f"{self.size / 1e6:,.1f} MB"
+        if self.held:
+            return f"{size}, in use by a living process; it stays."
+        if self.becomes is not None:
+            return (
+                f"{size}, the former {self.becomes.name}, which a killed command was replacing; it goes back."
+            )
+        if self.resumable:
+            return f"{size}, of an unfinished `lungvae prepare`, which would go on from it."
+        return f"{size}, left by a killed command."
+
+
+def default_folders(settings: Settings) -> list[Path]:
+    """Where the product writes, and the system's temporary folder, where there is one."""
+    own = [settings.models, settings.runs, settings.data, settings.workspace]
+    temporary = temporary_place()
+    return own if temporary is None else [*own, temporary]
+
+
+def leftovers(folders: Iterable[Path]) -> list[Leftover]:
+    """What killed processes left in folders and below them, by path; and what living ones are making."""
+    seen: dict[Path, Leftover] = {}
+    for folder in folders:
+        for path, kind, of in _candidates(folder, DEEPEST):
+            with contextlib.suppress(OSError):  # gone meanwhile, or somebody else's
+                target = path.with_name(of)
+                becomes = target if kind == REPLACED and not target.exists() else None
+                seen[path.resolve()] = Leftover(path, kind, _size(path), is_held(path), becomes)
+    return [seen[path] for path in sorted(seen)]
+
+
+def clear(leftover: Leftover) -> str:
+    """Remove a leftover, or put it back; what was done, in a sentence."""
+    try:
+        if leftover.becomes is not None:
+            leftover.path.rename(leftover.becomes)
+            return "It is back."
+        if leftover.path.is_dir() and not leftover.path.is_symlink():
+            shutil.rmtree(leftover.path)
+        else:
+            leftover.path.unlink(missing_ok=True)
+    except OSError as error:
+        return f"It could not be removed: {error.strerror}."
+    return "It is removed."
+
+
+def clear_at_start(settings: Settings) -> list[str]:
+    """Clear all that no living process holds and no command would go on from; what was done, in sentences."""
+    left = leftovers(default_folders(settings))
+    return [
+        f"{each.path}: {each.in_words} {clear(each)}" for each in left if not (each.held or each.resumable)
+    ]
+
+
+def _candidates(folder: Path, deepest: int) -> Iterator[tuple[Path, str, str]]:
+    """(path, kind, name of what it was to be) of what is named like something in the making."""
+    shared = folder == temporary_place()
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in entries:
+        path = Path(entry.path)
+        if shared:  # with other programs, whose names may be like ours
+            if _TEMPORARY.fullmatch(entry.name):
+                yield path, TEMPORARY, entry.name
+        elif named := _NAMED.fullmatch(entry.name) or _PREPARED.fullmatch(entry.name):
+            yield path, named["kind"], named["of"]
+        elif deepest and entry.is_dir(follow_symlinks=False):
+            yield from _candidates(path, deepest - 1)
+
+
+def _size(path: Path) -> int:
+    inside = [Path(root, name) for root, _, names in os.walk(path) for name in names] or [path]
+    return sum(each.lstat().st_size for each in inside)

@@ -1,0 +1,142 @@
+"""Evaluation: how good, by which protocol, beside what size alone gives; and where a leak comes from."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from lungvae_core.errors import UserError
+from lungvae_core.evaluation import report_words
+from lungvae_core.evaluation.html import to_html
+from lungvae_core.evaluation.report import Report
+from lungvae_core.evaluation.report_view.sections import sections
+from lungvae_core.serving.jobs.evaluations import FoundReport, find_reports, read_report
+from pages.evaluation import parts
+from pages.evaluation.form import JOBS, NEW, REFRESH_SECONDS, RESULTS, new_evaluation, open_jobs, watch
+from pages.shared import common, url
+
+
+def main() -> None:
+    """The page from top to bottom."""
+    common.introduce(
+        "Evaluation",
+        shows="How well a model's score tells malignant from benign lesions, by a named protocol, with 95 % "
+        "intervals, per slice, nodule and patient; always beside what the lesion's size alone gives on the "
+        "same folds.",
+        does_not_mean=(
+            "- **Malignancy is readers' opinion**, not the outcome of a biopsy. Another label rule moves an "
+            "AUC by some 0.04: compare only figures of one task, label rule and unit.\n"
+            "- **Slices are not cases.** Quote nodules or patients.\n"
+            "- **Ahead of size is what counts.** A model that cannot beat a ruler has learned little else.\n"
+            "- **An interval tells of the patients drawn**, not of another training, hospital or scanner.\n"
+            "- **The `paper` protocol leaks.** It is here to show where its figures come from, and says "
+            "nothing about new patients.\n"
+            "- Nobody has tested whether any of this helps a reader or a patient."
+        ),
+    )
+    no_jobs, waiting = "", []
+    try:
+        waiting = open_jobs()
+    except UserError as error:  # shipped reports can be read where nothing can be written
+        no_jobs = str(error)
+    reports, broken = find_reports()
+    if "evaluation-view" not in st.session_state:
+        st.session_state["evaluation-view"] = RESULTS if reports or waiting else NEW
+    view = st.segmented_control(
+        "View", [RESULTS, NEW], key="evaluation-view", required=True, label_visibility="collapsed"
+    )
+    JOBS.show_error()
+    if view == NEW:
+        if no_jobs:
+            common.stop(no_jobs)
+        new_evaluation()
+        return
+    if not no_jobs:
+        active = any(job.active for job in waiting)
+        st.fragment(watch, run_every=REFRESH_SECONDS if active else None)()
+    for reason in broken.values():
+        st.warning(reason)
+    if not reports:
+        st.info(
+            f"There is no report yet. Choose “{NEW}”, or run `lungvae evaluate --preset dirvae --data "
+            "data/lidc --task mvb --protocol nested`.",
+            icon=":material/info:",
+        )
+        return
+    found = pick(reports)
+    try:
+        show(found, read_report(found.path))
+    except UserError as error:
+        st.error(str(error))
+
+
+def pick(reports: list[FoundReport]) -> FoundReport:
+    """The report that is chosen; its name is in the address."""
+    by_name = {report.name: report for report in reports}
+    url.start("report", by_name, key="evaluation-report")
+    st.selectbox(
+        "Report", list(by_name), key="evaluation-report", format_func=lambda name: by_name[name].title
+    )
+    url.keep("report", key="evaluation-report")
+    return by_name[st.session_state["evaluation-report"]]
+
+
+def show(found: FoundReport, report: Report) -> None:
+    """A report, from the sentence that sums it up to how it was made."""
+    parts.leak_band(report)
+    if report.quick:
+        st.warning(report_words.QUICK, icon=":material/timer:")
+    verdict(report)
+    units = report_words.units_of(report)
+    if not units:
+        return
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    main_unit = report_words.main_unit(report) or units[0]
+    url.start("unit", [main_unit, *(one for one in units if one != main_unit)], key="evaluation-unit")
+    with left:
+        st.segmented_control(
+            "Unit", units, key="evaluation-unit", required=True, format_func=lambda name: f"Per {name}"
+        )
+    url.keep("unit", key="evaluation-unit")
+    with right, st.container(horizontal=True, horizontal_alignment="right"):
+        downloads(found, report)
+    unit = st.session_state["evaluation-unit"]
+    own = report.units.of(unit)
+    if own is not None:
+        st.caption(report_words.facts(report, unit, own))
+        parts.sections(sections(report, unit))
+        st.caption(report_words.attribution(report))
+
+
+def verdict(report: Report) -> None:
+    """The report in a sentence, marked by whether it beats size."""
+    compared = (report.comparisons or {}).get("best_size")
+    paired = None if compared is None else compared.paired
+    ahead = paired is not None and paired.low is not None and paired.low > 0
+    mark = st.success if ahead and not report.leaks and not report.quick else st.warning
+    mark(report_words.verdict(report), icon=":material/straighten:")
+
+
+def downloads(found: FoundReport, report: Report) -> None:
+    """The report as JSON and as an HTML file to send."""
+    st.download_button(
+        "HTML to send",
+        to_html(report),
+        f"{found.name}.html",
+        "text/html",
+        icon=":material/description:",
+        key="evaluation-html",
+        on_click="ignore",
+        help="One file with figures, limits and a checklist; it loads nothing from the internet.",
+    )
+    st.download_button(
+        "JSON",
+        found.path.read_bytes(),
+        f"{found.name}.json",
+        "application/json",
+        icon=":material/data_object:",
+        key="evaluation-json",
+        on_click="ignore",
+    )
+
+
+main()

@@ -1,0 +1,199 @@
+"""The Evaluation page's form, and the evaluations that run in the background: progress, stop, go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import streamlit as st
+
+from lungvae_core.data.diagnoses import KINDS
+from lungvae_core.data.labels import RULES, TASKS
+from lungvae_core.evaluation.protocols.config import EvaluationConfig, Protocol
+from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
+from lungvae_core.number_text import duration, plural
+from lungvae_core.serving.jobs import form
+from lungvae_core.serving.jobs.evaluations import (
+    REPORT,
+    evaluations_folder,
+    find_reports,
+    read_progress,
+)
+from lungvae_core.serving.jobs.queue import EVALUATION, FAILED, QUEUED, RUNNING, STOPPED, STOPPING, Job, Jobs
+from lungvae_core.serving.workspace.datasets import FoundData, find_data
+from lungvae_core.serving.workspace.settings import Settings
+from lungvae_core.vae.config import PRESETS
+from lungvae_core.workers import cores
+from pages.shared import setting_fields
+from pages.shared.job_panel import JobPanel
+
+NEW, RESULTS = "New evaluation", "Reports"
+REFRESH_SECONDS = 3
+STEPS = {
+    "training": "Training the folds' models",
+    "baselines": "Fitting the baselines",
+    "classifiers": "Fitting the classifiers",
+    "figures": "Working out figures and intervals",
+}
+WORDS = {
+    QUEUED: "waits for its turn",
+    RUNNING: "is running",
+    STOPPING: "is stopping",
+    FAILED: "failed",
+    STOPPED: "was stopped; it can go on where it was",
+}
+
+
+JOBS = JobPanel(
+    "evaluation",
+    RESULTS,
+    lambda _: None,  # the address names a report, which there is none of yet
+    stop_help="What is done is kept.",
+    resume_help="Folds that are done count; the others go on.",
+)
+
+
+def start(name_key: str) -> None:
+    """Start what the form holds."""
+    state = st.session_state
+    JOBS.act(
+        lambda: Jobs().start_evaluation(
+            state["evaluation-data"].folder,
+            state["evaluation-preset"],
+            state[name_key].strip(),
+            task=state["evaluation-task"],
+            label_rule=state["evaluation-rule"],
+            protocol=state["evaluation-protocol"],
+            seed=state["evaluation-seed"],
+            seeds=state["evaluation-seeds"],
+            quick=state["evaluation-quick"],
+            nested=state["evaluation-nested"] if state["evaluation-protocol"] == "paper" else None,
+            diagnoses=state["evaluation-diagnoses"].strip() or None,
+            device=state["evaluation-device"],
+            workers=state["evaluation-workers"],
+        )
+    )
+
+
+def new_evaluation() -> None:
+    """The form that starts an evaluation."""
+    settings = Settings()
+    sets, broken = find_data(settings)
+    for name, reason in broken.items():
+        st.warning(f"The data set {name} was left out. {reason}")
+    sets = [data for data in sets if not data.generated] + [data for data in sets if data.generated]
+    if not sets:
+        st.info(f"There is no data set in {settings.data} yet. The Train page tells how to make one.")
+        return
+    reports, _ = find_reports(settings)
+    nested = [None, *(one.path for one in reports if one.protocol == "nested")]
+    name = Jobs(settings).suggest("evaluation", among=evaluations_folder(settings))
+    with st.form("evaluation-form", enter_to_submit=False):
+        left, right = st.columns(2)
+        left.selectbox("Data", sets, format_func=FoundData.in_words, key="evaluation-data")
+        right.selectbox(
+            "Preset",
+            list(PRESETS),
+            index=list(PRESETS).index("dirvae"),
+            key="evaluation-preset",
+            help="Trained anew in every fold. Other settings: `lungvae evaluate --set`.",
+        )
+        left, right = st.columns(2)
+        left.selectbox(
+            "Protocol",
+            get_args(Protocol),
+            key="evaluation-protocol",
+            format_func=lambda key: f"{key}: {PROTOCOLS[key].in_short}",
+        )
+        right.selectbox(
+            "Label rule",
+            list(RULES),
+            key="evaluation-rule",
+            help="\n\n".join(f"{key}: {RULES[key]}" for key in RULES),
+        )
+        columns = st.columns(4)
+        columns[0].selectbox(
+            "Task", list(TASKS), key="evaluation-task", format_func=lambda key: f"{key}: {TASKS[key]}"
+        )
+        for column, setting in zip(columns[1:], ("seeds", "seed", "quick"), strict=True):
+            with column:
+                setting_fields.show(form.setting_of(EvaluationConfig, setting), f"evaluation-{setting}")
+        machine = st.columns(3)
+        machine[2].selectbox(
+            "Leak table begins with",
+            nested,
+            format_func=lambda path: "nothing" if path is None else f"{path.parent.name}/{path.name}",
+            key="evaluation-nested",
+            help="For the protocol paper: a nested report of the same preset, data, task, rule and seeds.",
+        )
+        machine[0].selectbox("Device", form.devices(), key="evaluation-device")
+        machine[1].number_input(
+            "Trainings at once",
+            1,
+            cores(),
+            max(1, cores() - 1),
+            key="evaluation-workers",
+            help="Folds and seeds side by side. One core is left to this app unless you say otherwise.",
+        )
+        st.text_input(
+            "Table of confirmed diagnoses (optional)",
+            key="evaluation-diagnoses",
+            placeholder="/data/diagnosis.csv",
+            help="A csv, Excel or parquet file on this server, a row a patient: patient_id, and diagnosis "
+            f"({', '.join(f'{code} {kind}' for code, kind in KINDS.items())}). The report then says how well "
+            "model, readers and size rank these patients by it. For the protocols nested and frozen.",
+        )
+        left, right = st.columns([3, 1], vertical_alignment="bottom")
+        left.text_input("Name of the evaluation", name, key=f"evaluation-name-{name}")
+        right.form_submit_button(
+            "Start evaluation",
+            type="primary",
+            icon=":material/play_arrow:",
+            width="stretch",
+            on_click=start,
+            args=(f"evaluation-name-{name}",),
+            key="evaluation-start",
+        )
+    st.caption(
+        "`nested` trains the VAE once a fold and seed: hours on two cores. It runs in the background, can be "
+        "stopped, and goes on where it was. The same from a terminal: `lungvae evaluate`."
+    )
+
+
+def open_jobs() -> list[Job]:
+    """The evaluations that have not ended well: waiting, running, stopped, failed. Newest first."""
+    return [job for job in Jobs().all() if job.kind == EVALUATION and job.status in WORDS]
+
+
+def watch() -> None:
+    """Show the evaluations that are not done; run the whole page when one has begun or ended."""
+    jobs = Jobs()
+    unfinished = open_jobs()
+    JOBS.rerun_when_changed(unfinished)
+    for job in unfinished:
+        with st.container(border=True):
+            _show(jobs, job)
+
+
+def _show(jobs: Jobs, job: Job) -> None:
+    """One evaluation: its state, how far it is, and Stop or Resume."""
+    left, right = st.columns([4, 1], vertical_alignment="center")
+    settings = job.request
+    state = (
+        f"**{job.name}**: {settings['preset']}, {settings['protocol']}, {settings['task']}, "
+        f"{settings['label_rule']}, {plural(settings['seeds'], 'seed')}{', quick' * settings['quick']}; "
+        f"{WORDS[job.status]}. "
+        f"{job.message}"
+    )
+    (left.error if job.status == FAILED else left.markdown)(state)
+    with right:
+        JOBS.stop_or_resume(jobs, job)
+    progress = read_progress(Path(job.folder) / REPORT)
+    if progress is not None:
+        done = f"{STEPS.get(progress.what, progress.what)}: {progress.done:.0f} of {progress.total:.0f}"
+        if job.status == RUNNING and progress.seconds_left is not None:
+            done += f", about {duration(progress.seconds_left)} left"
+        st.progress(progress.fraction, text=done)
+    if job.status == FAILED:
+        with st.expander("Output"):
+            st.code(jobs.output(job, 15) or "No output.", language=None)

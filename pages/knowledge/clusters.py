@@ -1,0 +1,270 @@
+"""Clusters: groups of lesions in the latent space, what they follow, and whether they come out again."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import streamlit as st
+
+from lungvae_core.data.counted import counted_in_words
+from lungvae_core.errors import UserError
+from lungvae_core.explore import maps
+from lungvae_core.explore.clusters.methods import TITLES
+from lungvae_core.explore.clusters.report import Clusters, load_clusters
+from lungvae_core.explore.clusters.words import in_words
+from lungvae_core.serving.models.registry import LoadedModel
+from pages.knowledge import clusters_figures
+from pages.shared import charts, common, figures, url
+
+ABREAST = 2
+
+
+def main() -> None:
+    """The page from top to bottom."""
+    common.introduce(
+        "Clusters",
+        shows="Groups of lesions that lie together in the latent space, found without any label: what they "
+        "go with (malignancy, size, ratings, place, and **whose scan it is**), beside what chance gives, and "
+        "whether other patients give the same groups.",
+        does_not_mean=(
+            "- **Not kinds of disease.** Every method divides any cloud of points. What counts is what "
+            "clusters have above those of codes without groups, and whether they come out again.\n"
+            "- **What clusters go with is no cause.** A cluster can be rich in malignant lesions because "
+            "they are large, lie elsewhere, or come from a few patients.\n"
+            "- **Patient is a confound.** Lesions of one patient share scanner, dose and lungs. A cluster "
+            "that is a patient's says nothing of lesions. NMI with hundreds of patients is high by chance; "
+            "AMI has that taken out.\n"
+            "- Malignancy is what readers suspected on CT (the higher median of their ratings, above 3 "
+            "against below 3), not pathology. Colours on the map are groups, not degrees; distances on it "
+            "have no clinical meaning."
+        ),
+    )
+    model = common.current_model()
+    try:
+        # Anew each time: they may have been made since.
+        clusters = load_clusters(model.entry.folder, model.codes, len(model.nodules[0]))
+    except UserError as error:
+        common.stop(str(error))
+    report = clusters.report
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = url.segmented("method", "Method", TITLES, key="clusters_method")
+        kind = url.segmented("map", "Map", maps.TITLES, key="clusters_map")
+    method = report["methods"][name]
+    st.markdown(in_words(method, clusters.unit))
+    if report["labels_shaped_codes"]:
+        st.warning(
+            "Labels shaped these codes (a joint phase): what is said of malignancy here is no test.",
+            icon=":material/warning:",
+        )
+    left, right = st.columns([1.35, 1], gap="medium")
+    with left:
+        on_map(model, clusters, name, kind)
+    with right:
+        how_chosen(method)
+    st.caption(source(report))
+    st.header("What the clusters go with", anchor="follow")
+    follow(method)
+    st.header("Whether they come out again", anchor="again")
+    again(report, method)
+    st.header("Each cluster", anchor="each")
+    cards(model, clusters, name)
+    if report["maps"]:
+        st.header("How far the maps can be trusted", anchor="maps")
+        trust(report, clusters.unit)
+
+
+def source(report: dict[str, Any]) -> str:
+    """Of what, how and how often, in a line."""
+    unit = report["unit"]
+    of = "" if report["sample"] is None else " (a random sample)"
+    return (
+        f"{report['units']:,} {unit}s{of} of {report['patients']:,} patients, "
+        f"{report['dimensions']} dimensions: {report['space']}. Labelled: "
+        f"{report['labelled']['units']:,} {unit}s, {report['labelled']['malignant']:,} malignant, by "
+        f"{report['label_rule']}. {report['resamples']} draws of patients, "
+        f"{report['permutations']} shuffles, "
+        f"{report['featureless']} sets of codes without groups (normal, with the same mean and covariance), "
+        f"seed {report['seed']}. {counted_in_words(report)}"
+        + (" **A quick run: its intervals are rough.**" if report["quick"] else "")
+    )
+
+
+def on_map(model: LoadedModel, clusters: Clusters, name: str, kind: str) -> None:
+    """The run's map, coloured by cluster."""
+    try:
+        xy = model.map(clusters.unit, kind)[clusters.at]
+    except UserError as error:
+        st.info(str(error), icon=":material/info:")
+        return
+    rows = model.table.iloc[clusters.rows]
+    texts = [
+        f"{patient}, nodule {nodule}"
+        for patient, nodule in zip(rows["patient_id"], rows["nodule"], strict=True)
+    ]
+    described = clusters.report["methods"][name]["clusters"]
+    charts.show(
+        charts.kept(clusters_figures.places, xy, clusters.members[name], described, texts),
+        alt="The map of nodules, coloured by cluster",
+        key="clusters-map",
+        toolbar=True,
+    )
+
+
+def how_chosen(method: dict[str, Any]) -> None:
+    """What was tried, and why the setting was taken."""
+    figure = charts.kept(clusters_figures.tried, method) or charts.kept(clusters_figures.sizes, method)
+    charts.show(figure, alt="What was tried, and how good each was", key="clusters-tried")
+    settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in method["settings"].items())
+    st.caption(f"Chosen: {settings}. How: {method['chosen_by']}. No label was looked at.")
+
+
+def follow(method: dict[str, Any]) -> None:
+    """AMI or NMI with all that is known, beside chance."""
+    if not method["attributes"]:
+        st.info("With fewer than two clusters there is nothing to compare.", icon=":material/info:")
+        return
+    measure = st.segmented_control(
+        "Measure",
+        ["ami", "nmi"],
+        format_func=str.upper,
+        default="ami",
+        required=True,
+        help="AMI is 0 on average by chance. NMI is not: the more groups, the higher.",
+    )
+    charts.show(
+        charts.kept(clusters_figures.follows, method, measure),
+        alt="How far clusters go with each attribute, beside chance",
+        key="clusters-follow",
+    )
+    by_name = {one["name"]: one for one in method["attributes"]}
+    st.caption(
+        f"{measure.upper()} between clusters and each attribute where it is known"
+        + (", lesions in no cluster counting as one" if method["noise"] else "")
+        + ". Shuffled: an attribute between patients, so that a patient's lesions stay together; patients "
+        "between lesions. Ratings are the readers' mean, rounded; calcification is some or none."
+    )
+    st.markdown(" ".join(purity_sentences(by_name)))
+    titles = {name: one["title"] for name, one in by_name.items()}
+    figure = charts.kept(clusters_figures.along_k, method, titles)
+    if figure is not None:
+        st.markdown("**The same with another number of clusters**")
+        charts.show(figure, alt="What clusters go with, by how many there are", key="clusters-along")
+        st.caption("To see what more clusters would go with. k was not chosen by it.")
+
+
+def purity_sentences(by_name: dict[str, dict[str, Any]]) -> list[str]:
+    """Sentences of purity and of what patients share."""
+    said = []
+    if (malignancy := by_name.get("malignancy")) is not None:
+        purity = malignancy["purity"]
+        said.append(
+            f"**Purity by malignancy {purity['value']:.1%}**: so many labelled lesions are of their "
+            f"cluster's more frequent class; chance gives {purity['null']:.1%} (up to "
+            f"{purity['null_high']:.1%})."
+        )
+    if (patient := by_name.get("patient")) is not None:
+        said.append(
+            f"**Patient, the confound**: NMI is {patient['nmi']['value']:.2f}, but with "
+            f"{patient['groups']:,} patients chance alone gives {patient['nmi']['null']:.2f}; AMI is "
+            f"{patient['ami']['value']:.3f} (chance up to {patient['ami']['null_high']:.3f})."
+        )
+        if "shared" in patient:
+            shared = patient["shared"]
+            said.append(
+                f"Two lesions of one patient share a cluster in {shared['value']:.0%} of "
+                f"{shared['pairs']:,} pairs, of different patients in {shared['others']:.0%} "
+                f"(p {shared['p']:.3f})."
+            )
+    return said
+
+
+def again(report: dict[str, Any], method: dict[str, Any]) -> None:
+    """Stability over patients."""
+    if method["count"] < 2:
+        st.info("With fewer than two clusters there is nothing to compare.", icon=":material/info:")
+        return
+    charts.show(
+        charts.kept(clusters_figures.steadiness, method),
+        alt="How steady each cluster is when patients are drawn again",
+        key="clusters-steady",
+    )
+    drawn, bare = method["stability"]["clusters"], method["featureless"]["clusters"]
+    st.caption(
+        f"Mean and middle 95 % of {report['resamples']} draws of patients with replacement, each taken once. "
+        "Jaccard: how alike the nearest cluster of a draw is; by Hennig (2007) 0.75 and more is valid, below "
+        "0.6 not to be trusted (the dotted lines). Adjusted Rand: how alike two "
+        f"draws' clusters are, 0 by chance. The draws gave {_range(drawn)} clusters, sets without groups "
+        f"{_range(bare)}."
+    )
+
+
+def _range(ends: dict[str, int]) -> str:
+    return str(ends["low"]) if ends["low"] == ends["high"] else f"{ends['low']} to {ends['high']}"
+
+
+def cards(model: LoadedModel, clusters: Clusters, name: str) -> None:
+    """A card a cluster: the decoded mean code, its name and words, and a way to its most typical lesion."""
+    described = clusters.report["methods"][name]["clusters"]
+    if not described:
+        st.info("There is no cluster.", icon=":material/info:")
+        return
+    codes = model.nodules[1] if clusters.unit == "nodule" else model.codes
+    images = model.decode(clusters.centres(name, codes))
+    st.caption(
+        "Images are the clusters' mean codes, decoded: nobody's scan. SD: standard deviations of all "
+        f"{clusters.unit}s. Intervals: 95 %, patients drawn again."
+    )
+    for start in range(0, len(described), ABREAST):
+        for column, one in zip(st.columns(ABREAST), described[start : start + ABREAST], strict=False):
+            with column, st.container(border=True):
+                card(model, clusters, name, one, images[one["cluster"]])
+
+
+def card(model: LoadedModel, clusters: Clusters, method: str, one: dict[str, Any], image: Any) -> None:
+    """One cluster."""
+    colour, _, mark = clusters_figures.style(one["cluster"])
+    st.html(
+        f'<b><span style="color: {colour}">{mark}</span> {one["cluster"]}: {escape(str(one["name"]))}</b>'
+    )
+    left, right = st.columns([1, 2.2])
+    with left:
+        figures.generated(model, image, "Mean code, decoded")
+    with right:
+        st.markdown(one["words"])
+        if one["jaccard"]["value"] is not None:
+            st.caption(f"Comes out again: Jaccard {one['jaccard']['value']:.2f}.")
+        row = int(clusters.rows[one["typical"][0]])
+        key = f"clusters-{method}-{one['cluster']}"
+        if st.button("Walk from its most typical lesion", key=key, icon=":material/tune:"):
+            st.switch_page(
+                "traversal/traversal.py", query_params={"model": model.entry.name, "row": str(row)}
+            )
+
+
+def trust(report: dict[str, Any], unit: str) -> None:
+    """Trustworthiness and continuity of the run's maps."""
+    units = list(dict.fromkeys(one["unit"] for one in report["maps"]))
+    chosen = st.segmented_control(
+        "Maps of",
+        units,
+        format_func=lambda unit: f"{unit}s",
+        default=unit if unit in units else units[0],
+        required=True,
+    )
+    charts.show(
+        charts.kept(clusters_figures.maps, report["maps"], chosen),
+        alt="Trustworthiness and continuity of each map",
+        key="clusters-trust",
+    )
+    lesions = next(one["lesions"] for one in report["maps"] if one["unit"] == chosen)
+    st.caption(
+        f"{lesions:,} {chosen}s"
+        + (", one a nodule" if chosen == "slice" else "")
+        + ". Trustworthiness: whether neighbours on the map are neighbours in the latent space; continuity: "
+        "whether those there are neighbours on the map. 1 is perfect, about 0.5 a map at random. Both "
+        "judge neighbourhoods alone: distances between groups stay without meaning."
+    )
+
+
+main()

@@ -1,0 +1,334 @@
+"""Directions: ways through the latent space that go with malignancy, size or a rating; counterfactuals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from lungvae_core.data.counted import counted_in_words
+from lungvae_core.data.slices import malignancy_meaning, rating_text
+from lungvae_core.errors import UserError
+from lungvae_core.explore.counterfactual import (
+    Change,
+    Counterfactual,
+    changes,
+    in_words,
+    measured_curves,
+)
+from lungvae_core.explore.directions import Directions, load_directions, walk
+from lungvae_core.number_text import interval
+from lungvae_core.serving.models import scoring
+from lungvae_core.serving.models.answers import kept
+from lungvae_core.serving.models.registry import LoadedModel
+from lungvae_core.serving.walks import walks
+from lungvae_core.serving.walks.live import DIFFERENCE_FULL
+from lungvae_core.serving.walks.render import diverging
+from pages.knowledge import directions_figures
+from pages.shared import charts, common, figures, lesion_picker, url
+
+STEPS = 7
+STARTS = {"malignant": "Malignant mean", "benign": "Benign mean", "prior": "Prior", "lesion": "The lesion"}
+SIDES = {"other": "the other side", "malignant": "malignant", "benign": "benign"}
+
+
+def main() -> None:
+    """The page from top to bottom."""
+    common.introduce(
+        "Directions",
+        shows="Which way lesions lie in the latent space when readers take them for malignant, when they are "
+        "larger, or have another rating; and the smallest change of a lesion's code that flips its score. "
+        "What is labelled *generated* is nobody's scan.",
+        does_not_mean=(
+            "- **Not a cause, not a course.** A direction goes with a property over the set's lesions. "
+            "Walking along it shows how the model's images change on average, not what makes a lesion "
+            "malignant, nor what becomes of one.\n"
+            "- **Not the readers' truth.** Malignancy is what readers suspected on CT (the higher median of "
+            "their ratings, above 3 against below 3), not pathology.\n"
+            "- **A counterfactual tells of the model.** It is the shortest way past the score's threshold "
+            "for this classifier and this latent space. Another model has another. The score is the one "
+            "that the lesion has on every page, and is no probability of cancer.\n"
+            "- **Measured on generated images.** Size and density are measured in what the decoder draws; "
+            "it draws no fine detail."
+        ),
+    )
+    model = common.current_model()
+    row = pick_lesion(model)
+    st.header("Along a direction", anchor="along")
+    try:
+        opened = load_directions(model.entry.folder, model.codes)
+    except UserError as error:
+        st.info(str(error), icon=":material/explore:")
+    else:
+        directions(model, opened, row)
+    st.header("What would flip the score", anchor="counterfactual")
+    flip(model.entry.name, row)
+
+
+def pick_lesion(model: LoadedModel) -> int:
+    """The lesion that both parts of the page can start from; it is in the address as ?row=number."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        row = lesion_picker.pick(model, lesion_picker.asked_row(model), key="directions")
+        st.caption(lesion_words(model, row))
+    url.write("row", str(row))
+    return row
+
+
+def lesion_words(model: LoadedModel, row: int) -> str:
+    """What the readers said of a slice's nodule."""
+    entry = model.lesion(row)
+    words = []
+    rating, diameter = entry.get("malignancy"), entry.get("diameter_mm")
+    if rating is not None and not pd.isna(rating):
+        words.append(f"readers: malignancy {rating_text(rating)}, {malignancy_meaning(rating)}")
+    if diameter is not None and not pd.isna(diameter):
+        words.append(f"diameter {diameter:.1f} mm")
+    return "; ".join(words)
+
+
+def directions(model: LoadedModel, opened: Directions, row: int) -> None:
+    """A direction's walk and figures, then all directions beside each other."""
+    report = opened.report
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        titles = {each: directions_figures.title(each) for each in opened.directions}
+        name = url.selectbox("direction", "Direction", titles, key="direction", width=290)
+        starts = {each: words for each, words in STARTS.items() if each == "lesion" or each in model.starts}
+        start = url.segmented("from", "Walk from", starts, key="direction-from")
+    direction = opened.directions[name]
+    code = model.codes[row] if start == "lesion" else model.starts[start]
+    patient = str(model.lesion(row)["patient_id"]) if start == "lesion" else None
+    values, codes = walk(opened.space, direction, code, STEPS)
+    images, scores = model.decode(codes), model.score(codes, patient=patient)
+    for step, column in enumerate(st.columns(STEPS, gap="small")):
+        with column:
+            told = "" if scores is None else f" · score {scores[step]:.2f}"
+            figures.generated(model, images[step], f"{values[step]:+.1f} SD{told}")
+    at = float(direction.score(opened.space.to(code[None]))[0])
+    curves = measured_curves(_hu(model, images))
+    if curves or scores is not None:
+        charts.show(
+            charts.kept(directions_figures.along, values, curves, scores, at),
+            alt="Score and measured properties along the direction",
+        )
+    st.caption(
+        f"**{directions_figures.title(name).capitalize()}**: {direction.label}. The walk follows the pattern "
+        "(how codes change on average where the direction's score rises, Haufe et al. 2014), over the 1st to "
+        "99th percentile of the lesions, in standard deviations over nodules; the dotted line is the start. "
+        "Measured in the generated images; gaps are where no lesion was found in one. "
+        f"{scoring.of_walk(model, patient)}"
+    )
+    with st.container(horizontal=True):
+        for label, value in held_out_figures(direction.figures):
+            st.metric(label, value, width=300)
+    compare(report)
+
+
+def held_out_figures(entry: dict) -> list[tuple[str, str]]:
+    """What is known of a direction on patients that it was not fitted on, as (label, value)."""
+    score = entry["score"]
+    name = "AUC" if score["name"] == "auc" else "R²"
+    found = [(f"{name} on held-out patients, {entry['judged']['nodules']:,} nodules", interval(score, 2))]
+    if entry["matched"]:
+        found.append(("AUC among diameters within 10 %", interval(entry["matched"]["size"]["auc"], 2)))
+    if entry["with_diameter"] is not None:
+        found.append(("Rank correlation with the diameter", f"{entry['with_diameter']:.2f}"))
+    halves = entry["stability"]["pattern"]["halves"]
+    if halves["value"] is not None:
+        told = f"{halves['value']:.2f} (shuffled {halves['null']:.2f})"
+        found.append(("Cosine between two halves of the patients", told))
+    return found
+
+
+def compare(report: dict) -> None:
+    """All directions beside each other."""
+    if report["leak"]:
+        st.warning(f"{report['leak'].capitalize()}.", icon=":material/warning:")
+    transductive = (
+        " The VAE itself was trained on these slices, without labels." if report["transductive"] else ""
+    )
+    st.caption(
+        f"{report['nodules']:,} nodules of {report['patients']:,} patients; malignancy by "
+        f"{report['label_rule']}, above 3 against below 3; {report['folds']} folds by patient, 95 % "
+        f"intervals from {report['resamples']} resamples of patients, seed {report['seed']}.{transductive} "
+        f"{counted_in_words(report)}"
+    )
+    scores, sure, angle = st.tabs(["How well they tell", "How sure they are", "How they lie to each other"])
+    with scores:
+        charts.show(
+            charts.kept(directions_figures.held_out, report),
+            alt="How well each direction tells on other patients",
+        )
+        sizes = charts.kept(directions_figures.like_sizes, report)
+        if sizes is not None:
+            st.markdown("**What is left of malignancy among nodules of like size**")
+            charts.show(sizes, alt="What is left of malignancy among nodules of like size")
+            st.caption(
+                "Every point is the share of pairs, one malignant and one benign nodule, that are put in "
+                "order. *Projected out*: the size direction is taken out of the malignancy direction. "
+                "*Beyond size*: fitted to what the diameter does not tell."
+            )
+    with sure:
+        with st.container(horizontal=True):
+            measure = st.segmented_control(
+                "Directions from",
+                list(directions_figures.MEASURES),
+                format_func=directions_figures.MEASURES.__getitem__,
+                default="halves",
+                required=True,
+            )
+            vector = st.segmented_control("Of the", ["pattern", "filter"], default="pattern", required=True)
+        charts.show(
+            charts.kept(directions_figures.steadiness, report, measure, vector),
+            alt="How steady each direction is over other patients",
+        )
+        st.caption(
+            "Cosine of the direction fitted to different patients: 1 is the same direction. The orange line "
+            "is the same with values shuffled between patients. Folds and draws share patients, so that even "
+            "shuffled values look steady there; halves share none."
+        )
+    with angle:
+        kinds = {"cosine": "angles of patterns", "correlation": "correlation of scores"}
+        kind = st.segmented_control(
+            "Show", list(kinds), format_func=kinds.__getitem__, default="cosine", required=True
+        )
+        charts.show(
+            charts.kept(directions_figures.angles, report, kind),
+            alt="Angles between the directions",
+        )
+        st.caption(
+            "Cosines between patterns: 1 is the same way, 0 at right angles, -1 opposite. Correlations of "
+            "the directions' scores over nodules also say by how many standard deviations one score changes "
+            "in a walk of one along the other."
+        )
+
+
+@st.fragment
+def flip(name: str, row: int) -> None:
+    """The counterfactual of the lesion; runs again when its own settings change."""
+    model = common.current_model(again=True)
+    if model.entry.name != name:  # the model was changed beside this fragment
+        st.rerun()
+    if model.classifier is None:
+        st.info(
+            "This model has no classifier, so that there is no score to flip. Make one with "
+            f"`lungvae classify {model.entry.folder}`.",
+            icon=":material/info:",
+        )
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        side = st.segmented_control(
+            "Take the score to", list(SIDES), format_func=SIDES.__getitem__, default="other", required=True
+        )
+        wanted = st.slider("Past a model score of", 0.05, 0.95, 0.5, 0.05, width=260)
+        few = st.toggle(
+            "Few dimensions", help="Change as few dimensions as are enough, instead of all by as little."
+        )
+    try:
+        with st.spinner("Searching…"):
+            found = smallest(model, row, side, wanted, few)
+    except UserError as error:
+        st.warning(str(error), icon=":material/warning:")
+        return
+    if found.already:
+        st.info(
+            f"The lesion's score is {found.score_before:.2f}: it is {'above' if found.upwards else 'below'} "
+            f"{wanted:g} already, and nothing needs to change.",
+            icon=":material/info:",
+        )
+        return
+    show(model, row, found)
+
+
+@kept
+def smallest(model: LoadedModel, row: int, side: str, wanted: float, few: bool) -> Counterfactual:
+    """The smallest change that flips a lesion's score."""
+    return walks.flip(
+        model,
+        model.codes[row],
+        patient=str(model.lesion(row)["patient_id"]),
+        wanted=wanted,
+        towards=None if side == "other" else side,
+        dimensions=0 if few else None,
+    )
+
+
+def show(model: LoadedModel, row: int, found: Counterfactual) -> None:
+    """Before, after and the difference; what changed in words."""
+    images = model.decode(found.path[[0, -1]])
+    measured = changes(_hu(model, images))
+    columns = st.columns(4 if model.real[row] else 3)
+    if model.real[row]:
+        with columns[0]:
+            figures.lesion(model, model.image(row)[0], "The CT slice", spacing_mm=model.shown_spacing(row))
+    before, after, difference = columns[-3:]
+    with before:
+        figures.generated(model, images[0], f"Before: score {found.score_before:.2f}")
+    with after:
+        figures.generated(model, images[1], f"After: score {found.score_after:.2f}")
+    with difference:
+        colours = diverging(images[1] - images[0], DIFFERENCE_FULL)
+        full = DIFFERENCE_FULL * (model.window[1] - model.window[0])
+        st.image(
+            colours.repeat(6, axis=0).repeat(6, axis=1),
+            caption=f"After less before: blue -{full:.0f} to orange +{full:.0f} HU",
+            width="stretch",
+            alt=f"After less before: {', '.join(in_words(measured)) or 'nothing measured changes'}",
+        )
+    words = in_words(measured)
+    verb = "raises" if found.upwards else "lowers"
+    st.markdown(
+        f"**What {verb} the score from {found.score_before:.2f} past {found.target:g}:** the generated "
+        f"lesion {', '.join(words) if words else 'changes by nothing that is measured'}."
+    )
+    left, right = st.columns([1.2, 1])
+    with left:
+        table = change_table(measured)
+        if len(table):
+            st.table(table)
+        st.caption(f"{where(found)} {scoring.of_row(model, row)}")
+        if found.warning:
+            st.warning(found.warning, icon=":material/warning:")
+    charts.show(
+        charts.kept(directions_figures.path, found),
+        where=right,
+        alt="What is measured along the smallest change",
+    )
+
+
+def where(found: Counterfactual) -> str:
+    """How large the change is and where it leads, in words."""
+    straight = (
+        ""
+        if found.straight is None
+        else f" The nearest lesion that scores on that side is {found.straight:.1f} away."
+    )
+    return (
+        f"The code changes by {found.distance:.2f} standard deviations of the lesions, in "
+        f"{len(found.dimensions)} dimension(s), most in "
+        f"{', '.join(f'z {at}' for at in found.dimensions[:4])}.{straight} The nearest lesion of another "
+        f"patient is {found.nearest_before:.1f} away before and {found.nearest_after:.1f} after "
+        f"({min(found.far_after, 0.99):.0%} of the lesions have a nearer one). Seed {found.seed}."
+    )
+
+
+def change_table(measured: list[Change]) -> pd.DataFrame:
+    """The measured properties before and after, a row each."""
+
+    def cell(value: float | None) -> str:
+        return "not found" if value is None else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+
+    return pd.DataFrame(
+        {
+            "before": [cell(change.before) for change in measured],
+            "after": [cell(change.after) for change in measured],
+        },
+        index=[change.title for change in measured],
+    )
+
+
+def _hu(model: LoadedModel, images: np.ndarray) -> np.ndarray:
+    low, high = model.window
+    return low + (high - low) * images
+
+
+main()

@@ -1,0 +1,167 @@
+"""Factors: what each dimension tells of the readers' ratings, of size and of the phantom's known factors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from lungvae_core.data.counted import counted_in_words
+from lungvae_core.errors import UserError
+from lungvae_core.evaluation.disentanglement.assess import SPACES, load
+from lungvae_core.evaluation.disentanglement.compare import SPACE_WORDS
+from pages.knowledge import factors_figures, factors_seeds
+from pages.shared import charts, common, url
+
+ON = {"lesions": "The lesions", "phantom": "Generated slices with known factors"}
+KINDS = {"linear": "Ridge regression", "boosted": "Boosted trees"}
+SHOWN = {"information": "Information", "spearman": "Rank correlation", "importance": "Importance to trees"}
+
+
+def main() -> None:
+    """The page from top to bottom."""
+    common.introduce(
+        "Factors",
+        shows="Which dimension tells of which factor: the readers' mean ratings and sizes of lesions, or the "
+        "factors that generated slices were drawn from. Everything stands beside its null, the same with "
+        "patients shuffled.",
+        does_not_mean=(
+            "- **Not a dimension's name.** A dimension that tells of texture may tell of size as well, "
+            "since ratings and size go together. Look at *without size*, and at Measured traversals for what "
+            "a dimension moves.\n"
+            "- **Not a ranking of models.** Another seed gives other dimensions and other scores. Models are "
+            "compared below over seeds, or not at all.\n"
+            "- **Not a cause and not the truth.** Readers' ratings are opinions; they agree poorly on some, "
+            "and about 100 of LIDC's first 399 cases used other scales for spiculation and lobulation. The "
+            "scores ask for factors that are independent of each other, and these are not.\n"
+            "- **Phantoms are not patients.** Their factors are known and independent; their lungs are drawn."
+        ),
+    )
+    model = common.current_model()
+    try:
+        report = load(model.entry.folder)
+    except UserError as error:
+        st.info(str(error), icon=":material/grid_on:")
+    else:
+        show_report(report)
+    factors_seeds.show()
+
+
+def show_report(report: dict[str, Any]) -> None:
+    """The report of the model in use."""
+    data, effort = report["data"], report["effort"]
+    options = {name: words for name, words in ON.items() if name == "lesions" or report["phantom"]}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        on = url.segmented("on", "Look at", options, key="factors-on")
+        space = "code"
+        if on == "lesions" and len(report["spaces"]) > 1:
+            space = url.segmented(
+                "space",
+                "Coordinates",
+                {each: SPACE_WORDS[each].capitalize() for each in report["spaces"]},
+                key="factors-space",
+                help=". ".join(
+                    f"{SPACE_WORDS[each].capitalize()}: {SPACES[each]}" for each in report["spaces"]
+                ),
+            )
+    if on == "phantom":
+        phantom = report["phantom"]
+        variants = {"phantom": phantom["free"]}
+        st.caption(
+            f"{phantom['sizes']['free']:,} {phantom['what']}; a slice is a unit. Null draws: "
+            f"{effort['draws']} (of trees {min(5, effort['refits'])}), seed {report['seed']}."
+        )
+    else:
+        phantom, variants = None, report["spaces"][space]
+        st.caption(
+            f"{data['name']}: {data['nodules']:,} nodules of {data['patients']:,} patients, codes averaged "
+            f"over a nodule's slices. {report['seen']} {effort['folds']} folds by patient, "
+            f"{effort['draws']} null draws (of trees {effort['refits']}), seed {report['seed']}. "
+            f"{counted_in_words(report)}"
+        )
+    if report["seen"].startswith("LEAK"):
+        st.warning("Labels of these lesions shaped the codes.", icon=":material/warning:")
+    st.header("Dimensions by factors", anchor="dimensions")
+    dimensions(variants)
+    st.header("What can be told from all dimensions", anchor="probes")
+    kind = st.segmented_control(
+        "By", list(KINDS), format_func=KINDS.__getitem__, default="linear", required=True, key="factors-probe"
+    )
+    charts.show(
+        charts.kept(factors_figures.probe_bars, variants, kind),
+        alt="How well each factor is told from the codes, beside size",
+    )
+    st.caption(
+        "On patients that the probe was not fitted on; 95 % intervals from resampling patients. 0 (AUC: 0.5) "
+        "is what knowing nothing gives. *Without size*: what a spline of the log diameter, fitted on other "
+        "patients, leaves of the factor."
+        if phantom is None
+        else "On slices that the probe was not fitted on; 95 % intervals from resampling slices."
+    )
+    if phantom is None and report.get("attributes"):  # older reports have none
+        attributes(report["attributes"])
+    st.header("Scores", anchor="scores")
+    moved = None if phantom is None else phantom["moved"]
+    charts.show(
+        charts.kept(factors_figures.score_panels, variants, moved),
+        alt="Disentanglement scores beside their null",
+    )
+    st.caption(
+        f"0 is entangled, 1 a dimension for every factor. Averages over factors (modularity and DCI "
+        f"disentanglement: over dimensions); {effort['bins']} "
+        "equal-mass bins; 95 % intervals by leaving groups of patients out. Grey: null, from its mean to its "
+        "95th percentile. A score that touches its null says nothing; mutual information is biased upwards "
+        "in both alike."
+        + (
+            ""
+            if phantom is None
+            else " FactorVAE and BetaVAE: which of nine factors a group of slices shares, chance 1 in 9."
+        )
+    )
+
+
+def attributes(part: dict[str, Any]) -> None:
+    """Each rating from the code, beside the constant and one reader against the others."""
+    st.header("Attributes predicted", anchor="attributes")
+    st.table(factors_figures.attributes_table(part))
+    st.caption(
+        f"Per nodule, {part['tested']}, 95 % intervals over patients; MAE is the mean absolute error in "
+        f"steps of the scale. {part['note']}"
+    )
+
+
+def dimensions(variants: dict[str, dict[str, Any]]) -> None:
+    """The heat map, with what it can show."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        variant = next(iter(variants))
+        if len(variants) > 1:
+            variant = st.segmented_control(
+                "Factors",
+                list(variants),
+                format_func=factors_figures.NAMES.__getitem__,
+                default=variant,
+                required=True,
+                key="factors-variant",
+            )
+        measure = st.segmented_control(
+            "Show",
+            list(SHOWN),
+            format_func=SHOWN.__getitem__,
+            default="information",
+            required=True,
+            key="factors-show",
+        )
+        part = variants[variant]
+        count = len(part["information"])
+        every = count > 24 and st.toggle(f"All {count} dimensions", key="factors-all")
+    charts.show(
+        charts.kept(factors_figures.heat_map, part, measure, count if every else min(24, count)),
+        alt="What each dimension tells of each factor",
+    )
+    st.caption(
+        "The most telling dimensions first. White outline: more information than any dimension has of that "
+        "factor in 95 % of draws with patients shuffled."
+    )
+
+
+main()

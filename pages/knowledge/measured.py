@@ -1,0 +1,219 @@
+"""Measured traversals: what each dimension does to a decoded lesion, in HU and pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from lungvae_core.data.counted import counted_in_words
+from lungvae_core.errors import UserError
+from lungvae_core.explore.measured import record
+from lungvae_core.serving.models.registry import LoadedModel
+from pages.knowledge import measured_figures
+from pages.shared import charts, common, url
+
+
+def main() -> None:
+    """The page from top to bottom."""
+    common.introduce(
+        "Measured traversals",
+        shows="Every dimension was moved over its range from many lesions, and the lesion in each decoded "
+        "image was outlined and measured. A dimension is named after what it moves: *when it rises, the "
+        "lesion …*",
+        does_not_mean=(
+            "- **Not a cause.** The decoder draws what it learned. That a dimension grows the lesion says "
+            "nothing of how lesions grow.\n"
+            "- **Not a clean factor.** Most dimensions move several things; selectivity says how much of all "
+            "movement is the first one's. Another training would have other dimensions.\n"
+            "- **Not every lesion.** A number is the mean over the starting lesions; how many of them move "
+            "that way stands beside it.\n"
+            "- **Not a reader's measurement.** Outlines are found by a rule, in images that the decoder "
+            "made, and are tighter than readers draw. What an outline cannot hold, a cavity or a part-solid "
+            "core, is not measured.\n"
+            "- **Not a reader's rating.** Ratings are read by a small network; how well it agrees with "
+            "readers on lesions that it has not learned from stands beside what it reads."
+        ),
+    )
+    model = common.current_model()
+    measured = read(model)
+    dimensions = record.order(measured)
+    chosen = choose(model, dimensions)
+    summary(measured)
+    charts.show(
+        charts.kept(measured_figures.overview, measured, dimensions, chosen),
+        alt="What every dimension moves, as squares: dimensions across, properties down",
+        key=f"measured-map-{model.entry.name}",
+        on_select="rerun",
+        selection_mode="points",
+    )
+    st.caption(
+        "Colour: change over the dimension's range, in standard deviations of real lesions as the model "
+        "draws them; blue falls, orange rises. A dot marks what names the dimension. Click a square for its "
+        "dimension."
+    )
+    detail(model, measured, dimensions)
+    with st.expander("How it was measured, and how far it can be trusted", icon=":material/fact_check:"):
+        trust(measured)
+
+
+def read(model: LoadedModel) -> dict[str, Any]:
+    """measured.json; stops the page where there is none, or none that can be read."""
+    try:
+        measured = model.measured
+    except UserError as error:
+        common.stop(str(error))
+    if measured is None:
+        st.info(
+            f"Nothing was measured for this model yet. `lungvae measure {model.entry.folder}` does, in a few "
+            "minutes."
+        )
+        st.stop()
+        raise AssertionError("unreachable")
+    return measured
+
+
+def choose(model: LoadedModel, dimensions: list[int]) -> int:
+    """The dimension that is shown: clicked in the overview, else picked, else asked for in the address."""
+    key = f"measured-dimension-{model.entry.name}"
+    event = st.session_state.get(f"measured-map-{model.entry.name}") or {}
+    points = (event.get("selection") or {}).get("points") or []
+    clicked = points[0].get("customdata") if points else None
+    clicked = clicked[0] if isinstance(clicked, list) and clicked else clicked
+    if clicked != st.session_state.get(f"{key}-clicked"):
+        st.session_state[f"{key}-clicked"] = clicked
+        if clicked in dimensions:
+            st.session_state[key] = clicked
+    if st.session_state.get(key) not in dimensions:
+        asked = url.choice("dimension", [str(each) for each in dimensions])
+        st.session_state[key] = dimensions[0] if asked is None else int(asked)
+    return int(st.session_state[key])
+
+
+def summary(measured: dict[str, Any]) -> None:
+    """How many dimensions have a name, and on what that stands."""
+    named = sum(bool(one["properties"]) for one in measured["dimensions"])
+    starts = measured["starts"]
+    of = f", of {starts['of']}" if "of" in starts else ""  # older measurements do not say whose
+    st.markdown(
+        f"**{named} of {measured['dimensions_count']} dimensions have a name.** "
+        f"{starts['patients']} starting lesions, one a patient{of}, in {measured['steps']} steps; "
+        f"seed {measured['seed']}; intervals are 95 %, patients resampled."
+    )
+
+
+def detail(model: LoadedModel, measured: dict[str, Any], dimensions: list[int]) -> None:
+    """One dimension: its name, the strip, the curves, the effects."""
+    key = f"measured-dimension-{model.entry.name}"
+    names = {one["dimension"]: one["name"] for one in measured["dimensions"]}
+    left, middle, right = st.columns([2, 3, 1.1], vertical_alignment="bottom")
+    dimension = int(
+        left.selectbox("Dimension", dimensions, format_func=lambda at: f"z {at} · {names[at]}", key=key)
+    )
+    url.write("dimension", str(dimension))
+    one = measured["dimensions"][dimension]
+    middle.markdown(effect_sentences(measured, one))
+    if right.button("Walk it", icon=":material/tune:", help="Take this dimension to the Traversal page"):
+        st.switch_page(
+            "traversal/traversal.py", query_params={"model": model.entry.name, "dimension": str(dimension)}
+        )
+    values, codes = record.mean_walk(model.latent, model.codes, measured, dimension)
+    low, high = model.window
+    images = model.decode(codes)
+    drawn = record.outlines(low + (high - low) * images)
+    charts.show(
+        charts.kept(measured_figures.strip, images, drawn, values),
+        alt="Generated images along the dimension, each with the lesion outlined",
+        key="measured-strip",
+    )
+    st.caption(
+        f"Generated: the mean code of the starting lesions, with z {dimension} at each value; the line is "
+        f"the outline that is measured. W {high - low:.0f} L {(low + high) / 2:.0f} HU."
+    )
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        charts.show(
+            charts.kept(measured_figures.curves, measured, dimension),
+            alt="The measured properties along the dimension's range",
+            key="measured-curves",
+        )
+        st.caption(
+            "What it moves most, along its range: mean over the starting lesions with its 95 % interval, "
+            "each lesion taken from its own mean."
+        )
+    with right:
+        charts.show(
+            charts.kept(measured_figures.effects, measured, dimension),
+            alt="How much the dimension moves each property",
+            key="measured-effects",
+        )
+        st.caption("Orange: in the dimension's name.")
+    judged(measured, one)
+
+
+def judged(measured: dict[str, Any], one: dict[str, Any]) -> None:
+    """What the judge reads as the dimension rises, each rating beside how good the judge is at it."""
+    st.markdown("**Ratings, as a judge reads them in the decoded images**")
+    if not one.get("judged"):
+        st.caption(record.why_not_judged(measured))
+        return
+    st.dataframe(measured_figures.judged(measured, one), hide_index=True, width="stretch")
+    st.caption(
+        "Change over the dimension's range with its 95 % interval, in the rating's own unit (calcification: "
+        "share of readers who see any); the share of the starting lesions in which it rises with the "
+        "dimension; Spearman's correlation with the dimension, median over the lesions. Beside it, how well "
+        "the judge agrees with the readers on lesions that it has not learned from: Spearman on their real "
+        "slices, and on the model's reconstructions of them. Where that is low, little can be said."
+    )
+
+
+def effect_sentences(measured: dict[str, Any], one: dict[str, Any]) -> str:
+    """What a dimension does, with the numbers of what names it."""
+    told = [record.sentence(measured, one, key) for key in one["properties"]]
+    if told:
+        return f"{' '.join(told)} Selectivity {one['selectivity']:.0%}."
+    return (
+        f"No property changes steadily enough for a name. Over the range the pixels change by "
+        f"{one['inside_hu']:.0f} HU in the lesion and {one['outside_hu']:.0f} HU around it (root mean "
+        "square)."
+    )
+
+
+def trust(measured: dict[str, Any]) -> None:
+    """The rule, the controls, and the outlines against the readers' masks."""
+    st.markdown(f"**Rule.** {measured['rule']}")
+    told = {
+        "shuffled": "each lesion's steps in a random order",
+        "mixed": "each lesion moved along another dimension, drawn for it",
+    }
+    controls = [
+        f"{each['named']} of {each['dimensions']} ({told[key]})" for key, each in measured["controls"].items()
+    ]
+    if controls:
+        st.markdown(f"**Control.** Of dimensions made up at random the rule named {', '.join(controls)}.")
+    st.markdown(
+        f"**Outlines.** {measured['outlined']:.1%} of the decoded images gave an outline that is believed; "
+        f"the others are left out. {counted_in_words(measured)}"
+    )
+    if (judge := measured.get("judge")) and "ratings" in judge:
+        st.markdown(
+            "**Judge.** A small network that learned the readers' mean ratings from real slices of other "
+            f"patients than the starting lesions'. {counted_in_words({'counted': judge['fitted']})} Tested "
+            f"on patients that it has not learned from: {counted_in_words({'counted': judge['tested']})}"
+        )
+    outlines = measured["outlines"]
+    if not outlines:
+        return
+    if counted := counted_in_words(outlines):  # older measurements have none
+        st.markdown(f"**Readers' masks.** {counted}")
+    for key, what in (("real", "real slices"), ("reconstructed", "the model's reconstructions of them")):
+        if key in outlines:
+            bands = "; ".join(
+                f"{each['band']} {each['dice']:.2f} (n {each['n']}, found over readers' area "
+                f"{each['area_ratio']:.2f})"
+                for each in outlines[key]
+            )
+            st.markdown(f"Dice against the readers' consensus masks, {what}: {bands}.")
+
+
+main()

@@ -1,0 +1,382 @@
+"""What the latent map shows: unit, method, dimensions, colour, filter, layers, a map of one's own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from lungvae_core.errors import UserError
+from lungvae_core.explore import filters
+from lungvae_core.explore.filters import UNKNOWN, Column
+from lungvae_core.explore.maps import METRICS, PARAMETERS, TITLES, UNITS
+from lungvae_core.parameters import ParameterError, choice, integer, items, number
+from lungvae_core.parameters import shown as shown_value
+from lungvae_core.serving.maps import custom_maps, map_data
+from lungvae_core.serving.maps.custom_maps import ABSENT, FAILED, MAKING, READY
+from lungvae_core.serving.models.answers import kept
+from lungvae_core.serving.models.registry import LoadedModel
+from pages.shared import access, url
+
+DIMS = {"2": "2D", "3": "3D"}
+MOST_PARAMETERS = 8  # of a map of one's own
+MOST_TEXTS = 2000  # distinct values of a text column that are offered
+_COLUMNS, _SEARCH, _TAKEN, _LAST = "map_columns", "map_search", "map_where_taken", "last_map_where"
+_MADE = "map_made"  # method -> parameters of a map of one's own, as the address has them
+
+
+@dataclass(frozen=True)
+class View:
+    """What a map shows."""
+
+    unit: str
+    method: str
+    dims: int
+    by: str
+    map_key: str  # of a map made with one's own parameters, or empty
+    where: str  # a filter as JSON, or empty
+    contours: bool
+    clusters: str  # the method whose clusters are outlined, or empty
+
+    def place(self, model: LoadedModel) -> str:
+        """What places of this map belong to: they mean nothing on another."""
+        return f"{model.entry.name}/{self.unit}/{self.method}/{self.dims}/{self.map_key}"
+
+
+def show(model: LoadedModel) -> View:
+    """All controls in one line; what they say is in the address."""
+    choices = map_data.colour_choices(model)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="xsmall"):
+        unit = url.segmented(
+            "unit",
+            "A point is a",
+            UNITS,
+            key="map_unit",
+            help="A nodule lies at the mean of its slices' codes and is shown by its largest slice.",
+        )
+        method = url.segmented(
+            "method",
+            "Map",
+            TITLES,
+            key="map_method",
+            help="UMAP and t-SNE keep neighbours together; PCA shows the directions of largest spread.",
+        )
+        dims = int(url.segmented("dims", "In", DIMS, key="map_dims"))
+        by = url.selectbox("colour", "Colour", choices, key="map_colour", width=200)
+        where = _filter(model, unit)
+        contours, clusters = _layers(model, dims)
+        map_key = _own_map(model, unit, method, dims)
+    return View(unit, method, dims, by, map_key, where, contours, clusters)
+
+
+# ---- filter and search ---------------------------------------------------------------------------
+
+
+@kept
+def _columns(model: LoadedModel, unit: str) -> dict[str, Column]:
+    return {column.name: column for column in filters.columns(map_data.unit_table(model, unit))}
+
+
+def _filter(model: LoadedModel, unit: str) -> str:
+    """The popover of search and conditions; returns the filter as JSON, empty where there is none."""
+    known = _columns(model, unit)
+    _take_over(known)
+    st.session_state[_COLUMNS] = [name for name in st.session_state.get(_COLUMNS, []) if name in known]
+    conditions = _conditions(known)
+    count = f" ({len(conditions)})" if conditions else ""
+    with st.popover(
+        f"Filter{count}",
+        icon=":material/filter_alt:",
+        width="content",
+        help="Search for a patient or a lesion, and set conditions on the table's columns.",
+    ):
+        st.text_input(
+            "Search",
+            key=_SEARCH,
+            placeholder="LIDC-IDRI-0001, or with a nodule: LIDC-IDRI-0001 2",
+            help="A part of the patient's id; with the nodule's and the slice's number behind it, that one.",
+        )
+        st.multiselect(
+            "Conditions on",
+            list(known),
+            format_func=lambda name: known[name].title,
+            key=_COLUMNS,
+            placeholder="Any columns of the table",
+        )
+        for name in st.session_state[_COLUMNS]:
+            _condition(model, unit, known[name])
+        if conditions:
+            st.button("Show all", icon=":material/filter_alt_off:", on_click=_clear, key="map_where_clear")
+    where = json.dumps(conditions, ensure_ascii=False, separators=(",", ":")) if conditions else ""
+    st.session_state[_LAST] = where
+    url.write("where", where or None)
+    return where
+
+
+def _condition(model: LoadedModel, unit: str, column: Column) -> None:
+    """What one column is to hold."""
+    name = column.name
+    if column.kind == "number":
+        low, high = st.columns(2)
+        for place, end, limit in ((low, "from", column.low), (high, "to", column.high)):
+            place.number_input(
+                f"{column.title}, {end}",
+                value=None,
+                key=f"map_where_{name}_{end}",
+                placeholder=f"{limit:.4g}",
+            )
+        return
+    options = _options(model, unit, column)
+    chosen = st.session_state.get(f"map_where_{name}", [])
+    st.session_state[f"map_where_{name}"] = [value for value in chosen if value in options]
+    st.multiselect(column.title, options, key=f"map_where_{name}", placeholder="Any")
+
+
+@kept
+def _options(model: LoadedModel, unit: str, column: Column) -> list[str]:
+    values = map_data.unit_table(model, unit)[column.name]
+    found = list(column.options)
+    if column.kind == "text":
+        found = sorted(str(value) for value in values.dropna().unique())[:MOST_TEXTS]
+    return [*found, UNKNOWN] if values.isna().any() else found
+
+
+def _conditions(known: dict[str, Column]) -> list[dict[str, Any]]:
+    """The filter as the widgets have it."""
+    state = st.session_state
+    found: list[dict[str, Any]] = []
+    if str(state.get(_SEARCH) or "").strip():
+        found.append({"search": str(state[_SEARCH]).strip()})
+    for name in state.get(_COLUMNS, []):
+        if known[name].kind == "number":
+            ends = {end: state.get(f"map_where_{name}_{end}") for end in ("from", "to")}
+            ends = {end: value for end, value in ends.items() if value is not None}
+            if ends:
+                found.append({"column": name, **ends})
+        elif state.get(f"map_where_{name}"):
+            found.append({"column": name, "in": list(state[f"map_where_{name}"])})
+    return found
+
+
+def _take_over(known: dict[str, Column]) -> None:
+    """Give the widgets their first values: from the address, else what was set when the page was left."""
+    if _COLUMNS in st.session_state:
+        return
+    text = url.sent("where") or st.session_state.get(_LAST, "")
+    try:
+        conditions = filters.parse(text)
+    except UserError as error:
+        url.say(error)
+        conditions = []
+    names = []
+    for condition in conditions:
+        if "search" in condition:
+            st.session_state[_SEARCH] = condition["search"]
+            continue
+        name = condition["column"]
+        if name not in known or ("in" in condition) == (known[name].kind == "number"):
+            url.say(UserError(f"There is no {shown_value(name)} to filter by so; it was left out."))
+            continue
+        names.append(name)
+        if "in" in condition:
+            st.session_state[f"map_where_{name}"] = [str(value) for value in condition["in"]]
+        for end in {"from", "to"} & set(condition):
+            st.session_state[f"map_where_{name}_{end}"] = float(condition[end])
+    st.session_state[_COLUMNS] = names
+
+
+def _clear() -> None:
+    for name in [str(name) for name in st.session_state if str(name).startswith("map_where_")]:
+        if name != "map_where_clear":
+            del st.session_state[name]
+    st.session_state[_COLUMNS], st.session_state[_SEARCH] = [], ""
+
+
+def shown(model: LoadedModel, view: View) -> pd.DataFrame:
+    """The points of the map that its filter shows, as `map_data.unit_table` has them."""
+    table = map_data.unit_table(model, view.unit)
+    return table[filters.mask(table, filters.parse(view.where))] if view.where else table
+
+
+# ---- layers --------------------------------------------------------------------------------------
+
+
+@kept
+def _cluster_methods(model: LoadedModel) -> dict[str, str]:
+    try:
+        methods = map_data.clusters(model).report["methods"]
+    except UserError:
+        return {}
+    return {name: str(one["title"]) for name, one in methods.items()}
+
+
+def _layers(model: LoadedModel, dims: int) -> tuple[bool, str]:
+    """(whether density is drawn, whose clusters are outlined)."""
+    methods = {"none": "none", **_cluster_methods(model)}
+    url.start("density", ("0", "1"), key="map_density_state")
+    if "map_density" not in st.session_state:
+        st.session_state["map_density"] = st.session_state["map_density_state"] == "1"
+    url.start("clusters", methods, key="map_clusters")
+    with st.popover("Layers", icon=":material/layers:", width="content"):
+        density = st.toggle(
+            "Density",
+            key="map_density",
+            disabled=dims == 3,
+            help="Lines around the smallest regions that hold 25, 50, 75 and 95 % of all points.",
+        )
+        if len(methods) > 1:
+            st.segmented_control(
+                "Outlines of clusters",
+                list(methods),
+                required=True,
+                format_func=methods.__getitem__,
+                key="map_clusters",
+                disabled=dims == 3,
+                help="Made in the latent space, not on the map: a cluster need not be one region here.",
+            )
+        else:
+            st.caption(f"No clusters yet. Make them with `lungvae clusters {model.entry.folder.name}`.")
+        if dims == 3:
+            st.caption("Drawn on maps of two dimensions.")
+    st.session_state["map_density_state"] = "1" if density else "0"
+    st.session_state["last_map_density_state"] = st.session_state["map_density_state"]
+    clusters = st.session_state["map_clusters"]
+    st.session_state["last_map_clusters"] = clusters
+    url.write("density", "1" if density else None)
+    url.write("clusters", None if clusters == "none" else clusters)
+    flat = dims == 2
+    return density and flat, clusters if flat and clusters != "none" else ""
+
+
+# ---- a map of one's own --------------------------------------------------------------------------
+
+
+def _own_map(model: LoadedModel, unit: str, method: str, dims: int) -> str:
+    """The popover of a method's parameters; returns the key of the map to show, empty for the stored one."""
+    if _MADE not in st.session_state:
+        st.session_state[_MADE] = {method: url.sent("made")}
+    made: dict[str, str] = st.session_state[_MADE]
+    try:
+        parameters = _parse(method, made.get(method, ""))
+    except ParameterError as error:
+        url.say(error)
+        parameters, made[method] = {}, ""
+    with st.popover("Method", icon=":material/tune:", width="content"):
+        if not PARAMETERS[method]:
+            st.caption("PCA has no parameters.")
+            asked = None
+        else:
+            asked = _form(method, parameters)
+        if made.get(method) and st.button("Back to the stored map", icon=":material/undo:", key="map_stored"):
+            made[method] = ""
+            st.rerun()
+    key = ""
+    try:
+        if asked is not None:
+            with access.acting():
+                custom_maps.request(model, unit, method, dims, asked)
+            made[method] = ",".join(f"{name}:{value}" for name, value in asked.items())
+            st.rerun()
+        if made.get(method):
+            key = custom_maps.key_of(model, unit, method, dims, parameters)
+    except UserError as error:
+        st.toast(str(error), icon=":material/warning:")
+        if asked is None:
+            made[method] = ""
+    url.write("made", made.get(method, "") or None)
+    if not key:
+        return ""
+    state = custom_maps.status(model, key).state
+    if state != READY:
+        st.session_state["map_waiting"] = (key, unit, method, dims, parameters)
+        return ""
+    return key
+
+
+def _form(method: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
+    """Widgets of a method's parameters; returns them when a map is asked for."""
+    asked: dict[str, Any] = {}
+    with st.form(f"map_form_{method}", border=False):
+        for name, (low, high, default, title) in PARAMETERS[method].items():
+            value = parameters.get(name, default)
+            if name == "seed":
+                asked[name] = st.number_input(
+                    title, int(low), int(high), int(value), key=f"map_{method}_{name}"
+                )
+            elif isinstance(default, int):
+                asked[name] = st.slider(title, int(low), int(high), int(value), key=f"map_{method}_{name}")
+            else:
+                asked[name] = st.slider(
+                    title, float(low), float(high), float(value), key=f"map_{method}_{name}"
+                )
+        if method == "umap":
+            metric = parameters.get("metric", METRICS[0])
+            asked["metric"] = st.radio(
+                "Distance",
+                METRICS,
+                index=METRICS.index(metric) if metric in METRICS else 0,
+                horizontal=True,
+                key="map_umap_metric",
+            )
+        st.caption(
+            "Takes a minute or two of one core. Other parameters draw another picture of the same codes."
+        )
+        return asked if st.form_submit_button("Make this map", icon=":material/play_arrow:") else None
+
+
+def _parse(method: str, text: str) -> dict[str, Any]:
+    """A method's parameters as the address has them: "neighbours:30,metric:cosine"."""
+    found: dict[str, Any] = {}
+    for part in items("made", text, MOST_PARAMETERS, longest=200):
+        name, _, value = part.partition(":")
+        if name == "metric" and method == "umap":
+            found[name] = choice(name, value, METRICS)
+            continue
+        low, high, default, _ = PARAMETERS[method][choice("made", name, PARAMETERS[method])]
+        if isinstance(default, int):
+            found[name] = integer(name, value, int(low), int(high))
+        else:
+            found[name] = number(name, value, low, high)
+    return found
+
+
+def waiting(model: LoadedModel) -> None:
+    """How a map of one's own is doing, where one was asked for that is not there yet."""
+    asked = st.session_state.pop("map_waiting", None)
+    if asked is not None:
+        _progress(model, *asked)
+
+
+@st.fragment(run_every=1.0)
+def _progress(
+    model: LoadedModel, key: str, unit: str, method: str, dims: int, parameters: dict[str, Any]
+) -> None:
+    found = custom_maps.status(model, key)
+    if found.state == READY:
+        st.rerun()
+    words = f"{TITLES[method]} of {unit}s in {dims} dimensions, with parameters of your own"
+    with st.container(horizontal=True, vertical_alignment="center", key="map_making"):
+        if found.state == MAKING:
+            st.caption(
+                f":material/progress_activity: {words}: {found.progress}. The stored map is shown until then."
+            )
+            if st.button("Stop", icon=":material/stop:", key="map_stop"):
+                with access.acting():
+                    custom_maps.stop(model, key)
+                st.session_state[_MADE][method] = ""
+                st.rerun()
+            return
+        if found.state == FAILED:
+            st.caption(f":material/error: {words}: {found.error}")
+        elif found.state == ABSENT:
+            st.caption(f"{words}: not made yet. The stored map is shown.")
+        if st.button("Make it", icon=":material/play_arrow:", key="map_make"):
+            try:
+                with access.acting():
+                    custom_maps.request(model, unit, method, dims, parameters)
+            except UserError as error:
+                st.toast(str(error), icon=":material/warning:")
+            st.rerun(scope="fragment")

@@ -1,0 +1,1 @@
+"""A lesion of the set or an uploaded one."""

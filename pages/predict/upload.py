@@ -1,0 +1,234 @@
+"""The Predict page's uploads: from files to a stack of slices in memory, and what is said of its lesion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import BinaryIO
+
+import streamlit as st
+
+from lungvae_core.data.crops import stated_range
+from lungvae_core.data.series import KINDS, Series, read_series
+from lungvae_core.data.slices import SIZE
+from lungvae_core.data.volumes.formats import SUFFIXES
+from lungvae_core.data.volumes.grid import LEAST_MM, MOST_MM
+from lungvae_core.data.volumes.names import is_mask_name
+from lungvae_core.data.volumes.pictures import SUFFIXES as PICTURES
+from lungvae_core.errors import UserError
+from lungvae_core.serving.lesions import cases
+from lungvae_core.serving.lesions.cases import Case, NoduleCase
+from lungvae_core.serving.lesions.uploads import KEPT, MOST_UPLOAD_MB, Upload
+from lungvae_core.serving.models.registry import LoadedModel
+from pages.predict import parts
+from pages.predict.upload_place import Placed, place
+
+_FILES = "upload_files"
+_KEPT = "upload_kept"  # (what was read, token)
+_CASES = "upload_cases"  # what was asked of the model last
+
+
+@st.fragment
+def show(model: LoadedModel) -> None:
+    """From the files to the lesion's neighbours; a fragment, so that another slice draws no frame anew."""
+    left, right = st.columns([1, 1.3], gap="medium")
+    viewer = left.container()  # above the files, so that a laptop's screen shows it whole
+    with left:
+        found = files()
+    if found is None:
+        return
+    token, upload = found
+    with viewer:
+        spacing = ask_spacing(model, upload.series, token)
+        placed = place(token, upload, window=model.window, spacing_mm=spacing)
+        if upload.series.naming:
+            st.warning(
+                f"These files seem to hold {', '.join(upload.series.naming)}. Nothing of it is shown or kept "
+                "here, but remove it before files leave your hospital.",
+                icon=":material/person_alert:",
+            )
+        parts.sentences(upload.series.notes)
+    with right:
+        if placed is None:
+            st.info(
+                "Click the middle of the lesion: the box marks the 64x64 pixels that the model sees.",
+                icon=":material/ads_click:",
+            )
+            return
+        try:
+            case, nodule = predictions(model, token, upload, placed, spacing)
+        except UserError as error:
+            st.error(str(error))
+            return
+        results(model, case, nodule, placed)
+    parts.neighbourhood(model, case)
+
+
+def files() -> tuple[str, Upload] | None:
+    """The upload as (token, upload), read once and kept in memory; None while there is none."""
+    kept = kept_upload()
+    title = "Your image" if kept is None else f"{kept[1].series.name}: change"
+    with st.expander(title, expanded=kept is None, icon=":material/upload_file:"):
+        given = st.file_uploader(
+            KINDS,
+            accept_multiple_files=True,
+            key=_FILES,
+            on_change=forget,
+            max_upload_size=MOST_UPLOAD_MB,
+            help=f"An image of {SIZE}x{SIZE} pixels is taken as it is; on a larger one you show the lesion. "
+            "A mask can come with it: DICOM-SEG, RTSTRUCT, or a file with mask or seg in its name. Files "
+            "stay in this "
+            "computer's memory and are gone when the server stops or others need the room.",
+        )
+        stated = ask_range([file.name for file in given])
+        st.caption(
+            "Uploads stay in memory and are never saved. Remove names from DICOM files before you show "
+            "them to others."
+        )
+        if not given:
+            return kept
+        key = (tuple(file.file_id for file in given), stated)
+        if kept is not None and st.session_state[_KEPT][0] == key:
+            return kept
+        try:
+            with st.spinner("Reading…"):
+                series = read([(file.name, file) for file in given], stated)
+        except UserError as error:
+            st.error(str(error))
+            return None
+    drop()
+    st.session_state[_KEPT] = (key, KEPT.put(series))
+    # Once more from the top, with the files folded away and their name on the fold.
+    st.rerun()
+    return None
+
+
+def read(
+    files: Sequence[tuple[str, bytes | BinaryIO]], stated: tuple[float | None, float | None] | None
+) -> Series:
+    """The files as a stack; `stated` are the HU of black and white where a range is needed.
+
+    Raises UserError for what cannot be read, a range without one of its ends, and slices that are too small.
+    """
+    series = read_series(files, hu_range=None if stated is None else stated_range(*stated))
+    check(series)
+    return series
+
+
+def kept_upload() -> tuple[str, Upload] | None:
+    """This session's upload, if it is still in memory."""
+    _, token = st.session_state.get(_KEPT, (None, ""))
+    upload = KEPT.get(token)
+    return None if upload is None else (token, upload)
+
+
+def forget() -> None:
+    """Drop the upload when its files were taken away."""
+    if not st.session_state[_FILES]:
+        drop()
+
+
+def drop() -> None:
+    """Take this session's upload out of memory."""
+    KEPT.drop(st.session_state.pop(_KEPT, (None, ""))[1])
+    st.session_state.pop(_CASES, None)
+
+
+def check(series: Series) -> None:
+    """Refuse slices that the box does not fit into."""
+    _, rows, columns = series.hu.shape
+    if min(rows, columns) < SIZE:
+        raise UserError(
+            f"The image has {rows}x{columns} pixels; at least {SIZE}x{SIZE} are needed. Export it in its "
+            "original size, or add a margin around the lesion."
+        )
+
+
+def ask_range(names: list[str]) -> tuple[float | None, float | None] | None:
+    """Which HU a grey image's black and white stand for, as far as stated; None where no range is needed."""
+    images = [name.lower() for name in names if not is_mask_name(name)]
+    grey = any(name.endswith(PICTURES) for name in images)
+    if not grey and any(name.endswith(SUFFIXES) for name in images):
+        grey = st.checkbox("The numbers are grey levels, not HU", key="upload_is_grey")
+    if not grey:
+        return None
+    low_column, high_column = st.columns(2)
+    help_text = "A picture does not say which HU its greys are. Look at the window it was saved with."
+    low = low_column.number_input("HU of black", value=None, step=50, placeholder="-1000", help=help_text)
+    high = high_column.number_input("HU of white", value=None, step=50, placeholder="400", help=help_text)
+    return low, high
+
+
+def ask_spacing(model: LoadedModel, series: Series, token: str) -> float | None:
+    """The pixel spacing in mm: the file's own; asked for where the model needs it and the file lacks it."""
+    usable = series.spacing_mm is not None and LEAST_MM <= series.spacing_mm <= MOST_MM
+    if usable or not model.spacing_mm:
+        return series.spacing_mm
+    return st.number_input(
+        "Pixel spacing in mm",
+        LEAST_MM,
+        MOST_MM,
+        value=None,
+        step=0.01,
+        format="%.3f",
+        placeholder="0.700",
+        help=f"How far apart the image's pixels are. This model sees every lesion at {model.spacing_mm:g} mm "
+        "a pixel, and this file does not say what it has. On chest CT it is mostly between 0.5 and 1.",
+        key=f"upload_spacing_{token}",  # of this upload alone: the next one can have another
+    )
+
+
+def predictions(
+    model: LoadedModel, token: str, upload: Upload, placed: Placed, spacing_mm: float | None
+) -> tuple[Case, NoduleCase | None]:
+    """What the model says of the slice and of the nodule; asked once as long as nothing changes."""
+    kept = st.session_state.setdefault(_CASES, {})
+    series = upload.series
+    whole = (id(model), token, spacing_mm)
+    box = placed.boxes[placed.at]
+    one, many = ("slice", *whole, placed.at, box), ("nodule", *whole, tuple(sorted(placed.boxes.items())))
+    if kept.get("slice", (None,))[0] != one:
+        kept["slice"] = (
+            one,
+            cases.case_of_upload(
+                model,
+                cases.crop(series.hu[placed.at], *box),
+                title=series.name if len(series.hu) == 1 else f"{placed.at + 1} of {len(series.hu)}",
+                spacing_mm=spacing_mm,
+                patient_id=series.patient_id,
+                count=parts.NEIGHBOURS,
+            ),
+        )
+    if len(placed.boxes) < 2:
+        return kept["slice"][1], None
+    if kept.get("nodule", (None,))[0] != many:
+        with st.spinner(f"Judging {len(placed.boxes)} slices…"):
+            kept["nodule"] = (
+                many,
+                cases.nodule_of_upload(
+                    model, series.hu, placed.boxes, spacing_mm=spacing_mm, patient_id=series.patient_id
+                ),
+            )
+    return kept["slice"][1], kept["nodule"][1]
+
+
+def results(model: LoadedModel, case: Case, nodule: NoduleCase | None, placed: Placed) -> None:
+    """The images, the scores and how usual they are."""
+    if placed.elsewhere:
+        st.caption(
+            f"The slice in view has no box: this is slice {placed.at + 1}, the nearest one that has it."
+        )
+    parts.pictures(model, case)
+    if nodule is not None:
+        parts.nodule(nodule, placed.at, go=placed.go)
+    parts.score(model, case, of="" if nodule is None else "of this slice")
+    parts.usual(case)
+    if st.button("Walk from this lesion", icon=":material/tune:"):
+        st.session_state["start_code"] = case.code
+        st.session_state["start_code_patient"] = case.patient
+        st.session_state["start_code_name"] = f"your image, {case.title}"
+        st.session_state["start_code_model"] = model.entry.name
+        st.session_state[f"start-{model.entry.name}"] = "Your image"
+        parts.walk(model)
+    if case.score is not None:
+        with st.expander("How well do such scores sort lesions?", icon=":material/fact_check:"):
+            parts.sorting_table(model)

@@ -1,0 +1,158 @@
+"""What every page shares: the model in use, the standing notice, and how a page introduces itself."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import NoReturn
+
+import streamlit as st
+
+from lungvae_core import ATTRIBUTION, NOTICE, faults
+from lungvae_core.errors import UserError
+from lungvae_core.serving.http.routes import registry
+from lungvae_core.serving.jobs.queue import Jobs
+from lungvae_core.serving.jobs.table import Job
+from lungvae_core.serving.models.registry import LoadedModel
+from pages.shared import tour, url
+from pages.shared.help import HELP
+
+# What Streamlit leaves free above a page and between a sidebar's lines is needed on a laptop's screen. Its
+# own Stop button, which appears while a page takes long, stops no job and would be taken for the job's.
+_STYLE = """
+<style>
+[data-testid='stHeader'] {height: 2.2rem; min-height: 2.2rem; background: transparent; pointer-events: none}
+[data-testid='stHeader'] button {pointer-events: auto}
+[data-testid='stStatusWidget'] button {display: none}
+[data-testid='stMainBlockContainer'] {padding-top: 2.2rem}
+[data-testid='stMainBlockContainer'] h1 {padding: .3rem 0; font-size: 2.1rem}
+[data-testid='stSidebarHeader'] {height: 2.2rem; margin-bottom: 0}
+[data-testid='stSidebarNavLink'] {margin-block: 0}
+[data-testid='stSidebarNavItems'] {gap: 0; row-gap: 0}
+[data-testid='stNavSectionHeader'] {padding-block: .35rem 0}
+[data-testid='stCaptionContainer'], [data-testid='stExpander'] summary,
+[data-testid='stExpander'] summary * {color: inherit; opacity: 1}
+[data-testid='stBaseButton-primary'], [data-testid='stBaseButton-primaryFormSubmit'],
+[data-testid^='stBaseButton-primary'] * {color: light-dark(#fff, #06131c)}
+[data-testid='stCaptionContainer'] {opacity: .84}
+[data-testid='stPlotlyChart'] :is(.xtick, .ytick, .cbaxis) text,
+[data-testid='stPlotlyChart'] :is(.xtitle, .ytitle, .cbtitle *) {
+  fill: light-dark(#55565c, #c9c6c1) !important}
+.st-key-sidebar_notice [data-testid='stAlertContainer'] {padding: .45rem .6rem}
+.st-key-sidebar_notice p {font-size: .8rem; line-height: 1.35}
+</style>
+"""
+FEW = 5  # reasons that are said in full
+_LARGER = "<style>html {font-size: 125% !important}</style>"  # everything is measured in rem
+
+
+def frame(page: str) -> None:
+    """What stands around `page` (its path in the address): standing notice, model, text size, the tour.
+
+    The model is in the address as ?model=name, larger text as ?text=large.
+    """
+    st.html(_STYLE)
+    with st.sidebar:
+        with st.container(key="sidebar_notice"):
+            st.warning(NOTICE, icon=":material/warning:")
+        entries = registry().entries()
+        names = [entry.name for entry in entries]
+        if names:
+            asked = url.choice("model", names) or st.session_state.get("model_name")
+            if asked not in names:
+                asked = names[0]
+            titles = {entry.name: entry.title for entry in entries}
+            chosen = st.selectbox(
+                "Model",
+                names,
+                index=names.index(asked),
+                format_func=lambda name: titles[name],
+                help="Models that ship with the project, and your own finished runs.",
+            )
+            st.session_state["model_name"] = chosen
+            url.write("model", chosen)
+        for folder, reason in registry().broken().items():
+            st.error(f"{folder} was left out. {reason}")
+        _text_size()
+        st.caption(f"Shipped models derive from {ATTRIBUTION}.")
+    tour.banner(page)
+
+
+def _text_size() -> None:
+    """The switch for a projector, or for eyes that want larger text."""
+    if "larger_text" not in st.session_state:
+        st.session_state["larger_text"] = url.choice("text", ("large",)) == "large"
+    larger = st.toggle(
+        "Larger text",
+        key="larger_text",
+        help="For a projector. Light or dark: the menu at the top right.",
+    )
+    url.write("text", "large" if larger else None)
+    if larger:
+        st.html(_LARGER)
+
+
+def current_model(*, again: bool = False) -> LoadedModel:
+    """The picked model, opened; stops the page with a message when there is none or it is damaged.
+
+    What of its table cannot be used is said on the page, unless it was, and this is asked `again`.
+    """
+    name = st.session_state.get("model_name")
+    entries = registry().entries()
+    if not entries:
+        stop("There is no model yet. Train one on the Train page.")
+    try:
+        model = registry().load(name or entries[0].name)
+    except UserError as error:
+        stop(str(error))
+    for note in [] if again else model.notes:
+        st.caption(f":material/info: {url.plain(note)}")
+    return model
+
+
+def jobs() -> list[Job]:
+    """The workspace's jobs, the newest first; why others cannot be used is said on the page.
+
+    Stops the page with a message where the database cannot be read.
+    """
+    table = Jobs()
+    try:
+        usable, refused = table.all(), table.refused()
+    except UserError as error:
+        stop(str(error))
+    if refused:
+        more = f"\n\nAnd {len(refused) - FEW:,} more." if len(refused) > FEW else ""
+        st.warning("\n\n".join(map(url.plain, refused[:FEW])) + more, icon=":material/block:")
+    return usable
+
+
+def introduce(title: str, *, shows: str, does_not_mean: str) -> None:
+    """A page's title, what it shows, what it does not mean, and how it is used."""
+    heading, limits, how = st.columns([1.3, 1, 1], gap="small", vertical_alignment="center")
+    heading.title(title, anchor=False)
+    with limits.expander(
+        "What this does not mean", icon=":material/info:", type="compact", expanded=tour.tells_limits(title)
+    ):
+        st.markdown(does_not_mean)
+    if title in HELP:
+        with how.expander("How to use this page", icon=":material/help:", type="compact"):
+            st.markdown(HELP[title])
+    st.markdown(shows)
+
+
+@contextlib.contextmanager
+def contained(what: str) -> Iterator[None]:
+    """Keep a part of a page, named by `what`, from taking the rest with it: a fault becomes a sentence."""
+    try:
+        yield
+    except UserError as error:
+        st.error(str(error))
+    except Exception:
+        st.error(f"{what} cannot be shown. {faults.record()}")
+
+
+def stop(message: str) -> NoReturn:
+    """End the page here with a message for people."""
+    st.error(message)
+    st.stop()
+    raise AssertionError("unreachable")

@@ -1,0 +1,96 @@
+"""A way through the latent space as a film, with what can be taken away of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import streamlit as st
+
+from lungvae_core.serving.models import scoring
+from lungvae_core.serving.models.registry import LoadedModel
+from lungvae_core.serving.walks.film import Film, make_film, offer
+from lungvae_core.serving.walks.live import DIFFERENCE_FULL
+from lungvae_core.serving.walks.render import Walk, gif, mp4, strip_png
+from pages.components.filmstrip import filmstrip
+
+STRIP = 11  # frames of the PNG
+
+
+def show(
+    model: LoadedModel,
+    codes: np.ndarray,
+    *,
+    patient: str | None,
+    key: str,
+    title: str,
+    ends: tuple[str, str] = ("A", "B"),
+    places: np.ndarray | None = None,
+) -> None:
+    """Play codes (T, K); `title` says what is walked along, `ends` what the first and last frame are.
+
+    `patient`, of the set, is whose lesion the way starts at, and decides which classifier scores it.
+    `places` (T, 2): where the frames lie on a map that is shown on the same page.
+    """
+    filmstrip(
+        model.entry.name,
+        offer(model, codes, patient=patient),
+        key=key,
+        window=model.window,
+        difference_full=DIFFERENCE_FULL,
+        ends=ends,
+        places=places,
+    )
+    few = np.unique(np.linspace(0, len(codes) - 1, min(STRIP, len(codes))).round().astype(int))
+
+    def walk(frames: np.ndarray) -> Walk:
+        return _walk(model, make_film(model, codes, patient=patient), title, ends, frames)
+
+    downloads(f"{model.entry.name}_{key}", lambda: walk(np.arange(len(codes))), lambda: walk(few), key=key)
+    st.caption(
+        "Every frame is generated. The score's band holds 90 % of the classifiers fitted on patients drawn "
+        "again; size, density and edge are measured on the decoded image, where a lesion is found in it. Not "
+        f"a disease's course, and not a probability of cancer. {scoring.of_walk(model, patient)}"
+    )
+
+
+def downloads(name: str, whole: Callable[[], Walk], few: Callable[[], Walk], *, key: str) -> None:
+    """PNG strip of a `few` frames, GIF and MP4 of the `whole`, each marked; made when they are asked for."""
+    columns = st.columns([1, 1, 1, 2], vertical_alignment="center")
+    offers = (
+        ("Strip as PNG", lambda: strip_png(few()), "png", "image/png"),
+        ("Film as GIF", lambda: gif(whole()), "gif", "image/gif"),
+        ("Film as MP4", lambda: mp4(whole()), "mp4", "video/mp4"),
+    )
+    for column, (label, make, ending, kind) in zip(columns, offers, strict=False):
+        column.download_button(
+            label,
+            make,
+            f"{name}.{ending}",
+            kind,
+            on_click="ignore",
+            key=f"{key}-{ending}",
+            icon=":material/download:",
+            width="stretch",
+        )
+    columns[3].caption('Marked "generated, not for clinical use".')
+
+
+def _walk(model: LoadedModel, film: Film, title: str, ends: tuple[str, str], frames: np.ndarray) -> Walk:
+    last = len(film.codes) - 1
+    ticks = tuple(
+        ends[0] if at == 0 else ends[1] if at == last else f"{at / last:.0%}" for at in frames.tolist()
+    )
+    return Walk(
+        title=model.entry.title,
+        start=ends[0],
+        dimension=-1,
+        values=frames.astype(float),
+        images=film.images[frames],
+        at_start=film.images[0],
+        window=model.window,
+        scores=None if film.scores is None else film.scores[frames],
+        difference_full=DIFFERENCE_FULL,
+        way=title,
+        ticks=ticks,
+    )

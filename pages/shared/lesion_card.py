@@ -1,0 +1,206 @@
+"""One lesion's card: its slices, what every reader said, its scores, and the lesions most like it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import quote
+
+import streamlit as st
+
+from lungvae_core.errors import UserError
+from lungvae_core.explore.neighbours import FAR, UNUSUAL
+from lungvae_core.serving.lesions import lesion, lesion_facts
+from lungvae_core.serving.lesions.cases import ratings
+from lungvae_core.serving.lesions.lesion_facts import Scores
+from lungvae_core.serving.lesions.nodule_score import attended_words
+from lungvae_core.serving.lesions.selection import cards
+from lungvae_core.serving.models.registry import LoadedModel
+from pages.components.lesion_cards import lesion_cards
+from pages.components.slice_viewer import slice_viewer
+from pages.shared import charts
+from pages.shared.lesion_figures import facts_table, ratings_table, slice_scores
+
+NEIGHBOURS = 6
+
+
+def show(model: LoadedModel, row: int, *, key: str, wide: bool = False) -> int | None:
+    """The card of the nodule that `row` is a slice of; returns the row of a neighbour that was just clicked.
+
+    `key` keeps several cards of one page apart. `wide` puts images and words beside each other.
+    """
+    try:
+        rows = lesion.slices(model, row)
+    except UserError as error:
+        st.error(str(error))
+        return None
+    entry = model.lesion(row)
+    st.markdown(f"**{entry['patient_id']}, nodule {entry['nodule']}**")
+    if wide:
+        left, right = st.columns([1, 1.15], gap="large")
+    else:
+        left = right = st.container(gap="small")
+    with left:
+        _buttons(model, row, key)
+        _slices(model, row, rows, key, 520 if wide else 420)
+    with right:
+        said = lesion_facts.ratings(model, row)
+        if said:
+            st.markdown("**What every reader said**")
+            ratings_table(said)
+            st.caption(
+                "Suspicion on CT, not pathology. A reader of one scan is not the same person in another."
+            )
+        with st.expander("Size and scan", icon=":material/straighten:", expanded=wide):
+            facts_table(lesion_facts.facts(model, row))
+        return _neighbours(model, row, key)
+
+
+@st.fragment
+def _slices(model: LoadedModel, row: int, rows: list[int], key: str, size: int) -> None:
+    """The slices and their scores; a fragment, so that scrolling through slices draws nothing else anew."""
+    viewer, moved = f"{key}_slices", f"{key}_moved"  # moved: (row, slice, how often it was sent to one)
+
+    def follow() -> None:
+        view = st.session_state[viewer].get("view")
+        if view:
+            st.session_state[moved] = (row, view["slice"], turns)
+
+    def go(to: int) -> None:
+        st.session_state[moved] = (row, to, turns + 1)
+
+    of, at, turns = st.session_state.get(moved, (None, 0, 0))
+    if of != row:
+        at, turns = rows.index(row), turns + 1
+        st.session_state[moved] = (row, at, turns)
+    real, outlined = bool(model.real[rows].any()), lesion.outlined(model, rows)
+    entry = model.lesion(row)
+    slice_viewer(
+        f"/api/models/{quote(model.entry.name)}/nodules/{rows[0]}",
+        key=viewer,
+        count=len(rows),
+        at=at,
+        turn=turns,
+        spacing_mm=lesion.spacing_mm(model, rows),
+        window="Lung" if real else "Model's",
+        model_window=model.window,
+        generated=not real,
+        outlines=outlined,
+        size=size,
+        label=f"Slices of nodule {entry['nodule']} of {entry['patient_id']}",
+        on_change=follow,
+    )
+    st.caption(_of_pixels(model, real, outlined))
+    scores = lesion_facts.scores(model, rows[at])
+    if scores is not None:
+        _scores(scores, at, len(rows), key, go)
+
+
+def _of_pixels(model: LoadedModel, real: bool, outlined: bool) -> str:
+    """What the viewer's pixels are."""
+    if not real:
+        return (
+            "The CT is not on this machine: these are the model's reconstructions, **generated**. They know "
+            "no HU outside the model's window."
+        )
+    words = ["CT in its own pixels."]
+    if outlined:
+        words.append("The outline is the data set's; in LIDC-IDRI, what at least half of the readers drew.")
+    if model.spacing_words:
+        words.append(f"The model sees it {model.spacing_words}.")
+    return " ".join(words)
+
+
+def _scores(scores: Scores, at: int, count: int, key: str, go: Callable[[int], None]) -> None:
+    """The scores in words and as bars; `go` is called with a slice that is asked for."""
+    nodule = scores.nodule
+    lines = [f"Slice {at + 1} of {count}: **{scores.slice:.2f}**{_interval(scores.low, scores.high)}"]
+    if count > 1:
+        lines.append(f"Nodule: **{nodule.score:.2f}**{_interval(nodule.low, nodule.high)}")
+    st.markdown("**Model score**, not a probability of cancer  \n" + "  \n".join(lines))
+    if count > 1:
+        charts.show(
+            slice_scores(nodule, at),
+            key=f"{key}_scores",
+            alt=f"Score of each of {count} slices; the nodule's, their mean, is {nodule.score:.2f}.",
+        )
+        most = int(abs(nodule.drives).argmax())
+        st.caption(
+            "A bar a slice; orange ones raise the nodule's score (dashed), blue ones lower it. "
+            f"Slice {most + 1} drives it most: without it, the nodule would have "
+            f"{nodule.score - nodule.drives[most]:.2f}."
+        )
+        st.button(
+            f"Show slice {most + 1}",
+            icon=":material/visibility:",
+            key=f"{key}_most",
+            disabled=most == at,
+            on_click=go,
+            args=(most,),
+        )
+    with st.expander("How these scores were obtained", icon=":material/help:"):
+        st.caption(
+            f"{scores.note} {nodule.note} {attended_words(nodule)} "
+            + (
+                "The interval holds 90 % of the classifiers that were fitted on patients drawn again, "
+                "without this one; the score itself can lie outside it."
+                if scores.low is not None
+                else "This model has no interval for its scores."
+            )
+        )
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" (90 %: {low:.2f} to {high:.2f})"
+
+
+def _buttons(model: LoadedModel, row: int, key: str) -> None:
+    """The ways on with this lesion."""
+    query = {"model": model.entry.name, "row": str(row)}
+    ways = {
+        "walk": (
+            "Walk",
+            ":material/tune:",
+            "Walk from this lesion, dimension by dimension",
+            "traversal/traversal.py",
+        ),
+        "predict": (
+            "Predict",
+            ":material/biotech:",
+            "What the model says of this slice",
+            "predict/predict.py",
+        ),
+        "path": ("Path", ":material/route:", "A path from this lesion to another", "traversal/traversal.py"),
+    }
+    with st.container(horizontal=True, gap="xsmall"):
+        for name, (label, icon, words, page) in ways.items():
+            if st.button(label, icon=icon, help=words, key=f"{key}_{name}"):
+                st.switch_page(page, query_params=query | ({"way": "between"} if name == "path" else {}))
+
+
+def _neighbours(model: LoadedModel, row: int, key: str) -> int | None:
+    """The most alike lesions of other patients; returns one that was just clicked."""
+    patient = str(model.lesion(row)["patient_id"])
+    code = model.codes[row]
+    rows, distances = model.neighbours(code, NEIGHBOURS, exclude_patient=patient)
+    if not len(rows):
+        return None
+    st.markdown("**Most alike for the model, of other patients**")
+    far = float(model.familiarity(code[None], exclude_patient=patient)[0])
+    if far >= UNUSUAL:
+        words = "far from all lesions" if far >= FAR else "unusual"
+        st.caption(
+            f"This slice is {words}: its nearest lesion is farther than that of {min(far, 0.99):.0%} of the "
+            "model's own slices."
+        )
+    chosen = [int(found) for found in rows]
+    picked = lesion_cards(
+        model.entry.name,
+        cards(model, chosen, readers=True),
+        key=f"{key}_neighbours",
+        smallest=96,
+        action="Show this lesion",
+        label="Most alike lesions of other patients",
+    )
+    with st.expander("All their ratings", icon=":material/table:"):
+        st.dataframe(ratings(model, chosen, [float(each) for each in distances]), hide_index=True)
+    return picked

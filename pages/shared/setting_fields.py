@@ -1,0 +1,36 @@
+"""Widgets of settings, in the words and bounds of the configuration."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from lungvae_core.serving.jobs.form import Setting
+
+
+def show(setting: Setting, key: str) -> None:
+    """The widget of one setting."""
+    if setting.kind == "choice":
+        st.selectbox(
+            setting.label,
+            setting.choices,
+            setting.choices.index(setting.default),
+            format_func=setting.choice_words,
+            key=key,
+            help=setting.help,
+        )
+    elif setting.kind == "several":
+        st.multiselect(setting.label, setting.choices, setting.default, key=key, help=setting.help)
+    elif setting.kind == "switch":
+        st.toggle(setting.label, setting.default, key=key, help=setting.help)
+    else:
+        number = int if setting.kind == "whole" else float
+        st.number_input(
+            setting.label,
+            None if setting.minimum is None else number(setting.minimum),
+            None if setting.maximum is None else number(setting.maximum),
+            number(setting.default),
+            step=number(setting.step),
+            format="%d" if number is int else "%g",
+            key=key,
+            help=setting.help,
+        )

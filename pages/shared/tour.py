@@ -1,0 +1,172 @@
+"""A guided tour of a few steps: a slim banner above the pages, which leads from one to the next.
+
+`?tour=3` in the address is the third step; the session remembers it, so that a look at another page does not
+end the tour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from lungvae_core.errors import UserError
+from lungvae_core.serving.http.routes import registry
+from lungvae_core.serving.models.answers import kept
+from lungvae_core.serving.models.registry import LoadedModel
+from pages.shared import url
+
+HOME = "Lung lesion explorer"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stop: its page, whether it takes the example lesion along, and what is to be seen."""
+
+    page: str  # its file
+    path: str  # its path in the address
+    title: str
+    text: str
+    lesion: bool = False
+
+
+STEPS = (
+    Step(
+        "home.py",
+        "",
+        "What this is",
+        "A model drew thousands of lung lesions until a few dozen numbers were enough to draw each again. "
+        "This tour follows one lesion through it, in two minutes.",
+    ),
+    Step(
+        "map/latent_map.py",
+        "map",
+        "The map",
+        "Every point is a lesion; those that the model finds alike lie together. Point at some: the image is "
+        "under the pointer. Yellow points are those that readers suspected.",
+    ),
+    Step(
+        "map/latent_map.py",
+        "map",
+        "One lesion",
+        "This one lies amid those that readers suspected. Beside the map is its card: its slices, what "
+        "every reader said, the model's score with its interval, and the lesions most like it.",
+        lesion=True,
+    ),
+    Step(
+        "traversal/traversal.py",
+        "traversal",
+        "Change it",
+        "Drag the first slider. The picture is drawn anew under your hand; blue and orange show where it got "
+        "darker and brighter. What you see is generated: nobody's scan.",
+        lesion=True,
+    ),
+    Step(
+        "predict/predict.py",
+        "predict",
+        "Judge it",
+        "The same lesion, what the model kept of it, and its score among those of all others. The interval "
+        "tells how much the score hangs on who was in the data.",
+        lesion=True,
+    ),
+    Step(
+        "evaluation/evaluation.py",
+        "evaluation",
+        "How good is that?",
+        "The honest figures: every patient tested by a model that had not seen them, beside what size alone "
+        "gives. A model that cannot beat a ruler has learned little more than size.",
+    ),
+    Step(
+        "home.py",
+        "",
+        "What it does not mean",
+        "Before you go: what none of this means, opened below. Every page has such a list.",
+    ),
+)
+_STEP = "tour_step"
+_STYLE = """
+<style>
+.st-key-tour {position: sticky; top: .3rem; z-index: 99; margin-right: 2.2rem;
+  padding: .4rem .5rem .4rem .9rem; border-radius: .5rem;
+  background: light-dark(#e2f1fa, #16293a); border: 1px solid light-dark(#0067a3, #56b4e9)}
+.st-key-tour p {font-size: .9rem; line-height: 1.4}
+</style>
+"""
+
+
+def banner(page: str) -> None:
+    """The tour's banner above `page` (its path in the address), while somebody is on the tour."""
+    at = _step()
+    if at is None:
+        return
+    step, last = STEPS[at - 1], len(STEPS)
+    here = page == step.path
+    st.html(_STYLE)
+    with st.container(key="tour", horizontal=True, wrap=False, vertical_alignment="center", gap="small"):
+        words = step.text if here else "You left the tour here; look around, then go on."
+        title = step.title if step.title.endswith("?") else f"{step.title}."
+        st.markdown(f"**{at} of {last} · {title}** {words}", width="stretch")
+        with st.container(horizontal=True, wrap=False, gap="xsmall", width="content"):
+            if not here and st.button("Go on", type="primary", key="tour_on", icon=":material/undo:"):
+                go(at)
+            if here and st.button("Back", key="tour_back", disabled=at == 1, icon=":material/arrow_back:"):
+                go(at - 1)
+            if (
+                here
+                and at < last
+                and st.button("Next", type="primary", key="tour_next", icon=":material/arrow_forward:")
+            ):
+                go(at + 1)
+            if st.button("End", key="tour_end", help="End the tour", icon=":material/close:"):
+                end()
+
+
+def go(at: int) -> None:
+    """Go to a step, from 1."""
+    step = STEPS[at - 1]
+    st.session_state[_STEP] = at
+    query = {"tour": str(at)}
+    name = st.session_state.get("model_name")
+    if name:
+        query["model"] = name
+        row = _example(name) if step.lesion else None
+        if row is not None:
+            query["row"] = str(row)
+    st.switch_page(step.page, query_params=query)
+
+
+def end() -> None:
+    """Leave the tour; the page stays."""
+    st.session_state[_STEP] = None
+    url.write("tour", None)
+    st.rerun()
+
+
+def tells_limits(title: str) -> bool:
+    """Whether the tour is at its last step, which opens the home page's list of what it does not mean."""
+    return title == HOME and st.session_state.get(_STEP) == len(STEPS)
+
+
+def _step() -> int | None:
+    """The step that the address or the session names; the address is made to name it."""
+    asked = url.integer("tour", 1, len(STEPS))
+    if asked is not None:
+        st.session_state[_STEP] = asked
+    at = st.session_state.get(_STEP)
+    url.write("tour", None if at is None else str(at))
+    return at
+
+
+def _example(name: str) -> int | None:
+    """The lesion nearest to the mean of those that readers suspected; None where the model does not open."""
+    try:
+        model = registry().load(name)
+    except UserError:
+        return None
+    return _nearest(model)
+
+
+@kept
+def _nearest(model: LoadedModel) -> int | None:
+    rows, _ = model.neighbours(model.starts.get("malignant", model.starts["prior"]), 1)
+    return int(rows[0]) if len(rows) else None

@@ -1,0 +1,152 @@
+"""Where a walk begins, or ends: a lesion, a class mean, the prior, an upload; picked and kept in the address.
+
+Each picker has a key, which names its parameters in the address: the first picker of a page has ?start=name
+or ?row=number, a picker "b" has ?b=name or ?b_row=number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+import streamlit as st
+
+from lungvae_core.data.slices import malignancy_meaning, rating_text
+from lungvae_core.parameters import integer
+from lungvae_core.serving.models.registry import LoadedModel
+from lungvae_core.serving.walks.live import code_name
+from pages.shared import lesion_picker, url
+
+NAMED = {
+    "prior": "Prior",
+    "malignant": "Malignant",
+    "benign": "Benign",
+    "indeterminate": "Indeterminate",
+}
+DRAWN = "Prior draw"
+PICKED, LESION, UPLOADED = "Picked on the map", "Lesion", "Your image"
+MOST_DRAWS = 10**9
+KEY = "start"  # of a page's first picker
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a walk begins: its name in addresses and on the wire, and in words."""
+
+    name: str
+    label: str
+    row: int | None = None
+    patient: str | None = None  # of the set, whose lesion it is: who its walk's scores must not have seen
+
+    @property
+    def short(self) -> str:
+        """For a file's name."""
+        kind = self.name.partition(":")[0]
+        return "upload" if kind == "code" else self.name.replace(":", "-")
+
+
+def parameters(key: str = KEY) -> tuple[str, str]:
+    """(of the name, of the row) in the address."""
+    return (key, "row") if key == KEY else (key, f"{key}_row")
+
+
+def pick(model: LoadedModel, *, key: str = KEY, label: str = "Start from") -> Start:
+    """The picker; what was picked is in the address once `remember` has been called with it."""
+    picked = [int(row) for row in st.session_state.get("selected_rows", []) if 0 <= row < len(model.codes)]
+    named = {NAMED[name]: name for name in NAMED if name in model.starts}
+    upload = uploaded(model)
+    kinds = [*([UPLOADED] if upload else []), *([PICKED] if picked else []), LESION, *named, DRAWN]
+    by_name, _ = parameters(key)
+    row = _row_asked(model, key)
+    widget = f"{key}-{model.entry.name}"
+    if st.session_state.get(widget) not in kinds:
+        wish = url.sent(by_name)
+        asked = DRAWN if wish.startswith("draw:") else NAMED.get(wish)
+        if wish and asked not in kinds:
+            url.choice(by_name, [*(name for name in NAMED if name in model.starts), "draw:N"])
+        st.session_state[widget] = asked if asked in kinds else LESION if row is not None else kinds[0]
+    with st.container(horizontal=True):
+        st.segmented_control(
+            label,
+            kinds,
+            key=widget,
+            required=True,
+            help="A lesion's code, the prior's mean, the mean code of the slices that readers rated "
+            "malignant (above 3), benign (below 3) or indeterminate (3), or a code drawn from the prior.",
+        )
+        kind: str = st.session_state[widget]
+        if kind == UPLOADED and upload is not None:
+            return upload
+        if kind == PICKED:
+            chosen = st.selectbox(
+                f"Lesion ({len(picked)} picked)",
+                picked,
+                format_func=lambda at: lesion_words(model, at),
+                width=340,
+                key=f"{widget}-picked",
+            )
+            return lesion(model, chosen)
+        if kind == LESION:
+            kept = st.session_state.get(f"{key}-row-{model.entry.name}")
+            suffix = "" if key == KEY else f" {key.upper()}"
+            chosen = lesion_picker.pick(
+                model, kept if row is None else row, key=key, suffix=suffix, widths=(165, 75, 75)
+            )
+            st.session_state[f"{key}-row-{model.entry.name}"] = chosen
+            return lesion(model, chosen)
+        if kind == DRAWN:
+            return draw(key)
+        return Start(named[kind], f"the {kind.lower()} mean")
+
+
+def remembered(start: Start, key: str = KEY) -> dict[str, str]:
+    """What the address holds of a start; an upload stays out of addresses, which are shared and kept."""
+    by_name, by_row = parameters(key)
+    if start.row is not None:
+        return {by_row: str(start.row)}
+    return {} if start.name.startswith("code:") else {by_name: start.name}
+
+
+def draw(key: str) -> Start:
+    """A code drawn from the prior, and a button that draws another; the draw's number is in the address."""
+    number = st.session_state.get(f"{key}-draw")
+    if number is None:
+        number = st.session_state[f"{key}-draw"] = url.read(parameters(key)[0], _draw) or 0
+    if st.button("Draw another", icon=":material/casino:", key=f"{key}-draw-another"):
+        number = st.session_state[f"{key}-draw"] = (number + 1) % MOST_DRAWS
+    return Start(f"draw:{number}", f"draw {number} from the prior, which is nobody's lesion")
+
+
+def _draw(name: str, value: str) -> int:
+    """The number of "draw:7"; 0 for other starts."""
+    kind, _, number = value.partition(":")
+    return integer(name, number, 0, MOST_DRAWS - 1) if kind == "draw" else 0
+
+
+def uploaded(model: LoadedModel) -> Start | None:
+    """The image that was taken here from the Predict page, if it was encoded by this model."""
+    code = st.session_state.get("start_code")
+    if code is None or st.session_state.get("start_code_model") != model.entry.name:
+        return None
+    patient = st.session_state.get("start_code_patient")
+    words = st.session_state.get("start_code_name", "your image")
+    return Start(code_name(code, patient), words, patient=patient)
+
+
+def lesion_words(model: LoadedModel, row: int) -> str:
+    """A slice by its key, with the readers' word where there is one."""
+    entry = model.lesion(row)
+    words = f"{entry['patient_id']}, nodule {entry['nodule']}, slice {entry['slice']}"
+    rating = entry.get("malignancy")
+    if rating is not None and not pd.isna(rating):
+        words += f" (readers: malignancy {rating_text(rating)}, {malignancy_meaning(rating)})"
+    return words
+
+
+def lesion(model: LoadedModel, row: int) -> Start:
+    """A lesion of the set as a start."""
+    return Start(f"row:{row}", lesion_words(model, row), row, str(model.lesion(row)["patient_id"]))
+
+
+def _row_asked(model: LoadedModel, key: str) -> int | None:
+    return url.integer(parameters(key)[1], 0, len(model.codes) - 1)

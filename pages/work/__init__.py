@@ -1,0 +1,1 @@
+"""One's own models: training and search."""

@@ -1,0 +1,338 @@
+"""Search hyperparameters: start a search, watch it, and see what its trials say."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from lungvae_core.errors import UserError
+from lungvae_core.number_text import duration, interval
+from lungvae_core.serving.http.routes import registry
+from lungvae_core.serving.jobs import form
+from lungvae_core.serving.jobs.queue import FAILED, QUEUED, RUNNING, SEARCH, STOPPED, STOPPING, Job, Jobs
+from lungvae_core.serving.jobs.searches import SearchState, find_searches, read_search
+from lungvae_core.serving.models.registry import ModelEntry
+from lungvae_core.serving.workspace.datasets import find_data
+from lungvae_core.serving.workspace.settings import Settings
+from lungvae_core.training.search.setup import OBJECTIVES, SearchConfig, make
+from lungvae_core.training.search.spaces import SPACES
+from lungvae_core.vae.config import TrainingConfig
+from lungvae_core.workers import cores
+from pages.shared import charts, common, setting_fields, url
+from pages.shared.job_panel import JobPanel
+from pages.work.search_figures import best_so_far, in_boxes, parallel, scatters
+
+NEW, RESULTS = "New search", "Searches"
+REFRESH_SECONDS = 3
+SPACE_WORDS = {
+    "gvae": "around our Gaussian preset",
+    "dirvae": "around our Dirichlet preset",
+    "paper-gvae": "the paper's published ranges, Gaussian; needs a GPU",
+    "paper-dirvae": "the paper's published ranges, Dirichlet; needs a GPU",
+    "mlp": "the classifier on a model's codes",
+    "paper-mlp": "the paper's published ranges of the classifier",
+}
+JOB_WORDS = {
+    QUEUED: "waiting for its turn",
+    RUNNING: "running",
+    STOPPING: "stopping after the batches in hand",
+    FAILED: "failed",
+    STOPPED: "stopped; it can go on from its checkpoints",
+}
+
+
+JOBS = JobPanel(
+    "search",
+    RESULTS,
+    remember=lambda job: url.write("search", Path(job.folder).name),
+    stop_help="Ends after the batches in hand, with checkpoints to go on from.",
+    resume_help="Finished trials count; the others go on from their checkpoints.",
+)
+
+
+def start(space: str, name_key: str) -> None:
+    """Start what the form holds."""
+    state = st.session_state
+    fixed = {} if SPACES[space].of_codes else {"epochs": state["search-epochs"]}
+    options = {
+        "method": state["search-method"],
+        "trials": state["search-trials"],
+        "objective": state["search-objective"],
+        "folds": state["search-folds"],
+        "test_fraction": state["search-test"],
+        "seed": state["search-seed"],
+        "halving": bool(state.get("search-halving", False)),
+    }
+    JOBS.act(
+        lambda: Jobs().start_search(
+            state["search-source"].folder,
+            space,
+            state[name_key].strip(),
+            fixed=fixed,
+            device=state["search-device"],
+            workers=state["search-workers"],
+            **options,
+        )
+    )
+
+
+def new_search() -> None:
+    """The form that starts a search."""
+    left, right = st.columns(2)
+    space = left.selectbox(
+        "What to search",
+        list(SPACES),
+        index=list(SPACES).index("dirvae"),
+        key="search-space",
+        format_func=lambda name: f"{name}: {SPACE_WORDS[name]}",
+    )
+    of_codes = SPACES[space].of_codes
+    sources, none = sources_of(of_codes)
+    if not sources:
+        st.info(none)
+        return
+    right.selectbox("Model" if of_codes else "Data", sources, format_func=describe, key="search-source")
+    start_from = make(SPACES[space], sources[0].folder)
+    with st.expander(f"What may change ({len(SPACES[space].parameters)} settings)"):
+        rows = [
+            {"Setting": name, "Values": str(parameter)}
+            for name, parameter in SPACES[space].parameters.items()
+        ]
+        st.dataframe(rows, hide_index=True)
+        st.caption("Other bounds: `lungvae search --range`, `--choices` and `--set`.")
+    name = Jobs().suggest(f"search-{space}")
+    objectives = ["auc", "balanced_accuracy"] if of_codes else ["auc", "ssim", "mse", "elbo"]
+    with st.form("search-form", enter_to_submit=False):
+        columns = st.columns(4)
+        with columns[0]:
+            option("method")
+        with columns[1]:
+            option("trials")
+        columns[2].selectbox(
+            SearchConfig.model_fields["objective"].title or "",
+            objectives,
+            objectives.index(start_from.objective),
+            key="search-objective",
+            help="\n\n".join(f"{key}: {OBJECTIVES[key][1]}." for key in objectives),
+        )
+        with columns[3]:
+            option("folds", start_from.folds)
+        columns = st.columns(4)
+        with columns[0]:
+            option("test_fraction", start_from.test_fraction, key="search-test")
+        with columns[1]:
+            option("seed")
+        if not of_codes:
+            with columns[2]:
+                epochs = form.setting_of(TrainingConfig, "epochs", start_from.epochs)
+                setting_fields.show(replace(epochs, help=f"Of a trial. {epochs.help}"), "search-epochs")
+            with columns[3]:
+                option("halving")
+        columns = st.columns(4)
+        columns[0].selectbox("Device", form.devices(), key="search-device")
+        columns[1].number_input(
+            "Trainings at once",
+            1,
+            cores(),
+            max(1, cores() - 1),
+            key="search-workers",
+            help="Each has one CPU thread; one core is left to this app unless you say otherwise.",
+        )
+        left, right = st.columns([3, 1], vertical_alignment="bottom")
+        left.text_input("Name of the search", name, key=f"search-name-{name}")
+        right.form_submit_button(
+            "Start search",
+            type="primary",
+            icon=":material/play_arrow:",
+            width="stretch",
+            on_click=start,
+            args=(space, f"search-name-{name}"),
+            key="search-start",
+        )
+
+
+def option(name: str, default: int | float | None = None, *, key: str = "") -> None:
+    """The widget of one of the search's own settings."""
+    setting_fields.show(form.setting_of(SearchConfig, name, default), key or f"search-{name}")
+
+
+def sources_of(of_codes: bool) -> tuple[list[Any], str]:
+    """(what can be searched on, what to do where there is nothing)."""
+    if of_codes:
+        return registry().entries(), "There is no model yet. Train one on the Train page."
+    found, broken = find_data(Settings())
+    for name, reason in broken.items():
+        st.warning(f"The data set {name} was left out. {reason}")
+    return found, f"There is no data set in {Settings().data} yet. The Train page tells how to make one."
+
+
+def describe(source: Any) -> str:
+    if isinstance(source, ModelEntry):
+        return f"{source.title}: {source.dimensions} dimensions"
+    return source.in_words()
+
+
+def show_searches() -> None:
+    """The searches there are, and the one that was picked, as it is now."""
+    jobs = Jobs()
+    own = {Path(job.folder): job for job in reversed(jobs.all()) if job.kind == SEARCH}
+    folders = find_searches()
+    folders = [folder for folder in own if folder not in folders and own[folder].active] + folders
+    folders += [folder for folder in own if folder not in folders]
+    if not folders:
+        st.info(f"There is no search yet. Choose “{NEW}” to begin, or run `lungvae search`.")
+        return
+    names = [folder.name for folder in folders]
+    asked = url.choice("search", names)
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    chosen = left.selectbox("Search", names, names.index(asked) if asked in names else 0)
+    url.write("search", chosen)
+    folder = folders[names.index(chosen)]
+    job = own.get(folder)
+    if job is not None:
+        with right:
+            JOBS.stop_or_resume(jobs, job)
+        say_job(jobs, job)
+    try:
+        state = read_search(folder)
+    except UserError as error:
+        st.error(str(error))
+        return
+    if state is not None:
+        show_state(state, job)
+
+
+def say_job(jobs: Jobs, job: Job) -> None:
+    """The job's status in a sentence, and its output where it failed."""
+    if words := JOB_WORDS.get(job.status):
+        (st.error if job.status == FAILED else st.markdown)(f"**{job.name}**: {words}. {job.message}")
+    if job.status == FAILED:
+        st.code(jobs.output(job, 15) or "No output.", language=None)
+
+
+def show_state(state: SearchState, job: Job | None) -> None:
+    """A search's progress, best trials, figures and table."""
+    config, progress = state.config, state.progress
+    st.markdown(
+        f"Space **{config.space}** on {config.data_name}, {config.method}"
+        f"{' with successive halving' if config.halving else ''}, {config.folds} validation fold(s) by "
+        f"patient, {config.test_fraction:.0%} of the patients set aside. Chosen by **{config.objective}**: "
+        f"{state.objective}."
+    )
+    for notice in config.notices():
+        st.warning(notice)
+    if progress:
+        share = progress["epochs_done"] / max(1, progress["epochs_expected"])
+        words = f"{progress['done']} of {progress['trials']} trials have ended"
+        if job is not None and job.status == RUNNING and progress["seconds_left"] is not None:
+            words += f", {progress['running']} run, about {duration(progress['seconds_left'])} left"
+        st.progress(min(1.0, share), text=words)
+    if not len(state.table):
+        st.caption("Results appear when the first trial has been judged.")
+        return
+    counts = state.table["state"].value_counts()
+    st.markdown("Trials: " + ", ".join(f"**{count}** {name}" for name, count in counts.items()) + ".")
+    show_best(state)
+    with_value = state.table["value"].notna()
+    if with_value.sum() >= 2:
+        st.subheader("Every trial")
+        drawn = charts.show(
+            parallel(state),
+            alt="All trials as lines from their settings to their value",
+            key="search-parallel",
+            on_select="rerun",
+            selection_mode="box",
+        )
+        st.caption(
+            "A line a trial, from its settings to its value on validation patients, brighter where better. "
+            "Point at one to read it; draw a box around points of an axis to list those trials, with Shift "
+            "one on another axis for those in both; double-click to let go. The axes nearest to the value "
+            "are those that it follows most."
+        )
+        boxed = in_boxes(list(drawn["selection"]["points"]))
+        if boxed:
+            st.dataframe(state.table[state.table["number"].isin(boxed)], hide_index=True)
+    if len(state.complete) >= 2:
+        charts.show(
+            best_so_far(state),
+            alt="The best value so far, trial by trial",
+            key="search-best",
+        )
+        st.subheader("Value against settings")
+        charts.show(
+            scatters(state),
+            alt="Value against each setting",
+            key="search-scatters",
+        )
+        st.caption(
+            "In brackets, how far the value follows the setting over the complete trials, 0 to 1 (rank "
+            "correlation, or correlation ratio for words). Settings change together at random: with few "
+            "trials most of it is chance."
+        )
+    shown = state.table.sort_values("value", ascending=not config.maximise, na_position="last")
+    st.dataframe(shown, hide_index=True)
+    st.caption(f"The table: {state.folder / 'trials.csv'}")
+
+
+def show_best(state: SearchState) -> None:
+    """The winner with the command that trains it, and its one judgement on the patients set aside."""
+    if not len(state.complete):
+        return
+    row = state.complete.iloc[0]
+    st.markdown(
+        f"Best on validation patients: trial **{row['number']}**, {state.config.objective} "
+        f"**{row['value']:.4f}** (the best of {len(state.complete)}; optimistic)."
+    )
+    st.code(shlex.join(state.command()), language="bash", wrap_lines=True)
+    if state.final is None:
+        return
+    said = f"On the **{state.final['patients']} patients set aside**, once: "
+    if figures := state.final.get("reconstruction"):
+        said += f"SSIM {figures['ssim']:.3f}, MSE {figures['mse']:.5f} (0..1 of the HU window). "
+    if classified := state.final.get("classifier"):
+        rows = {"codes": classified["units"]} | {
+            f"{name} alone": units for name, units in classified["baselines"].items()
+        }
+        said += "AUC per nodule, malignant against benign, 95 % interval: " + "; ".join(
+            f"{name} {interval(area)}"
+            for name, area in ((name, units["nodule"]["auc"]) for name, units in rows.items())
+        )
+    st.markdown(said)
+
+
+def watch() -> None:
+    """Show the searches again; run the whole page when one has begun or ended, for its pace depends on it."""
+    JOBS.rerun_when_changed(Jobs().all())
+    show_searches()
+
+
+common.introduce(
+    "Search",
+    shows="Search settings: many trainings side by side, each judged on patients that it was not trained on. "
+    "It runs in the background, on this machine; `lungvae search --ray` uses a cluster.",
+    does_not_mean=(
+        "- All figures here are of **validation** patients. They chose the winner, so the best of many "
+        "trials is optimistic; the more trials, the more.\n"
+        "- The patients set aside are in no trial. Judge the winner on them once (`--final`), and do not "
+        "search again on what they say.\n"
+        "- SSIM and MSE depend on the HU window and reward redrawing, not knowing what is malignant.\n"
+        "- One seed is one draw: differences smaller than those between seeds or folds mean nothing.\n"
+        "- A setting that goes with good values has not been shown to cause them."
+    ),
+)
+known_jobs = common.jobs()
+if "search-view" not in st.session_state:
+    st.session_state["search-view"] = RESULTS if find_searches() or url.sent("search") else NEW
+view = st.segmented_control(
+    "View", [NEW, RESULTS], key="search-view", required=True, label_visibility="collapsed"
+)
+JOBS.show_error()
+if view == NEW:
+    new_search()
+else:
+    running = any(job.active and job.kind == SEARCH for job in known_jobs)
+    st.fragment(watch, run_every=REFRESH_SECONDS if running else None)()

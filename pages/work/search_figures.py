@@ -1,0 +1,193 @@
+"""The Search page's figures: parallel coordinates, the best so far, and the value against each setting."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
+from plotly.subplots import make_subplots
+
+from lungvae_core.serving.jobs.searches import SearchState
+from lungvae_core.training.search.book import COMPLETE
+
+COMPLETED, OTHERS, BEST = "#0072B2", "#999999", "#E69F00"  # Okabe-Ito
+SCATTERS = 8  # settings at most that get a scatter of their own
+AXES = 12  # settings at most in the parallel coordinates
+TICKS = 6
+
+
+def parallel(state: SearchState) -> go.Figure:
+    """A line a trial through its settings to its value; colour is the value, cividis.
+
+    Trials that were halted are there too, with their value at the epoch where they were. Plain lines, since
+    Plotly's own parallel coordinates need WebGL, which remote desktops often lack. A point's customdata is
+    (number of the trial,), its x the axis.
+    """
+    table = state.table[state.table["value"].notna()]
+    axes = [_axis(table[name], name) for name in reversed(state.searched[:AXES])]
+    if table["epochs"].nunique() > 1:
+        axes.append(_axis(table["epochs"], "epochs"))
+    axes.append(_axis(table["value"], f"value: {state.config.objective}"))
+    value = table["value"].to_numpy(float)
+    shade = (value - value.min()) / (np.ptp(value) or 1)
+    colours = sample_colorscale("Cividis", shade if state.config.maximise else 1 - shade)
+    figure = go.Figure()
+    for at in np.argsort(shade if state.config.maximise else -shade):  # the best lie on top
+        number = int(table["number"].iloc[at])
+        told = "<br>".join(f"{axis.label}: {axis.texts[at]}" for axis in axes)
+        figure.add_scatter(
+            x=list(range(len(axes))),
+            y=[axis.height[at] for axis in axes],
+            mode="lines+markers",
+            line={"color": colours[at], "width": 2},
+            marker={"color": colours[at], "size": 7},
+            customdata=[[number]] * len(axes),
+            hovertemplate=f"trial {number}<br>{told}<extra></extra>",
+            showlegend=False,
+        )
+    for place, axis in enumerate(axes):
+        figure.add_vline(place, line={"color": OTHERS, "width": 1}, layer="below")
+        for height, text in axis.ticks:
+            figure.add_annotation(
+                x=place, y=height, text=text, showarrow=False, xanchor="left", xshift=6, font={"size": 11}
+            )
+    figure.update_xaxes(
+        tickvals=list(range(len(axes))),
+        ticktext=[axis.label.replace(": ", ":<br>") for axis in axes],
+        side="top",
+        showgrid=False,
+        range=[-0.15, len(axes) - 0.5],
+    )
+    figure.update_yaxes(visible=False, range=[-0.05, 1.05])
+    figure.update_layout(
+        height=420, margin={"l": 60, "r": 10, "t": 60, "b": 10}, dragmode="select", hovermode="closest"
+    )
+    return figure
+
+
+def in_boxes(points: list[dict]) -> list[int]:
+    """Numbers of the trials that were boxed: on every axis on which there is a box, one of its points."""
+    by_axis: dict[float, set[int]] = {}
+    for point in points:
+        by_axis.setdefault(point["x"], set()).add(int(np.ravel(point["customdata"])[0]))
+    return sorted(set.intersection(*by_axis.values())) if by_axis else []
+
+
+def best_so_far(state: SearchState) -> go.Figure:
+    """Each complete trial's value by number, and the best of those until then."""
+    rows = state.best_so_far()
+    figure = go.Figure()
+    figure.add_scatter(
+        x=rows["number"],
+        y=rows["value"],
+        mode="markers",
+        name="trial",
+        marker={"color": COMPLETED, "size": 8},
+    )
+    figure.add_scatter(
+        x=rows["number"],
+        y=rows["best"],
+        mode="lines",
+        name="best so far",
+        line={"color": BEST, "width": 2, "shape": "hv"},
+    )
+    figure.update_xaxes(title_text="trial", tickformat="d")
+    figure.update_yaxes(title_text=f"{state.config.objective}, validation patients")
+    figure.update_layout(
+        height=320, margin={"l": 10, "r": 10, "t": 10, "b": 10}, legend={"orientation": "h", "y": 1.1}
+    )
+    return figure
+
+
+def scatters(state: SearchState) -> go.Figure:
+    """The value against each of the settings that it follows most, a panel each."""
+    names = state.searched[:SCATTERS]
+    columns = min(4, len(names))
+    rows = math.ceil(len(names) / columns)
+    titles = [f"{name} ({state.association(name):.2f})" for name in names]
+    figure = make_subplots(
+        rows,
+        columns,
+        subplot_titles=titles,
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        vertical_spacing=0.22,
+    )
+    table = state.table[state.table["value"].notna()]
+    for index, name in enumerate(names):
+        row, column = index // columns + 1, index % columns + 1
+        for part, label, colour, shape in (
+            (table[table["state"] == COMPLETE], "complete", COMPLETED, "circle"),
+            (table[table["state"] != COMPLETE], "fewer epochs", OTHERS, "circle-open"),
+        ):
+            parameter = state.config.parameters[name]
+            figure.add_scatter(
+                x=part[name].astype(str) if parameter.choices else part[name],
+                y=part["value"],
+                mode="markers",
+                name=label,
+                legendgroup=label,
+                showlegend=index == 0 and len(part) > 0,
+                marker={"color": colour, "size": 8, "symbol": shape},
+                customdata=part[["number"]],
+                hovertemplate="trial %{customdata[0]}: %{x}, %{y:.5f}<extra></extra>",
+                row=row,
+                col=column,
+            )
+        if parameter.choices:
+            order = [str(value) for value in _choices(table[name])]
+            figure.update_xaxes(
+                type="category", categoryorder="array", categoryarray=order, row=row, col=column
+            )
+        elif parameter.log:
+            figure.update_xaxes(type="log", row=row, col=column)
+    figure.update_annotations(font_size=13)
+    figure.update_layout(
+        height=60 + 210 * rows,
+        margin={"l": 10, "r": 10, "t": 40, "b": 10},
+        legend={"orientation": "h", "y": -0.25 / rows},
+    )
+    return figure
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """An axis of the parallel coordinates."""
+
+    label: str
+    height: list[float]  # of each trial, 0 at the axis' foot to 1 at its top
+    texts: list[str]  # what each trial has
+    ticks: list[tuple[float, str]]  # (height, text)
+
+
+def _axis(values: pd.Series, name: str) -> _Axis:
+    """Numbers as they are or by their logarithm, words in order."""
+    numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    distinct = _choices(values)
+    words = [f"{value:.4g}" if numeric else str(value) for value in values]
+    if not numeric or len(distinct) <= TICKS:
+        heights = [at / max(len(distinct) - 1, 1) for at in range(len(distinct))]
+        texts = [f"{value:.4g}" if numeric else str(value) for value in distinct]
+        place = [heights[distinct.index(value)] for value in values]
+        return _Axis(name, place, words, list(zip(heights, texts, strict=True)))
+    low, high = float(values.min()), float(values.max())
+    heights = np.linspace(0, 1, TICKS).tolist()
+    if low > 0 and high / low >= 10:
+        span = math.log(high / low)
+        place = [math.log(float(value) / low) / span for value in values]
+        texts = [f"{low * math.exp(span * height):.2g}" for height in heights]
+    else:
+        place = [(float(value) - low) / (high - low) for value in values]
+        texts = [f"{low + (high - low) * height:.3g}" for height in heights]
+    return _Axis(name, place, words, list(zip(heights, texts, strict=True)))
+
+
+def _choices(values: pd.Series) -> list:
+    """The distinct values in order: numbers by size, others by their letters."""
+    found = list(values.drop_duplicates())
+    numeric = all(isinstance(value, int | float | np.number) for value in found)
+    return sorted(found) if numeric else sorted(found, key=str)

@@ -1,0 +1,394 @@
+"""Train a model: start, watch, stop, resume; the work itself is a background job of the core."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from lungvae_core.errors import UserError
+from lungvae_core.explore.maps import TITLES
+from lungvae_core.number_text import duration, plural
+from lungvae_core.serving.jobs import form
+from lungvae_core.serving.jobs.progress import TrainingState, read_state
+from lungvae_core.serving.jobs.queue import (
+    DONE,
+    EVALUATION,
+    FAILED,
+    MAP,
+    PHANTOM,
+    PREPARATION,
+    QUEUED,
+    RUNNING,
+    SEARCH,
+    STOPPED,
+    STOPPING,
+    TRAINING,
+    Job,
+    Jobs,
+)
+from lungvae_core.serving.jobs.removal import delete_run
+from lungvae_core.training.validate import ACTIVE
+from lungvae_core.vae.config import override
+from lungvae_core.vae.config import preset as preset_named
+from pages.shared import access, charts, common, url
+from pages.work.train_curves import curves, dimensions, held_out_words
+from pages.work.train_form import JOBS, NEW, WATCH, new_training
+
+REFRESH_SECONDS = 2
+WORDS = {
+    QUEUED: "waiting for its turn",
+    RUNNING: "running",
+    STOPPING: "stopping",
+    DONE: "finished",
+    FAILED: "failed",
+    STOPPED: "stopped",
+}
+HALVE = "on_nonfinite=halve"  # stands in the message of a training that it may help
+KINDS = {
+    TRAINING: "training",
+    SEARCH: "search",
+    EVALUATION: "evaluation",
+    PREPARATION: "data set from DICOM",
+    MAP: "map",
+    PHANTOM: "generated data",
+}
+PHASES = {
+    "trained": "Trained",
+    "encoding": "Trained. Now encoding every slice",
+    "classifying": "Trained and encoded. Now classifying and mapping",
+    "finished": "Trained, encoded, classified and mapped",
+}
+
+
+def watch_jobs() -> None:
+    """All jobs, and the one that was picked, as it is now."""
+    jobs = Jobs()
+    try:
+        known = jobs.all()
+    except UserError as error:
+        common.stop(str(error))
+    JOBS.rerun_when_changed(known)
+    JOBS.show_error()
+    if not known:
+        st.info(f"Nothing has been trained from here yet. Choose “{NEW}” to begin.")
+        return
+    numbers = [job.id for job in known]
+    asked = url.choice("job", [str(number) for number in numbers])
+    index = 0 if asked is None else numbers.index(int(asked))
+    names = {job.id: f"{name_of(job)} (job {job.id})" for job in known}
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    chosen = left.selectbox("Job", numbers, index, format_func=names.__getitem__)
+    url.write("job", str(chosen))
+    job = known[numbers.index(chosen)]
+    with right:
+        buttons(jobs, job)
+    if job.kind == TRAINING:
+        training(job)
+    else:
+        said = f"**{name_of(job)}**, {KINDS[job.kind]}: {WORDS[job.status]}."
+        (st.error if job.status == FAILED else st.markdown)(f"{said} {job.message}")
+    with st.expander("Output", expanded=job.status == FAILED):
+        st.code(jobs.output(job, 15) or "Nothing yet.", language=None)
+        st.caption(f"The whole of it: {job.log}")
+    with st.expander(f"All jobs ({len(known)})"):
+        st.dataframe([table_row(job) for job in known], hide_index=True)
+
+
+def buttons(jobs: Jobs, job: Job) -> None:
+    """Stop, resume, and on to the map: whichever applies."""
+    with st.container(horizontal=True):
+        if job.kind == TRAINING and HALVE in job.message and job.status in (STOPPED, FAILED):
+            st.button(
+                "Resume at half the learning rate",
+                key=f"train-halve-{job.id}",
+                icon=":material/trending_down:",
+                type="primary",
+                on_click=JOBS.act,
+                args=(lambda: jobs.resume(job.id, on_nonfinite="halve"),),
+                help="Goes on from the last checkpoint. Where the loss is not finite again, it goes back "
+                "to the checkpoint and on at half the learning rate, 8 times at most.",
+            )
+        JOBS.stop_or_resume(jobs, job)
+        if job.kind == TRAINING and job.status == DONE and Path(job.folder).exists():
+            st.page_link(
+                "map/latent_map.py",
+                label="Open in the map",
+                icon=":material/scatter_plot:",
+                query_params={"model": job.name},
+            )
+        if job.kind == TRAINING and not job.active and Path(job.folder).exists():
+            with st.popover("Delete", icon=":material/delete:"):
+                st.markdown(
+                    f"The run **{job.name}**: its weights, codes and maps, for everybody and for good."
+                )
+                st.button(
+                    "Delete it",
+                    key=f"train-delete-{job.id}",
+                    type="primary",
+                    on_click=delete,
+                    args=(jobs, job),
+                )
+
+
+def delete(jobs: Jobs, job: Job) -> None:
+    """Delete the run that a training made; what hinders it is shown on the next run of the page."""
+    JOBS.attempt(access.DELETE, delete_run, jobs.settings, job.name)
+
+
+def training(job: Job) -> None:
+    """A training's state, curves, dimensions and samples."""
+    try:
+        state = read_state(job.folder)
+    except UserError as error:
+        st.error(str(error))
+        return
+    say_status(job, state)
+    if state is None:
+        if job.status == DONE:
+            st.caption("Its run has been deleted since.")
+        return
+    say_not_finite(job, state)
+    st.progress(state.fraction, text=progress_words(job, state))
+    st.caption(hardware_words(job, state))
+    if state.leaks_from is not None:
+        st.warning(form.LEAK, icon=":material/leak_add:")
+    for sign in state.warnings:
+        st.warning(sign, icon=":material/compress:")
+    if not state.rows:
+        st.caption("Curves and samples appear when the first epoch is done.")
+        return
+    st.markdown(figures_words(state))
+    charts.show(
+        curves(state),
+        alt="Loss and held-out figures by epoch",
+        key=f"train-curves-{job.id}",
+    )
+    st.caption(curves_words(state))
+    if state.units is not None:
+        charts.show(
+            dimensions(state.units),
+            alt="How much each dimension is used",
+            key=f"train-dimensions-{job.id}",
+        )
+        st.caption(dimensions_words(state))
+    if state.samples:
+        model = state.config.model
+        whose = "held-out patients" if leak_epoch(state) is None else held_out_words(state)
+        st.image(
+            state.samples,
+            width="stretch",
+            caption=f"Top: slices of {whose}. Bottom: reconstructions, generated by the model. "
+            f"HU {model.hu_low:g} to {model.hu_high:g} (W {model.hu_high - model.hu_low:g} / "
+            f"L {(model.hu_high + model.hu_low) / 2:g}).",
+        )
+
+
+def say_not_finite(job: Job, state: TrainingState) -> None:
+    """Where the loss broke, with the slices of that batch; nothing where it never did."""
+    broken = state.not_finite
+    if broken is None:
+        return
+    failed = job.status == FAILED and "finite" in job.message
+    if not failed:
+        halved = f", its learning rate halved {times(state.halvings)} by now" if state.halvings else ""
+        st.warning(
+            f"In epoch {broken.epoch}, batch {broken.batch}, the loss was not a finite number. The training "
+            f"went back to its last checkpoint{halved}.",
+            icon=":material/trending_down:",
+        )
+    words = f"The {len(broken.slices)} slices of epoch {broken.epoch}, batch {broken.batch}"
+    with st.expander(words, expanded=failed):
+        st.caption(
+            "As patient/nodule/slice. One of them may be at fault, a damaged image for instance; more often "
+            "the learning rate is too high, and none is."
+        )
+        st.code("\n".join(broken.slices), language=None, height=150)
+
+
+def leak_epoch(state: TrainingState) -> int | None:
+    """The first epoch whose held-out figures leak, once the training has finished one of those."""
+    first = state.leaks_from
+    return first if first is not None and len(state.rows) >= first else None
+
+
+def figures_words(state: TrainingState) -> str:
+    """The last epoch's figures, and honestly whose they are."""
+    figures, training = state.rows[-1]["validation"], state.config.training
+    if (leak := leak_epoch(state)) is None:
+        whose = (
+            f"slices of **held-out patients** (about {training.validation_fraction:.0%}; never trained on)"
+        )
+    else:
+        whose = (
+            f"slices of patients that were held out until epoch {leak - 1}; **about 70 % of them are "
+            "trained on since, with their labels**"
+        )
+    alpha0 = "" if state.alpha0 is None else f"; α₀ **{state.alpha0:.1f}**"
+    return (
+        f"Epoch {len(state.rows)}, {whose}: SSIM **{figures['ssim']:.3f}** (0..1, 1 is perfect) and MSE "
+        f"**{figures['mse']:.5f}**, both of pictures on 0..1 of the HU window; "
+        f"KL **{figures['kl']:.1f} nats** a slice; **{figures['active_units']} of "
+        f"{state.config.model.dimensions}** dimensions active (KL above {ACTIVE} nats){alpha0}."
+    )
+
+
+def hardware_words(job: Job, state: TrainingState) -> str:
+    """What the training runs on, and which of it was left to `auto`."""
+    training = state.config.training
+    asked = override(preset_named(job.request["preset"]), job.request["changes"]).training
+
+    def chosen(name: str) -> str:
+        return ", chosen by auto" if getattr(asked, name) == "auto" else ""
+
+    device = {"cpu": "the CPU", "cuda": "a CUDA GPU", "mps": "the Apple GPU"}.get(state.device, state.device)
+    threads = job.request.get("threads") or 0
+    if state.device == "cpu" and threads:
+        device += f" with {plural(threads, 'thread')}"
+    if state.processes > 1:
+        device += f", {state.processes} processes"
+    compiled = "networks compiled" if training.compile == "on" else "networks not compiled"
+    return f"On {device}; {training.precision}{chosen('precision')}; {compiled}{chosen('compile')}."
+
+
+def curves_words(state: TrainingState) -> str:
+    """Which figures are held out, and what the curves do not say."""
+    words = [
+        f"Solid: {held_out_words(state)}. Dotted: the training slices, averaged over the epoch while the "
+        "weights still moved. Held-out slices are drawn from their codes, training slices from random draws."
+    ]
+    if state.history("validation", "loss")[0]:
+        words.append(
+            "The held-out loss counts the KL with the full β, the training loss with that of its epoch."
+        )
+    if state.config.joint.rounds:
+        words.append(
+            "In joint rounds the training loss includes the weighted label loss, which is of labels that the "
+            "encoder trains on: that it falls says nothing of other patients."
+        )
+    if state.history("train", "gradient_norm")[0]:
+        limit = state.config.training.clip_norm
+        words.append("The gradient's norm is the epoch's mean" + (", before its limit." if limit else "."))
+    return " ".join(words)
+
+
+def dimensions_words(state: TrainingState) -> str:
+    """What the bars of the dimensions show and do not mean."""
+    words = (
+        f"After epoch {len(state.rows)}. Above: how much each dimension says of a slice, mean over "
+        f"{held_out_words(state)}; one below the line holds to the prior. Below: how much the decoder "
+        "listens to it; a bar near 0 moves no picture. A high KL says that a dimension is used, not that it "
+        "means anything to a radiologist."
+    )
+    family = state.config.model.family
+    if not family.independent:
+        words += (
+            f" A {family.label}'s dimensions are not independent: these KLs do not add up to that of a slice."
+        )
+    return words
+
+
+def say_status(job: Job, state: TrainingState | None) -> None:
+    """The job's status in a sentence."""
+    what = f"**{job.name}**" + ("" if state is None else f", {state.config.preset} on {state.data_name}")
+    if job.status == FAILED:
+        st.error(f"{what}: failed. {job.message}")
+    elif job.status == QUEUED:
+        st.info(
+            f"{what}: waiting for its turn; another training has the device ({job.lane}). "
+            "It starts by itself."
+        )
+    elif job.status == RUNNING:
+        st.markdown(
+            f"{what}: running{', getting ready' if state is None else ''}. You may close this tab; the work "
+            "goes on and is found here again."
+        )
+    elif job.status == STOPPING:
+        st.markdown(f"{what}: stopping after the batch in hand.")
+    elif job.status == STOPPED:
+        st.markdown(f"{what}: stopped. {'' if state is None else 'It can go on from its last checkpoint.'}")
+    else:
+        served = state is not None and state.phase == "finished"
+        st.markdown(f"{what}: finished.{' The model is in the picker on the left.' if served else ''}")
+
+
+def progress_words(job: Job, state: TrainingState) -> str:
+    if state.phase != "training":
+        return PHASES[state.phase] if job.active or state.phase == "finished" else PHASES["trained"]
+    words = f"Epoch {state.epoch} of {state.config.epochs}"
+    if state.joint_round:
+        words += f", joint round {state.joint_round} of {state.config.joint.rounds}"
+    elif state.config.joint.rounds:
+        words += f", before {plural(state.config.joint.rounds, 'joint round')}"
+    if job.status == RUNNING and state.seconds_left is not None:
+        words += f", about {duration(state.seconds_left)} of training left"
+        if state.seconds_per_epoch is not None:
+            words += f", {duration(state.seconds_per_epoch)} an epoch"
+        words += f", {state.images_per_second:.0f} slices a second"
+    if state.loss is not None:
+        words += f", loss {state.loss:.1f} (the objective, a slice)"
+    return words
+
+
+def table_row(job: Job) -> dict[str, Any]:
+    began = datetime.fromtimestamp(job.started or job.created)
+    took = None if job.started is None or job.ended is None else duration(job.ended - job.started)
+    return {
+        "Job": job.id,
+        "Name": name_of(job),
+        "Kind": KINDS[job.kind],
+        "State": WORDS[job.status],
+        "Asked by": job.who,
+        "Started": began.strftime("%Y-%m-%d %H:%M"),
+        "Took": took or "",
+        "Why": job.message,
+    }
+
+
+def name_of(job: Job) -> str:
+    """What the job makes, by name; a map's own name is only a key."""
+    if job.kind != MAP:
+        return job.name
+    asked = job.request
+    return f"{TITLES[asked['method']]} of {Path(asked['run']).name}'s {asked['unit']}s"
+
+
+def times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+common.introduce(
+    "Train",
+    shows="Start a training, watch it learn, stop it and go on later. It runs in the background: it does not "
+    "need this tab, and its finished model appears in the picker.",
+    does_not_mean=(
+        "- A good SSIM says that slices are redrawn well, not that a model knows what is malignant. Labels "
+        "play no part in a training without joint rounds.\n"
+        "- In joint rounds the encoder learns from labels. That the classifier's loss falls then says "
+        "nothing of patients whose labels it has not seen.\n"
+        "- Losses are weighted by the settings: compare them within one run only. SSIM and MSE depend on the "
+        "HU window: compare them between runs of the same window only.\n"
+        "- One seed is one draw. Which of two models is better takes several seeds.\n"
+        "- Held-out figures come from patients of the same archive, not from another hospital."
+    ),
+)
+known_jobs = common.jobs()
+pace = REFRESH_SECONDS if any(job.active for job in known_jobs) else None
+if "train-view" not in st.session_state:
+    st.session_state["train-view"] = WATCH if pace or url.sent("job") else NEW
+view = st.segmented_control(
+    "View",
+    [NEW, WATCH],
+    key="train-view",
+    required=True,
+    label_visibility="collapsed",
+    on_change=JOBS.forget_error,
+)
+if view == NEW:
+    JOBS.show_error()
+    new_training()
+    st.fragment(lambda: JOBS.rerun_when_changed(Jobs().all()), run_every=pace)()
+else:
+    st.fragment(watch_jobs, run_every=pace)()

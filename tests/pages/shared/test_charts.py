@@ -1,0 +1,62 @@
+"""Charts that are made without plotly's checks are what plotly would accept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from pages.shared import charts
+from pages.shared.lesion_figures import slice_scores
+
+
+@pytest.mark.parametrize("band", [(0.2, 0.6), (None, None)])
+def test_the_chart_of_slices_is_a_valid_figure(band):
+    scores = np.array([0.1, 0.5, 0.9])
+    nodule = SimpleNamespace(slices=scores, score=0.5, drives=scores - 0.5, low=band[0], high=band[1])
+    figure = go.Figure(slice_scores(nodule, 1, numbers=[4, 5, 6]).to_dict())  # raises for what is no property
+    assert list(figure.data[0].x) == [4, 5, 6]
+    assert list(figure.data[0].marker.line.width) == [0, 3, 0]
+    assert [shape.type for shape in figure.layout.shapes] == ["rect", "line"][band[0] is None :]
+
+
+def test_equal_arguments_are_drawn_once():
+    drawn = []
+
+    def draw(values, at, *, title):
+        drawn.append(title)
+        return go.Figure(go.Scatter(x=values), {"title": f"{title} {at['deep'].name}"})
+
+    values, at = np.arange(5.0), {"deep": SimpleNamespace(name="one")}
+    first = charts.kept(draw, values, at, title="a")
+    assert charts.kept(draw, values.copy(), {"deep": SimpleNamespace(name="one")}, title="a") is first
+    assert first.to_dict() == draw(values, at, title="a").to_dict()
+    drawn.clear()
+    charts.kept(draw, values + 1, at, title="a")
+    charts.kept(draw, values, {"deep": SimpleNamespace(name="two")}, title="a")
+    charts.kept(draw, values, at, title="b")
+    assert drawn == ["a", "a", "b"]
+
+
+def test_nothing_to_draw_is_nothing():
+    assert charts.kept(lambda: None) is None
+
+
+def test_every_page_places_its_charts_by_the_one_function():
+    pages = Path(charts.__file__).parents[1]
+    placing = [file.name for file in sorted(pages.rglob("*.py")) if ".plotly_chart(" in file.read_text()]
+    assert placing == ["charts.py"]
+
+
+def test_a_chart_has_plotlys_toolbar_only_where_it_is_asked_for():
+    placed = []
+    column = SimpleNamespace(plotly_chart=lambda figure, **named: placed.append(named))
+    charts.show(go.Figure(), alt="one", where=column)
+    charts.show(go.Figure(), alt="two", where=column, toolbar=True, key="two")
+    assert placed == [
+        {"alt": "one", "config": {"displayModeBar": False}},
+        {"alt": "two", "config": None, "key": "two"},
+    ]

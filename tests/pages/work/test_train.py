@@ -1,0 +1,345 @@
+"""The Train page without a browser: its form, its refusals, and what it says of a job."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from lungvae_core.data.slices import DatasetInfo, SliceSet, write
+from lungvae_core.errors import UserError
+from lungvae_core.serving.jobs.form import GROUPS, MAIN
+from lungvae_core.serving.jobs.progress import TrainingState, Units, read_state
+from lungvae_core.serving.jobs.queue import FAILED, PHANTOM, QUEUED, RUNNING, STOPPED, STOPPING, Job, Jobs
+from lungvae_core.serving.workspace import audit
+from lungvae_core.serving.workspace.access import Person, Role
+from lungvae_core.serving.workspace.settings import Settings
+from lungvae_core.training import fit as engine
+from lungvae_core.vae.config import override, preset
+from tests.conftest import ROOT, blobs, wait
+from tests.pages.conftest import run, text
+
+TINY = {"epochs": 10_000, "width": 4, "dimensions": 4, "batch_size": 16}
+
+
+def open_page() -> AppTest:
+    app = AppTest.from_file(str(ROOT / "pages" / "shell.py"), default_timeout=60).run()
+    return run(app.switch_page("work/train.py"))
+
+
+def fill(app: AppTest, name: str, **settings: float) -> None:
+    (field,) = [field for field in app.text_input if field.label == "Name of the run"]
+    field.set_value(name)
+    chosen = app.selectbox(key="train-preset").value
+    for setting, value in settings.items():
+        app.number_input(key=f"train-{chosen}-{setting}").set_value(value)
+
+
+def test_form_has_the_presets_settings_within_their_ranges(folders):
+    app = open_page()
+    assert "Not for clinical use" in text(app)
+    assert "What this does not mean" in [expander.label for expander in app.expander]
+    app = run(app.selectbox(key="train-preset").select("gvae"))
+    epochs = app.number_input(key="train-gvae-epochs")
+    assert epochs.value == preset("gvae").training.epochs
+    assert (epochs.min, epochs.max) == (1, 10_000)
+    assert "train-gvae-prior_alpha" not in [field.key for field in app.number_input]
+    assert app.number_input(key="train-threads").value == max(
+        1, app.number_input(key="train-threads").max - 1
+    )
+    app = run(app.selectbox(key="train-preset").select("dirvae"))
+    assert app.number_input(key="train-dirvae-prior_alpha").value == preset("dirvae").model.prior_alpha
+    # The data set is named with its size.
+    (label,) = app.selectbox(key="train-data").options
+    assert "120 slices, 24 patients" in label
+
+
+def test_without_data_it_says_how_to_get_some_and_can_make_some(folders, monkeypatch):
+    monkeypatch.setenv("LUNGVAE_DATA", str(folders / "no-data"))
+    monkeypatch.setattr("lungvae_core.serving.jobs.queue.Jobs._launch", lambda self, job_id, lock: None)
+    app = open_page()
+    assert "There is no data set" in text(app)
+    assert any("lungvae phantom" in code.value for code in app.code)
+    run(app.button(key="train-phantom").click())
+    (job,) = Jobs().all()
+    assert (job.kind, job.name) == (PHANTOM, "phantom")
+
+
+def test_dicom_of_the_server_is_prepared_from_the_page(folders, monkeypatch):
+    monkeypatch.setattr("lungvae_core.serving.jobs.queue.Jobs._launch", lambda self, job_id, lock: None)
+    monkeypatch.setenv("LUNGVAE_SOURCES", str(folders.parent))
+    app = open_page()
+    app = run(app.button(key="prepare-start").click())
+    assert "is not below a folder" in app.error[0].value
+    app.text_input(key="prepare-folder").set_value(str(folders))
+    run(app.button(key="prepare-start").click())
+    (job,) = Jobs().all()
+    assert (job.kind, job.who) == ("preparation", "this machine")
+    assert job.argv[-1] == str(folders)
+
+
+def test_bad_names_and_settings_are_sentences_and_start_nothing(folders):
+    app = open_page()
+    fill(app, "../up")
+    app = run(app.button(key="train-start").click())
+    assert "cannot be the name of a run" in app.error[0].value
+    fill(app, "fine", hu_low=900.0)
+    app = run(app.button(key="train-start").click())
+    assert "hu_low must be below hu_high" in app.error[0].value
+    assert len(app.error) == 1
+    assert Jobs().all() == []
+    assert not (folders / "runs").exists()
+
+
+@pytest.mark.slow
+def test_start_watch_leave_return_stop(folders):
+    app = open_page()
+    app = run(app.selectbox(key="train-preset").select("gvae"))
+    fill(app, "mine", **TINY)
+    app = run(app.button(key="train-start").click())
+    (job,) = Jobs().all()
+    assert job.status in (QUEUED, RUNNING)
+    assert job.request["changes"] == TINY  # what the preset says already is not repeated
+    assert "mine" in text(app)
+
+    wait(lambda: (state := read_state(job.folder)) and len(state.rows) >= 2)
+    app = open_page()  # another tab: the training is found again
+    said = text(app)
+    assert "You may close this tab" in said
+    assert "held-out patients" in said
+    assert "nats" in said
+    assert "Epoch" in app.get("progress")[0].text
+    assert len(app.get("plotly_chart")) == 2
+    assert "On the CPU" in said
+    assert "float32, chosen by auto" in said
+    assert "an epoch" in app.get("progress")[0].text
+    app = run(app.button(key=f"train-stop-{job.id}").click())
+    assert Jobs().get(job.id).status in (STOPPING, STOPPED)
+    wait(lambda: Jobs().get(job.id).status == STOPPED)
+    app = run(app)
+    assert "stopped" in text(app)
+    assert f"train-resume-{job.id}" in [button.key for button in app.button]
+
+
+def test_failed_job_says_why_and_what_to_do(folders, tiny_data, monkeypatch):
+    # Its keeper never comes to life.
+    monkeypatch.setattr("lungvae_core.serving.jobs.queue.Jobs._launch", lambda self, job_id, lock: None)
+    Jobs().start_training(tiny_data, "gvae", {}, "lost", device="cpu")
+    app = open_page()
+    app.segmented_control(key="train-view").set_value("Jobs")
+    app = run(app)
+    assert "lost" in app.error[0].value
+    assert "Resume" in app.error[0].value
+
+
+def test_collapse_is_named(folders, tiny_models, tiny_data, monkeypatch):
+    run_folder = folders / "runs" / "flat"
+    monkeypatch.setattr("lungvae_core.serving.jobs.queue.Jobs._launch", lambda self, job_id, lock: None)
+    Jobs().start_training(tiny_data, "gvae", {}, "flat", device="cpu")
+    shutil.copytree(tiny_models / "tiny-gvae", run_folder)
+    rows = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
+    rows[-1]["validation"] |= {"active_units": 1, "dead_columns": 2}
+    (run_folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    app = open_page()
+    app.segmented_control(key="train-view").set_value("Jobs")
+    warnings = " ".join(str(warning.value) for warning in run(app).warning)
+    assert "only 1 of 4 dimensions" in warnings
+    assert "does not use 2 of 4" in warnings
+
+
+def test_a_run_is_deleted_from_the_page_by_researchers_only(folders, tiny_models, tiny_data, monkeypatch):
+    run_folder = folders / "runs" / "old"
+    monkeypatch.setattr("lungvae_core.serving.jobs.queue.Jobs._launch", lambda self, job_id, lock: None)
+    job = Jobs().start_training(tiny_data, "gvae", {}, "old", device="cpu")
+    shutil.copytree(tiny_models / "tiny-gvae", run_folder)
+    monkeypatch.setattr("pages.shared.access.person", lambda: Person("v@example.org", Role.VIEWER))
+    app = run(watch().button(key=f"train-delete-{job.id}").click())
+    assert "Only researchers may delete" in app.error[0].value
+    assert run_folder.exists()
+    monkeypatch.setattr("pages.shared.access.person", lambda: Person("r@example.org", Role.RESEARCHER))
+    app = run(app.button(key=f"train-delete-{job.id}").click())
+    assert not run_folder.exists()
+    assert f"train-delete-{job.id}" not in [button.key for button in app.button]
+    assert audit.read(Settings(), what=audit.DELETE)[0].who == "r@example.org"
+
+
+def watch() -> AppTest:
+    app = open_page()
+    app.segmented_control(key="train-view").set_value("Jobs")
+    return run(app)
+
+
+def state_of(folder: Path) -> TrainingState:
+    state = read_state(folder)
+    assert state is not None
+    return state
+
+
+@pytest.fixture
+def stillborn(folders, tiny_data, monkeypatch):
+    """start(name, preset, changes) queues a job whose process never comes to life."""
+    monkeypatch.setattr("lungvae_core.serving.jobs.queue.Jobs._launch", lambda self, job_id, lock: None)
+
+    def start(name: str, preset_name: str, changes: dict) -> Job:
+        return Jobs().start_training(tiny_data, preset_name, changes, name, device="cpu")
+
+    return start
+
+
+@pytest.fixture
+def figures(monkeypatch) -> ModuleType:
+    """The page's figures, wherever the tests were started from."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    return importlib.import_module("pages.work.train_curves")
+
+
+JOINT = {"width": 4, "dimensions": 4, "batch_size": 64, "epochs": 2, "rounds": 2, "round_epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def joint_run(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
+    """A Dirichlet run of two epochs and two joint rounds of one."""
+    folder = tmp_path_factory.mktemp("joint") / "run"
+    engine.fit(override(preset("dirvae"), JOINT), SliceSet.open(tiny_data), folder, device="cpu")
+    return folder
+
+
+def test_settings_are_grouped_and_those_that_do_not_apply_are_hidden(folders):
+    app = open_page()
+    groups = [expander.label for expander in app.expander if expander.label in GROUPS]
+    assert sorted(groups) == sorted(set(GROUPS) - {MAIN})
+    dirichlet = {"train-dirvae-alpha_floor", "train-dirvae-prior_alpha"}
+    assert dirichlet <= {field.key for field in app.number_input}
+    assert app.selectbox(key="train-dirvae-sampler").options == ["pathwise", "laplace"]
+    assert "released (leaks)" in app.selectbox(key="train-dirvae-labels_of").options
+    assert "labels of held-out patients reach the encoder" in text(app)
+    app = run(app.selectbox(key="train-preset").select("gvae"))
+    keys = {field.key for kind in (app.number_input, app.selectbox, app.toggle) for field in kind}
+    assert not {f"train-gvae-{name}" for name in ("sampler", "alpha_floor", "prior_alpha")} & keys
+    assert {f"train-gvae-{name}" for name in ("rounds", "free_bits", "compile", "rotate_degrees")} <= keys
+
+
+def test_joint_rounds_without_labels_of_both_classes_are_refused(folders, tmp_path, monkeypatch):
+    slices, masks, table = blobs(30)
+    table["malignancy"], table["malignancy_all"] = 4, "4|4"
+    info = DatasetInfo(name="all malignant", source="made by the tests", rule="discs", generated=True)
+    write(tmp_path / "sets" / "one-class", slices, masks, table, info)
+    monkeypatch.setenv("LUNGVAE_DATA", str(tmp_path / "sets"))
+    app = open_page()
+    fill(app, "joint", rounds=1)
+    app = run(app.button(key="train-start").click())
+    assert "needs labels of both classes" in app.error[0].value
+    assert Jobs().all() == []
+
+
+def test_guides_are_picked_and_what_the_data_lack_is_refused(folders, monkeypatch):
+    monkeypatch.setattr("lungvae_core.serving.jobs.queue.Jobs._launch", lambda self, job_id, lock: None)
+    app = open_page()
+    app = run(app.selectbox(key="train-preset").select("gvae"))
+    guided = app.multiselect(key="train-gvae-guided")
+    assert guided.value == []
+    assert {"diameter", "edge", "spiculation", "malignancy"} <= set(guided.options)
+    fill(app, "guided")
+    guided.set_value(["density", "lobulation"])
+    app = run(app.button(key="train-start").click())
+    assert "no column lobulation_all" in app.error[0].value
+    assert Jobs().all() == []
+    app.multiselect(key="train-gvae-guided").set_value(["density", "texture"])
+    app = run(app.button(key="train-start").click())
+    (job,) = Jobs().all()
+    assert '--set=guided=["density", "texture"]' in job.argv
+    app = run(open_page().selectbox(key="train-preset").select("gvae-guided"))
+    assert app.multiselect(key="train-gvae-guided-guided").value[:2] == ["diameter", "density"]
+
+
+def test_joint_rounds_are_told_and_marked(folders, joint_run, stillborn, figures):
+    job = stillborn("joint", "dirvae", JOINT)
+    shutil.copytree(joint_run, job.folder)
+    said = text(watch())
+    assert "held-out patients" in said
+    assert "never trained on" in said
+    assert "label loss" in said
+    assert "α₀" in said
+    figure = figures.curves(state_of(joint_run))
+    words = [note.text for note in figure.layout.annotations]
+    assert {"joint round 1", "joint round 2"} <= set(words)
+    assert "Classifier's label loss (nats a slice)" in words
+    assert "Gradient norm (log scale)" in words
+    assert {shape.x0 for shape in figure.layout.shapes} == {2.5, 3.5}
+    label = next(trace for trace in figure.data if list(trace.x) == [3, 4])  # only joint epochs have it
+    assert label.y[0] == pytest.approx(state_of(joint_run).rows[2]["train"]["label_loss"] / 20)
+
+
+def test_released_labels_are_said_to_leak(folders, joint_run, stillborn):
+    job = stillborn("leaks", "dirvae", {**JOINT, "labels_of": "released"})
+    shutil.copytree(joint_run, job.folder)
+    path = Path(job.folder) / "config.json"
+    info = json.loads(path.read_text())
+    info["config"]["joint"]["labels_of"] = "released"
+    path.write_text(json.dumps(info))
+    app = watch()
+    assert any("every figure of such a run leaks" in warning.value for warning in app.warning)
+    said = text(app)
+    assert "never trained on" not in said
+    assert "held out until epoch 2" in said
+
+
+def test_loss_that_is_not_finite_offers_half_the_rate(folders, tiny_data, stillborn, monkeypatch):
+    changes = {"width": 4, "dimensions": 4, "batch_size": 32, "epochs": 2}
+    job = stillborn("broken", "gvae", changes)
+    plain = engine.objective
+
+    def broken(*arguments, **named):
+        terms = plain(*arguments, **named)
+        return dataclasses.replace(terms, loss=terms.loss * float("nan"))
+
+    monkeypatch.setattr(engine, "objective", broken)
+    with pytest.raises(UserError) as found:
+        engine.fit(
+            override(preset("gvae"), changes), SliceSet.open(tiny_data), Path(job.folder), device="cpu"
+        )
+    Jobs()._end(job.id, FAILED, str(found.value))
+    slices = state_of(Path(job.folder)).not_finite.slices
+    assert len(slices) == 32
+
+    app = watch()
+    assert "not a finite number" in app.error[0].value
+    assert any(all(key in code.value for key in slices) for code in app.code)
+    assert f"train-resume-{job.id}" in [button.key for button in app.button]
+    app = run(app.button(key=f"train-halve-{job.id}").click())
+    argv = Jobs().get(job.id).argv
+    assert "--resume" in argv
+    assert argv[-1] == '--set=on_nonfinite="halve"'
+
+
+def test_runs_older_than_the_new_figures_still_show(folders, tiny_models, stillborn):
+    job = stillborn("old", "gvae", {})
+    shutil.copytree(tiny_models / "tiny-gvae", job.folder)
+    path = Path(job.folder) / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        for name in ("units", "phase"):
+            del row[name]
+        del row["validation"]["loss"]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    app = watch()
+    assert len(app.get("plotly_chart")) == 1
+    assert "held-out patients" in text(app)
+
+
+def test_bars_show_both_faces_of_collapse_in_one_order(figures):
+    used, unused = figures.HELD_OUT, figures.UNUSED
+    figure = figures.dimensions(Units(kl=[0.001, 2.0, 0.5, 0.00001], column_norm=[1.0, 0.0001, 2.0, 1.5]))
+    kl, norms = (trace for trace in figure.data if trace.type == "bar")
+    assert [entry[0] for entry in kl.customdata] == [entry[0] for entry in norms.customdata] == [1, 2, 0, 3]
+    assert list(kl.marker.color) == [used, used, unused, unused]
+    assert list(norms.marker.color) == [unused, used, used, used]
+    assert figure.layout.yaxis.type == "log"  # or the line at 0.01 would lie on the axis
+    even = figures.dimensions(Units(kl=[2.0, 1.5], column_norm=[1.0, 1.1]))
+    assert even.layout.yaxis.type is None

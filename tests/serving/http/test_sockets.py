@@ -1,0 +1,226 @@
+"""The bounds of the server's sockets: what strangers do with one is ended, and nobody waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+import urllib.request
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from lungvae_core.errors import UserError
+from lungvae_core.serving.http import crowd, shares, sockets
+from lungvae_core.serving.http.security import stack
+from lungvae_core.serving.workspace.access import Access
+from tests.access.provider import free_port
+from tests.strangers import DEEDS, DEEDS_OF_GUESTS, Stranger
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at sockets as Linux shows them")
+
+
+async def nothing(request: Request) -> Response:
+    await request.body()
+    return PlainTextResponse("nothing")
+
+
+async def large(_request: Request) -> Response:
+    return PlainTextResponse("x" * 20_000_000)
+
+
+async def echo(websocket: WebSocket) -> None:
+    await websocket.accept()
+    while True:
+        message = await websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            return
+        await websocket.send_bytes(message.get("bytes") or b"text")
+
+
+async def much(websocket: WebSocket) -> None:
+    await websocket.accept()
+    while True:
+        await websocket.send_bytes(bytes(1_000_000))
+
+
+async def bye(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.close()
+
+
+APP = Starlette(
+    routes=[
+        Route("/large", large),
+        WebSocketRoute("/echo", echo),
+        WebSocketRoute("/much", much),
+        WebSocketRoute("/bye", bye),
+        Route("/{path:path}", nothing, methods=["GET", "PUT", "POST"]),
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def running():
+    """(port, server): a server whose limits are short, with an app that accepts everything."""
+    with pytest.MonkeyPatch.context() as patch:
+        short = {"HEAD_SECONDS": 0.4, "STALL_SECONDS": 0.5, "LINGER_SECONDS": 0.2}
+        for name, value in {**short, "PING_SECONDS": 0.5}.items():
+            patch.setattr(sockets, name, value)
+        patch.setattr(crowd, "SWEEP_SECONDS", 0.05)
+        port = free_port()
+        server = sockets.server(APP, "127.0.0.1", port)
+        server.config.timeout_keep_alive = 1
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield port, server
+        server.should_exit = True
+        thread.join(20)
+
+
+@pytest.mark.parametrize("deed", [*DEEDS, *DEEDS_OF_GUESTS])
+@pytest.mark.long
+def test_whatever_is_done_with_a_socket_has_an_end(running, deed):
+    port, server = running
+    first, again = (DEEDS | DEEDS_OF_GUESTS)[deed]
+    stranger = Stranger(port, first, again)
+    until = time.monotonic() + 20
+    state = server.server_state
+    while not (stranger.ended and not state.connections and not state.tasks) and time.monotonic() < until:
+        stranger.go_on()
+        time.sleep(0.05)
+    assert stranger.ended
+    assert not state.connections
+    assert not state.tasks  # nothing waits for it any more either
+    stranger.go(abruptly=False)
+
+
+def test_whoever_is_slow_but_goes_on_is_served(running):
+    port, _ = running
+    body = bytes(120_000)
+    head = f"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    slow = Stranger(port, head, b"")
+    for at in range(0, len(body), 12_000):
+        time.sleep(0.1)  # in all longer than STALL_SECONDS
+        slow.socket.send(body[at : at + 12_000])
+    slow.socket.settimeout(10)
+    assert b"200 OK" in slow.socket.recv(1000)
+    slow.go(abruptly=False)
+    reading = Stranger(port, b"GET /large HTTP/1.0\r\n\r\n", b"")
+    reading.socket.settimeout(10)
+    read, start = 0, time.monotonic()
+    while piece := reading.socket.recv(2**20):
+        read += len(piece)
+        if time.monotonic() - start < 2:
+            time.sleep(0.02)
+    assert read > 20_000_000
+
+
+def test_strangers_give_way_the_oldest_first_and_who_was_vouched_for_stays(monkeypatch):
+    monkeypatch.setattr(crowd, "STRANGERS", 6)
+    monkeypatch.setattr(crowd, "STRANGERS_EACH", 3)
+
+    class Transport:
+        aborted = False
+
+        def get_extra_info(self, _name: str) -> None:
+            return None
+
+        def abort(self) -> None:
+            self.aborted = True
+
+    class One:
+        def __init__(self, address: str) -> None:
+            self.client, self.transport, self.late = (address, 1), Transport(), False
+
+        def overdue(self, _now: float) -> bool:
+            return self.late
+
+    async def scene() -> None:
+        everybody = crowd.Crowd(8, proxies="10.0.0.0/8")
+        first, known, *others = [One("192.0.2.1") for _ in range(5)]
+        everybody.enter(first)
+        everybody.enter(known)
+        everybody.vouch(known)
+        for one in others:
+            everybody.enter(one)
+        assert first.transport.aborted  # four strangers of one address, and three are allowed
+        assert not any(one.transport.aborted for one in (known, *others))
+        proxied = [One("10.1.1.1") for _ in range(4)]  # a proxy's connections are not counted by address
+        for one in proxied:
+            everybody.enter(one)
+        assert [one.transport.aborted for one in others] == [True, False, False]
+        assert len(everybody) == 7
+        for address in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"):
+            everybody.enter(One(address))
+        assert [one.transport.aborted for one in others] == [True] * 3
+        assert not known.transport.aborted
+        proxied[1].late = known.late = True
+        everybody.sweep()
+        assert known.transport.aborted
+        assert proxied[1].transport.aborted
+        assert not proxied[-1].transport.aborted
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8::ffff:1", "2001:db8::/64"),
+        ("", ""),
+        ("no address " + "x" * 500, ("no address " + "x" * 500)[:64]),
+    ],
+)
+def test_addresses_are_counted_by_what_one_customer_has(address, counted):
+    assert crowd.place(address) == counted
+
+
+def test_only_a_trusted_proxy_says_whose_address_it_is(monkeypatch):
+    seen = []
+
+    async def app(scope, _receive, send):
+        seen.append(scope["client"][0])
+        await PlainTextResponse("")(scope, _receive, send)
+
+    for proxies, client in (("", "203.0.113.9"), ("192.0.2.0/24", "127.0.0.1")):
+        monkeypatch.setenv("LUNGVAE_PROXIES", proxies)
+        port = free_port()
+        server = sockets.server(app, "127.0.0.1", port)
+        server.config.lifespan = "off"
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/")
+        request.add_header("X-Forwarded-For", "198.51.100.1, 203.0.113.9")  # the last is the proxy's own word
+        urllib.request.urlopen(request).close()
+        server.should_exit = True
+        thread.join(20)
+        assert seen.pop() == client
+    with pytest.raises(UserError, match="neither an address nor a network"):
+        sockets.proxies({"LUNGVAE_PROXIES": "proxy.example.org"})
+
+
+def test_one_address_and_one_person_have_their_share_of_websockets(monkeypatch):
+    monkeypatch.setattr(shares, "SOCKETS_OF_ADDRESS", 3)
+    app = Starlette(routes=[WebSocketRoute("/echo", echo)], middleware=stack(Access()))
+    client = TestClient(app, base_url="http://localhost", client=("127.0.0.1", 5))
+    address = "ws://localhost/echo"
+    with client.websocket_connect(address), client.websocket_connect(address):
+        for _ in range(2):  # what was given back can be had again
+            with client.websocket_connect(address):
+                with pytest.raises(WebSocketDisconnect) as refused, client.websocket_connect(address):
+                    pass
+                assert "Close some" in refused.value.reason

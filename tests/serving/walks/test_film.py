@@ -1,0 +1,85 @@
+"""Films: each frame decoded, scored, measured, and told where it lies far from the lesions."""
+
+from __future__ import annotations
+
+import base64
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from lungvae_core.errors import UserError
+from lungvae_core.explore.ways import NEIGHBOURS, ways_of
+from lungvae_core.serving.walks import walks
+from lungvae_core.serving.walks.film import in_words, make_film, offer, routes
+
+
+def test_a_film_is_what_the_model_says_of_each_code(model):
+    codes = model.codes[:4]
+    film = make_film(model, codes, patient=None)
+    np.testing.assert_allclose(film.images, model.decode(codes), atol=1e-6)
+    np.testing.assert_allclose(film.scores, model.score(codes, patient=None), atol=1e-6)
+    np.testing.assert_allclose(film.bands, model.band(codes, patient=None), atol=1e-6)
+    assert all(len(values) == 4 for values in film.measured.values())
+    assert len(film.measured) == 3
+    assert make_film(model, codes.copy(), patient=None) is film
+
+
+def test_far_from_the_lesions_is_said(model):
+    if model.entry.prior == "dirichlet":
+        pytest.skip("the simplex of a tiny model is full of lesions")
+    film = make_film(model, model.codes[:3] + 40, patient=None)
+    assert film.far.all()
+    assert "the whole way" in film.warning
+    assert "inventing" in in_words(float(film.familiarity[0]))
+    assert make_film(model, model.codes[:3], patient=None).warning == ""
+
+
+def test_a_film_that_was_offered_is_made_when_it_is_asked_for(model):
+    client = TestClient(Starlette(routes=routes(lambda: SimpleNamespace(load=lambda name: model))))
+    codes = model.codes[:4] + 40
+    address = f"/api/models/{model.entry.name}/films/"
+    answer = client.get(address + offer(model, codes, patient=None))
+    film = make_film(model, codes, patient=None)
+    grey = np.frombuffer(base64.b64decode(answer.json()["frames"]), np.uint8).reshape(4, 64, 64)
+    np.testing.assert_allclose(grey / 255, film.images.clip(0, 1), atol=0.51 / 255)
+    assert answer.json()["warning"] == film.warning
+    assert {len(curve["values"]) for curve in answer.json()["curves"]} == {4}
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert client.get(address + "0" * 64).status_code == 404
+
+
+def test_every_way_leads_from_a_to_b(model):
+    a, b = model.codes[0], model.codes[60]
+    for kind in ways_of(model.entry.prior):
+        way = walks.between(model, kind, a, b, rows=(0, 60))
+        np.testing.assert_array_equal(way.codes[[0, -1]], [a, b])
+        assert len(way.codes) == walks.STEPS
+        if kind == NEIGHBOURS:
+            own = set(zip(model.table["patient_id"].iloc[[0, 60]], [0, 0], strict=True))
+            passed = model.table.iloc[list(way.rows)]
+            assert not own & set(zip(passed["patient_id"], passed["nodule"], strict=True))
+    with pytest.raises(UserError):
+        walks.between(model, "sideways", a, b)
+
+
+def test_sheets_have_the_start_in_their_frame(model):
+    code = model.codes[3]
+    first, second = (int(at) for at in model.order[:2])
+    made = walks.grid(model, code, first, second, 5, "a lesion", None)
+    assert made.images.shape == (5, 5, 64, 64)
+    assert made.outlined is not None
+    sheet = walks.contact_sheet(model, code, model.order.tolist(), 5, "a lesion", None)
+    assert sheet.images.shape == (model.entry.dimensions, 5, 64, 64)
+    assert sheet.scores is not None
+
+
+def test_a_flip_takes_the_score_to_the_other_side(model):
+    wanted = float(np.median(model.score(model.codes, patient=None)))
+    row = int(np.argmin(model.score(model.codes, patient=None)))
+    found = walks.flip(model, model.codes[row], patient=None, wanted=wanted)
+    assert found.already or (found.score_before < wanted <= found.score_after + 1e-3)
+    with pytest.raises(UserError, match="lungvae directions"):
+        walks.along_direction(model, "malignancy", model.codes[0])
