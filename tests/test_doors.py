@@ -28,7 +28,7 @@ from tests.conftest import ROOT
 from tests.made_volumes import PATCH, Given, kinds, npy, picture, slice_file
 
 GIVEN = kinds()
-HEADING = "### What each way in does with each kind of input"
+HEADING = "### What each entry point does with each kind of input"
 
 
 class Seen(Exception):
