@@ -7,6 +7,7 @@ and size together (on LIDC-IDRI the harder baseline), and the most suspicious sl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +22,12 @@ from sklearn.preprocessing import StandardScaler
 from lungvae_core.data.labels import reader_mean
 from lungvae_core.data.slices import RATINGS, SliceSet
 from lungvae_core.errors import UserError
+from lungvae_core.evaluation.figures import frame_auc
+from lungvae_core.evaluation.report import SIZES
 from lungvae_core.evaluation.units import by_nodule
 from lungvae_core.training.cnn import CnnConfig, fit_cnn
 
 NODULE = ["patient_id", "nodule"]
-SIZES = ("diameter", "area", "slices")  # need no fit to rank lesions, see `sizes`
 JUDGED = [rating for rating in RATINGS if rating != "malignancy"]
 COMPONENTS = 64
 WINDOW = (-1000.0, 400.0)  # HU that 0 and 1 stand for, of the components and of the network
@@ -116,6 +118,38 @@ def sizes(name: str, table: pd.DataFrame) -> np.ndarray:
         spacing = table["pixel_spacing_mm"].to_numpy(float) if _filled(table, "pixel_spacing_mm") else 1.0
         return np.sqrt(table["area_px"].to_numpy(float)) * spacing
     return table.groupby(NODULE)["slice"].transform("size").to_numpy(float)
+
+
+def nodule_sizes(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """A row a nodule of patient_id, nodule and, as `logit`, its largest size: sizes rank without a fit."""
+    return by_nodule(table, logit=(sizes(name, table), "max"))
+
+
+def size_figures(
+    table: pd.DataFrame,
+    labels: np.ndarray,
+    names: Sequence[str] = SIZES,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """What each size alone gives, without a fit: {name: {words, uses_readers, slice|nodule: {auc}}}.
+
+    `labels` (N,) are 0 and 1. Sizes that the table does not have are left out.
+    """
+    figures = {}
+    for name in (name for name in available(table) if name in names):
+        slices = table[["patient_id"]].assign(label=labels, logit=sizes(name, table))
+        nodules = by_nodule(table, label=(labels, "first"), logit=(slices["logit"].to_numpy(), "max"))
+        figures[name] = {
+            "words": BASELINES[name].label.removesuffix(", logistic"),
+            "uses_readers": BASELINES[name].uses_readers,
+            **{
+                unit: {"auc": frame_auc(frame, resamples=resamples, seed=seed)}
+                for unit, frame in (("slice", slices), ("nodule", nodules))
+            },
+        }
+    return figures
 
 
 def score(

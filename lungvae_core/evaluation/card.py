@@ -14,6 +14,7 @@ from lungvae_core.schema import Count, Number, Part, Share, read_as, wrong_at
 from lungvae_core.training.checkpoints import Run
 
 FILE = "evaluation.json"
+CARD_SIZES = ("diameter", "area")  # the baselines that stand beside the model
 
 
 class Auc(Interval):

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -30,11 +30,13 @@ from lungvae_core.data.resample import at_spacing
 from lungvae_core.data.slices import KEY, SliceSet, malignant
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.card import save_card
+from lungvae_core.evaluation.baselines import size_figures
+from lungvae_core.evaluation.card import CARD_SIZES, save_card
 from lungvae_core.evaluation.diagnosis import against_diagnosis, check_known
+from lungvae_core.evaluation.figures import auc_units, frame_auc
 from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
 from lungvae_core.evaluation.units import RULES, by_nodule, nodule_logits
-from lungvae_core.statistics.roc import auc, auc_interval
+from lungvae_core.statistics.roc import auc
 from lungvae_core.training.attention import FILE as ATTENTION_FILE
 from lungvae_core.training.attention import NODULE, Attention, Attentions, fit_attention, save_attentions
 from lungvae_core.training.checkpoints import Run
@@ -94,141 +96,237 @@ def classify(
     fewer than five labelled patients.
     """
     config = config or ClassifierConfig()
+    if seeds < 1:
+        raise UserError(f"{seeds} seeds give no figure; choose 1 or more.")
+    cohort = _cohort(run, seen)
+    if diagnoses is not None:
+        check_known(cohort.table, diagnoses)
+    of_views = None if views == 1 else _viewed(run, data, cohort.table, views)
+    joint = run.config.joint
+    learned_head = joint.rounds and joint.head == "trained" and cohort.held_out_only
+    head = load_classifier(run) if learned_head else None
+    tasks, kept_folds = _tasks(cohort, config, seeds, head is None)
+    total = len(tasks) + 1 + members
+    logits = np.full((seeds, len(cohort.known)), np.nan)
+    if head is not None:
+        logits[:, cohort.tested] = head.logits(cohort.known_codes[cohort.tested])
+    of_folds: dict[int, tuple[_Fold, Classifier]] = {}
+    fit_fold = partial(_fit_fold, cohort.known_codes, cohort.truth, cohort.inputs)
+    for done, (fold, classifier) in enumerate(unordered(fit_fold, tasks, workers, ray=ray)):
+        logits[fold.repeat, fold.test] = classifier.logits(cohort.known_codes[fold.test])
+        if fold.repeat == 0 and fold.number in kept_folds:
+            of_folds[fold.number] = fold, classifier
+        on_progress(done + 1, total)
+    final = head or fit_classifier(
+        cohort.known_codes[cohort.learned], cohort.truth[cohort.learned], config, cohort.inputs
+    )
+    folds = _strangers(cohort.inner["patient_id"].astype(str).to_numpy(), of_folds)
+    judges = _Judges(final, folds, _attentions(cohort, of_folds, config.seed))
+    everywhere, kind = judges.logits(cohort, cohort.codes[:, None])
+    on_progress(len(tasks) + 1, total)
+    ensemble = fit_ensemble(
+        cohort.known_codes[cohort.learned],
+        cohort.truth[cohort.learned],
+        cohort.inner["patient_id"].to_numpy()[cohort.learned],
+        config,
+        cohort.inputs,
+        members=members,
+        workers=workers,
+        ray=ray,
+        on_progress=lambda done, _: on_progress(len(tasks) + 1 + done, total),
+    )
+    _save(run, judges, ensemble)
+    score = expit(everywhere)
+    run.write_latents(cohort.table.assign(score=score.astype(np.float32), score_kind=kind), cohort.codes)
+    report = {
+        **_head(cohort, config.seed, final.config),
+        **_figures(cohort, logits[0], judges),
+        "views": None if of_views is None else _views(cohort, of_views, judges),
+        "diagnosis": diagnoses
+        and _confirmed(cohort.table, everywhere, kind != SHAPED, diagnoses, config.seed),
+        "repeats": _repeats(cohort, logits, config.seed) if seeds > 1 else None,
+        "reconstruction": _reconstruction(run),
+    }
+    save_card(run, report)
+    return report
+
+
+@dataclass(frozen=True)
+class _Cohort:
+    """A run's slices, which of them have a label, and which of these are tested."""
+
+    run: Run
+    table: pd.DataFrame  # a row a slice
+    codes: np.ndarray  # (N, K)
+    labels: np.ndarray  # (N,) 0, 1 or NaN
+    known: np.ndarray  # (M,) rows with a label that are not left out
+    protocol: str
+    leaks: list[str]
+    pixels_compared: bool
+
+    @property
+    def held_out_only(self) -> bool:
+        """Whether labels shaped the codes honestly: then only held-out patients are tested."""
+        return self.protocol == "joint"
+
+    @property
+    def inputs(self) -> Inputs:
+        """How classifiers read the codes."""
+        return inputs_of(self.run.config)
+
+    @cached_property
+    def inner(self) -> pd.DataFrame:
+        """The table's M rows with a label."""
+        return self.table.iloc[self.known].reset_index(drop=True)
+
+    @cached_property
+    def known_codes(self) -> np.ndarray:
+        """(M, K) the codes of the rows with a label."""
+        return self.codes[self.known]
+
+    @cached_property
+    def truth(self) -> np.ndarray:
+        """(M,) their labels, 0 or 1."""
+        return self.labels[self.known]
+
+    @cached_property
+    def trained(self) -> np.ndarray:
+        """(M,) bool: those that the VAE was trained on."""
+        return self.inner["split"].to_numpy() == TRAINED
+
+    @property
+    def tested(self) -> np.ndarray:
+        """(M,) bool: those that are tested."""
+        return ~self.trained if self.held_out_only else np.ones(len(self.known), bool)
+
+    @property
+    def learned(self) -> np.ndarray:
+        """Which of the M the final classifier learns from."""
+        return np.flatnonzero(self.trained) if self.held_out_only else np.arange(len(self.known))
+
+
+def _cohort(run: Run, seen: Seen) -> _Cohort:
+    """The run's slices; UserError without both classes, and as `classify` says of `seen`."""
     table, codes = run.latents()
     table = table.drop(columns=["score", "score_kind"], errors="ignore")
     labels = malignant(table)
     same_as = same_in_run(run, table)
     kept, leaks = keep_apart(table["patient_id"], same_as, seen, where=str(run.folder))
-    known = np.flatnonzero(~np.isnan(labels) & kept)
+    labels = np.where(kept, labels, np.nan)
+    known = np.flatnonzero(~np.isnan(labels))
     if len(known) == 0 or labels[known].min() == labels[known].max():
         raise UserError(
             f"The data of {run.folder} lack labels of both classes (malignancy above 3 and below 3)."
         )
-    inputs = inputs_of(run.config)
-    inner, truth = table.iloc[known].reset_index(drop=True), labels[known]
-    if seeds < 1:
-        raise UserError(f"{seeds} seeds give no figure; choose 1 or more.")
-    if diagnoses is not None:
-        check_known(table, diagnoses)
-    of_views = None if views == 1 else _viewed(run, data, table, views)
-    joint = run.config.joint
     protocol = "joint" if run.config.labels_shape_codes else "transductive"
     if run.config.labels_leak:
         protocol = "released"
-    trained = inner["split"].to_numpy() == TRAINED
-    splits, kept_folds = _splits(run, inner, truth, trained, protocol, config.seed, seeds)
-    tasks = [
-        _Fold(repeat, number, train, test, config.model_copy(update={"seed": config.seed + repeat}), inputs)
-        for repeat, folds in enumerate(splits)
-        for number, (train, test) in enumerate(folds)
-    ]
-    all_logits = np.full((seeds, len(known)), np.nan)
-    fit_fold = partial(_fit_fold, codes[known], truth)
-    head = load_classifier(run) if joint.rounds and protocol == "joint" and joint.head == "trained" else None
-    if head is not None:
-        all_logits[:, ~trained] = head.logits(codes[known[~trained]])
-        tasks = [task for task in tasks if task.repeat == 0 and task.number in kept_folds]
-    of_folds: dict[int, tuple[_Fold, Classifier]] = {}
-    for done, (fold, classifier) in enumerate(unordered(fit_fold, tasks, workers, ray=ray)):
-        all_logits[fold.repeat, fold.test] = classifier.logits(codes[known[fold.test]])
-        if fold.repeat == 0 and fold.number in kept_folds:
-            of_folds[fold.number] = fold, classifier
-        on_progress(done + 1, len(tasks) + 1 + members)
-    learned = np.flatnonzero(trained) if protocol == "joint" else np.arange(len(known))
-    final = head or fit_classifier(codes[known[learned]], truth[learned], config, inputs)
-    save_classifier(run, final)
-    folds = _strangers(inner["patient_id"].astype(str).to_numpy(), of_folds)
-    everywhere, kind = _judged(table, codes[:, None], final, folds, protocol)
-    attentions = _attentions(inner, codes[known], truth, learned, of_folds, config.seed, inputs)
-    if attentions is None:
+    return _Cohort(run, table, codes, labels, known, protocol, leaks, same_as is not None)
+
+
+@dataclass(frozen=True)
+class _Judges:
+    """Who scores whom: the final classifier, those of the folds, and attention over a nodule's slices."""
+
+    final: Classifier
+    folds: Ensemble | None
+    attentions: Attentions | None
+
+    def logits(self, cohort: _Cohort, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(logits (N,) float64 of all slices, what stands behind each (N,)): see `Ensemble.stranger_to`.
+
+        `codes` are (N, V, K); the logits of a slice's V views are averaged.
+        """
+        logits = over_views(self.final, codes)
+        patients = cohort.table["patient_id"].astype(str)
+        of_folds = np.zeros(len(codes), bool)
+        if self.folds is not None:
+            for member, drew in zip(self.folds.members, self.folds.drew, strict=True):
+                rows = patients.isin(set(np.array(self.folds.patients)[~drew])).to_numpy()
+                if rows.any():
+                    logits[rows] = over_views(member, codes[rows])
+                of_folds |= rows
+        if cohort.held_out_only:
+            trained = cohort.table["split"].to_numpy() == TRAINED
+            return logits, np.where(trained, SHAPED, TESTED).astype(object)
+        return logits, np.where(of_folds, CROSS_VALIDATED, FITTED).astype(object)
+
+
+def _save(run: Run, judges: _Judges, ensemble: Ensemble | None) -> None:
+    """Keep who judges with the run; what an earlier classifier left and this one does not make goes."""
+    save_classifier(run, judges.final)
+    if judges.attentions is None:
         (run.folder / ATTENTION_FILE).unlink(missing_ok=True)
     else:
-        save_attentions(run, attentions)
-    if folds is None:
-        (run.folder / FOLDS_FILE).unlink(missing_ok=True)
-    else:
-        save_ensemble(run, folds, FOLDS_FILE)
-    on_progress(len(tasks) + 1, len(tasks) + 1 + members)
-    ensemble = fit_ensemble(
-        codes[known[learned]],
-        truth[learned],
-        inner["patient_id"].to_numpy()[learned],
-        config,
-        inputs,
-        members=members,
-        workers=workers,
-        ray=ray,
-        on_progress=lambda done, _: on_progress(len(tasks) + 1 + done, len(tasks) + 1 + members),
-    )
-    if ensemble is None:
-        (run.folder / FILE).unlink(missing_ok=True)  # of an earlier classifier, whose bands these would be
-    else:
-        save_ensemble(run, ensemble)
+        save_attentions(run, judges.attentions)
+    for members, file in ((judges.folds, FOLDS_FILE), (ensemble, FILE)):
+        if members is None:
+            (run.folder / file).unlink(missing_ok=True)
+        else:
+            save_ensemble(run, members, file)
 
-    viewed = None
-    if of_views is not None:
-        by_views, _ = _judged(table, of_views, final, folds, protocol)
-        rows = known[~trained] if protocol == "joint" else known
-        tested, classes = table.iloc[rows].reset_index(drop=True), labels[rows]
-        viewed = {
-            "count": views,
-            "units": _units(tested, classes, by_views[rows]),
-            "nodule_rules": _nodule_rules(
-                tested, classes, by_views[rows], of_views[rows].mean(1), attentions
-            ),
-        }
 
-    score = expit(everywhere)
-    run.write_latents(table.assign(score=score.astype(np.float32), score_kind=kind), codes)
-
-    nodule_codes = codes[known]
-    counted = labelled_rows(
-        table, np.where(kept, labels, np.nan), "mvb", "median_high", before=left_out_of(run, table)
-    )
-    if protocol == "joint":
-        nodule_codes = nodule_codes[~trained]
-        counted = counted.without(int(trained.sum()), "of patients whose labels shaped the codes")
-        inner, truth, all_logits = (
-            inner[~trained].reset_index(drop=True),
-            truth[~trained],
-            all_logits[:, ~trained],
-        )
-        trained = trained[~trained]
-    logits = all_logits[0]
-    report = {
-        "protocol": protocol,
-        "protocol_in_words": PROTOCOLS[protocol].in_full,
-        "transductive": bool(trained.any()),
+def _head(cohort: _Cohort, seed: int, config: ClassifierConfig) -> dict[str, Any]:
+    """What the report says beside its figures."""
+    run, table = cohort.run, cohort.table
+    counted = labelled_rows(table, cohort.labels, "mvb", "median_high", before=left_out_of(run, table))
+    if cohort.held_out_only:
+        counted = counted.without(int(cohort.trained.sum()), "of patients whose labels shaped the codes")
+    return {
+        "protocol": cohort.protocol,
+        "protocol_in_words": PROTOCOLS[cohort.protocol].in_full,
+        "transductive": bool(cohort.trained[cohort.tested].any()),
         "task": "mvb",
         "label_rule": "median_high of the readers' malignancy ratings; above 3 against below 3",
-        "seeds": [config.seed],
-        "classifier": final.config.model_dump(),
-        "units": _units(inner, truth, logits),
-        "baselines": _baselines(inner, truth),
-        "nodule_rules": _nodule_rules(inner, truth, logits, nodule_codes, attentions),
-        "views": viewed,
-        "heldout": None,
-        "diagnosis": diagnoses and _confirmed(table, everywhere, kind != SHAPED, diagnoses, config.seed),
-        "leaks": leaks,
-        "pixels_compared": same_as is not None,
+        "seeds": [seed],
+        "classifier": config.model_dump(),
+        "leaks": cohort.leaks,
+        "pixels_compared": cohort.pixels_compared,
         "counted": counted.model_dump(),
-        "repeats": _repeats(inner, truth, all_logits, config.seed) if seeds > 1 else None,
     }
-    if protocol == "transductive" and (~trained).any() and 0 < truth[~trained].mean() < 1:
-        part = inner[~trained].reset_index(drop=True)
-        report["heldout"] = {
-            "what": "only patients whose pixels the VAE never saw",
-            "units": _units(part, truth[~trained], logits[~trained]),
-            "baselines": _baselines(part, truth[~trained]),
+
+
+def _figures(cohort: _Cohort, logits: np.ndarray, judges: _Judges) -> dict[str, Any]:
+    """The figures by logits (M,) of the slices that are tested, and of those that the VAE never saw."""
+
+    def of(rows: np.ndarray) -> dict[str, Any]:
+        part = cohort.inner[rows].reset_index(drop=True)
+        return {
+            "units": auc_units(part, cohort.truth[rows], logits[rows]),
+            "baselines": size_figures(part, cohort.truth[rows], CARD_SIZES),
         }
-    last = run.metrics()[-1]["validation"] if run.metrics() else None
-    report["reconstruction"] = last and {
-        "patients": "held out",
-        "scale": "0..1 of the model's HU window",
-        **last,
+
+    tested = cohort.tested
+    heldout = ~cohort.trained
+    without_labels = not (cohort.held_out_only or PROTOCOLS[cohort.protocol].leaks)
+    inner = cohort.inner[tested].reset_index(drop=True)
+    codes = cohort.known_codes[tested]
+    return {
+        **of(tested),
+        "nodule_rules": _nodule_rules(inner, cohort.truth[tested], logits[tested], codes, judges.attentions),
+        "heldout": {"what": "only patients whose pixels the VAE never saw", **of(heldout)}
+        if without_labels and heldout.any() and 0 < cohort.truth[heldout].mean() < 1
+        else None,
     }
-    save_card(run, report)
-    return report
+
+
+def _views(cohort: _Cohort, of_views: np.ndarray, judges: _Judges) -> dict[str, Any]:
+    """The report's `views`, by the same judges on codes (N, V, K) of V views."""
+    logits, _ = judges.logits(cohort, of_views)
+    rows = cohort.known[cohort.tested]
+    table, truth = cohort.table.iloc[rows].reset_index(drop=True), cohort.labels[rows]
+    rules = _nodule_rules(table, truth, logits[rows], of_views[rows].mean(1), judges.attentions)
+    return {
+        "count": of_views.shape[1],
+        "units": auc_units(table, truth, logits[rows]),
+        "nodule_rules": rules,
+    }
+
+
+def _reconstruction(run: Run) -> dict[str, Any] | None:
+    """The last epoch's figures of held-out slices, where there are any."""
+    last = run.metrics()[-1]["validation"] if run.metrics() else None
+    return last and {"patients": "held out", "scale": "0..1 of the model's HU window", **last}
 
 
 @dataclass(frozen=True)
@@ -240,22 +338,27 @@ class _Fold:
     train: np.ndarray
     test: np.ndarray
     config: ClassifierConfig
-    inputs: Inputs
 
 
-def _fit_fold(codes: np.ndarray, truth: np.ndarray, fold: _Fold) -> tuple[_Fold, Classifier]:
+def _fit_fold(codes: np.ndarray, truth: np.ndarray, inputs: Inputs, fold: _Fold) -> tuple[_Fold, Classifier]:
     """In a worker: a classifier of a fold's training rows."""
-    return fold, fit_classifier(codes[fold.train], truth[fold.train], fold.config, fold.inputs)
+    return fold, fit_classifier(codes[fold.train], truth[fold.train], fold.config, inputs)
+
+
+def _tasks(cohort: _Cohort, config: ClassifierConfig, seeds: int, tests: bool) -> tuple[list[_Fold], range]:
+    """(the folds to fit, which of the first seed's are kept); only the kept ones unless they are to test."""
+    splits, kept = _splits(cohort, config.seed, seeds)
+    tasks = [
+        _Fold(repeat, number, train, test, config.model_copy(update={"seed": config.seed + repeat}))
+        for repeat, folds in enumerate(splits)
+        for number, (train, test) in enumerate(folds)
+        if tests or (repeat == 0 and number in kept)
+    ]
+    return tasks, kept
 
 
 def _splits(
-    run: Run,
-    inner: pd.DataFrame,
-    truth: np.ndarray,
-    trained: np.ndarray,
-    protocol: str,
-    seed: int,
-    seeds: int,
+    cohort: _Cohort, seed: int, seeds: int
 ) -> tuple[list[list[tuple[np.ndarray, np.ndarray]]], range]:
     """(a list a seed of (training, test) rows of the labelled slices, which of the first seed's are kept).
 
@@ -263,7 +366,8 @@ def _splits(
     joint phase the first split is the test, and the kept ones part the training patients. Raises UserError
     where there is nothing to test on.
     """
-    if protocol != "joint":
+    inner, truth, trained = cohort.inner, cohort.truth, cohort.trained
+    if not cohort.held_out_only:
         folds = [
             list(grouped_folds(inner, FOLDS, seed=seed + repeat, classes=truth.astype(int)))
             for repeat in range(seeds)
@@ -271,8 +375,8 @@ def _splits(
         return folds, range(FOLDS)
     if len(set(truth[~trained])) < 2:
         raise UserError(
-            f"The data of {run.folder} lack held-out patients with labels of both classes, and labels of "
-            "the others shaped the codes: there is nothing to test on."
+            f"The data of {cohort.run.folder} lack held-out patients with labels of both classes, and labels "
+            "of the others shaped the codes: there is nothing to test on."
         )
     own = np.flatnonzero(trained)
     splits = [[(own, np.flatnonzero(~trained))] for _ in range(seeds)]
@@ -293,26 +397,22 @@ def _strangers(patients: np.ndarray, of_folds: dict[int, tuple[_Fold, Classifier
 
 
 def _attentions(
-    inner: pd.DataFrame,
-    codes: np.ndarray,
-    truth: np.ndarray,
-    learned: np.ndarray,
-    of_folds: dict[int, tuple[_Fold, Classifier]],
-    seed: int,
-    inputs: Inputs,
+    cohort: _Cohort, of_folds: dict[int, tuple[_Fold, Classifier]], seed: int
 ) -> Attentions | None:
     """Attention over a nodule's slices, fitted as the classifiers are; None where slices' labels are torn."""
+    inner, truth = cohort.inner, cohort.truth
     if inner.assign(truth=truth).groupby(NODULE)["truth"].nunique().max() > 1:
         return None
 
     def fit(rows: np.ndarray) -> Attention:
         part = inner.iloc[rows].reset_index(drop=True)
-        return fit_attention(codes[rows], part, truth[rows], seed=seed, inputs=inputs)
+        codes = cohort.known_codes[rows]
+        return fit_attention(codes, part, truth[rows], seed=seed, inputs=cohort.inputs)
 
     kept = [of_folds[number][0] for number in sorted(of_folds)]
     patients = inner["patient_id"].astype(str).to_numpy()
     fold_of = {patient: at for at, fold in enumerate(kept) for patient in np.unique(patients[fold.test])}
-    return Attentions(fit(learned), tuple(fit(fold.train) for fold in kept), fold_of)
+    return Attentions(fit(cohort.learned), tuple(fit(fold.train) for fold in kept), fold_of)
 
 
 def _nodule_rules(
@@ -332,12 +432,7 @@ def _nodule_rules(
             continue
         else:
             nodules = nodule_logits(rule, inner, logits)
-        both = label.merge(nodules, on=NODULE, validate="one_to_one")
-        results[rule] = {
-            "auc": auc_interval(
-                both["label"].to_numpy(), both["logit"].to_numpy(), both["patient_id"].to_numpy()
-            )
-        }
+        results[rule] = {"auc": frame_auc(label.merge(nodules, on=NODULE, validate="one_to_one"))}
     return results
 
 
@@ -363,79 +458,25 @@ def _confirmed(
     return against_diagnosis(nodule_logits("mean", part, logits[unshaped]), part, diagnoses, seed=seed)
 
 
-def _judged(
-    table: pd.DataFrame, codes: np.ndarray, final: Classifier, folds: Ensemble | None, protocol: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """(logits (N,) float64 of all slices, what stands behind each (N,)): see `Ensemble.stranger_to`.
-
-    `codes` are (N, V, K); the logits of a slice's V views are averaged.
-    """
-    logits = over_views(final, codes)
-    patients = table["patient_id"].astype(str)
-    of_folds = np.zeros(len(table), bool)
-    if folds is not None:
-        for member, drew in zip(folds.members, folds.drew, strict=True):
-            rows = patients.isin(set(np.array(folds.patients)[~drew])).to_numpy()
-            if rows.any():
-                logits[rows] = over_views(member, codes[rows])
-            of_folds |= rows
-    if protocol == "joint":
-        return logits, np.where(table["split"].to_numpy() == TRAINED, SHAPED, TESTED).astype(object)
-    return logits, np.where(of_folds, CROSS_VALIDATED, FITTED).astype(object)
-
-
-def _repeats(table: pd.DataFrame, truth: np.ndarray, logits: np.ndarray, first: int) -> dict[str, Any]:
-    """The AUC under each seed, and how far the seeds lie apart; logits (seeds, N)."""
-    found: dict[str, Any] = {"seeds": [first + repeat for repeat in range(len(logits))]}
+def _repeats(cohort: _Cohort, logits: np.ndarray, first: int) -> dict[str, Any]:
+    """The AUC under each seed, and how far the seeds lie apart; logits (seeds, M)."""
+    tested = cohort.tested
+    table, truth = cohort.inner[tested].reset_index(drop=True), cohort.truth[tested]
     values: dict[str, list[float]] = {"slice": [], "nodule": []}
-    for scores in logits:
+    for scores in logits[:, tested]:
         nodules = by_nodule(table, label=(truth, "first"), score=(scores, "mean"))
         values["slice"].append(auc(truth, scores))
         values["nodule"].append(auc(nodules["label"].to_numpy(), nodules["score"].to_numpy()))
-    for unit, aucs in values.items():
-        found[unit] = {
-            "auc": aucs,
-            "mean": float(np.mean(aucs)),
-            "deviation": float(np.std(aucs, ddof=1)),
-            "low": min(aucs),
-            "high": max(aucs),
-        }
-    return found
-
-
-def _units(table: pd.DataFrame, truth: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
-    nodules = by_nodule(table, label=(truth, "first"), score=(scores, "mean"))
     return {
-        "slice": _unit(table, truth, scores),
-        "nodule": _unit(nodules, nodules["label"].to_numpy(), nodules["score"].to_numpy()),
+        "seeds": [first + repeat for repeat in range(len(logits))],
+        **{
+            unit: {
+                "auc": aucs,
+                "mean": float(np.mean(aucs)),
+                "deviation": float(np.std(aucs, ddof=1)),
+                "low": min(aucs),
+                "high": max(aucs),
+            }
+            for unit, aucs in values.items()
+        },
     }
-
-
-def _unit(table: pd.DataFrame, truth: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
-    return {
-        "auc": auc_interval(truth, scores, table["patient_id"].to_numpy()),
-        "count": len(truth),
-        "malignant": int(truth.sum()),
-        "patients": int(table["patient_id"].nunique()),
-    }
-
-
-def _baselines(table: pd.DataFrame, truth: np.ndarray) -> dict[str, Any]:
-    """What size alone gives on the same lesions; no fit is needed, so no fold either."""
-    found = {}
-    for name, column, how in (("diameter", "diameter_mm", "first"), ("area", "area_px", "max")):
-        if column not in table or table[column].isna().any():
-            continue
-        size = table[column].to_numpy(float)
-        if column == "area_px" and "pixel_spacing_mm" in table and table["pixel_spacing_mm"].notna().all():
-            size = np.sqrt(size) * table["pixel_spacing_mm"].to_numpy(float)
-        nodules = by_nodule(table, label=(truth, "first"), score=(size, how))
-        found[name] = {
-            "slice": {"auc": auc_interval(truth, size, table["patient_id"].to_numpy())},
-            "nodule": {
-                "auc": auc_interval(
-                    nodules["label"].to_numpy(), nodules["score"].to_numpy(), nodules["patient_id"].to_numpy()
-                )
-            },
-        }
-    return found

@@ -11,9 +11,10 @@ from scipy.sparse import csr_array
 from lungvae_core.data.columns import spelled_as
 from lungvae_core.data.slices import KEY
 from lungvae_core.errors import UserError
+from lungvae_core.evaluation.report import SIZES
 from lungvae_core.statistics.intervals import percentile_interval
 from lungvae_core.statistics.patients import bootstrap
-from lungvae_core.statistics.roc import auc, weighted_aucs
+from lungvae_core.statistics.roc import auc, delong, weighted_aucs
 
 CALIPER = 0.1  # in log mm: diameters at most 10.5 % apart
 FEWEST = 3  # benign partners that a malignant unit needs on either side: one alone would decide for too many
@@ -61,6 +62,39 @@ def paired(
         "count": len(both),
         "patients": int(both["patient_id"].nunique()),
     }
+
+
+def comparisons(
+    nodules: pd.DataFrame,
+    baselines: dict[str, Any],
+    others: dict[str, pd.DataFrame],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The model against every baseline on nodules, and against the best of size and the best of all.
+
+    `nodules` is judged; `others` have a row a nodule with label and logit by baseline, and `baselines` the
+    report's figures of each.
+    """
+    compared: dict[str, Any] = {}
+    for name, other in others.items():
+        both = nodules.merge(other, on=KEY[:2], suffixes=("", "_other"))
+        compared[name] = {
+            "baseline": name,
+            "unit": "nodule",
+            "paired": paired(nodules, other, resamples=resamples, seed=seed),
+            "delong": delong(
+                both["label"].to_numpy(), both["logit"].to_numpy(), both["logit_other"].to_numpy()
+            ),
+        }
+    ranked = sorted(compared, key=lambda name: -baselines[name]["nodule"]["auc"]["value"])
+    best_sizes = [name for name in ranked if name in SIZES]
+    if best_sizes:
+        compared["best_size"] = compared[best_sizes[0]]
+    if ranked:
+        compared["best"] = compared[ranked[0]]
+    return compared
 
 
 def size_matched(

@@ -7,50 +7,36 @@ model's own thresholds stand those that the new data would have set, named as su
 
 from __future__ import annotations
 
-import platform
-import shlex
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import sklearn
-import torch
 from scipy.special import expit, logit
 
-import lungvae_core
 from lungvae_core.data.counted import chosen_rows, left_out_before
 from lungvae_core.data.diagnoses import Diagnoses
-from lungvae_core.data.labels import TASKS, labels, rule_in_words
+from lungvae_core.data.labels import labels
 from lungvae_core.data.resample import at_spacing
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.baselines import BASELINES, NODULE, SIZES, available, sizes
+from lungvae_core.evaluation.baselines import NODULE, nodule_sizes, size_figures
 from lungvae_core.evaluation.card import load_card
 from lungvae_core.evaluation.classify import CROSS_VALIDATED, SHAPED, TESTED
-from lungvae_core.evaluation.compare import paired, size_matched
 from lungvae_core.evaluation.diagnosis import against_diagnosis, check_known
-from lungvae_core.evaluation.figures import unit_figures
-from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
-from lungvae_core.evaluation.protocols.evaluate import hardware
-from lungvae_core.evaluation.protocols.honest import described
+from lungvae_core.evaluation.protocols.base import Protocol
 from lungvae_core.evaluation.reconstruction import reconstruction, trained_patients
-from lungvae_core.evaluation.report import REPORT_FORMAT
 from lungvae_core.evaluation.shift import code_shift
-from lungvae_core.evaluation.subgroups import attributes_of, subgroups
 from lungvae_core.evaluation.units import RULES as NODULE_RULES
 from lungvae_core.evaluation.units import by_nodule, nodule_logits, patient_logits
 from lungvae_core.statistics.calibration import Settled, apply, ece, settle, slope_intercept
 from lungvae_core.statistics.intervals import percentile_interval
 from lungvae_core.statistics.patients import draw_numbers, patient_rows
-from lungvae_core.statistics.roc import auc_interval, delong
 from lungvae_core.training.attention import Attentions, load_attentions
 from lungvae_core.training.checkpoints import Run
-from lungvae_core.training.classifier import load_classifier, over_views
+from lungvae_core.training.classifier import Classifier, load_classifier, over_views
 from lungvae_core.training.encode import TRAINED, encode_views, encode_with_quality
 from lungvae_core.training.seen import Learned, Seen, learned
 
@@ -97,7 +83,6 @@ def validate(
     the pixel spacing that the model needs, and for a model without a classifier or scores of its own.
     """
     began = time.monotonic()
-    resamples = min(resamples, 200) if quick else resamples
     classifier = load_classifier(run)
     if classifier is None:
         raise UserError(
@@ -105,13 +90,7 @@ def validate(
             f"`lungvae classify {run.folder}`."
         )
     data, of_model, leaks = _choose(run, data, seen)
-    truth = labels(data.table, task, label_rule)
-    if not ((truth == 1).any() and (truth == 0).any()):
-        raise UserError(
-            f"{data.info.name} ({data.folder}) lacks lesions of both classes under the task {task} and the "
-            f"label rule {label_rule}: {int((truth == 1).sum())} malignant and {int((truth == 0).sum())} "
-            "other slices. Fill the table's column malignancy, or choose another task or rule."
-        )
+    truth = _labels_of_both(data, task, label_rule)
     if diagnoses is not None:
         check_known(data.table, diagnoses)
     attentions = load_attentions(run)
@@ -122,130 +101,204 @@ def validate(
             f"The logits are means over {views} mirrored and turned views of each slice; the model's own "
             "scores, which settle threshold and calibration, are of one view."
         )
+    report = External(
+        data=data,
+        truth=truth,
+        task=task,
+        label_rule=label_rule,
+        seeds=[seed],
+        folds_count=0,
+        quick=quick,
+        resamples=min(resamples, 200) if quick else resamples,
+        leaks=leaks,
+        began=began,
+        run=run,
+        model_name=name or run.folder.name,
+        of_model=of_model,
+        own=own,
+        rule=rule,
+        rule_note=rule_note,
+        scored=_scored(run, classifier, attentions, data, views, on_progress),
+        diagnoses=diagnoses,
+    ).report()
+    assert report is not None  # it is never asked to stop
+    return report
+
+
+def _labels_of_both(data: SliceSet, task: str, label_rule: str) -> np.ndarray:
+    """(N,) labels of the slices, NaN where one is left out; UserError unless both classes are there."""
+    truth = labels(data.table, task, label_rule)
+    if not ((truth == 1).any() and (truth == 0).any()):
+        raise UserError(
+            f"{data.info.name} ({data.folder}) lacks lesions of both classes under the task {task} and the "
+            f"label rule {label_rule}: {int((truth == 1).sum())} malignant and {int((truth == 0).sum())} "
+            "other slices. Fill the table's column malignancy, or choose another task or rule."
+        )
+    return truth
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the model says of every slice of the data."""
+
+    table: pd.DataFrame  # of the data, N rows, and patient_id as text
+    codes: np.ndarray  # (N, K)
+    quality: dict[str, np.ndarray]  # ssim and mse (N,)
+    logits: np.ndarray  # (N,)
+    attended: pd.DataFrame | None  # a row a nodule with its logit by attention
+
+
+def _scored(
+    run: Run,
+    classifier: Classifier,
+    attentions: Attentions | None,
+    data: SliceSet,
+    views: int,
+    on_progress: Callable[[int, int], None],
+) -> Scored:
     of_views, quality = _encoded(run, data, views, on_progress)
-    codes, logits = of_views[:, 0], over_views(classifier, of_views)
     table = data.table.reset_index(drop=True)
     table["patient_id"] = table["patient_id"].astype(str)
-    judged_rows = np.flatnonzero(~np.isnan(truth))
     attended = attentions.final.logits(of_views.mean(1), table) if attentions is not None else None
-    raw = by_unit(
-        table.iloc[judged_rows].reset_index(drop=True),
-        truth[judged_rows],
-        logits[judged_rows],
-        rule,
-        rows=judged_rows,
-        attended=attended,
-    )
-    settled = {
-        unit: settle(
-            frame["label"].to_numpy(), frame["logit"].to_numpy(), patients=frame["patient_id"].to_numpy()
+    return Scored(table, of_views[:, 0], quality, over_views(classifier, of_views), attended)
+
+
+@dataclass(kw_only=True)
+class External(Protocol):
+    """A trained model on data that it does not know; nothing is fitted to them."""
+
+    name = "external"
+
+    run: Run
+    model_name: str
+    of_model: Learned  # what of the data the model has seen
+    own: OwnScores
+    rule: str
+    rule_note: str
+    scored: Scored
+    diagnoses: Diagnoses | None
+
+    @property
+    def transductive(self) -> bool:
+        return bool(self.leaks)
+
+    def model(self) -> dict[str, Any]:
+        config = self.run.config
+        return {
+            "preset": config.preset,
+            "config": config.model_dump(mode="json", exclude={"preset": True}),
+            "name": self.model_name,
+        }
+
+    def nodule_rule(self) -> tuple[str, str]:
+        return self.rule, NODULE_RULES[self.rule] + self.rule_note
+
+    def sections(self) -> dict[str, Any] | None:
+        scored, judged_rows = self.scored, np.flatnonzero(~np.isnan(self.truth))
+        table, truth = scored.table.iloc[judged_rows], self.truth[judged_rows]
+        raw = by_unit(
+            table.reset_index(drop=True),
+            truth,
+            scored.logits[judged_rows],
+            self.rule,
+            rows=judged_rows,
+            attended=scored.attended,
         )
-        for unit, frame in own.frames.items()
-    }
-    frames = {unit: judge(raw[unit], settled[unit]) for unit in UNITS}
-    baselines = _baselines(table.iloc[judged_rows], truth[judged_rows], resamples, seed)
-    calibrated = {
-        unit: _calibration(frame, raw[unit], settled[unit], min(resamples, 500), seed)
-        for unit, frame in frames.items()
-    }
-    at_own, at_new = (
-        {unit: _sensitivities(frames[unit], own_frame, resamples, seed) for unit, own_frame in given.items()}
-        for given in (
-            {unit: judge(own.frames[unit], settled[unit]) for unit in UNITS},
-            dict.fromkeys(UNITS, None),
-        )
-    )
-    own_table, own_codes = run.latents()
-    shift = code_shift(
-        own_codes,
-        own_table,
-        codes,
-        table.assign(**quality),
-        simplex=run.config.model.family.simplex,
-        trained=_trained(own_table),
-        resamples=min(resamples, 500),
-        seed=seed,
-    )
-    return {
-        "format": REPORT_FORMAT,
-        "protocol": "external",
-        "protocol_in_words": PROTOCOLS["external"].in_full,
-        "task": task,
-        "task_in_words": TASKS[task],
-        "label_rule": label_rule,
-        "label_rule_in_words": rule_in_words(data.table, label_rule),
-        "leaks": leaks,
-        "transductive": bool(leaks),
-        "data": described(data, truth, task, label_rule),
-        "model": {
-            "preset": run.config.preset,
-            "config": run.config.model_dump(mode="json", exclude={"preset": True}),
-            "name": name or run.folder.name,
-        },
-        "folds": 0,
-        "seeds": [seed],
-        "quick": quick,
-        "nodule_rule": rule,
-        "nodule_rule_in_words": NODULE_RULES[rule] + rule_note,
-        "units": {
-            unit: unit_figures(frame, resamples=resamples, seed=seed) for unit, frame in frames.items()
-        },
-        "nodule_rules": None,
-        "per_seed": None,
-        "stages": None,
-        "baselines": baselines,
-        "comparisons": _comparisons(frames["nodule"], baselines, table.iloc[judged_rows], resamples, seed),
-        "size_matched": _size_matched(frames["nodule"], table, seed),
-        "subgroups": subgroups(
-            frames["nodule"],
-            attributes_of(table, frames["nodule"], "nodule"),
-            resamples=min(resamples, 500),
-            seed=seed,
-        ),
-        "calibration": calibrated,
-        "reconstruction": None if quick else _reconstruction(run, data, of_model, min(resamples, 500), seed),
-        "settings_chosen": [
-            {
-                "unit": unit,
-                "settled_on": OWN,
-                **asdict(settled[unit]),
-                "notes": " ".join(own.notes),
-                "threshold_by_own_scores": at_own[unit],
-                "threshold_by_the_new_data_optimistic": at_new[unit],
-            }
-            for unit in UNITS
-        ],
-        "leak": None,
-        "external": {
-            "calibration": {part: calibrated["nodule"][part] for part in ("slope", "intercept")},
-            "sensitivity_at_specificity": [
-                {part: row[part] for part in ("specificity", "sensitivity", "threshold")}
-                for row in at_own["nodule"]
+        settled = {
+            unit: settle(
+                frame["label"].to_numpy(), frame["logit"].to_numpy(), patients=frame["patient_id"].to_numpy()
+            )
+            for unit, frame in self.own.frames.items()
+        }
+        frames = {unit: judge(raw[unit], settled[unit]) for unit in UNITS}
+        baselines = size_figures(table, truth, resamples=self.resamples, seed=self.seeds[0])
+        others = _sized(frames["nodule"], table, baselines)
+        return {
+            **self.model_sections(frames, baselines, others, scored.table),
+            **self._settled(raw, frames, settled),
+            "reconstruction": None if self.quick else self._reconstruction(),
+            "diagnosis": self._diagnosis(),
+        }
+
+    def _settled(
+        self, raw: dict[str, pd.DataFrame], frames: dict[str, pd.DataFrame], settled: dict[str, Settled]
+    ) -> dict[str, Any]:
+        """What the model's own scores settle, and how it does on the new data; the section `external`."""
+        seed = self.seeds[0]
+        calibrated = {
+            unit: _calibration(frame, raw[unit], settled[unit], min(self.resamples, 500), seed)
+            for unit, frame in frames.items()
+        }
+        at_own = {
+            unit: _sensitivities(frame, judge(self.own.frames[unit], settled[unit]), self.resamples, seed)
+            for unit, frame in frames.items()
+        }
+        at_new = {unit: _sensitivities(frame, None, self.resamples, seed) for unit, frame in frames.items()}
+        return {
+            "calibration": calibrated,
+            "settings_chosen": [
+                {
+                    "unit": unit,
+                    "settled_on": OWN,
+                    **asdict(settled[unit]),
+                    "notes": " ".join(self.own.notes),
+                    "threshold_by_own_scores": at_own[unit],
+                    "threshold_by_the_new_data_optimistic": at_new[unit],
+                }
+                for unit in UNITS
             ],
-            "code_shift": shift,
-            "seen": of_model.in_words(),
-        },
-        "diagnosis": diagnoses
-        and against_diagnosis(
-            _all_nodules(table, logits, rule, attended),
-            table,
-            diagnoses,
-            label_rule=label_rule,
-            resamples=resamples,
-            seed=seed,
-        ),
-        "seconds": round(time.monotonic() - began, 1),
-        "hardware": hardware(),
-        "versions": {
-            "lungvae": lungvae_core.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "sklearn": sklearn.__version__,
-        },
-        "command": shlex.join(["lungvae", *sys.argv[1:]]),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+            "external": {
+                "calibration": {part: calibrated["nodule"][part] for part in ("slope", "intercept")},
+                "sensitivity_at_specificity": [
+                    {part: row[part] for part in ("specificity", "sensitivity", "threshold")}
+                    for row in at_own["nodule"]
+                ],
+                "code_shift": self._shift(),
+                "seen": self.of_model.in_words(),
+            },
+        }
+
+    def _shift(self) -> dict[str, Any]:
+        own_table, own_codes = self.run.latents()
+        return code_shift(
+            own_codes,
+            own_table,
+            self.scored.codes,
+            self.scored.table.assign(**self.scored.quality),
+            simplex=self.run.config.model.family.simplex,
+            trained=_trained(own_table),
+            resamples=min(self.resamples, 500),
+            seed=self.seeds[0],
+        )
+
+    def _diagnosis(self) -> dict[str, Any] | None:
+        if self.diagnoses is None:
+            return None
+        scored = self.scored
+        return against_diagnosis(
+            _all_nodules(scored.table, scored.logits, self.rule, scored.attended),
+            scored.table,
+            self.diagnoses,
+            label_rule=self.label_rule,
+            resamples=self.resamples,
+            seed=self.seeds[0],
+        )
+
+    def _reconstruction(self) -> dict[str, Any] | None:
+        """Figures of the slices of patients that the VAE did not train on; None where there are none."""
+        run, data = self.run, self.data
+        trained = trained_patients(run, data)
+        trained |= {patient for patient, own in self.of_model.by_pixels.items() if own in trained}
+        new = ~data.table["patient_id"].astype(str).isin(trained).to_numpy()
+        if not new.any():
+            return None
+        counted = chosen_rows(
+            new, "of patients that the model trained on", before=left_out_before(data.info.details)
+        )
+        figures = reconstruction(
+            run, data, np.flatnonzero(new), resamples=min(self.resamples, 500), seed=self.seeds[0]
+        )
+        return {**figures, "counted": counted.model_dump()}
 
 
 def seen_patients(run: Run, data: SliceSet) -> Learned:
@@ -456,22 +509,6 @@ def _encoded(
     }
 
 
-def _reconstruction(
-    run: Run, data: SliceSet, of_model: Learned, resamples: int, seed: int
-) -> dict[str, Any] | None:
-    """Figures of the slices of patients that the VAE did not train on; None where there are none."""
-    trained = trained_patients(run, data)
-    trained |= {patient for patient, own in of_model.by_pixels.items() if own in trained}
-    new = ~data.table["patient_id"].astype(str).isin(trained).to_numpy()
-    if not new.any():
-        return None
-    counted = chosen_rows(
-        new, "of patients that the model trained on", before=left_out_before(data.info.details)
-    )
-    figures = reconstruction(run, data, np.flatnonzero(new), resamples=resamples, seed=seed)
-    return {**figures, "counted": counted.model_dump()}
-
-
 def _trained(table: pd.DataFrame) -> np.ndarray:
     """(N,) bool: slices that the VAE trained on; all where the table does not tell."""
     if "split" in table and (table["split"] == TRAINED).any():
@@ -558,71 +595,12 @@ def _share(weights: np.ndarray, yes: np.ndarray) -> float:
     return float((weights * yes).sum() / whole) if whole > 0 else float("nan")
 
 
-def _sized(name: str, table: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
-    """(each slice's size, a row a nodule with its largest as `logit`): sizes rank without a fit."""
-    size = sizes(name, table)
-    nodules = by_nodule(table, logit=(size, "max"))
-    return size, nodules.assign(patient_id=nodules["patient_id"].astype(str))
-
-
-def _baselines(table: pd.DataFrame, truth: np.ndarray, resamples: int, seed: int) -> dict[str, Any]:
-    """What size alone gives on the new data; the labelled rows of its table, and their labels."""
-    found = {}
-    label = by_nodule(table, label=(truth, "first"))["label"].to_numpy()
-    for name in available(table):
-        if name not in SIZES:
-            continue
-        size, nodules = _sized(name, table)
-        found[name] = {
-            "words": BASELINES[name].label.removesuffix(", logistic"),
-            "uses_readers": BASELINES[name].uses_readers,
-            "slice": {
-                "auc": auc_interval(
-                    truth, size, table["patient_id"].to_numpy(), resamples=resamples, seed=seed
-                )
-            },
-            "nodule": {
-                "auc": auc_interval(
-                    label,
-                    nodules["logit"].to_numpy(),
-                    nodules["patient_id"].to_numpy(),
-                    resamples=resamples,
-                    seed=seed,
-                )
-            },
-        }
-    return found
-
-
-def _comparisons(
-    nodules: pd.DataFrame, baselines: dict[str, Any], table: pd.DataFrame, resamples: int, seed: int
-) -> dict[str, Any]:
-    """The model less each size, per nodule; and less the best of them."""
-    found: dict[str, Any] = {}
-    for name in baselines:
-        _, sized = _sized(name, table)
-        other = nodules.drop(columns="logit").merge(sized, on=NODULE, validate="one_to_one")
-        both = nodules.merge(sized, on=NODULE, suffixes=("", "_size"))
-        found[name] = {
-            "baseline": name,
-            "unit": "nodule",
-            "paired": paired(nodules, other, resamples=resamples, seed=seed),
-            "delong": delong(
-                both["label"].to_numpy(), both["logit"].to_numpy(), both["logit_size"].to_numpy()
-            ),
-        }
-    if found:
-        best = max(baselines, key=lambda name: baselines[name]["nodule"]["auc"]["value"])
-        found["best_size"] = found["best"] = found[best]
-    return found
-
-
-def _size_matched(nodules: pd.DataFrame, table: pd.DataFrame, seed: int) -> dict[str, Any] | None:
-    if "diameter" not in available(table):
-        return None
-    _, sized = _sized("diameter", table)
-    size = nodules.drop(columns="logit").merge(sized, on=NODULE, how="left")["logit"]
-    return {"nodule": size_matched(nodules, size.to_numpy(float), seed=seed)}
+def _sized(nodules: pd.DataFrame, table: pd.DataFrame, names: Iterable[str]) -> dict[str, pd.DataFrame]:
+    """The judged nodules with each size in the place of the logit."""
+    return {
+        name: nodules.drop(columns="logit").merge(nodule_sizes(name, table), on=NODULE, validate="one_to_one")
+        for name in names
+    }
 
 
 def _number(table: pd.DataFrame, column: str) -> np.ndarray:

@@ -10,11 +10,12 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.report import FIGURES
+from lungvae_core.evaluation.units import by_nodule
 from lungvae_core.statistics.calibration import ece_interval, ece_noise, reliability, weighted_eces
 from lungvae_core.statistics.intervals import percentile_interval, wilson
 from lungvae_core.statistics.patients import patient_weights
 from lungvae_core.statistics.rates import rates, weighted_counts
-from lungvae_core.statistics.roc import auc, weighted_aucs, weighted_average_precisions
+from lungvae_core.statistics.roc import auc, auc_interval, weighted_aucs, weighted_average_precisions
 
 POINTS = 200  # of a curve at most
 # Shares of units, and which of tp, fp, tn and fn they are shares of.
@@ -70,6 +71,30 @@ def unit_figures(frame: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -
         "reliability": reliability(label, probability, patients=patients),
     }
     return found
+
+
+def frame_auc(frame: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> dict[str, float]:
+    """{value, low, high}: the AUC of a frame's `label` by its `logit`, drawing whole patients again."""
+    columns = (frame[name].to_numpy() for name in ("label", "logit", "patient_id"))
+    return auc_interval(*columns, resamples=resamples, seed=seed)
+
+
+def auc_units(table: pd.DataFrame, labels: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
+    """{slice|nodule: {auc, count, malignant, patients}} of slices with labels and logits (N,).
+
+    A nodule has the mean logit of its slices.
+    """
+    slices = table[["patient_id"]].assign(label=labels, logit=logits)
+    nodules = by_nodule(table, label=(labels, "first"), logit=(logits, "mean"))
+    return {
+        unit: {
+            "auc": frame_auc(frame),
+            "count": len(frame),
+            "malignant": int(frame["label"].sum()),
+            "patients": int(frame["patient_id"].nunique()),
+        }
+        for unit, frame in (("slice", slices), ("nodule", nodules))
+    }
 
 
 def checked(frame: pd.DataFrame) -> pd.DataFrame:

@@ -18,8 +18,9 @@ from scipy.special import expit
 from lungvae_core.data.counted import Counted, labelled_rows, left_out_before
 from lungvae_core.data.slices import SliceSet, malignant
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.card import Some
-from lungvae_core.evaluation.classify import _baselines, _units
+from lungvae_core.evaluation.baselines import size_figures
+from lungvae_core.evaluation.card import CARD_SIZES, Some
+from lungvae_core.evaluation.figures import auc_units
 from lungvae_core.files import folder_lock, write_json
 from lungvae_core.schema import Count, Number, Part, read_as
 from lungvae_core.training.checkpoints import Run
@@ -168,8 +169,8 @@ def _vae(
         logits = model.logits(codes_of(run, data, test)).astype(np.float64)
         classified = {
             "counted": _counted(data.table, patients, left_out_before(data.info.details)),
-            "units": _units(table, labels[test], logits),
-            "baselines": _baselines(table, labels[test]),
+            "units": auc_units(table, labels[test], logits),
+            "baselines": size_figures(table, labels[test], CARD_SIZES),
         }
     return {
         "patients": int(data.table.iloc[patients.test]["patient_id"].nunique()),
@@ -200,8 +201,8 @@ def _mlp(config: SearchConfig, settings: dict[str, Any], threshold: float) -> di
         "counted": _counted(table, patients, left_out_of(run, table)),
         "seconds": round(time.monotonic() - began, 1),
         "classifier": {
-            "units": _units(inner, labels[test], scores),
-            "baselines": _baselines(inner, labels[test]),
+            "units": auc_units(inner, labels[test], scores),
+            "baselines": size_figures(inner, labels[test], CARD_SIZES),
             "threshold": threshold,
             "balanced_accuracy": balanced_accuracy(labels[test], expit(scores), threshold),
         },

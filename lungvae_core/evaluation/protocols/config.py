@@ -65,6 +65,16 @@ class EvaluationConfig(BaseModel):
         "quoted.",
     )
 
+    @property
+    def resamples(self) -> int:
+        """How often patients are drawn again for an interval."""
+        return 200 if self.quick else 1000
+
+    @property
+    def all_seeds(self) -> list[int]:
+        """The seeds of the trainings."""
+        return [self.seed + number for number in range(self.seeds)]
+
 
 def evaluation_of(**values: Any) -> EvaluationConfig:
     """The evaluation with these settings; UserError naming each bad one."""

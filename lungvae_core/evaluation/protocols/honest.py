@@ -1,24 +1,32 @@
-"""The protocols that do not leak: `nested` and `frozen`. Sections of their report."""
+"""The protocols that do not leak: `nested` and `frozen`."""
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lungvae_core.data.counted import chosen_rows, labelled_rows, left_out_before
-from lungvae_core.data.slices import SliceSet
-from lungvae_core.evaluation.compare import paired, size_matched
-from lungvae_core.evaluation.figures import unit_figures
-from lungvae_core.evaluation.protocols.members import JOINT_STAGE, VAE_STAGE, Member
-from lungvae_core.evaluation.protocols.plan import EvaluationConfig, Fold
-from lungvae_core.evaluation.protocols.scores import UNITS, FoldScores
+from lungvae_core.data.counted import chosen_rows, left_out_before
+from lungvae_core.evaluation import units
+from lungvae_core.evaluation.baselines import BASELINES, available
+from lungvae_core.evaluation.diagnosis import against_diagnosis
+from lungvae_core.evaluation.figures import frame_auc, unit_figures
+from lungvae_core.evaluation.protocols.folded import Folded
+from lungvae_core.evaluation.protocols.members import Member
+from lungvae_core.evaluation.protocols.plan import Fold
+from lungvae_core.evaluation.protocols.rivals import RivalTask, rival_scores
+from lungvae_core.evaluation.protocols.scores import UNITS, FoldScores, score_fold
 from lungvae_core.evaluation.reconstruction import slice_figures, summarise, window_of
-from lungvae_core.evaluation.subgroups import attributes_of, subgroups
-from lungvae_core.statistics.roc import auc, auc_interval, delong
+from lungvae_core.statistics.roc import auc
 from lungvae_core.training.checkpoints import Run
+from lungvae_core.workers import pool
 
+CHOSEN = (
+    "in each fold the rule of mean, max, top3 and attention with the best AUC on its calibration patients"
+)
 KEYS = {
     "slice": ["patient_id", "nodule", "slice"],
     "nodule": ["patient_id", "nodule"],
@@ -34,77 +42,168 @@ def pooled(scores: list[FoldScores], unit: str) -> pd.DataFrame:
     return frame
 
 
-def sections(
-    data: SliceSet,
-    by_stage: dict[str, list[FoldScores]],
-    baselines: dict[str, dict[str, pd.DataFrame]],
-    words: dict[str, tuple[str, bool]],
-    asked: EvaluationConfig,
-) -> dict[str, Any]:
-    """The report's figures from every fold's scores by stage, and the baselines' judged frames by unit."""
-    resamples = 200 if asked.quick else 1000
-    main = by_stage[JOINT_STAGE] if JOINT_STAGE in by_stage else by_stage[VAE_STAGE]
-    frames = {unit: pooled(main, unit) for unit in UNITS}
-    nodules = frames["nodule"]
-    found: dict[str, Any] = {
-        "units": {
-            unit: unit_figures(frame, resamples=resamples, seed=asked.seed) for unit, frame in frames.items()
-        },
-        "nodule_rules": {
-            rule: {"auc": _area(pd.concat([fold.rules[rule] for fold in main]), resamples, asked.seed)}
-            for rule in main[0].rules
-        },
-        "per_seed": _per_seed(main, asked),
-        "stages": {
-            stage: {unit: {"auc": _area(pooled(scores, unit), resamples, asked.seed)} for unit in UNITS}
+@dataclass(kw_only=True)
+class Honest(Folded):
+    """What `nested` and `frozen` have in common: each patient is tested by what was fitted on others."""
+
+    def nodule_rule(self) -> tuple[str, str]:
+        rule = self.asked.nodule_rule
+        return rule, CHOSEN if rule == "chosen" else units.RULES[rule]
+
+    def judged(self) -> dict[str, Any] | None:
+        rivals = self._rivals()
+        if rivals is None:
+            return None
+        by_stage = self._scores()
+        if by_stage is None:
+            return None
+        self.progress("figures", 0, 1)
+        main = by_stage[self.members[0].stages[-1]]
+        sections = {**self._of_scores(main), **self._of_stages(by_stage), **self._beside(main, rivals)}
+        sections["reconstruction"] = self._reconstructed()
+        if self.confirmed is not None:
+            sections["diagnosis"] = against_diagnosis(
+                pooled(main, "nodule"),
+                self.data.table,
+                self.confirmed,
+                label_rule=self.label_rule,
+                resamples=self.resamples,
+                seed=self.asked.seed,
+            )
+        return sections
+
+    def _of_scores(self, scores: list[FoldScores]) -> dict[str, Any]:
+        """What the last stage's scores say beside the figures of the units."""
+        return {
+            "nodule_rules": {
+                rule: {"auc": self._auc(pd.concat([fold.rules[rule] for fold in scores]))}
+                for rule in scores[0].rules
+            },
+            "per_seed": _per_seed(scores, self.seeds),
+            "calibration": {unit: _calibration(scores, unit) for unit in UNITS},
+        }
+
+    def _of_stages(self, by_stage: dict[str, list[FoldScores]]) -> dict[str, Any]:
+        """The VAE before and after its joint phase, where it has one, and what was chosen in each fold."""
+        stages = {
+            stage: {unit: {"auc": self._auc(pooled(scores, unit))} for unit in UNITS}
             for stage, scores in by_stage.items()
         }
-        if len(by_stage) > 1
-        else None,
-        "baselines": {
+        return {
+            "stages": stages if len(stages) > 1 else None,
+            "settings_chosen": [fold.chosen for scores in by_stage.values() for fold in scores],
+        }
+
+    def _beside(self, main: list[FoldScores], rivals: dict[str, dict[str, pd.DataFrame]]) -> dict[str, Any]:
+        """The model's figures and those of its rivals, and the one against the others."""
+        baselines = {
             name: {
-                "words": words[name][0],
-                "uses_readers": words[name][1],
+                "words": BASELINES[name].label,
+                "uses_readers": BASELINES[name].uses_readers,
                 **{
-                    unit: unit_figures(frame, resamples=resamples, seed=asked.seed)
+                    unit: unit_figures(frame, resamples=self.resamples, seed=self.asked.seed)
                     for unit, frame in by_unit.items()
                 },
             }
-            for name, by_unit in baselines.items()
-        },
-        "calibration": {unit: _calibration(main, unit) for unit in UNITS},
-        "settings_chosen": [fold.chosen for scores in by_stage.values() for fold in scores],
-    }
-    found["comparisons"] = _comparisons(nodules, baselines, found["baselines"], resamples, asked.seed)
-    table = data.table
-    found["subgroups"] = subgroups(
-        nodules, attributes_of(table, nodules, "nodule"), resamples=min(resamples, 500), seed=asked.seed
-    )
-    found["size_matched"] = None
-    if "diameter_mm" in table and table["diameter_mm"].notna().all():
-        size = nodules.merge(
-            table.groupby(KEYS["nodule"], as_index=False)["diameter_mm"].first(),
-            on=KEYS["nodule"],
-            how="left",
-        )["diameter_mm"].to_numpy(float)
-        found["size_matched"] = {"nodule": size_matched(nodules, size, seed=asked.seed)}
-    return found
+            for name, by_unit in rivals.items()
+        }
+        frames = {unit: pooled(main, unit) for unit in UNITS}
+        others = {name: by_unit["nodule"] for name, by_unit in rivals.items()}
+        return self.model_sections(frames, baselines, others, self.data.table)
+
+    def _auc(self, frame: pd.DataFrame) -> dict[str, float]:
+        return frame_auc(frame, resamples=self.resamples, seed=self.asked.seed)
+
+    def _rivals(self) -> dict[str, dict[str, pd.DataFrame]] | None:
+        """The baselines' judged frames by unit, on the same folds; None when asked to stop."""
+        names, asked = available(self.data.table), self.asked
+        tasks = [
+            RivalTask(
+                name=name,
+                fold=fold,
+                config=asked,
+                data=str(self.data.folder.resolve()),
+                folder=str(self.work / "baselines" / f"{asked.task}-{asked.label_rule}-{self._split_name()}"),
+            )
+            for name in names
+            for fold in self.folds
+        ]
+        frames: dict[str, dict[str, list[pd.DataFrame]]] = {}
+        with pool(self.machine.workers, self.machine.ray) as at_work:
+            for number, task in enumerate(tasks):
+                at_work.submit(number, rival_scores, task)
+            done = 0
+            while done < len(tasks):
+                ended = at_work.wait(0.5)
+                if self.machine.should_stop():
+                    return None
+                if ended is None:
+                    continue
+                done += 1
+                for unit, frame in ended[1].items():
+                    frames.setdefault(tasks[ended[0]].name, {}).setdefault(unit, []).append(frame)
+                self.progress("baselines", done, len(tasks))
+        return {
+            name: {unit: pd.concat(parts, ignore_index=True) for unit, parts in frames[name].items()}
+            for name in names
+        }
+
+    def _split_name(self) -> str:
+        asked = self.asked
+        text = f"{asked.folds} {asked.seed} {asked.calibration_share} {asked.quick} "
+        text += f"{self.data.info.content_hash}{self.left_out()}"
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def _scores(self) -> dict[str, list[FoldScores]] | None:
+        """Every fold's scores by stage; None when asked to stop."""
+        by_fold = members_of(self.folds, self.members)
+        stages = self.members[0].stages
+        by_stage: dict[str, list[FoldScores]] = {stage: [] for stage in stages}
+        for number, fold in enumerate(self.folds):
+            for at, stage in enumerate(stages):
+                if self.machine.should_stop():
+                    return None
+                self.progress("classifiers", number * len(stages) + at, len(self.folds) * len(stages))
+                by_stage[stage].append(
+                    score_fold(self.data.table, fold, by_fold[fold.number], stage, self.asked)
+                )
+        return by_stage
+
+    def _reconstructed(self) -> dict[str, Any]:
+        """How well every slice is redrawn by the first seed's model of the fold that tests its patient."""
+        of_fold = members_of(self.folds, self.members)
+        runs = {fold.number: Run.open(of_fold[fold.number][0].folder) for fold in self.folds}
+        frames = [slice_figures(runs[fold.number], self.data, fold.test) for fold in self.folds]
+        frame = pd.concat(frames, ignore_index=True)
+        drawn = np.isin(np.arange(len(self.data)), frame["row"])
+        counted = chosen_rows(drawn, "in no test fold", before=left_out_before(self.data.info.details))
+        return {
+            **summarise(
+                frame,
+                window_of(next(iter(runs.values()))),
+                resamples=min(self.resamples, 500),
+                seed=self.asked.seed,
+            ),
+            "counted": counted.model_dump(),
+        }
 
 
-def _area(frame: pd.DataFrame, resamples: int, seed: int) -> dict[str, float]:
-    return auc_interval(
-        frame["label"].to_numpy(),
-        frame["logit"].to_numpy(),
-        frame["patient_id"].to_numpy(),
-        resamples=resamples,
-        seed=seed,
-    )
+class Nested(Honest):
+    """Everything is fitted inside the folds, with labels."""
+
+    name = "nested"
 
 
-def _per_seed(scores: list[FoldScores], asked: EvaluationConfig) -> list[dict[str, Any]]:
+class Frozen(Honest):
+    """A VAE without labels in each fold, and a classifier on its codes."""
+
+    name = "frozen"
+
+
+def _per_seed(scores: list[FoldScores], seeds: list[int]) -> list[dict[str, Any]]:
     rows = []
-    for number in range(asked.seeds):
-        row: dict[str, Any] = {"seed": asked.seed + number}
+    for number, seed in enumerate(seeds):
+        row: dict[str, Any] = {"seed": seed}
         for unit in UNITS:
             frame = pd.concat([fold.per_seed[number][unit] for fold in scores])
             row[unit] = auc(frame["label"].to_numpy(), frame["logit"].to_numpy())
@@ -119,79 +218,6 @@ def _calibration(scores: list[FoldScores], unit: str) -> dict[str, float]:
         "after": float(np.mean([after for _, _, after in settled])),
         "temperature": float(np.mean([found.temperature for found, _, _ in settled])),
         "bias": float(np.mean([found.bias for found, _, _ in settled])),
-    }
-
-
-def _comparisons(
-    nodules: pd.DataFrame,
-    frames: dict[str, dict[str, pd.DataFrame]],
-    figures: dict[str, Any],
-    resamples: int,
-    seed: int,
-) -> dict[str, Any]:
-    """The model against every baseline on nodules, and against the best of size and the best of all."""
-    found = {}
-    for name, by_unit in frames.items():
-        other = by_unit["nodule"]
-        both = nodules.merge(other, on=KEYS["nodule"], suffixes=("", "_other"))
-        found[name] = {
-            "baseline": name,
-            "unit": "nodule",
-            "paired": paired(nodules, other, resamples=resamples, seed=seed),
-            "delong": delong(
-                both["label"].to_numpy(), both["logit"].to_numpy(), both["logit_other"].to_numpy()
-            ),
-        }
-    ranked = sorted(found, key=lambda name: -figures[name]["nodule"]["auc"]["value"])
-    sizes = [name for name in ranked if name in ("diameter", "area", "slices")]
-    if sizes:
-        found["best_size"] = found[sizes[0]]
-    if ranked:
-        found["best"] = found[ranked[0]]
-    return found
-
-
-def described(data: SliceSet, labels: np.ndarray, task: str, rule: str) -> dict[str, Any]:
-    """What the figures are about; `labels` (N,) are NaN where a slice is left out."""
-    table = data.table
-    known = table[~np.isnan(labels)]
-    positive = table[labels == 1]
-
-    def count(part: pd.DataFrame) -> dict[str, int]:
-        return {
-            "slices": len(part),
-            "nodules": len(part[KEYS["nodule"]].drop_duplicates()),
-            "patients": int(part["patient_id"].nunique()),
-        }
-
-    return {
-        "name": data.info.name,
-        "source": data.info.source,
-        "attribution": data.info.attribution,
-        "content_hash": data.info.content_hash,
-        **count(table),
-        "labelled": {**count(known), "malignant_nodules": count(positive)["nodules"]},
-        "counted": labelled_rows(
-            table, labels, task, rule, before=left_out_before(data.info.details)
-        ).model_dump(),
-    }
-
-
-def reconstructed(
-    data: SliceSet, folds: list[Fold], members: list[Member], asked: EvaluationConfig
-) -> dict[str, Any]:
-    """How well every slice is redrawn by the first seed's model of the fold that tests its patient."""
-    of_fold = members_of(folds, members)
-    runs = {fold.number: Run.open(of_fold[fold.number][0].folder) for fold in folds}
-    frames = [slice_figures(runs[fold.number], data, fold.test) for fold in folds]
-    window = window_of(next(iter(runs.values())))
-    resamples = 200 if asked.quick else 500
-    frame = pd.concat(frames, ignore_index=True)
-    drawn = np.isin(np.arange(len(data)), frame["row"])
-    counted = chosen_rows(drawn, "in no test fold", before=left_out_before(data.info.details))
-    return {
-        **summarise(frame, window, resamples=resamples, seed=asked.seed),
-        "counted": counted.model_dump(),
     }
 
 

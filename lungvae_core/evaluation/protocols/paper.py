@@ -8,7 +8,9 @@ of patients whose labels the encoder never saw.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,56 +18,113 @@ import pandas as pd
 from scipy.special import expit
 
 from lungvae_core.data.labels import labels as labels_by
+from lungvae_core.data.slices import SliceSet
 from lungvae_core.data.splits import grouped_folds, share_of_patients
+from lungvae_core.errors import UserError
 from lungvae_core.evaluation import units
-from lungvae_core.evaluation.figures import unit_figures
-from lungvae_core.evaluation.protocols.members import JOINT_STAGE, Member, load_codes
-from lungvae_core.evaluation.protocols.plan import EvaluationConfig
+from lungvae_core.evaluation.figures import frame_auc, unit_figures
+from lungvae_core.evaluation.protocols.config import EvaluationConfig
+from lungvae_core.evaluation.protocols.folded import Folded
+from lungvae_core.evaluation.protocols.members import JOINT_STAGE, load_codes
+from lungvae_core.evaluation.protocols.plan import configure, presets
 from lungvae_core.evaluation.protocols.scores import fit_on_views, over_views
-from lungvae_core.statistics.roc import auc, auc_interval
+from lungvae_core.evaluation.report import load_report
+from lungvae_core.statistics.roc import auc
 from lungvae_core.training.classifier import ClassifierConfig, inputs_of
 from lungvae_core.training.joint import RELEASED_SHARE
 
 THRESHOLDS = np.arange(0.40, 0.601, 0.02)  # those of the released search
 
 
-def frames_of(
-    table: pd.DataFrame,
-    members: list[Member],
-    asked: EvaluationConfig,
-    on_progress: Callable[[int, int], None] = lambda *_: None,
-) -> tuple[dict[str, pd.DataFrame], list[dict[str, Any]]]:
-    """(judged frames by unit under the protocol as released, the steps that undo it), of trained members.
+@dataclass(kw_only=True)
+class Paper(Folded):
+    """The protocol as released, and the steps that undo it."""
 
-    With several seeds the logits of the frames are averaged, and the steps' figures too.
-    """
-    truth = labels_by(table, asked.task, asked.label_rule)
-    known = np.flatnonzero(~np.isnan(truth))
-    inner, labels = table.iloc[known].reset_index(drop=True), truth[known]
-    folds = list(grouped_folds(inner, asked.folds, seed=asked.seed, classes=labels.astype(int)))
-    number = np.empty(len(inner), int)
-    for at, (_, test) in enumerate(folds):
-        number[test] = at
-    logits, unseen = [], []
-    for done, member in enumerate(members):
-        # As they are, not mirrored: the released code has one code a slice, and learns that one by heart.
-        codes = np.asarray(load_codes(member, JOINT_STAGE)[known, :1])
-        inputs = inputs_of(member.config)
-        config = ClassifierConfig(seed=member.seed)
-        found = np.empty(len(inner))
-        for at, (train, test) in enumerate(folds):
-            model = fit_on_views(codes[train], labels[train], config, inputs)
-            found[test] = over_views(model, codes[test])
-            on_progress(done * (len(folds) + 1) + at + 1, len(members) * (len(folds) + 1))
-        logits.append(found)
-        # The same weights, tested on the patients whose labels the joint phase did not see.
-        saw = share_of_patients(table, share=RELEASED_SHARE, seed=member.seed)
-        seen = np.isin(known, saw)
-        model = fit_on_views(codes[seen], labels[seen], config, inputs)
-        unseen.append((inner[~seen].reset_index(drop=True), labels[~seen], over_views(model, codes[~seen])))
-        on_progress((done + 1) * (len(folds) + 1), len(members) * (len(folds) + 1))
-    frames = _frames(inner, labels, np.mean(logits, axis=0), number)
-    return frames, _steps(inner, labels, logits, unseen, number, asked)
+    name = "paper"
+    one_vae = True
+
+    def nodule_rule(self) -> tuple[str, str]:
+        return "mean", units.RULES["mean"]
+
+    @classmethod
+    def report_beside(
+        cls, nested: Path | None, asked: EvaluationConfig, data: SliceSet
+    ) -> dict[str, Any] | None:
+        """The honest report that the leak table begins with, after checking that it is of the same kind."""
+        if nested is None:
+            return None
+        report = load_report(nested).model_dump(mode="json")
+        configs = [configure(asked, asked.seed, name) for name in presets(asked)]
+        ours = {
+            "protocol": "nested",
+            "task": asked.task,
+            "label_rule": asked.label_rule,
+            "seeds": asked.all_seeds,
+            "preset": "+".join(config.preset for config in configs),
+            "content_hash": data.info.content_hash,
+        }
+        theirs = {
+            **{name: report[name] for name in ("protocol", "task", "label_rule", "seeds")},
+            "preset": report["model"]["preset"],
+            "content_hash": report["data"]["content_hash"],
+        }
+        different = [name for name in ours if ours[name] != theirs[name]]
+        if different:
+            raise UserError(
+                f"{nested} cannot stand beside this evaluation: its {', '.join(different)} differ(s)."
+            )
+        return report
+
+    def judged(self) -> dict[str, Any] | None:
+        frames, steps = self._frames_and_steps()
+        if self.beside:
+            steps = [nested_step(self.beside), *steps]
+        return {
+            "units": {
+                unit: unit_figures(frame, resamples=self.resamples, seed=self.asked.seed)
+                for unit, frame in frames.items()
+            },
+            "baselines": self.beside["baselines"] if self.beside else {},
+            "leak": {"steps": steps, "total": steps[-1]["slice"] - steps[0]["slice"]},
+        }
+
+    def _frames_and_steps(self) -> tuple[dict[str, pd.DataFrame], list[dict[str, Any]]]:
+        """(judged frames by unit under the protocol as released, the steps that undo it).
+
+        With several seeds the logits of the frames are averaged, and the steps' figures too.
+        """
+        table, asked = self.data.table, self.asked
+        truth = labels_by(table, asked.task, asked.label_rule)
+        known = np.flatnonzero(~np.isnan(truth))
+        inner, labels = table.iloc[known].reset_index(drop=True), truth[known]
+        folds = list(grouped_folds(inner, asked.folds, seed=asked.seed, classes=labels.astype(int)))
+        number = np.empty(len(inner), int)
+        for at, (_, test) in enumerate(folds):
+            number[test] = at
+        logits, unseen = [], []
+        total = len(self.members) * (len(folds) + 1)
+        for done, member in enumerate(self.members):
+            # As they are, not mirrored: the released code has one code a slice, and learns that by heart.
+            codes = np.asarray(load_codes(member, JOINT_STAGE)[known, :1])
+            fit = partial(
+                fit_on_views,
+                config=ClassifierConfig(seed=member.seed),
+                inputs=inputs_of(member.config),
+            )
+            of_slices = np.empty(len(inner))
+            for at, (train, test) in enumerate(folds):
+                of_slices[test] = over_views(fit(codes[train], labels[train]), codes[test])
+                self.progress("classifiers", done * (len(folds) + 1) + at + 1, total)
+            logits.append(of_slices)
+            # The same weights, tested on the patients whose labels the joint phase did not see.
+            seen = np.isin(known, share_of_patients(table, share=RELEASED_SHARE, seed=member.seed))
+            model = fit(codes[seen], labels[seen])
+            unseen.append(
+                (inner[~seen].reset_index(drop=True), labels[~seen], over_views(model, codes[~seen]))
+            )
+            self.progress("classifiers", (done + 1) * (len(folds) + 1), total)
+        frames = _frames(inner, labels, np.mean(logits, axis=0), number)
+        return frames, _steps(inner, labels, logits, unseen, number, asked)
 
 
 def _frames(
@@ -153,10 +212,7 @@ def _step(
     asked: EvaluationConfig,
 ) -> dict[str, Any]:
     """One line of the leak table; the interval is that of the first seed's AUC per slice."""
-    first = frames[0][0]
-    interval = auc_interval(
-        first["label"].to_numpy(), first["logit"].to_numpy(), first["patient_id"].to_numpy(), seed=asked.seed
-    )
+    interval = frame_auc(frames[0][0], seed=asked.seed)
     return {
         "step": name,
         "words": words,
@@ -184,9 +240,3 @@ def nested_step(report: dict[str, Any]) -> dict[str, Any]:
         "low": slices["auc"]["low"],
         "high": slices["auc"]["high"],
     }
-
-
-def units_of(frames: dict[str, pd.DataFrame], asked: EvaluationConfig) -> dict[str, Any]:
-    """The figures of the protocol as released; for show beside the leak, never beside honest ones."""
-    resamples = 200 if asked.quick else 1000
-    return {unit: unit_figures(frame, resamples=resamples, seed=asked.seed) for unit, frame in frames.items()}

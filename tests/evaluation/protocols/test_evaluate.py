@@ -13,7 +13,8 @@ import pytest
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.protocols import members
-from lungvae_core.evaluation.protocols.evaluate import PROGRESS, evaluate, work_folder
+from lungvae_core.evaluation.protocols.evaluate import evaluate, work_folder
+from lungvae_core.evaluation.protocols.folded import PROGRESS
 from lungvae_core.evaluation.protocols.plan import EvaluationConfig
 from lungvae_core.evaluation.report import load_report
 
