@@ -27,6 +27,12 @@ from lungvae_core.cli.progress import stop_on_signals
 from lungvae_core.evaluation.protocols.config import EvaluationConfig, evaluation_of
 from lungvae_core.number_text import interval, number, with_interval
 
+# Of the model at its threshold, as they are printed.
+FIGURES = (
+    *("accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "f1"),
+    *("average_precision", "brier", "ece"),
+)
+
 
 @app.command()
 def evaluate(
@@ -131,34 +137,43 @@ def print_report(report: dict[str, Any]) -> None:
         print(counted)
     for leak in report["leaks"]:
         print(f"LEAKS: {leak}")
-    units = report["units"]
-    print(f"\n{'AUC':<26}{'slice':>26}{'nodule':>26}{'patient':>26}")
-    _line("model", units)
-    for stage, figures in (report["stages"] or {}).items():
-        _line(f"  {'before' if stage == 'vae' else 'after'} the joint phase", figures)
-    for name, figures in (report["baselines"] or {}).items():
-        _line(f"{name}{' (readers)' if figures['uses_readers'] else ''}", figures)
+    _print_aucs(report)
     print(f"\n{'model':<26}{'slice':>26}{'nodule':>26}{'patient':>26}")
-    for figure in ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "f1"):
-        _line(figure.replace("_", " "), units, figure)
-    for figure in ("average_precision", "brier", "ece"):
-        _line(figure.replace("_", " "), units, figure)
-    for name, title in (("best_size", "the best size"), ("best", "the best baseline")):
-        if compared := (report["comparisons"] or {}).get(name):
-            pair = compared["paired"]
-            less = with_interval(pair["difference"], pair["low"], pair["high"], signed=True)
-            print(f"Against {title} ({compared['baseline']}), per nodule: {less}, p {number(pair['p'])}.")
+    for figure in FIGURES:
+        _line(figure.replace("_", " "), report["units"], figure)
+    _print_comparisons(report["comparisons"] or {})
     if leak := report["leak"]:
-        print(f"\n{'What the leak is worth':<34}{'AUC slice':>22}{'AUC nodule':>12}{'accuracy':>10}")
-        for step in leak["steps"]:
-            print(
-                f"{step['step']:<34}{step['slice']:8.3f} ({step['low']:.3f}-{step['high']:.3f})"
-                f"{step['nodule']:12.3f}{step['accuracy']:10.3f}"
-            )
+        _print_leak(leak)
     for line in diagnosis_lines(report.get("diagnosis")):
         print(line)
     seeds = ", ".join(map(str, report["seeds"]))
     print(f"\nSeed(s) {seeds}; {report['hardware']}; {report['seconds']:.0f} s.")
+
+
+def _print_aucs(report: dict[str, Any]) -> None:
+    print(f"\n{'AUC':<26}{'slice':>26}{'nodule':>26}{'patient':>26}")
+    _line("model", report["units"])
+    for stage, figures in (report["stages"] or {}).items():
+        _line(f"  {'before' if stage == 'vae' else 'after'} the joint phase", figures)
+    for name, figures in (report["baselines"] or {}).items():
+        _line(f"{name}{' (readers)' if figures['uses_readers'] else ''}", figures)
+
+
+def _print_comparisons(comparisons: dict[str, Any]) -> None:
+    for name, title in (("best_size", "the best size"), ("best", "the best baseline")):
+        if compared := comparisons.get(name):
+            pair = compared["paired"]
+            less = with_interval(pair["difference"], pair["low"], pair["high"], signed=True)
+            print(f"Against {title} ({compared['baseline']}), per nodule: {less}, p {number(pair['p'])}.")
+
+
+def _print_leak(leak: dict[str, Any]) -> None:
+    print(f"\n{'What the leak is worth':<34}{'AUC slice':>22}{'AUC nodule':>12}{'accuracy':>10}")
+    for step in leak["steps"]:
+        print(
+            f"{step['step']:<34}{step['slice']:8.3f} ({step['low']:.3f}-{step['high']:.3f})"
+            f"{step['nodule']:12.3f}{step['accuracy']:10.3f}"
+        )
 
 
 def diagnosis_lines(diagnosis: dict[str, Any] | None) -> list[str]:

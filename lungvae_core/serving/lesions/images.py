@@ -28,7 +28,6 @@ from lungvae_core.serving.models.answers import BASE, HEADERS, MOST_ROWS, answer
 from lungvae_core.serving.models.registry import LoadedModel, Registry
 
 SPRITE = 32  # pixels a side
-WINDOWS = {"Lung": (1500, -600), "Mediastinum": (350, 50)}  # width, level in HU
 KINDS = ("slice", "reconstruction")
 SPRITES_A_LINE = 128  # 4,096 pixels wide, which every browser can hold
 
