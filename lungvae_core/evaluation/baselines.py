@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lungvae_core.data.labels import reader_mean
+from lungvae_core.data.labels import rating_level
 from lungvae_core.data.slices import RATINGS, SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.figures import frame_auc
@@ -87,11 +87,11 @@ class Scored:
 
 def available(table: pd.DataFrame) -> list[str]:
     """Names of the baselines whose columns the table has, filled in every row; in BASELINES' order."""
-    ratings = all(_filled(table, f"{rating}_all") for rating in JUDGED)
-    diameter = _filled(table, "diameter_mm")
+    ratings = all(filled(table, f"{rating}_all") for rating in JUDGED)
+    diameter = filled(table, "diameter_mm")
     has = {
         "diameter": diameter,
-        "area": _filled(table, "area_px") and bool((table["area_px"] > 0).any()),
+        "area": filled(table, "area_px") and bool((table["area_px"] > 0).any()),
         # Where every nodule has one slice, that is how the data were made and says nothing of size.
         "slices": bool(table.duplicated(NODULE).any()),
         "ratings": ratings,
@@ -115,7 +115,7 @@ def sizes(name: str, table: pd.DataFrame) -> np.ndarray:
     if name == "diameter":
         return table["diameter_mm"].to_numpy(float)
     if name == "area":
-        spacing = table["pixel_spacing_mm"].to_numpy(float) if _filled(table, "pixel_spacing_mm") else 1.0
+        spacing = table["pixel_spacing_mm"].to_numpy(float) if filled(table, "pixel_spacing_mm") else 1.0
         return np.sqrt(table["area_px"].to_numpy(float)) * spacing
     return table.groupby(NODULE)["slice"].transform("size").to_numpy(float)
 
@@ -275,19 +275,8 @@ def _pixels(hu: np.ndarray) -> np.ndarray:
 
 
 def _ratings(table: pd.DataFrame) -> np.ndarray:
-    """(N, 8) means over readers; of the calcification the share of readers who saw none (6).
-
-    Calcification is a category, not a scale, and 6 in most lesions.
-    """
-    columns = []
-    for rating in JUDGED:
-        if rating == "calcification":
-            column = table["calcification_all"].astype(str)
-            absent = {text: np.mean([float(v) == 6 for v in text.split("|")]) for text in column.unique()}
-            columns.append(column.map(absent).to_numpy(float))
-        else:
-            columns.append(reader_mean(table, rating))
-    return np.column_stack(columns)
+    """(N, 8) means over readers; of the calcification, a category, the share of readers who saw any."""
+    return np.column_stack([rating_level(table, rating) for rating in JUDGED])
 
 
 def _first_of_nodule(table: pd.DataFrame, rows: np.ndarray) -> np.ndarray:
@@ -299,7 +288,8 @@ def _nodules(table: pd.DataFrame, logits: np.ndarray, how: str) -> pd.DataFrame:
     return by_nodule(table, logit=(logits, how))
 
 
-def _filled(table: pd.DataFrame, column: str) -> bool:
+def filled(table: pd.DataFrame, column: str) -> bool:
+    """Whether the table has the column, with a value in every row."""
     if column not in table or table[column].isna().any():
         return False
     return all(str(value).strip("| ") for value in table[column].unique())

@@ -30,7 +30,7 @@ from lungvae_core.data.resample import at_spacing
 from lungvae_core.data.slices import KEY, SliceSet, malignant
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.baselines import size_figures
+from lungvae_core.evaluation.baselines import filled, size_figures
 from lungvae_core.evaluation.card import CARD_SIZES, save_card
 from lungvae_core.evaluation.diagnosis import against_diagnosis, check_known
 from lungvae_core.evaluation.figures import auc_units, frame_auc
@@ -428,16 +428,12 @@ def _nodule_rules(
     for rule in RULES:
         if rule == "attention" and attentions is not None:
             nodules = attentions.logits(codes, inner)
-        elif rule == "attention" or (rule == "largest" and not _filled(inner, "area_px")):
+        elif rule == "attention" or (rule == "largest" and not filled(inner, "area_px")):
             continue
         else:
             nodules = nodule_logits(rule, inner, logits)
         results[rule] = {"auc": frame_auc(label.merge(nodules, on=NODULE, validate="one_to_one"))}
     return results
-
-
-def _filled(table: pd.DataFrame, column: str) -> bool:
-    return column in table and bool(table[column].notna().all())
 
 
 def _viewed(run: Run, data: SliceSet | None, table: pd.DataFrame, views: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -134,22 +135,7 @@ def size_matched(
         for which in (-1, 0, 1)
     ]
 
-    def matched(weights: np.ndarray) -> np.ndarray:
-        """(B,) the AUC under weights (B, N); malignant units whose partners were not drawn are left out."""
-        drawn = weights[:, down].T
-        wins, mass = (np.stack([part[at] @ drawn for part in sums]) for at in (0, 1))  # (3, cases, B)
-        share = np.divide(wins, mass, out=np.zeros_like(wins), where=mass > 0)
-        both = (mass[0] > 0) & (mass[2] > 0)
-        flanks = np.where(both, mass[0] + mass[2], 0.0)
-        whole = flanks + mass[1]
-        gained = flanks * (share[0] + share[2]) / 2 + mass[1] * share[1]
-        of_case = np.divide(gained, whole, out=np.zeros_like(whole), where=whole > 0)
-        counted = np.where(whole > 0, weights[:, up].T, 0.0)
-        total = counted.sum(0)
-        return np.divide(
-            (counted * of_case).sum(0), total, out=np.full(len(weights), np.nan), where=total > 0
-        )
-
+    matched = partial(_matched, sums, up, down)
     value = matched(np.ones((1, len(frame))))[0]
     return {
         "auc": percentile_interval(value, bootstrap(matched, people, resamples, seed=seed)),
@@ -159,6 +145,27 @@ def size_matched(
         f"{100 * np.expm1(caliper):.0f} % apart, smaller and larger ones weighing the same",
         "patients": len(set(people[up[case]]) | set(people[down[other]])),
     }
+
+
+def _matched(
+    sums: list[tuple[csr_array, csr_array]], up: np.ndarray, down: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """(B,) the AUC under weights (B, N); malignant units whose partners were not drawn are left out.
+
+    `sums` are, for smaller, equal and larger partners, (won pairs, pairs) of malignant by benign units, which
+    are the rows `up` and `down`.
+    """
+    drawn = weights[:, down].T
+    wins, mass = (np.stack([part[at] @ drawn for part in sums]) for at in (0, 1))  # (3, cases, B)
+    share = np.divide(wins, mass, out=np.zeros_like(wins), where=mass > 0)
+    both = (mass[0] > 0) & (mass[2] > 0)
+    flanks = np.where(both, mass[0] + mass[2], 0.0)
+    whole = flanks + mass[1]
+    gained = flanks * (share[0] + share[2]) / 2 + mass[1] * share[1]
+    of_case = np.divide(gained, whole, out=np.zeros_like(whole), where=whole > 0)
+    counted = np.where(whole > 0, weights[:, up].T, 0.0)
+    total = counted.sum(0)
+    return np.divide((counted * of_case).sum(0), total, out=np.full(len(weights), np.nan), where=total > 0)
 
 
 def _pairs(log_up: np.ndarray, log_down: np.ndarray, caliper: float) -> tuple[np.ndarray, ...]:

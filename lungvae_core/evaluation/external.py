@@ -30,7 +30,7 @@ from lungvae_core.evaluation.protocols.base import Protocol
 from lungvae_core.evaluation.reconstruction import reconstruction, trained_patients
 from lungvae_core.evaluation.shift import code_shift
 from lungvae_core.evaluation.units import RULES as NODULE_RULES
-from lungvae_core.evaluation.units import by_nodule, nodule_logits, patient_logits
+from lungvae_core.evaluation.units import by_nodule, nodule_logits, numbers, patient_logits
 from lungvae_core.statistics.calibration import Settled, apply, ece, settle, slope_intercept
 from lungvae_core.statistics.intervals import percentile_interval
 from lungvae_core.statistics.patients import draw_numbers, patient_rows
@@ -360,7 +360,7 @@ def own_scores(
             f"{label_rule}, so there is no threshold of its own. {remedy}"
         )
     notes = []
-    if task == "mvr" and not ((reading := _number(table, "malignancy")) == 3).any() and len(reading):
+    if task == "mvr" and not ((reading := numbers(table, "malignancy")) == 3).any() and len(reading):
         notes.append(
             "The model's own scores are of malignant and benign lesions alone, so its threshold and "
             "calibration were settled without indeterminate ones."
@@ -552,8 +552,8 @@ def _sensitivities(
     settled = [threshold_at(benign, np.ones(len(benign)), wanted) for wanted in SPECIFICITIES]
     patient, names = pd.factorize(frame["patient_id"])
     drawn = np.empty((resamples, len(SPECIFICITIES), 2))  # sensitivity and specificity
-    for number, numbers in enumerate(draw_numbers(len(names), resamples, seed=seed)):
-        weights = np.bincount(numbers, minlength=len(names))[patient]
+    for number, chosen in enumerate(draw_numbers(len(names), resamples, seed=seed)):
+        weights = np.bincount(chosen, minlength=len(names))[patient]
         for at, wanted in enumerate(SPECIFICITIES):
             threshold = settled[at]
             if own is None:
@@ -601,9 +601,3 @@ def _sized(nodules: pd.DataFrame, table: pd.DataFrame, names: Iterable[str]) -> 
         name: nodules.drop(columns="logit").merge(nodule_sizes(name, table), on=NODULE, validate="one_to_one")
         for name in names
     }
-
-
-def _number(table: pd.DataFrame, column: str) -> np.ndarray:
-    if column not in table:
-        return np.full(len(table), np.nan)
-    return table[column].to_numpy(dtype=float, na_value=np.nan)

@@ -11,6 +11,7 @@ from lungvae_core.data.labels import reader_count, reader_mean
 from lungvae_core.data.slices import KEY
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.figures import checked, sure
+from lungvae_core.evaluation.units import numbers
 from lungvae_core.statistics.intervals import percentile_interval
 from lungvae_core.statistics.patients import patient_weights
 from lungvae_core.statistics.rates import rates, weighted_counts
@@ -100,7 +101,7 @@ def attributes_of(table: pd.DataFrame, frame: pd.DataFrame, unit: str) -> pd.Dat
     columns = _attributes(table)
     of_slices = of_slices.assign(**columns)
     if unit == "patient":
-        size = _number(table, "diameter_mm")
+        size = numbers(table, "diameter_mm")
         of_slices = of_slices.iloc[np.argsort(-np.nan_to_num(size), kind="stable")]
     first = of_slices.drop_duplicates(keys)
     wanted = frame[keys].astype({"patient_id": str}).reset_index(drop=True)
@@ -110,15 +111,15 @@ def attributes_of(table: pd.DataFrame, frame: pd.DataFrame, unit: str) -> pd.Dat
 def _attributes(table: pd.DataFrame) -> dict[str, pd.Series]:
     found: dict[str, pd.Series] = {}
     if "diameter_mm" in table:
-        found["size_band"] = _cut(_number(table, "diameter_mm"), (6, 8, 15), _SIZES, right=False)
+        found["size_band"] = _cut(numbers(table, "diameter_mm"), (6, 8, 15), _SIZES, right=False)
     if "n_readers" in table or "malignancy_all" in table:
-        readers = _number(table, "n_readers") if "n_readers" in table else reader_count(table).astype(float)
+        readers = numbers(table, "n_readers") if "n_readers" in table else reader_count(table).astype(float)
         readers = np.where(readers >= 1, readers, np.nan)
         found["readers"] = _cut(readers, (1, 2, 3), _READERS, right=True)
     if "texture_all" in table:
         found["texture"] = _cut(reader_mean(table, "texture"), (2.5, 3.5), _TEXTURES, right=True)
     if "slice_thickness_mm" in table:
-        thickness = _number(table, "slice_thickness_mm")
+        thickness = numbers(table, "slice_thickness_mm")
         found["slice_thickness"] = _cut(thickness, (1, 2, 3), _THICKNESSES, right=True)
     if "manufacturer" in table:
         names = table["manufacturer"].astype("string").str.strip()
@@ -153,9 +154,3 @@ def _figures(
         "sensitivity": found["sensitivity"],
         "specificity": found["specificity"],
     }
-
-
-def _number(table: pd.DataFrame, column: str) -> np.ndarray:
-    if column not in table:
-        return np.full(len(table), np.nan)
-    return table[column].to_numpy(dtype=float, na_value=np.nan)

@@ -83,7 +83,7 @@ def patient_logits(nodules: pd.DataFrame) -> pd.DataFrame:
 def _areas(table: pd.DataFrame, area: np.ndarray | None) -> np.ndarray:
     """(N,) the area of every slice's mask, in any unit that all slices of a nodule share."""
     if area is None and "area_px" in table:
-        area = table["area_px"].to_numpy(dtype=float, na_value=np.nan)
+        area = numbers(table, "area_px")
     if area is None or np.isnan(area := np.asarray(area, float)).any():
         raise UserError(
             "The nodule rule largest needs the area of every slice's mask (the table's column area_px). Fill "
@@ -98,3 +98,10 @@ def by_nodule(table: pd.DataFrame, **columns: tuple[np.ndarray, str]) -> pd.Data
     return frame.groupby(["patient_id", "nodule"], as_index=False).agg(
         {name: how for name, (_, how) in columns.items()}
     )
+
+
+def numbers(table: pd.DataFrame, column: str) -> np.ndarray:
+    """(N,) float64 of a column, NaN where a value or the column is missing."""
+    if column not in table:
+        return np.full(len(table), np.nan)
+    return table[column].to_numpy(dtype=float, na_value=np.nan)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from lungvae_core.data.splits import share_of_patients
 from lungvae_core.explore.colours import BANDS_MM
-from lungvae_core.statistics.intervals import nan_as_none, percentile_interval
+from lungvae_core.statistics.intervals import against_null, nan_as_none, percentile_interval
 from lungvae_core.statistics.patients import bootstrap
 
 CALIPER = 0.1  # diameters that differ by less than this share are alike
@@ -148,14 +148,7 @@ def _against_null(observed: np.ndarray, null: np.ndarray) -> dict[str, float | N
     if not len(observed) or not len(null):
         return dict.fromkeys(("value", "low", "high", "null", "null_high", "p"))
     value = float(observed.mean())
-    return nan_as_none(
-        percentile_interval(value, observed)
-        | {
-            "null": float(null.mean()),
-            "null_high": float(np.percentile(null, 95)),
-            "p": float((1 + (null >= value).sum()) / (1 + len(null))),
-        }
-    )
+    return nan_as_none(percentile_interval(value, observed) | against_null(value, null))
 
 
 def covaries(points: np.ndarray, filter_: np.ndarray) -> np.ndarray:

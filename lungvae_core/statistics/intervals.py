@@ -29,6 +29,19 @@ def percentile_interval(value: float, drawn: np.ndarray) -> dict[str, float]:
     return {"value": float(value), "low": float(low), "high": float(high)}
 
 
+def against_null(value: float, null: np.ndarray) -> dict[str, float]:
+    """{null, null_high, p} of a figure beside those (B,), B > 0, of data in which there is nothing to find.
+
+    Their mean, their 95th percentile, and the one-sided p: how often they are as large.
+    """
+    as_large = null >= value - 1e-12  # a tie, but for rounding
+    return {
+        "null": float(null.mean()),
+        "null_high": float(np.percentile(null, 95)),
+        "p": float((1 + as_large.sum()) / (1 + len(null))),
+    }
+
+
 def nan_as_none(figure: dict[str, float]) -> dict[str, float | None]:
     """A figure with its interval for JSON, which has no NaN: None for what could not be computed."""
     return {name: None if np.isnan(value) else value for name, value in figure.items()}

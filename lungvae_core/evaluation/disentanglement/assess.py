@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import sklearn
 from scipy.stats import rankdata
 from threadpoolctl import threadpool_limits
@@ -34,6 +35,7 @@ from lungvae_core.evaluation.disentanglement.phantom_scores import Sizes
 from lungvae_core.evaluation.disentanglement.schema import Disentanglement
 from lungvae_core.files import write_text
 from lungvae_core.schema import read_as
+from lungvae_core.statistics.intervals import against_null
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.encode import left_out_of
 
@@ -84,7 +86,35 @@ def assess(
     table, codes = run.latents()
     factors = factors_of(table)
     simplex = run.config.model.family.simplex
-    report: dict[str, Any] = {
+    report = _head(run, table, factors, seed, effort)
+    spaces = {"code": codes, **({"log_ratio": log_ratios(codes)} if simplex else {})}
+    for name, values in spaces.items():
+        means = nodule_means(table, values, factors.nodules)
+        report["spaces"][name] = _variants(means, factors, seed, effort, name, on_progress)
+    report["attributes"] = attributes(
+        table,
+        log_ratios(codes) if simplex else codes,
+        labels_shape_codes=run.config.labels_shape_codes,
+        resamples=effort.resamples,
+        seed=seed,
+    )
+    if phantom is not None:
+        report["phantom"] = _on_phantom(run, phantom, effort, seed, on_progress)
+    report |= {
+        "seconds": round(time.monotonic() - began, 1),
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "scikit-learn": sklearn.__version__,
+        },
+        "command": command,
+    }
+    return report
+
+
+def _head(run: Run, table: pd.DataFrame, factors: Factors, seed: int, effort: Effort) -> dict[str, Any]:
+    """What the report says before its figures: of the model, the data, the factors and the effort."""
+    return {
         "format": FORMAT,
         "title": run.info.title,
         "prior": run.config.model.prior,
@@ -121,29 +151,6 @@ def assess(
         "spaces": {},
         "phantom": None,
     }
-    spaces = {"code": codes, **({"log_ratio": log_ratios(codes)} if simplex else {})}
-    for name, values in spaces.items():
-        means = nodule_means(table, values, factors.nodules)
-        report["spaces"][name] = _variants(means, factors, seed, effort, name, on_progress)
-    report["attributes"] = attributes(
-        table,
-        log_ratios(codes) if simplex else codes,
-        labels_shape_codes=run.config.labels_shape_codes,
-        resamples=effort.resamples,
-        seed=seed,
-    )
-    if phantom is not None:
-        report["phantom"] = _on_phantom(run, phantom, effort, seed, on_progress)
-    report |= {
-        "seconds": round(time.monotonic() - began, 1),
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "scikit-learn": sklearn.__version__,
-        },
-        "command": command,
-    }
-    return report
 
 
 def write(run: Run, report: dict[str, Any]) -> Path:
@@ -218,40 +225,13 @@ def assess_part(
     def step() -> None:
         on_progress(what, next(done), steps)
 
-    # Scores of single dimensions, and what they are with patients shuffled.
-    binned, of_factors = scores.Binned.of(codes), scores.Binned.of(values)
-    entropies = of_factors.entropies()
-    told = scores.information(binned, of_factors)
-    cheap_null, told_null = [], []
-    for source in draws[: effort.draws]:
-        null_told = scores.information(binned, of_factors, source)
-        told_null.append(null_told.max(0))
-        cheap_null.append(_cheap(codes, values[source], null_told, entropies))
-        step()
-    importance = scores.importances(codes, values, seed=seed)
-    trees_null = []
-    for source in draws[: effort.refits]:
-        trees_null.append(_trees(scores.importances(codes, values[source], seed=seed)))
-        step()
-
+    whole = _Measured.of(codes, values, seed)
+    nulls, told_high = _nulls(whole, draws, seed, effort, step)
     left_out = []  # the scores without each group of patients
     for kept, _ in grouped_folds(factors.nodules, min(effort.groups, len(np.unique(patients))), seed=seed):
-        part, rest = codes[kept], values[kept]
-        of_rest = scores.Binned.of(rest)
-        partly = scores.information(scores.Binned.of(part), of_rest)
-        left_out.append(
-            _cheap(part, rest, partly, of_rest.entropies())
-            | _trees(scores.importances(part, rest, seed=seed))
-        )
+        left_out.append(_Measured.of(codes[kept], values[kept], seed).scores())
         step()
-    value = _cheap(codes, values, told, entropies) | _trees(importance)
-    nulls = _columns(cheap_null) | _columns(trees_null)
-    jackknife = _columns(left_out)
-    by_factor = {
-        "mig": scores.mig(told, entropies),
-        "sap": scores.sap(codes, values),
-        "dci_completeness": scores.dci(importance)[1],
-    }
+    value, jackknife, by_factor = whole.scores(), _columns(left_out), whole.by_factor()
     return {
         "factors": factors.names,
         "scores": {
@@ -260,15 +240,62 @@ def assess_part(
             for name in scores.WORDS
         },
         "probes": _probes(codes, factors, draws, seed, effort, step),
-        "entropy": rounded(entropies),
-        "information": rounded(told),
+        "entropy": rounded(whole.entropies),
+        "information": rounded(whole.told),
         "information_null": {
             "what": "the largest over dimensions with patients shuffled, 95th percentile",
-            "high": rounded(np.percentile(told_null, 95, axis=0)),
+            "high": rounded(told_high),
         },
         "spearman": rounded(_ranks(codes, values), 2),
-        "importance": rounded(importance),
+        "importance": rounded(whole.importance),
     }
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What the scores of codes (M, K) against factors (M, L) are made of."""
+
+    codes: np.ndarray
+    values: np.ndarray
+    told: np.ndarray  # (K, L) mutual information in nats
+    entropies: np.ndarray  # (L,) of the factors, in nats
+    importance: np.ndarray  # (K, L)
+
+    @classmethod
+    def of(cls, codes: np.ndarray, values: np.ndarray, seed: int) -> _Measured:
+        binned = scores.Binned.of(values)
+        told = scores.information(scores.Binned.of(codes), binned)
+        return cls(codes, values, told, binned.entropies(), scores.importances(codes, values, seed=seed))
+
+    def scores(self) -> dict[str, float]:
+        """Every score by name."""
+        return _cheap(self.codes, self.values, self.told, self.entropies) | _trees(self.importance)
+
+    def by_factor(self) -> dict[str, np.ndarray]:
+        """The scores (L,) that there are of each factor."""
+        return {
+            "mig": scores.mig(self.told, self.entropies),
+            "sap": scores.sap(self.codes, self.values),
+            "dci_completeness": scores.dci(self.importance)[1],
+        }
+
+
+def _nulls(
+    whole: _Measured, draws: list[np.ndarray], seed: int, effort: Effort, step: Callable[[], None]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """(each score with patients shuffled, the 95th percentile (L,) of the largest information)."""
+    codes, values = whole.codes, whole.values
+    binned, of_factors = scores.Binned.of(codes), scores.Binned.of(values)
+    cheap, largest, trees = [], [], []
+    for source in draws[: effort.draws]:
+        told = scores.information(binned, of_factors, source)
+        largest.append(told.max(0))
+        cheap.append(_cheap(codes, values[source], told, whole.entropies))
+        step()
+    for source in draws[: effort.refits]:
+        trees.append(_trees(scores.importances(codes, values[source], seed=seed)))
+        step()
+    return _columns(cheap) | _columns(trees), np.percentile(largest, 95, axis=0)
 
 
 def _cheap(
@@ -373,10 +400,9 @@ def figure(value: float, interval: tuple[float, float], null: np.ndarray) -> dic
     found: dict[str, Any] = {"value": round(value, 4), "low": round(low, 4), "high": round(high, 4)}
     found["null"] = None
     if len(null):
+        beside = against_null(value, null)
         found["null"] = {
-            "mean": round(float(null.mean()), 4),
-            "high": round(float(np.percentile(null, 95)), 4),
-            "p": round(float((1 + (null >= value).sum()) / (1 + len(null))), 4),
+            name: round(beside[key], 4) for name, key in (("mean", "null"), ("high", "null_high"), ("p", "p"))
         }
     return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from html import escape
+from typing import Any
 
 from lungvae_core.evaluation.report_view.blocks import Forest, Square, Steps, Strip, ends
 from lungvae_core.evaluation.report_words import Row, figure
@@ -23,13 +24,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 222, 12, 194
 
 def draw(drawn: Forest | Steps | Strip) -> str:
     """A figure of a report's sections; empty where there is nothing to draw."""
-    match drawn:
-        case Forest():
-            return forest(drawn)
-        case Steps():
-            return steps(drawn)
-        case Strip():
-            return strip(drawn)
+    return _KINDS[type(drawn)](drawn)
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -206,3 +201,6 @@ def _svg(width: float, height: float, title: str, body: Sequence[str]) -> str:
         f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" style="max-width: {width:.0f}px">'
         f"<title>{escape(title)}</title>{''.join(body)}</svg>"
     )
+
+
+_KINDS: dict[type, Callable[[Any], str]] = {Forest: forest, Steps: steps, Strip: strip}

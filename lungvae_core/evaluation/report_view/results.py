@@ -13,6 +13,7 @@ from lungvae_core.evaluation.report import (
     Confusion,
     Difference,
     Interval,
+    ReconstructionPart,
     Report,
     SomeFigures,
     UnitFigures,
@@ -462,69 +463,99 @@ def reconstruction(report: Report, unit: str | None) -> list[Block]:
     if part is None:
         return []
     low, high = (number(end, 0) for end in part.window_hu)
-    figures = report_words.RECONSTRUCTION_WORDS
-    titles = {name: f"{title}, {unit}" if unit else title for name, (title, unit, _) in figures.items()}
+    sizes, sizes_table = _by_size(part)
+    details, details_table = _by_detail(part)
+    return [
+        Text(
+            f"{part.slices:,} slices of {part.patients:,} patients; on 0..1 of the window {low} to {high} HU "
+            "unless a unit stands beside the figure. Another window gives other figures, and redrawing well "
+            f"is not knowing what is malignant.{report_words.redrawn(part)}"
+        ),
+        Beside([_whole_and_inside(part)], [*sizes, *details]),
+        *(
+            [Text("Power of what is drawn over that of the slices: below 1 detail is missing.", soft=True)]
+            if part.spectrum
+            else []
+        ),
+        *sizes_table,
+        *details_table,
+    ]
 
-    def cell(name: str, value: Interval | None) -> str:
-        return figure(value, 1 if figures[name][1] else 4)
 
+def _redrawn_title(name: str) -> str:
+    title, unit, _ = report_words.RECONSTRUCTION_WORDS[name]
+    return f"{title}, {unit}" if unit else title
+
+
+def _redrawn_cell(name: str, value: Interval | None) -> str:
+    return figure(value, 1 if report_words.RECONSTRUCTION_WORDS[name][1] else 4)
+
+
+def _whole_and_inside(part: ReconstructionPart) -> Table:
+    """Each figure of the whole crop and inside the mask."""
     inside = part.inside_mask or {}
-    table = Table(
+    return Table(
         ["Figure", "Whole crop", "Inside the mask", "Better is"],
         [
-            [titles[name], cell(name, part.whole.get(name)), cell(name, inside.get(name)), better]
-            for name, (_, _, better) in figures.items()
+            [
+                _redrawn_title(name),
+                _redrawn_cell(name, part.whole.get(name)),
+                _redrawn_cell(name, inside.get(name)),
+                better,
+            ]
+            for name, (_, _, better) in report_words.RECONSTRUCTION_WORDS.items()
             if name in part.whole or name in inside
         ],
     )
+
+
+def _by_size(part: ReconstructionPart) -> tuple[list[Block], list[Block]]:
+    """(SSIM by the lesion's diameter as a forest, all figures by diameter as a table)."""
     bands = [(band, band.figures()) for band in part.by_size]
-    shown: dict[str, str] = {}
-    for name in figures:
+    keys: dict[str, str] = {}
+    for name in report_words.RECONSTRUCTION_WORDS:
         # Inside the mask, the figures that there are of nothing else.
-        keys = (name, f"inside_{name}") if name in ("margin", "histogram_hu") else (name,)
-        if there_are := [key for key in keys if any(key in there for _, there in bands)]:
-            shown[name] = there_are[0]
+        names = (name, f"inside_{name}") if name in ("margin", "histogram_hu") else (name,)
+        given = [key for key in names if any(key in figures for _, figures in bands)]
+        keys |= {name: given[0]} if given else {}
     sizes = [
-        Row(f"{band.band} (n {band.slices:,})", there["ssim"], "model")
-        for band, there in bands
-        if "ssim" in there
+        Row(f"{band.band} (n {band.slices:,})", figures["ssim"], "model")
+        for band, figures in bands
+        if "ssim" in figures
     ]
+    rows = [
+        [
+            band.band,
+            f"{band.slices:,}",
+            *(_redrawn_cell(name, figures.get(key)) for name, key in keys.items()),
+        ]
+        for band, figures in bands
+    ]
+    head = ["Diameter", "Slices", *map(_redrawn_title, keys)]
+    groups = [("By size of the lesion", sizes)]
+    return (
+        _forest("bands", "SSIM by the lesion's diameter", groups, axis="SSIM"),
+        [Table(head, rows, title="By size of the lesion", folded=True)] if rows else [],
+    )
+
+
+def _by_detail(part: ReconstructionPart) -> tuple[list[Block], list[Block]]:
+    """(the power of what is drawn by the size of the detail as a forest, the same as a table)."""
     details = [
         Row(f"{band.from_cycles:.3g} to {band.to_cycles:.3g}", band, "model") for band in part.spectrum
     ]
-    drawn = [
-        *_forest("bands", "SSIM by the lesion's diameter", [("By size of the lesion", sizes)], axis="SSIM"),
-        *_forest(
+    rows = [[f"{band.from_cycles:.4g} to {band.to_cycles:.4g}", figure(band)] for band in part.spectrum]
+    head = ["Cycles a pixel", "Power of what is drawn, share of the slices' own"]
+    return (
+        _forest(
             "spectrum",
             "Power of what is drawn over that of the slices, by the size of the detail",
             [("By cycles a pixel", details)],
             axis="power, drawn / slices",
             zero=1.0,
         ),
-    ]
-    blocks: list[Block] = [
-        Text(
-            f"{part.slices:,} slices of {part.patients:,} patients; on 0..1 of the window {low} to {high} HU "
-            "unless a unit stands beside the figure. Another window gives other figures, and redrawing well "
-            f"is not knowing what is malignant.{report_words.redrawn(part)}"
-        ),
-        Beside([table], drawn),
-    ]
-    if details:
-        text = "Power of what is drawn over that of the slices: below 1 detail is missing."
-        blocks.append(Text(text, soft=True))
-    if bands:
-        rows = [
-            [band.band, f"{band.slices:,}", *(cell(name, there.get(key)) for name, key in shown.items())]
-            for band, there in bands
-        ]
-        head = ["Diameter", "Slices", *(titles[name] for name in shown)]
-        blocks.append(Table(head, rows, title="By size of the lesion", folded=True))
-    if details:
-        rows = [[f"{band.from_cycles:.4g} to {band.to_cycles:.4g}", figure(band)] for band in part.spectrum]
-        head = ["Cycles a pixel", "Power of what is drawn, share of the slices' own"]
-        blocks.append(Table(head, rows, title="By size of the detail", folded=True))
-    return blocks
+        [Table(head, rows, title="By size of the detail", folded=True)] if rows else [],
+    )
 
 
 def _forest(name: str, title: str, groups: Iterable[tuple[str, list[Row]]], **how: Any) -> list[Block]:

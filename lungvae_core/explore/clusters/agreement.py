@@ -16,6 +16,7 @@ from scipy.special import xlogy
 from sklearn.metrics.cluster import expected_mutual_information
 
 from lungvae_core.explore.clusters.attributes import Attribute
+from lungvae_core.statistics.intervals import against_null
 
 Table = np.ndarray  # (C, G) how many of cluster c are in group g
 
@@ -60,7 +61,8 @@ def agreement(
         "groups": len(names),
     }
     for name, figure in figures.items():
-        found[name] = _against_null(figure(table), np.array(null[name]))
+        value = figure(table)
+        found[name] = {"value": value, **against_null(value, np.array(null[name]))}
     if "shared" in found:
         sizes = table.sum(1)
         pairs = sizes.sum() * (sizes.sum() - 1) / 2
@@ -125,16 +127,6 @@ def _shared(table: Table) -> float:
     """The share of pairs of one group that are in one cluster."""
     groups = table.sum(0)
     return float((table * (table - 1)).sum() / (groups * (groups - 1)).sum())
-
-
-def _against_null(value: float, null: np.ndarray) -> dict[str, float]:
-    """A figure beside those (B,) of shuffled attributes, with a one-sided p."""
-    return {
-        "value": value,
-        "null": float(null.mean()),
-        "null_high": float(np.percentile(null, 95)),
-        "p": float((1 + (null >= value - 1e-12).sum()) / (1 + len(null))),
-    }
 
 
 def _between_patients(
