@@ -1,7 +1,4 @@
-"""Colours of a map's points: by ratings, size, patient, split or score.
-
-Palettes are safe for colour blindness: Okabe-Ito for categories, cividis for ordered values.
-"""
+"""Colours of a map's points: by ratings, size, patient, split or score."""
 
 from __future__ import annotations
 
@@ -15,13 +12,9 @@ import pandas as pd
 
 from lungvae_core.data.slices import MALIGNANCY_WORDS, RATINGS
 from lungvae_core.errors import UserError
+from lungvae_core.palette import CIVIDIS, OKABE_ITO, to_rgb
 from lungvae_core.parameters import shown
 
-# Okabe & Ito 2008, without black, which a dark page would swallow.
-OKABE_ITO = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#0072b2", "#d55e00"]
-# cividis (Nunez, Anderton & Renslow 2018) at nine even steps; its darkest fifth is left out, because it
-# vanishes on a dark page.
-CIVIDIS = ["#33456d", "#4f576d", "#666971", "#7d7c76", "#958f76", "#aea371", "#c9b865", "#e4cf52", "#fee838"]
 STEPS = 64  # of a continuous scale
 
 # LIDC's own words for the ends of each rating's scale.
@@ -160,7 +153,7 @@ def _numbers(values: pd.Series) -> np.ndarray:
 
 def _ramp(steps: int) -> list[str]:
     """cividis at `steps` even steps."""
-    stops = np.array([[int(stop[i : i + 2], 16) for i in (1, 3, 5)] for stop in CIVIDIS], float)
+    stops = np.array([to_rgb(stop) for stop in CIVIDIS], float)
     at = np.linspace(0, len(CIVIDIS) - 1, steps)
     channels = [np.interp(at, np.arange(len(CIVIDIS)), stops[:, channel]) for channel in range(3)]
     rgb = np.rint(np.stack(channels, axis=1)).astype(int)

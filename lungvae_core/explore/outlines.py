@@ -13,8 +13,8 @@ import numpy as np
 from lungvae_core.errors import UserError
 from lungvae_core.explore.clusters.report import Clusters
 from lungvae_core.explore.clusters.words import cluster_name, cluster_words
-from lungvae_core.explore.colours import OKABE_ITO
 from lungvae_core.explore.contours import Density
+from lungvae_core.palette import OKABE_ITO
 
 SHARE = 0.75
 FEWEST = 8  # points that have an outline

@@ -18,12 +18,12 @@ from lungvae_core.explore.counterfactual import (
 )
 from lungvae_core.explore.directions import Directions, load_directions, walk
 from lungvae_core.number_text import interval
+from lungvae_core.palette import diverging
 from lungvae_core.serving.models import scoring
 from lungvae_core.serving.models.answers import kept
 from lungvae_core.serving.models.registry import LoadedModel
 from lungvae_core.serving.walks import walks
 from lungvae_core.serving.walks.live import DIFFERENCE_FULL
-from lungvae_core.serving.walks.render import diverging
 from pages.knowledge import directions_figures
 from pages.shared import charts, common, figures, lesion_picker, url
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from lungvae_core.explore.colours import CIVIDIS
 from lungvae_core.explore.typical import Contrast
+from lungvae_core.palette import CIVIDIS
 from lungvae_core.serving.lesions.group import FIGURES
 
 BLUE, GREY = "#56b4e9", "#8f959b"  # Okabe-Ito, and a grey for both themes

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from lungvae_core.errors import UserError
-from lungvae_core.explore.colours import OKABE_ITO, STEPS, available, colour, rating_means
+from lungvae_core.explore.colours import STEPS, available, colour, rating_means
+from lungvae_core.palette import OKABE_ITO
 
 TABLE = pd.DataFrame(
     {

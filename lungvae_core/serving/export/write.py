@@ -9,11 +9,13 @@ from pathlib import Path
 from lungvae_core.errors import UserError
 from lungvae_core.explore.maps import UNITS
 from lungvae_core.files import write_text
+from lungvae_core.javascript import COMPONENTS, bundle
+from lungvae_core.palette import CSS
 from lungvae_core.serving.export.gather import Progress, gather
 from lungvae_core.serving.models.registry import LoadedModel
 
 MOST_BYTES = 25_000_000
-_HERE = Path(__file__).parent
+_PAGE = COMPONENTS / "explorer" / "page.html"
 
 
 def export_explorer(
@@ -50,14 +52,10 @@ def to_html(content: dict) -> str:
     )
     parts = {
         "TITLE": escape(content["title"]),
-        "STYLE": _read("page.css"),
+        "STYLE": CSS + _PAGE.with_suffix(".css").read_text(encoding="utf-8"),
         "DATA": data,
-        "SCRIPT": _read("page.js"),
+        "SCRIPT": bundle(_PAGE.with_suffix(".js")),
     }
-    pieces = _read("page.html").split("@@")
+    pieces = _PAGE.read_text(encoding="utf-8").split("@@")
     # Odd pieces are names; a content that holds "@@" is not split again.
     return "".join(parts[piece] if number % 2 else piece for number, piece in enumerate(pieces))
-
-
-def _read(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")

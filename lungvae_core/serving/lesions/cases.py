@@ -22,6 +22,7 @@ from lungvae_core.evaluation.card import Card
 from lungvae_core.evaluation.report_words import figure
 from lungvae_core.explore.colours import TITLES
 from lungvae_core.explore.neighbours import FAR, UNUSUAL
+from lungvae_core.palette import diverging
 from lungvae_core.serving.lesions import nodule_score
 from lungvae_core.serving.lesions.nodule_score import NoduleScore
 from lungvae_core.serving.models import scoring
@@ -31,7 +32,6 @@ from lungvae_core.training.seen import recognised
 
 ERROR_FULL = 0.25  # share of the window's width at which an error is drawn in full colour
 MOST_SLICES = 120  # of one nodule; LIDC's largest have some 60
-_LESS, _NONE, _MORE = (86, 180, 233), (17, 17, 17), (230, 159, 0)  # Okabe-Ito blue, near black, orange
 
 
 @dataclass(frozen=True)
@@ -227,11 +227,8 @@ def error_png(case: Case) -> bytes | None:
     """The error as a PNG: blue where the reconstruction is darker than the slice, orange where lighter."""
     if case.error is None:
         return None
-    share = np.clip(case.error / ERROR_FULL, -1, 1)[..., None]
-    none = np.array(_NONE, float)
-    towards = np.where(share < 0, np.array(_LESS, float), np.array(_MORE, float))
     stream = io.BytesIO()
-    Image.fromarray(np.rint(none + np.abs(share) * (towards - none)).astype(np.uint8)).save(stream, "PNG")
+    Image.fromarray(diverging(case.error, ERROR_FULL)).save(stream, "PNG")
     return stream.getvalue()
 
 

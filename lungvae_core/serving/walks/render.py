@@ -18,8 +18,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from lungvae_core import ATTRIBUTION, NOTICE
 from lungvae_core.errors import UserError
+from lungvae_core.palette import LESS, MORE, diverging
 
-LESS, MORE = (86, 180, 233), (230, 159, 0)  # Okabe and Ito's sky blue and orange, for differences
 GENERATED = "Generated, not for clinical use. For research and education."
 _NIGHT, _DIM, _LIGHT = (17, 17, 17), (160, 160, 160), (235, 235, 235)
 _GAP = 4  # pixels between two tiles of a strip
@@ -67,13 +67,6 @@ class Walk:
         """Width and level in HU."""
         low, high = self.window
         return f"W {high - low:.0f} L {(low + high) / 2:.0f} HU"
-
-
-def diverging(difference: np.ndarray, full: float) -> np.ndarray:
-    """(..., 3) uint8 colours of differences: blue below zero, black at it, orange above; full at +-`full`."""
-    share = np.clip(difference / full, -1, 1)[..., None]
-    colour = np.where(share < 0, np.array(LESS), np.array(MORE))
-    return np.rint(np.array(_NIGHT) + (colour - np.array(_NIGHT)) * np.abs(share)).astype(np.uint8)
 
 
 def strip_png(walk: Walk, *, side: int = 128) -> bytes:

@@ -9,15 +9,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
-import streamlit as st
 
-_HERE = Path(__file__).parent
-_COMPONENT = st.components.v2.component(
-    "filmstrip",
-    html=(_HERE / "film.html").read_text(encoding="utf-8"),
-    css=(_HERE / "film.css").read_text(encoding="utf-8"),
-    js=(_HERE / "film.js").read_text(encoding="utf-8"),
-)
+from pages.components.register import register
+
+_COMPONENT = register("filmstrip", Path(__file__).parent / "film")
 
 
 def filmstrip(

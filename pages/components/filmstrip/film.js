@@ -1,27 +1,15 @@
 // A film of decoded frames, fetched as a whole once it is in view: after that no frame waits for the server.
 
-const SIDE = 64;
-const PIXELS = SIDE * SIDE;
-const films = new WeakMap();
-
-export default function (component) {
-  const { parentElement, data } = component;
-  let film = films.get(parentElement);
-  if (!film) {
-    film = new Film(parentElement.querySelector(".film"));
-    films.set(parentElement, film);
-  }
-  film.take(data);
-  return () => {
-    film.stop();
-    film.watching.disconnect();
-    film.nearing.disconnect();
-    films.delete(parentElement);
-  };
-}
+import { ask, readJson } from "../lib/answers.js";
+import { differencePixel, ORANGE } from "../lib/colours.js";
+import { announcePlace, component } from "../lib/component.js";
+import { strokeCurve } from "../lib/curves.js";
+import { accentOf, element } from "../lib/elements.js";
+import { bytesOf, paintGrey, paintImage, PIXELS } from "../lib/images.js";
 
 class Film {
-  constructor(root) {
+  constructor(parent) {
+    const root = parent.querySelector(".film");
     this.root = root;
     this.find = (selector) => root.querySelector(selector);
     this.now = this.find(".now").getContext("2d", { alpha: false });
@@ -42,6 +30,12 @@ class Film {
       },
       { rootMargin: "300px" },
     );
+  }
+
+  close() {
+    this.stop();
+    this.watching.disconnect();
+    this.nearing.disconnect();
   }
 
   take(given) {
@@ -70,13 +64,7 @@ class Film {
     this.nearing.unobserve(this.root);
     const { given } = this;
     this.root.setAttribute("aria-busy", "true");
-    let answer;
-    try {
-      const response = await window.fetch(given.source);
-      answer = await response.json();
-    } catch {
-      answer = { error: "The film did not come. Reload the page." };
-    }
+    const answer = await ask(given.source, readJson).catch(({ message }) => ({ error: message }));
     if (given.source !== this.given.source) return; // another film was asked for meanwhile
     this.root.removeAttribute("aria-busy");
     this.find(".words").textContent = answer.error ?? "";
@@ -85,23 +73,18 @@ class Film {
     this.find(".warning").textContent = answer.warning;
     this.find(".play").disabled = this.slider.disabled = false;
     this.slider.max = String(answer.count - 1);
-    this.frames = Uint8Array.from(atob(answer.frames), (letter) => letter.charCodeAt(0));
+    this.frames = bytesOf(answer.frames);
     this.build();
     this.show(0);
   }
 
   build() {
     this.curves = this.data.curves.map((curve) => {
-      const box = document.createElement("div");
-      box.className = "curve";
-      const head = document.createElement("div");
-      head.className = "head";
-      const name = document.createElement("span");
-      name.textContent = curve.name;
-      const value = document.createElement("span");
-      value.className = "value";
-      head.append(name, value);
-      const canvas = document.createElement("canvas");
+      const box = element("div", "curve");
+      const head = element("div", "head");
+      const value = element("span", "value");
+      head.append(element("span", "", curve.name), value);
+      const canvas = element("canvas");
       canvas.setAttribute("role", "img");
       const known = curve.values.filter((each) => each !== null);
       const told = known.length
@@ -161,24 +144,21 @@ class Film {
     this.find(".place").textContent = `Frame ${at + 1} of ${data.count}: ${where}`;
     const image = this.frames.subarray(at * PIXELS, (at + 1) * PIXELS);
     const first = this.frames.subarray(0, PIXELS);
-    paint(this.now, image, (value) => 0xff000000 | (value * 0x010101));
-    paint(this.change, image, (value, place) => diverging((value - first[place]) / data.fullGrey));
+    paintGrey(this.now, image);
+    paintImage(this.change, (place) => differencePixel((image[place] - first[place]) / data.fullGrey));
     const words = this.find(".words");
     words.classList.toggle("far", data.far[at]);
     words.setAttribute("aria-live", playing ? "off" : "polite");
     words.textContent = data.words[at];
     this.root.dataset.frame = String(at);
     this.draw();
-    if (data.places)
-      window.dispatchEvent(
-        new CustomEvent("lungvae:place", { detail: { model: data.model, xy: data.places[at], label: "here" } }),
-      );
+    if (data.places) announcePlace(data.model, data.places[at]);
   }
 
   draw() {
     if (!this.data) return;
     const style = getComputedStyle(this.root);
-    const accent = style.getPropertyValue("--st-primary-color").trim() || "#56b4e9";
+    const accent = accentOf(style);
     const ratio = window.devicePixelRatio || 1;
     for (const { curve, value, canvas } of this.curves) {
       const number = curve.values[this.at];
@@ -205,38 +185,18 @@ class Film {
         context.globalAlpha = 1;
       }
       if (curve.limit !== null) {
-        context.fillStyle = "rgba(230, 159, 0, 0.3)";
+        context.fillStyle = ORANGE;
+        context.globalAlpha = 0.3;
         context.fillRect(0, 0, w, y(curve.limit));
+        context.globalAlpha = 1;
       }
-      context.beginPath();
-      let open = false;
-      curve.values.forEach((each, step) => {
-        if (each === null) open = false;
-        else if (open) context.lineTo(x(step), y(each));
-        else {
-          context.moveTo(x(step), y(each));
-          open = true;
-        }
-      });
       context.strokeStyle = accent;
       context.lineWidth = 2;
-      context.stroke();
+      strokeCurve(context, curve.values, (each, step) => [x(step), y(each)]);
       context.fillStyle = style.color;
       context.fillRect(x(this.at) - 0.75, 0, 1.5, h);
     }
   }
 }
 
-function diverging(part) {
-  const share = Math.max(-1, Math.min(1, part));
-  const [red, green, blue] = share < 0 ? [86, 180, 233] : [230, 159, 0];
-  const mix = (full) => Math.round(17 + (full - 17) * Math.abs(share));
-  return 0xff000000 | (mix(blue) << 16) | (mix(green) << 8) | mix(red);
-}
-
-function paint(context, image, colour) {
-  const made = context.createImageData(SIDE, SIDE);
-  const pixels = new Uint32Array(made.data.buffer);
-  for (let at = 0; at < PIXELS; at += 1) pixels[at] = colour(image[at], at);
-  context.putImageData(made, 0, 0);
-}
+export default component(Film);

@@ -3,9 +3,8 @@
 Drawn on a plain canvas: 14,000 points take a few milliseconds, need no WebGL, and the browser loads nothing
 but the core's own routes. Positions, colours and images do not pass through a rerun.
 
-store.js fetches, camera.js projects, paint.js blends points, layers.js draws what lies over them,
-legend.js filters, card.js shows the lesion pointed at, path.js has drawn lines, point.js pointer and
-keys, view.js holds all together.
+store.js fetches, layers.js draws what lies over the points, legend.js filters, card.js shows the lesion
+pointed at, point.js has pointer and keys, map.js holds all together; camera and points are those of lib/.
 """
 
 from __future__ import annotations
@@ -15,19 +14,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import streamlit as st
-
 from lungvae_core.data.slices import MALIGNANCY_WORDS
 from lungvae_core.explore.maps import TITLES
+from pages.components.register import register
 
-_HERE = Path(__file__).parent
-_FILES = ("store", "camera", "paint", "layers", "legend", "card", "path", "point", "view")
-_COMPONENT = st.components.v2.component(
-    "latent_map",
-    html=(_HERE / "map.html").read_text(encoding="utf-8"),
-    css=(_HERE / "map.css").read_text(encoding="utf-8"),
-    js="\n".join((_HERE / f"{name}.js").read_text(encoding="utf-8") for name in _FILES),
-)
+_COMPONENT = register("latent_map", Path(__file__).parent / "map")
 
 
 def latent_map_state(

@@ -1,10 +1,14 @@
 // The card at the pointer: the lesion's image at once from the sheet of sprites, sharper when the pointer
 // rests, and what is known of it.
 
+import { element } from "../lib/elements.js";
+import { lesionLines, patientOf } from "../lib/lesions.js";
+import { drawSprite } from "./store.js";
+
 const REST_MS = 60;
 const MOST_IMAGES = 400;
 
-class HoverCard {
+export class HoverCard {
   constructor(view) {
     this.view = view;
     this.box = view.find(".card");
@@ -37,7 +41,7 @@ class HoverCard {
     const side = context.canvas.width;
     const sharp = this.images.get(row);
     context.imageSmoothingQuality = "high";
-    if (sharp && sharp.complete && sharp.naturalWidth) context.drawImage(sharp, 0, 0, side, side);
+    if (sharp?.complete && sharp.naturalWidth) context.drawImage(sharp, 0, 0, side, side);
     else {
       if (sprites) drawSprite(sprites, context, row, 0, 0, side);
       else context.clearRect(0, 0, side, side);
@@ -48,33 +52,15 @@ class HoverCard {
     const badge = this.box.querySelector(".badge");
     badge.textContent = generated ? "reconstruction (generated)" : "CT slice";
     badge.classList.toggle("generated", generated);
-    const title = document.createElement("dt");
-    title.textContent = lesions.patients[lesions.patient[point]];
-    const lines = this.words(point).map((line) => {
-      const item = document.createElement("dd");
-      item.textContent = line;
-      return item;
-    });
+    const title = element("dt", "", patientOf(lesions, point));
+    const lines = this.lines(point).map((line) => element("dd", "", line));
     this.box.querySelector("dl").replaceChildren(title, ...lines);
     this.view.root.dataset.card = String(row);
   }
 
   // What is known of a point, a line each.
-  words(point) {
-    const { lesions, data } = this.view;
-    const lines = [];
-    const slices = lesions.slices ? ` of ${lesions.slices[point]}` : "";
-    lines.push(`nodule ${lesions.nodule[point]}, slice ${lesions.slice[point]}${slices ? " (largest)" : ""}`);
-    const rating = lesions.malignancy ? lesions.malignancy[point] : null;
-    const readers = lesions.readers && lesions.readers[point];
-    const who = readers ? `${readers} reader${readers === 1 ? "" : "s"}` : "Readers";
-    lines.push(rating === null ? "Malignancy not rated" : `${who}: ${data.words[rating] || "rated"} (${rating})`);
-    const diameter = lesions.diameter && lesions.diameter[point];
-    if (diameter) lines.push(`Diameter ${diameter} mm`);
-    const score = lesions.score && lesions.score[point];
-    if (score !== null && score !== undefined)
-      lines.push(`Model score ${score.toFixed(2)}${slices ? `, mean${slices}` : ""}`);
-    return lines;
+  lines(point) {
+    return lesionLines(this.view.lesions, point, this.view.data.words);
   }
 
   fetchImage(row, point) {

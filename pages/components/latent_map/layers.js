@@ -1,10 +1,13 @@
 // What lies over the points: lines of density, clusters with their names, a marker and its trail, the drawn
 // path, what is pointed at, and a lasso in the making.
 
-const MARKER = "#d55e00";
+import { BLUE, SKY, VERMILLION } from "../lib/colours.js";
+import { element } from "../lib/elements.js";
+import { formatCount } from "../lib/numbers.js";
+
 const TRAIL = 40; // places that a moving marker leaves behind
 
-class Layers {
+export class Layers {
   constructor(view) {
     this.view = view;
     this.lines = view.find("canvas.lines").getContext("2d");
@@ -42,12 +45,12 @@ class Layers {
     };
     const top = (lines) =>
       lines.flat().reduce((best, place) => (place[1] > best[1] ? place : best), [0, -Infinity]);
-    this.contours = contours && contours.levels.map((level) => ({
+    this.contours = contours?.levels.map((level) => ({
       share: level.share,
       path: path(level.lines),
       label: level.lines.length ? top(level.lines) : null,
     }));
-    this.outlines = outlines && outlines.map((each) => ({ ...each, path: path(each.lines) }));
+    this.outlines = outlines?.map((each) => ({ ...each, path: path(each.lines) }));
     this.view.root.dataset.contours = String(this.contours ? this.contours.length : 0);
     this.view.root.dataset.outlines = String(this.outlines ? this.outlines.length : 0);
     this.showLabels();
@@ -58,10 +61,9 @@ class Layers {
     this.hideTip();
     this.labels.replaceChildren(
       ...(this.outlines || []).map((each) => {
-        const item = document.createElement("li");
-        const button = document.createElement("button");
+        const item = element("li");
+        const button = element("button", "", each.name);
         button.type = "button";
-        button.textContent = each.name;
         button.style.setProperty("--own", each.colour);
         button.setAttribute("aria-label", `Cluster ${each.name}: ${each.words}`);
         button.onpointerenter = button.onfocus = () => this.tip(each);
@@ -81,11 +83,8 @@ class Layers {
     if (this.tipped === each) return;
     this.tipped = each;
     const box = this.view.find(".tip");
-    const name = document.createElement("strong");
-    name.textContent = each.name;
-    const words = document.createElement("span");
-    words.textContent = `${each.words} Outlined: the smallest region with three quarters of its ${each.count.toLocaleString("en")} points.`;
-    box.replaceChildren(name, words);
+    const extent = `Outlined: the smallest region with three quarters of its ${formatCount(each.count)} points.`;
+    box.replaceChildren(element("strong", "", each.name), element("span", "", `${each.words} ${extent}`));
     box.hidden = false;
     const { width, height } = this.view;
     const [x, y] = this.view.camera.toScreen(...each.centre, width, height);
@@ -258,12 +257,14 @@ class Layers {
     const { above, view } = this;
     above.beginPath();
     path.forEach(([x, y]) => above.lineTo(x, y));
-    above.strokeStyle = tool === "path" ? MARKER : view.accent;
+    above.strokeStyle = tool === "path" ? VERMILLION : view.accent;
     above.lineWidth = tool === "path" ? 2.5 : 1.5;
     if (tool !== "path") {
       above.closePath();
-      above.fillStyle = "rgba(86, 180, 233, 0.14)";
+      above.fillStyle = SKY;
+      above.globalAlpha = 0.14;
       above.fill();
+      above.globalAlpha = 1;
       above.setLineDash([5, 4]);
     }
     above.stroke();
@@ -285,14 +286,14 @@ class Layers {
       }
       above.lineTo(...at[at.length - 1]);
       above.lineCap = "round";
-      for (const [colour, wide] of [["#ffffff", 5], [MARKER, 2.8]]) {
+      for (const [colour, wide] of [["#ffffff", 5], [VERMILLION, 2.8]]) {
         above.strokeStyle = colour;
         above.lineWidth = wide;
         above.stroke();
       }
     }
-    this.disc(at[0], "A", MARKER, "#7a3300");
-    if (at.length > 1) this.disc(at[at.length - 1], "B", MARKER, "#7a3300");
+    this.disc(at[0], "A", VERMILLION, "#7a3300");
+    if (at.length > 1) this.disc(at[at.length - 1], "B", VERMILLION, "#7a3300");
   }
 
   disc([x, y], text, edge, ink) {
@@ -316,7 +317,7 @@ class Layers {
     const { view } = this;
     view.data.neighbours.forEach((row, number) => {
       const i = view.pointOf(row);
-      if (i >= 0) this.disc([view.sx[i], view.sy[i]], String(number + 1), "#0072b2", "#003d5c");
+      if (i >= 0) this.disc([view.sx[i], view.sy[i]], String(number + 1), BLUE, "#003d5c");
     });
   }
 
@@ -338,7 +339,7 @@ class Layers {
       above.moveTo(...camera.toScreen(...this.trail[n - 1], width, height));
       above.lineTo(...camera.toScreen(...this.trail[n], width, height));
       above.globalAlpha = n / this.trail.length;
-      above.strokeStyle = MARKER;
+      above.strokeStyle = VERMILLION;
       above.lineWidth = 2;
       above.stroke();
     }
@@ -349,7 +350,7 @@ class Layers {
     above.beginPath();
     for (const [dx, dy] of [[0, -15], [15, 0], [0, 15], [-15, 0]]) above.lineTo(dx, dy);
     above.closePath();
-    for (const [colour, wide] of [["#ffffff", 5.5], [MARKER, 3]]) {
+    for (const [colour, wide] of [["#ffffff", 5.5], [VERMILLION, 3]]) {
       above.strokeStyle = colour;
       above.lineWidth = wide;
       above.stroke();

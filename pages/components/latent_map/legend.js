@@ -3,7 +3,10 @@
 // A category is shown or hidden by a click and shown alone by a double click, Alt and click, or "only"; of a
 // scale a range is kept by dragging on it or by its two handles.
 
-class Legend {
+import { element } from "../lib/elements.js";
+import { formatCount } from "../lib/numbers.js";
+
+export class Legend {
   constructor(box, changed) {
     this.box = box;
     this.changed = changed; // called when other points are to be shown
@@ -16,47 +19,40 @@ class Legend {
     this.hidden = new Uint8Array(colours.palette.length + 1);
     this.entries = [];
     this.range = null;
-    const parts = [this.make("h4", "", colours.title)];
+    const parts = [element("h4", "", colours.title)];
     colours.labels.forEach((label, i) =>
       parts.push(this.entry(i, label, colours.counts[i], colours.palette[i])),
     );
     if (!colours.labels.length && colours.low) parts.push(this.scale());
     if (colours.unknown) parts.push(this.entry(-1, "not known", colours.unknown, null));
-    this.all = this.make("button", "all", "Show all");
+    this.all = element("button", "all", "Show all");
     this.all.type = "button";
     this.all.onclick = () => {
       this.showAll();
       (this.box.querySelector("button, input") || this.box).focus();
     };
     parts.push(this.all);
-    if (colours.note) parts.push(this.make("p", "note", colours.note));
+    if (colours.note) parts.push(element("p", "note", colours.note));
     this.box.replaceChildren(...parts);
     this.box.hidden = false;
     this.mark();
   }
 
-  make(tag, name, text) {
-    const element = document.createElement(tag);
-    if (name) element.className = name;
-    if (text !== undefined) element.textContent = text;
-    return element;
-  }
-
   entry(number, label, count, colour) {
-    const item = this.make("span", "entry");
-    const button = this.make("button", "toggle");
+    const item = element("span", "entry");
+    const button = element("button", "toggle");
     button.type = "button";
     button.title = "Click: show or hide. Double click: only these.";
-    const dot = this.make("span", colour ? "dot" : "dot unknown");
+    const dot = element("span", colour ? "dot" : "dot unknown");
     if (colour) dot.style.background = colour;
-    button.append(dot, this.make("span", "", label), this.make("span", "count", count.toLocaleString("en")));
+    button.append(dot, element("span", "", label), element("span", "count", formatCount(count)));
     button.onclick = (event) => {
       if (event.altKey) return this.only(number);
       this.hidden[number + 1] ^= 1;
       this.tell();
     };
     button.ondblclick = () => this.only(number);
-    const only = this.make("button", "only", "only");
+    const only = element("button", "only", "only");
     only.type = "button";
     only.setAttribute("aria-label", `Only ${label}`);
     only.onclick = () => this.only(number);
@@ -69,11 +65,11 @@ class Legend {
     const { palette, low, high } = this.colours;
     const last = palette.length - 1;
     this.range = [0, last];
-    const scale = this.make("span", "scale");
-    const ramp = this.make("span", "ramp");
+    const scale = element("span", "scale");
+    const ramp = element("span", "ramp");
     ramp.style.setProperty("--colours", palette.join(", "));
     this.handles = ["Lowest value shown", "Highest value shown"].map((name, end) => {
-      const handle = this.make("input");
+      const handle = element("input");
       Object.assign(handle, { type: "range", min: "0", max: String(last), step: "1", value: String(end * last) });
       handle.setAttribute("aria-label", `${name}: ${this.colours.title}`);
       handle.oninput = () => {
@@ -85,7 +81,7 @@ class Legend {
       };
       return handle;
     });
-    ramp.append(this.make("span", "kept"), ...this.handles);
+    ramp.append(element("span", "kept"), ...this.handles);
     const at = (event) => {
       const box = ramp.getBoundingClientRect();
       return Math.round(Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1) * last);
@@ -98,8 +94,8 @@ class Legend {
       ramp.onpointerup = ramp.onpointercancel = () => (ramp.onpointermove = null);
     };
     ramp.title = "Drag to show only a range.";
-    this.said = this.make("span", "count");
-    scale.append(this.make("span", "", low), ramp, this.make("span", "", high), this.said);
+    this.said = element("span", "count");
+    scale.append(element("span", "", low), ramp, element("span", "", high), this.said);
     return scale;
   }
 

@@ -1,17 +1,20 @@
 // Pointer, wheel, keys and tools: they move the camera, point at lesions, draw lassos and paths.
 
-const NEAR = 14; // CSS pixels within which a point counts as pointed at
+import { inside, NEAR, nearest } from "../lib/hits.js";
+import { CORNERS, smoothed } from "../lib/lines.js";
+
 const MOVED = 4; // CSS pixels from which on a press is a drag
 const TURN = 0.008; // radians a pixel
 const KEY_STEP = 60; // CSS pixels that an arrow key moves the map
 
-class Pointing {
+export class Pointing {
   constructor(view) {
     this.view = view;
     this.tool = "lasso";
     this.drag = null;
     this.fingers = new Map();
-    const canvas = (this.canvas = view.find("canvas.overlay"));
+    const canvas = view.find("canvas.overlay");
+    this.canvas = canvas;
     canvas.onpointerdown = (event) => this.down(event);
     canvas.onpointermove = (event) => this.move(event);
     canvas.onpointerup = (event) => this.up(event);
@@ -109,12 +112,12 @@ class Pointing {
     if (!drag.moved) {
       if (event.button !== 0) return;
       const point = this.nearest(x, y);
-      if (point >= 0) view.select([point], drag.add, view.lesions && view.lesions.row[point]);
+      if (point >= 0) view.select([point], drag.add, view.lesions?.row[point]);
       else if (!drag.add && view.rows.length) view.select([], false);
     } else if (drag.path && drag.tool === "path") {
       view.drawPath(smoothed(drag.path).map(([px, py]) => view.camera.toMap(px, py, view.width, view.height)));
     } else if (drag.path) {
-      view.select(inside(drag.path, view.sx, view.sy, (i) => view.pointable(i)), drag.add);
+      view.select(inside(drag.path, view, (i) => view.pointable(i)), drag.add);
     }
   }
 
@@ -161,19 +164,11 @@ class Pointing {
   // The point at a place of the screen: the nearest on a flat map, of a turned one the frontmost of those there.
   nearest(x, y) {
     const { view } = this;
-    const { sx, sy, depth, state } = view;
-    const reach = view.thumbnails ? 24 : NEAR;
-    let [best, least] = [-1, reach * reach];
-    const on = view.dims === 3 ? (view.radius + 1) ** 2 : 0;
-    for (let i = 0; i < sx.length; i++) {
-      const dx = sx[i] - x;
-      const dy = sy[i] - y;
-      let distance = dx * dx + dy * dy;
-      if (distance >= reach * reach || state[i] === GHOST) continue;
-      if (distance < on) distance = -depth[i];
-      if (distance < least) [best, least] = [i, distance];
-    }
-    return best;
+    return nearest(view, x, y, {
+      reach: view.thumbnails ? 24 : NEAR,
+      radius: view.dims === 3 ? view.radius + 1 : 0,
+      pointable: (i) => view.pointable(i),
+    });
   }
 
   wheel(event) {
@@ -227,7 +222,7 @@ class Pointing {
     const middle = [view.width / 2, view.height / 2];
     const point = this.nearest(...middle);
     view.hover(point, ...middle);
-    view.tell(point < 0 ? "No lesion under the cross" : [view.nameOf(point), ...view.card.words(point)].join(", "));
+    view.tell(point < 0 ? "No lesion under the cross" : [view.nameOf(point), ...view.card.lines(point)].join(", "));
     view.drawOverlay();
   }
 
@@ -239,7 +234,7 @@ class Pointing {
     }
     const point = this.nearest(...middle);
     if (!view.byKeys) return this.pointByKeys();
-    if (point >= 0) view.select([point], event.shiftKey, view.lesions && view.lesions.row[point]);
+    if (point >= 0) view.select([point], event.shiftKey, view.lesions?.row[point]);
   }
 
   keysEnd() {

@@ -7,15 +7,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import streamlit as st
+from pages.components.register import register
 
-_HERE = Path(__file__).parent
-_COMPONENT = st.components.v2.component(
-    "lesion_cards",
-    html='<ul class="cards" role="list"></ul>\n',
-    css=(_HERE / "cards.css").read_text(encoding="utf-8"),
-    js=(_HERE / "cards.js").read_text(encoding="utf-8"),
-)
+_COMPONENT = register("lesion_cards", Path(__file__).parent / "cards")
 
 
 def lesion_cards(

@@ -1,5 +1,7 @@
 // Cards of lesions in a grid. Cards that stay keep their element, so that no image flickers on a rerun.
 
+import { element } from "../lib/elements.js";
+
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
   const grid = parentElement.querySelector(".cards");
@@ -52,32 +54,22 @@ function oneStop(grid) {
 }
 
 function make(card, name, data) {
-  const item = document.createElement("li");
+  const item = element("li");
   item.dataset.card = name;
-  const button = document.createElement("button");
+  const button = element("button");
   button.type = "button";
   button.dataset.row = String(card.row);
   button.title = data.action;
   const kind = card.real ? "CT slice" : "generated";
   button.setAttribute("aria-label", [card.title, ...card.lines, kind].join(", "));
-  const image = document.createElement("img");
+  const image = element("img");
   image.loading = "lazy";
   image.decoding = "async";
   image.width = image.height = 64;
   image.src = `${data.api}/slices/${card.row}.png`;
   image.alt = card.real ? "CT slice" : "Reconstruction (generated)";
-  const title = document.createElement("b");
-  title.textContent = card.title;
-  button.append(image, title);
-  for (const text of card.lines) button.append(line(text));
-  if (!card.real) button.append(line("generated", "generated"));
+  button.append(image, element("b", "", card.title), ...card.lines.map((text) => element("span", "", text)));
+  if (!card.real) button.append(element("span", "generated", "generated"));
   item.append(button);
   return item;
-}
-
-function line(text, kind = "") {
-  const span = document.createElement("span");
-  span.className = kind;
-  span.textContent = text;
-  return span;
 }

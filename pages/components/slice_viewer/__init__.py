@@ -10,20 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import streamlit as st
+from pages.components.register import register
 
-_HERE = Path(__file__).parent
 PRESETS = {"Lung": (1500, -600), "Mediastinum": (350, 50), "Bone": (2500, 480)}  # width, level in HU
 MODELS = "Model's"
 
-_COMPONENT = st.components.v2.component(
-    "slice_viewer",
-    html=(_HERE / "viewer.html").read_text(encoding="utf-8"),
-    css=(_HERE / "viewer.css").read_text(encoding="utf-8"),
-    js="\n".join(
-        (_HERE / name).read_text(encoding="utf-8") for name in ("store.js", "paint.js", "viewer.js")
-    ),
-)
+_COMPONENT = register("slice_viewer", Path(__file__).parent / "viewer")
 
 
 def slice_viewer(

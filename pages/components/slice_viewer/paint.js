@@ -1,10 +1,9 @@
 // From HU to a canvas: grey levels by window and level, outlines and the box at the screen's own resolution.
 
-const SIDE = 64; // pixels of the box
-const OUTLINE = "#e69f00";
-const BOX = "#56b4e9";
+import { ORANGE, SKY } from "../lib/colours.js";
+import { SIDE } from "../lib/images.js"; // pixels of the box
 
-class Painter {
+export class SlicePainter {
   constructor(canvas) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d", { alpha: false });
@@ -39,7 +38,7 @@ class Painter {
     context.imageSmoothingQuality = "high";
     context.drawImage(this.image, 0, 0);
     const thin = (window.devicePixelRatio || 1) / scale; // a CSS pixel, in the image's pixels
-    if (mask) this.line(outline(mask, rows, columns), OUTLINE, thin);
+    if (mask) this.line(outline(mask, rows, columns), ORANGE, thin);
     if (box) this.box(box, rows, columns, thin, place);
   }
 
@@ -81,7 +80,7 @@ class Painter {
       context.fillStyle = "rgb(0 0 0 / 18%)";
       context.fill(around, "evenodd");
     }
-    this.line(path, BOX, thin);
+    this.line(path, SKY, thin);
   }
 }
 

@@ -3,10 +3,13 @@
 // One slice that somebody waits for is under way at a time, and a newer wish replaces a waiting one; what lies
 // next to it is fetched only when nobody waits.
 
+import { ask } from "../lib/answers.js";
+
 const KEPT_BYTES = 48 * 1024 * 1024;
 const AHEAD = [1, -1, 2, -2, 3, -3];
+const UNCACHED = { cache: "no-store" };
 
-class SliceStore {
+export class SliceStore {
   constructor(source, count, arrived, failed) {
     Object.assign(this, { source, count, arrived, failed });
     this.kept = new Map(); // slice -> {hu, generated}, those used last at the end
@@ -54,7 +57,7 @@ class SliceStore {
     try {
       for (let next = this.missing(); next && !this.closed; next = this.missing()) await this.fetch(next);
     } catch (error) {
-      if (!this.closed) this.failed(this.wanted, error.message);
+      if (!this.closed) this.failed(error.message);
       this.wanted = null; // until somebody asks again
     } finally {
       this.busy = false;
@@ -73,25 +76,17 @@ class SliceStore {
 
   async fetch({ at, kind }) {
     if (kind === "hu") {
-      const answer = await this.get(`${this.source}/${at}.hu`);
-      if (!answer.ok) throw new Error(await reason(answer));
-      const hu = new Int16Array(await answer.arrayBuffer());
-      const said = answer.headers.get("X-Generated");
-      this.keep(at, { hu, generated: said === null ? null : said === "1" });
+      this.keep(at, await ask(`${this.source}/${at}.hu`, readSlice, UNCACHED));
     } else if (this.kept.get(at)?.generated) {
       this.masks.set(at, null); // what is generated was outlined by nobody
     } else {
       const version = this.version;
-      const answer = await this.get(`${this.source}/${at}.mask?version=${encodeURIComponent(version)}`);
+      const answer = await fetch(`${this.source}/${at}.mask?version=${encodeURIComponent(version)}`, UNCACHED);
       const mask = answer.status === 200 ? new Uint8Array(await answer.arrayBuffer()) : null;
       if (version !== this.version) return;
       this.masks.set(at, mask);
     }
     if (!this.closed) this.arrived(at);
-  }
-
-  get(address) {
-    return fetch(address, { cache: "no-store" });
   }
 
   keep(at, slice) {
@@ -105,10 +100,8 @@ class SliceStore {
   }
 }
 
-async function reason(answer) {
-  try {
-    return (await answer.json()).error;
-  } catch {
-    return "The slice could not be loaded. Reload the page.";
-  }
+async function readSlice(response) {
+  const generated = response.headers.get("X-Generated");
+  const hu = new Int16Array(await response.arrayBuffer());
+  return { hu, generated: generated === null ? null : generated === "1" };
 }

@@ -1,25 +1,14 @@
 // The viewer itself: pointer, wheel and keys; what Python gives and what it is told.
 
+import { component } from "../lib/component.js";
+import { element } from "../lib/elements.js";
+import { SlicePainter } from "./paint.js";
+import { SliceStore } from "./store.js";
+
 const MOST_ZOOM = 8;
 const QUIET_MS = 60; // after the last wheel step or key before Python hears of it
 const WHEEL = 40; // pixels of a wheel's or trackpad's turn that are a slice
 const LENGTHS_MM = [1, 2, 5, 10, 20, 50, 100, 200];
-const viewers = new WeakMap();
-
-export default function (component) {
-  const { parentElement, data, setStateValue } = component;
-  let viewer = viewers.get(parentElement);
-  if (!viewer) {
-    viewer = new Viewer(parentElement);
-    viewers.set(parentElement, viewer);
-  }
-  viewer.tell = (state) => setStateValue("view", state);
-  viewer.take(data);
-  return () => {
-    viewer.close();
-    viewers.delete(parentElement);
-  };
-}
 
 class Viewer {
   constructor(root) {
@@ -27,7 +16,7 @@ class Viewer {
     this.find = find;
     this.frame = find(".frame");
     this.range = find(".slices input");
-    this.painter = new Painter(find("canvas"));
+    this.painter = new SlicePainter(find("canvas"));
     this.at = 0;
     this.position = null;
     this.positions = {};
@@ -48,14 +37,15 @@ class Viewer {
 
   // ---- what Python gives ----
 
-  take(data) {
+  take(data, { setStateValue }) {
+    this.tell = (state) => setStateValue("view", state);
     const before = this.data;
     this.data = data;
     const other = before?.source !== data.source || before.count !== data.count || before.rows !== data.rows;
     const turned = other || before.turn !== data.turn;
     if (other) {
       this.store?.close();
-      this.store = new SliceStore(data.source, data.count, () => this.paint(), (at, text) => this.fail(text));
+      this.store = new SliceStore(data.source, data.count, () => this.paint(), (text) => this.fail(text));
       this.view = { x: 0, y: 0, zoom: 1 };
     }
     if (turned) this.said.clear();
@@ -95,7 +85,7 @@ class Viewer {
     const group = this.find(".presets");
     group.replaceChildren(
       ...Object.entries(this.data.presets).map(([name, [width, level]]) => {
-        const button = document.createElement("button");
+        const button = element("button");
         Object.assign(button, { type: "button", textContent: name, title: `W ${width}  L ${level} HU` });
         button.onclick = () => this.window(width, level);
         return button;
@@ -352,3 +342,5 @@ class Viewer {
     event.preventDefault();
   }
 }
+
+export default component(Viewer);

@@ -16,14 +16,9 @@ from urllib.parse import quote
 import numpy as np
 import streamlit as st
 
-_FOLDER = Path(__file__).resolve().parent
+from pages.components.register import register
 
-_VIEW = st.components.v2.component(
-    "lungvae_traversal",
-    html=(_FOLDER / "view.html").read_text(encoding="utf-8"),
-    css=(_FOLDER / "view.css").read_text(encoding="utf-8"),
-    js=(_FOLDER / "view.js").read_text(encoding="utf-8"),
-)
+_VIEW = register("lungvae_traversal", Path(__file__).parent / "view")
 
 
 @dataclass(frozen=True)

@@ -8,27 +8,18 @@
 // Beside images the view asks for facts, a few times a second while dragging and once at rest; another thread of
 // the server answers, so that no image waits for them.
 
-const SIDE = 64;
-const PIXELS = SIDE * SIDE;
+import { differencePixel } from "../lib/colours.js";
+import { announcePlace, component } from "../lib/component.js";
+import { element } from "../lib/elements.js";
+import { bytesOf, paintGrey, paintImage, PIXELS, SIDE } from "../lib/images.js";
+import { formatChange, formatNumber } from "../lib/numbers.js";
+import { strokeCurve } from "../lib/curves.js";
+import { MiniMap } from "./minimap.js";
+
 const SHOWN = 10; // sliders that are not folded away
 const FACTS_MS = 160; // between two questions for facts
 const TRAIL = 40; // facts that are remembered, for the curves and the trail on the map
-const views = new WeakMap();
-
-export default function (component) {
-  const { parentElement, data, setStateValue } = component;
-  let view = views.get(parentElement);
-  if (!view) {
-    view = new View(parentElement);
-    views.set(parentElement, view);
-  }
-  view.tell = (released) => setStateValue("released", released);
-  view.take(data);
-  return () => {
-    view.close();
-    views.delete(parentElement);
-  };
-}
+const DIFFERENCES = Uint32Array.from({ length: 256 }, (_, at) => differencePixel((at - 128) / 127));
 
 class View {
   constructor(root) {
@@ -39,8 +30,6 @@ class View {
       this.contexts[name] = find(`#${name}`).getContext("2d", { alpha: false });
     }
     this.find = find;
-    this.now = this.contexts.now.createImageData(SIDE, SIDE);
-    this.difference = this.contexts.now.createImageData(SIDE, SIDE);
     this.rows = new Map(); // dimension -> its row's elements
     this.edits = new Map();
     this.along = new Map(); // direction -> standard deviations
@@ -82,7 +71,8 @@ class View {
 
   // ---- what Python gives ----
 
-  take(data) {
+  take(data, { setStateValue }) {
+    this.tell = (released) => setStateValue("released", released);
     const first = !this.data;
     const moved = first || data.model !== this.data.model || data.start !== this.data.start;
     const other = this.data?.model !== data.model;
@@ -91,9 +81,9 @@ class View {
     this.find(".origin").textContent = data.startLabel;
     this.find(".legend .less").textContent = `−${data.differenceHu}`;
     this.find(".legend .more").textContent = `+${data.differenceHu} HU`;
-    grey(this.contexts.start, data.startImage);
+    paintGrey(this.contexts.start, bytesOf(data.startImage));
     this.find("#real-figure").hidden = !data.realImage;
-    if (data.realImage) grey(this.contexts.real, data.realImage);
+    if (data.realImage) paintGrey(this.contexts.real, bytesOf(data.realImage));
     this.find(".scale").hidden = !data.spacing;
     if (data.spacing) this.find(".scale i").style.width = `${(10 / data.spacing / SIDE) * 6}rem`;
     this.map.take(data);
@@ -200,7 +190,7 @@ class View {
       this.choose(dimension, false);
     }
     const row = this.rows.get(dimension);
-    row.output.textContent = format(value);
+    row.output.textContent = formatNumber(value);
     this.ask({ drag: this.drag, move: [dimension, value] });
   }
 
@@ -211,7 +201,7 @@ class View {
       delete this.ways.get(name).row.dataset.value;
       this.drag += 1;
     }
-    this.ways.get(name).output.textContent = format(value);
+    this.ways.get(name).output.textContent = formatNumber(value);
     const along = new Map(this.along);
     along.set(name, value);
     this.ask({ drag: this.drag, edits: this.edits, along });
@@ -295,14 +285,11 @@ class View {
     const colour = getComputedStyle(this.root).color;
     for (const [name, value] of Object.entries(facts.measured)) {
       const { told, curve } = this.fact(name);
-      write(told, value === null ? "no lesion found" : format(value, name.endsWith("HU") ? 0 : 1));
+      write(told, value === null ? "no lesion found" : formatNumber(value, name.endsWith("HU") ? 0 : 1));
       spark(curve, this.history.map((each) => each.measured[name] ?? null), colour);
     }
     this.map.show(this.history.map((each) => each.place).filter(Boolean));
-    if (facts.place)
-      window.dispatchEvent(
-        new CustomEvent("lungvae:place", { detail: { model: this.data.model, xy: facts.place, label: "here" } }),
-      );
+    if (facts.place) announcePlace(this.data.model, facts.place);
     this.root.dataset.facts = String(facts.id);
     this.askFacts();
   }
@@ -312,7 +299,7 @@ class View {
     if (!this.facts.has(name)) {
       const line = element("div", "fact");
       const told = element("b", "");
-      const curve = document.createElement("canvas");
+      const curve = element("canvas");
       curve.width = 96;
       curve.height = 22;
       curve.setAttribute("aria-hidden", "true");
@@ -379,8 +366,8 @@ class View {
     this.code = new Float32Array(buffer, 12, count);
     const image = new Uint8Array(buffer, 12 + 4 * count, PIXELS);
     const difference = new Int8Array(buffer, 12 + 4 * count + PIXELS, PIXELS);
-    paint(this.contexts.now, this.now, image, GREYS, 0);
-    paint(this.contexts.difference, this.difference, difference, DIVERGING, 128);
+    paintGrey(this.contexts.now, image);
+    paintImage(this.contexts.difference, (at) => DIFFERENCES[difference[at] + 128]);
     const { move } = this.sent;
     this.shown = this.sent;
     this.sent = null;
@@ -406,7 +393,7 @@ class View {
       if (name !== this.held && row.dataset.value !== String(value)) {
         row.dataset.value = value;
         input.value = value;
-        output.textContent = format(value);
+        output.textContent = formatNumber(value);
       }
       row.classList.toggle("edited", value !== 0);
       reset.disabled = value === 0;
@@ -419,8 +406,8 @@ class View {
       if (at !== this.held && at !== this.sent?.move?.[0] && row.dataset.value !== String(value)) {
         row.dataset.value = value;
         input.value = value;
-        output.textContent = format(value);
-        input.setAttribute("aria-valuetext", label ? `${format(value)}, ${label}` : format(value));
+        output.textContent = formatNumber(value);
+        input.setAttribute("aria-valuetext", label ? `${formatNumber(value)}, ${label}` : formatNumber(value));
       }
       row.classList.toggle("edited", edited);
       reset.disabled = !edited;
@@ -439,10 +426,8 @@ class View {
     }
     this.find(".meter .to").style.left = `${100 * score}%`;
     this.find(".meter .from").style.left = `${100 * from}%`;
-    const change = score - from;
-    const sign = change < -0.005 ? "−" : change > 0.005 ? "+" : "±";
-    const told = `start ${from.toFixed(2)}, change ${sign}${Math.abs(change).toFixed(2)}; not a probability of cancer`;
-    write(this.find(".score .change"), told);
+    const text = `start ${from.toFixed(2)}, change ${formatChange(score - from)}; not a probability of cancer`;
+    write(this.find(".score .change"), text);
   }
 
   settle() {
@@ -454,13 +439,14 @@ class View {
   say() {
     clearTimeout(this.saying);
     this.unsaid = false;
+    this.turn += 1;
     this.tell({
       model: this.data.model,
       start: this.data.start,
       edits: [...this.edits],
       along: [...this.along],
       dimension: this.chosen ?? null,
-      turn: (this.turn += 1),
+      turn: this.turn,
     });
   }
 
@@ -469,159 +455,24 @@ class View {
   }
 }
 
-// ---- the small map ----
-
-const fetched = new Map(); // address -> promise of its points and colours
-
-class MiniMap {
-  constructor(canvas) {
-    this.canvas = canvas;
-    this.context = canvas.getContext("2d");
-  }
-
-  async take({ api, hasMap }) {
-    this.canvas.hidden = !hasMap;
-    if (!hasMap || api === this.api) return;
-    this.api = api;
-    try {
-      if (!fetched.has(api)) fetched.set(api, load(api));
-      const found = await fetched.get(api);
-      if (this.api !== api) return;
-      this.ground = found;
-      this.paintGround();
-      this.show(this.places ?? []);
-    } catch {
-      fetched.delete(api);
-      this.canvas.hidden = true; // the sliders work without
-    }
-  }
-
-  paintGround() {
-    const { xy, index, palette } = this.ground;
-    const side = this.canvas.width;
-    this.layer = document.createElement("canvas");
-    this.layer.width = this.layer.height = side;
-    const context = this.layer.getContext("2d");
-    for (let i = 0; i < xy.length / 2; i += 1) {
-      context.fillStyle = index[i] < 0 ? "#8a9098" : palette[index[i]];
-      const [x, y] = this.at([xy[2 * i], xy[2 * i + 1]]);
-      context.fillRect(x, y, 1.6, 1.6);
-    }
-  }
-
-  at([x, y]) {
-    const { middle, half } = this.ground;
-    const side = this.canvas.width;
-    return [side / 2 + ((x - middle[0]) / half) * side * 0.47, side / 2 - ((y - middle[1]) / half) * side * 0.47];
-  }
-
-  show(places) {
-    this.places = places;
-    if (!this.layer) return;
-    const { context, canvas } = this;
-    context.clearRect(0, 0, canvas.width, canvas.height);
-    context.globalAlpha = 0.75;
-    context.drawImage(this.layer, 0, 0);
-    context.globalAlpha = 1;
-    if (!places.length) return;
-    context.beginPath();
-    for (const place of places) context.lineTo(...this.at(place));
-    context.strokeStyle = "#ffffff";
-    context.lineWidth = 4;
-    context.stroke();
-    context.strokeStyle = "#d55e00";
-    context.lineWidth = 2;
-    context.stroke();
-    const [x, y] = this.at(places.at(-1));
-    context.beginPath();
-    context.arc(x, y, 7, 0, 7);
-    context.fillStyle = "#d55e00";
-    context.fill();
-    context.strokeStyle = "#ffffff";
-    context.stroke();
-  }
-}
-
-async function load(api) {
-  const bytes = async (path) => {
-    const response = await fetch(`${api}/${path}`);
-    if (!response.ok) throw new Error(path);
-    return response.arrayBuffer();
-  };
-  const points = bytes("points?unit=slice&method=umap");
-  const by = await bytes("colours?unit=slice&by=malignancy").catch(() => bytes("colours?unit=slice&by=patient"));
-  const xy = new Float32Array(await points);
-  const length = new DataView(by).getUint32(0, true);
-  const legend = JSON.parse(new TextDecoder().decode(new Uint8Array(by, 4, length)));
-  const index = new Int16Array(by.slice(4 + length));
-  let [left, right, low, high] = [Infinity, -Infinity, Infinity, -Infinity];
-  for (let i = 0; i < xy.length; i += 2) {
-    left = Math.min(left, xy[i]);
-    right = Math.max(right, xy[i]);
-    low = Math.min(low, xy[i + 1]);
-    high = Math.max(high, xy[i + 1]);
-  }
-  const half = Math.max(right - left, high - low) / 2 || 1;
-  return { xy, index, palette: legend.palette, middle: [(left + right) / 2, (low + high) / 2], half };
-}
-
 function spark(canvas, values, colour) {
   const context = canvas.getContext("2d");
-  context.clearRect(0, 0, canvas.width, canvas.height);
-  const known = values.filter((value) => value !== null);
-  if (known.length < 2) return;
-  const [low, high] = [Math.min(...known), Math.max(...known)];
+  const { width, height } = canvas;
+  context.clearRect(0, 0, width, height);
+  const measured = values.filter((value) => value !== null);
+  if (measured.length < 2) return;
+  const [low, high] = [Math.min(...measured), Math.max(...measured)];
   context.strokeStyle = colour;
   context.lineWidth = 1.5;
-  context.beginPath();
-  let open = false;
-  values.forEach((value, at) => {
-    if (value === null) {
-      open = false;
-      return;
-    }
-    const x = 2 + ((canvas.width - 4) * at) / Math.max(values.length - 1, 1);
-    const y = high > low ? canvas.height - 3 - ((canvas.height - 6) * (value - low)) / (high - low) : canvas.height / 2;
-    if (open) context.lineTo(x, y);
-    else context.moveTo(x, y);
-    open = true;
-  });
-  context.stroke();
-}
-
-// ---- painting ----
-
-const GREYS = Uint32Array.from({ length: 256 }, (_, at) => 0xff000000 | (at * 0x010101));
-const DIVERGING = Uint32Array.from({ length: 256 }, (_, at) => {
-  const share = Math.max(-1, (at - 128) / 127);
-  const [red, green, blue] = share < 0 ? [86, 180, 233] : [230, 159, 0]; // Okabe and Ito's sky blue and orange
-  const mix = (full) => Math.round(17 + (full - 17) * Math.abs(share));
-  return 0xff000000 | (mix(blue) << 16) | (mix(green) << 8) | mix(red);
-});
-
-function paint(context, image, values, colours, offset) {
-  const pixels = new Uint32Array(image.data.buffer);
-  for (let at = 0; at < PIXELS; at += 1) pixels[at] = colours[values[at] + offset];
-  context.putImageData(image, 0, 0);
-}
-
-function grey(context, base64) {
-  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  paint(context, context.createImageData(SIDE, SIDE), bytes, GREYS, 0);
-}
-
-function element(tag, name, text) {
-  const made = document.createElement(tag);
-  if (name) made.className = name;
-  if (text) made.textContent = text;
-  return made;
-}
-
-function format(value, digits = Math.abs(value) < 0.0995 && value !== 0 ? 3 : 2) {
-  return value.toFixed(digits).replace(/^-(?=.*[1-9])/, "−").replace("-", "");
+  strokeCurve(context, values, (value, at) => [
+    2 + ((width - 4) * at) / Math.max(values.length - 1, 1),
+    high > low ? height - 3 - ((height - 6) * (value - low)) / (high - low) : height / 2,
+  ]);
 }
 
 // The same words again would have the browser lay them out again.
 function write(node, words) {
   if (node.textContent !== words) node.textContent = words;
 }
+
+export default component(View);

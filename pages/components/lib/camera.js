@@ -1,10 +1,20 @@
 // From places on the map to places on the screen and back, flat or turned in space.
 
-const TURNED = { yaw: 0.6, pitch: 0.35 }; // how a map in three dimensions is first seen
+export const TURNED = { yaw: 0.6, pitch: 0.35 }; // how a map in three dimensions is first seen
 const FAR = 3.2; // the eye's distance from the middle, in radii of the cloud
 const STEEPEST = 1.5; // radians up or down
 
-class Camera {
+// (N, 3) places one after the other of (N, 2); the third is 0 on a flat map.
+export function flat(xy) {
+  const xyz = new Float32Array((xy.length / 2) * 3);
+  for (let i = 0; i < xy.length / 2; i++) {
+    xyz[3 * i] = xy[2 * i];
+    xyz[3 * i + 1] = xy[2 * i + 1];
+  }
+  return xyz;
+}
+
+export class Camera {
   constructor() {
     // What is in the middle (x, y; turned: of the turned cloud), pixels a unit, the angles, the middle that it
     // turns about, and how strongly depth shrinks things: 0 on a flat map.
@@ -21,8 +31,8 @@ class Camera {
     return this.k / this.smallest;
   }
 
-  // The settings that show all of (N, 3) places.
-  fitted(xyz, dims, width, height) {
+  // The settings that show all of (N, 3) places; on a flat map with margins in CSS pixels, left and right together.
+  fitted(xyz, dims, width, height, [across, down] = [110, 50]) {
     const low = [Infinity, Infinity, Infinity];
     const high = [-Infinity, -Infinity, -Infinity];
     for (let i = 0; i < xyz.length; i += 3) {
@@ -35,7 +45,7 @@ class Camera {
     const [x, y, z] = low.map((value, axis) => (value + high[axis]) / 2);
     if (dims === 2) {
       // One scale for both axes, or distances would differ by direction.
-      const k = Math.min((width - 110) / (high[0] - low[0] || 1), (height - 50) / (high[1] - low[1] || 1));
+      const k = Math.min((width - across) / (high[0] - low[0] || 1), (height - down) / (high[1] - low[1] || 1));
       this.reach = 1;
       this.smallest = k;
       return { x, y, k, yaw: 0, pitch: 0, cx: 0, cy: 0, cz: 0, bend: 0 };

@@ -1,9 +1,9 @@
 // A line drawn by hand: fewer corners, round ones, at even distances.
 
-const CORNERS = 24; // that Python is told
+export const CORNERS = 24; // that Python is told
 
 // Drop corners that lie within `slack` of the line between their neighbours (Ramer, Douglas and Peucker).
-function simplified(line, slack) {
+export function simplified(line, slack) {
   if (line.length < 3) return line;
   const [[ax, ay], [bx, by]] = [line[0], line[line.length - 1]];
   const length = Math.hypot(bx - ax, by - ay);
@@ -32,7 +32,7 @@ function rounded(line, times = 2) {
 }
 
 // `count` places at even distances along a line.
-function evenly(line, count) {
+export function evenly(line, count) {
   const along = [0];
   for (let n = 1; n < line.length; n++)
     along.push(along[n - 1] + Math.hypot(line[n][0] - line[n - 1][0], line[n][1] - line[n - 1][1]));
@@ -46,24 +46,4 @@ function evenly(line, count) {
   });
 }
 
-const smoothed = (line) => evenly(rounded(simplified(line, 2.5)), Math.min(CORNERS, Math.max(4, line.length)));
-
-// Which of the points sx, sy that `wanted` names lie inside a closed line.
-function inside(line, sx, sy, wanted) {
-  const path = simplified([...line, line[0]], 0.7);
-  const xs = path.map(([x]) => x);
-  const ys = path.map(([, y]) => y);
-  const [left, right] = [Math.min(...xs), Math.max(...xs)];
-  const [top, bottom] = [Math.min(...ys), Math.max(...ys)];
-  const found = [];
-  for (let i = 0; i < sx.length; i++) {
-    const [x, y] = [sx[i], sy[i]];
-    if (x < left || x > right || y < top || y > bottom || !wanted(i)) continue;
-    let odd = false;
-    for (let a = 0, b = path.length - 1; a < path.length; b = a++) {
-      if (ys[a] > y !== ys[b] > y && x < ((xs[b] - xs[a]) * (y - ys[a])) / (ys[b] - ys[a]) + xs[a]) odd = !odd;
-    }
-    if (odd) found.push(i);
-  }
-  return found;
-}
+export const smoothed = (line) => evenly(rounded(simplified(line, 2.5)), Math.min(CORNERS, Math.max(4, line.length)));

@@ -1,28 +1,23 @@
 // The latent map: what it shows, what is selected, and how the parts play together.
-//
-// Streamlit calls the default export once when the component appears and again whenever its data changes. One
-// MapView lives as long as the element does; everything that is fetched is kept for the whole browser tab.
+// Everything that is fetched is kept for the whole browser tab.
+
+import { Camera, TURNED } from "../lib/camera.js";
+import { UNKNOWN } from "../lib/colours.js";
+import { component } from "../lib/component.js";
+import { accentOf, toRgb } from "../lib/elements.js";
+import { patientOf } from "../lib/lesions.js";
+import { formatCount } from "../lib/numbers.js";
+import { CHOSEN, DIM, GHOST, PLAIN, PointPainter } from "../lib/points.js";
+import { HoverCard } from "./card.js";
+import { Layers } from "./layers.js";
+import { Legend } from "./legend.js";
+import { Pointing } from "./point.js";
+import { drawSprite, MOST_SPRITES, store } from "./store.js";
 
 const MORPH_MS = 550;
 const THUMBNAILS_BELOW = 110; // so few points in sight are drawn as their images
 const SPIN = 0.25; // radians a second
 const SPRITES_AGAIN_MS = 4000;
-
-const views = new WeakMap();
-
-export default function (component) {
-  const { data, parentElement, setStateValue } = component;
-  let view = views.get(parentElement);
-  if (!view) {
-    view = new MapView(parentElement);
-    views.set(parentElement, view);
-  }
-  view.update(data, setStateValue);
-  return () => {
-    view.destroy();
-    views.delete(parentElement);
-  };
-}
 
 class MapView {
   constructor(parent) {
@@ -47,7 +42,7 @@ class MapView {
     this.loading = 0;
     this.dirty = {};
     this.camera = new Camera();
-    this.painter = new Painter(this.find("canvas.points"));
+    this.painter = new PointPainter(this.find("canvas.points"));
     this.layers = new Layers(this);
     this.card = new HoverCard(this);
     this.legend = new Legend(this.find(".legend"), () => this.restate());
@@ -67,7 +62,7 @@ class MapView {
     for (const [name, listener] of Object.entries(this.listeners)) window.addEventListener(name, listener);
   }
 
-  destroy() {
+  close() {
     this.gone = true;
     this.resizing.disconnect();
     for (const [name, listener] of Object.entries(this.listeners)) window.removeEventListener(name, listener);
@@ -78,7 +73,7 @@ class MapView {
 
   // ---- data -------------------------------------------------------------------------------------------
 
-  update(data, setStateValue) {
+  take(data, { setStateValue }) {
     const before = this.data;
     this.data = data;
     this.dims = data.dims;
@@ -159,11 +154,11 @@ class MapView {
     const most = this.data.unit === "slice" ? this.state.length : this.lesions.point_of_row.length;
     if (most > MOST_SPRITES) return;
     try {
-      const found = await store.sprites(api);
+      const sheet = await store.sprites(api);
       if (this.data.api !== api) return;
-      this.sprites = found;
-      this.root.dataset.sprites = found ? "1" : "0";
-      if (found) this.draw();
+      this.sprites = sheet;
+      this.root.dataset.sprites = sheet ? "1" : "0";
+      if (sheet) this.draw();
       // Until it is made, each card asks for its own image.
       else this.spriteTimer = setTimeout(() => this.loadSprites(api), SPRITES_AGAIN_MS);
     } catch {
@@ -238,7 +233,7 @@ class MapView {
   describe() {
     if (!this.colours || !this.state.length) return;
     const { data } = this;
-    const [all, shown, chosen] = [this.state.length, this.visible, this.chosen.size].map((n) => n.toLocaleString("en"));
+    const [all, shown, chosen] = [this.state.length, this.visible, this.chosen.size].map(formatCount);
     const turned = this.dims === 3 ? "turn the map, with Shift they move it" : "move the map";
     const canvas = this.find("canvas.overlay");
     canvas.setAttribute(
@@ -253,12 +248,12 @@ class MapView {
   readTheme() {
     const style = getComputedStyle(this.root);
     this.text = style.color || "#fff";
-    this.textRgb = rgb(this.text);
-    this.accent = style.getPropertyValue("--st-primary-color").trim() || "#56b4e9";
+    this.textRgb = toRgb(this.text);
+    this.accent = accentOf(style);
     const [r, g, b] = this.textRgb;
     this.root.style.setProperty("--map-ground", r + g + b > 380 ? "#000" : "#fff");
     this.groundColour = getComputedStyle(this.stage).backgroundColor;
-    this.ground = rgb(this.groundColour);
+    this.ground = toRgb(this.groundColour);
     if (this.colours) this.painter.setPalette(this.colours.palette, this.ground, this.textRgb);
   }
 
@@ -267,12 +262,12 @@ class MapView {
   // The point that a row of the model's table belongs to, or -1.
   pointOf(row) {
     if (this.data.unit === "slice") return row < this.state.length ? row : -1;
-    const of = this.lesions && this.lesions.point_of_row;
+    const of = this.lesions?.point_of_row;
     return of && row < of.length ? of[row] : -1;
   }
 
   nameOf(point) {
-    return this.lesions.patients[this.lesions.patient[point]];
+    return patientOf(this.lesions, point);
   }
 
   choose() {
@@ -295,7 +290,7 @@ class MapView {
       state[i] = shown ? other : GHOST;
       visible += shown ? 1 : 0;
     }
-    chosen.forEach((i) => state[i] === GHOST || (state[i] = CHOSEN));
+    for (const i of chosen) if (state[i] !== GHOST) state[i] = CHOSEN;
     this.visible = visible;
     this.root.dataset.shown = String(visible);
     if (this.hovered >= 0 && state[this.hovered] === GHOST) this.hover(-1);
@@ -333,7 +328,7 @@ class MapView {
     this.tell(points ? `Path of ${points.length} places` : "No path");
     if (points && points.length < 2) return;
     this.pathId += 1;
-    const rounded = points && points.map((place) => place.map((value) => Number(value.toFixed(4))));
+    const rounded = points?.map((place) => place.map((value) => Number(value.toFixed(4)))) ?? null;
     this.setStateValue("path", { id: this.pathId, points: rounded });
   }
 
@@ -345,7 +340,7 @@ class MapView {
   }
 
   isBeside(detail) {
-    return Boolean(this.data && this.data.link && detail.link === this.data.link && detail.from !== this);
+    return Boolean(this.data?.link && detail.link === this.data.link && detail.from !== this);
   }
 
   hoverBeside(detail) {
@@ -494,3 +489,5 @@ class MapView {
     }
   }
 }
+
+export default component(MapView);

@@ -1,19 +1,16 @@
 // Points as pixels, blended by hand into one image: thousands of calls of drawImage take a second where there
 // is no GPU, and this takes milliseconds. A point is a stamp: the pixels that it covers and how much.
 
-const [GHOST, DIM, PLAIN, CHOSEN] = [0, 1, 2, 3]; // what a point is at the moment
-const LEVELS = 8; // of depth: nearer points are larger and clearer
-const UNKNOWN = "#9aa0a6";
-const ALPHA = { ghost: 0.16, dim: 0.28, plain: 0.88, unknown: 0.6 };
+import { asPixel, fromHex, UNKNOWN } from "./colours.js";
 
-// Any CSS colour as [red, green, blue], 0 to 255 each.
-const probe = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
-function rgb(colour) {
-  probe.clearRect(0, 0, 1, 1);
-  probe.fillStyle = colour;
-  probe.fillRect(0, 0, 1, 1);
-  return [...probe.getImageData(0, 0, 1, 1).data.slice(0, 3)];
-}
+// What a point is at the moment.
+export const GHOST = 0;
+export const DIM = 1;
+export const PLAIN = 2;
+export const CHOSEN = 3;
+
+const LEVELS = 8; // of depth: nearer points are larger and clearer
+const ALPHA = { ghost: 0.16, dim: 0.28, plain: 0.88, unknown: 0.6 };
 
 const covered = (distance, reach) => Math.min(Math.max(reach + 0.5 - distance, 0), 1);
 const SHAPES = {
@@ -23,7 +20,7 @@ const SHAPES = {
     covered(distance, reach * 0.95) - covered(distance, reach * 0.95 - 1.1 * ratio),
 };
 
-class Painter {
+export class PointPainter {
   constructor(canvas) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d", { alpha: false });
@@ -31,10 +28,10 @@ class Painter {
     this.order = new Uint32Array(0);
   }
 
-  // The palette as numbers, a row a level of depth; farther ones fade into the ground.
+  // The palette ("#rrggbb" each) as numbers, a row a level of depth; farther ones fade into the ground.
   setPalette(palette, ground, text) {
-    const colours = [UNKNOWN, ...palette].map(rgb);
-    this.ground = (255 << 24) | (ground[2] << 16) | (ground[1] << 8) | ground[0];
+    const colours = [UNKNOWN, ...palette].map(fromHex);
+    this.ground = asPixel(ground);
     this.text = this.pack(text);
     this.under = this.pack(ground);
     const count = colours.length;
@@ -135,7 +132,7 @@ class Painter {
     const largest = deep ? radius * 1.4 : radius;
     this.resize(width, height, ratio, (largest + edge) * ratio);
     const { w, h, margin, stride, count } = this;
-    this.pixels.fill(this.ground >>> 0);
+    this.pixels.fill(this.ground);
     const sizes = Array.from({ length: deep ? LEVELS : 1 }, (_, level) =>
       deep ? radius * (0.6 + (0.8 * level) / (LEVELS - 1)) : radius,
     );
