@@ -107,7 +107,7 @@ class Card(Some):
     def parts(self) -> list[tuple[Some, bool]]:
         """(figures, whether they are of patients that the VAE never saw), the fairest last."""
         held_out = [] if self.heldout is None else [(self.heldout, True)]
-        return [(self, self.protocol == "joint"), *held_out]
+        return [(self, self.description.held_out_only), *held_out]
 
 
 def load_card(run: Run) -> Card | None:

@@ -167,7 +167,7 @@ class _Cohort:
     @property
     def held_out_only(self) -> bool:
         """Whether labels shaped the codes honestly: then only held-out patients are tested."""
-        return self.protocol == "joint"
+        return PROTOCOLS[self.protocol].held_out_only
 
     @property
     def inputs(self) -> Inputs:

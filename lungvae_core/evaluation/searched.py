@@ -21,6 +21,7 @@ from lungvae_core.errors import UserError
 from lungvae_core.evaluation.baselines import size_figures
 from lungvae_core.evaluation.card import CARD_SIZES, Some
 from lungvae_core.evaluation.figures import auc_units
+from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
 from lungvae_core.files import folder_lock, write_json
 from lungvae_core.schema import Count, Number, Part, read_as
 from lungvae_core.training.checkpoints import Run
@@ -101,8 +102,9 @@ def final(
         )
     report: dict[str, Any] = {
         "protocol": "searched",
-        "protocol_in_words": f"best of {len(book.trials)} trials on {config.folds} validation "
-        "split(s), trained again without the patients set aside, judged once on them",
+        "protocol_in_words": PROTOCOLS["searched"].in_full.format(
+            trials=len(book.trials), folds=config.folds
+        ),
         "label_rule": "median_high of the readers' malignancy ratings; above 3 against below 3",
         "trial": chosen.number,
         "settings": settings,
@@ -146,41 +148,50 @@ def _vae(
         device=device,
         threads=threads,
     )
-    with pool(1, ray, threads=threads, gpu=device in ("auto", "cuda")) as at_work:
-        at_work.submit(FINAL, train_fold, task)
-        while (ended := at_work.wait(0.5)) is None:
-            if should_stop() and not (folder / STOP).exists():
-                (folder / STOP).touch()
-    (folder / STOP).unlink(missing_ok=True)
-    outcome = ended[1]
-    if outcome.error:
-        raise UserError(f"The best trial could not be trained again: {outcome.error}")
-    if outcome.stopped:
+    if not _trained_again(task, ray, should_stop):
         return None
     run = Run.open(folder / FINAL)
-    figures = run.metrics()[-1]["validation"]
-    labels = malignant(data.table)
-    train, test = (rows[~np.isnan(labels[rows])] for rows in (patients.rest, patients.test))
-    classified = None
-    if _both(labels[train]) and _both(labels[test]):
-        fitted = ClassifierConfig(seed=config.seed)
-        model = fit_classifier(codes_of(run, data, train), labels[train], fitted, inputs_of(full))
-        table = data.table.iloc[test].reset_index(drop=True)
-        logits = model.logits(codes_of(run, data, test)).astype(np.float64)
-        classified = {
-            "counted": _counted(data.table, patients, left_out_before(data.info.details)),
-            "units": auc_units(table, labels[test], logits),
-            "baselines": size_figures(table, labels[test], CARD_SIZES),
-        }
+    left_out = left_out_before(data.info.details)
     return {
         "patients": int(data.table.iloc[patients.test]["patient_id"].nunique()),
         "slices": len(patients.test),
         "counted": Counted(
-            used=len(patients.test),
-            left_out={**left_out_before(data.info.details), SEARCHED: len(patients.rest)},
+            used=len(patients.test), left_out={**left_out, SEARCHED: len(patients.rest)}
         ).model_dump(),
-        "reconstruction": {"scale": "0..1 of the model's HU window", **figures},
-        "classifier": classified,
+        "reconstruction": {"scale": "0..1 of the model's HU window", **run.metrics()[-1]["validation"]},
+        "classifier": _classified(run, data, patients, config.seed),
+    }
+
+
+def _trained_again(task: FoldTask, ray: str | None, should_stop: Callable[[], bool]) -> bool:
+    """Train, or go on; False when stopped. UserError when the training fails."""
+    stop = Path(task.search) / STOP
+    with pool(1, ray, threads=task.threads, gpu=task.device in ("auto", "cuda")) as at_work:
+        at_work.submit(FINAL, train_fold, task)
+        while (ended := at_work.wait(0.5)) is None:
+            if should_stop() and not stop.exists():
+                stop.touch()
+    stop.unlink(missing_ok=True)
+    outcome = ended[1]
+    if outcome.error:
+        raise UserError(f"The best trial could not be trained again: {outcome.error}")
+    return not outcome.stopped
+
+
+def _classified(run: Run, data: SliceSet, patients: Patients, seed: int) -> dict[str, Any] | None:
+    """A classifier on the others' codes, judged on the patients set aside; None without both classes."""
+    labels = malignant(data.table)
+    train, test = (rows[~np.isnan(labels[rows])] for rows in (patients.rest, patients.test))
+    if not (_both(labels[train]) and _both(labels[test])):
+        return None
+    config, inputs = ClassifierConfig(seed=seed), inputs_of(run.config)
+    model = fit_classifier(codes_of(run, data, train), labels[train], config, inputs)
+    table = data.table.iloc[test].reset_index(drop=True)
+    logits = model.logits(codes_of(run, data, test)).astype(np.float64)
+    return {
+        "counted": _counted(data.table, patients, left_out_before(data.info.details)),
+        "units": auc_units(table, labels[test], logits),
+        "baselines": size_figures(table, labels[test], CARD_SIZES),
     }
 
 

@@ -1,7 +1,8 @@
 """Every protocol by name: what it is, in words, and what it fixes. Light to import: helps and forms use it.
 
 `lungvae evaluate` has nested, frozen and paper; `lungvae validate` has external. Of `lungvae classify` are
-transductive, joint and released, whichever the labels that shaped the run's codes leave open.
+transductive, joint and released, whichever the labels that shaped the run's codes leave open. A search's last
+word is searched.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ class Description:
     threshold: str = _ASIDE  # on whom calibration and threshold were settled, a sentence
     leaks: tuple[str, ...] = ()  # how every report of it leaks
     why_leak: str = "What it is tested on was known to the model."  # why a report that leaks is shown
+    held_out_only: bool = False  # whether none but patients that the VAE never saw are tested
     trains: bool = True  # whether models are trained in folds; otherwise it tests a trained model
     labels_of: str | None = None  # whose labels the joint phase takes; None: there is none
     labels_rule: str = ""  # the sentence that refuses labels of others
@@ -90,6 +92,7 @@ PROTOCOLS: dict[str, Description] = {
     "joint": Description(
         title="held-out patients of a VAE with labels",
         in_full="VAE and MLP trained with labels of the training patients, tested on held-out patients only",
+        held_out_only=True,
         trains=False,
     ),
     "released": Description(
@@ -99,5 +102,11 @@ PROTOCOLS: dict[str, Description] = {
             "Labels of 70 % of all patients shaped the codes on which the classifier is cross-validated.",
         ),
         trains=False,
+    ),
+    "searched": Description(
+        title="the best trial of a search",
+        in_full="best of {trials} trials on {folds} validation split(s), trained again without the patients "
+        "set aside, judged once on them",
+        held_out_only=True,
     ),
 }
