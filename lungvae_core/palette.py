@@ -15,11 +15,14 @@ _COLOURS = parse_json((COMPONENTS / "lib" / "colours.json").read_bytes(), what="
 # Okabe & Ito 2008, without black, which a dark page would swallow.
 OKABE_ITO: list[str] = list(_COLOURS["okabeIto"].values())
 SKY, ORANGE, GREEN, YELLOW, PURPLE, BLUE, VERMILLION = OKABE_ITO
+GREY = "#8f959b"  # seen on light and dark pages
 # cividis (Nunez, Anderton & Renslow 2018) at nine even steps; its darkest fifth is left out, because it
 # vanishes on a dark page.
 CIVIDIS: list[str] = _COLOURS["cividis"]
 
-_PROPERTIES = " ".join(f"--{name}: {colour};" for name, colour in _COLOURS["okabeIto"].items())
+_PROPERTIES = " ".join(
+    f"--{name}: {colour};" for name, colour in (_COLOURS["okabeIto"] | {"night": _COLOURS["night"]}).items()
+)
 CSS = f":root, :host {{ {_PROPERTIES} }}\n"  # the colours in styles of documents and components
 
 

@@ -8,6 +8,7 @@ import streamlit as st
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation import report_words
 from lungvae_core.evaluation.card import Auc, Card, Some
+from lungvae_core.palette import ORANGE, SKY
 from lungvae_core.serving.http.routes import registry
 from lungvae_core.serving.jobs.evaluations import find_reports, read_report
 from lungvae_core.serving.models.registry import LoadedModel, ModelEntry
@@ -20,7 +21,7 @@ WHOSE = {
     "area": "the area that the readers outlined",
 }
 UPLOAD = {"source": "upload"}
-MODEL, SIZE = "#56b4e9", "#e69f00"  # Okabe and Ito's
+MODEL, SIZE = SKY, ORANGE
 
 
 def main() -> None:

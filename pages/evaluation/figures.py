@@ -11,9 +11,10 @@ from plotly.subplots import make_subplots
 from lungvae_core.evaluation.report_view.blocks import KINDS, Cell, Forest, Square, Steps, Strip, ends
 from lungvae_core.evaluation.report_words import Row
 from lungvae_core.evaluation.report_words import figure as with_interval
+from lungvae_core.palette import GREY, ORANGE, PURPLE, SKY
 
 # Okabe and Ito's, each with a shape of its own; readable on a light and on a dark page.
-COLOURS = {"model": "#56b4e9", "size": "#e69f00", "readers": "#cc79a7", "pixels": "#999999"}
+COLOURS = {"model": SKY, "size": ORANGE, "readers": PURPLE, "pixels": GREY}
 SHAPES = {"model": "circle", "size": "square", "readers": "diamond", "pixels": "triangle-up"}
 GREY = "#8f959b"
 _NO_GRID = {"zeroline": False, "showgrid": False}

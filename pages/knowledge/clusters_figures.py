@@ -8,9 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lungvae_core.palette import OKABE_ITO
+from lungvae_core.palette import BLUE, GREY, OKABE_ITO, ORANGE, SKY, VERMILLION
 
-BLUE, ORANGE, SKY, GREY, VERMILLION = "#0072b2", "#e69f00", "#56b4e9", "#999999", "#d55e00"  # Okabe-Ito
 _MARGIN = {"l": 10, "r": 10, "t": 40, "b": 10}
 _SYMBOLS = ("circle", "diamond-tall", "cross")
 _MARKS = ("●", "♦", "✚")  # the same in text

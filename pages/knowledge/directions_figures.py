@@ -10,9 +10,9 @@ from plotly.subplots import make_subplots
 
 from lungvae_core.explore.counterfactual import Counterfactual
 from lungvae_core.number_text import with_interval
+from lungvae_core.palette import BLUE, GREEN, GREY, ORANGE, SKY, VERMILLION
 
-BLUE, ORANGE, SKY, GREY, GREEN = "#0072b2", "#e69f00", "#56b4e9", "#999999", "#009e73"  # Okabe-Ito
-_DIVERGING = [[0, "#0072b2"], [0.5, "#f2f2f2"], [1, "#d55e00"]]
+_DIVERGING = [[0, BLUE], [0.5, "#f2f2f2"], [1, VERMILLION]]
 _MARGIN = {"l": 10, "r": 10, "t": 40, "b": 10}
 TITLES = {
     "malignancy": "malignancy",

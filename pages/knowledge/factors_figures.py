@@ -13,9 +13,9 @@ from plotly.subplots import make_subplots
 from lungvae_core.evaluation.disentanglement.compare import PHANTOM_WORDS, PROBES
 from lungvae_core.evaluation.disentanglement.scores import WORDS
 from lungvae_core.number_text import DASH, interval, number
+from lungvae_core.palette import BLUE, GREEN, GREY, ORANGE
 from lungvae_core.vae.latents import FAMILIES
 
-BLUE, ORANGE, GREEN, GREY = "#0072b2", "#e69f00", "#009e73", "#999999"  # Okabe-Ito
 MEASURES = {
     "information": "mutual information, share of the factor's entropy",
     "spearman": "rank correlation, without its sign",

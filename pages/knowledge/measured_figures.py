@@ -12,10 +12,11 @@ from plotly.subplots import make_subplots
 from lungvae_core.data.outlines import SIZE
 from lungvae_core.explore.measured import record
 from lungvae_core.explore.measured.record import number
+from lungvae_core.palette import BLUE, ORANGE, SKY, VERMILLION
 
-LESS, MORE, LINE = "#0072B2", "#E69F00", "#56B4E9"  # Okabe-Ito
+LESS, MORE, LINE = BLUE, ORANGE, SKY
 # Blue below zero, a grey that shows on light and dark pages at it, orange above.
-DIVERGING = [[0, LESS], [0.5, "rgba(150,150,150,0.12)"], [1, "#D55E00"]]
+DIVERGING = [[0, LESS], [0.5, "rgba(150,150,150,0.12)"], [1, VERMILLION]]
 FULL = 1.0  # standard deviations at which a colour is full
 GAP = 3  # pixels between two images of the strip
 

@@ -9,10 +9,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from lungvae_core.explore.typical import Contrast
-from lungvae_core.palette import CIVIDIS
+from lungvae_core.palette import CIVIDIS, GREY, SKY
 from lungvae_core.serving.lesions.group import FIGURES
 
-BLUE, GREY = "#56b4e9", "#8f959b"  # Okabe-Ito, and a grey for both themes
 _LINE_PX = 40
 
 
@@ -34,7 +33,7 @@ def contrasts(found: Sequence[Contrast]) -> go.Figure:
             mode="markers",
             marker={
                 "size": 10,
-                "color": [BLUE if contrast.differs else GREY for contrast in shown],
+                "color": [SKY if contrast.differs else GREY for contrast in shown],
                 "symbol": ["circle" if contrast.differs else "circle-open" for contrast in shown],
                 "line": {"width": 2},
             },

@@ -8,11 +8,10 @@ from typing import Any
 
 import streamlit as st
 
+from lungvae_core.palette import GREY, ORANGE, SKY, VERMILLION
 from lungvae_core.serving.lesions.lesion_facts import Rating
 from lungvae_core.serving.lesions.nodule_score import NoduleScore
 from pages.shared.charts import Chart
-
-SKY, ORANGE, GREY = "#56b4e9", "#e69f00", "#8f959b"  # Okabe-Ito, and a grey for both themes
 
 _STYLE = """
 <style>
@@ -78,7 +77,7 @@ def slice_scores(nodule: NoduleScore, shown: int, *, numbers: Sequence[int] | No
         "y": nodule.slices.tolist(),
         "marker": {
             "color": [ORANGE if drive > 0 else SKY for drive in nodule.drives],
-            "line": {"color": "#d55e00", "width": [3 if at == shown else 0 for at in range(count)]},
+            "line": {"color": VERMILLION, "width": [3 if at == shown else 0 for at in range(count)]},
         },
         "customdata": (nodule.score - nodule.drives).tolist(),
         "hovertemplate": "slice %{x}: %{y:.2f}<br>the nodule without it: %{customdata:.2f}<extra></extra>",

@@ -9,6 +9,7 @@ import streamlit as st
 
 from lungvae_core.errors import UserError
 from lungvae_core.explore.traversal import strip
+from lungvae_core.palette import ORANGE, SKY
 from lungvae_core.parameters import choice, integer, number
 from lungvae_core.serving.models import scoring
 from lungvae_core.serving.models.registry import LoadedModel
@@ -192,7 +193,7 @@ def score_chart(along: np.ndarray, scores: np.ndarray, value: float) -> charts.C
         "x": values,
         "y": scores.tolist(),
         "mode": "lines+markers",
-        "line": {"color": "#56b4e9", "width": 2},
+        "line": {"color": SKY, "width": 2},
         "hovertemplate": "value %{x:.3f}<br>model score %{y:.2f}<extra></extra>",
     }
     now = {"x0": value, "x1": value, "y0": 0, "y1": 1, "xref": "x", "yref": "y domain"}
@@ -215,7 +216,7 @@ def score_chart(along: np.ndarray, scores: np.ndarray, value: float) -> charts.C
                 "zeroline": False,
             },
             "yaxis": {"range": [-0.05, 1.15], "showticklabels": False, "tickvals": [0, 0.5, 1]},
-            "shapes": [{"type": "line", "line": {"color": "#e69f00", "dash": "dot"}, **now}],
+            "shapes": [{"type": "line", "line": {"color": ORANGE, "dash": "dot"}, **now}],
             "annotations": [
                 {"text": "now", "showarrow": False, **here},
                 # Within the plot, which is as wide as the strip.

@@ -13,6 +13,7 @@ from lungvae_core.caches import BoundedCache
 from lungvae_core.errors import UserError
 from lungvae_core.explore.counterfactual import Counterfactual, changes, in_words
 from lungvae_core.explore.ways import NEIGHBOURS, ways_of
+from lungvae_core.palette import ORANGE, SKY
 from lungvae_core.serving.lesions.selection import card
 from lungvae_core.serving.models import scoring
 from lungvae_core.serving.models.registry import LoadedModel
@@ -187,7 +188,7 @@ def _changed(model: LoadedModel, found: Counterfactual) -> go.Figure:
             x=frame.to_numpy(),
             y=frame.index.tolist(),
             orientation="h",
-            marker_color=["#56b4e9" if value < 0 else "#e69f00" for value in frame],
+            marker_color=[SKY if value < 0 else ORANGE for value in frame],
         )
     )
     figure.update_layout(

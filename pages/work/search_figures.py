@@ -11,10 +11,11 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
+from lungvae_core.palette import BLUE, GREY, ORANGE
 from lungvae_core.serving.jobs.searches import SearchState
 from lungvae_core.training.search.book import COMPLETE
 
-COMPLETED, OTHERS, BEST = "#0072B2", "#999999", "#E69F00"  # Okabe-Ito
+COMPLETED, OTHERS, BEST = BLUE, GREY, ORANGE
 SCATTERS = 8  # settings at most that get a scatter of their own
 AXES = 12  # settings at most in the parallel coordinates
 TICKS = 6

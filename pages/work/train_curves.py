@@ -9,11 +9,12 @@ from typing import Literal
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lungvae_core.palette import ORANGE, PURPLE, SKY, VERMILLION
 from lungvae_core.serving.jobs.progress import TrainingState, Units
 from lungvae_core.training.validate import ACTIVE, DEAD
 
 # Okabe-Ito, and a dash of its own for each.
-TRAINED, HELD_OUT, SCHEDULE, UNUSED = "#E69F00", "#56B4E9", "#CC79A7", "#D55E00"
+TRAINED, HELD_OUT, SCHEDULE, UNUSED = ORANGE, SKY, PURPLE, VERMILLION
 _DASHES = {TRAINED: "dot", HELD_OUT: "solid", SCHEDULE: "dashdot"}
 _GREY = "#8f959b"  # shows on light and dark pages
 _COLUMNS = 3
