@@ -13,6 +13,8 @@ import pytest
 import typer
 
 from lungvae_core.cli import app
+from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
+from lungvae_core.evaluation.protocols.evaluate import KINDS
 from lungvae_core.vae.latents import FAMILIES
 from tests.conftest import ROOT
 
@@ -31,15 +33,16 @@ def blocks() -> Iterator[pytest.param]:
 
 
 @pytest.fixture
-def families() -> Iterator[None]:
-    """Afterwards the latent families are those that ship, whatever a block has registered."""
-    shipped = dict(FAMILIES)
+def registries() -> Iterator[None]:
+    """Afterwards families and protocols are those that ship, whatever a block has registered."""
+    shipped = [(registry, dict(registry)) for registry in (FAMILIES, PROTOCOLS, KINDS)]
     yield
-    FAMILIES.clear()
-    FAMILIES.update(shipped)
+    for registry, before in shipped:
+        registry.clear()
+        registry.update(before)
 
 
-@pytest.mark.usefixtures("families")
+@pytest.mark.usefixtures("registries")
 @pytest.mark.parametrize(("language", "code"), blocks())
 def test_a_block_of_code_works(
     language: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -52,6 +55,8 @@ def test_a_block_of_code_works(
         monkeypatch.chdir(tmp_path)
         shutil.copytree(ROOT / "models" / "gvae", "models/gvae")
         exec(compile(code, "block", "exec"), {"__name__": "block"})
+    elif language.startswith(("python pages/", "python tests/")):
+        pass  # files of the guide to a page, which tests/pages/test_guide.py follows
     elif language == "caddy":
         assert code == (ROOT / "deploy" / "Caddyfile").read_text(encoding="utf-8")
     else:

@@ -55,9 +55,7 @@ class Lesions:
         return reach.view(-1, SIZE, SIZE) - torch.tensor(DISTANCE, dtype=torch.float32, device=device)
 
     def layers(self, hu: Tensor) -> tuple[Tensor, Tensor]:
-        """Background and lesion of slices hu (N, 64, 64); hidden pixels get the level of lung and of the
-        lesion.
-        """
+        """Background and lesion of slices hu (N, 64, 64); hidden pixels get the level of lung and lesion."""
         has = ~torch.isnan(self.width)[:, None, None]
         lesion, lung = (self.levels[:, at, None, None].expand_as(hu) for at in (0, 1))
         inside = self.inside()

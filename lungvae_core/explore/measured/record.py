@@ -78,9 +78,7 @@ def labels(measured: dict[str, Any]) -> list[Label]:
 
 
 def sentence(measured: dict[str, Any], one: dict[str, Any], key: str) -> str:
-    """The change of a property along a dimension, as "Diameter: +4.6 px (3.0 to 6.3), ...", with its mm if
-    known.
-    """
+    """A property's change along a dimension, as "Diameter: +4.6 px (3.0 to 6.3), ...", in mm too if known."""
     about = measured["properties"][key]
     change, low, high, effect, spearman, _ = one["moved"][key]
     unit = f" {about['unit']}" if about["unit"] else ""
