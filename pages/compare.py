@@ -31,16 +31,16 @@ def main() -> None:
     layout.compact()
     common.introduce(
         "Compare",
-        shows="Two models that learned from the same lesions, side by side. Point at a lesion in one map and "
-        "a ring shows it in the other; click it, or draw around a group, to see what each makes of it.",
+        shows="Two models trained on the same lesions, side by side. Point at a lesion in one map, and a "
+        "ring shows it in the other; click it, or draw around a group, to compare the models.",
         does_not_mean=(
-            "- **Not a ranking of priors.** Each model is one training with one seed. What differs here can "
-            "be the seed's doing as well as the prior's.\n"
-            "- **Not distances.** UMAP and t-SNE lay each model out for itself: turned, mirrored or moved "
-            "maps say the same. Compare who lies beside whom, not where.\n"
-            "- **Not agreement with the truth.** Two models that agree can be wrong together: they learned "
+            "- **Not a ranking of priors.** Each model is one training with one seed. Differences can come "
+            "from the seed as well as from the prior.\n"
+            "- **Not distances.** UMAP and t-SNE arrange each model separately: rotated, mirrored or "
+            "shifted maps are equivalent. Compare which lesions are neighbours, not their positions.\n"
+            "- **Not agreement with the truth.** Two models that agree can both be wrong: they learned "
             "from the same images and the same readers.\n"
-            "- **Model score** is a classifier's output, not a probability of cancer; the same number of two "
+            "- **Model score** is a classifier's output, not a probability of cancer; equal scores of two "
             "models need not mean the same."
         ),
     )
@@ -138,7 +138,7 @@ def lesion(first: LoadedModel, second: LoadedModel, row: int) -> None:
     for model, case, column in zip((first, second), both, st.columns(2, gap="large"), strict=True):
         with column:
             parts.score(model, case, of=f"of {model.entry.title}")
-    st.markdown(f"**Most alike for each model, of other patients.** {comparison.overlap(first, both)}")
+    st.markdown(f"**Most similar to each model, from other patients.** {comparison.overlap(first, both)}")
     for model, case, column in zip((first, second), both, st.columns(2, gap="large"), strict=True):
         with column:
             picked = lesion_cards(
@@ -159,7 +159,7 @@ def images(first: LoadedModel, second: LoadedModel, both: list[Case]) -> None:
     slice_column, *columns = st.columns(5, gap="small")
     with slice_column:
         if both[0].image is None:
-            st.info("This slice is not on this machine; beside it is what each model kept of it.")
+            st.info("This slice is not on this machine; beside it are the models' reconstructions.")
         else:
             figures.lesion(first, both[0].image, "CT slice", spacing_mm=both[0].spacing_mm)
     for at, (model, case) in enumerate(zip((first, second), both, strict=True)):
@@ -177,12 +177,12 @@ def dimensions(first: LoadedModel, second: LoadedModel) -> None:
                 st.markdown(f"**{model.entry.title}**")
                 named = comparison.named_dimensions(model)
                 if named is None:
-                    st.caption(f"Not measured yet; `lungvae measure {model.entry.folder}` does it.")
+                    st.caption(f"Not measured yet; run `lungvae measure {model.entry.folder}` does it.")
                 else:
                     st.dataframe(named, hide_index=True, width="stretch")
         st.caption(
-            "Guided dimensions first, then those that change the picture most. Their numbers mean nothing "
-            "across models. How it was measured: page Measured traversals."
+            "Guided dimensions first, then those that change the image most. Numbers of dimensions cannot "
+            "be compared across models. For the method see the page Measured traversals."
         )
 
 

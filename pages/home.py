@@ -29,19 +29,20 @@ def main() -> None:
     layout.compact()
     common.introduce(
         tour.HOME,
-        shows="A variational autoencoder squeezes a CT slice of a lung lesion into a few dozen numbers and "
-        "draws it again from them. Walk through what such models learned: which lesions they hold alike, "
-        "what each number changes in the picture, and what a classifier makes of it.",
+        shows="A variational autoencoder compresses a CT slice of a lung lesion into a few dozen numbers "
+        "and reconstructs it from them. Explore what such models learned: which lesions they find similar, "
+        "what each number changes in the image, and how a classifier scores it.",
         does_not_mean=(
-            "- **Not a diagnosis, nor a second opinion.** Nothing here was tested for care, and no page "
-            "gives advice about a patient.\n"
-            "- **Malignancy here is an opinion.** The labels are readers' ratings of how suspicious a nodule "
-            "looks, not the outcome of a biopsy.\n"
-            "- **One data set.** Shipped models know the scanners, readers and case mix of LIDC-IDRI only.\n"
-            "- **Not a clinical factor.** A model's dimensions and a map's axes have no clinical meaning of "
-            "their own.\n"
-            "- **Generated is not seen.** What is labelled *generated* was drawn by a model; it is nobody's "
-            "scan."
+            "- **Not a diagnosis, nor a second opinion.** Nothing here was tested for clinical use, and no "
+            "page gives advice about a patient.\n"
+            "- **Malignancy here is an opinion.** The labels are readers' ratings of how suspicious a "
+            "nodule looks, not the result of a biopsy.\n"
+            "- **One data set.** Shipped models know the scanners, readers and case mix of LIDC-IDRI "
+            "only.\n"
+            "- **Not a clinical factor.** A model's dimensions and a map's axes have no clinical meaning "
+            "of their own.\n"
+            "- **Generated images are not scans.** An image labelled *generated* was made by a model and "
+            "shows no patient."
         ),
     )
     ways_in()
@@ -54,7 +55,7 @@ def ways_in() -> None:
     with clinician, st.container(border=True, height="stretch", gap="xsmall"):
         st.markdown(":material/stethoscope: **As a clinician**")
         st.caption(
-            "Look through lesions as the model arranges them, with what readers said of each; or bring one "
+            "Browse lesions as the model arranges them, with the readers' ratings of each; or upload one "
             "of your own, which stays on this machine."
         )
         with st.container(horizontal=True, gap="xsmall"):
@@ -65,8 +66,8 @@ def ways_in() -> None:
     with researcher, st.container(border=True, height="stretch", gap="xsmall"):
         st.markdown(":material/science: **As a researcher**")
         st.caption(
-            "Take the latent space apart, set a Gaussian beside a Dirichlet prior, judge them by an honest "
-            "protocol, and train your own."
+            "Analyse the latent space, compare a Gaussian with a Dirichlet prior, evaluate models without "
+            "leaks, and train your own."
         )
         with st.container(horizontal=True, gap="xsmall"):
             st.page_link("traversal/traversal.py", label="Walk", icon=":material/tune:")
@@ -75,8 +76,8 @@ def ways_in() -> None:
     with visitor, st.container(border=True, height="stretch", gap="xsmall"):
         st.markdown(":material/play_circle: **With two minutes**")
         st.caption(
-            "Follow one lesion from the map to its score in seven steps; or just drag a slider and watch the "
-            "picture change under your hand."
+            "Follow one lesion from the map to its score in seven steps; or just drag a slider and watch "
+            "the image change."
         )
         with st.container(horizontal=True, gap="small", vertical_alignment="center"):
             if st.button("Take the tour", type="primary", icon=":material/tour:"):
@@ -103,13 +104,13 @@ def figures() -> None:
         overview(shown)
     with words:
         st.markdown(
-            "How well a score ranks lesions that readers took for malignant above those they took for benign "
-            "(AUC: 0.5 is chance, 1 is perfect). Beside the models stands what **the lesion's size alone** "
-            "gives on the same lesions: a model that cannot beat a ruler has learned little more than size."
+            "How well a score ranks lesions that readers rated malignant above those they rated benign "
+            "(AUC: 0.5 is chance, 1 is perfect). **The lesion's size alone** is shown for comparison, on "
+            "the same lesions: a model that cannot beat a ruler has learned little more than size."
         )
         judged_honestly()
         against_diagnosis()
-    with st.expander("All figures of each model, and how they were made", icon=":material/fact_check:"):
+    with st.expander("All figures of each model, and how they were obtained", icon=":material/fact_check:"):
         for entry in shown:
             with st.container(border=True):
                 describe(entry)
@@ -207,7 +208,7 @@ def describe(entry: ModelEntry) -> None:
     if report.leaks:
         st.error(
             "**These figures leak.** As in the paper's released code, labels of patients that test the "
-            "classifier have shaped the codes. They say nothing about patients that are new to the model.",
+            "classifier have shaped the codes. They say nothing about new patients.",
             icon=":material/report:",
         )
     verdict(*report.parts[-1])
@@ -310,10 +311,10 @@ def protocol(model: LoadedModel, report: Card) -> None:
     ]
     if report.transductive and not report.leaks:
         lines.append(
-            "The encoder saw the pixels, never the labels, of most of all these patients, so the figures "
-            "over all of them can flatter it."
+            "The encoder saw the pixels, but not the labels, of most of these patients, so figures over "
+            "all of them can be too high."
         )
-    lines.append("Intervals: 95 %, by drawing patients again. One training, so no claim about a prior.")
+    lines.append("Intervals: 95 %, patients resampled. One training, so no conclusion about the prior.")
     st.caption(" ".join(lines))
     drawn = report.reconstruction
     if drawn is not None:

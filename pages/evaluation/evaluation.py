@@ -19,16 +19,16 @@ def main() -> None:
     """The page from top to bottom."""
     common.introduce(
         "Evaluation",
-        shows="How well a model's score tells malignant from benign lesions, by a named protocol, with 95 % "
-        "intervals, per slice, nodule and patient; always beside what the lesion's size alone gives on the "
-        "same folds.",
+        shows="How well a model's score separates malignant from benign lesions, by a named protocol, with "
+        "95 % intervals, per slice, nodule and patient; always compared with the lesion's size alone on "
+        "the same folds.",
         does_not_mean=(
-            "- **Malignancy is readers' opinion**, not the outcome of a biopsy. Another label rule moves an "
-            "AUC by some 0.04: compare only figures of one task, label rule and unit.\n"
+            "- **Malignancy is the readers' opinion**, not the result of a biopsy. Another label rule "
+            "changes an AUC by about 0.04: compare only figures of the same task, label rule and unit.\n"
             "- **Slices are not cases.** Quote nodules or patients.\n"
-            "- **Ahead of size is what counts.** A model that cannot beat a ruler has learned little else.\n"
-            "- **An interval tells of the patients drawn**, not of another training, hospital or scanner.\n"
-            "- **The `paper` protocol leaks.** It is here to show where its figures come from, and says "
+            "- **Compare with size.** A model that cannot beat a ruler has learned little else.\n"
+            "- **Intervals cover the choice of patients**, not another training, hospital or scanner.\n"
+            "- **The `paper` protocol leaks.** It shows where the paper's figures come from, and says "
             "nothing about new patients.\n"
             "- Nobody has tested whether any of this helps a reader or a patient."
         ),
@@ -126,7 +126,7 @@ def downloads(found: FoundReport, report: Report) -> None:
         icon=":material/description:",
         key="evaluation-html",
         on_click="ignore",
-        help="One file with figures, limits and a checklist; it loads nothing from the internet.",
+        help="One file with figures, limits and a checklist, without internet access.",
     )
     st.download_button(
         "JSON",

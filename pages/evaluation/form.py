@@ -40,7 +40,7 @@ WORDS = {
     RUNNING: "is running",
     STOPPING: "is stopping",
     FAILED: "failed",
-    STOPPED: "was stopped; it can go on where it was",
+    STOPPED: "was stopped and can be resumed",
 }
 
 
@@ -49,7 +49,7 @@ JOBS = JobPanel(
     RESULTS,
     lambda _: None,  # the address names a report, which there is none of yet
     stop_help="What is done is kept.",
-    resume_help="Folds that are done count; the others go on.",
+    resume_help="Finished folds are kept; the others continue.",
 )
 
 
@@ -83,7 +83,7 @@ def new_evaluation() -> None:
         st.warning(f"The data set {name} was left out. {reason}")
     sets = [data for data in sets if not data.generated] + [data for data in sets if data.generated]
     if not sets:
-        st.info(f"There is no data set in {settings.data} yet. The Train page tells how to make one.")
+        st.info(f"There is no data set in {settings.data} yet. The Train page says how to make one.")
         return
     reports, _ = find_reports(settings)
     nested = [None, *(one.path for one in reports if one.protocol == "nested")]
@@ -96,7 +96,7 @@ def new_evaluation() -> None:
             list(PRESETS),
             index=list(PRESETS).index("dirvae"),
             key="evaluation-preset",
-            help="Trained anew in every fold. Other settings: `lungvae evaluate --set`.",
+            help="Trained again in every fold. Other settings: `lungvae evaluate --set`.",
         )
         left, right = st.columns(2)
         left.selectbox(
@@ -140,8 +140,8 @@ def new_evaluation() -> None:
             key="evaluation-diagnoses",
             placeholder="/data/diagnosis.csv",
             help="A csv, Excel or parquet file on this server, a row a patient: patient_id, and diagnosis "
-            f"({', '.join(f'{code} {kind}' for code, kind in KINDS.items())}). The report then says how well "
-            "model, readers and size rank these patients by it. For the protocols nested and frozen.",
+            f"({', '.join(f'{code} {kind}' for code, kind in KINDS.items())}). The report then says how "
+            "well model, readers and size rank these patients. For the protocols nested and frozen.",
         )
         left, right = st.columns([3, 1], vertical_alignment="bottom")
         left.text_input("Name of the evaluation", name, key=f"evaluation-name-{name}")
@@ -155,8 +155,8 @@ def new_evaluation() -> None:
             key="evaluation-start",
         )
     st.caption(
-        "`nested` trains the VAE once a fold and seed: hours on two cores. It runs in the background, can be "
-        "stopped, and goes on where it was. The same from a terminal: `lungvae evaluate`."
+        "`nested` trains the VAE once a fold and seed: hours on two cores. It runs in the background, and "
+        "can be stopped and resumed. From a terminal: `lungvae evaluate`."
     )
 
 

@@ -24,17 +24,17 @@ def main() -> None:
     """The page from top to bottom."""
     common.introduce(
         "Clusters",
-        shows="Groups of lesions that lie together in the latent space, found without any label: what they "
-        "go with (malignancy, size, ratings, place, and **whose scan it is**), beside what chance gives, and "
+        shows="Groups of lesions that are close in the latent space, found without labels: what they "
+        "correlate with (malignancy, size, ratings, place, and **the patient**), compared with chance, and "
         "whether other patients give the same groups.",
         does_not_mean=(
-            "- **Not kinds of disease.** Every method divides any cloud of points. What counts is what "
-            "clusters have above those of codes without groups, and whether they come out again.\n"
-            "- **What clusters go with is no cause.** A cluster can be rich in malignant lesions because "
-            "they are large, lie elsewhere, or come from a few patients.\n"
+            "- **Not types of disease.** Every method divides any cloud of points. What counts is how much "
+            "better clusters are than those of codes without groups, and whether they are stable.\n"
+            "- **Correlation is not cause.** A cluster can be rich in malignant lesions because they are "
+            "large, lie elsewhere, or come from a few patients.\n"
             "- **Patient is a confound.** Lesions of one patient share scanner, dose and lungs. A cluster "
-            "that is a patient's says nothing of lesions. NMI with hundreds of patients is high by chance; "
-            "AMI has that taken out.\n"
+            "of one patient says nothing about lesions. NMI with hundreds of patients is high by chance; "
+            "AMI corrects for that.\n"
             "- Malignancy is what readers suspected on CT (the higher median of their ratings, above 3 "
             "against below 3), not pathology. Colours on the map are groups, not degrees; distances on it "
             "have no clinical meaning."
@@ -54,7 +54,7 @@ def main() -> None:
     st.markdown(in_words(method, clusters.unit))
     if report["labels_shaped_codes"]:
         st.warning(
-            "Labels shaped these codes (a joint phase): what is said of malignancy here is no test.",
+            "Labels shaped these codes (a joint phase): figures on malignancy here are not a test.",
             icon=":material/warning:",
         )
     left, right = st.columns([1.35, 1], gap="medium")
@@ -63,14 +63,14 @@ def main() -> None:
     with right:
         how_chosen(method)
     st.caption(source(report))
-    st.header("What the clusters go with", anchor="follow")
+    st.header("What the clusters correlate with", anchor="follow")
     follow(method)
-    st.header("Whether they come out again", anchor="again")
+    st.header("Whether they are stable", anchor="again")
     again(report, method)
     st.header("Each cluster", anchor="each")
     cards(model, clusters, name)
     if report["maps"]:
-        st.header("How far the maps can be trusted", anchor="maps")
+        st.header("How reliable the maps are", anchor="maps")
         trust(report, clusters.unit)
 
 
@@ -114,9 +114,9 @@ def on_map(model: LoadedModel, clusters: Clusters, name: str, kind: str) -> None
 def how_chosen(method: dict[str, Any]) -> None:
     """What was tried, and why the setting was taken."""
     figure = charts.kept(clusters_figures.tried, method) or charts.kept(clusters_figures.sizes, method)
-    charts.show(figure, alt="What was tried, and how good each was", key="clusters-tried")
+    charts.show(figure, alt="Settings tried, and how good each was", key="clusters-tried")
     settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in method["settings"].items())
-    st.caption(f"Chosen: {settings}. How: {method['chosen_by']}. No label was looked at.")
+    st.caption(f"Chosen: {settings}. How: {method['chosen_by']}. No label was used.")
 
 
 def follow(method: dict[str, Any]) -> None:
@@ -130,11 +130,11 @@ def follow(method: dict[str, Any]) -> None:
         format_func=str.upper,
         default="ami",
         required=True,
-        help="AMI is 0 on average by chance. NMI is not: the more groups, the higher.",
+        help="By chance, AMI is 0 on average; NMI is not: the more groups, the higher.",
     )
     charts.show(
         charts.kept(clusters_figures.follows, method, measure),
-        alt="How far clusters go with each attribute, beside chance",
+        alt="Agreement of clusters with each attribute, compared with chance",
         key="clusters-follow",
     )
     by_name = {one["name"]: one for one in method["attributes"]}
@@ -149,8 +149,8 @@ def follow(method: dict[str, Any]) -> None:
     figure = charts.kept(clusters_figures.along_k, method, titles)
     if figure is not None:
         st.markdown("**The same with another number of clusters**")
-        charts.show(figure, alt="What clusters go with, by how many there are", key="clusters-along")
-        st.caption("To see what more clusters would go with. k was not chosen by it.")
+        charts.show(figure, alt="Agreement with attributes, by the number of clusters", key="clusters-along")
+        st.caption("Shows the agreement of more clusters. k was not chosen by it.")
 
 
 def purity_sentences(by_name: dict[str, dict[str, Any]]) -> list[str]:
@@ -186,15 +186,15 @@ def again(report: dict[str, Any], method: dict[str, Any]) -> None:
         return
     charts.show(
         charts.kept(clusters_figures.steadiness, method),
-        alt="How steady each cluster is when patients are drawn again",
+        alt="Stability of each cluster when patients are resampled",
         key="clusters-steady",
     )
     drawn, bare = method["stability"]["clusters"], method["featureless"]["clusters"]
     st.caption(
-        f"Mean and middle 95 % of {report['resamples']} draws of patients with replacement, each taken once. "
-        "Jaccard: how alike the nearest cluster of a draw is; by Hennig (2007) 0.75 and more is valid, below "
-        "0.6 not to be trusted (the dotted lines). Adjusted Rand: how alike two "
-        f"draws' clusters are, 0 by chance. The draws gave {_range(drawn)} clusters, sets without groups "
+        f"Mean and middle 95 % of {report['resamples']} draws of patients with replacement, each taken "
+        "once. Jaccard: similarity to the nearest cluster of a draw; by Hennig (2007) 0.75 and more is "
+        "valid, below 0.6 not to be trusted (the dotted lines). Adjusted Rand: similarity of two draws' "
+        f"clusters, 0 by chance. The draws gave {_range(drawn)} clusters, sets without groups "
         f"{_range(bare)}."
     )
 
@@ -212,7 +212,7 @@ def cards(model: LoadedModel, clusters: Clusters, name: str) -> None:
     codes = model.nodules[1] if clusters.unit == "nodule" else model.codes
     images = model.decode(clusters.centres(name, codes))
     st.caption(
-        "Images are the clusters' mean codes, decoded: nobody's scan. SD: standard deviations of all "
+        "Images are the clusters' mean codes, decoded: not scans. SD: standard deviations of all "
         f"{clusters.unit}s. Intervals: 95 %, patients drawn again."
     )
     for start in range(0, len(described), ABREAST):
@@ -261,9 +261,9 @@ def trust(report: dict[str, Any], unit: str) -> None:
     st.caption(
         f"{lesions:,} {chosen}s"
         + (", one a nodule" if chosen == "slice" else "")
-        + ". Trustworthiness: whether neighbours on the map are neighbours in the latent space; continuity: "
-        "whether those there are neighbours on the map. 1 is perfect, about 0.5 a map at random. Both "
-        "judge neighbourhoods alone: distances between groups stay without meaning."
+        + ". Trustworthiness: whether neighbours on the map are neighbours in the latent space; "
+        "continuity: whether those there are neighbours on the map. 1 is perfect, about 0.5 a map at "
+        "random. Both measure neighbourhoods only: distances between groups have no meaning."
     )
 
 

@@ -36,20 +36,20 @@ def main() -> None:
     """The page from top to bottom."""
     common.introduce(
         "Directions",
-        shows="Which way lesions lie in the latent space when readers take them for malignant, when they are "
-        "larger, or have another rating; and the smallest change of a lesion's code that flips its score. "
-        "What is labelled *generated* is nobody's scan.",
+        shows="How codes change for lesions that are rated more malignant, are larger, or differ in "
+        "another rating; and the smallest change of a lesion's code that flips its score. Images labelled "
+        "*generated* are not scans.",
         does_not_mean=(
-            "- **Not a cause, not a course.** A direction goes with a property over the set's lesions. "
-            "Walking along it shows how the model's images change on average, not what makes a lesion "
-            "malignant, nor what becomes of one.\n"
-            "- **Not the readers' truth.** Malignancy is what readers suspected on CT (the higher median of "
-            "their ratings, above 3 against below 3), not pathology.\n"
-            "- **A counterfactual tells of the model.** It is the shortest way past the score's threshold "
-            "for this classifier and this latent space. Another model has another. The score is the one "
-            "that the lesion has on every page, and is no probability of cancer.\n"
-            "- **Measured on generated images.** Size and density are measured in what the decoder draws; "
-            "it draws no fine detail."
+            "- **Not a cause, not a course of disease.** A direction correlates with a property over the "
+            "data's lesions. Walking along it shows how the model's images change on average, not what "
+            "makes a lesion malignant, nor how it develops.\n"
+            "- **Not the readers' truth.** Malignancy is what readers suspected on CT (the higher median "
+            "of their ratings, above 3 against below 3), not pathology.\n"
+            "- **A counterfactual describes the model.** It is the shortest path past the score's "
+            "threshold for this classifier and this latent space. Another model has another. The score is "
+            "the lesion's score on every page, and not a probability of cancer.\n"
+            "- **Measured on generated images.** Size and density are measured in decoded images, which "
+            "lack fine detail."
         ),
     )
     model = common.current_model()
@@ -156,16 +156,16 @@ def compare(report: dict) -> None:
     with scores:
         charts.show(
             charts.kept(directions_figures.held_out, report),
-            alt="How well each direction tells on other patients",
+            alt="How well each direction predicts on other patients",
         )
         sizes = charts.kept(directions_figures.like_sizes, report)
         if sizes is not None:
-            st.markdown("**What is left of malignancy among nodules of like size**")
-            charts.show(sizes, alt="What is left of malignancy among nodules of like size")
+            st.markdown("**Malignancy among nodules of similar size**")
+            charts.show(sizes, alt="Malignancy among nodules of similar size")
             st.caption(
                 "Every point is the share of pairs, one malignant and one benign nodule, that are put in "
-                "order. *Projected out*: the size direction is taken out of the malignancy direction. "
-                "*Beyond size*: fitted to what the diameter does not tell."
+                "order. *Projected out*: the size direction is removed from the malignancy direction. "
+                "*Beyond size*: fitted to what the diameter does not explain."
             )
     with sure:
         with st.container(horizontal=True):
@@ -179,12 +179,12 @@ def compare(report: dict) -> None:
             vector = st.segmented_control("Of the", ["pattern", "filter"], default="pattern", required=True)
         charts.show(
             charts.kept(directions_figures.steadiness, report, measure, vector),
-            alt="How steady each direction is over other patients",
+            alt="Stability of each direction over other patients",
         )
         st.caption(
-            "Cosine of the direction fitted to different patients: 1 is the same direction. The orange line "
-            "is the same with values shuffled between patients. Folds and draws share patients, so that even "
-            "shuffled values look steady there; halves share none."
+            "Cosine of the direction fitted to different patients: 1 is the same direction. The orange "
+            "line is the same with values shuffled between patients. Folds and draws share patients, so "
+            "even shuffled values look stable there; halves share none."
         )
     with angle:
         kinds = {"cosine": "angles of patterns", "correlation": "correlation of scores"}
@@ -196,9 +196,9 @@ def compare(report: dict) -> None:
             alt="Angles between the directions",
         )
         st.caption(
-            "Cosines between patterns: 1 is the same way, 0 at right angles, -1 opposite. Correlations of "
-            "the directions' scores over nodules also say by how many standard deviations one score changes "
-            "in a walk of one along the other."
+            "Cosines between patterns: 1 is the same direction, 0 at right angles, -1 opposite. "
+            "Correlations of the directions' scores over nodules also say by how many standard deviations "
+            "one score changes in a walk of one along the other."
         )
 
 
@@ -210,8 +210,8 @@ def flip(name: str, row: int) -> None:
         st.rerun()
     if model.classifier is None:
         st.info(
-            "This model has no classifier, so that there is no score to flip. Make one with "
-            f"`lungvae classify {model.entry.folder}`.",
+            "This model has no classifier, so there is no score to flip. Make one with `lungvae classify "
+            f"{model.entry.folder}`.",
             icon=":material/info:",
         )
         return
@@ -221,7 +221,7 @@ def flip(name: str, row: int) -> None:
         )
         wanted = st.slider("Past a model score of", 0.05, 0.95, 0.5, 0.05, width=260)
         few = st.toggle(
-            "Few dimensions", help="Change as few dimensions as are enough, instead of all by as little."
+            "Few dimensions", help="Change as few dimensions as possible, instead of all a little."
         )
     try:
         with st.spinner("Searching…"):
@@ -291,7 +291,7 @@ def show(model: LoadedModel, row: int, found: Counterfactual) -> None:
     charts.show(
         charts.kept(directions_figures.path, found),
         where=right,
-        alt="What is measured along the smallest change",
+        alt="Measurements along the smallest change",
     )
 
 

@@ -22,19 +22,20 @@ def main() -> None:
     """The page from top to bottom."""
     common.introduce(
         "Factors",
-        shows="Which dimension tells of which factor: the readers' mean ratings and sizes of lesions, or the "
-        "factors that generated slices were drawn from. Everything stands beside its null, the same with "
-        "patients shuffled.",
+        shows="Which dimension carries which factor: the readers' mean ratings and sizes of lesions, or "
+        "the factors of generated slices. Every figure comes with its null, computed with patients "
+        "shuffled.",
         does_not_mean=(
-            "- **Not a dimension's name.** A dimension that tells of texture may tell of size as well, "
-            "since ratings and size go together. Look at *without size*, and at Measured traversals for what "
-            "a dimension moves.\n"
-            "- **Not a ranking of models.** Another seed gives other dimensions and other scores. Models are "
-            "compared below over seeds, or not at all.\n"
-            "- **Not a cause and not the truth.** Readers' ratings are opinions; they agree poorly on some, "
-            "and about 100 of LIDC's first 399 cases used other scales for spiculation and lobulation. The "
-            "scores ask for factors that are independent of each other, and these are not.\n"
-            "- **Phantoms are not patients.** Their factors are known and independent; their lungs are drawn."
+            "- **Not a dimension's name.** A dimension that carries texture may carry size as well, since "
+            "ratings and size are correlated. Look at *without size*, and at Measured traversals for what "
+            "a dimension changes.\n"
+            "- **Not a ranking of models.** Another seed gives other dimensions and other scores. Models "
+            "are compared below over seeds, or not at all.\n"
+            "- **Not a cause and not the truth.** Readers' ratings are opinions; they agree poorly on "
+            "some, and about 100 of LIDC's first 399 cases used other scales for spiculation and "
+            "lobulation. The scores assume independent factors, and these are not.\n"
+            "- **Phantoms are not patients.** Their factors are known and independent; their lungs are "
+            "drawn."
         ),
     )
     model = common.current_model()
@@ -83,18 +84,18 @@ def show_report(report: dict[str, Any]) -> None:
         st.warning("Labels of these lesions shaped the codes.", icon=":material/warning:")
     st.header("Dimensions by factors", anchor="dimensions")
     dimensions(variants)
-    st.header("What can be told from all dimensions", anchor="probes")
+    st.header("What all dimensions together predict", anchor="probes")
     kind = st.segmented_control(
         "By", list(KINDS), format_func=KINDS.__getitem__, default="linear", required=True, key="factors-probe"
     )
     charts.show(
         charts.kept(factors_figures.probe_bars, variants, kind),
-        alt="How well each factor is told from the codes, beside size",
+        alt="How well codes predict each factor, compared with size",
     )
     st.caption(
-        "On patients that the probe was not fitted on; 95 % intervals from resampling patients. 0 (AUC: 0.5) "
-        "is what knowing nothing gives. *Without size*: what a spline of the log diameter, fitted on other "
-        "patients, leaves of the factor."
+        "On patients that the probe was not fitted on; 95 % intervals from resampling patients. 0 (AUC: "
+        "0.5) is chance. *Without size*: the residual of the factor after a spline of the log diameter, "
+        "fitted on other patients."
         if phantom is None
         else "On slices that the probe was not fitted on; 95 % intervals from resampling slices."
     )
@@ -104,14 +105,13 @@ def show_report(report: dict[str, Any]) -> None:
     moved = None if phantom is None else phantom["moved"]
     charts.show(
         charts.kept(factors_figures.score_panels, variants, moved),
-        alt="Disentanglement scores beside their null",
+        alt="Disentanglement scores and their null",
     )
     st.caption(
-        f"0 is entangled, 1 a dimension for every factor. Averages over factors (modularity and DCI "
-        f"disentanglement: over dimensions); {effort['bins']} "
-        "equal-mass bins; 95 % intervals by leaving groups of patients out. Grey: null, from its mean to its "
-        "95th percentile. A score that touches its null says nothing; mutual information is biased upwards "
-        "in both alike."
+        "0 is entangled, 1 a dimension for every factor. Averages over factors (modularity and DCI "
+        f"disentanglement: over dimensions); {effort['bins']} equal-mass bins; 95 % intervals by leaving "
+        "groups of patients out. Grey: null, from its mean to its 95th percentile. A score that overlaps "
+        "its null says nothing; mutual information is biased upwards in both."
         + (
             ""
             if phantom is None
@@ -156,11 +156,11 @@ def dimensions(variants: dict[str, dict[str, Any]]) -> None:
         every = count > 24 and st.toggle(f"All {count} dimensions", key="factors-all")
     charts.show(
         charts.kept(factors_figures.heat_map, part, measure, count if every else min(24, count)),
-        alt="What each dimension tells of each factor",
+        alt="Information of each dimension about each factor",
     )
     st.caption(
-        "The most telling dimensions first. White outline: more information than any dimension has of that "
-        "factor in 95 % of draws with patients shuffled."
+        "The most informative dimensions first. White outline: more information than any dimension has of "
+        "that factor in 95 % of draws with patients shuffled."
     )
 
 

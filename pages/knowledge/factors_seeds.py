@@ -19,7 +19,7 @@ SEEDS = ROOT / "docs" / "seeds.json"  # written by benchmarks/seeds.py
 
 def show() -> None:
     """The chart, what it allows to be said, and every difference; or how to make them."""
-    st.header("GVAE beside DirVAE, over seeds", anchor="seeds")
+    st.header("GVAE and DirVAE over seeds", anchor="seeds")
     if not SEEDS.is_file():
         st.info(
             "No seeds were compared yet: `python benchmarks/seeds.py` trains small models of both priors and "
@@ -70,12 +70,12 @@ def verdict(clear: list[dict[str, Any]], comparisons: int) -> str:
     """What the seeds allow to be said, in a paragraph."""
     if not clear:
         return (
-            f"None of the {comparisons} differences between the priors is clear of what seeds do (Welch's "
-            "test, Bonferroni): neither prior can be called better here."
+            f"None of the {comparisons} differences between the priors is significant over seeds (Welch's "
+            "test, Bonferroni): neither prior is better here."
         )
     lines = "\n".join(f"- {difference(entry)}" for entry in clear)
     return (
-        f"{len(clear)} of {comparisons} differences are clear of what seeds do (Welch's test, p times the "
+        f"{len(clear)} of {comparisons} differences are significant over seeds (Welch's test, p times the "
         f"number of comparisons below 0.05), for these small models on these patients:\n{lines}"
     )
 

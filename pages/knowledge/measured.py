@@ -19,20 +19,20 @@ def main() -> None:
     common.introduce(
         "Measured traversals",
         shows="Every dimension was moved over its range from many lesions, and the lesion in each decoded "
-        "image was outlined and measured. A dimension is named after what it moves: *when it rises, the "
+        "image was outlined and measured. A dimension is named after what it changes: *when it rises, the "
         "lesion …*",
         does_not_mean=(
-            "- **Not a cause.** The decoder draws what it learned. That a dimension grows the lesion says "
-            "nothing of how lesions grow.\n"
-            "- **Not a clean factor.** Most dimensions move several things; selectivity says how much of all "
-            "movement is the first one's. Another training would have other dimensions.\n"
-            "- **Not every lesion.** A number is the mean over the starting lesions; how many of them move "
-            "that way stands beside it.\n"
-            "- **Not a reader's measurement.** Outlines are found by a rule, in images that the decoder "
-            "made, and are tighter than readers draw. What an outline cannot hold, a cavity or a part-solid "
-            "core, is not measured.\n"
-            "- **Not a reader's rating.** Ratings are read by a small network; how well it agrees with "
-            "readers on lesions that it has not learned from stands beside what it reads."
+            "- **Not a cause.** The decoder draws what it learned. A dimension that enlarges the lesion "
+            "says nothing about how lesions grow.\n"
+            "- **Not a clean factor.** Most dimensions change several properties; selectivity is the share "
+            "of the first one in all changes. Another training would have other dimensions.\n"
+            "- **Not every lesion.** A number is the mean over the starting lesions; the page also says "
+            "how many of them change that way.\n"
+            "- **Not a reader's measurement.** Outlines are computed in decoded images and are tighter "
+            "than readers draw. An outline cannot represent a cavity or a part-solid core, so these are "
+            "not measured.\n"
+            "- **Not a reader's rating.** A small network predicts the ratings; its agreement with readers "
+            "on unseen lesions is given with every prediction."
         ),
     )
     model = common.current_model()
@@ -42,18 +42,18 @@ def main() -> None:
     summary(measured)
     charts.show(
         charts.kept(measured_figures.overview, measured, dimensions, chosen),
-        alt="What every dimension moves, as squares: dimensions across, properties down",
+        alt="What every dimension changes, as squares: dimensions across, properties down",
         key=f"measured-map-{model.entry.name}",
         on_select="rerun",
         selection_mode="points",
     )
     st.caption(
-        "Colour: change over the dimension's range, in standard deviations of real lesions as the model "
-        "draws them; blue falls, orange rises. A dot marks what names the dimension. Click a square for its "
-        "dimension."
+        "Colour: change over the dimension's range, in standard deviations of reconstructed real lesions; "
+        "blue falls, orange rises. A dot marks the properties that name the dimension. Click a square for "
+        "its dimension."
     )
     detail(model, measured, dimensions)
-    with st.expander("How it was measured, and how far it can be trusted", icon=":material/fact_check:"):
+    with st.expander("How it was measured, and how reliable it is", icon=":material/fact_check:"):
         trust(measured)
 
 
@@ -65,8 +65,8 @@ def read(model: LoadedModel) -> dict[str, Any]:
         common.stop(str(error))
     if measured is None:
         st.info(
-            f"Nothing was measured for this model yet. `lungvae measure {model.entry.folder}` does, in a few "
-            "minutes."
+            f"Nothing was measured for this model yet. Run `lungvae measure {model.entry.folder}` does, in "
+            "a few minutes."
         )
         st.stop()
         raise AssertionError("unreachable")
@@ -138,13 +138,13 @@ def detail(model: LoadedModel, measured: dict[str, Any], dimensions: list[int]) 
             key="measured-curves",
         )
         st.caption(
-            "What it moves most, along its range: mean over the starting lesions with its 95 % interval, "
-            "each lesion taken from its own mean."
+            "The properties that it changes most, along its range: mean over the starting lesions with its "
+            "95 % interval, relative to each lesion's own mean."
         )
     with right:
         charts.show(
             charts.kept(measured_figures.effects, measured, dimension),
-            alt="How much the dimension moves each property",
+            alt="How much the dimension changes each property",
             key="measured-effects",
         )
         st.caption("Orange: in the dimension's name.")
@@ -153,17 +153,17 @@ def detail(model: LoadedModel, measured: dict[str, Any], dimensions: list[int]) 
 
 def judged(measured: dict[str, Any], one: dict[str, Any]) -> None:
     """What the judge reads as the dimension rises, each rating beside how good the judge is at it."""
-    st.markdown("**Ratings, as a judge reads them in the decoded images**")
+    st.markdown("**Ratings that a judge predicts from the decoded images**")
     if not one.get("judged"):
         st.caption(record.why_not_judged(measured))
         return
     st.dataframe(measured_figures.judged(measured, one), hide_index=True, width="stretch")
     st.caption(
-        "Change over the dimension's range with its 95 % interval, in the rating's own unit (calcification: "
-        "share of readers who see any); the share of the starting lesions in which it rises with the "
-        "dimension; Spearman's correlation with the dimension, median over the lesions. Beside it, how well "
-        "the judge agrees with the readers on lesions that it has not learned from: Spearman on their real "
-        "slices, and on the model's reconstructions of them. Where that is low, little can be said."
+        "Change over the dimension's range with its 95 % interval, in the rating's own unit "
+        "(calcification: share of readers who see any); the share of the starting lesions in which it "
+        "rises with the dimension; Spearman's correlation with the dimension, median over the lesions. "
+        "Beside it, the judge's agreement with the readers on unseen lesions: Spearman on their real "
+        "slices, and on the model's reconstructions of them. Where that is low, its predictions say little."
     )
 
 
@@ -190,16 +190,16 @@ def trust(measured: dict[str, Any]) -> None:
         f"{each['named']} of {each['dimensions']} ({told[key]})" for key, each in measured["controls"].items()
     ]
     if controls:
-        st.markdown(f"**Control.** Of dimensions made up at random the rule named {', '.join(controls)}.")
+        st.markdown(f"**Control.** Of random artificial dimensions the rule named {', '.join(controls)}.")
     st.markdown(
-        f"**Outlines.** {measured['outlined']:.1%} of the decoded images gave an outline that is believed; "
-        f"the others are left out. {counted_in_words(measured)}"
+        f"**Outlines.** {measured['outlined']:.1%} of the decoded images gave a reliable outline; the "
+        f"others are left out. {counted_in_words(measured)}"
     )
     if (judge := measured.get("judge")) and "ratings" in judge:
         st.markdown(
-            "**Judge.** A small network that learned the readers' mean ratings from real slices of other "
-            f"patients than the starting lesions'. {counted_in_words({'counted': judge['fitted']})} Tested "
-            f"on patients that it has not learned from: {counted_in_words({'counted': judge['tested']})}"
+            "**Judge.** A small network that learned the readers' mean ratings from real slices of "
+            f"patients other than the starting lesions'. {counted_in_words({'counted': judge['fitted']})} "
+            f"Tested on unseen patients: {counted_in_words({'counted': judge['tested']})}"
         )
     outlines = measured["outlines"]
     if not outlines:

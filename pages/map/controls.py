@@ -62,7 +62,7 @@ def show(model: LoadedModel) -> View:
             "Map",
             TITLES,
             key="map_method",
-            help="UMAP and t-SNE keep neighbours together; PCA shows the directions of largest spread.",
+            help="UMAP and t-SNE keep neighbours together; PCA shows the directions of largest variance.",
         )
         dims = int(url.segmented("dims", "In", DIMS, key="map_dims"))
         by = url.selectbox("colour", "Colour", choices, key="map_colour", width=200)
@@ -91,13 +91,13 @@ def _filter(model: LoadedModel, unit: str) -> str:
         f"Filter{count}",
         icon=":material/filter_alt:",
         width="content",
-        help="Search for a patient or a lesion, and set conditions on the table's columns.",
+        help="Search for a patient or a lesion, and filter by columns.",
     ):
         st.text_input(
             "Search",
             key=_SEARCH,
             placeholder="LIDC-IDRI-0001, or with a nodule: LIDC-IDRI-0001 2",
-            help="A part of the patient's id; with the nodule's and the slice's number behind it, that one.",
+            help="A part of the patient's id; add the numbers of nodule and slice for a single one.",
         )
         st.multiselect(
             "Conditions on",
@@ -235,7 +235,8 @@ def _layers(model: LoadedModel, dims: int) -> tuple[bool, str]:
                 format_func=methods.__getitem__,
                 key="map_clusters",
                 disabled=dims == 3,
-                help="Made in the latent space, not on the map: a cluster need not be one region here.",
+                help="Clusters are computed in the latent space, not on the map, so one cluster may be "
+                "several regions here.",
             )
         else:
             st.caption(f"No clusters yet. Make them with `lungvae clusters {model.entry.folder.name}`.")
@@ -321,9 +322,7 @@ def _form(method: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
                 horizontal=True,
                 key="map_umap_metric",
             )
-        st.caption(
-            "Takes a minute or two of one core. Other parameters draw another picture of the same codes."
-        )
+        st.caption("Takes a minute or two on one core. Other parameters give another view of the same codes.")
         return asked if st.form_submit_button("Make this map", icon=":material/play_arrow:") else None
 
 
@@ -357,7 +356,7 @@ def _progress(
     found = custom_maps.status(model, key)
     if found.state == READY:
         st.rerun()
-    words = f"{TITLES[method]} of {unit}s in {dims} dimensions, with parameters of your own"
+    words = f"{TITLES[method]} of {unit}s in {dims} dimensions, with your own parameters"
     with st.container(horizontal=True, vertical_alignment="center", key="map_making"):
         if found.state == MAKING:
             st.caption(

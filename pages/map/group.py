@@ -148,7 +148,9 @@ def _typical(model: LoadedModel, rows: list[int], key: str) -> None:
     found = group.contrasts(model, rows)
     patients = model.table["patient_id"].iloc[rows].nunique()
     if len(rows) == len(model.codes):
-        st.info("The group is all there is: nothing is left to compare it with.", icon=":material/info:")
+        st.info(
+            "The group contains all lesions, so there is nothing to compare it with.", icon=":material/info:"
+        )
     elif not found:
         st.info("This model's table has no ratings, sizes or scores to compare.", icon=":material/info:")
     else:
@@ -167,15 +169,17 @@ def _typical(model: LoadedModel, rows: list[int], key: str) -> None:
                 if patients < FEWEST_PATIENTS
                 else ""
             )
-            + f"{len(found)} figures are looked at together, and the group was drawn on a map of the same "
-            "codes that the score is made of: this describes the group, it is no test."
+            + f"{len(found)} figures are compared at once, and the group was drawn on a map of the same "
+            "codes that the score uses: this describes the group and is not a test."
         )
     rated = composition(model, rows)
     if len(rated):
         st.markdown("**Malignancy: the readers' rating**")
         told = "; ".join(f"{rating}: {share:.0%}" for rating, share in rated["selection"].items())
         charts.show(shares(rated), key=f"{key}_shares", alt=f"The group's ratings. {told}.")
-        st.caption("Shares of rated slices, beside those of all slices. Suspicion on CT, not pathology.")
+        st.caption(
+            "Shares of rated slices, compared with those of all slices. Suspicion on CT, not pathology."
+        )
     st.markdown("**Nearest to the group's mean code**")
     focus = selection.focus(model)
     picked = lesion_cards(
@@ -207,7 +211,7 @@ def _mean(model: LoadedModel, rows: list[int]) -> None:
             model, model.decode(group.mean_code(model, rows)[None])[0], "Their mean code, decoded"
         )
     st.caption(
-        "Neither is a lesion of any patient. A mean blurs what differs between lesions: size, place of "
+        "Neither is a patient's lesion. A mean blurs what differs between lesions: size, position of "
         "vessels, edges. Crops are centred on the lesion."
     )
 
@@ -231,7 +235,7 @@ def _sets(model: LoadedModel, rows: list[int], key: str) -> None:
             st.markdown("**Sets of this data**")
         elif rows:
             st.caption(
-                "No set has been saved yet. Sets are kept in the workspace, for every model of this data."
+                "No set has been saved yet. Sets are saved in the workspace, for every model of this data."
             )
         for each in known:
             _set(model, each, key)

@@ -56,12 +56,12 @@ def pictures(model: LoadedModel, case: Case) -> None:
     first, second, third = st.columns(3, gap="small")
     with first:
         if case.image is None:
-            st.info("This slice is not on this machine; beside it is what the model kept of it.")
+            st.info("This slice is not on this machine; beside it is the model's reconstruction.")
         else:
             how = f" ({model.spacing_words})" if model.spacing_words else ""
             figures.lesion(model, case.image, f"CT slice: {case.title}{how}", spacing_mm=case.spacing_mm)
     with second:
-        figures.generated(model, case.reconstruction, "Reconstruction: what the model kept of it")
+        figures.generated(model, case.reconstruction, "Reconstruction by the model")
     with third:
         error(model, case)
 
@@ -166,7 +166,7 @@ def nodule(case: NoduleCase, shown: int, *, go: Callable[[int], None]) -> None:
         )
     most = int(abs(judged.drives).argmax())
     st.caption(
-        "A bar a slice, the one that is shown framed; orange ones raise the nodule's score (dashed), blue "
+        "A bar a slice, the one that is shown framed; orange bars raise the nodule's score (dashed), blue "
         f"ones lower it. Click one to see it. {' '.join(cases.nodule_words(case))}"
     )
     st.button(
@@ -183,10 +183,10 @@ def sorting_table(model: LoadedModel) -> None:
     """How well the model's scores sort the set's lesions, beside what size alone does."""
     found = cases.evaluated(model.evaluation)
     if found is None:
-        st.warning("This model was not evaluated: nobody knows how much its scores are worth.")
+        st.warning("This model was not evaluated, so the quality of its scores is unknown.")
         return
     figures_table, words = found
-    st.markdown("**How well such scores sort the set's lesions** (AUC, cross-validated)")
+    st.markdown("**How well such scores rank the data's lesions** (AUC, cross-validated)")
     st.table(figures_table)
     st.caption(words)
 
@@ -232,9 +232,10 @@ def neighbours(model: LoadedModel, case: Case) -> None:
         url.write("source", "set")
         st.rerun(scope="app")
     st.caption(
-        "Nearest in the latent space, one slice a patient, nearest first. Alike to this model; no diagnosis."
+        "Nearest in the latent space, one slice a patient, nearest first. Similar to this model; not a "
+        "diagnosis."
     )
-    with st.expander("What each reader said of them", icon=":material/groups:"):
+    with st.expander("Every reader's ratings of them", icon=":material/groups:"):
         st.dataframe(cases.ratings(model, case.neighbours, case.distances))
 
 
@@ -264,8 +265,8 @@ def place(model: LoadedModel, case: Case) -> None:
         (
             "The diamond is this lesion's own point"
             if own
-            else "The map was made without this image: the diamond lies among its ten nearest slices in the "
-            "latent space, which is approximate; trust the neighbours rather than the place"
+            else "The map was made without this image: the diamond lies among its ten nearest slices in "
+            "the latent space, which is approximate; trust the neighbours rather than the position"
         )
         + ". The numbers are the neighbours beside it. Distances and axes have no clinical meaning."
     )

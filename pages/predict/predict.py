@@ -42,25 +42,25 @@ def introduce(model: LoadedModel) -> None:
     )
     common.introduce(
         "Predict",
-        shows="Take a lesion: see what the model makes of it, how it scores it, and which lesions of other "
-        f"patients it takes for alike, with what readers said of those.{generated}",
+        shows="Choose a lesion: see its reconstruction, its score, and the most similar lesions of other "
+        f"patients, with their readers' ratings.{generated}",
         does_not_mean=(
             "- **Model score** is a classifier's output between 0 and 1. It is **not a probability of "
             "cancer** and was not calibrated on patients like yours.\n"
-            "- Its **interval** holds 90 % of the classifiers that were fitted on patients drawn again. It "
-            "tells how much the score hangs on who was in the data, not how likely it is to be right.\n"
+            "- Its **interval** contains 90 % of classifiers fitted to resampled patients. It shows how "
+            "much the score depends on the patients in the data, not how likely it is to be right.\n"
             "- The classifier learned what readers **suspected on CT**, not pathology, from one slice of "
-            "64x64 pixels around the lesion. It sees neither the patient's history nor growth. A nodule's "
-            "score is the mean of its slices'.\n"
-            "- The figures on how well such scores sort lesions stand next to how well **size alone** does. "
-            "They do not tell how sure this one score is.\n"
-            "- Alike means alike **to this model**. Neighbours are no diagnosis.\n"
-            "- An image from another scanner, another window or another organ gets a score too. How unusual "
-            "it is stands beside the score: whether the model draws it worse, or finds its nearest lesion "
-            "farther away, than it does for its own slices.\n"
-            "- An **outline that was found automatically** is a proposal: check it. On LIDC's "
-            "slices it agrees with what readers drew by a Dice of 0.79 on average (1 is the same), in one "
-            "slice of ten by less than 0.59; after a click 3 pixels off the middle 0.76 and 0.45."
+            "64x64 pixels around the lesion. It knows neither the patient's history nor growth. A nodule's "
+            "score is the mean of its slices' scores.\n"
+            "- The figures on how well such scores rank lesions are given beside those of **size alone**. "
+            "They do not say how certain this one score is.\n"
+            "- Similar means similar **to this model**. Neighbours are not a diagnosis.\n"
+            "- An image from another scanner, another window or another organ gets a score too. The page "
+            "says how unusual it is: whether its reconstruction is worse, or its nearest lesion farther "
+            "away, than for the model's own slices.\n"
+            "- An **outline that was found automatically** is a proposal: check it. On LIDC's slices its "
+            "Dice with the readers' outlines is 0.79 on average (1 is perfect), and below 0.59 in one "
+            "slice of ten; after a click 3 pixels off the middle 0.76 and 0.45."
         ),
     )
 

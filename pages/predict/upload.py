@@ -42,15 +42,15 @@ def show(model: LoadedModel) -> None:
         placed = place(token, upload, window=model.window, spacing_mm=spacing)
         if upload.series.naming:
             st.warning(
-                f"These files seem to hold {', '.join(upload.series.naming)}. Nothing of it is shown or kept "
-                "here, but remove it before files leave your hospital.",
+                f"These files seem to hold {', '.join(upload.series.naming)}. It is neither shown nor "
+                "stored here, but remove it before files leave your hospital.",
                 icon=":material/person_alert:",
             )
         parts.sentences(upload.series.notes)
     with right:
         if placed is None:
             st.info(
-                "Click the middle of the lesion: the box marks the 64x64 pixels that the model sees.",
+                "Click the middle of the lesion; the box marks the 64x64 pixels that the model sees.",
                 icon=":material/ads_click:",
             )
             return
@@ -74,10 +74,9 @@ def files() -> tuple[str, Upload] | None:
             key=_FILES,
             on_change=forget,
             max_upload_size=MOST_UPLOAD_MB,
-            help=f"An image of {SIZE}x{SIZE} pixels is taken as it is; on a larger one you show the lesion. "
-            "A mask can come with it: DICOM-SEG, RTSTRUCT, or a file with mask or seg in its name. Files "
-            "stay in this "
-            "computer's memory and are gone when the server stops or others need the room.",
+            help=f"An image of {SIZE}x{SIZE} pixels is used as it is; on a larger one you mark the lesion. "
+            "You can add a mask: DICOM-SEG, RTSTRUCT, or a file with mask or seg in its name. Files stay "
+            "in this computer's memory until the server stops or needs the space.",
         )
         stated = ask_range([file.name for file in given])
         st.caption(
@@ -152,7 +151,7 @@ def ask_range(names: list[str]) -> tuple[float | None, float | None] | None:
     if not grey:
         return None
     low_column, high_column = st.columns(2)
-    help_text = "A picture does not say which HU its greys are. Look at the window it was saved with."
+    help_text = "An image file does not say which HU its grey levels are. Use the window it was saved with."
     low = low_column.number_input("HU of black", value=None, step=50, placeholder="-1000", help=help_text)
     high = high_column.number_input("HU of white", value=None, step=50, placeholder="400", help=help_text)
     return low, high
@@ -171,8 +170,8 @@ def ask_spacing(model: LoadedModel, series: Series, token: str) -> float | None:
         step=0.01,
         format="%.3f",
         placeholder="0.700",
-        help=f"How far apart the image's pixels are. This model sees every lesion at {model.spacing_mm:g} mm "
-        "a pixel, and this file does not say what it has. On chest CT it is mostly between 0.5 and 1.",
+        help=f"The distance between pixels. This model sees every lesion at {model.spacing_mm:g} mm a "
+        "pixel, and this file does not state its own. On chest CT it is mostly between 0.5 and 1.",
         key=f"upload_spacing_{token}",  # of this upload alone: the next one can have another
     )
 
@@ -230,5 +229,5 @@ def results(model: LoadedModel, case: Case, nodule: NoduleCase | None, placed: P
         st.session_state[f"start-{model.entry.name}"] = "Your image"
         parts.walk(model)
     if case.score is not None:
-        with st.expander("How well do such scores sort lesions?", icon=":material/fact_check:"):
+        with st.expander("How well do such scores rank lesions?", icon=":material/fact_check:"):
             parts.sorting_table(model)

@@ -15,7 +15,7 @@ from lungvae_core.serving.workspace.access import Person, Role, current
 from lungvae_core.serving.workspace.settings import Settings
 
 WORK = "start, stop or resume work"
-DELETE = "delete or replace what is kept"
+DELETE = "delete or replace saved data"
 
 
 def person() -> Person:
@@ -61,7 +61,7 @@ def allowed(what: str) -> Iterator[None]:
     if who.role < Role.RESEARCHER:
         audit.record(Settings(), audit.REFUSED, what, who=who.name)
         raise UserError(
-            f"Only researchers may {what}, and you are here as a viewer. Ask whoever runs this server."
+            f"Only researchers may {what}, and you are a viewer. Ask the person who runs this server."
         )
     with audit.acting(who.name):
         yield

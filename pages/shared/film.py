@@ -48,9 +48,9 @@ def show(
 
     downloads(f"{model.entry.name}_{key}", lambda: walk(np.arange(len(codes))), lambda: walk(few), key=key)
     st.caption(
-        "Every frame is generated. The score's band holds 90 % of the classifiers fitted on patients drawn "
-        "again; size, density and edge are measured on the decoded image, where a lesion is found in it. Not "
-        f"a disease's course, and not a probability of cancer. {scoring.of_walk(model, patient)}"
+        "Every frame is generated. The score's band contains 90 % of classifiers fitted to resampled "
+        "patients; size, density and edge are measured on the decoded image, if it shows a lesion. Not "
+        f"the course of a disease, and not a probability of cancer. {scoring.of_walk(model, patient)}"
     )
 
 

@@ -47,9 +47,7 @@ def show(model: LoadedModel, row: int, *, key: str, wide: bool = False) -> int |
         if said:
             st.markdown("**What every reader said**")
             ratings_table(said)
-            st.caption(
-                "Suspicion on CT, not pathology. A reader of one scan is not the same person in another."
-            )
+            st.caption("Suspicion on CT, not pathology. Readers differ between scans.")
         with st.expander("Size and scan", icon=":material/straighten:", expanded=wide):
             facts_table(lesion_facts.facts(model, row))
         return _neighbours(model, row, key)
@@ -99,12 +97,15 @@ def _of_pixels(model: LoadedModel, real: bool, outlined: bool) -> str:
     """What the viewer's pixels are."""
     if not real:
         return (
-            "The CT is not on this machine: these are the model's reconstructions, **generated**. They know "
-            "no HU outside the model's window."
+            "The CT is not on this machine: these are the model's reconstructions, **generated**. They "
+            "contain no HU outside the model's window."
         )
     words = ["CT in its own pixels."]
     if outlined:
-        words.append("The outline is the data set's; in LIDC-IDRI, what at least half of the readers drew.")
+        words.append(
+            "The outline comes from the data set; in LIDC-IDRI, it contains what at least half of "
+            "the readers outlined."
+        )
     if model.spacing_words:
         words.append(f"The model sees it {model.spacing_words}.")
     return " ".join(words)
@@ -125,8 +126,8 @@ def _scores(scores: Scores, at: int, count: int, key: str, go: Callable[[int], N
         )
         most = int(abs(nodule.drives).argmax())
         st.caption(
-            "A bar a slice; orange ones raise the nodule's score (dashed), blue ones lower it. "
-            f"Slice {most + 1} drives it most: without it, the nodule would have "
+            "One bar per slice; orange bars raise the nodule's score (dashed), blue ones lower it. Slice "
+            f"{most + 1} drives it most: without it, the nodule would have "
             f"{nodule.score - nodule.drives[most]:.2f}."
         )
         st.button(
@@ -141,8 +142,8 @@ def _scores(scores: Scores, at: int, count: int, key: str, go: Callable[[int], N
         st.caption(
             f"{scores.note} {nodule.note} {attended_words(nodule)} "
             + (
-                "The interval holds 90 % of the classifiers that were fitted on patients drawn again, "
-                "without this one; the score itself can lie outside it."
+                "The interval contains 90 % of classifiers fitted to resampled patients without this one; "
+                "the score itself can lie outside it."
                 if scores.low is not None
                 else "This model has no interval for its scores."
             )
@@ -166,7 +167,7 @@ def _buttons(model: LoadedModel, row: int, key: str) -> None:
         "predict": (
             "Predict",
             ":material/biotech:",
-            "What the model says of this slice",
+            "The model's prediction for this slice",
             "predict/predict.py",
         ),
         "path": ("Path", ":material/route:", "A path from this lesion to another", "traversal/traversal.py"),
@@ -184,7 +185,7 @@ def _neighbours(model: LoadedModel, row: int, key: str) -> int | None:
     rows, distances = model.neighbours(code, NEIGHBOURS, exclude_patient=patient)
     if not len(rows):
         return None
-    st.markdown("**Most alike for the model, of other patients**")
+    st.markdown("**Most similar to the model, from other patients**")
     far = float(model.familiarity(code[None], exclude_patient=patient)[0])
     if far >= UNUSUAL:
         words = "far from all lesions" if far >= FAR else "unusual"
@@ -199,7 +200,7 @@ def _neighbours(model: LoadedModel, row: int, key: str) -> int | None:
         key=f"{key}_neighbours",
         smallest=96,
         action="Show this lesion",
-        label="Most alike lesions of other patients",
+        label="Most similar lesions of other patients",
     )
     with st.expander("All their ratings", icon=":material/table:"):
         st.dataframe(ratings(model, chosen, [float(each) for each in distances]), hide_index=True)

@@ -35,52 +35,52 @@ STEPS = (
         "home.py",
         "",
         "What this is",
-        "A model drew thousands of lung lesions until a few dozen numbers were enough to draw each again. "
-        "This tour follows one lesion through it, in two minutes.",
+        "A model learned to describe each of thousands of lung lesions by a few dozen numbers and to draw "
+        "it from them. This tour follows one lesion through it, in two minutes.",
     ),
     Step(
         "map/latent_map.py",
         "map",
         "The map",
-        "Every point is a lesion; those that the model finds alike lie together. Point at some: the image is "
-        "under the pointer. Yellow points are those that readers suspected.",
+        "Every point is a lesion; similar ones, for the model, are close together. Point at some to see "
+        "their images. Yellow points are lesions that readers found suspicious.",
     ),
     Step(
         "map/latent_map.py",
         "map",
         "One lesion",
-        "This one lies amid those that readers suspected. Beside the map is its card: its slices, what "
-        "every reader said, the model's score with its interval, and the lesions most like it.",
+        "This one is among those that readers found suspicious. Its card is beside the map: its slices, "
+        "every reader's ratings, the model's score with its interval, and the most similar lesions.",
         lesion=True,
     ),
     Step(
         "traversal/traversal.py",
         "traversal",
         "Change it",
-        "Drag the first slider. The picture is drawn anew under your hand; blue and orange show where it got "
-        "darker and brighter. What you see is generated: nobody's scan.",
+        "Drag the first slider. The image changes as you move; blue and orange show where it got darker "
+        "and brighter. The images are generated, not scans.",
         lesion=True,
     ),
     Step(
         "predict/predict.py",
         "predict",
         "Judge it",
-        "The same lesion, what the model kept of it, and its score among those of all others. The interval "
-        "tells how much the score hangs on who was in the data.",
+        "The same lesion, its reconstruction, and its score among those of all others. The interval shows "
+        "how much the score depends on the patients in the data.",
         lesion=True,
     ),
     Step(
         "evaluation/evaluation.py",
         "evaluation",
         "How good is that?",
-        "The honest figures: every patient tested by a model that had not seen them, beside what size alone "
-        "gives. A model that cannot beat a ruler has learned little more than size.",
+        "Figures without a leak: every patient is tested by a model that has not seen them, and compared "
+        "with size alone. A model that cannot beat a ruler has learned little more than size.",
     ),
     Step(
         "home.py",
         "",
         "What it does not mean",
-        "Before you go: what none of this means, opened below. Every page has such a list.",
+        "Before you go: the list below says what this does not mean. Every page has one.",
     ),
 )
 _STEP = "tour_step"
@@ -103,7 +103,7 @@ def banner(page: str) -> None:
     here = page == step.path
     st.html(_STYLE)
     with st.container(key="tour", horizontal=True, wrap=False, vertical_alignment="center", gap="small"):
-        words = step.text if here else "You left the tour here; look around, then go on."
+        words = step.text if here else "You left the tour; look around, then go on."
         title = step.title if step.title.endswith("?") else f"{step.title}."
         st.markdown(f"**{at} of {last} · {title}** {words}", width="stretch")
         with st.container(horizontal=True, wrap=False, gap="xsmall", width="content"):

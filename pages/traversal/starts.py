@@ -114,7 +114,7 @@ def draw(key: str) -> Start:
         number = st.session_state[f"{key}-draw"] = url.read(parameters(key)[0], _draw) or 0
     if st.button("Draw another", icon=":material/casino:", key=f"{key}-draw-another"):
         number = st.session_state[f"{key}-draw"] = (number + 1) % MOST_DRAWS
-    return Start(f"draw:{number}", f"draw {number} from the prior, which is nobody's lesion")
+    return Start(f"draw:{number}", f"draw {number} from the prior, which is not a patient's lesion")
 
 
 def _draw(name: str, value: str) -> int:

@@ -30,22 +30,22 @@ def main() -> None:
     layout.compact()
     common.introduce(
         "Traversal",
-        shows="Drag a slider: the decoder draws what the model makes of that code while you move. What is "
-        "labelled *generated* is nobody's scan.",
+        shows="Drag a slider, and the decoder draws the changed code as you move. Images labelled "
+        "*generated* are not scans.",
         does_not_mean=(
-            "- **Not a disease's course.** A traversal is the decoder's imagination along one direction of "
-            "what it learned. No lesion was followed over time, and none turns from benign to malignant "
-            "here.\n"
-            "- **Not a clinical factor.** A dimension is a number that the training found useful. It may mix "
-            "size, density, texture and surroundings, and another training would find others. Where it has a "
-            "name, as *grows*, that was measured on decoded lesions (page Measured traversals) and says what "
-            "is most moved when its value rises, on average; a single lesion may differ.\n"
+            "- **Not the course of a disease.** A traversal shows generated images along one direction of "
+            "what the decoder learned. No lesion was followed over time, and none turns from benign to "
+            "malignant here.\n"
+            "- **Not a clinical factor.** A dimension is a number that the training found useful. It may "
+            "mix size, density, texture and surroundings, and another training would find others. Where it "
+            "has a name, such as *grows*, that was measured on decoded lesions (page Measured traversals) "
+            "and says what changes most when its value rises, on average; single lesions may differ.\n"
             "- **Not a probability of cancer.** The model score is the output of a classifier on codes, "
-            "uncalibrated. A walk from a lesion is scored by the classifier that scores this lesion on every "
-            "page; what it and the encoder have seen of the patient is said beside the start. Its change "
-            "along a walk tells of the classifier, not of biology; the walk may leave the region where there "
-            "were any lesions to learn from.\n"
-            "- **Not sharp.** Fine detail that the decoder cannot draw is missing from every image here."
+            "uncalibrated. A walk from a lesion is scored by the classifier that scores this lesion on "
+            "every page; the text beside the start says what it and the encoder have seen of the patient. "
+            "Its change along a walk describes the classifier, not biology; the walk may leave the region "
+            "of the training lesions.\n"
+            "- **Not sharp.** Every image here lacks fine detail, which the decoder cannot draw."
         ),
     )
     model = common.current_model()
@@ -97,7 +97,7 @@ def live(model: LoadedModel, start: starts.Start) -> Released:
             if model.spacing_words:
                 words += f" Its slice is {model.spacing_words}."
         else:
-            words += " The slice itself is not on this machine; its reconstruction stands for it."
+            words += " The slice itself is not on this machine; its reconstruction is shown instead."
     words = f"{words} {scoring.of_walk(model, start.patient)}".strip()
     where = model.latent.edited(moved_along(model, code, list(along.items())), edits)
     used, unused, ordered_by = walks.carried(model)
@@ -144,7 +144,7 @@ def directions(model: LoadedModel, code: np.ndarray) -> list[Way]:
             low, high = direction.span
             told = (
                 f"Moves the whole code the way in which {direction.label} rises among the lesions, by "
-                "standard deviations from the start. How well it tells: page Directions."
+                "standard deviations from the start. For its accuracy see the page Directions."
             )
             found.append(Way(name, title, min(low - at, 0.0), max(high - at, 0.0), told))
     return found
@@ -178,8 +178,8 @@ def pick_dimension(model: LoadedModel, released: Released) -> int:
         key=key,
     )
     right.caption(
-        "From left to right this dimension takes its whole range over the lesions, everything else as set "
-        "above. It follows the slider that you moved last."
+        "From left to right this dimension runs through its whole range over the lesions, with everything "
+        "else as set above. It follows the slider that you moved last."
     )
     return int(dimension)
 
@@ -260,9 +260,7 @@ def downloads(model: LoadedModel, name: str, shown: Strip, smooth: Strip) -> Non
         icon=":material/movie:",
         width="stretch",
     )
-    rest.caption(
-        "All carry the notice. The address of this page leads back to this model, start and dimension."
-    )
+    rest.caption("All carry the notice. The address of this page restores this model, start and dimension.")
 
 
 def _strip(

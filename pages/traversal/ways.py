@@ -100,7 +100,7 @@ def grid(model: LoadedModel, start: starts.Start) -> None:
             model, start_code(model, start.name), first, second, GRID, start.label, start.patient
         )
     _picture(made, f"{model.entry.name}_z{first}_z{second}", "A grid of generated images: two dimensions")
-    st.caption("The blue frame is the tile nearest to the start. Everything else of the code stays.")
+    st.caption("The blue frame is the tile nearest to the start. The rest of the code stays the same.")
 
 
 def sheet(model: LoadedModel, start: starts.Start) -> None:
@@ -115,7 +115,7 @@ def sheet(model: LoadedModel, start: starts.Start) -> None:
             model, start_code(model, start.name), chosen, SHEET_STEPS, start.label, start.patient
         )
     _picture(
-        made, f"{model.entry.name}_dimensions", "A contact sheet of generated images, a line a dimension"
+        made, f"{model.entry.name}_dimensions", "A contact sheet of generated images, one row per dimension"
     )
 
 
@@ -174,7 +174,7 @@ def direction(model: LoadedModel, start: starts.Start) -> None:
         title=f"{offered[name].lower()} through {start.label}",
         ends=("least", "most"),
     )
-    st.page_link("knowledge/directions.py", label="How well each direction tells, and how sure it is")
+    st.page_link("knowledge/directions.py", label="How well each direction predicts, and how certain it is")
 
 
 def _changed(model: LoadedModel, found: Counterfactual) -> go.Figure:

@@ -39,9 +39,9 @@ SPACE_WORDS = {
 JOB_WORDS = {
     QUEUED: "waiting for its turn",
     RUNNING: "running",
-    STOPPING: "stopping after the batches in hand",
+    STOPPING: "stopping after the current batches",
     FAILED: "failed",
-    STOPPED: "stopped; it can go on from its checkpoints",
+    STOPPED: "stopped; it can continue from its checkpoints",
 }
 
 
@@ -49,8 +49,8 @@ JOBS = JobPanel(
     "search",
     RESULTS,
     remember=lambda job: url.write("search", Path(job.folder).name),
-    stop_help="Ends after the batches in hand, with checkpoints to go on from.",
-    resume_help="Finished trials count; the others go on from their checkpoints.",
+    stop_help="Stops after the current batches, with checkpoints to continue from.",
+    resume_help="Finished trials count; the others continue from their checkpoints.",
 )
 
 
@@ -232,7 +232,7 @@ def show_state(state: SearchState, job: Job | None) -> None:
             words += f", {progress['running']} run, about {duration(progress['seconds_left'])} left"
         st.progress(min(1.0, share), text=words)
     if not len(state.table):
-        st.caption("Results appear when the first trial has been judged.")
+        st.caption("Results appear after the first trial.")
         return
     counts = state.table["state"].value_counts()
     st.markdown("Trials: " + ", ".join(f"**{count}** {name}" for name, count in counts.items()) + ".")
@@ -242,16 +242,16 @@ def show_state(state: SearchState, job: Job | None) -> None:
         st.subheader("Every trial")
         drawn = charts.show(
             parallel(state),
-            alt="All trials as lines from their settings to their value",
+            alt="All trials as lines, from settings to value",
             key="search-parallel",
             on_select="rerun",
             selection_mode="box",
         )
         st.caption(
-            "A line a trial, from its settings to its value on validation patients, brighter where better. "
-            "Point at one to read it; draw a box around points of an axis to list those trials, with Shift "
-            "one on another axis for those in both; double-click to let go. The axes nearest to the value "
-            "are those that it follows most."
+            "One line per trial, from its settings to its value on validation patients; brighter is "
+            "better. Point at one to read it; draw a box around points of an axis to list those trials, "
+            "with Shift one on another axis for those in both; double-click to clear. The axes nearest to "
+            "the value correlate with it most."
         )
         boxed = in_boxes(list(drawn["selection"]["points"]))
         if boxed:
@@ -269,9 +269,9 @@ def show_state(state: SearchState, job: Job | None) -> None:
             key="search-scatters",
         )
         st.caption(
-            "In brackets, how far the value follows the setting over the complete trials, 0 to 1 (rank "
-            "correlation, or correlation ratio for words). Settings change together at random: with few "
-            "trials most of it is chance."
+            "In brackets, how strongly the value depends on the setting over the complete trials, 0 to 1 "
+            "(rank correlation, or correlation ratio for words). Settings vary at random together: with "
+            "few trials most of it is chance."
         )
     shown = state.table.sort_values("value", ascending=not config.maximise, na_position="last")
     st.dataframe(shown, hide_index=True)
@@ -312,16 +312,17 @@ def watch() -> None:
 
 common.introduce(
     "Search",
-    shows="Search settings: many trainings side by side, each judged on patients that it was not trained on. "
-    "It runs in the background, on this machine; `lungvae search --ray` uses a cluster.",
+    shows="Search settings: many trainings, each evaluated on patients that it was not trained on. It runs "
+    "in the background, on this machine; `lungvae search --ray` uses a cluster.",
     does_not_mean=(
-        "- All figures here are of **validation** patients. They chose the winner, so the best of many "
-        "trials is optimistic; the more trials, the more.\n"
-        "- The patients set aside are in no trial. Judge the winner on them once (`--final`), and do not "
-        "search again on what they say.\n"
-        "- SSIM and MSE depend on the HU window and reward redrawing, not knowing what is malignant.\n"
+        "- All figures here are of **validation** patients. They selected the winner, so the best of many "
+        "trials is optimistic; the more trials, the more so.\n"
+        "- The patients set aside are in no trial. Evaluate the winner on them once (`--final`), and do "
+        "not search again with the result.\n"
+        "- SSIM and MSE depend on the HU window and reward good reconstruction, not knowledge of "
+        "malignancy.\n"
         "- One seed is one draw: differences smaller than those between seeds or folds mean nothing.\n"
-        "- A setting that goes with good values has not been shown to cause them."
+        "- A setting that correlates with good values need not cause them."
     ),
 )
 known_jobs = common.jobs()

@@ -108,8 +108,8 @@ def buttons(jobs: Jobs, job: Job) -> None:
                 type="primary",
                 on_click=JOBS.act,
                 args=(lambda: jobs.resume(job.id, on_nonfinite="halve"),),
-                help="Goes on from the last checkpoint. Where the loss is not finite again, it goes back "
-                "to the checkpoint and on at half the learning rate, 8 times at most.",
+                help="Continues from the last checkpoint. If the loss is not finite again, it returns to "
+                "the checkpoint and continues at half the learning rate, at most 8 times.",
             )
         JOBS.stop_or_resume(jobs, job)
         if job.kind == TRAINING and job.status == DONE and Path(job.folder).exists():
@@ -122,7 +122,7 @@ def buttons(jobs: Jobs, job: Job) -> None:
         if job.kind == TRAINING and not job.active and Path(job.folder).exists():
             with st.popover("Delete", icon=":material/delete:"):
                 st.markdown(
-                    f"The run **{job.name}**: its weights, codes and maps, for everybody and for good."
+                    f"The run **{job.name}**: its weights, codes and maps, permanently and for everyone."
                 )
                 st.button(
                     "Delete it",
@@ -202,8 +202,8 @@ def say_not_finite(job: Job, state: TrainingState) -> None:
     words = f"The {len(broken.slices)} slices of epoch {broken.epoch}, batch {broken.batch}"
     with st.expander(words, expanded=failed):
         st.caption(
-            "As patient/nodule/slice. One of them may be at fault, a damaged image for instance; more often "
-            "the learning rate is too high, and none is."
+            "As patient/nodule/slice. One of them may be the cause, for instance a damaged image; more "
+            "often the learning rate is too high."
         )
         st.code("\n".join(broken.slices), language=None, height=150)
 
@@ -229,9 +229,9 @@ def figures_words(state: TrainingState) -> str:
     alpha0 = "" if state.alpha0 is None else f"; α₀ **{state.alpha0:.1f}**"
     return (
         f"Epoch {len(state.rows)}, {whose}: SSIM **{figures['ssim']:.3f}** (0..1, 1 is perfect) and MSE "
-        f"**{figures['mse']:.5f}**, both of pictures on 0..1 of the HU window; "
-        f"KL **{figures['kl']:.1f} nats** a slice; **{figures['active_units']} of "
-        f"{state.config.model.dimensions}** dimensions active (KL above {ACTIVE} nats){alpha0}."
+        f"**{figures['mse']:.5f}**, both of images on 0..1 of the HU window; KL **{figures['kl']:.1f} "
+        f"nats** a slice; **{figures['active_units']} of {state.config.model.dimensions}** dimensions "
+        f"active (KL above {ACTIVE} nats){alpha0}."
     )
 
 
@@ -257,7 +257,8 @@ def curves_words(state: TrainingState) -> str:
     """Which figures are held out, and what the curves do not say."""
     words = [
         f"Solid: {held_out_words(state)}. Dotted: the training slices, averaged over the epoch while the "
-        "weights still moved. Held-out slices are drawn from their codes, training slices from random draws."
+        "weights changed. Held-out slices are reconstructed from their codes, training slices from random "
+        "samples."
     ]
     if state.history("validation", "loss")[0]:
         words.append(
@@ -265,8 +266,8 @@ def curves_words(state: TrainingState) -> str:
         )
     if state.config.joint.rounds:
         words.append(
-            "In joint rounds the training loss includes the weighted label loss, which is of labels that the "
-            "encoder trains on: that it falls says nothing of other patients."
+            "In joint rounds the training loss includes the weighted label loss, for labels that the "
+            "encoder trains on: its fall says nothing about other patients."
         )
     if state.history("train", "gradient_norm")[0]:
         limit = state.config.training.clip_norm
@@ -277,10 +278,10 @@ def curves_words(state: TrainingState) -> str:
 def dimensions_words(state: TrainingState) -> str:
     """What the bars of the dimensions show and do not mean."""
     words = (
-        f"After epoch {len(state.rows)}. Above: how much each dimension says of a slice, mean over "
-        f"{held_out_words(state)}; one below the line holds to the prior. Below: how much the decoder "
-        "listens to it; a bar near 0 moves no picture. A high KL says that a dimension is used, not that it "
-        "means anything to a radiologist."
+        f"After epoch {len(state.rows)}. Above: how much information each dimension carries about a slice, "
+        f"mean over {held_out_words(state)}; one below the line equals the prior. Below: how much the "
+        "decoder uses it; a bar near 0 changes no image. A high KL says that a dimension is used, not "
+        "that it means anything to a radiologist."
     )
     family = state.config.model.family
     if not family.independent:
@@ -302,13 +303,15 @@ def say_status(job: Job, state: TrainingState | None) -> None:
         )
     elif job.status == RUNNING:
         st.markdown(
-            f"{what}: running{', getting ready' if state is None else ''}. You may close this tab; the work "
-            "goes on and is found here again."
+            f"{what}: running{', getting ready' if state is None else ''}. You can close this tab; the job "
+            "continues, and you find it here again."
         )
     elif job.status == STOPPING:
-        st.markdown(f"{what}: stopping after the batch in hand.")
+        st.markdown(f"{what}: stopping after the current batch.")
     elif job.status == STOPPED:
-        st.markdown(f"{what}: stopped. {'' if state is None else 'It can go on from its last checkpoint.'}")
+        st.markdown(
+            f"{what}: stopped. {'' if state is None else 'It can continue from its last checkpoint.'}"
+        )
     else:
         served = state is not None and state.phase == "finished"
         st.markdown(f"{what}: finished.{' The model is in the picker on the left.' if served else ''}")
@@ -361,16 +364,16 @@ def times(count: int) -> str:
 
 common.introduce(
     "Train",
-    shows="Start a training, watch it learn, stop it and go on later. It runs in the background: it does not "
-    "need this tab, and its finished model appears in the picker.",
+    shows="Start a training, watch it, stop it and resume it later. It runs in the background without this "
+    "tab, and its finished model appears in the picker.",
     does_not_mean=(
-        "- A good SSIM says that slices are redrawn well, not that a model knows what is malignant. Labels "
-        "play no part in a training without joint rounds.\n"
-        "- In joint rounds the encoder learns from labels. That the classifier's loss falls then says "
-        "nothing of patients whose labels it has not seen.\n"
-        "- Losses are weighted by the settings: compare them within one run only. SSIM and MSE depend on the "
-        "HU window: compare them between runs of the same window only.\n"
-        "- One seed is one draw. Which of two models is better takes several seeds.\n"
+        "- A good SSIM says that slices are reconstructed well, not that a model recognises malignancy. "
+        "Labels play no part in a training without joint rounds.\n"
+        "- In joint rounds the encoder learns from labels. A falling classifier loss then says nothing "
+        "about patients whose labels it has not seen.\n"
+        "- Losses are weighted by the settings: compare them within one run only. SSIM and MSE depend on "
+        "the HU window: compare them between runs of the same window only.\n"
+        "- One seed is one draw. To compare two models, use several seeds.\n"
         "- Held-out figures come from patients of the same archive, not from another hospital."
     ),
 )

@@ -161,7 +161,7 @@ def dimensions(units: Units) -> go.Figure:
     )
     _bars(figure, 1, units.kl, order, ACTIVE, "KL {} nats")
     _bars(figure, 2, units.column_norm, order, DEAD, "norm {}")
-    figure.update_xaxes(title_text="dimensions, from the one that carries most", row=2)
+    figure.update_xaxes(title_text="dimensions, most informative first", row=2)
     figure.update_xaxes(range=[0.4, len(order) + 0.6], tickformat="d")
     figure.update_annotations(font_size=13)
     figure.update_layout(

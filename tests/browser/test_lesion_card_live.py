@@ -40,6 +40,6 @@ def test_presets_change_width_and_level_and_the_image(card):
 
 
 def test_a_neighbour_opens_its_own_card(card):
-    card.locator(".cards[aria-label='Most alike lesions of other patients'] button").first.click()
+    card.locator(".cards[aria-label='Most similar lesions of other patients'] button").first.click()
     card.get_by_text("TEST-0002, nodule 0", exact=True).wait_for(state="detached")
     card.locator(".viewer .frame[data-outlined='1']").wait_for()

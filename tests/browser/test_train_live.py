@@ -40,7 +40,7 @@ def test_training_started_in_a_tab_is_found_in_the_next(
         page.get_by_role("spinbutton", name=label, exact=True).fill(str(value))
     page.get_by_role("textbox", name="Name of the run").fill("from-the-browser")
     page.get_by_role("button", name="Start training").click()
-    page.get_by_text("You may close this tab").wait_for()
+    page.get_by_text("You can close this tab").wait_for()
     curves = page.locator("[class*='st-key-train-curves'] .js-plotly-plot .scatterlayer path.js-line")
     curves.first.wait_for(timeout=90_000)
     page.locator("[data-testid='stImage'] img").first.wait_for()

@@ -16,7 +16,7 @@ def test_the_guide_to_a_page_can_be_followed(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = (ROOT / "docs" / "guides" / "page.md").read_text(encoding="utf-8")
-    blocks = dict(re.findall(r"^```python (\S+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    blocks = dict(re.findall(r"^```(?:python|text) (\S+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
     shutil.copytree(ROOT / "pages", tmp_path / "pages")
     (tmp_path / "pages" / "knowledge" / "sizes.py").write_text(blocks["pages/knowledge/sizes.py"])
     shell = tmp_path / "pages" / "shell.py"

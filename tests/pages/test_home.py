@@ -62,7 +62,7 @@ def test_it_says_what_this_is_and_leads_in_three_ways(models):
     for way in ("As a clinician", "As a researcher", "With two minutes"):
         assert way in said
     assert "Not a diagnosis" in said
-    assert "not the outcome of a biopsy" in said
+    assert "not the result of a biopsy" in said
     labels = {link.label for link in app.page_link}
     assert {"Look at the map", "Bring a lesion", "Compare", "Train a model"} <= labels
 

@@ -60,11 +60,11 @@ def test_each_method_is_shown_with_what_it_does_not_mean(models, clustered, name
     said = text(app)
     assert NOTICE in said
     assert "Patient is a confound" in said
-    assert "Not kinds of disease" in said
+    assert "Not types of disease" in said
     assert f"{24 if unit == 'nodules' else 120} {unit} of 24 patients" in said
     assert "seed 0. All 120 slices were used." in said
     assert "by median_high" in said
-    assert "No label was looked at" in said
+    assert "No label was used" in said
     assert app.query_params["method"] == method
     report = read_json(clustered / name / FILE, what="")["methods"][method]
     for one in report["clusters"]:
@@ -111,4 +111,4 @@ def test_damaged_clusters_are_told_of(models, clustered):
 def test_labels_that_shaped_the_codes_are_warned_of(models, clustered):
     path = clustered / "tiny-gvae" / FILE
     write_json(path, read_json(path, what="") | {"labels_shaped_codes": True})
-    assert "no test" in text(opened(model="tiny-gvae"))
+    assert "not a test" in text(opened(model="tiny-gvae"))

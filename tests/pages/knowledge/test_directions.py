@@ -72,7 +72,7 @@ def test_a_walk_and_its_held_out_score_are_shown(models, fitted, name):
     assert not app.exception
     said = text(app)
     assert NOTICE in said
-    for words in ("Not a cause, not a course", "Not the readers' truth", "tells of the model"):
+    for words in ("Not a cause, not a course", "Not the readers' truth", "describes the model"):
         assert words in said
     labels = [metric.label for metric in app.metric]
     assert any(label.startswith("R² on held-out patients") for label in labels)

@@ -59,15 +59,15 @@ def test_the_gallery_pages_through_the_whole_group_in_the_order_asked_for(models
 def test_what_is_typical_is_told_with_its_limits(models):
     app = opened(list(range(60)), group_part="typical")
     assert len(app.get("plotly_chart")) == 2
-    assert "it is no test" in text(app)
+    assert "is not a test" in text(app)
     assert len(told(app, "lesion_cards")["cards"]) == 6
     assert "no intervals" in text(opened([0, 1, 5], group_part="typical"))
-    assert "nothing is left" in text(opened(list(range(120)), group_part="typical"))
+    assert "nothing to compare it with" in text(opened(list(range(120)), group_part="typical"))
 
 
 def test_means_are_of_no_patient(models):
     said = text(opened(list(range(30)), group_part="mean"))
-    assert "Neither is a lesion of any patient" in said
+    assert "Neither is a patient's lesion" in said
 
 
 def test_a_set_is_saved_asked_about_opened_and_deleted(models):

@@ -39,7 +39,7 @@ def labels(app: AppTest) -> list[str]:
 def test_the_page_says_what_it_shows_and_what_that_does_not_mean(models):
     said = text(opened())
     assert NOTICE in said
-    for words in ("Not a disease's course", "Not a clinical factor", "Not a probability of cancer"):
+    for words in ("Not the course of a disease", "Not a clinical factor", "Not a probability of cancer"):
         assert words in said
 
 

@@ -111,7 +111,7 @@ def test_start_watch_leave_return_stop(folders):
     wait(lambda: (state := read_state(job.folder)) and len(state.rows) >= 2)
     app = open_page()  # another tab: the training is found again
     said = text(app)
-    assert "You may close this tab" in said
+    assert "You can close this tab" in said
     assert "held-out patients" in said
     assert "nats" in said
     assert "Epoch" in app.get("progress")[0].text
