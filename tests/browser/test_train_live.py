@@ -64,7 +64,7 @@ def test_training_started_in_a_tab_is_found_in_the_next(
     assert epoch(said.inner_text()) > epoch(first)
     page.get_by_test_id("stButton").get_by_role("button", name="Stop").click()
     page.get_by_role("button", name="Resume").wait_for(timeout=60_000)
-    assert page.get_by_text("stopped. It can go on from its last checkpoint").is_visible()
+    assert page.get_by_text("stopped. It can continue from its last checkpoint").is_visible()
     assert "job=" in page.url
     assert [job.status for job in jobs.all() if job.name == "from-the-browser"] == ["stopped"]
     assert page.locator("[data-testid='stException']").count() == 0
