@@ -16,7 +16,7 @@ from sklearn.manifold import TSNE
 
 from lungvae_core.cache_places import without_numba_cache
 from lungvae_core.errors import UserError
-from lungvae_core.explore.neighbours import features
+from lungvae_core.explore.neighbours import lesion_features
 from lungvae_core.quiet import silence
 from lungvae_core.training.checkpoints import Run
 
@@ -129,7 +129,7 @@ def make_map(run: Run, unit: str, method: str, *, dims: int, **parameters: Any) 
     table, codes = run.latents()
     if unit == "nodule":
         codes = nodules(table, codes)[1]
-    return project(features(codes, run.config.model.prior), method, dims=dims, **parameters)
+    return project(lesion_features(codes, run.config), method, dims=dims, **parameters)
 
 
 def make_maps(
@@ -155,7 +155,7 @@ def make_maps(
             stored = run.read_table(name, hint="Make it with `lungvae map --again`.")
             if len(stored) == len(frame):
                 frame = stored
-        inputs = features(unit_codes, run.config.model.prior)
+        inputs = lesion_features(unit_codes, run.config)
         for method in methods:
             for count in dims:
                 wanted = columns(method, count)

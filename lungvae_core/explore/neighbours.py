@@ -1,14 +1,22 @@
-"""The nearest lesions of a code in the original latent space, and its position on a map."""
+"""By which numbers lesions are compared, the nearest ones of a code, and its position on a map.
+
+Lesions of a guided model are compared by its guided dimensions, on maps, in clusters and as neighbours: they
+describe the lesion, while the free dimensions draw the rest of the slice.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 
+from lungvae_core.training.classifier import inputs_of
+from lungvae_core.vae.config import Config
 from lungvae_core.vae.latents import FAMILIES
 
 # Shares of the lesions whose nearest other patient is nearer than what is judged: from the first on it is
 # unusual, from the second far from all that the model was trained on.
 UNUSUAL, FAR = 0.8, 0.95
+VOTERS = 15  # neighbours that say how far two classes lie apart
 
 
 def features(codes: np.ndarray, prior: str) -> np.ndarray:
@@ -16,22 +24,36 @@ def features(codes: np.ndarray, prior: str) -> np.ndarray:
     return FAMILIES[prior].features(codes)
 
 
+def lesion_features(codes: np.ndarray, config: Config) -> np.ndarray:
+    """(N, D) float32 by which lesions of codes (N, K) are compared: `features`, or the guided dimensions."""
+    inputs = inputs_of(config)
+    if inputs.guided:
+        return inputs.of(torch.tensor(np.asarray(codes), dtype=torch.float32)).numpy()
+    return config.model.family.features(codes)
+
+
+def metric(config: Config) -> str:
+    """What `lesion_features` are, as text."""
+    if config.objective.guided:
+        return f"the guided dimensions, {', '.join(config.objective.guided)} (Euclidean distances)"
+    return config.model.family.metric
+
+
 def nearest(
-    codes: np.ndarray,
-    code: np.ndarray,
+    points: np.ndarray,
+    point: np.ndarray,
     count: int,
     *,
-    prior: str,
     patients: np.ndarray | None = None,
     exclude_patient: str | None = None,
     one_per_patient: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, distances) of the `count` codes (N, K) nearest to `code` (K,), nearest first.
+    """(rows, distances) of the `count` points (N, D) nearest to `point` (D,), nearest first.
 
     `exclude_patient` leaves out the lesion's own patient, whose other slices would always come first;
     `one_per_patient` keeps only the nearest slice of each patient.
     """
-    distance = np.linalg.norm(features(codes, prior) - features(code[None], prior), axis=1)
+    distance = np.linalg.norm(points - point, axis=1)
     if patients is None and count < len(distance):
         near = np.argpartition(distance, count)[:count]
         order = near[np.lexsort((near, distance[near]))]
@@ -57,6 +79,22 @@ def _of_others(
             if one_each:
                 left_out.add(patients[row])
     return np.array(rows, np.int64)
+
+
+def votes(points: np.ndarray, labels: np.ndarray, patients: np.ndarray, count: int = VOTERS) -> np.ndarray:
+    """(N,) share of 1 among the labels (N,) of 0 and 1 of each point's `count` nearest of other patients.
+
+    NaN for a point without any of another patient.
+    """
+    squares = (points**2).sum(1)
+    apart = squares[:, None] + squares - 2 * points @ points.T
+    apart[patients[:, None] == patients] = np.inf
+    count = min(count, len(points))
+    near = np.argpartition(apart, count - 1, axis=1)[:, :count]
+    others = np.isfinite(np.take_along_axis(apart, near, 1))
+    counted = others.sum(1)
+    found = np.where(others, labels[near], 0).sum(1)
+    return np.divide(found, counted, out=np.full(len(points), np.nan), where=counted > 0)
 
 
 def place(xy: np.ndarray, rows: np.ndarray, distances: np.ndarray) -> np.ndarray:

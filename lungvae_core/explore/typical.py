@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lungvae_core.explore.neighbours import nearest
+from lungvae_core.explore.neighbours import features, nearest
 from lungvae_core.statistics.intervals import percentiles
 from lungvae_core.statistics.patients import draw_numbers
 
@@ -94,7 +94,7 @@ def contrasts(
 
 def by_nearness(codes: np.ndarray, rows: np.ndarray, code: np.ndarray, *, prior: str) -> np.ndarray:
     """`rows` (M,) of codes (N, K), those nearest to `code` (K,) first."""
-    found, _ = nearest(codes[rows], code, len(rows), prior=prior)
+    found, _ = nearest(features(codes[rows], prior), features(code[None], prior)[0], len(rows))
     return np.asarray(rows)[found]
 
 

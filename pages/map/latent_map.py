@@ -6,6 +6,8 @@ import numpy as np
 import streamlit as st
 
 from lungvae_core.errors import UserError
+from lungvae_core.explore.neighbours import VOTERS, metric
+from lungvae_core.number_text import interval, plural
 from lungvae_core.serving.maps import map_data
 from lungvae_core.serving.models import scoring
 from lungvae_core.serving.walks import walks
@@ -77,6 +79,14 @@ with map_column:
         "Drag to draw around points, hold Shift to add; turn the wheel to zoom, until points become images. "
         "Distances and axes have no clinical meaning."
     )
+    apart = map_data.separation(model, view.unit, view.method, view.dims, view.map_key)
+    if apart is not None:
+        st.caption(
+            f"How far malignant and benign lie apart: the {VOTERS} nearest nodules of other patients vote "
+            f"with an AUC of {interval(apart.on_map)} on this map and {interval(apart.by_code)} by "
+            f"{metric(model.run.config)}; 0.5 is chance. Over {plural(apart.nodules, 'nodule')}"
+            + (" of patients that the model was not trained on." if apart.held_out else ".")
+        )
 
 chosen = selection.rows(model)
 with list_column, st.container(height=HEIGHT + 40, border=True):

@@ -12,6 +12,7 @@ import streamlit as st
 from lungvae_core.data.slices import malignancy_meaning, rating_text
 from lungvae_core.errors import UserError
 from lungvae_core.explore.maps import TITLES
+from lungvae_core.explore.neighbours import metric
 from lungvae_core.palette import CSS
 from lungvae_core.serving.lesions import cases
 from lungvae_core.serving.lesions.cases import Case, NoduleCase
@@ -232,8 +233,8 @@ def neighbours(model: LoadedModel, case: Case) -> None:
         url.write("source", "set")
         st.rerun(scope="app")
     st.caption(
-        "Nearest in the latent space, one slice a patient, nearest first. Similar to this model; not a "
-        "diagnosis."
+        f"Nearest by {metric(model.run.config)}, one slice a patient, nearest first. Similar to this model; "
+        "not a diagnosis."
     )
     with st.expander("Every reader's ratings of them", icon=":material/groups:"):
         st.dataframe(cases.ratings(model, case.neighbours, case.distances))

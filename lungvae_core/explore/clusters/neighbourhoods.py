@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.manifold import trustworthiness
 
 from lungvae_core.explore.maps import TITLES, nodules
-from lungvae_core.explore.neighbours import features
+from lungvae_core.explore.neighbours import lesion_features
 from lungvae_core.training.checkpoints import Run
 
 NEIGHBOURS = (5, 15, 50)
@@ -41,7 +41,7 @@ def map_quality(
             continue  # a map of other codes
         if len(rows) > MOST:
             rows = np.sort(generator.choice(rows, MOST, replace=False))
-        inputs = features(unit_codes[rows], run.config.model.prior)
+        inputs = lesion_features(unit_codes[rows], run.config)
         for method, title in TITLES.items():
             if {f"{method}_x", f"{method}_y"} <= set(places):
                 xy = places[[f"{method}_x", f"{method}_y"]].to_numpy()[rows]

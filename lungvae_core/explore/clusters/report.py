@@ -34,7 +34,7 @@ from lungvae_core.explore.clusters.schema import ClustersReport
 from lungvae_core.explore.clusters.stability import featureless, stability, without_groups
 from lungvae_core.explore.clusters.words import describe
 from lungvae_core.explore.maps import nodules
-from lungvae_core.explore.neighbours import features
+from lungvae_core.explore.neighbours import lesion_features, metric
 from lungvae_core.files import write_text
 from lungvae_core.schema import read_as
 from lungvae_core.training.checkpoints import Run
@@ -78,10 +78,9 @@ def make_clusters(
     started = time.monotonic()
     table, codes = run.latents()
     at, rows, used, sizes = _units(table, codes, unit, seed)
-    prior = run.config.model.prior
     report = cluster(
         table.iloc[rows].reset_index(drop=True),
-        features(used[at], prior).astype(float),
+        lesion_features(used[at], run.config).astype(float),
         unit=unit,
         seed=seed,
         amount=QUICK if quick else FULL,
@@ -89,7 +88,7 @@ def make_clusters(
     )
     report = {
         "format": FORMAT,
-        "space": run.config.model.family.metric,
+        "space": metric(run.config),
         "sample": None if len(at) == len(used) else at.tolist(),
         "rows": rows.tolist(),
         "slices": len(table),

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,15 +28,19 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from lungvae_core.data.columns import RATINGS
+from lungvae_core.data.slices import malignant
 from lungvae_core.errors import UserError
 from lungvae_core.explore import colours, contours, filters, maps, outlines
 from lungvae_core.explore.clusters.report import Clusters, load_clusters
 from lungvae_core.explore.colours import Colouring
+from lungvae_core.explore.neighbours import VOTERS, lesion_features, votes
 from lungvae_core.parameters import Query, choice
 from lungvae_core.serving.lesions.lesion import nodule_of
 from lungvae_core.serving.maps import custom_maps
 from lungvae_core.serving.models.answers import BASE, HEADERS, answering, kept
 from lungvae_core.serving.models.registry import LoadedModel, Registry
+from lungvae_core.statistics.roc import auc_interval
+from lungvae_core.training.encode import TRAINED
 
 _DIMENSION, _CLUSTER, _COLUMN = "dim-", "cluster-", "column-"
 
@@ -154,6 +159,41 @@ def places(model: LoadedModel, unit: str, method: str, dims: int, key: str) -> n
     A map of one's own is named by its `key` alone, whatever method and dims say.
     """
     return _own_places(model, unit, key) if key else _stored_places(model, unit, method, dims)
+
+
+@dataclass(frozen=True)
+class Separation:
+    """How far malignant and benign nodules lie apart: the AUC of a vote of the nearest of other patients."""
+
+    on_map: dict[str, float]  # value, low, high, with the neighbours on the map
+    by_code: dict[str, float]  # with the neighbours by what the model compares lesions by
+    nodules: int
+    held_out: bool  # of patients that the model was not trained on alone, since labels shaped the codes
+
+
+@kept
+def separation(model: LoadedModel, unit: str, method: str, dims: int, key: str) -> Separation | None:
+    """That of a map; None with fewer nodules of either class than a vote has neighbours.
+
+    On a map of slices each nodule has the place of its representative slice.
+    """
+    nodules, codes = model.nodules
+    rows = nodules["row"].to_numpy()
+    xy = places(model, unit, method, dims, key)
+    xy = xy[rows] if unit == "slice" else xy
+    table = model.table.iloc[rows]
+    labels = malignant(table)
+    held_out = model.run.config.labels_shape_codes
+    judged = ~np.isnan(labels)
+    voting, patients = labels[judged], table["patient_id"].astype(str).to_numpy()[judged]
+    shown = (table["split"] != TRAINED).to_numpy()[judged] if held_out else np.ones(len(voting), bool)
+    if min(voting[shown].sum(), (1 - voting[shown]).sum()) < VOTERS:
+        return None
+    on_map, by_code = (
+        auc_interval(voting[shown], votes(points[judged], voting, patients)[shown], patients[shown])
+        for points in (xy, lesion_features(codes, model.run.config))
+    )
+    return Separation(on_map, by_code, nodules=int(shown.sum()), held_out=held_out)
 
 
 @kept

@@ -26,7 +26,7 @@ from lungvae_core.evaluation.card import FILE as EVALUATION
 from lungvae_core.evaluation.card import Card, load_card
 from lungvae_core.explore import maps, traversal
 from lungvae_core.explore.measured import record
-from lungvae_core.explore.neighbours import features, nearest, place
+from lungvae_core.explore.neighbours import features, lesion_features, nearest, place
 from lungvae_core.files import offered
 from lungvae_core.lazy import Renewed, lazy
 from lungvae_core.serving.models.pixels import Pixels, locate
@@ -204,8 +204,7 @@ class LoadedModel:
         names = maps.columns(method, dims)
         if not set(names) <= set(table):
             if method == "pca":  # made in no time
-                codes = self._features if unit == "slice" else features(self.nodules[1], self.entry.prior)
-                return maps.project(codes, method, dims=dims)
+                return maps.project(self._lesions(unit), method, dims=dims)
             raise UserError(
                 f"{self.entry.name} has no {maps.TITLES[method]} map of {dims} dimensions yet. Make it with "
                 f"`lungvae map {self.entry.folder}`."
@@ -363,7 +362,7 @@ class LoadedModel:
             ssim=ssim,
             mse=float(quality["mse"][0]),
             ssim_rank=self.ssim_rank(ssim),
-            distance_rank=float((self._nearest_other < distances[0]).mean()) if len(distances) else 1.0,
+            distance_rank=float(self.familiarity(codes, exclude_patient=exclude_patient)[0]),
             neighbours=[
                 self._neighbour(int(row), float(distance))
                 for row, distance in zip(rows, distances, strict=True)
@@ -385,12 +384,11 @@ class LoadedModel:
     def neighbours(
         self, code: np.ndarray, count: int = 8, *, exclude_patient: str | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(rows, distances) of the nearest slices in the latent space, at most one a patient."""
+        """(rows, distances) of the slices whose lesions are most alike, at most one a patient."""
         return nearest(
-            self.codes,
-            code,
+            self._lesions("slice"),
+            lesion_features(code[None], self.run.config)[0],
             count,
-            prior=self.entry.prior,
             patients=self._patients,
             exclude_patient=None if exclude_patient is None else patient_key(exclude_patient),
             one_per_patient=True,
@@ -398,13 +396,25 @@ class LoadedModel:
 
     def place(self, code: np.ndarray, unit: str, method: str) -> np.ndarray:
         """(2,) where a code lies on a map, among its ten nearest slices or nodules."""
-        codes = self.codes if unit == "slice" else self.nodules[1]
-        rows, distances = nearest(codes, code, 10, prior=self.entry.prior)
+        own = lesion_features(code[None], self.run.config)[0]
+        rows, distances = nearest(self._lesions(unit), own, 10)
         return place(self.map(unit, method), rows, distances)
 
     @lazy
     def _patients(self) -> np.ndarray:
         return self.table["patient_id"].map(patient_key).to_numpy()
+
+    def _lesions(self, unit: str) -> np.ndarray:
+        """(N or M, D) by which slices or nodules are compared."""
+        return self._slice_lesions if unit == "slice" else self._nodule_lesions
+
+    @lazy
+    def _slice_lesions(self) -> np.ndarray:
+        return lesion_features(self.codes, self.run.config)
+
+    @lazy
+    def _nodule_lesions(self) -> np.ndarray:
+        return lesion_features(self._nodules[1], self.run.config)
 
     @lazy
     def _features(self) -> np.ndarray:
