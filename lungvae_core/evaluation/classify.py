@@ -107,7 +107,7 @@ def classify(
     head = load_classifier(run) if learned_head else None
     tasks, kept_folds = _tasks(cohort, config, seeds, head is None)
     total = len(tasks) + 1 + members
-    logits = np.full((seeds, len(cohort.known)), np.nan)
+    logits = np.full((seeds, len(cohort.labelled)), np.nan)
     if head is not None:
         logits[:, cohort.tested] = head.logits(cohort.known_codes[cohort.tested])
     of_folds: dict[int, tuple[_Fold, Classifier]] = {}
@@ -159,7 +159,7 @@ class _Cohort:
     table: pd.DataFrame  # a row a slice
     codes: np.ndarray  # (N, K)
     labels: np.ndarray  # (N,) 0, 1 or NaN
-    known: np.ndarray  # (M,) rows with a label that are not left out
+    labelled: np.ndarray  # (M,) rows with a label that are not left out
     protocol: str
     leaks: list[str]
     pixels_compared: bool
@@ -177,17 +177,17 @@ class _Cohort:
     @cached_property
     def inner(self) -> pd.DataFrame:
         """The table's M rows with a label."""
-        return self.table.iloc[self.known].reset_index(drop=True)
+        return self.table.iloc[self.labelled].reset_index(drop=True)
 
     @cached_property
     def known_codes(self) -> np.ndarray:
         """(M, K) the codes of the rows with a label."""
-        return self.codes[self.known]
+        return self.codes[self.labelled]
 
     @cached_property
     def truth(self) -> np.ndarray:
         """(M,) their labels, 0 or 1."""
-        return self.labels[self.known]
+        return self.labels[self.labelled]
 
     @cached_property
     def trained(self) -> np.ndarray:
@@ -197,12 +197,12 @@ class _Cohort:
     @property
     def tested(self) -> np.ndarray:
         """(M,) bool: those that are tested."""
-        return ~self.trained if self.held_out_only else np.ones(len(self.known), bool)
+        return ~self.trained if self.held_out_only else np.ones(len(self.labelled), bool)
 
     @property
     def learned(self) -> np.ndarray:
         """Which of the M the final classifier learns from."""
-        return np.flatnonzero(self.trained) if self.held_out_only else np.arange(len(self.known))
+        return np.flatnonzero(self.trained) if self.held_out_only else np.arange(len(self.labelled))
 
 
 def _cohort(run: Run, seen: Seen) -> _Cohort:
@@ -213,15 +213,15 @@ def _cohort(run: Run, seen: Seen) -> _Cohort:
     same_as = same_in_run(run, table)
     kept, leaks = keep_apart(table["patient_id"], same_as, seen, where=str(run.folder))
     labels = np.where(kept, labels, np.nan)
-    known = np.flatnonzero(~np.isnan(labels))
-    if len(known) == 0 or labels[known].min() == labels[known].max():
+    labelled = np.flatnonzero(~np.isnan(labels))
+    if len(labelled) == 0 or labels[labelled].min() == labels[labelled].max():
         raise UserError(
             f"The data of {run.folder} lack labels of both classes (malignancy above 3 and below 3)."
         )
     protocol = "joint" if run.config.labels_shape_codes else "transductive"
     if run.config.labels_leak:
         protocol = "released"
-    return _Cohort(run, table, codes, labels, known, protocol, leaks, same_as is not None)
+    return _Cohort(run, table, codes, labels, labelled, protocol, leaks, same_as is not None)
 
 
 @dataclass(frozen=True)
@@ -313,7 +313,7 @@ def _figures(cohort: _Cohort, logits: np.ndarray, judges: _Judges) -> dict[str, 
 def _views(cohort: _Cohort, of_views: np.ndarray, judges: _Judges) -> dict[str, Any]:
     """The report's `views`, by the same judges on codes (N, V, K) of V views."""
     logits, _ = judges.logits(cohort, of_views)
-    rows = cohort.known[cohort.tested]
+    rows = cohort.labelled[cohort.tested]
     table, truth = cohort.table.iloc[rows].reset_index(drop=True), cohort.labels[rows]
     rules = _nodule_rules(table, truth, logits[rows], of_views[rows].mean(1), judges.attentions)
     return {

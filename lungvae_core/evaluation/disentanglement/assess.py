@@ -200,9 +200,11 @@ def _variants(
 ) -> dict[str, Any]:
     found = {"raw": assess_part(codes, factors, seed, effort, f"{name}, raw", on_progress)}
     if factors.size is not None and len(factors.kinds) > 2:
-        rest, told = without_size(factors, seed=seed)
+        rest, information = without_size(factors, seed=seed)
         part = assess_part(codes, rest, seed, effort, f"{name}, without size", on_progress)
-        found["without_size"] = part | {"size_alone": {key: round(value, 3) for key, value in told.items()}}
+        found["without_size"] = part | {
+            "size_alone": {key: round(value, 3) for key, value in information.items()}
+        }
     return found
 
 
@@ -241,7 +243,7 @@ def assess_part(
         },
         "probes": _probes(codes, factors, draws, seed, effort, step),
         "entropy": rounded(whole.entropies),
-        "information": rounded(whole.told),
+        "information": rounded(whole.information),
         "information_null": {
             "what": "the largest over dimensions with patients shuffled, 95th percentile",
             "high": rounded(told_high),
@@ -257,24 +259,26 @@ class _Measured:
 
     codes: np.ndarray
     values: np.ndarray
-    told: np.ndarray  # (K, L) mutual information in nats
+    information: np.ndarray  # (K, L) mutual information in nats
     entropies: np.ndarray  # (L,) of the factors, in nats
     importance: np.ndarray  # (K, L)
 
     @classmethod
     def of(cls, codes: np.ndarray, values: np.ndarray, seed: int) -> _Measured:
         binned = scores.Binned.of(values)
-        told = scores.information(scores.Binned.of(codes), binned)
-        return cls(codes, values, told, binned.entropies(), scores.importances(codes, values, seed=seed))
+        information = scores.information(scores.Binned.of(codes), binned)
+        return cls(
+            codes, values, information, binned.entropies(), scores.importances(codes, values, seed=seed)
+        )
 
     def scores(self) -> dict[str, float]:
         """Every score by name."""
-        return _cheap(self.codes, self.values, self.told, self.entropies) | _trees(self.importance)
+        return _cheap(self.codes, self.values, self.information, self.entropies) | _trees(self.importance)
 
     def by_factor(self) -> dict[str, np.ndarray]:
         """The scores (L,) that there are of each factor."""
         return {
-            "mig": scores.mig(self.told, self.entropies),
+            "mig": scores.mig(self.information, self.entropies),
             "sap": scores.sap(self.codes, self.values),
             "dci_completeness": scores.dci(self.importance)[1],
         }
@@ -288,9 +292,9 @@ def _nulls(
     binned, of_factors = scores.Binned.of(codes), scores.Binned.of(values)
     cheap, largest, trees = [], [], []
     for source in draws[: effort.draws]:
-        told = scores.information(binned, of_factors, source)
-        largest.append(told.max(0))
-        cheap.append(_cheap(codes, values[source], told, whole.entropies))
+        information = scores.information(binned, of_factors, source)
+        largest.append(information.max(0))
+        cheap.append(_cheap(codes, values[source], information, whole.entropies))
         step()
     for source in draws[: effort.refits]:
         trees.append(_trees(scores.importances(codes, values[source], seed=seed)))
@@ -299,12 +303,12 @@ def _nulls(
 
 
 def _cheap(
-    codes: np.ndarray, values: np.ndarray, told: np.ndarray, entropies: np.ndarray
+    codes: np.ndarray, values: np.ndarray, information: np.ndarray, entropies: np.ndarray
 ) -> dict[str, float]:
     with np.errstate(invalid="ignore"):
-        modularity = scores.modularity(told)
+        modularity = scores.modularity(information)
     return {
-        "mig": float(scores.mig(told, entropies).mean()),
+        "mig": float(scores.mig(information, entropies).mean()),
         "sap": float(scores.sap(codes, values).mean()),
         "modularity": float(np.nanmean(modularity)) if np.isfinite(modularity).any() else float("nan"),
     }

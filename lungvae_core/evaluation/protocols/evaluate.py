@@ -31,7 +31,7 @@ def work_folder(out: Path) -> Path:
 
 
 def evaluate(
-    asked: EvaluationConfig,
+    evaluation: EvaluationConfig,
     data: SliceSet,
     out: Path,
     *,
@@ -59,16 +59,16 @@ def evaluate(
     Raises UserError for data without what the task needs, and for a work folder of other data or settings.
     """
     began = time.monotonic()
-    truth = labels_by(data.table, asked.task, asked.label_rule)
+    truth = labels_by(data.table, evaluation.task, evaluation.label_rule)
     if not ((truth == 1).any() and (truth == 0).any()):
         raise UserError(
-            f"{data.folder} lacks lesions of both classes under the label rule {asked.label_rule}, so there "
-            "is nothing to evaluate."
+            f"{data.folder} lacks lesions of both classes under the label rule "
+            f"{evaluation.label_rule}, so there is nothing to evaluate."
         )
-    kind = KINDS[asked.protocol]
-    beside = kind.report_beside(nested, asked, data)
-    confirmed = None if diagnoses is None else read_confirmed(diagnoses, data.table, asked.protocol)
-    always = list(PROTOCOLS[asked.protocol].leaks)
+    kind = KINDS[evaluation.protocol]
+    beside = kind.report_beside(nested, evaluation, data)
+    confirmed = None if diagnoses is None else read_confirmed(diagnoses, data.table, evaluation.protocol)
+    always = list(PROTOCOLS[evaluation.protocol].leaks)
     kept, leaks = keep_apart(
         data.table["patient_id"],
         shared_with(data),
@@ -82,16 +82,16 @@ def evaluate(
         report = kind(
             data=data,
             truth=np.where(kept, truth, np.nan),
-            task=asked.task,
-            label_rule=asked.label_rule,
-            seeds=asked.all_seeds,
-            folds_count=asked.folds,
-            quick=asked.quick,
-            resamples=asked.resamples,
+            task=evaluation.task,
+            label_rule=evaluation.label_rule,
+            seeds=evaluation.all_seeds,
+            folds_count=evaluation.folds,
+            quick=evaluation.quick,
+            resamples=evaluation.resamples,
             leaks=[*always, *leaks],
             began=began,
-            asked=asked,
-            folds=[fold.without(~kept) for fold in plan_folds(data.table, asked)],
+            evaluation=evaluation,
+            folds=[fold.without(~kept) for fold in plan_folds(data.table, evaluation)],
             work=work,
             machine=Machine(workers, ray, device, threads, should_stop),
             progress=progress,

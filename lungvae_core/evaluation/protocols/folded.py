@@ -67,7 +67,7 @@ class Folded(Protocol):
 
     one_vae: ClassVar[bool] = False  # whether one VAE, with a split of its own, serves all folds
 
-    asked: EvaluationConfig
+    evaluation: EvaluationConfig
     folds: list[Fold]
     work: Path
     machine: Machine
@@ -85,7 +85,7 @@ class Folded(Protocol):
 
     @classmethod
     def report_beside(
-        cls, nested: Path | None, asked: EvaluationConfig, data: SliceSet
+        cls, nested: Path | None, evaluation: EvaluationConfig, data: SliceSet
     ) -> dict[str, Any] | None:
         """The honest report that stands beside; UserError for one where there is no leak table."""
         if nested is not None:
@@ -122,8 +122,8 @@ class Folded(Protocol):
         if self.one_vae:
             split = [(0, None, None)]
         members = []
-        for seed, name in product(self.seeds, presets(self.asked)):
-            config = configure(self.asked, seed, name)
+        for seed, name in product(self.seeds, presets(self.evaluation)):
+            config = configure(self.evaluation, seed, name)
             folder = self.work / f"{config.preset}-{self._settings_name(config)}"
             members += [
                 Member(
@@ -144,9 +144,9 @@ class Folded(Protocol):
 
     def _settings_name(self, config: Config) -> str:
         """Twelve digits that stand for the settings, the folds and the data."""
-        settings, asked = config.model_dump_json(exclude={"training": {"seed"}}), self.asked
-        split = f"{asked.folds} {asked.seed} {asked.calibration_share} {self.one_vae}{self.left_out()}"
-        text = f"{settings} {split} {self.data.info.content_hash}"
+        settings, evaluation = config.model_dump_json(exclude={"training": {"seed"}}), self.evaluation
+        split = f"{evaluation.folds} {evaluation.seed} {evaluation.calibration_share}"
+        text = f"{settings} {split} {self.one_vae}{self.left_out()} {self.data.info.content_hash}"
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def left_out(self) -> str:

@@ -47,7 +47,7 @@ class Honest(Folded):
     """What `nested` and `frozen` have in common: each patient is tested by what was fitted on others."""
 
     def nodule_rule(self) -> tuple[str, str]:
-        rule = self.asked.nodule_rule
+        rule = self.evaluation.nodule_rule
         return rule, CHOSEN if rule == "chosen" else units.RULES[rule]
 
     def judged(self) -> dict[str, Any] | None:
@@ -68,7 +68,7 @@ class Honest(Folded):
                 self.confirmed,
                 label_rule=self.label_rule,
                 resamples=self.resamples,
-                seed=self.asked.seed,
+                seed=self.evaluation.seed,
             )
         return sections
 
@@ -101,7 +101,7 @@ class Honest(Folded):
                 "words": BASELINES[name].label,
                 "uses_readers": BASELINES[name].uses_readers,
                 **{
-                    unit: unit_figures(frame, resamples=self.resamples, seed=self.asked.seed)
+                    unit: unit_figures(frame, resamples=self.resamples, seed=self.evaluation.seed)
                     for unit, frame in by_unit.items()
                 },
             }
@@ -112,18 +112,22 @@ class Honest(Folded):
         return self.model_sections(frames, baselines, others, self.data.table)
 
     def _auc(self, frame: pd.DataFrame) -> dict[str, float]:
-        return frame_auc(frame, resamples=self.resamples, seed=self.asked.seed)
+        return frame_auc(frame, resamples=self.resamples, seed=self.evaluation.seed)
 
     def _rivals(self) -> dict[str, dict[str, pd.DataFrame]] | None:
         """The baselines' judged frames by unit, on the same folds; None when asked to stop."""
-        names, asked = available(self.data.table), self.asked
+        names, evaluation = available(self.data.table), self.evaluation
         tasks = [
             RivalTask(
                 name=name,
                 fold=fold,
-                config=asked,
+                config=evaluation,
                 data=str(self.data.folder.resolve()),
-                folder=str(self.work / "baselines" / f"{asked.task}-{asked.label_rule}-{self._split_name()}"),
+                folder=str(
+                    self.work
+                    / "baselines"
+                    / f"{evaluation.task}-{evaluation.label_rule}-{self._split_name()}"
+                ),
             )
             for name in names
             for fold in self.folds
@@ -149,8 +153,8 @@ class Honest(Folded):
         }
 
     def _split_name(self) -> str:
-        asked = self.asked
-        text = f"{asked.folds} {asked.seed} {asked.calibration_share} {asked.quick} "
+        evaluation = self.evaluation
+        text = f"{evaluation.folds} {evaluation.seed} {evaluation.calibration_share} {evaluation.quick} "
         text += f"{self.data.info.content_hash}{self.left_out()}"
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -165,7 +169,7 @@ class Honest(Folded):
                     return None
                 self.progress("classifiers", number * len(stages) + at, len(self.folds) * len(stages))
                 by_stage[stage].append(
-                    score_fold(self.data.table, fold, by_fold[fold.number], stage, self.asked)
+                    score_fold(self.data.table, fold, by_fold[fold.number], stage, self.evaluation)
                 )
         return by_stage
 
@@ -182,7 +186,7 @@ class Honest(Folded):
                 frame,
                 window_of(next(iter(runs.values()))),
                 resamples=min(self.resamples, 500),
-                seed=self.asked.seed,
+                seed=self.evaluation.seed,
             ),
             "counted": counted.model_dump(),
         }

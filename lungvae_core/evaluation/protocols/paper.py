@@ -48,18 +48,18 @@ class Paper(Folded):
 
     @classmethod
     def report_beside(
-        cls, nested: Path | None, asked: EvaluationConfig, data: SliceSet
+        cls, nested: Path | None, evaluation: EvaluationConfig, data: SliceSet
     ) -> dict[str, Any] | None:
         """The honest report that the leak table begins with, after checking that it is of the same kind."""
         if nested is None:
             return None
         report = load_report(nested).model_dump(mode="json")
-        configs = [configure(asked, asked.seed, name) for name in presets(asked)]
+        configs = [configure(evaluation, evaluation.seed, name) for name in presets(evaluation)]
         ours = {
             "protocol": "nested",
-            "task": asked.task,
-            "label_rule": asked.label_rule,
-            "seeds": asked.all_seeds,
+            "task": evaluation.task,
+            "label_rule": evaluation.label_rule,
+            "seeds": evaluation.all_seeds,
             "preset": "+".join(config.preset for config in configs),
             "content_hash": data.info.content_hash,
         }
@@ -81,7 +81,7 @@ class Paper(Folded):
             steps = [nested_step(self.beside), *steps]
         return {
             "units": {
-                unit: unit_figures(frame, resamples=self.resamples, seed=self.asked.seed)
+                unit: unit_figures(frame, resamples=self.resamples, seed=self.evaluation.seed)
                 for unit, frame in frames.items()
             },
             "baselines": self.beside["baselines"] if self.beside else {},
@@ -93,11 +93,11 @@ class Paper(Folded):
 
         With several seeds the logits of the frames are averaged, and the steps' figures too.
         """
-        table, asked = self.data.table, self.asked
-        truth = labels_by(table, asked.task, asked.label_rule)
+        table, evaluation = self.data.table, self.evaluation
+        truth = labels_by(table, evaluation.task, evaluation.label_rule)
         known = np.flatnonzero(~np.isnan(truth))
         inner, labels = table.iloc[known].reset_index(drop=True), truth[known]
-        folds = list(grouped_folds(inner, asked.folds, seed=asked.seed, classes=labels.astype(int)))
+        folds = list(grouped_folds(inner, evaluation.folds, seed=evaluation.seed, classes=labels.astype(int)))
         number = np.empty(len(inner), int)
         for at, (_, test) in enumerate(folds):
             number[test] = at
@@ -124,7 +124,7 @@ class Paper(Folded):
             )
             self.progress("classifiers", (done + 1) * (len(folds) + 1), total)
         frames = _frames(inner, labels, np.mean(logits, axis=0), number)
-        return frames, _steps(inner, labels, logits, unseen, number, asked)
+        return frames, _steps(inner, labels, logits, unseen, number, evaluation)
 
 
 def _frames(
@@ -164,7 +164,7 @@ def _steps(
     logits: list[np.ndarray],
     unseen: list[tuple[pd.DataFrame, np.ndarray, np.ndarray]],
     fold: np.ndarray,
-    asked: EvaluationConfig,
+    evaluation: EvaluationConfig,
 ) -> list[dict[str, Any]]:
     """AUC and accuracy, from the same weights on unseen labels to the protocol as released."""
     by_seed = [_frames(inner, labels, found, fold) for found in logits]
@@ -174,19 +174,19 @@ def _steps(
             "all four leaks: labels of 70 % of patients in the encoder, threshold picked on the test fold, "
             "slices as cases, pixels of test patients in the VAE",
             [(frames["slice"], frames["nodule"], frames["slice"]) for frames in by_seed],
-            asked,
+            evaluation,
         ),
         _step(
             "threshold fixed beforehand",
             "the threshold is 0.5, not the best on the test fold",
             [(f["slice"], f["nodule"], _called_at_half(f["slice"])) for f in by_seed],
-            asked,
+            evaluation,
         ),
         _step(
             "nodules as cases",
             "a nodule counts once, however many slices it has",
             [(f["slice"], f["nodule"], _called_at_half(f["nodule"])) for f in by_seed],
-            asked,
+            evaluation,
         ),
     ]
     rest = [_frames(table, truth, found, np.zeros(len(table), int)) for table, truth, found in unseen]
@@ -195,7 +195,7 @@ def _steps(
             "labels the encoder never saw",
             "the same weights, tested on the 30 % of patients whose labels had no part in the joint phase",
             [(f["slice"], f["nodule"], _called_at_half(f["nodule"])) for f in rest],
-            asked,
+            evaluation,
         )
     )
     return steps[::-1]
@@ -209,10 +209,10 @@ def _step(
     name: str,
     words: str,
     frames: list[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]],
-    asked: EvaluationConfig,
+    evaluation: EvaluationConfig,
 ) -> dict[str, Any]:
     """One line of the leak table; the interval is that of the first seed's AUC per slice."""
-    interval = frame_auc(frames[0][0], seed=asked.seed)
+    interval = frame_auc(frames[0][0], seed=evaluation.seed)
     return {
         "step": name,
         "words": words,

@@ -37,15 +37,17 @@ class Fold:
         return Fold(self.number, fit, calibration, test)
 
 
-def plan_folds(table: pd.DataFrame, asked: EvaluationConfig) -> list[Fold]:
+def plan_folds(table: pd.DataFrame, evaluation: EvaluationConfig) -> list[Fold]:
     """The outer folds, each with its inner split by patient; every row is tested in one of them.
 
     Raises UserError with too few patients, and should a patient ever be in two parts of a fold.
     """
     found = []
-    for number, (outer, test) in enumerate(grouped_folds(table, asked.folds, seed=asked.seed)):
+    for number, (outer, test) in enumerate(grouped_folds(table, evaluation.folds, seed=evaluation.seed)):
         inner = table.iloc[outer].reset_index(drop=True)
-        fit, calibration = holdout(inner, fraction=asked.calibration_share, seed=asked.seed + number)
+        fit, calibration = holdout(
+            inner, fraction=evaluation.calibration_share, seed=evaluation.seed + number
+        )
         fold = Fold(number, outer[fit], outer[calibration], test)
         check_apart(table, fit=fold.fit, calibration=fold.calibration, test=fold.test)
         found.append(fold)
@@ -55,39 +57,39 @@ def plan_folds(table: pd.DataFrame, asked: EvaluationConfig) -> list[Fold]:
     return found
 
 
-def presets(asked: EvaluationConfig) -> list[str]:
+def presets(evaluation: EvaluationConfig) -> list[str]:
     """The presets that are asked for; UserError when one stands twice."""
-    names = [name.strip() for name in asked.preset.split("+")]
+    names = [name.strip() for name in evaluation.preset.split("+")]
     if len(set(names)) < len(names):
-        raise UserError(f"A preset stands twice in {asked.preset}. More trainings of one: --seeds.")
+        raise UserError(f"A preset stands twice in {evaluation.preset}. More trainings of one: --seeds.")
     return names
 
 
-def configure(asked: EvaluationConfig, seed: int, name: str | None = None) -> Config:
+def configure(evaluation: EvaluationConfig, seed: int, name: str | None = None) -> Config:
     """The configuration that a fold's training with this seed gets; `name` is one of the presets (the first).
 
     `nested` and `paper` need a joint phase: where the preset has none, its variant with one is taken.
     """
-    name = name or presets(asked)[0]
-    protocol = PROTOCOLS[asked.protocol]
+    name = name or presets(evaluation)[0]
+    protocol = PROTOCOLS[evaluation.protocol]
     config = preset(name)
     if protocol.labels_of and not config.joint.rounds:
         with_labels = f"{name}-joint"
         if with_labels not in PRESETS:
             raise UserError(
-                f"The preset {name} has no joint phase, which the protocol {asked.protocol} needs. "
+                f"The preset {name} has no joint phase, which the protocol {evaluation.protocol} needs. "
                 "Give it one with --set rounds=1."
             )
         config = preset(with_labels)
-    if asked.quick:
+    if evaluation.quick:
         joint = {"round_epochs": 3, "rounds": 1} if config.joint.rounds else {}
         config = override(config, {**QUICK, "epochs": 2 if joint else 4, **joint})
-    changes = {**protocol.starts_with, **asked.changes, "seed": seed, **protocol.fixes}
+    changes = {**protocol.starts_with, **evaluation.changes, "seed": seed, **protocol.fixes}
     if protocol.labels_of:
-        changes |= {"task": asked.task, "label_rule": asked.label_rule}
+        changes |= {"task": evaluation.task, "label_rule": evaluation.label_rule}
     config = override(config, changes)
     if protocol.labels_of and not config.joint.rounds:
-        raise UserError(f"The protocol {asked.protocol} needs a joint phase: rounds is 0.")
+        raise UserError(f"The protocol {evaluation.protocol} needs a joint phase: rounds is 0.")
     if protocol.labels_of and config.joint.labels_of != protocol.labels_of:
         raise UserError(protocol.labels_rule)
     if config.joint.rounds and config.joint.soft_labels:

@@ -54,10 +54,10 @@ class FoldScores:
 
 
 def score_fold(
-    table: pd.DataFrame, fold: Fold, members: list[Member], stage: str, asked: EvaluationConfig
+    table: pd.DataFrame, fold: Fold, members: list[Member], stage: str, evaluation: EvaluationConfig
 ) -> FoldScores:
     """The scores of a fold's test patients after a stage, `members` being its trainings by seed."""
-    truth = labels_by(table, asked.task, asked.label_rule)
+    truth = labels_by(table, evaluation.task, evaluation.label_rule)
     parts = {name: rows[~np.isnan(truth[rows])] for name, rows in vars(fold).items() if name != "number"}
     check_apart(table, **parts)
     _both_classes(truth, parts, fold.number)
@@ -66,11 +66,11 @@ def score_fold(
     known = np.arange(len(rows)) < len(parts["calibration"])  # rows of the calibration part
     slice_logits, attended, chosen = [], [], []
     for member in members:
-        logits, attention, how = _member_scores(table, truth, parts["fit"], rows, member, stage, asked)
+        logits, attention, how = _member_scores(table, truth, parts["fit"], rows, member, stage, evaluation)
         slice_logits.append(logits)
         attended.append(attention)
         chosen.append({"preset": member.config.preset, "seed": member.seed, **how})
-    both = _judge(inner, truth[rows], known, slice_logits, attended, fold.number, asked.nodule_rule)
+    both = _judge(inner, truth[rows], known, slice_logits, attended, fold.number, evaluation.nodule_rule)
     frames, rules, settled, rule = both
     per_seed = []
     for seed in dict.fromkeys(member.seed for member in members):
@@ -99,7 +99,7 @@ def _member_scores(
     rows: np.ndarray,
     member: Member,
     stage: str,
-    asked: EvaluationConfig,
+    evaluation: EvaluationConfig,
 ) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
     """(logits of `rows`, their nodules' logits by attention, what was chosen) of one training."""
     codes = load_codes(member, stage)
@@ -111,7 +111,7 @@ def _member_scores(
         assert model is not None
         how = {"classifier": "the joint phase's head"}
     else:
-        model, how = _fitted(table.iloc[fit_rows], learned, truth[fit_rows], member.seed, inputs, asked)
+        model, how = _fitted(table.iloc[fit_rows], learned, truth[fit_rows], member.seed, inputs, evaluation)
     logits = over_views(model, np.asarray(codes[rows]))
     attention = units.fit_attention(
         learned.mean(1),
@@ -140,12 +140,12 @@ def _fitted(
     labels: np.ndarray,
     seed: int,
     inputs: Inputs,
-    asked: EvaluationConfig,
+    evaluation: EvaluationConfig,
 ) -> tuple[Classifier, dict[str, Any]]:
     """The classifier that does best in folds of the fit patients, fitted on all of them."""
     inner = table.reset_index(drop=True)
     aucs = {}
-    for name, settings in CLASSIFIERS.items() if not asked.quick else []:
+    for name, settings in CLASSIFIERS.items() if not evaluation.quick else []:
         logits = np.empty(len(labels))
         config = settings.model_copy(update={"seed": seed})
         for train, test in grouped_folds(inner, INNER_FOLDS, seed=seed, classes=labels.astype(int)):
