@@ -19,6 +19,7 @@ from scipy.special import expit
 from torch import Tensor
 
 from lungvae_core.data.columns import patient_key
+from lungvae_core.data.labels import reader_mean
 from lungvae_core.data.resample import at_spacing, to_spacing
 from lungvae_core.data.slices import DatasetInfo
 from lungvae_core.errors import UserError
@@ -40,6 +41,9 @@ from lungvae_core.vae.latents import Latent
 from lungvae_core.vae.quick import one_call, quick_decoder
 
 MOST_BYTES = 2 * 2**30  # of all opened models
+
+
+_SOLID = 4.5  # mean rating of texture, 1 to 5
 
 
 @dataclass(frozen=True)
@@ -157,12 +161,14 @@ class LoadedModel:
     def usual_row(self) -> int:
         """A nodule's representative slice that shows the model as it usually is: what pages begin with.
 
-        Of the patients that it was not trained on, where there are any, the one whose SSIM is their median.
+        Of the patients that it was not trained on, where there are any, and of solid lesions of a usual size,
+        which an eye finds in the slice: the one whose SSIM is their median.
         """
         rows, table = self._nodules[0]["row"].to_numpy(), self._table
         if "split" in table:
             unseen = rows[(table["split"] != TRAINED).to_numpy()[rows]]
             rows = unseen if len(unseen) else rows
+        rows = rows[_plain_to_see(table.iloc[rows])]
         if "ssim" not in table:
             return int(rows[0])
         ssim = table["ssim"].to_numpy(float, na_value=np.nan)[rows]
@@ -446,6 +452,16 @@ class LoadedModel:
             "malignancy": None if malignancy is None or pd.isna(malignancy) else _plain(float(malignancy)),
             "distance": distance,
         }
+
+
+def _plain_to_see(table: pd.DataFrame) -> np.ndarray:
+    """(N,) bool: lesions that are solid and in the middle half by area; all where that leaves none."""
+    area = table["area_px"].to_numpy(float, na_value=np.nan) if "area_px" in table else np.zeros(len(table))
+    low, high = np.nanquantile(area, [0.25, 0.75]) if np.isfinite(area).any() else (0, 0)
+    seen = (area >= low) & (area <= high)
+    if "texture_all" in table:
+        seen &= ~(reader_mean(table, "texture") < _SOLID)
+    return seen if seen.any() else np.ones(len(table), bool)
 
 
 def _plain(rating: float) -> float:
