@@ -35,7 +35,7 @@ def strips(model: LoadedModel) -> bytes:
         images.append(model.decode(codes))
         lines.append(f"{name} {values[0]:.3g} to {values[-1]:.3g}")
     heading = f"{model.entry.title}: guided sliders, one lesion of a held-out patient"
-    return sheet_png(Sheet(heading, np.stack(images), tuple(lines)), margin=190)
+    return sheet_png(Sheet(heading, np.stack(images), tuple(lines)), margin=240)
 
 
 def slices(models: list[LoadedModel], data: SliceSet, seed: int) -> bytes:
@@ -50,7 +50,7 @@ def slices(models: list[LoadedModel], data: SliceSet, seed: int) -> bytes:
     images = [real.clip(0, 1), *(model.decode(model.codes[rows]) for model in models)]
     lines = ("real slice", *(model.entry.title for model in models))
     heading = f"Slices of {SLICES} held-out patients' nodules, and what the models reconstruct of them"
-    return sheet_png(Sheet(heading, np.stack(images), lines), margin=190)
+    return sheet_png(Sheet(heading, np.stack(images), lines), margin=240)
 
 
 def main() -> None:

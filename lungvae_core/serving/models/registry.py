@@ -484,7 +484,8 @@ class Registry:
         self._evaluations: Renewed[Card | None] = Renewed(most_bytes)
 
     def entries(self) -> list[ModelEntry]:
-        """All usable models, shipped ones first, and of these the guided ones; the first is the default.
+        """All usable models: shipped ones first, guided ones before others, large before small; the
+        first is the default.
 
         A model is usable once it has weights and codes.
         """
@@ -565,7 +566,7 @@ class Registry:
             replace(entry, title=f"{entry.title}: {entry.name}") if titles[entry.title] > 1 else entry
             for entry in listed.values()
         ]
-        return sorted(entries, key=lambda entry: (not entry.shipped, not entry.guided)), broken
+        return sorted(entries, key=_picked_first), broken
 
     def _entry(self, folder: Path, *, shipped: bool) -> ModelEntry:
         if not folder.name.isprintable():
@@ -583,6 +584,10 @@ class Registry:
             guided=bool(info.config.objective.guided),
             data=info.data,
         )
+
+
+def _picked_first(entry: ModelEntry) -> tuple[bool, bool, int]:
+    return not entry.shipped, not entry.guided, -entry.dimensions if entry.shipped else 0
 
 
 def _file_state(path: Path) -> tuple[str, int, int, int]:
