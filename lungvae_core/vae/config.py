@@ -604,7 +604,7 @@ _GUIDED_OBJECTIVE = _LEAN_OBJECTIVE.model_copy(
         "guided_ratings": 50,
     }
 )
-_GUIDED_TRAINING = _LEAN_TRAINING.model_copy(update={"epochs": 28, "learning_rate": 5e-4, "pca_start": True})
+_GUIDED_TRAINING = _LEAN_TRAINING.model_copy(update={"epochs": 18, "learning_rate": 5e-4, "pca_start": True})
 
 # For evaluation with labels: what a training sees of lesions in millimetres, any way round, and a head that
 # learns with the VAE from all that the readers said. No SSIM, which takes a third of a step's time on a CPU.
