@@ -24,6 +24,7 @@ _WITHOUT_FOLDS = {
 }
 _LEAKS = " The encoder may have seen it all the same: its joint phase used labels of 70 % of all patients."
 _NO_LABELS = " The encoder learned without labels."
+_GUIDED = " It reads only the guided dimensions, so other sliders do not move it."
 NOBODY = "Scored by the classifier that was fitted on all labelled slices: this is no lesion of the set."
 
 
@@ -40,7 +41,7 @@ def of_walk(model: LoadedModel, patient: str | None) -> str:
     if model.classifier is None:
         return ""
     if patient is None:
-        return NOBODY
+        return NOBODY + _reads(model)
     table = model.table
     row = int((table["patient_id"].astype(str) == patient).to_numpy().argmax())
     kind = str(table["score_kind"].iloc[row]) if "score_kind" in table else ""
@@ -73,5 +74,9 @@ def _has_own(model: LoadedModel, patient: str) -> bool:
 
 def _encoder(model: LoadedModel, kind: str) -> str:
     if model.run.config.labels_leak:
-        return _LEAKS
-    return "" if kind in (TESTED, SHAPED) else _NO_LABELS
+        return _LEAKS + _reads(model)
+    return ("" if kind in (TESTED, SHAPED) else _NO_LABELS) + _reads(model)
+
+
+def _reads(model: LoadedModel) -> str:
+    return _GUIDED if model.classifier is not None and model.classifier.inputs.guided else ""
