@@ -187,7 +187,7 @@ def sorting_table(model: LoadedModel) -> None:
         st.warning("This model was not evaluated, so the quality of its scores is unknown.")
         return
     figures_table, words = found
-    st.markdown("**How well such scores rank the data's lesions** (AUC, cross-validated)")
+    st.markdown("**How well such scores rank the data's lesions** (AUC)")
     st.table(figures_table)
     st.caption(words)
 

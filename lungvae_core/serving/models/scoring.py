@@ -24,7 +24,7 @@ _WITHOUT_FOLDS = {
 }
 _LEAKS = " The encoder may have seen it all the same: its joint phase used labels of 70 % of all patients."
 _NO_LABELS = " The encoder learned without labels."
-_GUIDED = " It reads only the guided dimensions, so other sliders do not move it."
+_GUIDED = " It depends on the guided dimensions only."
 NOBODY = "Scored by the classifier that was fitted on all labelled slices: this is no lesion of the set."
 
 
