@@ -251,12 +251,15 @@ def main() -> int:
                 return 0
             job = jobs = None
             if chosen.training:
+                from lungvae_core.serving.jobs.kinds import Training
                 from lungvae_core.serving.jobs.queue import Jobs
                 from lungvae_core.serving.workspace.settings import Settings
 
                 jobs = Jobs(Settings(models=ROOT / "models", data=chosen.data.parent, **own))
                 changes = {"epochs": 1000}
-                job = jobs.start_training(chosen.data, "dirvae", changes, "beside", device="cpu", threads=1)
+                job = jobs.start(
+                    Training.of, "beside", chosen.data, "dirvae", changes, device="cpu", threads=1
+                )
             beside = " beside a training" if job else ""
             print(f"{chosen.people} people for {chosen.minutes:g} minutes{beside}", flush=True)
             seen = asyncio.run(people(url, server.pid, chosen.model, chosen.people, chosen.minutes))

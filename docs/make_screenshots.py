@@ -23,9 +23,10 @@ from pathlib import Path
 
 TRAINING = """
 from lungvae_core.serving.jobs.queue import Jobs
+from lungvae_core.serving.jobs.kinds import Training
 from lungvae_core.serving.workspace.settings import Settings
 changes = {"width": 8, "dimensions": 16, "epochs": 200}
-Jobs().start_training(Settings().data / "phantom", "dirvae", changes, "phantom-dirvae", threads=1)
+Jobs().start(Training.of, "phantom-dirvae", Settings().data / "phantom", "dirvae", changes, threads=1)
 """
 
 PAGES = {

@@ -10,7 +10,7 @@ import typer
 from lungvae_core.cli import app
 
 if TYPE_CHECKING:
-    from lungvae_core.serving.jobs.queue import Job
+    from lungvae_core.serving.jobs.table import Job
 
 JobId = Annotated[int, typer.Argument(metavar="ID", help="The job's number, as `lungvae jobs list` has it.")]
 

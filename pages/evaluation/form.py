@@ -19,7 +19,9 @@ from lungvae_core.serving.jobs.evaluations import (
     find_reports,
     read_progress,
 )
-from lungvae_core.serving.jobs.queue import EVALUATION, FAILED, QUEUED, RUNNING, STOPPED, STOPPING, Job, Jobs
+from lungvae_core.serving.jobs.kinds import Evaluation
+from lungvae_core.serving.jobs.queue import Jobs
+from lungvae_core.serving.jobs.table import FAILED, QUEUED, RUNNING, STOPPED, STOPPING, Job
 from lungvae_core.serving.workspace.datasets import FoundData, find_data
 from lungvae_core.serving.workspace.settings import Settings
 from lungvae_core.vae.config import PRESETS
@@ -57,10 +59,11 @@ def start(name_key: str) -> None:
     """Start what the form holds."""
     state = st.session_state
     JOBS.act(
-        lambda: Jobs().start_evaluation(
+        lambda: Jobs().start(
+            Evaluation.of,
+            state[name_key].strip(),
             state["evaluation-data"].folder,
             state["evaluation-preset"],
-            state[name_key].strip(),
             task=state["evaluation-task"],
             label_rule=state["evaluation-rule"],
             protocol=state["evaluation-protocol"],
@@ -162,7 +165,7 @@ def new_evaluation() -> None:
 
 def open_jobs() -> list[Job]:
     """The evaluations that have not ended well: waiting, running, stopped, failed. Newest first."""
-    return [job for job in Jobs().all() if job.kind == EVALUATION and job.status in WORDS]
+    return [job for job in Jobs().all() if job.kind == Evaluation.kind and job.status in WORDS]
 
 
 def watch() -> None:

@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from lungvae_core.errors import UserError
-from lungvae_core.serving.jobs.queue import FAILED, PHANTOM, STOPPED, STOPPING, Job, Jobs
+from lungvae_core.serving.jobs.kinds import Phantom
+from lungvae_core.serving.jobs.queue import Jobs
+from lungvae_core.serving.jobs.table import FAILED, STOPPED, STOPPING, Job
 from pages.shared import access
 
 Result = TypeVar("Result")
@@ -71,7 +73,7 @@ class JobPanel:
                 args=(jobs.stop, job.id),
                 help=self.stop_help,
             )
-        elif job.kind != PHANTOM and job.status in (STOPPED, FAILED):
+        elif job.kind != Phantom.kind and job.status in (STOPPED, FAILED):
             st.button(
                 "Resume",
                 key=f"{self.page}-resume-{job.id}",

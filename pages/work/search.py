@@ -13,8 +13,10 @@ from lungvae_core.errors import UserError
 from lungvae_core.number_text import duration, interval
 from lungvae_core.serving.http.routes import registry
 from lungvae_core.serving.jobs import form
-from lungvae_core.serving.jobs.queue import FAILED, QUEUED, RUNNING, SEARCH, STOPPED, STOPPING, Job, Jobs
+from lungvae_core.serving.jobs.kinds import Search
+from lungvae_core.serving.jobs.queue import Jobs
 from lungvae_core.serving.jobs.searches import SearchState, find_searches, read_search
+from lungvae_core.serving.jobs.table import FAILED, QUEUED, RUNNING, STOPPED, STOPPING, Job
 from lungvae_core.serving.models.registry import ModelEntry
 from lungvae_core.serving.workspace.datasets import find_data
 from lungvae_core.serving.workspace.settings import Settings
@@ -68,10 +70,11 @@ def start(space: str, name_key: str) -> None:
         "halving": bool(state.get("search-halving", False)),
     }
     JOBS.act(
-        lambda: Jobs().start_search(
+        lambda: Jobs().start(
+            Search.of,
+            state[name_key].strip(),
             state["search-source"].folder,
             space,
-            state[name_key].strip(),
             fixed=fixed,
             device=state["search-device"],
             workers=state["search-workers"],
@@ -179,7 +182,7 @@ def describe(source: Any) -> str:
 def show_searches() -> None:
     """The searches there are, and the one that was picked, as it is now."""
     jobs = Jobs()
-    own = {Path(job.folder): job for job in reversed(jobs.all()) if job.kind == SEARCH}
+    own = {Path(job.folder): job for job in reversed(jobs.all()) if job.kind == Search.kind}
     folders = find_searches()
     folders = [folder for folder in own if folder not in folders and own[folder].active] + folders
     folders += [folder for folder in own if folder not in folders]
@@ -335,5 +338,5 @@ JOBS.show_error()
 if view == NEW:
     new_search()
 else:
-    running = any(job.active and job.kind == SEARCH for job in known_jobs)
+    running = any(job.active and job.kind == Search.kind for job in known_jobs)
     st.fragment(watch, run_every=REFRESH_SECONDS if running else None)()

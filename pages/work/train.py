@@ -12,24 +12,11 @@ from lungvae_core.errors import UserError
 from lungvae_core.explore.maps import TITLES
 from lungvae_core.number_text import duration, plural
 from lungvae_core.serving.jobs import form
+from lungvae_core.serving.jobs.kinds import Evaluation, Map, Phantom, Preparation, Search, Training
 from lungvae_core.serving.jobs.progress import TrainingState, read_state
-from lungvae_core.serving.jobs.queue import (
-    DONE,
-    EVALUATION,
-    FAILED,
-    MAP,
-    PHANTOM,
-    PREPARATION,
-    QUEUED,
-    RUNNING,
-    SEARCH,
-    STOPPED,
-    STOPPING,
-    TRAINING,
-    Job,
-    Jobs,
-)
+from lungvae_core.serving.jobs.queue import Jobs
 from lungvae_core.serving.jobs.removal import delete_run
+from lungvae_core.serving.jobs.table import DONE, FAILED, QUEUED, RUNNING, STOPPED, STOPPING, Job
 from lungvae_core.training.validate import ACTIVE
 from lungvae_core.vae.config import override
 from lungvae_core.vae.config import preset as preset_named
@@ -48,12 +35,12 @@ WORDS = {
 }
 HALVE = "on_nonfinite=halve"  # stands in the message of a training that it may help
 KINDS = {
-    TRAINING: "training",
-    SEARCH: "search",
-    EVALUATION: "evaluation",
-    PREPARATION: "data set from DICOM",
-    MAP: "map",
-    PHANTOM: "generated data",
+    Training.kind: "training",
+    Search.kind: "search",
+    Evaluation.kind: "evaluation",
+    Preparation.kind: "data set from DICOM",
+    Map.kind: "map",
+    Phantom.kind: "generated data",
 }
 PHASES = {
     "trained": "Trained",
@@ -85,7 +72,7 @@ def watch_jobs() -> None:
     job = known[numbers.index(chosen)]
     with right:
         buttons(jobs, job)
-    if job.kind == TRAINING:
+    if job.kind == Training.kind:
         training(job)
     else:
         said = f"**{name_of(job)}**, {KINDS[job.kind]}: {WORDS[job.status]}."
@@ -100,7 +87,7 @@ def watch_jobs() -> None:
 def buttons(jobs: Jobs, job: Job) -> None:
     """Stop, resume, and on to the map: whichever applies."""
     with st.container(horizontal=True):
-        if job.kind == TRAINING and HALVE in job.message and job.status in (STOPPED, FAILED):
+        if job.kind == Training.kind and HALVE in job.message and job.status in (STOPPED, FAILED):
             st.button(
                 "Resume at half the learning rate",
                 key=f"train-halve-{job.id}",
@@ -112,14 +99,14 @@ def buttons(jobs: Jobs, job: Job) -> None:
                 "the checkpoint and continues at half the learning rate, at most 8 times.",
             )
         JOBS.stop_or_resume(jobs, job)
-        if job.kind == TRAINING and job.status == DONE and Path(job.folder).exists():
+        if job.kind == Training.kind and job.status == DONE and Path(job.folder).exists():
             st.page_link(
                 "map/latent_map.py",
                 label="Open in the map",
                 icon=":material/scatter_plot:",
                 query_params={"model": job.name},
             )
-        if job.kind == TRAINING and not job.active and Path(job.folder).exists():
+        if job.kind == Training.kind and not job.active and Path(job.folder).exists():
             with st.popover("Delete", icon=":material/delete:"):
                 st.markdown(
                     f"The run **{job.name}**: its weights, codes and maps, permanently and for everyone."
@@ -352,7 +339,7 @@ def table_row(job: Job) -> dict[str, Any]:
 
 def name_of(job: Job) -> str:
     """What the job makes, by name; a map's own name is only a key."""
-    if job.kind != MAP:
+    if job.kind != Map.kind:
         return job.name
     asked = job.request
     return f"{TITLES[asked['method']]} of {Path(asked['run']).name}'s {asked['unit']}s"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from lungvae_core.serving.jobs import form
+from lungvae_core.serving.jobs.kinds import Phantom, Preparation, Training
 from lungvae_core.serving.jobs.queue import Jobs
 from lungvae_core.serving.workspace.datasets import FoundData, find_data
 from lungvae_core.serving.workspace.settings import Settings
@@ -51,11 +52,12 @@ def start(preset: str, name_key: str) -> None:
         if (key := f"train-{preset}-{setting.name}") in state and state[key] != setting.default
     }
     JOBS.act(
-        lambda: Jobs().start_training(
+        lambda: Jobs().start(
+            Training.of,
+            state[name_key].strip(),
             state["train-data"].folder,
             preset,
             changes,
-            state[name_key].strip(),
             device=state["train-device"],
             threads=state["train-threads"],
         )
@@ -159,7 +161,7 @@ def prepare_form(settings: Settings) -> None:
 
 def _prepare(settings: Settings, name_key: str) -> None:
     folder, name = (st.session_state[key].strip() for key in ("prepare-folder", name_key))
-    JOBS.act(lambda: Jobs(settings).start_preparation(folder, name, workers=max(1, cores() - 1)))
+    JOBS.act(lambda: Jobs(settings).start(Preparation.of, name, folder, workers=max(1, cores() - 1)))
 
 
 def no_data(settings: Settings) -> None:
@@ -177,7 +179,9 @@ def no_data(settings: Settings) -> None:
         key="train-phantom",
         icon=":material/add:",
         on_click=JOBS.act,
-        args=(lambda: Jobs(settings).start_phantom("phantom", PHANTOM_SLICES, workers=max(1, cores() - 1)),),
+        args=(
+            lambda: Jobs(settings).start(Phantom.of, "phantom", PHANTOM_SLICES, workers=max(1, cores() - 1)),
+        ),
         help="Synthetic nodules with independent factors; they have no malignancy.",
     )
     prepare_form(settings)

@@ -19,8 +19,10 @@ from pathlib import Path
 import pytest
 
 from lungvae_core.errors import UserError
+from lungvae_core.serving.jobs.kinds import Training
 from lungvae_core.serving.jobs.progress import read_state
-from lungvae_core.serving.jobs.queue import DONE, FAILED, RUNNING, Job, Jobs
+from lungvae_core.serving.jobs.queue import Jobs
+from lungvae_core.serving.jobs.table import DONE, FAILED, RUNNING, Job
 from lungvae_core.serving.workspace.settings import Settings
 from lungvae_core.training.checkpoints import Run, load_tensors
 from tests.access.provider import free_port
@@ -54,7 +56,9 @@ def kill(job: Job) -> None:
 
 def start(settings: Settings, data: Path, name: str, **changes: object) -> Job:
     changes = {**TINY, **changes}
-    return Jobs(settings).start_training(data, "gvae", changes, name, device="cpu", threads=1, finish=False)
+    return Jobs(settings).start(
+        Training.of, name, data, "gvae", changes, device="cpu", threads=1, finish=False
+    )
 
 
 @contextlib.contextmanager

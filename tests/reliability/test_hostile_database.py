@@ -28,8 +28,8 @@ from lungvae_core.errors import UserError
 from lungvae_core.serving.export import backup
 from lungvae_core.serving.http.routes import registry, routes
 from lungvae_core.serving.jobs import queue as jobs
+from lungvae_core.serving.jobs.kinds import KINDS
 from lungvae_core.serving.jobs.queue import Jobs
-from lungvae_core.serving.jobs.table import KINDS
 from lungvae_core.serving.lesions import sets
 from lungvae_core.serving.workspace import audit, places
 from lungvae_core.serving.workspace.database import Base, session
@@ -262,7 +262,7 @@ def test_commands_and_routes_over_hostile_columns(place, tmp_path, nothing_outsi
             assert Path(job.log).is_relative_to(place.resolve())
     # What was started is this module's keeper with a number, and nothing was signalled.
     for given in nothing_outside:
-        assert given[0][1:3] == ["-m", "lungvae_core.serving.jobs.queue"], given
+        assert given[0][1:3] == ["-m", "lungvae_core.serving.jobs.keeper"], given
     assert run("jobs", "list") == 0
     assert run("audit") == 0
     said = capsys.readouterr()
@@ -320,7 +320,7 @@ def test_a_forged_process_is_never_signalled(place, monkeypatch, pid):
         without_rules()
         row = good_job("training") | {"status": "running", "pid": number, "keeper": number}
         job_id = insert(Base.metadata.tables["jobs"], row)
-        with monkeypatch.context() as patch, Jobs()._lock(job_id), contextlib.suppress(UserError):
+        with monkeypatch.context() as patch, Jobs()._locks.hold(job_id), contextlib.suppress(UserError):
             patch.setattr(jobs.os, "kill", lambda *given: sent.append(given))
             Jobs().stop(job_id)  # a number that no process has is refused
         assert sent == []

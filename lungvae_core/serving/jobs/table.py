@@ -10,16 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from sqlalchemy import JSON, Float, Integer, String, Text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import JSON, ColumnElement, CursorResult, Float, Integer, String, Text, update
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lungvae_core.errors import UserError
 from lungvae_core.parameters import printable
-from lungvae_core.serving.jobs import kinds
-from lungvae_core.serving.jobs.kinds import Request
+from lungvae_core.serving.jobs.kinds import KINDS
 from lungvae_core.serving.workspace import places
 from lungvae_core.serving.workspace.database import Base
 from lungvae_core.serving.workspace.settings import Settings
@@ -27,26 +26,6 @@ from lungvae_core.serving.workspace.settings import Settings
 QUEUED, RUNNING, STOPPING = "queued", "running", "stopping"
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
 ACTIVE = (QUEUED, RUNNING, STOPPING)
-TRAINING, PHANTOM, SEARCH, EVALUATION = "training", "phantom", "search", "evaluation"
-PREPARATION, MAP = "preparation", "map"
-REQUESTS: dict[str, type[Request]] = {
-    TRAINING: kinds.Training,
-    SEARCH: kinds.Search,
-    EVALUATION: kinds.Evaluation,
-    PREPARATION: kinds.Preparation,
-    MAP: kinds.Map,
-    PHANTOM: kinds.Phantom,
-}
-KINDS = tuple(REQUESTS)
-# What a job of a kind makes lies here: (one of `places.roots`, what is below it).
-_PLACES = {
-    TRAINING: ("runs", "{}"),
-    SEARCH: ("runs", "{}"),
-    EVALUATION: ("workspace", "evaluations/{}"),
-    PREPARATION: ("data", "{}"),
-    PHANTOM: ("data", "{}"),
-    MAP: ("workspace", "cache/maps/{}.npy"),
-}
 LARGEST_PID = 2**22  # Linux's own limit
 
 
@@ -139,7 +118,7 @@ class _Checked(BaseModel):
 
 def place(settings: Settings, kind: str, name: str) -> Path:
     """What the job of that kind and name writes."""
-    root, below = _PLACES[kind]
+    root, below = KINDS[kind].place
     return places.roots(settings)[root] / below.format(name)
 
 
@@ -147,7 +126,7 @@ def as_job(settings: Settings, row: JobRow) -> Job:
     """The job of a row; UserError that names the row and what is wrong with it."""
     try:
         checked = _Checked.model_validate(row)
-        request = REQUESTS[checked.kind].model_validate(row.request)
+        request = KINDS[checked.kind].model_validate(row.request)
         folder = place(settings, checked.kind, checked.name)
         if places.opened(settings, row.folder) != folder.resolve():
             raise UserError(
@@ -170,6 +149,14 @@ def as_job(settings: Settings, row: JobRow) -> Job:
         argv=argv,
         uses=uses,
     )
+
+
+def change(db: Session, *where: ColumnElement[bool], **values: Any) -> bool:
+    """Change the jobs for which all of `where` hold at this moment; whether there was one."""
+    statement = update(JobRow).where(*where).values(values)
+    result = db.execute(statement.execution_options(synchronize_session=False))
+    db.expire_all()
+    return bool(cast("CursorResult[Any]", result).rowcount)
 
 
 def _refused(row: JobRow, why: str) -> UserError:

@@ -18,8 +18,10 @@ import numpy as np
 from lungvae_core.errors import UserError
 from lungvae_core.explore import maps
 from lungvae_core.parameters import hex_key
-from lungvae_core.serving.jobs.queue import FAILED as JOB_FAILED
-from lungvae_core.serving.jobs.queue import MAP, Job, Jobs
+from lungvae_core.serving.jobs.kinds import Map
+from lungvae_core.serving.jobs.queue import Jobs
+from lungvae_core.serving.jobs.table import FAILED as JOB_FAILED
+from lungvae_core.serving.jobs.table import Job
 from lungvae_core.serving.models.registry import LoadedModel
 
 READY, MAKING, FAILED, ABSENT = "ready", "making", "failed", "absent"
@@ -62,12 +64,12 @@ def request(
     if found.state in (READY, MAKING):
         return found
     jobs, path = Jobs(model.settings), _path(model, key)
-    if sum(job.kind == MAP and job.active for job in jobs.all()) >= MOST_WAITING:
+    if sum(job.kind == Map.kind and job.active for job in jobs.all()) >= MOST_WAITING:
         raise UserError(f"{MOST_WAITING} maps are being made already. Wait for one, or stop it.")
     path.parent.mkdir(parents=True, exist_ok=True)
     _tidy(path.parent)
     try:
-        jobs.start_map(model.entry.folder, key, unit, method, dims, parameters)
+        jobs.start(Map.of, key, model.entry.folder, unit, method, dims, parameters)
     except UserError:
         if status(model, key).state not in (READY, MAKING):  # else somebody asked at the same moment
             raise
@@ -119,7 +121,7 @@ def _path(model: LoadedModel, key: str) -> Path:
 
 
 def _job(model: LoadedModel, key: str) -> Job | None:
-    return Jobs(model.settings).newest(MAP, checked_key(key))
+    return Jobs(model.settings).newest(Map.kind, checked_key(key))
 
 
 def _tidy(folder: Path) -> None:

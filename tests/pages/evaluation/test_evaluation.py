@@ -14,7 +14,9 @@ from lungvae_core.evaluation.report import Report, save_report
 from lungvae_core.evaluation.report_view.blocks import Beside, Figure, Panels
 from lungvae_core.evaluation.report_view.sections import sections
 from lungvae_core.serving.jobs.evaluations import default_report
-from lungvae_core.serving.jobs.queue import EVALUATION, Jobs
+from lungvae_core.serving.jobs.kinds import Evaluation
+from lungvae_core.serving.jobs.locks import Locks
+from lungvae_core.serving.jobs.queue import Jobs
 from pages.evaluation import figures
 from tests.evaluation.made_up import made_up
 from tests.evaluation.test_diagnosis import made as patients_with_diagnoses
@@ -190,7 +192,7 @@ def test_form_starts_an_evaluation(models, monkeypatch):
     app = app.button(key="evaluation-start").click().run()
     assert not app.exception
     (job,) = Jobs().all()
-    assert job.kind == EVALUATION
+    assert job.kind == Evaluation.kind
     assert {"--preset=gvae", "--label-rule=strict", "--seeds=2", "--quick"} <= set(job.argv)
     # Nobody keeps it, so it has failed: that is said, with Resume and its output.
     assert "evaluation-1" in text(app)
@@ -241,8 +243,8 @@ def test_form_tells_what_is_wrong(models):
 
 def test_progress_is_shown(models, monkeypatch, tiny_data):
     monkeypatch.setattr(Jobs, "_launch", lambda self, job_id, lock: None)
-    monkeypatch.setattr(Jobs, "_alive", lambda self, job_id: True)
-    job = Jobs().start_evaluation(tiny_data, "dirvae", "slow", device="cpu")
+    monkeypatch.setattr(Locks, "alive", lambda self, job_id: True)
+    job = Jobs().start(Evaluation.of, "slow", tiny_data, "dirvae", device="cpu")
     work = Path(job.folder) / "report.work"
     work.mkdir(parents=True)
     told = {"what": "training", "done": 2, "total": 5, "seconds_left": 600}

@@ -10,8 +10,10 @@ from streamlit.testing.v1 import AppTest
 
 from lungvae_core.errors import UserError
 from lungvae_core.serving.http.routes import registry
-from lungvae_core.serving.jobs.queue import DONE, RUNNING, SEARCH, STOPPED, Jobs
+from lungvae_core.serving.jobs.kinds import Search
+from lungvae_core.serving.jobs.queue import Jobs
 from lungvae_core.serving.jobs.searches import find_searches, read_search
+from lungvae_core.serving.jobs.table import DONE, RUNNING, STOPPED
 from lungvae_core.training.search.run import search
 from lungvae_core.training.search.setup import make
 from lungvae_core.training.search.spaces import space
@@ -132,7 +134,7 @@ def test_start_watch_stop_resume(folders):
     name_field(app).set_value("mine")
     app = run(app.button(key="search-start").click())
     (job,) = Jobs().all()
-    assert job.kind == SEARCH
+    assert job.kind == Search.kind
     assert "mine" in text(app)
     wait(lambda: (state := read_search(job.folder)) is not None and len(state.table) >= 2)
     assert Jobs().get(job.id).status == RUNNING

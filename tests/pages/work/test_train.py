@@ -15,8 +15,10 @@ from streamlit.testing.v1 import AppTest
 from lungvae_core.data.slices import DatasetInfo, SliceSet, write
 from lungvae_core.errors import UserError
 from lungvae_core.serving.jobs.form import GROUPS, MAIN
+from lungvae_core.serving.jobs.kinds import Phantom, Training
 from lungvae_core.serving.jobs.progress import TrainingState, Units, read_state
-from lungvae_core.serving.jobs.queue import FAILED, PHANTOM, QUEUED, RUNNING, STOPPED, STOPPING, Job, Jobs
+from lungvae_core.serving.jobs.queue import Jobs
+from lungvae_core.serving.jobs.table import FAILED, QUEUED, RUNNING, STOPPED, STOPPING, Job
 from lungvae_core.serving.workspace import audit
 from lungvae_core.serving.workspace.access import Person, Role
 from lungvae_core.serving.workspace.settings import Settings
@@ -68,7 +70,7 @@ def test_without_data_it_says_how_to_get_some_and_can_make_some(folders, monkeyp
     assert any("lungvae phantom" in code.value for code in app.code)
     run(app.button(key="train-phantom").click())
     (job,) = Jobs().all()
-    assert (job.kind, job.name) == (PHANTOM, "phantom")
+    assert (job.kind, job.name) == (Phantom.kind, "phantom")
 
 
 def test_dicom_of_the_server_is_prepared_from_the_page(folders, monkeypatch):
@@ -130,7 +132,7 @@ def test_start_watch_leave_return_stop(folders):
 def test_failed_job_says_why_and_what_to_do(folders, tiny_data, monkeypatch):
     # Its keeper never comes to life.
     monkeypatch.setattr("lungvae_core.serving.jobs.queue.Jobs._launch", lambda self, job_id, lock: None)
-    Jobs().start_training(tiny_data, "gvae", {}, "lost", device="cpu")
+    Jobs().start(Training.of, "lost", tiny_data, "gvae", {}, device="cpu")
     app = open_page()
     app.segmented_control(key="train-view").set_value("Jobs")
     app = run(app)
@@ -141,7 +143,7 @@ def test_failed_job_says_why_and_what_to_do(folders, tiny_data, monkeypatch):
 def test_collapse_is_named(folders, tiny_models, tiny_data, monkeypatch):
     run_folder = folders / "runs" / "flat"
     monkeypatch.setattr("lungvae_core.serving.jobs.queue.Jobs._launch", lambda self, job_id, lock: None)
-    Jobs().start_training(tiny_data, "gvae", {}, "flat", device="cpu")
+    Jobs().start(Training.of, "flat", tiny_data, "gvae", {}, device="cpu")
     shutil.copytree(tiny_models / "tiny-gvae", run_folder)
     rows = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
     rows[-1]["validation"] |= {"active_units": 1, "dead_columns": 2}
@@ -156,7 +158,7 @@ def test_collapse_is_named(folders, tiny_models, tiny_data, monkeypatch):
 def test_a_run_is_deleted_from_the_page_by_researchers_only(folders, tiny_models, tiny_data, monkeypatch):
     run_folder = folders / "runs" / "old"
     monkeypatch.setattr("lungvae_core.serving.jobs.queue.Jobs._launch", lambda self, job_id, lock: None)
-    job = Jobs().start_training(tiny_data, "gvae", {}, "old", device="cpu")
+    job = Jobs().start(Training.of, "old", tiny_data, "gvae", {}, device="cpu")
     shutil.copytree(tiny_models / "tiny-gvae", run_folder)
     monkeypatch.setattr("pages.shared.access.person", lambda: Person("v@example.org", Role.VIEWER))
     app = run(watch().button(key=f"train-delete-{job.id}").click())
@@ -187,7 +189,7 @@ def stillborn(folders, tiny_data, monkeypatch):
     monkeypatch.setattr("lungvae_core.serving.jobs.queue.Jobs._launch", lambda self, job_id, lock: None)
 
     def start(name: str, preset_name: str, changes: dict) -> Job:
-        return Jobs().start_training(tiny_data, preset_name, changes, name, device="cpu")
+        return Jobs().start(Training.of, name, tiny_data, preset_name, changes, device="cpu")
 
     return start
 
@@ -304,7 +306,7 @@ def test_loss_that_is_not_finite_offers_half_the_rate(folders, tiny_data, stillb
         engine.fit(
             override(preset("gvae"), changes), SliceSet.open(tiny_data), Path(job.folder), device="cpu"
         )
-    Jobs()._end(job.id, FAILED, str(found.value))
+    Jobs().end(job.id, FAILED, str(found.value))
     slices = state_of(Path(job.folder)).not_finite.slices
     assert len(slices) == 32
 

@@ -19,7 +19,9 @@ from lungvae_core.cli import main
 from lungvae_core.errors import UserError
 from lungvae_core.files import folder_lock
 from lungvae_core.serving.export import backup
-from lungvae_core.serving.jobs.queue import FAILED, Jobs
+from lungvae_core.serving.jobs.kinds import Phantom
+from lungvae_core.serving.jobs.queue import Jobs
+from lungvae_core.serving.jobs.table import FAILED
 from lungvae_core.serving.workspace import audit
 from lungvae_core.serving.workspace.settings import Settings
 
@@ -42,7 +44,7 @@ def used(tmp_path, monkeypatch) -> Settings:
     (settings.workspace / "cache" / "large").write_text("x")
     audit.record(settings, audit.SIGN_IN, who="a@b.org")
     monkeypatch.setattr(Jobs, "_launch", lambda self, job_id, _lock: (self._folder / f"{job_id}.log").touch())
-    Jobs(settings).start_phantom("made", 3)
+    Jobs(settings).start(Phantom.of, "made", 3)
     return settings
 
 

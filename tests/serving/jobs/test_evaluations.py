@@ -22,7 +22,9 @@ from lungvae_core.serving.jobs.evaluations import (
     read_progress,
     read_report,
 )
-from lungvae_core.serving.jobs.queue import DONE, EVALUATION, FAILED, STOPPED, Job, Jobs
+from lungvae_core.serving.jobs.kinds import Evaluation
+from lungvae_core.serving.jobs.queue import Jobs
+from lungvae_core.serving.jobs.table import DONE, FAILED, STOPPED, Job
 from lungvae_core.serving.workspace.settings import Settings
 from tests.evaluation.made_up import made_up
 
@@ -47,7 +49,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_data: Path) ->
 
 
 def start(data: Path, name: str = "mine", **options) -> Job:
-    return Jobs().start_evaluation(data, "dirvae", name, device="cpu", **options)
+    return Jobs().start(Evaluation.of, name, data, "dirvae", device="cpu", **options)
 
 
 def wait(job: Job, *statuses: str, seconds: float = 240) -> Job:
@@ -127,7 +129,7 @@ def test_a_job_is_the_command_and_goes_on_with_the_same_one(folders, tiny_data, 
     options = {"task": "mvr", "label_rule": "mean", "protocol": "paper", "seeds": 2, "quick": True}
     job = start(tiny_data, nested=nested, **options)
     out = default_report("mine").resolve()
-    assert job.kind == EVALUATION
+    assert job.kind == Evaluation.kind
     assert job.folder == str(out.parent)
     assert job.argv == [
         "evaluate",
@@ -192,9 +194,9 @@ def test_bad_input_is_a_sentence_and_leaves_nothing(folders, tiny_data, tmp_path
     with pytest.raises(UserError, match="do not leak"):
         start(tiny_data, protocol="paper", diagnoses=tmp_path / "good.csv")
     with pytest.raises(UserError, match="There is no preset"):
-        Jobs().start_evaluation(tiny_data, "vae", "mine", device="cpu")
+        Jobs().start(Evaluation.of, "mine", tiny_data, "vae", device="cpu")
     with pytest.raises(UserError, match="There is no data set"):
-        Jobs().start_evaluation(tmp_path / "nowhere", "dirvae", "mine", device="cpu")
+        Jobs().start(Evaluation.of, "mine", tmp_path / "nowhere", "dirvae", device="cpu")
     monkeypatch.setenv("LUNGVAE_SOURCES", "")
     with pytest.raises(UserError, match="is not below a folder"):
         start(tiny_data, diagnoses=tmp_path / "good.csv")

@@ -17,8 +17,10 @@ import pytest
 
 from lungvae_core.errors import UserError
 from lungvae_core.serving.jobs.form import describe_preset, settings_of
+from lungvae_core.serving.jobs.kinds import Phantom, Preparation, Training
 from lungvae_core.serving.jobs.progress import read_state
-from lungvae_core.serving.jobs.queue import DONE, FAILED, QUEUED, RUNNING, STOPPED, STOPPING, Job, Jobs
+from lungvae_core.serving.jobs.queue import Jobs
+from lungvae_core.serving.jobs.table import DONE, FAILED, QUEUED, RUNNING, STOPPED, STOPPING, Job
 from lungvae_core.serving.workspace.datasets import find_data
 from lungvae_core.serving.workspace.settings import Settings
 from lungvae_core.training.checkpoints import Run
@@ -43,7 +45,7 @@ def workspace(
 
     def start(name: str, changes: dict | None = None, **options: object) -> Job:
         options = {"device": "cpu", "threads": 1, "finish": False, **options}
-        return Jobs().start_training(tiny_data, "gvae", changes or ENDLESS, name, **options)
+        return Jobs().start(Training.of, name, tiny_data, "gvae", changes or ENDLESS, **options)
 
     yield start
     for job in Jobs().all():
@@ -178,7 +180,8 @@ def test_second_waits_for_the_first_and_starts_by_itself(workspace):
 def test_job_outlives_the_process_that_started_it(workspace, tiny_data):
     code = (
         "from lungvae_core.serving.jobs.queue import Jobs\n"
-        f"Jobs().start_training({str(tiny_data)!r}, 'gvae', {ENDLESS!r}, 'outlives', device='cpu')"
+        "from lungvae_core.serving.jobs.kinds import Training\n"
+        f"Jobs().start(Training.of, 'outlives', {str(tiny_data)!r}, 'gvae', {ENDLESS!r}, device='cpu')"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
     (job,) = Jobs().all()
@@ -204,19 +207,19 @@ def test_finished_training_is_a_model_of_the_registry(workspace):
 
 def test_phantom_job_makes_a_data_set(workspace, tmp_path, monkeypatch):
     monkeypatch.setenv("LUNGVAE_DATA", str(tmp_path / "data"))
-    until_status(Jobs().start_phantom("made", 8), DONE)
+    until_status(Jobs().start(Phantom.of, "made", 8), DONE)
     found, broken = find_data(Settings())
     assert [(data.folder.name, data.slices, data.generated) for data in found] == [("made", 8, True)]
     assert broken == {}
     with pytest.raises(UserError, match="already a data set 'made'"):
-        Jobs().start_phantom("made", 8)
+        Jobs().start(Phantom.of, "made", 8)
 
 
 @pytest.mark.slow
 def test_preparation_of_real_dicom_is_a_job(workspace, tmp_path, monkeypatch, lidc):
     monkeypatch.setenv("LUNGVAE_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("LUNGVAE_SOURCES", str(lidc))
-    job = until_status(Jobs().start_preparation(lidc / "dicom", "lidc", workers=1), DONE)
+    job = until_status(Jobs().start(Preparation.of, "lidc", lidc / "dicom", workers=1), DONE)
     assert job.who.startswith("command line")
     ((data,), broken) = find_data(Settings())
     assert (data.folder.name, data.patients, data.generated) == ("lidc", 1, False)
@@ -226,7 +229,7 @@ def test_preparation_of_real_dicom_is_a_job(workspace, tmp_path, monkeypatch, li
 @pytest.mark.parametrize("folder", ["", "relative/folder", "/no/such/folder", "/etc/hostname"])
 def test_only_a_folder_of_the_server_is_prepared(workspace, folder):
     with pytest.raises(UserError, match="is not below a folder"):
-        Jobs().start_preparation(folder, "lidc")
+        Jobs().start(Preparation.of, "lidc", folder)
     assert Jobs().all() == []
 
 
@@ -255,7 +258,7 @@ def test_bad_input_is_a_sentence_and_leaves_nothing(workspace, tmp_path, tiny_da
     (tmp_path / "runs" / "there").mkdir(parents=True)
     (tmp_path / "models" / "shipped").mkdir(parents=True)
     (tmp_path / "empty").mkdir()
-    for arguments, options, words in [
+    for (data, start, changes, name), options, words in [
         ((tiny_data, "gvae", {}, "there"), {}, "already a run 'there'"),
         ((tiny_data, "gvae", {}, "shipped"), {}, "ships with the project"),
         ((tmp_path / "nowhere", "gvae", {}, "new"), {}, "There is no data set at"),
@@ -268,7 +271,7 @@ def test_bad_input_is_a_sentence_and_leaves_nothing(workspace, tmp_path, tiny_da
         ((tiny_data, "gvae", {}, "new"), {"threads": -1}, "threads"),
     ]:
         with pytest.raises(UserError, match=words):
-            jobs.start_training(*arguments, **options)
+            jobs.start(Training.of, name, data, start, changes, **options)
     assert jobs.all() == []
     assert not (tmp_path / "runs" / "new").exists()
     with pytest.raises(UserError, match="There is no job 7"):

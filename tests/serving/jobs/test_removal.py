@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from lungvae_core.errors import UserError
+from lungvae_core.serving.jobs.kinds import Map
 from lungvae_core.serving.jobs.queue import Jobs
 from lungvae_core.serving.jobs.removal import delete_run
 from lungvae_core.serving.models.registry import Registry
@@ -73,7 +74,7 @@ def test_of_many_who_delete_at_once_one_does(settings):
 def test_a_run_in_use_stays(settings, monkeypatch):
     monkeypatch.setattr(Jobs, "_launch", lambda self, job_id, lock: None)
     monkeypatch.setattr(Jobs, "_checked", lambda self, job: job)
-    job = Jobs(settings).start_map(settings.runs / "mine", "0" * 16, "slice", "pca", 2, {})
+    job = Jobs(settings).start(Map.of, "0" * 16, settings.runs / "mine", "slice", "pca", 2, {})
     with pytest.raises(UserError, match=f"in use: job {job.id}, map"):
         delete_run(settings, "mine")
     Jobs(settings).stop(job.id)

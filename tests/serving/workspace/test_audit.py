@@ -10,6 +10,7 @@ import pytest
 
 from lungvae_core.cli import main
 from lungvae_core.errors import UserError
+from lungvae_core.serving.jobs.kinds import Phantom
 from lungvae_core.serving.jobs.queue import Jobs
 from lungvae_core.serving.workspace import audit
 from lungvae_core.serving.workspace.settings import Settings
@@ -58,9 +59,9 @@ def test_jobs_are_on_record_with_the_transaction_that_makes_them(settings, monke
     monkeypatch.setattr(Jobs, "_launch", lambda _self, _id, lock: held.append(os.dup(lock.fileno())))
     jobs = Jobs(settings)
     with audit.acting("a@b.org"):
-        job = jobs.start_phantom("made", 4)
+        job = jobs.start(Phantom.of, "made", 4)
         with pytest.raises(UserError):
-            jobs.start_phantom("made", 4)  # refused: no second line
+            jobs.start(Phantom.of, "made", 4)  # refused: no second line
         jobs.stop(job.id)
         jobs.stop(job.id)  # changes nothing: no second line
     os.close(held[0])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lungvae_core.errors import UserError
+from lungvae_core.serving.jobs.kinds import KINDS
 from lungvae_core.serving.jobs.queue import Jobs
 from lungvae_core.serving.workspace import access, places
 from lungvae_core.serving.workspace.settings import Settings
@@ -123,25 +124,23 @@ def test_other_paths_of_a_database_are_refused(server, tmp_path, text):
 
 
 def starts() -> list[tuple[str, str]]:
-    """(method, parameter) of everything that starts a job and takes a path."""
+    """(kind, parameter) of everything that starts a job and takes a path."""
     found = []
-    for name, method in inspect.getmembers(Jobs, inspect.isfunction):
-        hints = typing.get_type_hints(method) if name.startswith("start_") else {}
-        found += [(name, parameter) for parameter, kind in hints.items() if "Path" in str(kind)]
+    for name, kind in KINDS.items():
+        hints = typing.get_type_hints(kind.of)
+        found += [(name, parameter) for parameter, hint in hints.items() if "Path" in str(hint)]
     return found
 
 
-@pytest.mark.parametrize(("method", "parameter"), starts())
-def test_no_job_starts_on_a_folder_outside(server, tmp_path, tiny_data, monkeypatch, method, parameter):
+@pytest.mark.parametrize(("kind", "parameter"), starts())
+def test_no_job_starts_on_a_folder_outside(server, tmp_path, tiny_data, monkeypatch, kind, parameter):
     """All else is whole and in its place, so that nothing but this place can be what is refused."""
     monkeypatch.setattr(Jobs, "_launch", lambda self, job_id, lock: pytest.fail("it was started"))
     shutil.copytree(tiny_data, server.data / "whole")
     given = {
         "preset": "gvae",
         "changes": {},
-        "name": "new",
         "space": "gvae",
-        "key": "0" * 16,
         "unit": "slice",
         "method": "pca",
         "dims": 2,
@@ -149,9 +148,9 @@ def test_no_job_starts_on_a_folder_outside(server, tmp_path, tiny_data, monkeypa
         "data": server.data / "whole",
         parameter: tiny_data,
     }
-    wanted = inspect.signature(getattr(Jobs, method)).parameters
+    wanted = inspect.signature(KINDS[kind].of).parameters
     with pytest.raises(UserError, match=r"outside this server's folders|not below a folder"):
-        getattr(Jobs(server), method)(**{name: given[name] for name in wanted if name in given})
+        Jobs(server).start(KINDS[kind].of, "new", **{name: given[name] for name in wanted if name in given})
     assert Jobs(server).all() == []
 
 
