@@ -20,7 +20,6 @@ from lungvae_core.explore.directions import Directions, load_directions, walk
 from lungvae_core.number_text import interval
 from lungvae_core.palette import diverging
 from lungvae_core.serving.models import scoring
-from lungvae_core.serving.models.answers import kept
 from lungvae_core.serving.models.registry import LoadedModel
 from lungvae_core.serving.walks import walks
 from lungvae_core.serving.walks.live import DIFFERENCE_FULL
@@ -225,7 +224,7 @@ def flip(name: str, row: int) -> None:
         )
     try:
         with st.spinner("Searching…"):
-            found = smallest(model, row, side, wanted, few)
+            found = walks.flip_of_row(model, row, None if side == "other" else side, wanted, few)
     except UserError as error:
         st.warning(str(error), icon=":material/warning:")
         return
@@ -237,19 +236,6 @@ def flip(name: str, row: int) -> None:
         )
         return
     show(model, row, found)
-
-
-@kept
-def smallest(model: LoadedModel, row: int, side: str, wanted: float, few: bool) -> Counterfactual:
-    """The smallest change that flips a lesion's score."""
-    return walks.flip(
-        model,
-        model.codes[row],
-        patient=str(model.lesion(row)["patient_id"]),
-        wanted=wanted,
-        towards=None if side == "other" else side,
-        dimensions=0 if few else None,
-    )
 
 
 def show(model: LoadedModel, row: int, found: Counterfactual) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lungvae_core.evaluation.disentanglement.assess import ordered
 from lungvae_core.evaluation.disentanglement.compare import PHANTOM_WORDS, PROBES
 from lungvae_core.evaluation.disentanglement.scores import WORDS
 from lungvae_core.number_text import DASH, interval, number
@@ -47,12 +48,6 @@ def attributes_table(part: dict[str, Any]) -> pd.DataFrame:
         for name, entry in part["ratings"].items()
     }
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def ordered(part: dict[str, Any]) -> list[int]:
-    """Dimensions, the one that tells most above its null first."""
-    told, null = np.array(part["information"]), np.array(part["information_null"]["high"])
-    return np.argsort(-(told / np.maximum(null, 1e-9)).max(1), kind="stable").tolist()
 
 
 def heat_map(part: dict[str, Any], measure: str, most: int) -> go.Figure:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 
-import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
 from lungvae_core.caches import BoundedCache
 from lungvae_core.errors import UserError
 from lungvae_core.explore.counterfactual import Counterfactual, changes, in_words
-from lungvae_core.explore.ways import NEIGHBOURS, ways_of
+from lungvae_core.explore.ways import NEIGHBOURS, along_simplex, ways_of
 from lungvae_core.palette import ORANGE, SKY
 from lungvae_core.serving.lesions.selection import card
 from lungvae_core.serving.models import scoring
@@ -139,13 +137,9 @@ def flip(model: LoadedModel, start: starts.Start) -> None:
     )
     if found.warning:
         st.warning(found.warning, icon=":material/warning:")
-    steps = np.linspace(0, 1, walks.STEPS)[:, None]
-    ends = walks.space(model).to(np.stack([found.before, found.after]))
-    codes = walks.space(model).back((1 - steps) * ends[0] + steps * ends[1])
-    codes[0], codes[-1] = found.before, found.after
     film.show(
         model,
-        codes,
+        along_simplex(walks.space(model), found.before, found.after, walks.STEPS),
         patient=start.patient,
         key="flip",
         title="the smallest change",
@@ -179,20 +173,17 @@ def direction(model: LoadedModel, start: starts.Start) -> None:
 
 def _changed(model: LoadedModel, found: Counterfactual) -> go.Figure:
     """Which dimensions changed, in the lesions' standard deviations."""
-    points = walks.space(model).to(np.stack([found.before, found.after]))
-    step = points[1] - points[0]
-    order = np.argsort(-np.abs(step), kind="stable")[:10][::-1]
-    frame = pd.Series(step[order], index=[walks.named(model, int(at)) for at in order])
+    largest = walks.largest_changes(model, found.before, found.after)[::-1]  # plotly draws from below
     figure = go.Figure(
         go.Bar(
-            x=frame.to_numpy(),
-            y=frame.index.tolist(),
+            x=[change for _, change in largest],
+            y=[walks.named(model, dimension) for dimension, _ in largest],
             orientation="h",
-            marker_color=[SKY if value < 0 else ORANGE for value in frame],
+            marker_color=[SKY if change < 0 else ORANGE for _, change in largest],
         )
     )
     figure.update_layout(
-        height=60 + 24 * len(frame),
+        height=60 + 24 * len(largest),
         margin={"l": 0, "r": 0, "t": 28, "b": 0},
         title={"text": "The largest changes, in standard deviations of the lesions", "font_size": 14},
     )

@@ -178,6 +178,8 @@ FUNCTIONS: dict[str, Call | str] = {
         "walks", "drawn", m, m.map("slice", "pca"), m.codes, m.map("slice", "pca")[[5, 50]]
     ),
     "walks.flip": lambda m: called("walks", "flip", m, code(m), patient=patient(m), wanted=0.5),
+    "walks.flip_of_row": lambda m: called("walks", "flip_of_row", m, 5, None, 0.5, False),
+    "walks.largest_changes": lambda m: called("walks", "largest_changes", m, m.codes[5], m.codes[7]),
     "walks.flips": lambda m: called("walks", "flips", m),
     "walks.graph": lambda m: called("walks", "graph", m),
     "walks.grid": lambda m: called("walks", "grid", m, code(m), 0, 1, 3, "row 5", patient(m)),

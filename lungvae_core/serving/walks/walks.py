@@ -193,6 +193,27 @@ def flip(
     )
 
 
+@kept
+def flip_of_row(
+    model: LoadedModel, row: int, towards: str | None, wanted: float, few: bool
+) -> Counterfactual:
+    """The smallest change that takes the score of the slice `row` past `wanted`; `few` dimensions or any."""
+    patient = str(model.lesion(row)["patient_id"])
+    dimensions = 0 if few else None
+    return flip(
+        model, model.codes[row], patient=patient, wanted=wanted, towards=towards, dimensions=dimensions
+    )
+
+
+def largest_changes(
+    model: LoadedModel, before: np.ndarray, after: np.ndarray, most: int = 10
+) -> list[tuple[int, float]]:
+    """The dimensions in which two codes (K,) differ most and by how much, in the lesions' deviations."""
+    ends = space(model).to(np.stack([before, after]))
+    change = ends[1] - ends[0]
+    return [(int(at), float(change[at])) for at in np.argsort(-np.abs(change), kind="stable")[:most]]
+
+
 def span(model: LoadedModel, dimension: int, code: np.ndarray) -> np.ndarray:
     """(2,) what a dimension is walked over: the lesions' range, and further where the code lies beyond."""
     low, high = model.ranges[dimension].tolist()

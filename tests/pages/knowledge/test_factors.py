@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.disentanglement import assess
+from lungvae_core.evaluation.disentanglement.assess import ordered
 from lungvae_core.evaluation.disentanglement.compare import compare
 from lungvae_core.evaluation.disentanglement.phantom_scores import Sizes
 from lungvae_core.evaluation.disentanglement.seeds import read_over_seeds
@@ -98,7 +99,7 @@ def test_cells_above_the_null_are_outlined_and_no_others(report):
     assert shares.tolist() == [[0.05, 0.9], [0.4, 0.2]]
     outlines = [value for value in figure.data[1].x if value is not None]
     assert len(outlines) == 2 * 5
-    assert factors_figures.ordered(part) == [0, 1]
+    assert ordered(part) == [0, 1]
 
 
 def test_seeds_are_compared_in_words_and_as_a_chart(assessed, report, tmp_path, monkeypatch):
