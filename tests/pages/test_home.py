@@ -50,7 +50,7 @@ def change(folder: Path, model: float, size: float, *, width: float = 0.02) -> N
         for unit in part.get("units", {}).values():
             unit["auc"] = area(model)
         for both in part.get("baselines", {}).values():
-            for unit in both.values():
+            for unit in (both["slice"], both["nodule"]):
                 unit["auc"] = area(size)
     write_json(folder / "evaluation.json", report)
 
