@@ -144,6 +144,7 @@ FUNCTIONS: dict[str, Call | str] = {
     "map_data.colouring": lambda m: called("map_data", "colouring", m, "slice", "malignancy"),
     "map_data.lesions": lambda m: called("map_data", "lesions", m, "nodule"),
     "map_data.places": lambda m: called("map_data", "places", m, "slice", "umap", 2, ""),
+    "map_data.separation": lambda m: called("map_data", "separation", m, "nodule", "pca", 2, ""),
     "map_data.unit_table": lambda m: called("map_data", "unit_table", m, "slice"),
     "nodule_score.combine": lambda m: called(
         "nodule_score", "combine", m, np.array([0.2, 0.4]), m.codes[:2], patient=patient(m)
