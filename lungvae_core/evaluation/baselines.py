@@ -1,8 +1,9 @@
-"""What a latent space must beat: size, readers' ratings, principal components of pixels, a supervised one.
+"""What a latent space must beat: size, readers' ratings, PCA of the pixels, and a supervised network.
 
-All is fitted on the fit rows alone and chosen beforehand, the same on any data: a logistic regression of a
-logarithm for sizes, a standardised logistic regression for ratings and components, boosted trees for ratings
-and size together (on LIDC-IDRI the harder baseline), and the most suspicious slice for the network's nodules.
+Every baseline is fitted on the fit rows only, with settings fixed in advance and the same for any data: a
+logistic regression on a logarithm for sizes, a standardised logistic regression for ratings and components,
+and boosted trees for ratings and size together (on LIDC-IDRI the harder baseline). The network scores a
+nodule by its most suspicious slice.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from lungvae_core.training.cnn import CnnConfig, fit_cnn
 NODULE = ["patient_id", "nodule"]
 JUDGED = [rating for rating in RATINGS if rating != "malignancy"]
 COMPONENTS = 64
-WINDOW = (-1000.0, 400.0)  # HU that 0 and 1 stand for, of the components and of the network
+WINDOW = (-1000.0, 400.0)  # HU that become 0 and 1, for the components and the network
 QUICK_EPOCHS = 3
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """Something that knows no latent space."""
+    """A predictor that does not use a latent space."""
 
     name: str
     label: str
@@ -79,20 +80,20 @@ BASELINES = {
 
 @dataclass(frozen=True)
 class Scored:
-    """A baseline's answers for the rows to be scored."""
+    """A baseline's scores for the rows to score."""
 
     slice: np.ndarray  # (len(score_rows),) float logits, in the order of score_rows
-    nodule: pd.DataFrame  # a row a nodule among score_rows: patient_id, nodule, logit
+    nodule: pd.DataFrame  # one row per nodule in score_rows: patient_id, nodule, logit
 
 
 def available(table: pd.DataFrame) -> list[str]:
-    """Names of the baselines whose columns the table has, filled in every row; in BASELINES' order."""
+    """Names of the baselines whose columns exist and have a value in every row, in the order of BASELINES."""
     ratings = all(filled(table, f"{rating}_all") for rating in JUDGED)
     diameter = filled(table, "diameter_mm")
     has = {
         "diameter": diameter,
         "area": filled(table, "area_px") and bool((table["area_px"] > 0).any()),
-        # Where every nodule has one slice, that is how the data were made and says nothing of size.
+        # If every nodule has one slice, the data were made that way: the count says nothing about size.
         "slices": bool(table.duplicated(NODULE).any()),
         "ratings": ratings,
         "ratings_size": ratings and diameter,
@@ -103,10 +104,10 @@ def available(table: pd.DataFrame) -> list[str]:
 
 
 def sizes(name: str, table: pd.DataFrame) -> np.ndarray:
-    """(N,) a size of each slice by name: diameter in mm, area as its root in mm, or slices as their number.
+    """(N,) the named size of each slice: diameter in mm, root of the area in mm, or number of slices.
 
-    The root of the area is in pixels where the pixel spacing of a slice is not known. Of a nodule it is the
-    largest over its slices. Raises UserError for another name or a missing column.
+    The root of the area is in pixels if the pixel spacing of a slice is unknown. A nodule has the largest
+    over its slices. Raises UserError for another name or a missing column.
     """
     if name not in SIZES:
         raise UserError(f"{name!r} is not a size. Choose one of: {', '.join(SIZES)}.")
@@ -121,7 +122,7 @@ def sizes(name: str, table: pd.DataFrame) -> np.ndarray:
 
 
 def nodule_sizes(name: str, table: pd.DataFrame) -> pd.DataFrame:
-    """A row a nodule of patient_id, nodule and, as `logit`, its largest size: sizes rank without a fit."""
+    """One row per nodule: patient_id, nodule and its largest size as `logit`; sizes rank without a fit."""
     return by_nodule(table, logit=(sizes(name, table), "max"))
 
 
@@ -133,9 +134,9 @@ def size_figures(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """What each size alone gives, without a fit: {name: {words, uses_readers, slice|nodule: {auc}}}.
+    """The AUC of each size alone, without a fit: {name: {words, uses_readers, slice|nodule: {auc}}}.
 
-    `labels` (N,) are 0 and 1. Sizes that the table does not have are left out.
+    `labels` (N,) are 0 and 1. Sizes that the table lacks are left out.
     """
     figures = {}
     for name in (name for name in available(table) if name in names):
@@ -164,10 +165,10 @@ def score(
 ) -> Scored:
     """Fit a baseline on `fit_rows` of `data` and score `score_rows`; labels (N,) are 0, 1 or NaN.
 
-    Labels of `score_rows` are not looked at, and fit rows without a label teach nothing. What is a nodule's
-    (diameter, slices, ratings) is fitted a row a nodule, and its slices have its logit. `quick` shortens the
-    network's training. Raises UserError for an unknown name, missing columns, a single class among the fit
-    rows, or a patient on both sides.
+    Labels of `score_rows` are ignored, and so are fit rows without a label. Properties of a nodule (diameter,
+    slices, ratings) are fitted with one row per nodule, and all its slices get its logit. `quick` shortens
+    the network's training. Raises UserError for an unknown name, missing columns, a single class among the
+    fit rows, or a patient on both sides.
     """
     if name not in BASELINES:
         raise UserError(f"There is no baseline {name!r}. Choose one of: {', '.join(BASELINES)}.")
@@ -202,7 +203,7 @@ def _of_nodules(
     score_rows: np.ndarray,
     seed: int,
 ) -> Scored:
-    """A baseline of what all slices of a nodule share, fitted a row a nodule."""
+    """A baseline of properties that all slices of a nodule share, fitted with one row per nodule."""
     fit = _first_of_nodule(table, fit_rows)
     if name in SIZES:
         features, model = np.log(np.maximum(sizes(name, table), 1e-3))[:, None], _logistic()
@@ -214,7 +215,7 @@ def _of_nodules(
             learning_rate=0.05,
             max_iter=150,
             max_leaf_nodes=8,
-            min_samples_leaf=int(np.clip(len(fit) // 20, 2, 20)),  # few lesions could not be split otherwise
+            min_samples_leaf=int(np.clip(len(fit) // 20, 2, 20)),  # else a few lesions could not be split
             early_stopping=False,
             random_state=seed,
         )
@@ -224,7 +225,7 @@ def _of_nodules(
 
 
 def _area(table: pd.DataFrame, labels: np.ndarray, fit_rows: np.ndarray, score_rows: np.ndarray) -> Scored:
-    """The area in each slice, and of each nodule the largest: each unit has its own fit."""
+    """The area of each slice and the largest area of each nodule, with a separate fit for each unit."""
     size = np.log(np.maximum(sizes("area", table), 0.1))  # a slice without an outline counts as a dot
     slices = _logistic().fit(size[fit_rows, None], labels[fit_rows])
     fit = by_nodule(table.iloc[fit_rows], size=(size[fit_rows], "max"), label=(labels[fit_rows], "first"))
@@ -242,7 +243,7 @@ def _pca(
     seed: int,
     _quick: bool,
 ) -> np.ndarray:
-    """(len(score_rows),) logits by the principal components of pixels."""
+    """(len(score_rows),) logits from the principal components of the pixels."""
     size = min(COMPONENTS, len(fit_rows) - 1)
     model = make_pipeline(PCA(size, svd_solver="randomized", random_state=seed), _logistic())
     model.fit(_pixels(slices[fit_rows]), labels[fit_rows])
@@ -257,7 +258,7 @@ def _cnn(
     seed: int,
     quick: bool,
 ) -> np.ndarray:
-    """(len(score_rows),) logits by the supervised network."""
+    """(len(score_rows),) logits from the supervised network."""
     config = CnnConfig(
         epochs=QUICK_EPOCHS if quick else CnnConfig.epochs, hu_low=WINDOW[0], hu_high=WINDOW[1]
     )
@@ -269,18 +270,18 @@ def _logistic() -> Any:
 
 
 def _pixels(hu: np.ndarray) -> np.ndarray:
-    """(N, 4096) float32 pixels in 0..1 of the window."""
+    """(N, 4096) float32 pixels, scaled to 0..1 in the window."""
     low, high = WINDOW
     return np.clip((hu.reshape(len(hu), -1).astype(np.float32) - low) / (high - low), 0, 1)
 
 
 def _ratings(table: pd.DataFrame) -> np.ndarray:
-    """(N, 8) means over readers; of the calcification, a category, the share of readers who saw any."""
+    """(N, 8) means over readers; for calcification, a category, the share of readers who saw any."""
     return np.column_stack([rating_level(table, rating) for rating in JUDGED])
 
 
 def _first_of_nodule(table: pd.DataFrame, rows: np.ndarray) -> np.ndarray:
-    """Of rows, the first of each nodule."""
+    """The first of the rows of each nodule."""
     return rows[~table.iloc[rows].duplicated(NODULE).to_numpy()]
 
 

@@ -1,4 +1,4 @@
-"""evaluation.json, the card's report of `lungvae classify` and `train`, as the pages read it."""
+"""evaluation.json, the report for a model's card by `lungvae classify` and `train`, as the pages read it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lungvae_core.schema import Count, Number, Part, Share, read_as, wrong_at
 from lungvae_core.training.checkpoints import Run
 
 FILE = "evaluation.json"
-CARD_SIZES = ("diameter", "area")  # the baselines that stand beside the model
+CARD_SIZES = ("diameter", "area")  # the baselines shown beside the model
 
 
 class Auc(Interval):
@@ -87,7 +87,7 @@ class Card(Some):
     @model_validator(mode="before")
     @classmethod
     def _of_older_versions(cls, value: Any) -> Any:
-        # `frozen` is by now the protocol of `lungvae evaluate` that trains a VAE in each fold, and no other.
+        # Today `frozen` only names the protocol of `lungvae evaluate` that trains a VAE in each fold.
         if isinstance(value, dict) and value.get("protocol") == "frozen":
             words = PROTOCOLS["transductive"].in_full
             return {**value, "protocol": "transductive", "protocol_in_words": words}
@@ -111,7 +111,7 @@ class Card(Some):
 
 
 def load_card(run: Run) -> Card | None:
-    """evaluation.json of a run, or None where it has none; UserError when it is damaged."""
+    """evaluation.json of a run, or None if it has none; UserError if it is damaged."""
     if not run.has(FILE):
         return None
     again = f"lungvae classify {run.folder}"
@@ -119,7 +119,7 @@ def load_card(run: Run) -> Card | None:
 
 
 def save_card(run: Run, report: dict[str, Any]) -> None:
-    """Write evaluation.json. UserError, with nothing written, where `load_card` would refuse it."""
+    """Write evaluation.json; if `load_card` would refuse it, raise UserError and write nothing."""
     value = plain(report)
     if (place := wrong_at(value, Card)) is not None:
         raise UserError(

@@ -1,16 +1,16 @@
 """`lungvae classify`: one VAE for all folds, a classifier on its codes, patient-grouped folds.
 
-Of a VAE without labels the protocol is `transductive`.
+For a VAE without labels the protocol is `transductive`.
 
-The encoder has seen the pixels, never the labels, of the patients in its own training split, so the figures
-over all patients are transductive; those over the patients that it never saw stand beside them. The
-classifier's settings are fixed beforehand; nothing is chosen on a test fold.
+The encoder has seen the pixels, never the labels, of the patients in its own training split. So the figures
+over all patients are transductive; the report also gives those over the patients that the VAE never saw. The
+classifier's settings are fixed in advance, and nothing is chosen on a test fold.
 
-A VAE with a joint phase has seen labels, and cross-validating over their patients would count them twice. So
-there the protocol is `joint`: a classifier fitted on the training patients, or the head that learned with the
-VAE, tested once on the patients whose pixels and labels nobody saw. If labels of held-out patients reached
-the encoder, as in the paper's released code, no honest test is left: the protocol is `released`,
-cross-validated as there, and says that it leaks.
+A VAE with a joint phase has seen labels, and cross-validating over their patients would count them twice.
+Then the protocol is `joint`: a classifier fitted on the training patients, or the head trained with the VAE,
+is tested once on the patients whose pixels and labels neither has seen. If labels of held-out patients
+reached the encoder, as in the paper's released code, no honest test is possible: the protocol is `released`,
+which cross-validates as that code does and says that it leaks.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from lungvae_core.training.seen import Seen, keep_apart, same_in_run
 from lungvae_core.workers import unordered
 
 FOLDS = 5
-# What stands behind a slice's score.
+# Which classifier a slice's score comes from.
 CROSS_VALIDATED, FITTED = "cross-validated", "fitted on all labelled slices"
 TESTED, SHAPED = "fitted on training patients", "label seen by the encoder"
 
@@ -78,22 +78,22 @@ def classify(
 ) -> dict[str, Any]:
     """Cross-validate a classifier on the run's codes, save it, the scores and the report; return the report.
 
-    With more `seeds` the folds are drawn and the classifiers fitted again for each seed that follows the
-    configuration's, and the report gains `repeats`; all else is that of the first seed. `members` classifiers
-    of patients drawn again are kept beside the final one, for the scores' bands (see `training.ensemble`).
-    Slices that show the same picture as one of another patient are refused; with `seen` "leave_out" all but
-    the first of such patients are left out, with "include" the report says that it leaks. With `diagnoses`
-    the report gains the section `diagnosis`, of the scores by classifiers that have not seen the patient and,
-    where labels shaped the codes, of held-out patients alone. With more `views` of each slice
-    of `data`, the run's own, it gains `views`: the figures by logits averaged over them, of the same
-    classifiers. `workers` and `ray` are those of `workers.unordered`.
+    With more `seeds` the folds are drawn and the classifiers fitted again for each seed after the
+    configuration's, and the report gains `repeats`; everything else comes from the first seed. `members`
+    classifiers, fitted on resampled patients, are saved beside the final one for the scores' bands (see
+    `training.ensemble`). Slices that show the same picture as a slice of another patient are refused; with
+    `seen` "leave_out" all but the first of such patients are left out, with "include" the report says that it
+    leaks. With `diagnoses` the report gains the section `diagnosis`, from scores by classifiers that have not
+    seen the patient; if labels shaped the codes, it covers held-out patients only. With more `views` of each
+    slice of `data`, the run's own data, it gains `views`: figures of the same classifiers, from logits
+    averaged over the views. `workers` and `ray` are those of `workers.unordered`.
 
-    latents.parquet gains `score`: the sigmoid of the logit by the classifier of the fold in which the slice's
-    patient was tested, which is kept; for patients without a label that of the final classifier, which is
-    fitted on all labelled slices; and `score_kind`, which of these it is. After an honest joint phase the
-    final classifier is fitted on the training patients and scores the others; the training patients are
-    parted into folds for their own scores, of kind SHAPED. Raises UserError without both classes, or with
-    fewer than five labelled patients.
+    latents.parquet gains two columns. `score` is the sigmoid of the logit, by the classifier of the fold that
+    tested the slice's patient (these classifiers are saved) or, for patients without a label, by the final
+    classifier, which is fitted on all labelled slices. `score_kind` says which of these it is. After an
+    honest joint phase the final classifier is fitted on the training patients and scores the others; the
+    training patients are split into folds for their own scores, of kind SHAPED. Raises UserError without both
+    classes, or with fewer than five labelled patients.
     """
     config = config or ClassifierConfig()
     if seeds < 1:
@@ -153,20 +153,20 @@ def classify(
 
 @dataclass(frozen=True)
 class _Cohort:
-    """A run's slices, which of them have a label, and which of these are tested."""
+    """A run's slices, which of them have a label, and which labelled ones are tested."""
 
     run: Run
-    table: pd.DataFrame  # a row a slice
+    table: pd.DataFrame  # one row per slice
     codes: np.ndarray  # (N, K)
     labels: np.ndarray  # (N,) 0, 1 or NaN
-    labelled: np.ndarray  # (M,) rows with a label that are not left out
+    labelled: np.ndarray  # (M,) rows that have a label and are not left out
     protocol: str
     leaks: list[str]
     pixels_compared: bool
 
     @property
     def held_out_only(self) -> bool:
-        """Whether labels shaped the codes honestly: then only held-out patients are tested."""
+        """Whether an honest joint phase shaped the codes, so that only held-out patients are tested."""
         return PROTOCOLS[self.protocol].held_out_only
 
     @property
@@ -181,32 +181,32 @@ class _Cohort:
 
     @cached_property
     def known_codes(self) -> np.ndarray:
-        """(M, K) the codes of the rows with a label."""
+        """(M, K) codes of the rows with a label."""
         return self.codes[self.labelled]
 
     @cached_property
     def truth(self) -> np.ndarray:
-        """(M,) their labels, 0 or 1."""
+        """(M,) labels of these rows, 0 or 1."""
         return self.labels[self.labelled]
 
     @cached_property
     def trained(self) -> np.ndarray:
-        """(M,) bool: those that the VAE was trained on."""
+        """(M,) bool: rows that the VAE was trained on."""
         return self.inner["split"].to_numpy() == TRAINED
 
     @property
     def tested(self) -> np.ndarray:
-        """(M,) bool: those that are tested."""
+        """(M,) bool: rows that are tested."""
         return ~self.trained if self.held_out_only else np.ones(len(self.labelled), bool)
 
     @property
     def learned(self) -> np.ndarray:
-        """Which of the M the final classifier learns from."""
+        """Which of the M rows the final classifier learns from."""
         return np.flatnonzero(self.trained) if self.held_out_only else np.arange(len(self.labelled))
 
 
 def _cohort(run: Run, seen: Seen) -> _Cohort:
-    """The run's slices; UserError without both classes, and as `classify` says of `seen`."""
+    """The run's slices; UserError without both classes, and for `seen` as in `classify`."""
     table, codes = run.latents()
     table = table.drop(columns=["score", "score_kind"], errors="ignore")
     labels = malignant(table)
@@ -226,14 +226,14 @@ def _cohort(run: Run, seen: Seen) -> _Cohort:
 
 @dataclass(frozen=True)
 class _Judges:
-    """Who scores whom: the final classifier, those of the folds, and attention over a nodule's slices."""
+    """The classifiers that score: the final one, those of the folds, and attention over a nodule's slices."""
 
     final: Classifier
     folds: Ensemble | None
     attentions: Attentions | None
 
     def logits(self, cohort: _Cohort, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(logits (N,) float64 of all slices, what stands behind each (N,)): see `Ensemble.stranger_to`.
+        """(logits (N,) float64 of all slices, the kind of each score (N,)): see `Ensemble.stranger_to`.
 
         `codes` are (N, V, K); the logits of a slice's V views are averaged.
         """
@@ -253,7 +253,7 @@ class _Judges:
 
 
 def _save(run: Run, judges: _Judges, ensemble: Ensemble | None) -> None:
-    """Keep who judges with the run; what an earlier classifier left and this one does not make goes."""
+    """Save the classifiers in the run; delete files of an earlier classifier that this one does not write."""
     save_classifier(run, judges.final)
     if judges.attentions is None:
         (run.folder / ATTENTION_FILE).unlink(missing_ok=True)
@@ -267,7 +267,7 @@ def _save(run: Run, judges: _Judges, ensemble: Ensemble | None) -> None:
 
 
 def _head(cohort: _Cohort, seed: int, config: ClassifierConfig) -> dict[str, Any]:
-    """What the report says beside its figures."""
+    """Everything in the report except its figures."""
     run, table = cohort.run, cohort.table
     counted = labelled_rows(table, cohort.labels, "mvb", "median_high", before=left_out_of(run, table))
     if cohort.held_out_only:
@@ -287,7 +287,7 @@ def _head(cohort: _Cohort, seed: int, config: ClassifierConfig) -> dict[str, Any
 
 
 def _figures(cohort: _Cohort, logits: np.ndarray, judges: _Judges) -> dict[str, Any]:
-    """The figures by logits (M,) of the slices that are tested, and of those that the VAE never saw."""
+    """Figures, from logits (M,), of the tested slices and of those that the VAE never saw."""
 
     def of(rows: np.ndarray) -> dict[str, Any]:
         part = cohort.inner[rows].reset_index(drop=True)
@@ -311,7 +311,7 @@ def _figures(cohort: _Cohort, logits: np.ndarray, judges: _Judges) -> dict[str, 
 
 
 def _views(cohort: _Cohort, of_views: np.ndarray, judges: _Judges) -> dict[str, Any]:
-    """The report's `views`, by the same judges on codes (N, V, K) of V views."""
+    """The report's `views`, by the same classifiers on codes (N, V, K) of V views."""
     logits, _ = judges.logits(cohort, of_views)
     rows = cohort.labelled[cohort.tested]
     table, truth = cohort.table.iloc[rows].reset_index(drop=True), cohort.labels[rows]
@@ -324,29 +324,29 @@ def _views(cohort: _Cohort, of_views: np.ndarray, judges: _Judges) -> dict[str, 
 
 
 def _reconstruction(run: Run) -> dict[str, Any] | None:
-    """The last epoch's figures of held-out slices, where there are any."""
+    """The last epoch's figures of held-out slices, or None without any."""
     last = run.metrics()[-1]["validation"] if run.metrics() else None
     return last and {"patients": "held out", "scale": "0..1 of the model's HU window", **last}
 
 
 @dataclass(frozen=True)
 class _Fold:
-    """One fold of one seed; rows are those of the labelled slices."""
+    """One fold of one seed; rows count the labelled slices."""
 
     repeat: int
-    number: int  # among the repeat's
+    number: int  # within the repeat
     train: np.ndarray
     test: np.ndarray
     config: ClassifierConfig
 
 
 def _fit_fold(codes: np.ndarray, truth: np.ndarray, inputs: Inputs, fold: _Fold) -> tuple[_Fold, Classifier]:
-    """In a worker: a classifier of a fold's training rows."""
+    """In a worker: fit a classifier on a fold's training rows."""
     return fold, fit_classifier(codes[fold.train], truth[fold.train], fold.config, inputs)
 
 
 def _tasks(cohort: _Cohort, config: ClassifierConfig, seeds: int, tests: bool) -> tuple[list[_Fold], range]:
-    """(the folds to fit, which of the first seed's are kept); only the kept ones unless they are to test."""
+    """(the folds to fit, which of the first seed's are saved); without `tests` only the saved ones."""
     splits, kept = _splits(cohort, config.seed, seeds)
     tasks = [
         _Fold(repeat, number, train, test, config.model_copy(update={"seed": config.seed + repeat}))
@@ -360,11 +360,11 @@ def _tasks(cohort: _Cohort, config: ClassifierConfig, seeds: int, tests: bool) -
 def _splits(
     cohort: _Cohort, seed: int, seeds: int
 ) -> tuple[list[list[tuple[np.ndarray, np.ndarray]]], range]:
-    """(a list a seed of (training, test) rows of the labelled slices, which of the first seed's are kept).
+    """(per seed a list of (training, test) rows of the labelled slices, which of the first seed's are saved).
 
-    The kept ones' classifiers score the patients that they tested, wherever these are shown. After an honest
-    joint phase the first split is the test, and the kept ones part the training patients. Raises UserError
-    where there is nothing to test on.
+    Classifiers of the saved folds score the patients that they tested, wherever these patients are shown.
+    After an honest joint phase the first split is the test, and the saved ones split the training patients.
+    Raises UserError if there is nothing to test on.
     """
     inner, truth, trained = cohort.inner, cohort.truth, cohort.trained
     if not cohort.held_out_only:
@@ -387,7 +387,7 @@ def _splits(
 
 
 def _strangers(patients: np.ndarray, of_folds: dict[int, tuple[_Fold, Classifier]]) -> Ensemble | None:
-    """The folds' classifiers, each a stranger to the patients that it tested; `patients` (N,) of the rows."""
+    """The folds' classifiers, none fitted on patients that it tested; `patients` (N,) is per row."""
     if not of_folds:
         return None
     kept = [of_folds[number] for number in sorted(of_folds)]
@@ -399,7 +399,7 @@ def _strangers(patients: np.ndarray, of_folds: dict[int, tuple[_Fold, Classifier
 def _attentions(
     cohort: _Cohort, of_folds: dict[int, tuple[_Fold, Classifier]], seed: int
 ) -> Attentions | None:
-    """Attention over a nodule's slices, fitted as the classifiers are; None where slices' labels are torn."""
+    """Attention over a nodule's slices, fitted on the same rows; None if a nodule's labels differ."""
     inner, truth = cohort.inner, cohort.truth
     if inner.assign(truth=truth).groupby(NODULE)["truth"].nunique().max() > 1:
         return None
@@ -422,7 +422,7 @@ def _nodule_rules(
     codes: np.ndarray,
     attentions: Attentions | None,
 ) -> dict[str, Any]:
-    """The AUC per nodule by each rule from slices to nodules, on the slices that were tested."""
+    """AUC per nodule by each rule from slices to nodules, on the tested slices."""
     label = by_nodule(inner, label=(truth, "first"))
     results = {}
     for rule in RULES:
@@ -449,13 +449,13 @@ def _viewed(run: Run, data: SliceSet | None, table: pd.DataFrame, views: int) ->
 def _confirmed(
     table: pd.DataFrame, logits: np.ndarray, unshaped: np.ndarray, diagnoses: Diagnoses, seed: int
 ) -> dict[str, Any] | None:
-    """The section `diagnosis`, of slices whose patient's label the encoder has not seen; mean of slices."""
+    """The section `diagnosis`, by mean logits of slices whose patient's label the encoder has not seen."""
     part = table[unshaped].reset_index(drop=True)
     return against_diagnosis(nodule_logits("mean", part, logits[unshaped]), part, diagnoses, seed=seed)
 
 
 def _repeats(cohort: _Cohort, logits: np.ndarray, first: int) -> dict[str, Any]:
-    """The AUC under each seed, and how far the seeds lie apart; logits (seeds, M)."""
+    """The AUC under each seed and the spread over seeds, from logits (seeds, M)."""
     tested = cohort.tested
     table, truth = cohort.inner[tested].reset_index(drop=True), cohort.truth[tested]
     values: dict[str, list[float]] = {"slice": [], "nodule": []}

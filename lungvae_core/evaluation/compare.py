@@ -1,4 +1,4 @@
-"""Two models on the same units, and one model among units of like size."""
+"""Compare two models on the same units, and test one model among units of similar size."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ from lungvae_core.statistics.patients import bootstrap
 from lungvae_core.statistics.roc import auc, delong, weighted_aucs
 
 CALIPER = 0.1  # in log mm: diameters at most 10.5 % apart
-FEWEST = 3  # benign partners that a malignant unit needs on either side: one alone would decide for too many
+FEWEST = 3  # benign partners that a malignant unit needs on each side: a single one would weigh too much
 
 
 def paired(
     frame_a: pd.DataFrame, frame_b: pd.DataFrame, *, resamples: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
-    """{difference, low, high, p, count, patients}: AUC of frame a less that of frame b, on units of both.
+    """{difference, low, high, p, count, patients}: AUC of frame a minus that of frame b, on shared units.
 
-    Whole patients are drawn, the same for both; `low` and `high` are the 95 % percentile interval, and p is
-    twice the smaller share of draws on one side of 0 (at least 2 / (resamples + 1)). NaN with a single class.
-    Raises UserError when the frames have no unit in common, have one twice, or disagree about a label.
+    Whole patients are resampled, the same for both frames. `low` and `high` are the 95 % percentile interval,
+    and p is twice the smaller share of resamples on one side of 0 (at least 2 / (resamples + 1)). NaN with a
+    single class. Raises UserError if the frames have no unit in common, contain one twice, or disagree on a
+    label.
     """
     key = [column for column in KEY if column in frame_a]
     if key != [column for column in KEY if column in frame_b]:
         raise UserError("The two are judged on different units; compare slices, nodules or patients alone.")
     sides = [frame[[*key, "label", "logit"]].astype({"patient_id": str}) for frame in (frame_a, frame_b)]
-    # The two may have been judged on tables that spell a patient otherwise.
+    # The two may come from tables that spell patient ids differently.
     sides[1]["patient_id"] = spelled_as(sides[1]["patient_id"], sides[0]["patient_id"].unique())
     if any(side.duplicated(key).any() for side in sides):
         raise UserError("A unit was judged twice, so that the two cannot be compared.")
@@ -73,10 +74,10 @@ def comparisons(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The model against every baseline on nodules, and against the best of size and the best of all.
+    """The model against every baseline on nodules, and against the best size and the best of all.
 
-    `nodules` is judged; `others` have a row a nodule with label and logit by baseline, and `baselines` the
-    report's figures of each.
+    `nodules` is a judged frame. `others` has, by baseline, one row per nodule with label and logit;
+    `baselines` has the report's figures of each.
     """
     compared: dict[str, Any] = {}
     for name, other in others.items():
@@ -106,16 +107,16 @@ def size_matched(
     caliper: float = CALIPER,
     resamples: int = 1000,
 ) -> dict[str, Any]:
-    """{auc: {value, low, high}, pairs, caliper, what, patients}: AUC among units of like size.
+    """{auc: {value, low, high}, pairs, caliper, what, patients}: AUC among units of similar size.
 
-    Each malignant unit of the judged frame is paired with the benign units whose size (N,), in mm, differs
-    by at most `caliper` in its logarithm; a malignant unit without FEWEST smaller and FEWEST larger ones, or
-    as many of its very size, is left out. The AUC is the share of pairs that `logit` puts in order, ties
-    counting half; every malignant unit counts the same, and its smaller partners together as much as its
+    Each malignant unit of the judged frame is paired with the benign units whose size (N,), in mm, differs by
+    at most `caliper` in its logarithm. A malignant unit without FEWEST smaller and FEWEST larger partners, or
+    as many of exactly its size, is left out. The AUC is the share of pairs that `logit` ranks correctly, ties
+    counting half. Every malignant unit counts the same, and its smaller partners together as much as its
     larger ones, so that size alone gives 0.5. (A covariate-adjusted AUC, Janes and Pepe 2009.)
 
-    The interval is a 95 % percentile interval from drawing whole patients. Units of unknown size are left
-    out; NaN without pairs. Raises UserError when frame and size are not of one length.
+    The interval is a 95 % percentile interval from resampling whole patients. Units of unknown size are left
+    out; NaN without pairs. Raises UserError if frame and size differ in length.
     """
     size = np.asarray(size, np.float64)
     if len(size) != len(frame):
@@ -150,9 +151,9 @@ def size_matched(
 def _matched(
     sums: list[tuple[csr_array, csr_array]], up: np.ndarray, down: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """(B,) the AUC under weights (B, N); malignant units whose partners were not drawn are left out.
+    """(B,) AUC under weights (B, N), leaving out malignant units whose partners were not drawn.
 
-    `sums` are, for smaller, equal and larger partners, (won pairs, pairs) of malignant by benign units, which
+    `sums` has, for smaller, equal and larger partners, (won pairs, pairs) of malignant by benign units, which
     are the rows `up` and `down`.
     """
     drawn = weights[:, down].T
@@ -172,7 +173,7 @@ def _pairs(log_up: np.ndarray, log_down: np.ndarray, caliper: float) -> tuple[np
     """(malignant (P,), benign (P,), side (P,)) of the pairs; side -1: the benign one is smaller; 0; 1."""
     order = np.argsort(log_down, kind="stable")
     ranked = log_down[order]
-    hair = 1e-9  # so that rounding does not part sizes that are just one caliper apart
+    hair = 1e-9  # so that rounding does not separate sizes exactly one caliper apart
     first = np.searchsorted(ranked, log_up - caliper - hair)
     partners = np.searchsorted(ranked, log_up + caliper + hair) - first
     case = np.repeat(np.arange(len(log_up)), partners)

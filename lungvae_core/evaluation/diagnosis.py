@@ -1,10 +1,10 @@
-"""Opinion and diagnosis: how well model, readers and size rank patients by what was confirmed in the end.
+"""Opinion and diagnosis: how well model, readers and size rank patients by their confirmed diagnosis.
 
-Labels of malignancy are what readers suspected on CT. Where a table has the confirmed diagnosis of some
-patients (`data.diagnoses`), the same patients are ranked by the model, by the readers' own malignancy and by
-size, and judged against both. The file of LIDC-IDRI does not say which nodule its numbers mean, so that a
-patient has the highest score among their nodules; patients with one nodule stand apart, since of them it is
-known which nodule the diagnosis is of. So few patients give wide intervals: that is the finding.
+Labels of malignancy are what readers suspected on CT. If a table has the confirmed diagnosis of some patients
+(`data.diagnoses`), the same patients are ranked by the model, by the readers' malignancy and by size, and
+judged against both. The LIDC-IDRI file does not say which nodule a diagnosis belongs to, so a patient gets
+the highest score among their nodules. Patients with a single nodule are also reported separately, since their
+diagnosis must belong to that nodule. With so few patients the intervals are wide: that is the finding.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ TITLES = {
 
 
 def read_confirmed(path: Path, table: pd.DataFrame, protocol: str) -> Diagnoses:
-    """A table of diagnoses for an evaluation of the data's `table`, checked before anything is trained.
+    """Read diagnoses for an evaluation of the data's `table` and check them before anything is trained.
 
-    Raises UserError for a protocol that leaks, a table that cannot be used, and data of other patients.
+    Raises UserError for a protocol that leaks, an unusable table of diagnoses, or data of other patients.
     """
     if PROTOCOLS[protocol].leaks:
         raise UserError("A table of diagnoses belongs to the protocols that do not leak: nested and frozen.")
@@ -63,10 +63,11 @@ def against_diagnosis(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any] | None:
-    """The report's section `diagnosis`; None where not both classes are among the patients that were scored.
+    """The report's section `diagnosis`; None if the scored patients lack one of the classes.
 
-    `nodules` has a row a judged nodule: patient_id, nodule and the model's logit, made without the patient's
-    label. `table` has a row a slice of the whole data set, by which a patient's nodules are counted.
+    `nodules` has one row per judged nodule: patient_id, nodule and the model's logit, computed without the
+    patient's label. `table` has one row per slice of the whole data set and serves to count a patient's
+    nodules.
     """
     frame = _scored(nodules, table, label_rule)
     frame["kind"] = diagnoses.of(frame["patient_id"])
@@ -92,7 +93,7 @@ def against_diagnosis(
 
 
 def _scored(nodules: pd.DataFrame, table: pd.DataFrame, label_rule: str) -> pd.DataFrame:
-    """A row a patient: opinion (1 where a nodule is malignant by the label rule), and the highest scores."""
+    """One row per patient: opinion (1 if a nodule is malignant by the label rule) and the highest scores."""
     slices = table[NODULE].assign(patient_id=table["patient_id"].astype(str))
     slices["opinion"] = labels(table, "mvr", label_rule)
     slices["readers_median"] = table["malignancy"].to_numpy(dtype=float, na_value=np.nan)
@@ -132,7 +133,7 @@ def _group(name: str, frame: pd.DataFrame, scores: list[str], resamples: int, se
                 "name": score,
                 "title": TITLES[score],
                 "diagnosis": area(truth, score),
-                # The readers' own rating is what the opinion is made of: it would be judged by itself.
+                # The opinion is computed from the readers' own rating, which would be judged against itself.
                 "opinion": None if score.startswith("readers") else area(opinion, score),
             }
             for score in scores

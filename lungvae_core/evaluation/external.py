@@ -1,8 +1,8 @@
-"""A trained model on other data: with its own classifier, calibration and threshold, nothing fitted anew.
+"""A trained model on other data, with its own classifier, calibration and threshold: nothing is refitted.
 
-What a model says of a slice is turned into a probability and a call by what its own cross-validated scores
-settle (`calibration.settle`), a fit for each unit. Of the new data nothing is used but to judge. Beside the
-model's own thresholds stand those that the new data would have set, named as such: they are optimistic.
+The model's own cross-validated scores settle how its logits become probabilities and calls
+(`calibration.settle`), with one fit per unit. The new data are used only for judging. The report also gives
+the thresholds that the new data would have set, and says so: they are optimistic.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ OWN = "the model's own scores of patients that were tested"
 
 @dataclass(frozen=True)
 class OwnScores:
-    """The slices of a model's own data that were scored by a classifier which had not seen their patient."""
+    """Slices of a model's own data, each scored by a classifier that had not seen the patient."""
 
     frames: dict[str, pd.DataFrame]  # by unit: patient_id, (nodule, slice,) label, logit
-    notes: list[str]  # what there is to say of them
+    notes: list[str]  # remarks on them
 
 
 def validate(
@@ -69,18 +69,18 @@ def validate(
     quick: bool = False,
     on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> dict[str, Any]:
-    """The report (docs/evaluation.md, protocol `external`) of a model on data that it does not know.
+    """The report (docs/evaluation.md, protocol `external`) of a model on data that it has not seen.
 
-    Patients that the model was trained on, by their ids or by slices that show the same picture, are refused;
-    with `seen` "leave_out" they are left out, and with
-    "include" they are tested, which the report calls a leak. `diagnoses` are confirmed ones, against which
-    the patients' scores are judged too. `nodule_rule` is one of `units.RULES`, or "own": the one that the
-    model's own report names, else the mean. `views`: so many mirrored and turned views of each slice are
-    encoded, whose logits (for attention: codes) are averaged. `quick` takes fewer resamples and leaves out
-    the reconstruction. `on_progress(done, total)` counts slices.
+    Patients that the model was trained on, recognised by their ids or by slices that show the same picture,
+    are refused; with `seen` "leave_out" they are left out, and with "include" they are tested, which the
+    report calls a leak. With `diagnoses`, the patients' scores are also judged against the confirmed
+    diagnoses. `nodule_rule` is one of `units.RULES`, or "own": the rule that the model's own report names,
+    otherwise the mean. `views` is how many mirrored and turned views of each slice are encoded; their logits
+    (for attention, their codes) are averaged. `quick` takes fewer resamples and leaves out the
+    reconstruction. `on_progress(done, total)` counts slices.
 
     Raises UserError for data without both classes under the task and rule, without new patients, or without
-    the pixel spacing that the model needs, and for a model without a classifier or scores of its own.
+    the pixel spacing that the model needs, and for a model without its own classifier or scores.
     """
     began = time.monotonic()
     classifier = load_classifier(run)
@@ -121,12 +121,12 @@ def validate(
         scored=_scored(run, classifier, attentions, data, views, on_progress),
         diagnoses=diagnoses,
     ).report()
-    assert report is not None  # it is never asked to stop
+    assert report is not None  # nothing stops it early
     return report
 
 
 def _labels_of_both(data: SliceSet, task: str, label_rule: str) -> np.ndarray:
-    """(N,) labels of the slices, NaN where one is left out; UserError unless both classes are there."""
+    """(N,) labels of the slices, NaN for slices left out; UserError unless both classes occur."""
     truth = labels(data.table, task, label_rule)
     if not ((truth == 1).any() and (truth == 0).any()):
         raise UserError(
@@ -139,13 +139,13 @@ def _labels_of_both(data: SliceSet, task: str, label_rule: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scored:
-    """What the model says of every slice of the data."""
+    """The model's output for every slice of the data."""
 
-    table: pd.DataFrame  # of the data, N rows, and patient_id as text
+    table: pd.DataFrame  # of the data, N rows, with patient_id as text
     codes: np.ndarray  # (N, K)
     quality: dict[str, np.ndarray]  # ssim and mse (N,)
     logits: np.ndarray  # (N,)
-    attended: pd.DataFrame | None  # a row a nodule with its logit by attention
+    attended: pd.DataFrame | None  # one row per nodule with its logit by attention
 
 
 def _scored(
@@ -165,13 +165,13 @@ def _scored(
 
 @dataclass(kw_only=True)
 class External(Protocol):
-    """A trained model on data that it does not know; nothing is fitted to them."""
+    """A trained model on data that it has not seen; nothing is fitted to them."""
 
     name = "external"
 
     run: Run
     model_name: str
-    of_model: Learned  # what of the data the model has seen
+    of_model: Learned  # which of the data the model has seen
     own: OwnScores
     rule: str
     rule_note: str
@@ -223,7 +223,7 @@ class External(Protocol):
     def _settled(
         self, raw: dict[str, pd.DataFrame], frames: dict[str, pd.DataFrame], settled: dict[str, Settled]
     ) -> dict[str, Any]:
-        """What the model's own scores settle, and how it does on the new data; the section `external`."""
+        """The section `external`: what the model's own scores settle, and how it performs on the new data."""
         seed = self.seeds[0]
         calibrated = {
             unit: _calibration(frame, raw[unit], settled[unit], min(self.resamples, 500), seed)
@@ -285,7 +285,7 @@ class External(Protocol):
         )
 
     def _reconstruction(self) -> dict[str, Any] | None:
-        """Figures of the slices of patients that the VAE did not train on; None where there are none."""
+        """Figures of slices of patients that the VAE did not train on; None without any."""
         run, data = self.run, self.data
         trained = trained_patients(run, data)
         trained |= {patient for patient, own in self.of_model.by_pixels.items() if own in trained}
@@ -304,14 +304,14 @@ class External(Protocol):
 def seen_patients(run: Run, data: SliceSet) -> Learned:
     """Patients of `data` that the model learned from: its VAE, its classifier or its threshold.
 
-    They are recognised by their patient_id or by a slice that shows the same picture; all of them are where
-    the data are the model's own by content. Nobody is in both a scanned and a generated data set.
+    They are recognised by their patient_id or by a slice that shows the same picture; all patients count if
+    the content of the data is the model's own. Nobody is in both a scanned and a generated data set.
     """
     patients = frozenset(data.table["patient_id"].astype(str))
     if data.info.content_hash and data.info.content_hash == run.info.data.content_hash:
         return Learned(patients, {}, len(data), compared=True)
     if data.info.generated != run.info.data.generated:
-        return Learned(frozenset(), {}, 0, compared=True)  # a phantom is nobody, whoever's ratings it has
+        return Learned(frozenset(), {}, 0, compared=True)  # a phantom is no patient, whoever's ratings it has
     return learned(run, data, known_patients(run))
 
 
@@ -321,10 +321,10 @@ def known_patients(run: Run) -> set[str]:
     if run.has("latents.parquet"):
         table, _ = run.latents()
         owners = table["patient_id"].astype(str)
-        if run.info.trained is None:  # a run older than the list; its own data are those it has encoded
+        if run.info.trained is None:  # an older run without the list: its own data are those it encoded
             known |= set(owners)
         elif "score_kind" in table:
-            # Held-out patients too: their labels are in the classifier, or in the threshold.
+            # Held-out patients too: their labels went into the classifier or the threshold.
             known |= set(owners[table["score_kind"].isin([CROSS_VALIDATED, SHAPED, TESTED])])
     return known
 
@@ -332,10 +332,10 @@ def known_patients(run: Run) -> set[str]:
 def own_scores(
     run: Run, task: str, label_rule: str, rule: str, attentions: Attentions | None = None
 ) -> OwnScores:
-    """A model's scores of its own, labelled patients, each by a classifier that had not seen the patient.
+    """A model's scores of its own labelled patients, each by a classifier that had not seen the patient.
 
-    `rule` takes slices to nodules, by `attentions` where it is attention. Raises UserError where there are
-    none of both classes.
+    `rule` takes slices to nodules; attention uses `attentions`. Raises UserError unless both classes have
+    scores.
     """
     remedy = f"Make them with `lungvae classify {run.folder}`, on data with labels."
     table, codes = run.latents()
@@ -370,7 +370,7 @@ def own_scores(
             "The model's own scores leak (labels of their patients shaped its codes), so its threshold and "
             "calibration are over-confident."
         )
-    # The sigmoid was kept in single precision, where it rounds to 1 beyond a logit of 16.
+    # The sigmoid was stored in single precision, where it rounds to 1 beyond a logit of 16.
     raw = logit(np.clip(table["score"].to_numpy(np.float64), 1e-7, 1 - 1e-7))
     attended = attentions.logits(codes, table) if attentions is not None else None
     return OwnScores(by_unit(table, truth, raw, rule, attended=attended), notes)
@@ -385,9 +385,9 @@ def by_unit(
     rows: np.ndarray | None = None,
     attended: pd.DataFrame | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """Frames by unit of labelled slices (N rows; labels and logits (N,)): key, label, raw logit.
+    """Frames of labelled slices (N rows; labels and logits (N,)) by unit: key, label, raw logit.
 
-    `attended` has the nodules' logits by attention, for that rule.
+    `attended` has the nodules' logits for the rule attention.
     """
     slices = table[[*NODULE, "slice"]].assign(
         row=np.arange(len(table)) if rows is None else rows, label=truth.astype(int), logit=logits
@@ -407,7 +407,7 @@ def by_unit(
 def _all_nodules(
     table: pd.DataFrame, logits: np.ndarray, rule: str, attended: pd.DataFrame | None
 ) -> pd.DataFrame:
-    """A row a nodule with its logit by the rule; `attended` has those by attention."""
+    """One row per nodule with its logit by the rule; `attended` has those by attention."""
     if rule == "attention":
         assert attended is not None
         return attended
@@ -416,13 +416,13 @@ def _all_nodules(
 
 
 def judge(frame: pd.DataFrame, settled: Settled) -> pd.DataFrame:
-    """The judged frame: with probability and call by what the model's own scores settled."""
+    """The judged frame, with probability and call as settled on the model's own scores."""
     probability, called = apply(settled, frame["logit"].to_numpy())
     return frame.assign(fold=0, probability=probability, called=called)
 
 
 def _choose(run: Run, data: SliceSet, seen: Seen) -> tuple[SliceSet, Learned, list[str]]:
-    """(the data to test on, what of the data the model has seen, how what is tested leaks)."""
+    """(the data to test on, which of the data the model has seen, how the tested data leak)."""
     of_model = seen_patients(run, data)
     if not of_model.patients:
         return data, of_model, []
@@ -452,7 +452,7 @@ def _choose(run: Run, data: SliceSet, seen: Seen) -> tuple[SliceSet, Learned, li
 
 
 def part_of(data: SliceSet, rows: np.ndarray, words: str) -> SliceSet:
-    """The rows (M,) of the data alone; `words` say in its name what they are."""
+    """Only the rows (M,) of the data; `words` describe them in its name."""
     left = len(data) - len(rows)
     details = data.info.details | {"part": {f"left out: {words}": left}}
     return replace(
@@ -469,7 +469,7 @@ def part_of(data: SliceSet, rows: np.ndarray, words: str) -> SliceSet:
 def _nodule_rule(run: Run, wish: str, attentions: Attentions | None) -> tuple[str, str]:
     """(the rule from slices to nodules: `wish`, or the one of the model's own report; a remark).
 
-    Raises UserError for an unknown rule, and for attention where the run has none.
+    Raises UserError for an unknown rule, and for attention if the run has none.
     """
     if wish != "own":
         if wish not in NODULE_RULES:
@@ -510,7 +510,7 @@ def _encoded(
 
 
 def _trained(table: pd.DataFrame) -> np.ndarray:
-    """(N,) bool: slices that the VAE trained on; all where the table does not tell."""
+    """(N,) bool: slices that the VAE trained on; all if the table does not say."""
     if "split" in table and (table["split"] == TRAINED).any():
         return (table["split"] == TRAINED).to_numpy()
     return np.ones(len(table), bool)
@@ -519,7 +519,7 @@ def _trained(table: pd.DataFrame) -> np.ndarray:
 def _calibration(
     frame: pd.DataFrame, raw: pd.DataFrame, settled: Settled, resamples: int, seed: int
 ) -> dict[str, Any]:
-    """ECE before and after the model's own calibration; slope and intercept after it, with intervals."""
+    """ECE before and after the model's own calibration, and slope and intercept after it, with intervals."""
     truth, probability = frame["label"].to_numpy(), frame["probability"].to_numpy()
     drawn = []
     for rows in patient_rows(frame["patient_id"], resamples, seed=seed):
@@ -542,9 +542,9 @@ def _calibration(
 def _sensitivities(
     frame: pd.DataFrame, own: pd.DataFrame | None, resamples: int, seed: int
 ) -> list[dict[str, Any]]:
-    """Sensitivity on `frame` at thresholds that have a specificity on the model's own scores, `own`.
+    """Sensitivity on `frame` at thresholds that reach a specificity on the model's own scores, `own`.
 
-    Without `own` the thresholds are those of `frame` itself, set anew in every resample of patients.
+    Without `own` the thresholds come from `frame` itself and are set again in every resample of patients.
     """
     score, positive = frame["probability"].to_numpy(), frame["label"].to_numpy() == 1
     source = frame if own is None else own
@@ -577,9 +577,9 @@ def _sensitivities(
 
 
 def threshold_at(benign: np.ndarray, weights: np.ndarray, specificity: float) -> float:
-    """The least threshold (called if at or above it) that leaves at least `specificity` of benign (N,) below.
+    """The lowest threshold (called if at or above it) that keeps at least `specificity` of benign (N,) below.
 
-    `weights` (N,) are how often each counts. NaN when nothing counts.
+    `weights` (N,) say how often each counts. NaN if all are 0.
     """
     order = np.argsort(benign, kind="stable")
     below = np.cumsum(weights[order])
@@ -590,13 +590,13 @@ def threshold_at(benign: np.ndarray, weights: np.ndarray, specificity: float) ->
 
 
 def _share(weights: np.ndarray, yes: np.ndarray) -> float:
-    """Weighted share of `yes` (N,); NaN where nothing was drawn."""
+    """Weighted share of `yes` (N,); NaN if nothing was drawn."""
     whole = weights.sum()
     return float((weights * yes).sum() / whole) if whole > 0 else float("nan")
 
 
 def _sized(nodules: pd.DataFrame, table: pd.DataFrame, names: Iterable[str]) -> dict[str, pd.DataFrame]:
-    """The judged nodules with each size in the place of the logit."""
+    """The judged nodules with each size as the logit."""
     return {
         name: nodules.drop(columns="logit").merge(nodule_sizes(name, table), on=NODULE, validate="one_to_one")
         for name in names

@@ -17,7 +17,7 @@ from lungvae_core.statistics.patients import patient_weights
 from lungvae_core.statistics.rates import rates, weighted_counts
 from lungvae_core.statistics.roc import auc, auc_interval, weighted_aucs, weighted_average_precisions
 
-POINTS = 200  # of a curve at most
+POINTS = 200  # at most, on a curve
 # Shares of units, and which of tp, fp, tn and fn they are shares of.
 SHARES = {
     "accuracy": [0, 1, 2, 3],
@@ -28,17 +28,17 @@ SHARES = {
 
 
 def unit_figures(frame: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
-    """Every figure of a judged frame (a row a unit; columns in `checked`), its confusion and its curves.
+    """Every figure of a judged frame (one row per unit; columns in `checked`), its confusion and its curves.
 
     {count, malignant, patients, <FIGURES>: {value, low, high}, auc_by_fold, confusion: {tp, fp, tn, fn},
     curves: {roc: {fpr, tpr}, pr: {recall, precision}, reliability}}; see docs/evaluation.md. AUC, average
     precision and their curves rank by `logit`; Brier score and ECE judge `probability`; the rest `called`.
 
-    Intervals are 95 % percentile intervals from drawing whole patients. Where a share is exactly 0 or 1 no
-    draw can differ, and the interval is Wilson's, counting each patient once; that of the ECE is
-    `calibration.ece_interval`'s, for its draws are biased. A figure that cannot be computed is NaN. Raises
-    UserError for scores that are not numbers, probabilities outside 0..1, and labels and calls other than 0
-    and 1.
+    Intervals are 95 % percentile intervals from resampling whole patients. If a share is exactly 0 or 1, all
+    resamples agree, so the interval is Wilson's, counting each patient once. The interval of the ECE comes
+    from `calibration.ece_interval`, since its resamples are biased. A figure that cannot be computed is NaN.
+    Raises UserError for scores that are not numbers, probabilities outside 0..1, and labels and calls other
+    than 0 and 1.
     """
     frame = checked(frame)
     columns = [frame[name].to_numpy(float) for name in ("label", "logit", "probability", "called")]
@@ -58,7 +58,7 @@ def unit_figures(frame: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -
         if name in SHARES and values[name] in (0.0, 1.0):
             found[name] = sure(values[name], patients[_among(label, called, SHARES[name])])
         if name == "ece":
-            # Slices of a nodule have one label, so that chance moves them together.
+            # Slices of a nodule share one label, so chance moves them together.
             nodules = (
                 frame.groupby(["patient_id", "nodule"]).ngroup().to_numpy() if "slice" in frame else None
             )
@@ -74,7 +74,7 @@ def unit_figures(frame: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -
 
 
 def frame_auc(frame: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> dict[str, float]:
-    """{value, low, high}: the AUC of a frame's `label` by its `logit`, drawing whole patients again."""
+    """{value, low, high}: the AUC of a frame's `label` by its `logit`, resampling whole patients."""
     columns = (frame[name].to_numpy() for name in ("label", "logit", "patient_id"))
     return auc_interval(*columns, resamples=resamples, seed=seed)
 
@@ -120,7 +120,7 @@ def checked(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_fold(frame: pd.DataFrame) -> list[float]:
-    """AUC within each fold, in their order; NaN where a fold lacks a class. Empty without folds."""
+    """AUC within each fold, in fold order; NaN if a fold lacks a class. Empty without folds."""
     if "fold" not in frame:
         return []
     return [
@@ -156,7 +156,7 @@ def _figures(columns: list[np.ndarray], weights: np.ndarray) -> dict[str, np.nda
 
 
 def _curves(label: np.ndarray, logit: np.ndarray) -> dict[str, Any]:
-    """ROC and precision against recall, both from the strictest threshold on; empty with a single class."""
+    """ROC and precision-recall curves, both from the strictest threshold; empty with a single class."""
     if len(set(label)) < 2:
         return {"roc": {"fpr": [], "tpr": []}, "pr": {"recall": [], "precision": []}}
     fpr, tpr, _ = roc_curve(label, logit)
@@ -167,7 +167,7 @@ def _curves(label: np.ndarray, logit: np.ndarray) -> dict[str, Any]:
 
 
 def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[list[float], list[float]]:
-    """At most POINTS of a curve, evenly spaced along it, both ends kept; rounded, for they go into a file."""
+    """At most POINTS of a curve, evenly spaced along it, with both ends, and rounded for the file."""
     if len(x) > POINTS:
         way = np.r_[0.0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))]
         kept = np.searchsorted(way, np.linspace(0, way[-1], POINTS))

@@ -1,7 +1,8 @@
-"""A report as one HTML file to send: nothing is loaded from elsewhere, no script, light and dark, printable.
+"""A report as one self-contained HTML file to send: no external files, no script, light and dark, printable.
 
-What it answers is in the spirit of TRIPOD+AI (Collins et al. 2024, BMJ 385:e078378) and CLAIM (2024 update,
-Tejani et al., doi 10.1148/ryai.240300); its last section says item by item where, and what was not done.
+It follows the spirit of TRIPOD+AI (Collins et al. 2024, BMJ 385:e078378) and CLAIM (2024 update, Tejani et
+al., doi 10.1148/ryai.240300). Its last section says for each item where it is answered or that it was not
+done.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _INTERVAL = re.compile(r"^−?[\d.,]+ \(")
 
 
 def _marked(text: str) -> str:
-    """Words with their **bold** and `code` as HTML; all else is escaped."""
+    """Text with its **bold** and `code` as HTML; everything else is escaped."""
 
     def tagged(part: re.Match[str]) -> str:
         return f"<{part.lastgroup}>{part[part.lastgroup or 0]}</{part.lastgroup}>"
@@ -47,14 +48,14 @@ _TEMPLATE = _ENVIRONMENT.get_template("report.html")
 
 
 def to_html(report: Report) -> str:
-    """The report as one self-contained HTML document. All words of the report are escaped."""
+    """The report as one self-contained HTML document. All text from the report is escaped."""
     return _TEMPLATE.render(report=report, sections=sections(report))
 
 
 def report_html(report_path: str | Path, out: str | Path) -> Report:
     """Write the report in `report_path` (JSON) as HTML to `out`, atomically; return it.
 
-    Raises UserError when there is no such report, it is damaged, or `out` cannot be written.
+    Raises UserError if the report does not exist or is damaged, or `out` cannot be written.
     """
     report = load_report(report_path)
     write_text(Path(out), to_html(report))

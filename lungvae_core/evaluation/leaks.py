@@ -1,4 +1,4 @@
-"""A split of anybody's into parts: which patients, scans, nodules and pictures are in two of them.
+"""Check any split for leaks: which patients, scans, nodules and pictures are in two of its parts.
 
 Ids are compared by `data.columns.patient_key`, pictures by `data.fingerprints`.
 """
@@ -23,7 +23,7 @@ from lungvae_core.data.spreadsheets import read_cells
 from lungvae_core.data.volumes.npy import load_array
 from lungvae_core.errors import UserError
 
-# What people call the columns; the first that the table has counts. Compared as `columns.squeezed`.
+# Common names of the columns, compared as `columns.squeezed`; the first one in the table is used.
 NAMES = {
     "part": ("split", "fold", "subset", "set", "part", "partition", "phase", "paper_split"),
     "patient": ("patient_id", "patient", "pid", "subject_id", "subject", "case_id", "case"),
@@ -47,10 +47,10 @@ class Shared(BaseModel):
     second: str
     kind: str  # patients, scans, nodules, or pictures
     shared: int  # ids in both parts; for pictures the pairs of slices
-    of_first: int  # units of the first part that what is shared touches
+    of_first: int  # units of the first part affected by what is shared
     of_second: int
     units: tuple[int, int]  # units in all of the first and the second part
-    unit: str  # nodules where the table tells them, else rows
+    unit: str  # nodules if the table has them, otherwise rows
 
     def in_words(self) -> str:
         """One sentence with its numbers."""
@@ -85,7 +85,7 @@ class Leaks(BaseModel):
 
 
 def find_leaks(split: Path, images: Path | None = None) -> tuple[Leaks, pd.DataFrame]:
-    """(what the parts of a split table share, a row an offending pair) of the file `split`.
+    """(what the parts of the table in the file `split` share, one row per offending pair).
 
     The pairs' columns are kind, first, second, id or the two rows' lines, patients and agreement. `images` is
     a SliceSet, an npy stack (N, 64, 64), or the folder of the table's column file. Raises UserError.
@@ -116,18 +116,18 @@ def find_leaks(split: Path, images: Path | None = None) -> tuple[Leaks, pd.DataF
 
 
 def _order(part: str) -> tuple[int, int, str]:
-    """Training first, then folds by their number and other parts by name."""
+    """Sort key: training first, then folds by number and other parts by name."""
     return (0 if part.startswith("train") else 1, len(part) if part.isdigit() else 0, part)
 
 
 def _by_id(rows: pd.DataFrame, kind: str, ids: pd.Series) -> pd.DataFrame:
-    """A row for each row of the table (row and other are the same) with the id that it has."""
+    """One row per row of the table that has an id (row and other are the same), with that id."""
     at = np.arange(len(rows))
     return pd.DataFrame({"kind": kind, "row": at, "other": at, "id": ids})
 
 
 def _between(rows: pd.DataFrame, pairs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
-    """Those of `pairs` that join two parts: by an id that rows of both have, or by their pictures."""
+    """The `pairs` that connect two parts: by an id in rows of both, or by their pictures."""
     part = rows["part"].to_numpy()
     if "id" not in pairs:
         return pairs[(part[pairs["row"]] == first) & (part[pairs["other"]] == second)]
@@ -154,7 +154,7 @@ def _shared(rows: pd.DataFrame, pairs: pd.DataFrame, first: str, second: str) ->
 
 
 def _listed(pairs: pd.DataFrame, first: str, second: str, lines: np.ndarray) -> pd.DataFrame:
-    """The offending pairs as they are written: an id, or the two rows' lines in the table's file."""
+    """The offending pairs as written to the file: an id, or the two rows' lines in the table's file."""
     pairs = pairs.drop_duplicates("id") if "id" in pairs else pairs
     by_id = "id" in pairs
     return pd.DataFrame(
@@ -171,7 +171,7 @@ def _listed(pairs: pd.DataFrame, first: str, second: str, lines: np.ndarray) -> 
 
 
 def _read(path: Path) -> tuple[pd.DataFrame, np.ndarray, Counted, list[str]]:
-    """(the table with the columns of NAMES that it has, as text; lines in the file; rows; notes)."""
+    """(the table with those columns of NAMES that it has, as text; lines in the file; rows; notes)."""
     cells = read_cells(path, ())
     by_short = {squeezed(str(name)): name for name in cells.frame.columns}
     named = {
@@ -230,7 +230,7 @@ def _pictures(images: Path, rows: pd.DataFrame, split: Path) -> np.ndarray:
 
 
 def _places(rows: pd.DataFrame, count: int, split: Path, images: Path) -> np.ndarray:
-    """(N,) which slice of a stack each row is: by the column index, else row i is slice i."""
+    """(N,) the slice of a stack for each row: by the column index, otherwise row i is slice i."""
     if "index" not in rows:
         if len(rows) != count:
             raise UserError(
@@ -286,7 +286,7 @@ def _number(value: object) -> float | None:
 
 
 def _as_hu(stack: np.ndarray) -> np.ndarray:
-    """HU as they are; grey levels and values of 0..1 spread over the window that is compared."""
+    """HU unchanged; grey levels and values of 0..1 scaled to the window used for comparing."""
     low, high = float(stack.min()), float(stack.max())
     if low >= 0 and high <= 1:
         return -1000 + 1150 * stack.astype(np.float32)
@@ -296,7 +296,7 @@ def _as_hu(stack: np.ndarray) -> np.ndarray:
 
 
 def _same_pictures(rows: pd.DataFrame, pictures: np.ndarray) -> pd.DataFrame:
-    """Pairs (row, other, agreement, kind) of rows of different parts, in both orders."""
+    """Pairs (row, other, agreement, kind) of rows in different parts, in both orders."""
     pairs = same_slices(pictures, fingerprints(pictures))
     part = rows["part"].to_numpy()
     owner = rows["patient" if "patient" in rows else "scan"].to_numpy()

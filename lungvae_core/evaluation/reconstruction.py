@@ -1,14 +1,14 @@
-"""How well a model redraws slices of patients that it did not train on, in its window and in HU.
+"""How well a model reconstructs slices of patients that it did not train on, in its window and in HU.
 
-A slice is redrawn from its code, the posterior mean. Model and slice are compared in the model's window only:
-both are clipped to it, so that HU errors say nothing of what lies beyond (bone above 400 HU, say), and
-another window gives other figures. `whole` is the 64x64 crop as the model sees it: for a model of fixed pixel
-spacing at that spacing, with a mirrored border where the crop ends before it. `inside_mask` is the mean over
-the pixels of the readers' mask in a slice. Every slice counts once, however large its lesion.
+A slice is decoded from its code, the posterior mean. Both images are compared in the model's window only and
+clipped to it. So HU errors say nothing about values outside the window (such as bone above 400 HU), and
+another window gives other figures. `whole` is the 64x64 crop as the model sees it: a model with a fixed pixel
+spacing sees it at that spacing, with a mirrored border if the crop is too small. `inside_mask` is the mean
+over the pixels of the readers' mask in a slice. Every slice counts once, however large its lesion.
 
-Sharpness has figures of its own: `evaluation.sharpness`. SSIM, MS-SSIM: `vae.objective`. PSNR: -10 log10 MSE
-of a slice in dB, at most 100. RMSE: the root of the mean MSE. Intervals are percentiles of means over
-resampled patients.
+Figures of sharpness are in `evaluation.sharpness`. SSIM, MS-SSIM: `vae.objective`. PSNR: -10 log10 MSE of a
+slice in dB, at most 100. RMSE: the root of the mean MSE. Intervals are percentiles of means over resampled
+patients.
 """
 
 from __future__ import annotations
@@ -62,17 +62,17 @@ def reconstruction(
     resamples: int = 500,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Figures of the reconstruction of `rows` (ints) of the data, none of a patient that `run` trained on.
+    """Reconstruction figures for `rows` (ints) of the data, none of a patient that `run` trained on.
 
-    They are those within `window_hu`, by default the model's, which must hold it. Returns window_hu
-    [low, high], slices, patients, masked (slices with a mask), whole {the figures of WHOLE}, inside_mask
-    {those of INSIDE} (None where no slice has a mask), by_size, a list of {band, slices, patients} with the
-    figures of whole and, under `inside_mse` and so on, of inside_mask, and spectrum, a list of {from_cycles,
-    to_cycles} a pixel with the power of what is drawn over that of the slices. A figure is {value, low,
-    high}; a single patient gives no interval (None).
+    They are computed within `window_hu`, which must lie in the model's window (the default). Returns
+    window_hu [low, high], slices, patients, masked (slices with a mask), whole {the figures of WHOLE},
+    inside_mask {those of INSIDE} (None if no slice has a mask), by_size, a list of {band, slices, patients}
+    with the figures of whole and, under `inside_mse` and so on, of inside_mask, and spectrum, a list of
+    {from_cycles, to_cycles} per pixel with the power of the reconstructions over that of the slices. A figure
+    is {value, low, high}; a single patient gives no interval (None).
 
     Raises UserError for no rows, rows of patients that the run trained on, a slice of unknown pixel spacing
-    where the model has a fixed one, and a window beyond the model's.
+    if the model has a fixed one, and a window that exceeds the model's.
     """
     window = window_hu or window_of(run)
     frame = slice_figures(run, data, rows, window_hu=window)
@@ -80,7 +80,7 @@ def reconstruction(
 
 
 def window_of(run: Run) -> tuple[float, float]:
-    """(low, high) in HU of the run's model, which 0 and 1 stand for."""
+    """(low, high) in HU that 0 and 1 mean to the run's model."""
     return run.config.model.hu_low, run.config.model.hu_high
 
 
@@ -92,12 +92,12 @@ def slice_figures(
     window_hu: tuple[float, float] | None = None,
     on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> pd.DataFrame:
-    """A row a slice of `rows`: row, patient_id, diameter_mm, and its figures in 0..1 of the window.
+    """One row per slice of `rows`: row, patient_id, diameter_mm, and its figures in 0..1 of the window.
 
-    These are ssim, ms_ssim, mse, mae, psnr (dB), and inside_mse, inside_mae, inside_psnr, which are NaN where
-    the slice has no mask; and the columns of `sharpness`. `summarise` takes such frames of several runs
-    together where each row is once in them, as those of the folds of a cross-validation are. Raises UserError
-    as `reconstruction` does.
+    These are ssim, ms_ssim, mse, mae, psnr (dB), and inside_mse, inside_mae, inside_psnr, which are NaN if
+    the slice has no mask; and the columns of `sharpness`. `summarise` also takes such frames of several runs
+    joined together, as from the folds of a cross-validation, if each row occurs once. Raises UserError as
+    `reconstruction` does.
     """
     rows = np.asarray(rows)
     if len(rows) == 0:
@@ -128,7 +128,7 @@ def slice_figures(
 
 
 def _place(window: tuple[float, float], own: tuple[float, float]) -> tuple[float, float]:
-    """Where the window's ends lie on 0..1 of the model's own; UserError where they lie beyond."""
+    """The window's ends on the 0..1 scale of the model's window; UserError if they lie outside it."""
     if not own[0] <= window[0] < window[1] <= own[1]:
         raise UserError(
             f"The window {window[0]:g} to {window[1]:g} HU is not within the model's, {own[0]:g} to "
@@ -160,7 +160,7 @@ def compare(x: Tensor, y: Tensor, masks: np.ndarray, window_hu: tuple[float, flo
 def summarise(
     frame: pd.DataFrame, window_hu: tuple[float, float], *, resamples: int = 500, seed: int = 0
 ) -> dict[str, Any]:
-    """What `reconstruction` returns, of the frame that `slice_figures` does."""
+    """What `reconstruction` returns, from the frame of `slice_figures`."""
     low, high = window_hu
     inside = frame[f"{_INSIDE}mse"].notna().any()
     whole = _figures(frame, high - low, resamples, seed)
@@ -189,7 +189,7 @@ def summarise(
 
 
 def check_unseen(run: Run, data: SliceSet, rows: np.ndarray) -> None:
-    """Raise UserError where `rows` of the data are of patients whose slices the run trained on."""
+    """Raise UserError if `rows` of the data belong to patients whose slices the run trained on."""
     patients = data.table["patient_id"].astype(str).to_numpy()[rows]
     known = trained_patients(run, data) & set(patients)
     if known:
@@ -202,14 +202,14 @@ def check_unseen(run: Run, data: SliceSet, rows: np.ndarray) -> None:
 
 
 def trained_patients(run: Run, data: SliceSet) -> set[str]:
-    """The patient_ids among which are all those of `data` whose slices the run trained on.
+    """A set of patient_ids with at least all those of `data` whose slices the run trained on.
 
-    Raises UserError where the run is too old to say whom it trained on and has no codes that would.
+    Raises UserError if the run is too old to list its training patients and has no codes that show them.
     """
     if data.info.generated != run.info.data.generated:
-        return set()  # a phantom is nobody, whoever's ratings it was drawn from
+        return set()  # a phantom is not a patient, even if drawn from a patient's ratings
     known = set(run.info.trained or [])
-    # The released joint phase goes on with 70 % of all patients, held-out ones among them.
+    # The released joint phase continues with 70 % of all patients, including held-out ones.
     all_patients = run.config.labels_leak
     if run.info.trained is None or all_patients:
         table = _own_table(run, data)
@@ -223,7 +223,7 @@ def trained_patients(run: Run, data: SliceSet) -> set[str]:
 
 
 def _own_table(run: Run, data: SliceSet) -> pd.DataFrame:
-    """The table of the data that the run was trained on; UserError where there is none."""
+    """The table of the data that the run was trained on; UserError if there is none."""
     own = run.info.data
     if data.info.content_hash == own.content_hash and len(data.table) == own.count:
         return data.table
@@ -238,7 +238,7 @@ def _own_table(run: Run, data: SliceSet) -> pd.DataFrame:
 
 
 def _psnr(mse: Tensor) -> Tensor:
-    """dB of mean squared errors in 0..1; a perfect image has no end of them, and would be the mean."""
+    """dB of mean squared errors in 0..1, capped: a perfect image would be infinite and dominate the mean."""
     return -10 * mse.clamp(min=10 ** (-_MOST_DB / 10)).log10()
 
 
@@ -247,9 +247,9 @@ def _counts(frame: pd.DataFrame) -> dict[str, int]:
 
 
 def _figures(frame: pd.DataFrame, width_hu: float, resamples: int, seed: int) -> dict[str, dict[str, Any]]:
-    """{figure: {value, low, high}} of whole crops and, as `inside_...`, of masks where there are any.
+    """{figure: {value, low, high}} of whole crops and, as `inside_...`, of masks if there are any.
 
-    `width_hu` is the window's: an error of 1 on 0..1 is as many HU.
+    `width_hu` is the width of the window: an error of 1 on 0..1 equals that many HU.
     """
     names = [str(name) for name in frame if name not in ("row", "patient_id", "diameter_mm")]
     values = frame[names].to_numpy(float)  # (N, F)
@@ -268,7 +268,7 @@ def _figures(frame: pd.DataFrame, width_hu: float, resamples: int, seed: int) ->
     for name in [each.removesuffix(REAL) for each in names if each.endswith(REAL)]:
         with np.errstate(invalid="ignore", divide="ignore"):
             means[name] = means.pop(name + DRAWN) / means.pop(name + REAL)
-    first = 1 if len(owners) > 1 else len(drawn)  # of one patient, draws tell nothing of others
+    first = 1 if len(owners) > 1 else len(drawn)  # with one patient, resamples say nothing
     return {
         name: nan_as_none(percentile_interval(mean[0], mean[first:]))
         for name, mean in means.items()

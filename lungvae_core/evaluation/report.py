@@ -1,7 +1,8 @@
-"""The report of an evaluation: one JSON of its protocol, its figures with intervals, and what stands beside.
+"""The report of an evaluation: one JSON file with its protocol, figures with intervals, and comparisons.
 
-The protocols write it; the page, the HTML file and the command line only show it. The fields are described in
-docs/evaluation.md; docs/evaluation-report.schema.json is the JSON schema, made from the models below by
+The protocols write it; the page, the HTML file and the command line only show it. docs/evaluation.md
+describes the fields. docs/evaluation-report.schema.json is the JSON schema, generated from the models below
+by
 
     python -m lungvae_core.evaluation.report
 
@@ -26,7 +27,7 @@ from lungvae_core.files import read_json, write_json, write_text
 REPORT_FORMAT = 1
 SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "evaluation-report.schema.json"
 UNITS = ("slice", "nodule", "patient")
-# The figures of a unit, in the order in which they are shown; `evaluation.figures` computes them.
+# The figures of a unit, in display order; `evaluation.figures` computes them.
 FIGURES = (
     "auc",
     "accuracy",
@@ -39,7 +40,7 @@ FIGURES = (
     "brier",
     "ece",
 )
-SIZES = ("diameter", "area", "slices")  # the baselines that know a lesion's size and nothing else
+SIZES = ("diameter", "area", "slices")  # the baselines that use only a lesion's size
 
 Unit = Literal["slice", "nodule", "patient"]
 Count = Annotated[int, Field(ge=0)]
@@ -411,7 +412,7 @@ class DiagnosisPart(_Part):
     source: str  # the table's file name
     diagnosed: Count  # patients with a known diagnosis in the table
     unknown: Count
-    benign: Count  # of those that were scored
+    benign: Count  # among the scored patients
     primary: Count
     metastatic: Count
     groups: list[DiagnosisGroup] = Field(min_length=1)
@@ -449,7 +450,7 @@ class Report(_Part):
     settings_chosen: list[dict[str, Any]] | None = None
     leak: Leak | None = None
     external: External | None = None
-    diagnosis: DiagnosisPart | None = None  # where a table of diagnoses was given; older reports have none
+    diagnosis: DiagnosisPart | None = None  # if a table of diagnoses was given; older reports have none
     seconds: float | None = None
     hardware: str = ""
     versions: dict[str, str] = {}
@@ -458,7 +459,7 @@ class Report(_Part):
 
     @model_validator(mode="after")
     def _honest(self) -> Report:
-        # A report that could be mistaken for an honest one is damaged.
+        # Treat a report that could be mistaken for an honest one as damaged.
         if self.description.leaks and not self.leaks:
             raise ValueError(f"a report of the {self.protocol} protocol must say how it leaks")
         return self
@@ -470,7 +471,7 @@ class Report(_Part):
 
 
 def load_report(path: str | Path) -> Report:
-    """The report in a JSON file. UserError when it is missing, damaged, newer than this, or none of ours."""
+    """Read a report from JSON. UserError if it is missing, damaged, from a newer version, or not a report."""
     path = Path(path)
     found = read_json(path, what="The report")
     if not isinstance(found, dict) or "format" not in found:
@@ -495,9 +496,9 @@ def load_report(path: str | Path) -> Report:
 
 
 def save_report(path: str | Path, report: Report | dict[str, Any]) -> Report:
-    """Check a report and write it, atomically; NaN becomes null and arrays become lists. The report as saved.
+    """Check a report, write it atomically (NaN becomes null, arrays become lists) and return it as saved.
 
-    Raises UserError, with nothing written, when it is not what docs/evaluation.md describes.
+    If the report does not match docs/evaluation.md, raises UserError and writes nothing.
     """
     if isinstance(report, Report):
         checked = report
@@ -514,7 +515,7 @@ def save_report(path: str | Path, report: Report | dict[str, Any]) -> Report:
 
 
 def plain(value: Any) -> Any:
-    """A value of dicts, lists, arrays and numbers as JSON can hold it; NaN and infinities become None."""
+    """Dicts, lists, arrays and numbers in a form that JSON can hold; NaN and infinities become None."""
     if isinstance(value, dict):
         return {str(name): plain(inner) for name, inner in value.items()}
     if isinstance(value, np.ndarray):
@@ -535,12 +536,12 @@ def json_schema() -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """The schema as docs/evaluation-report.schema.json holds it."""
+    """The content of docs/evaluation-report.schema.json."""
     return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
 def _first(error: ValidationError) -> str:
-    """The first thing that is wrong, with its place, in a sentence."""
+    """The first error and its location, in one sentence."""
     found = error.errors(include_url=False)
     first = found[0]
     place = ".".join(map(str, first["loc"])) or "the report"

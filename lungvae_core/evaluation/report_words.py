@@ -1,6 +1,6 @@
 """A report in words: names of figures and baselines, figures with their intervals, comparisons as sentences.
 
-The page and the HTML file say the same of a report because both say it with these.
+The page and the HTML file use the same words for a report because both take them from here.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ BASELINE_WORDS = {
     "pca": "PCA-64 of pixels",
     "cnn": "Small CNN on pixels",
 }
-# Figure: title, unit, what is better.
+# Figure: title, unit, which direction is better.
 RECONSTRUCTION_WORDS = {
     "ssim": ("SSIM", "", "higher"),
     "ms_ssim": ("MS-SSIM", "", "higher"),
@@ -86,7 +86,7 @@ DIAGNOSIS_GROUPS = {"all": "All patients", "one_nodule": "Patients with one nodu
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a forest plot."""
+    """One row of a forest plot."""
 
     name: str
     interval: Interval
@@ -102,17 +102,17 @@ def figure(interval: Interval | None, digits: int = 3) -> str:
 
 
 def p_words(p: float | None) -> str:
-    """A p-value as it is said; empty where there is none."""
+    """A p-value in words; empty without one."""
     return "" if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def model_name(report: Report) -> str:
-    """The model as it is called: its own name, else its preset."""
+    """The model's own name, otherwise its preset."""
     return report.model.name or report.model.preset
 
 
 def about(report: Report) -> str:
-    """Model, task, label rule and seeds in a line."""
+    """Model, task, label rule and seeds in one line."""
     model = report.model.config.get("model")
     model = model if isinstance(model, dict) else {}
     parts = [model_name(report)]
@@ -123,7 +123,7 @@ def about(report: Report) -> str:
 
 
 def facts(report: Report, unit: str, own: UnitFigures) -> str:
-    """What has to be said beside every figure of a unit: protocol, task, label rule, n, seeds, interval."""
+    """What must accompany every figure of a unit: protocol, task, label rule, n, seeds, interval."""
     folds = f" {plural(report.folds, 'fold')} by patient," if report.description.trains else ""
     return (
         f"Protocol **{report.protocol}**: {report.protocol_in_words.rstrip('.')}. Task {report.task}, "
@@ -135,7 +135,7 @@ def facts(report: Report, unit: str, own: UnitFigures) -> str:
 
 
 def attribution(report: Report) -> str:
-    """Whose data these are."""
+    """Where the data come from, as an attribution."""
     whose = report.data.attribution or ATTRIBUTION
     return f"Data: {whose}. The report holds figures only: no image and no patient's record."
 
@@ -152,23 +152,23 @@ def seeds(report: Report) -> str:
 
 
 def units_of(report: Report) -> list[str]:
-    """The units that the report has figures of."""
+    """The units for which the report has figures."""
     return [unit for unit in UNITS if report.units.of(unit) is not None]
 
 
 def main_unit(report: Report) -> str | None:
-    """The unit that is spoken of first: nodules, since slices of one nodule are not cases."""
+    """The unit to mention first: nodules, since slices of one nodule are not cases."""
     found = units_of(report)
     return next((unit for unit in ("nodule", "patient", "slice") if unit in found), None)
 
 
 def baseline_name(name: str) -> str:
-    """A baseline as it is called."""
+    """A baseline's name in words."""
     return BASELINE_WORDS.get(name, name.replace("_", " "))
 
 
 def kind_of(report: Report, baseline: str) -> str:
-    """What the baseline of that name knows: size, readers or pixels."""
+    """What the named baseline uses: size, readers or pixels."""
     one = (report.baselines or {}).get(baseline)
     return "size" if baseline in SIZES else "readers" if one is not None and one.uses_readers else "pixels"
 
@@ -190,13 +190,13 @@ def ordered_baselines(report: Report) -> dict[str, BaselineFigures]:
 
 
 def _ordered(parts: dict[str, Part], order: list[str]) -> dict[str, Part]:
-    """Parts by name in that order, those of other names behind."""
+    """Parts by name in that order, other names last."""
     names = sorted(parts, key=lambda name: order.index(name) if name in order else len(order))
     return {name: parts[name] for name in names}
 
 
 def best_size(report: Report, unit: str) -> tuple[str, Interval] | None:
-    """The size baseline with the highest AUC per `unit`: (its name, its AUC); None where there is none."""
+    """The size baseline with the highest AUC per `unit`: (its name, its AUC); None if there is none."""
     rows = [
         (name, found.auc)
         for name, baseline in (report.baselines or {}).items()
@@ -206,7 +206,7 @@ def best_size(report: Report, unit: str) -> tuple[str, Interval] | None:
 
 
 def verdict(report: Report) -> str:
-    """The report in a sentence or two: the model's AUC beside what the lesion's size alone gives."""
+    """The report in a sentence or two: the model's AUC beside that of the lesion's size alone."""
     unit = main_unit(report)
     own = None if unit is None else report.units.of(unit)
     if unit is None or own is None or own.auc.value is None:
@@ -230,7 +230,7 @@ def verdict(report: Report) -> str:
 
 
 def compared(comparison: Comparison) -> str:
-    """A comparison: "Per nodule, the model is ahead of diameter alone by 0.02 (0.00 to 0.04)"."""
+    """A comparison in words: "Per nodule, the model is ahead of diameter alone by 0.02 (0.00 to 0.04)"."""
     name = baseline_name(comparison.baseline)
     name = name if name[:2].isupper() else name[0].lower() + name[1:]
     found = comparison.paired or comparison.delong
@@ -251,7 +251,7 @@ def compared(comparison: Comparison) -> str:
 
 
 def comparisons(report: Report) -> list[tuple[str, Comparison]]:
-    """(what it is, comparison): best size, best of all, then the others that are neither."""
+    """(description, comparison): best size, best of all, then the rest."""
     titles = {"best_size": "the best size baseline", "best": "the best baseline of all"}
     unique: dict[tuple[str, str], tuple[str, Comparison]] = {}
     for key, one in _ordered(report.comparisons or {}, [*titles, *BASELINE_WORDS]).items():
@@ -260,9 +260,9 @@ def comparisons(report: Report) -> list[tuple[str, Comparison]]:
 
 
 def leak_steps(report: Report, figure: str = "slice") -> list[tuple[str, str, float | None, float | None]]:
-    """(step, words, value, what it adds to the step before) of the leak table.
+    """(step, words, value, gain over the step before) of the leak table.
 
-    `figure` is one of LEAK_FIGURES: some liberties move the AUC, others the accuracy alone.
+    `figure` is one of LEAK_FIGURES: some liberties change the AUC, others only the accuracy.
     """
     rows = []
     before: float | None = None
@@ -276,7 +276,7 @@ def leak_steps(report: Report, figure: str = "slice") -> list[tuple[str, str, fl
 
 
 def leak_total(report: Report) -> str:
-    """What all liberties of the paper's protocol are worth together, in a sentence."""
+    """The total gain from all liberties of the paper's protocol, in one sentence."""
     steps = report.leak.steps if report.leak else []
     aucs = [step.slice for step in steps if step.slice is not None]
     if report.leak is None or len(aucs) < 2:
@@ -294,7 +294,7 @@ def leak_total(report: Report) -> str:
 
 
 def spread(rows: list[SeedAucs], unit: str) -> str:
-    """The AUCs of the seeds in words: mean, least and greatest."""
+    """The AUCs of the seeds in words: mean, lowest and highest."""
     values = [value for row in rows if (value := getattr(row, unit)) is not None]
     if not values:
         return "–"
@@ -342,12 +342,12 @@ def limits(report: Report) -> list[str]:
 
 
 def why_leak(report: Report) -> str:
-    """Why a report that leaks is shown, and what it does not say, in two sentences."""
+    """Why a report that leaks is shown and what it does not say, in two sentences."""
     return f"{report.description.why_leak} Its figures say nothing about patients who are new to the model."
 
 
 def diagnosis_about(part: DiagnosisPart) -> str:
-    """What stands behind the figures against a diagnosis."""
+    """The data behind the figures against a diagnosis."""
     count = part.benign + part.primary + part.metastatic
     return (
         f"Opinion and diagnosis: {plural(count, 'patient')} with a confirmed diagnosis ({part.source}) were "
@@ -359,7 +359,7 @@ def diagnosis_about(part: DiagnosisPart) -> str:
 
 
 def diagnosis_group(group: DiagnosisGroup) -> str:
-    """A group of patients with a diagnosis in a line."""
+    """A group of patients with a diagnosis, in one line."""
     return (
         f"{DIAGNOSIS_GROUPS[group.group]}: {group.patients}, {group.malignant} malignant by diagnosis, "
         f"{group.opinion_malignant} by opinion; both agree on {group.agree}."
@@ -367,7 +367,7 @@ def diagnosis_group(group: DiagnosisGroup) -> str:
 
 
 def diagnosis_verdict(part: DiagnosisPart) -> str:
-    """One sentence: what the readers' opinion, the model and the size say of the confirmed diagnosis."""
+    """How well the readers' opinion, the model and size match the confirmed diagnosis, in one sentence."""
     group = part.groups[0]
     by_name = {one.name: one for one in group.scores}
     readers = "readers_mean" if "readers_mean" in by_name else "readers_median"
@@ -382,6 +382,6 @@ def diagnosis_verdict(part: DiagnosisPart) -> str:
 
 
 def redrawn(part: ReconstructionPart) -> str:
-    """How many slices were redrawn, how many of them have a mask, and why the others were left out."""
+    """How many slices were reconstructed, how many of them have a mask, and why others were left out."""
     said = "" if part.counted is None else f" {part.counted.in_words()}"
     return said if part.masked is None else f"{said} {part.masked:,} of them have a mask."

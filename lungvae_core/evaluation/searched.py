@@ -1,7 +1,7 @@
-"""The last word on a search: its best trial, trained again, judged once on the patients set aside.
+"""The final test of a search: its best trial, trained again and judged once on the patients set aside.
 
-Those patients were in no fold of the search, so that the figure is not the best of many; but it is one model,
-one seed and one split.
+Those patients were in no fold of the search, so the figure is not the best of many. But it comes from one
+model, one seed and one split.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class FinalReport(Part):
 
 
 def read_final(folder: Path) -> dict[str, Any] | None:
-    """final.json of a search's folder, or None where it has none; UserError when it is damaged."""
+    """final.json of a search's folder, or None if it has none; UserError if it is damaged."""
     if not (folder / REPORT).is_file():
         return None
     report: dict[str, Any] = read_as(
@@ -78,10 +78,10 @@ def final(
     threads: int = 1,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any] | None:
-    """Train the best trial on every patient not set aside and write final.json; None when stopped half-way.
+    """Train the best trial on every patient not set aside and write final.json; None if stopped early.
 
-    A VAE's run is left in `final/`, and goes on from its checkpoint when this is called again. A report that
-    is there already is returned as it is: judging twice would be choosing. Raises UserError when the search
+    A VAE's run stays in `final/` and resumes from its checkpoint when this is called again. An existing
+    report is returned unchanged, since judging twice would amount to choosing. Raises UserError if the search
     has no finished trial or the training fails.
     """
     folder = folder.resolve()
@@ -144,7 +144,7 @@ def _vae(
         train=patients.rest,
         validation=patients.test,
         until=full.epochs,
-        objective="mse",  # measured, but nothing is chosen by it
+        objective="mse",  # measured, but not used to choose anything
         device=device,
         threads=threads,
     )
@@ -164,7 +164,7 @@ def _vae(
 
 
 def _trained_again(task: FoldTask, ray: str | None, should_stop: Callable[[], bool]) -> bool:
-    """Train, or go on; False when stopped. UserError when the training fails."""
+    """Train or resume; False if stopped. UserError if the training fails."""
     stop = Path(task.search) / STOP
     with pool(1, ray, threads=task.threads, gpu=task.device in ("auto", "cuda")) as at_work:
         at_work.submit(FINAL, train_fold, task)
@@ -179,7 +179,7 @@ def _trained_again(task: FoldTask, ray: str | None, should_stop: Callable[[], bo
 
 
 def _classified(run: Run, data: SliceSet, patients: Patients, seed: int) -> dict[str, Any] | None:
-    """A classifier on the others' codes, judged on the patients set aside; None without both classes."""
+    """A classifier of the others' codes, judged on the patients set aside; None without both classes."""
     labels = malignant(data.table)
     train, test = (rows[~np.isnan(labels[rows])] for rows in (patients.rest, patients.test))
     if not (_both(labels[train]) and _both(labels[test])):
@@ -221,7 +221,7 @@ def _mlp(config: SearchConfig, settings: dict[str, Any], threshold: float) -> di
 
 
 def _counted(table: pd.DataFrame, patients: Patients, before: dict[str, int]) -> dict[str, Any]:
-    """Slices of the patients set aside that have a label, and why the others of the table are left out."""
+    """Slices with a label of the patients set aside, and why the table's other slices are left out."""
     aside = table.iloc[patients.test].reset_index(drop=True)
     left_out = {**before, SEARCHED: len(patients.rest)}
     return labelled_rows(aside, malignant(aside), "mvb", "median_high", before=left_out).model_dump()

@@ -1,15 +1,15 @@
-"""How sharp a redrawn slice is: power of its detail, HU inside the lesion, the lesion's margin.
+"""How sharp a reconstructed slice is: power of its detail, HU inside the lesion, the lesion's margin.
 
-SSIM and MSE hardly tell a blurred picture from a noisy one; these do.
+SSIM and MSE hardly distinguish a blurred image from a noisy one; these figures do.
 
-- `power`: the radial power spectrum, Hann-windowed, in bands of cycles a pixel (`BANDS`); of what is drawn
-  over that of the slice, 1 is alike, and below 1 detail of that size is missing. `fine_power` is that of
-  details of two to four pixels (1/8 to 1/4 cycles a pixel).
-- `histogram_hu`: the Wasserstein distance between the HU inside the readers' mask, wherever they lie in it.
-- `margin`: how steep the lesion's edge is, of what is drawn over that of the slice (`data.properties`): the
-  steepest fall within 1.5 pixels of the readers' outline, median of the rays that end in lung.
+- `power`: the radial power spectrum, Hann-windowed, in bands of cycles per pixel (`BANDS`), as the ratio of
+  reconstruction to slice: 1 means the same, and below 1 detail of that size is missing. `fine_power` is the
+  ratio for details of two to four pixels (1/8 to 1/4 cycles per pixel).
+- `histogram_hu`: the Wasserstein distance between the HU inside the readers' mask, regardless of position.
+- `margin`: the steepness of the lesion's edge, as the ratio of reconstruction to slice (`data.properties`):
+  the steepest fall within 1.5 pixels of the readers' outline, median over the rays that end in lung.
 
-Ratios are those of means over slices: a mean of ratios would follow the slices that have next to nothing.
+Ratios are of means over slices: a mean of ratios would depend on slices with values near 0.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from lungvae_core.data.outlines import outlines_of
 from lungvae_core.data.properties import edge_steepness
 from lungvae_core.data.slices import SIZE
 
-BANDS = tuple((low / 16, (low + 1) / 16) for low in range(8))  # cycles a pixel; 1/2 is the finest there is
-FINE = (2, 3)  # of BANDS
-REAL, DRAWN = "_real", "_drawn"  # of a ratio's two columns
+BANDS = tuple((low / 16, (low + 1) / 16) for low in range(8))  # cycles per pixel; 1/2 is the finest possible
+FINE = (2, 3)  # indices of BANDS
+REAL, DRAWN = "_real", "_drawn"  # suffixes of a ratio's two columns
 
-_AWAY = np.hypot(*np.meshgrid(np.fft.fftfreq(SIZE), np.fft.fftfreq(SIZE)))  # (64, 64) cycles a pixel
+_AWAY = np.hypot(*np.meshgrid(np.fft.fftfreq(SIZE), np.fft.fftfreq(SIZE)))  # (64, 64) cycles per pixel
 _HANN = np.outer(np.hanning(SIZE), np.hanning(SIZE))
 
 
@@ -33,8 +33,9 @@ def sharpness(
 ) -> dict[str, np.ndarray]:
     """Columns (N,) of images y against slices x, both (N, 64, 64) in 0..1 of the window.
 
-    `power_0_real`, `power_0_drawn` and so on a band, `fine_power_real` and `_drawn`; and, NaN where a slice
-    has no mask or no edge in lung, `inside_histogram` (0..1), `inside_margin_real` and `_drawn`.
+    They are `power_0_real`, `power_0_drawn` and so on for each band, `fine_power_real` and `_drawn`, and,
+    NaN if a slice has no mask or no edge in lung, `inside_histogram` (0..1), `inside_margin_real` and
+    `_drawn`.
     """
     columns: dict[str, np.ndarray] = {}
     for images, kind in ((x, REAL), (y, DRAWN)):
@@ -55,7 +56,7 @@ def _power(images: np.ndarray) -> np.ndarray:
     """(N, len(BANDS)) power in each band, summed over its frequencies."""
     waves = np.fft.fft2((images - images.mean((1, 2), keepdims=True)) * _HANN, norm="ortho")
     power = np.abs(waves) ** 2
-    # The last band takes in what lies beyond it, in the corners.
+    # The last band includes the higher frequencies in the corners.
     band = np.minimum((_AWAY * 16).astype(int), len(BANDS) - 1)
     return np.stack([power[:, band == number].sum(1) for number in range(len(BANDS))], axis=1)
 

@@ -1,7 +1,7 @@
-"""How far another data set lies from a model's own: its codes dimension by dimension, and as a whole.
+"""How far another data set is from a model's own: its codes per dimension and as a whole.
 
-A shift says that the model is asked about slices unlike those it knows (another scanner, another mix of
-lesions, a slip in the Hounsfield units); it does not say that its answers are wrong.
+A shift means that the slices differ from those the model was trained on (another scanner, another mix of
+lesions, an error in the Hounsfield units). It does not mean that the model's answers are wrong.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from lungvae_core.data.columns import spelled_as
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.statistics.roc import auc_interval
 
-FAR = 99  # percentile of training slices' distances beyond which a slice is far
-MOST = 3000  # slices a side for the classifier that tells the two apart
+FAR = 99  # percentile of the training slices' distances beyond which a slice counts as far
+MOST = 3000  # slices per side for the classifier that distinguishes the two
 _LARGEST = 5
 
 
@@ -35,15 +35,16 @@ def code_shift(
     resamples: int = 500,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """What sets codes `new` (M, K) apart from a model's own (N, K); `trained` (N,) bool: those it trained on.
+    """How codes `new` (M, K) differ from a model's own (N, K); `trained` (N,) bool marks those it trained on.
 
     Both tables have patient_id, and ssim and mse of the reconstruction. Dimensions are compared by their
-    standardised mean difference (new less own, in pooled standard deviations) and the Kolmogorov-Smirnov
-    statistic (0 to 1). As a whole: `auc_of_origin`, of a logistic classifier of the codes and their squares,
-    in folds by patient, that tells the two data sets apart (0.5: it cannot); and `far`, the share of slices
-    that lie farther from every training slice of other patients than all but 1 % of the training slices do.
-    The model's own patients that it did not train on, where there are any, are put to the same tests as a
-    yardstick. Codes on the simplex enter distances and the classifier as square roots (Hellinger).
+    standardised mean difference (new minus own, in pooled standard deviations) and the Kolmogorov-Smirnov
+    statistic (0 to 1). Two figures compare the codes as a whole. `auc_of_origin` is the AUC of a logistic
+    classifier on the codes and their squares, in folds by patient, that distinguishes the two data sets (0.5:
+    it cannot). `far` is the share of slices that are farther from every training slice of other patients than
+    all but 1 % of the training slices are. The model's own patients that it did not train on, if any, take
+    the same tests for reference. Codes on the simplex enter distances and the classifier as square roots
+    (Hellinger).
     """
     train, held_out = own[trained], own[~trained]
     train_table, held_table = own_table[trained], own_table[~trained]
@@ -92,7 +93,7 @@ def _features(codes: np.ndarray, simplex: bool) -> np.ndarray:
 
 
 def _standardised(own: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """(K,) mean of new less mean of own in pooled standard deviations; 0 where neither varies."""
+    """(K,) mean of new minus mean of own, in pooled standard deviations; 0 if neither varies."""
     pooled = np.sqrt((own.var(0, dtype=np.float64) + new.var(0, dtype=np.float64)) / 2)
     apart = new.mean(0, dtype=np.float64) - own.mean(0, dtype=np.float64)
     return np.divide(apart, pooled, out=np.zeros(len(apart)), where=pooled > 1e-6)
@@ -121,7 +122,7 @@ def _origin(
     resamples: int,
     seed: int,
 ) -> dict[str, float] | None:
-    """AUC of telling own from new codes, in folds by patient; None with fewer than two patients a side."""
+    """AUC of classifying own against new codes, in folds by patient; None with under two patients a side."""
     fewest = min(len(set(own_patients)), len(set(new_patients)))
     if fewest < 2:
         return None
@@ -129,13 +130,13 @@ def _origin(
     parts = [np.sort(generator.permutation(len(codes))[:MOST]) for codes in (own, new)]
     codes = np.concatenate([own[parts[0]], new[parts[1]]])
     origin = np.repeat([0, 1], [len(part) for part in parts])
-    # A patient who is in both stays one group, so that nobody is learned by heart.
+    # A patient in both data sets stays one group, so that the classifier cannot memorise patients.
     table = pd.DataFrame({"patient_id": np.concatenate([own_patients[parts[0]], new_patients[parts[1]]])})
     scores = np.empty(len(codes))
     for train, test in grouped_folds(table, min(5, fewest), seed=seed, classes=origin):
         if origin[train].min() == origin[train].max():
             return None
-        # Squares too: codes that spread more, about the same mean, are told by them alone.
+        # Only squares reveal codes with the same mean but a larger spread.
         model = make_pipeline(
             StandardScaler(),
             FunctionTransformer(lambda x: np.hstack([x, x**2])),
@@ -146,7 +147,7 @@ def _origin(
 
 
 def _quality(name: str, own: pd.DataFrame, new: pd.DataFrame) -> dict[str, float]:
-    """The reconstruction of new slices beside the range of 99 % of the training slices."""
+    """The reconstruction of new slices compared with the range of 99 % of the training slices."""
     known, asked = own[name].to_numpy(float), new[name].to_numpy(float)
     if name == "ssim":
         limit = float(np.percentile(known, 1))

@@ -25,7 +25,7 @@ SUBGROUPS = {
     "manufacturer": "manufacturer of the scanner",
 }
 UNKNOWN = "not known"
-FEWEST = 5  # units of a class below which nothing is said of it
+FEWEST = 5  # units of a class; with fewer no figure is given
 
 _SIZES = ("under 6 mm", "6 to under 8 mm", "8 to under 15 mm", "15 mm and over")
 _READERS = ("1", "2", "3", "4+")
@@ -36,12 +36,13 @@ _THICKNESSES = ("1 mm or less", "over 1 to 2 mm", "over 2 to 3 mm", "over 3 mm")
 def subgroups(
     frame: pd.DataFrame, attributes: pd.DataFrame, *, resamples: int = 500, seed: int = 0
 ) -> dict[str, list[dict[str, Any]]]:
-    """By attribute a list of {group, count, malignant, patients, auc, sensitivity, specificity}.
+    """For each attribute a list of {group, count, malignant, patients, auc, sensitivity, specificity}.
 
-    `frame` is a judged frame and `attributes` has a column an attribute, row by row the same units. Figures
-    are {value, low, high}, 95 % from drawing whole patients of the entire frame; None with fewer than FEWEST
-    units of a class that the figure needs. Groups are in the order of a categorical column, or sorted; units
-    without a value come last as UNKNOWN. Raises UserError when the two are not of one length.
+    `frame` is a judged frame, and `attributes` has one column per attribute and the same units in its rows.
+    Figures are {value, low, high}, with a 95 % interval from resampling whole patients of the entire frame;
+    None with fewer than FEWEST units of a class that the figure needs. Groups are in the order of a
+    categorical column, or sorted; units without a value come last as UNKNOWN. Raises UserError if the two
+    differ in length.
     """
     frame = checked(frame)
     if len(attributes) != len(frame):
@@ -87,8 +88,8 @@ def subgroups(
 def attributes_of(table: pd.DataFrame, frame: pd.DataFrame, unit: str) -> pd.DataFrame:
     """The SUBGROUPS of each unit of a judged frame, as ordered categories, from the data's table of slices.
 
-    A nodule's are those of its first slice, and a patient's those of their largest nodule. An attribute
-    without its column is left out: `diameter_mm`; `n_readers` or `malignancy_all`; `texture_all`;
+    A nodule has those of its first slice, and a patient those of their largest nodule. An attribute whose
+    column is missing is left out: `diameter_mm`; `n_readers` or `malignancy_all`; `texture_all`;
     `slice_thickness_mm`; `manufacturer`. Raises UserError for an unknown unit.
     """
     if unit not in ("slice", "nodule", "patient"):
@@ -129,14 +130,14 @@ def _attributes(table: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _cut(values: np.ndarray, edges: tuple[float, ...], names: tuple[str, ...], *, right: bool) -> pd.Series:
-    """Categories between edges, which belong to the group below them if `right`, else to that above."""
+    """Categories between edges; an edge belongs to the group below it if `right`, otherwise to that above."""
     return pd.Series(
         pd.cut(values, [-np.inf, *edges, np.inf], right=right, labels=list(names)), dtype="category"
     )
 
 
 def _groups(column: pd.Series) -> list[tuple[str, np.ndarray]]:
-    """(name, rows) of the groups that have units."""
+    """(name, rows) of the non-empty groups."""
     column = column.astype("category")
     codes = column.cat.codes.to_numpy()
     names = [str(name) for name in column.cat.categories]

@@ -1,6 +1,6 @@
-"""From slices to nodules to patients: which slice speaks for a nodule, and which nodule for a patient.
+"""From slices to nodules to patients: how a nodule gets its logit from slices, and a patient from nodules.
 
-What is tested is a lesion or a person, not a slice: a lesion of forty slices would count forty times.
+A test is about lesions or people, not slices: otherwise a lesion of forty slices would count forty times.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def nodule_logits(
     attention: Attention | None = None,
     area: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """A row a nodule of patient_id, nodule, logit and slices (how many), in that key's order.
+    """One row per nodule: patient_id, nodule, logit and slices (how many), sorted by patient_id and nodule.
 
-    `table_rows` (N rows) has patient_id and nodule of slices with `logits` (N,); their order does not matter.
-    The rule `largest` takes the area of each slice's mask from `area` (N,) or the column area_px, and the
-    mean of slices of the same area. The rule `attention` needs `codes` (N, K) and a fitted `attention`, and
-    does not use `logits`. Raises UserError for an unknown rule, or one without what it needs.
+    `table_rows` (N rows) has patient_id and nodule of the slices with `logits` (N,), in any order. The rule
+    `largest` takes the area of each slice's mask from `area` (N,) or the column area_px, and the mean over
+    slices of the same area. The rule `attention` needs `codes` (N, K) and a fitted `attention`, and does not
+    use `logits`. Raises UserError for an unknown rule, or one that lacks what it needs.
     """
     if rule not in RULES:
         raise UserError(f"There is no nodule rule {rule!r}. Choose one of: {', '.join(RULES)}.")
@@ -73,15 +73,15 @@ def nodule_logits(
 
 
 def patient_logits(nodules: pd.DataFrame) -> pd.DataFrame:
-    """A row a patient of patient_id and logit: that of the most suspicious of their nodules.
+    """One row per patient: patient_id and the logit of their most suspicious nodule.
 
-    `nodules` has a row a nodule with patient_id and logit.
+    `nodules` has one row per nodule with patient_id and logit.
     """
     return nodules.groupby("patient_id", as_index=False, observed=True).agg(logit=("logit", "max"))
 
 
 def _areas(table: pd.DataFrame, area: np.ndarray | None) -> np.ndarray:
-    """(N,) the area of every slice's mask, in any unit that all slices of a nodule share."""
+    """(N,) area of every slice's mask, in a unit shared by all slices of a nodule."""
     if area is None and "area_px" in table:
         area = numbers(table, "area_px")
     if area is None or np.isnan(area := np.asarray(area, float)).any():
@@ -93,7 +93,7 @@ def _areas(table: pd.DataFrame, area: np.ndarray | None) -> np.ndarray:
 
 
 def by_nodule(table: pd.DataFrame, **columns: tuple[np.ndarray, str]) -> pd.DataFrame:
-    """One row a nodule of patient_id and nodule; each column is (values (N,), how to aggregate)."""
+    """One row per nodule with patient_id and nodule; each column is (values (N,), how to aggregate)."""
     frame = table[["patient_id", "nodule"]].assign(**{name: values for name, (values, _) in columns.items()})
     return frame.groupby(["patient_id", "nodule"], as_index=False).agg(
         {name: how for name, (_, how) in columns.items()}
@@ -101,7 +101,7 @@ def by_nodule(table: pd.DataFrame, **columns: tuple[np.ndarray, str]) -> pd.Data
 
 
 def numbers(table: pd.DataFrame, column: str) -> np.ndarray:
-    """(N,) float64 of a column, NaN where a value or the column is missing."""
+    """(N,) float64 values of a column; NaN if a value or the column is missing."""
     if column not in table:
         return np.full(len(table), np.nan)
     return table[column].to_numpy(dtype=float, na_value=np.nan)

@@ -1,16 +1,16 @@
-"""A decoder that draws the lesion apart: background, lesion and the lesion's share of each pixel.
+"""A decoder that draws the lesion separately: background, lesion and the lesion's share of each pixel.
 
     picture = (1 - share) * background + share * (lesion + offset)
 
-The first four coordinates of the code are diameter, density, edge and elongation as normal scores among the
-training slices. They act on these layers by geometry alone, and the networks, which draw the layers from the
-rest of the code, do not see them. So a step along one of them cannot change what the others stand for:
+The first four coordinates of the code are diameter, density, edge and elongation, as normal scores among the
+training slices. They change these layers only through geometry. The networks draw the layers from the rest of
+the code and do not see them. So a step along one of them cannot change what the others mean:
 
-- The outline is decoded as waves around a circle. Whatever its size and shape, it is scaled and stretched so
-  that it has the diameter's area and the elongation's second moments, along an axis that is decoded as well.
-- The share is a logistic function of the distance from the outline, as steep as the edge asks: its steepest
-  fall over a pixel is 1 / width of the contrast, as `data.properties` measures it.
-- The offset makes the mean inside the outline, less its rim, the density's.
+- The outline is decoded as waves around a circle. Whatever its size and shape, it is scaled and stretched to
+  the area given by the diameter and the second moments given by the elongation, along a decoded axis.
+- The share is a logistic function of the distance from the outline, whose steepness the edge sets: its
+  steepest fall over a pixel is 1 / width of the contrast, as `data.properties` measures it.
+- The offset sets the mean inside the outline, without its rim, to the density.
 
 Layers in images: Wang and Adelson 1994, doi 10.1109/83.334981.
 """
@@ -28,29 +28,29 @@ from lungvae_core.data.outlines import CENTRE, SIZE
 from lungvae_core.vae.config import Measured, ModelConfig
 from lungvae_core.vae.latents import Latent
 
-KINDS = get_args(Measured)  # diameter, density, edge, elongation: what the geometry takes
-RAYS = 64  # on which an outline is evaluated
+KINDS = get_args(Measured)  # diameter, density, edge, elongation: the inputs of the geometry
+RAYS = 64  # at which an outline is evaluated
 SCORES = 2.3  # the table's ends, about the 1st and the 99th percentile
 GRID = 101  # normal scores at which the guides' values are kept
-_FAR = 3.5  # scores beyond which nothing changes any more
+_FAR = 3.5  # scores beyond which nothing changes
 _HIDDEN = 128
 _WAVES = 10  # around the outline
 _LEAST, _MOST = 2.0, 56.0  # pixels of diameter
 _SHARPEST = 1.1  # pixels of edge; 1 is a step
-_FAINT = 0.3  # mean share inside; with less, no offset gives the density, and it is not raised further
+_FAINT = 0.3  # mean share inside; below it no offset reaches the density, and it is not raised further
 
 
 class LesionDecoder(nn.Module):
-    """Networks that draw the layers from the free part of the code, and the geometry that joins them."""
+    """Networks that draw the layers from the free part of the code, and the geometry that combines them."""
 
     table: Tensor
 
     def __init__(self, network: nn.Module, path: nn.Module, config: ModelConfig, latent: Latent) -> None:
-        """`network` gives logits (N, 2, 64, 64) of free codes (N, K - 4), and `path` (N, 2 * 4096)."""
+        """From free codes (N, K - 4), `network` gives logits (N, 2, 64, 64) and `path` (N, 2 * 4096)."""
         super().__init__()
         self.network, self.path, self._latent = network, path, latent
         free = config.dimensions - len(KINDS)
-        # Both begin at 0, a circle.
+        # Both start at 0, a circle.
         self.straight = nn.Linear(free, 2 * _WAVES + 2)
         last = nn.Linear(_HIDDEN, 2 * _WAVES + 2)
         self.bent = nn.Sequential(nn.Linear(free, _HIDDEN), nn.SiLU(), last)
@@ -63,7 +63,7 @@ class LesionDecoder(nn.Module):
         self.register_buffer("table", middle[:, None].repeat(1, GRID))
 
     def forward(self, z: Tensor) -> Tensor:
-        """(N, 4, 64, 64) in 0..1 of z (N, K), as the decoder takes it: picture and the three layers."""
+        """(N, 4, 64, 64) in 0..1, picture and the three layers, from z (N, K) as the decoder takes it."""
         scores, free = self._latent.parted(z, len(KINDS))
         maps = self.network(free)
         maps = maps + self.path(free).view_as(maps)
@@ -78,11 +78,11 @@ class LesionDecoder(nn.Module):
         outline = torch.exp(_wave(shape[:, : 2 * _WAVES]).clamp(-1, 1))
         distance = _fitted(outline, radius, eccentricity.clamp(0, 0.97), shape[:, 2 * _WAVES :])
         radius = radius[:, None, None]
-        # Less the rim, which in small lesions is most of it and part lung; as the mean HU is measured.
+        # Without the rim, which is most of a small lesion and partly lung; the mean HU is measured this way.
         inner = (distance - torch.minimum(radius / 2, torch.ones_like(radius)) + 0.5).clamp(0, 1).detach()
         inner = inner / inner.sum((1, 2), keepdim=True).clamp(min=1e-3)
-        # A small lesion with a wide edge is nowhere all lesion: its contrast, by which the edge's steepness
-        # is measured, is that share of the layers'.
+        # A small lesion with a wide edge has no pixel that is all lesion. The edge's steepness is measured
+        # against its contrast, which is this share of the contrast between the layers.
         width = (-edge)[:, None, None]
         share = torch.sigmoid(slope_of(width) * distance)
         for _ in range(2):
@@ -95,7 +95,7 @@ class LesionDecoder(nn.Module):
         return torch.stack((picture, background, lesion, share), dim=1)
 
     def values(self, scores: Tensor) -> Tensor:
-        """(N, 4) the guides' values at normal scores (N, 4): between two of the table in a straight line."""
+        """(N, 4) the guides' values at normal scores (N, 4), by linear interpolation in the table."""
         at = (scores.clamp(-_FAR, _FAR) + SCORES) * ((GRID - 1) / (2 * SCORES))
         low = at.detach().long().clamp(0, GRID - 2)
         table = self.table.float().T  # (GRID, 4)
@@ -104,7 +104,7 @@ class LesionDecoder(nn.Module):
 
 
 def _wave(shape: Tensor) -> Tensor:
-    """(N, RAYS) around 0: the sum of the waves of amplitudes (N, 2 * _WAVES), short ones the lower."""
+    """(N, RAYS) around 0: the sum of waves with amplitudes (N, 2 * _WAVES), shorter waves scaled lower."""
     angle = torch.arange(RAYS, dtype=torch.float32, device=shape.device) * (2 * pi / RAYS)
     times = torch.arange(1, _WAVES + 1, dtype=torch.float32, device=shape.device)[:, None]
     waves = torch.cat(((times * angle).cos(), (times * angle).sin()))
@@ -112,12 +112,12 @@ def _wave(shape: Tensor) -> Tensor:
 
 
 def slope_of(width: Tensor) -> Tensor:
-    """The slope, per pixel, of a logistic edge whose steepest fall over a pixel is 1 / width of the whole."""
+    """Slope per pixel of a logistic edge whose steepest fall over a pixel is 1 / width of its height."""
     return 4 * torch.atanh(1 / width.clamp(min=_SHARPEST))
 
 
 def _fitted(outline: Tensor, radius: Tensor, eccentricity: Tensor, axis: Tensor) -> Tensor:
-    """(N, 64, 64) pixels inside outlines (N, RAYS), brought to a size and elongation along `axis` (N, 2)."""
+    """(N, 64, 64) pixels inside outlines (N, RAYS), scaled to a size and elongation along `axis` (N, 2)."""
     turn = 2 * pi / RAYS
     angle = torch.arange(RAYS, dtype=torch.float32, device=outline.device) * turn
     cosine, sine = angle.cos(), angle.sin()
@@ -131,7 +131,7 @@ def _fitted(outline: Tensor, radius: Tensor, eccentricity: Tensor, axis: Tensor)
     along = axis / (axis.square().sum(1, keepdim=True) + 1e-3).sqrt()  # cosine and sine of twice the angle
     middle, apart = (ratio + 1 / ratio) / 2, (ratio - 1 / ratio) / 2
     quarter = radius.square() / 4
-    # Where p is in the picture, G p is in the outline's frame: G = sqrt(second moments) / sqrt(new ones).
+    # A point p of the picture is G p in the outline's frame: G = sqrt(second moments) / sqrt(new ones).
     a, d, b = _root(a, d, b)
     e, h, f = _root(
         quarter * (middle + apart * along[:, 0]),
@@ -139,7 +139,7 @@ def _fitted(outline: Tensor, radius: Tensor, eccentricity: Tensor, axis: Tensor)
         quarter * apart * along[:, 1],
     )
     g = torch.stack((a * h - b * f, b * e - a * f, b * h - d * f, d * e - b * f)) / (e * h - f * f)
-    # An outline that is no ellipse has less area than its moments say.
+    # An outline that is not an ellipse has less area than its moments imply.
     det = (g[0] * g[3] - g[1] * g[2]).clamp(min=1e-6)
     g = (g * (area / (pi * radius.square()) / det).sqrt())[:, :, None, None]
     index = torch.arange(SIZE, dtype=torch.float32, device=outline.device) - CENTRE
@@ -151,7 +151,7 @@ def _fitted(outline: Tensor, radius: Tensor, eccentricity: Tensor, axis: Tensor)
     reach = torch.cat((outline, outline[:, :1]), 1)
     first, second = (reach.gather(1, (before + step).flatten(1)).view_as(part) for step in (0, 1))
     inside = first + part * (second - first) - torch.hypot(right, down)
-    # In pixels: over how much it falls a pixel.
+    # In pixels: divided by how much it falls per pixel.
     wider = F.pad(inside[:, None], (1, 1, 1, 1), "replicate")[:, 0]
     across, along = (
         (wider[:, 1:-1, 2:] - wider[:, 1:-1, :-2]) / 2,

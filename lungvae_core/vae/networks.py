@@ -23,11 +23,11 @@ SMOOTHING = 1.0  # pixels: how smooth a `RatingReader` sees images
 
 
 class _AnyBatch:
-    """A batch norm for any batch: of one value a channel, or spread over several processes.
+    """A batch norm for any batch, even with one value per channel or spread over several processes.
 
-    With one value a channel it falls back to its running statistics. With several processes its statistics
-    are those of the global batch, so that a model does not depend on how many there are (PyTorch's own
-    SyncBatchNorm takes GPUs only), unless each trains a network of its own (`shared` is false).
+    With one value per channel it falls back to its running statistics. With several processes its statistics
+    are those of the global batch, so that a model does not depend on the number of processes (PyTorch's own
+    SyncBatchNorm works on GPUs only), unless each process trains its own network (`shared` is false).
     """
 
     shared = True
@@ -50,7 +50,7 @@ class _AnyBatch:
         shape = [1, -1] + [1] * (x.ndim - 2)
         count = total(torch.tensor(x.numel() / x.shape[1], device=x.device))
         mean = total(values.sum(axes)) / count
-        # Two passes: squares minus the squared mean would lose the digits that one process keeps.
+        # Two passes: the mean of squares minus the squared mean would lose digits that one process keeps.
         variance = total((values - mean.view(shape)).square().sum(axes)) / count
         if count > 1:
             with torch.no_grad():
@@ -65,24 +65,24 @@ class _AnyBatch:
 
 
 class BatchNorm1d(_AnyBatch, nn.BatchNorm1d):
-    """BatchNorm1d that takes a batch of one in training."""
+    """BatchNorm1d that accepts a batch of one in training."""
 
 
 class OwnBatchNorm1d(BatchNorm1d):
-    """BatchNorm1d of a network that every process trains by itself, on the same data."""
+    """BatchNorm1d of a network that every process trains separately, on the same data."""
 
     shared = False
 
 
 class BatchNorm2d(_AnyBatch, nn.BatchNorm2d):
-    """BatchNorm2d that takes a batch of one in training."""
+    """BatchNorm2d that accepts a batch of one in training."""
 
 
 def _without_bias(conv: nn.Conv2d) -> nn.Conv2d:
-    """`conv` with its bias fixed at 0, for where its output goes into batch norms alone, which take it out.
+    """`conv` with its bias fixed at 0, for outputs that go only into batch norms, which remove the bias.
 
-    Its gradient would be rounding noise alone, which Adam scales up to full steps. It stays in the weights'
-    file, since models of earlier versions have learned one.
+    The bias's gradient would be only rounding noise, which Adam scales up to full steps. The bias stays in
+    the weights' file, since models of earlier versions have learned one.
     """
     assert conv.bias is not None
     nn.init.zeros_(conv.bias)
@@ -109,7 +109,7 @@ class Residual(nn.Module):
 
 
 class LeanEncoder(nn.Module):
-    """Strided convolutions with a residual block a scale; no convolution runs at the full 64x64."""
+    """Strided convolutions with one residual block per scale; no convolution runs at the full 64x64."""
 
     def __init__(self, outputs: int, width: int) -> None:
         super().__init__()
@@ -141,8 +141,8 @@ class LeanEncoder(nn.Module):
 class Regression(nn.Module):
     """Images (N, 1, 64, 64) in 0..1 to `outputs` numbers each, (N, outputs), by a lean encoder and a head.
 
-    `smoothing` (pixels) is the deviation of a Gaussian with which it sees them smoothed: so it learns nothing
-    from noise, and faint patterns of single pixels mean nothing to it.
+    `smoothing` (pixels) is the standard deviation of a Gaussian filter on its input, so that it learns
+    nothing from noise and ignores faint patterns of single pixels.
     """
 
     def __init__(self, outputs: int, width: int, *, dropout: float = 0.0, smoothing: float = 0.0) -> None:
@@ -163,7 +163,7 @@ class Regression(nn.Module):
 
 
 def _smoothed(x: Tensor, deviation: float) -> Tensor:
-    """Images (N, 1, H, W) smoothed by a Gaussian of that deviation in pixels; edges are mirrored."""
+    """Images (N, 1, H, W) smoothed by a Gaussian with that deviation in pixels; edges are mirrored."""
     reach = math.ceil(3 * deviation)
     kernel = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device).div(deviation).square()
     kernel = (-kernel / 2).exp()
@@ -175,7 +175,8 @@ def _smoothed(x: Tensor, deviation: float) -> Tensor:
 class RatingReader(nn.Module):
     """Images (N, 1, 64, 64) in 0..1 of the window to R readers' ratings (N, R), as standard scores.
 
-    It learns before the VAE does and stays as it is. In evaluation it takes the mean with the three mirrors.
+    It is trained before the VAE and then fixed. In evaluation it averages over the image and its three
+    mirrors.
     """
 
     mean: Tensor
@@ -189,7 +190,7 @@ class RatingReader(nn.Module):
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> RatingReader:
-        """Its network is never in training mode."""
+        """Set the mode, but keep its network out of training mode."""
         super().train(mode)
         self.network.eval()
         return self
@@ -203,7 +204,8 @@ class RatingReader(nn.Module):
 class ReadingEncoder(nn.Module):
     """An encoder that gives its first dimensions as standard scores, whatever the latent family.
 
-    First those of the geometry, by the encoder's own network, then the ratings by a `RatingReader`.
+    The geometry's dimensions come first, from the encoder's own network, then the ratings, from a
+    `RatingReader`.
     """
 
     def __init__(self, network: nn.Module, reader: RatingReader, latent: Latent) -> None:
@@ -217,7 +219,7 @@ class ReadingEncoder(nn.Module):
 
 
 class _Up(nn.Sequential):
-    """Twice the side by sub-pixel convolution (arXiv 1609.05158): all arithmetic at the small side."""
+    """Double the side by sub-pixel convolution (arXiv 1609.05158), with all arithmetic at the small side."""
 
     def __init__(self, channels: int, into: int) -> None:
         super().__init__(
@@ -260,7 +262,7 @@ def _conv(channels: int, into: int, kernel: int = 3, stride: int = 1, padding: i
 
 
 class _ReleasedUp(nn.Module):
-    """Bilinear x4, then a 4x4 convolution of stride 2, as released: twice the side at 4 times the cost."""
+    """Bilinear x4, then a 4x4 convolution of stride 2, as released: double the side at 4 times the cost."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -341,7 +343,7 @@ class ReleasedDecoder(nn.Module):
 
 
 def _linear(inputs: int, outputs: int, rank: int) -> nn.Module:
-    """A linear map; of that rank, with fewer weights, unless it is 0."""
+    """A linear map, with fewer weights if `rank` is not 0: then it has that rank."""
     if not rank:
         return nn.Linear(inputs, outputs)
     return nn.Sequential(nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs))
@@ -352,15 +354,15 @@ def _layers(path: nn.Module) -> list[nn.Linear]:
 
 
 def _matrix(path: nn.Module) -> Tensor:
-    """(outputs, inputs) what `_linear` multiplies with."""
+    """(outputs, inputs) the matrix by which `_linear` multiplies."""
     matrices = [layer.weight.detach() for layer in reversed(_layers(path))]
     return torch.linalg.multi_dot(matrices) if len(matrices) > 1 else matrices[0]
 
 
 class LinearPathEncoder(nn.Module):
-    """An encoder with a linear map of the pixels beside it, added to the first K raw latents.
+    """An encoder with a parallel linear map of the pixels, added to the first K raw latents.
 
-    Those are a Gaussian's means, and a Dirichlet's concentrations before the softplus.
+    These are the means of a Gaussian, or the concentrations of a Dirichlet before the softplus.
     """
 
     def __init__(self, network: nn.Module, dimensions: int, rank: int) -> None:
@@ -374,9 +376,9 @@ class LinearPathEncoder(nn.Module):
 
 
 class LinearPathDecoder(nn.Module):
-    """A decoder with a linear map of the code beside it, added to the pixels' logits before the sigmoid.
+    """A decoder with a parallel linear map of the code, added to the pixels' logits before the sigmoid.
 
-    It starts at 0, so that training begins with the convolutions' picture.
+    The map starts at 0, so that training begins with the convolutions' image.
     """
 
     def __init__(self, network: LeanDecoder | ReleasedDecoder, dimensions: int, rank: int) -> None:
@@ -398,7 +400,7 @@ def _logits(network: LeanDecoder | ReleasedDecoder) -> nn.Module:
 
 
 def _silent(path: nn.Module) -> nn.Module:
-    """`path` with 0 for whatever comes in."""
+    """`path` with its output set to 0 for any input."""
     last = _layers(path)[-1]
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
@@ -436,17 +438,17 @@ def _convolutions(
 
 
 def parameter_count(module: nn.Module) -> int:
-    """How many numbers a network learns."""
+    """The number of trainable parameters of a network."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
 def decoder_column_norms(decoder: nn.Module) -> Tensor:
     """(K,) L2 norm of the decoder's first weights for each dimension; a collapsed one is near 0.
 
-    With a linear path, of the convolutions' first weights and the path's matrix together.
+    With a linear path it is the norm of the convolutions' first weights and the path's matrix together.
     """
     if isinstance(decoder, LesionDecoder):
-        # The geometry's dimensions have no weights; they count as the strongest.
+        # The geometry's dimensions have no weights and get the norm of the strongest one.
         free = torch.hypot(decoder_column_norms(decoder.network), _matrix(decoder.path).norm(dim=0))
         return torch.cat((free.max().expand(len(KINDS)), free))
     if isinstance(decoder, LinearPathDecoder):

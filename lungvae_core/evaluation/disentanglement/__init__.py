@@ -1,4 +1,5 @@
-"""What each dimension carries: scores of disentanglement against known factors, with their null.
+"""What each dimension encodes: disentanglement scores against known factors, with their null.
 
-Units are nodules (a lesion's slices share their factors); on the phantom, slices with factors of their own.
+Units are nodules, since a lesion's slices share their factors. On the phantom, where each slice has its own
+factors, units are slices.
 """

@@ -1,4 +1,4 @@
-"""All that disentanglement.json says of a run: scores and probes, raw and without size, beside their null."""
+"""The content of disentanglement.json for a run: scores and probes, raw and without size, with their null."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is computed; --quick computes less."""
+    """How much to compute; --quick computes less."""
 
     draws: int  # null draws of scores and linear probes
-    refits: int  # null draws of what fits trees
-    groups: int  # of patients, each left out once for the scores' intervals
-    resamples: int  # of patients, for the probes' intervals
+    refits: int  # null draws of figures that fit trees
+    groups: int  # groups of patients, each left out once for the scores' intervals
+    resamples: int  # resamples of patients, for the probes' intervals
 
 
 FULL = Effort(draws=100, refits=20, groups=10, resamples=500)
@@ -66,7 +66,7 @@ QUICK = Effort(draws=20, refits=5, groups=5, resamples=100)
 Progress = Callable[[str, int, int], None]
 
 
-# One thread: the trees are so small that waking another costs more than they do.
+# One thread: the trees are so small that starting another costs more than fitting them.
 @threadpool_limits.wrap(limits=1)
 def assess(
     run: Run,
@@ -77,10 +77,10 @@ def assess(
     command: str = "",
     on_progress: Progress = lambda *_: None,
 ) -> dict[str, Any]:
-    """Assess the slices that the run has encoded, and with `phantom` so many slices rendered for it.
+    """Assess the slices that the run has encoded and, with `phantom`, that many rendered slices.
 
-    Returns what disentanglement.json holds; `write` writes it. Raises UserError where the run has no codes
-    or its slices no factors.
+    Returns the content of disentanglement.json, which `write` saves. Raises UserError if the run has no codes
+    or its slices have no factors.
     """
     began = time.monotonic()
     table, codes = run.latents()
@@ -113,7 +113,7 @@ def assess(
 
 
 def _head(run: Run, table: pd.DataFrame, factors: Factors, seed: int, effort: Effort) -> dict[str, Any]:
-    """What the report says before its figures: of the model, the data, the factors and the effort."""
+    """The part of the report before its figures: model, data, factors and effort."""
     return {
         "format": FORMAT,
         "title": run.info.title,
@@ -154,13 +154,13 @@ def _head(run: Run, table: pd.DataFrame, factors: Factors, seed: int, effort: Ef
 
 
 def write(run: Run, report: dict[str, Any]) -> Path:
-    """Write a report into the run's folder, atomically; on one line, since most of it are matrices."""
+    """Write a report into the run's folder, atomically and on one line, since most of it is matrices."""
     write_text(run.folder / FILE, json.dumps(report, ensure_ascii=False, allow_nan=False) + "\n")
     return run.folder / FILE
 
 
 def load(folder: Path) -> dict[str, Any]:
-    """A run's report; UserError where there is none, or one that this version cannot read."""
+    """A run's report; UserError if there is none or this version cannot read it."""
     if not (folder / FILE).is_file():
         raise UserError(
             f"{folder.name} has no {FILE} yet. Make it with `lungvae disentanglement {folder}` "
@@ -177,7 +177,7 @@ def load(folder: Path) -> dict[str, Any]:
 
 
 def _seen(run: Run, split: np.ndarray) -> str:
-    """In a sentence, what the training had seen of the slices that are assessed."""
+    """One sentence on which of the assessed slices the training had seen."""
     share = float((split == "train").mean()) if len(split) else 0.0
     if run.config.labels_shape_codes:
         what = "the joint phase trained on malignancy labels"
@@ -255,12 +255,12 @@ def assess_part(
 
 @dataclass(frozen=True)
 class _Measured:
-    """What the scores of codes (M, K) against factors (M, L) are made of."""
+    """The measures from which codes (M, K) are scored against factors (M, L)."""
 
     codes: np.ndarray
     values: np.ndarray
     information: np.ndarray  # (K, L) mutual information in nats
-    entropies: np.ndarray  # (L,) of the factors, in nats
+    entropies: np.ndarray  # (L,) entropy of each factor in nats
     importance: np.ndarray  # (K, L)
 
     @classmethod
@@ -276,7 +276,7 @@ class _Measured:
         return _cheap(self.codes, self.values, self.information, self.entropies) | _trees(self.importance)
 
     def by_factor(self) -> dict[str, np.ndarray]:
-        """The scores (L,) that there are of each factor."""
+        """The scores (L,) that exist for each factor."""
         return {
             "mig": scores.mig(self.information, self.entropies),
             "sap": scores.sap(self.codes, self.values),
@@ -330,7 +330,7 @@ def _columns(rows: list[dict[str, float]]) -> dict[str, np.ndarray]:
 def _jackknifed(value: float, left_out: np.ndarray) -> tuple[float, float]:
     """95 % interval by the delete-a-group jackknife over patients.
 
-    Not a bootstrap: a patient drawn twice would pass for information.
+    Not a bootstrap, in which a patient drawn twice would look like information.
     """
     count = len(left_out)
     error = np.sqrt((count - 1) / count * ((left_out - left_out.mean()) ** 2).sum())
@@ -369,7 +369,7 @@ def _probes(
 
 
 def _on_phantom(run: Run, sizes: Sizes, effort: Effort, seed: int, on_progress: Progress) -> dict[str, Any]:
-    # Generated slices are many and their factors independent: few null draws of trees say enough.
+    # With many generated slices and independent factors, a few null draws of trees are enough.
     effort = replace(effort, refits=min(effort.refits, 5), groups=min(effort.groups, 5))
     on_progress("rendering phantoms", 0, 1)
     slices = moved.rendered(sizes, seed)
@@ -395,7 +395,7 @@ def _on_phantom(run: Run, sizes: Sizes, effort: Effort, seed: int, on_progress: 
 def figure(value: float, interval: tuple[float, float], null: np.ndarray) -> dict[str, Any]:
     """A figure with its 95 % interval and null: mean, 95th percentile, and how often the null is as large.
 
-    None stands for what cannot be told.
+    None means that the value cannot be computed.
     """
     value, null = float(value), null[np.isfinite(null)]
     if not np.isfinite(value):
@@ -412,7 +412,7 @@ def figure(value: float, interval: tuple[float, float], null: np.ndarray) -> dic
 
 
 def ordered(part: dict[str, Any]) -> list[int]:
-    """The dimensions of a report's part, the one that tells most above its null first."""
+    """The dimensions of a report's part, most informative above its null first."""
     information, null = np.array(part["information"]), np.array(part["information_null"]["high"])
     return np.argsort(-(information / np.maximum(null, 1e-9)).max(1), kind="stable").tolist()
 
@@ -426,11 +426,11 @@ def named(names: list[str], values: np.ndarray) -> dict[str, float | None]:
 
 
 def rounded(values: np.ndarray, digits: int = 3) -> list[Any]:
-    """Nested lists of numbers of that many digits; NaN, which is no JSON, becomes 0."""
+    """Nested lists of numbers rounded to `digits`; NaN, which JSON lacks, becomes 0."""
     found: list[Any] = np.round(np.nan_to_num(values), digits).tolist()
     return found
 
 
 def _ranks(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """(K, L) Spearman's correlation of columns (M, K) and (M, L)."""
+    """(K, L) Spearman correlation of columns (M, K) and (M, L)."""
     return scores.correlations(rankdata(left, axis=0), rankdata(right, axis=0))

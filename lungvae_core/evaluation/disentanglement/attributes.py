@@ -1,9 +1,9 @@
-"""Attributes predicted: each of the readers' ratings from the code, per nodule, of patients not fitted on.
+"""Predict each of the readers' ratings from the code, per nodule, for patients not fitted on.
 
-As models that explain a malignancy by its attributes report it: the share of nodules whose prediction lies
+The figures are those that models explaining malignancy by attributes report: the share of nodules predicted
 within one step of the readers' mean (X-Caps, arXiv 1909.05926; Proto-Caps, arXiv 2310.15741; cRedAnno+, arXiv
-2210.16097), and the mean absolute error. Two baselines stand beside it: the constant that the fitted nodules'
-median is, and one reader against the mean of the others.
+2210.16097), and the mean absolute error. There are two baselines: a constant, the median of the fitted
+nodules, and one reader against the mean of the others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lungvae_core.statistics.patients import patient_weights
 from lungvae_core.training.encode import TRAINED
 
 FOLDS = 5
-STEP = 1.0  # of the scale, that a prediction may be off
+STEP = 1.0  # on the scale, by which a prediction may be off
 PREDICTORS = {
     "model": "ridge regression of the code",
     "constant": "the median of the fitted nodules",
@@ -33,17 +33,17 @@ NOTE = (
     "up: compare the constant, which knows nothing of the lesion. Published, on other splits and choices of "
     "nodules: X-Caps, Proto-Caps and cRedAnno+ report 0.84 to 0.97 by attribute."
 )
-_ALPHAS = np.logspace(-1, 5, 13)  # of standardised codes
+_ALPHAS = np.logspace(-1, 5, 13)  # for standardised codes
 
 
 def attributes(
     table: pd.DataFrame, codes: np.ndarray, *, labels_shape_codes: bool, resamples: int, seed: int
 ) -> dict[str, Any] | None:
-    """What the report says of each rating: nodules, patients, and within_one and mae of each of PREDICTORS.
+    """The report of each rating: nodules, patients, and within_one and mae of each of PREDICTORS.
 
-    `codes` (N, K) are of the slices in `table`, in coordinates that a linear model can use; each figure has
-    its 95 % interval from resampling patients. Where labels shaped the codes only patients that the encoder
-    did not train on are tested. None without ratings, or with fewer than ten patients.
+    `codes` (N, K) belong to the slices in `table`, in coordinates that a linear model can use. Each figure
+    has a 95 % interval from resampling patients. If labels shaped the codes, only patients that the encoder
+    did not train on are tested. None without ratings or with fewer than ten patients.
     """
     nodules = table.drop_duplicates(NODULE).reset_index(drop=True)
     names = [name for name in RATING_RANGES if f"{name}_all" in table and name != "internalStructure"]
@@ -83,7 +83,7 @@ def _ratings(text: Any) -> list[float]:
 
 
 def _apart(ratings: list[float]) -> np.ndarray:
-    """(2,) within one (share) and absolute error of a reader against the mean of the others; NaN if alone."""
+    """(2,) share within one and absolute error of a reader against the mean of the others; NaN if alone."""
     if len(ratings) < 2:
         return np.full(2, np.nan)
     others = (sum(ratings) - np.array(ratings)) / (len(ratings) - 1)
@@ -92,7 +92,7 @@ def _apart(ratings: list[float]) -> np.ndarray:
 
 
 def _splits(nodules: pd.DataFrame, shaped: bool, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(fitted, tested) nodules; none where there is nobody to test."""
+    """(fitted, tested) nodules; empty if there are no patients to test."""
     if not shaped:
         return list(grouped_folds(nodules, FOLDS, seed=seed))
     trained = (nodules["split"] == TRAINED).to_numpy() if "split" in nodules else np.ones(len(nodules), bool)
@@ -121,7 +121,7 @@ def _errors(
 def _figures(
     errors: dict[str, np.ndarray], patients: np.ndarray, resamples: int, seed: int
 ) -> dict[str, Any]:
-    """The errors' means over nodules with their intervals, of readers where there were several."""
+    """Mean errors over nodules with their intervals; for readers, over nodules that have several."""
     weights = np.concatenate(list(patient_weights(patients, resamples, seed=seed)))  # (B, M)
     entry: dict[str, Any] = {"nodules": len(patients), "patients": len(np.unique(patients))}
     for name, each in errors.items():

@@ -1,4 +1,4 @@
-"""Several runs beside each other: mean and spread by prior, and which differences are more than seeds do."""
+"""Compare runs: mean and spread by prior, and which differences exceed those between seeds."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ FIGURE_WORDS = WORDS | PHANTOM_WORDS | {kind: f"{text}, mean R2" for kind, text 
 
 
 def compare(reports: list[dict[str, Any]]) -> dict[str, Any]:
-    """Groups of alike runs (prior, settings, data) and, for groups that differ by prior, their differences.
+    """Groups of runs with the same prior, settings and data, and differences of groups that differ by prior.
 
     {groups: [{prior, space, model, data, runs, figures: {"variant/figure": {mean, sd, min, max, null,
     values}}}], differences: [{figure, first, second, difference, low, high, p, clear, won, of}],
-    comparisons}. The interval is Welch's, over seeds; `clear` asks for p below 0.05 over the number of
-    comparisons (Bonferroni), and `won` counts the pairs of seeds in which the first group's run has the
-    higher figure. A group of a single run has no spread, and no difference is told of it.
+    comparisons}. The interval is Welch's, over seeds. `clear` means that p is below 0.05 divided by the
+    number of comparisons (Bonferroni), and `won` counts the pairs of seeds in which the first group's run has
+    the higher figure. A group of a single run has no spread, so no difference is reported for it.
     """
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
     for report in reports:

@@ -1,4 +1,4 @@
-"""The factors of nodules that codes are held against: readers' ratings and sizes, or the phantom's own."""
+"""The factors of nodules that codes are compared with: readers' ratings and sizes, or the phantom's own."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from lungvae_core.errors import UserError
 FOLDS = 5
 NODULE = ["patient_id", "nodule"]
 LEAST_PATIENTS = 10
-_LOG_OFFSET = 1e-5  # as the classifier's centred log-ratios, so that both see the same
+_LOG_OFFSET = 1e-5  # as in the classifier's centred log-ratios, so that both see the same
 
 
 @dataclass(frozen=True)
 class Factor:
-    """One factor: what it is, and how a probe of it is judged."""
+    """One factor: what it is and how to judge a probe of it."""
 
     name: str
     words: str
     unit: str = ""
     binary: bool = False
-    size: bool = False  # it is what the size is removed by, so nothing of it is left without size
+    size: bool = False  # the factor that removes size from the others, so it has no part without size
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Factors:
 
     kinds: list[Factor]
     values: np.ndarray  # (M, L) float
-    nodules: pd.DataFrame  # (M, ) rows of patient_id, nodule and, where known, malignancy
+    nodules: pd.DataFrame  # (M, ) rows of patient_id, nodule and, if known, malignancy
     size: np.ndarray | None  # (M,) log of the diameter in mm
-    left_out: int  # nodules without one of the factors
+    left_out: int  # nodules that lack a factor
 
     @property
     def names(self) -> list[str]:
@@ -55,13 +55,13 @@ class Factors:
 def factors_of(table: pd.DataFrame) -> Factors:
     """The factors of the nodules of a table of slices, in the order of patient and nodule.
 
-    Phantoms have the factors that they were drawn from. Others have the means over readers of the ratings,
-    but internalStructure, which is 1 nearly always; calcification counts as present where at least half of
-    the readers gave another rating than 6 (absent), which is rare; and the log of the diameter and the mean
-    over slices of the square root of the mask's area. A factor that a fifth of the nodules lack, or that does
-    not vary, is left out, and so is then a nodule that lacks one.
+    Phantoms have the factors that they were drawn from. Other nodules have the ratings' means over readers,
+    except for internalStructure, which is almost always 1; calcification, which is rare, counts as present if
+    at least half of the readers gave another rating than 6 (absent). They also have the log of the diameter
+    and the mean over slices of the square root of the mask's area. A factor that a fifth of the nodules lack,
+    or that does not vary, is left out. Then nodules that lack one of the remaining factors are left out.
 
-    Raises UserError where no factor or fewer than 10 patients remain.
+    Raises UserError if no factor or fewer than 10 patients remain.
     """
     kinds, columns = _phantom(table) if "factor_diameter_mm" in table else _read(table)
     frame = table[NODULE].assign(**columns)
@@ -118,7 +118,7 @@ def _phantom(table: pd.DataFrame) -> tuple[list[Factor], dict[str, np.ndarray]]:
         if name == "diameter_mm":
             kinds.append(Factor("log_diameter", f"log of the {span.meaning}", "log mm", size=True))
             columns["log_diameter"] = np.log(values)
-        elif name == "angle_deg":  # a turn by 180 degrees is none
+        elif name == "angle_deg":  # a turn by 180 degrees changes nothing
             for part, turn in (("angle_cos", np.cos), ("angle_sin", np.sin)):
                 kinds.append(Factor(part, f"{turn.__name__} of twice the angle of the long axis"))
                 columns[part] = turn(2 * np.deg2rad(values))
@@ -135,7 +135,7 @@ def log_ratios(codes: np.ndarray) -> np.ndarray:
 
 
 def nodule_means(table: pd.DataFrame, codes: np.ndarray, nodules: pd.DataFrame) -> np.ndarray:
-    """(M, K) float64: the mean over slices of codes (N, K), for each of the M rows of `nodules`."""
+    """(M, K) float64: mean of codes (N, K) over the slices of each of the M rows of `nodules`."""
     place = nodules[NODULE].assign(_place=np.arange(len(nodules)))
     at = table[NODULE].merge(place, on=NODULE, how="left")["_place"].to_numpy(float)
     kept = ~np.isnan(at)
@@ -145,11 +145,11 @@ def nodule_means(table: pd.DataFrame, codes: np.ndarray, nodules: pd.DataFrame) 
 
 
 def without_size(factors: Factors, *, seed: int = 0) -> tuple[Factors, dict[str, float]]:
-    """The factors less what the log diameter tells of them, and its held-out R2 for each.
+    """The factors without what the log diameter explains of them, and its held-out R2 for each.
 
-    For each patient-grouped fold, a cubic spline of the log diameter is fitted on the other folds; what is
-    left of the fold's values is their residual. A binary factor becomes its residual from the share.
-    The diameter itself is left out. Raises UserError where there is no diameter.
+    For each patient-grouped fold, a cubic spline of the log diameter is fitted on the other folds, and the
+    fold's values become their residuals. A binary factor becomes its residual from the predicted share.
+    The diameter itself is left out. Raises UserError without a diameter.
     """
     if factors.size is None:
         raise UserError("Without a diameter, size cannot be removed from the factors.")
@@ -171,10 +171,10 @@ def without_size(factors: Factors, *, seed: int = 0) -> tuple[Factors, dict[str,
 
 
 def shuffled(patients: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """(M,) whose row's factors each of M nodules gets in a null draw: patients are shuffled, not nodules.
+    """(M,) the row whose factors each of M nodules gets in a null draw, which shuffles patients, not nodules.
 
-    Nodules of a patient stay together and in their order, so that what makes them alike stays in the null.
-    Codes of `patients` (M,) are to meet `factors[shuffled(patients, generator)]`.
+    Nodules of a patient stay together and in order, so that their similarity stays in the null. Compare codes
+    of `patients` (M,) with `factors[shuffled(patients, generator)]`.
     """
     order = np.argsort(patients, kind="stable")
     blocks = np.split(order, np.flatnonzero(np.diff(np.unique(patients[order], return_inverse=True)[1])) + 1)

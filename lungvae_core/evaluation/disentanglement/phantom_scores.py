@@ -1,10 +1,10 @@
-"""FactorVAE and BetaVAE scores on phantoms, whose factors can be moved and held.
+"""FactorVAE and BetaVAE scores on phantoms, whose factors can be varied or held fixed.
 
 FactorVAE: Kim & Mnih, arXiv 1802.05983, section 4. BetaVAE: Higgins et al., ICLR 2017 (openreview Sy2fzU9gl).
-Both ask whether it can be told from codes which of the nine factors a group of generated slices shares, when
-all other factors are drawn anew. A group also shares its surroundings and noise, which are no factor: with
-them drawn anew too, the lung around the nodule would drown what is asked. 1 is best; knowing nothing gives
-about 1/9. Neither says anything of real lesions.
+Both ask whether codes reveal which of the nine factors a group of generated slices shares while all other
+factors are drawn at random. A group also shares its surroundings and noise, which are not factors: if these
+varied too, the lung around the nodule would drown the factor. 1 is best; guessing gives about 1/9. Neither
+score says anything about real lesions.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from lungvae_core.statistics.intervals import percentile_interval
 from lungvae_core.vae.model import VAE
 
 NAMES = list(INDEPENDENT)  # nine factors
-UNUSED = 0.05  # a dimension that varies less than this share of the most varying one is left out, as unused
+UNUSED = 0.05  # dimensions with less than this share of the largest variation are unused and left out
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is rendered, at about 5 ms of one core a slice."""
+    """How much to render, at about 5 ms of one core per slice."""
 
-    free: int  # slices with every factor drawn, each with surroundings of its own
+    free: int  # slices with every factor drawn, each with its own surroundings
     learn: int  # groups to learn from, for each factor
-    test: int  # groups to judge by, for each factor
+    test: int  # groups to test on, for each factor
     group: int  # slices in a group
 
     @property
@@ -55,13 +55,13 @@ class Rendered:
     free: np.ndarray  # (free, 64, 64) int16 HU
     table: pd.DataFrame  # of the free slices: SliceSet's key, spacing and factor columns
     held: np.ndarray  # (G, group, 64, 64) int16 HU
-    factor: np.ndarray  # (G,) int: the number of the factor that a group shares
-    test: np.ndarray  # (G,) bool: judged by, not learned from
+    factor: np.ndarray  # (G,) int: number of the factor that a group shares
+    test: np.ndarray  # (G,) bool: used for testing, not for learning
 
 
 @lru_cache(maxsize=1)
 def rendered(sizes: Sizes, seed: int) -> Rendered:
-    """Render what the scores need, once for all models of a process; the seed decides every slice."""
+    """Render the slices for the scores, once per process for all models; the seed determines every slice."""
     generator = np.random.default_rng([seed, 0xD15E])
     free, rows = [], []
     for number in range(sizes.free):
@@ -85,7 +85,7 @@ def rendered(sizes: Sizes, seed: int) -> Rendered:
 
 
 def encoded(vae: VAE, hu: np.ndarray) -> np.ndarray:
-    """Codes (..., K) of slices hu (..., 64, 64) as rendered, at the spacing that the model sees."""
+    """Codes (..., K) of rendered slices hu (..., 64, 64), at the spacing that the model sees."""
     flat = hu.reshape(-1, 64, 64)
     table = pd.DataFrame({"pixel_spacing_mm": np.full(len(flat), INDEPENDENT_SPACING_MM)})
     codes = vae.encode_hu(np.asarray(at_spacing(flat, table, vae.config.spacing_mm)))
@@ -93,10 +93,10 @@ def encoded(vae: VAE, hu: np.ndarray) -> np.ndarray:
 
 
 def factor_vae(held: np.ndarray, factor: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(told, true) factor numbers of the test groups, from codes held (G, n, K) of groups.
+    """(predicted, true) factor numbers of the test groups, from codes held (G, n, K) of groups.
 
-    The dimension that varies least in a group, in units of how much it varies in all groups, votes for the
-    factor that it mostly stood for in the groups learned from.
+    The dimension that varies least in a group, relative to its variation over all groups, votes for the
+    factor that it most often marked in the learning groups.
     """
     variance = held.var(axis=1, ddof=1)  # (G, K)
     typical = variance[~test].mean(axis=0)
@@ -110,10 +110,10 @@ def factor_vae(held: np.ndarray, factor: np.ndarray, test: np.ndarray) -> tuple[
 def beta_vae(
     held: np.ndarray, factor: np.ndarray, test: np.ndarray, *, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(told, true) factor numbers of the test groups, from codes held (G, n, K) of groups.
+    """(predicted, true) factor numbers of the test groups, from codes held (G, n, K) of groups.
 
-    A linear classifier is given the mean absolute difference in each dimension over a group's pairs. The
-    paper draws a value for each pair; here the pairs of a group share it.
+    A linear classifier gets the mean absolute difference in each dimension over a group's pairs. The paper
+    draws a factor value for each pair; here the pairs of a group share it.
     """
     even = held.shape[1] // 2 * 2
     difference = np.abs(held[:, 0:even:2] - held[:, 1:even:2]).mean(axis=1)  # (G, K)
@@ -126,7 +126,7 @@ def beta_vae(
 def phantom_scores(held: np.ndarray, slices: Rendered, *, seed: int, draws: int) -> dict[str, Any]:
     """{factor_vae, beta_vae: {value, low, high, null, by_factor}} from codes held (G, n, K).
 
-    The interval is from resampling the test groups; the null from `draws` of shuffled factors' numbers.
+    The interval comes from resampling the test groups, the null from `draws` shuffles of the factor numbers.
     """
 
     def predictions(factor: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:

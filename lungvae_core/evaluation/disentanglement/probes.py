@@ -1,7 +1,8 @@
-"""Probes: how well a factor can be told from codes, by a linear model and by boosted trees.
+"""Probes: how well a linear model and boosted trees predict a factor from codes.
 
-In patient-grouped folds, so that a probe is judged on patients it has not seen. R2 for numbers, against the
-mean of the tested nodules; AUC for binary factors. Values below 0, or 0.5, are worse than knowing nothing.
+Folds are grouped by patient, so that a probe is judged on patients it has not seen. Numeric factors have R2,
+against the mean of the tested nodules, and binary factors AUC. Below 0, or 0.5, a probe is worse than
+guessing.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from lungvae_core.statistics.roc import weighted_aucs
 
 FOLDS = 5
 KINDS = {"linear": "ridge regression", "boosted": "gradient-boosted trees"}
-_ALPHAS = np.logspace(-1, 5, 13)  # of standardised codes
+_ALPHAS = np.logspace(-1, 5, 13)  # for standardised codes
 
 
 class Probe:
-    """Folds and standardised codes, prepared once for the factors and for every null draw."""
+    """Folds and standardised codes, prepared once for the factors and all null draws."""
 
     def __init__(self, codes: np.ndarray, nodules: pd.DataFrame, *, seed: int) -> None:
         self.seed = seed
@@ -36,9 +37,9 @@ class Probe:
             self.parts.append((scaled[train], scaled[test], train, test))
 
     def predict(self, kind: str, factors: np.ndarray) -> np.ndarray:
-        """(M, L): factors (M, L) as told for each nodule by a model that has not seen its patient.
+        """(M, L): factors (M, L) as predicted for each nodule by a model that has not seen its patient.
 
-        Binary factors are regressed as 0 and 1; an AUC asks for nothing but their order.
+        Binary factors are regressed as 0 and 1, since an AUC needs only the ranking.
         """
         predicted = np.empty_like(factors)
         for seen, unseen, train, test in self.parts:
@@ -61,7 +62,7 @@ class Probe:
 
 
 def score(factors: np.ndarray, predicted: np.ndarray, binary: list[bool]) -> np.ndarray:
-    """(L,) R2, or AUC where `binary`, of factors (M, L) as predicted (M, L)."""
+    """(L,) R2, or AUC for `binary` factors, of predictions (M, L) for factors (M, L)."""
     return _weighted(factors, predicted, binary, np.ones((1, len(factors))))[0]
 
 

@@ -1,4 +1,4 @@
-"""What disentanglement.json has to hold for the Factors page and the comparison over seeds."""
+"""What disentanglement.json must contain for the Factors page and the comparison over seeds."""
 
 from __future__ import annotations
 

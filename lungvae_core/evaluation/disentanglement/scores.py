@@ -4,9 +4,9 @@ MIG: Chen et al., arXiv 1802.04942. SAP: Kumar et al., arXiv 1711.00848. Modular
 1802.05312. DCI: Eastwood & Williams, ICLR 2018 (openreview By-7dz-AZ). All lie in 0..1, 1 is best.
 
 Mutual information is the plug-in estimate from equal-mass bins. It is biased upwards, by about
-(bins_x - 1)(bins_y - 1) / 2M nats: 0.09 for 20 by 20 bins and 2,000 nodules. MIG's difference takes most of
-it out. Modularity takes it for information: where factors have unlike numbers of bins, even codes that know
-nothing look modular. The null of shuffled factors, which has the same bias, is to be read beside every score.
+(bins_x - 1)(bins_y - 1) / 2M nats: 0.09 for 20 by 20 bins and 2,000 nodules. MIG's difference cancels most of
+the bias. Modularity counts it as information: if factors differ in their numbers of bins, even uninformative
+codes look modular. So read every score beside its null of shuffled factors, which has the same bias.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WORDS = {
 def binned(values: np.ndarray, bins: int = BINS) -> np.ndarray:
     """(M,) int from 0: the equal-mass bin of each of `values` (M,); ties share a bin.
 
-    At most `bins` distinct values have a bin each.
+    If there are at most `bins` distinct values, each gets its own bin.
     """
     distinct, place = np.unique(values, return_inverse=True)
     if len(distinct) <= bins:
@@ -42,7 +42,7 @@ def binned(values: np.ndarray, bins: int = BINS) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Binned:
-    """Columns in bins, as a sparse matrix with a column for every bin of every column."""
+    """Binned columns, as a sparse matrix with one column per bin of each column."""
 
     marks: sparse.csr_matrix  # (M, bins of all columns) 1 where a row is in a bin
     starts: np.ndarray  # (C,) the first bin of each column
@@ -67,7 +67,7 @@ class Binned:
 def information(codes: Binned, factors: Binned, source: np.ndarray | None = None) -> np.ndarray:
     """(K, L) mutual information of every code with every factor, in nats.
 
-    `source` (M,), of a null draw, says whose factors each row gets.
+    In a null draw `source` (M,) gives the row whose factors each row gets.
     """
     marks = factors.marks if source is None else factors.marks[source]
     shares = np.asarray((codes.marks.T @ marks).todense()) / codes.marks.shape[0]
@@ -77,7 +77,7 @@ def information(codes: Binned, factors: Binned, source: np.ndarray | None = None
 
 
 def gap(values: np.ndarray) -> np.ndarray:
-    """(L,) by how much the largest of each column of values (K, L) exceeds the second largest."""
+    """(L,) how far the largest value of each column of values (K, L) exceeds the second largest."""
     ordered = np.partition(values, -2, axis=0)
     return ordered[-1] - ordered[-2]
 
@@ -93,7 +93,7 @@ def explained(codes: np.ndarray, factors: np.ndarray) -> np.ndarray:
 
 
 def correlations(codes: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """(K, L) Pearson correlation; 0 for a code that does not vary. Of ranks it is Spearman's."""
+    """(K, L) Pearson correlation; 0 for a code that does not vary. On ranks it is Spearman's."""
     return _standard(codes).T @ _standard(factors) / len(codes)
 
 
@@ -114,7 +114,7 @@ def sap(codes: np.ndarray, factors: np.ndarray) -> np.ndarray:
 def modularity(told: np.ndarray) -> np.ndarray:
     """(K,) each dimension's modularity from `information` (K, L); NaN with no information or one factor.
 
-    1 where a dimension tells of one factor alone, 0 where it tells of all alike.
+    1 if a dimension informs about a single factor, 0 if about all factors equally.
     """
     most = told.max(1)
     beside = (told**2).sum(1) - most**2
@@ -125,9 +125,9 @@ def modularity(told: np.ndarray) -> np.ndarray:
 def dci(importance: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """(disentanglement (K,), completeness (L,), their weighted mean disentanglement) of importances (K, L).
 
-    A dimension is disentangled as far as it matters for one factor alone, and weighs as it matters at all; a
-    factor is complete as far as one dimension alone matters for it. NaN for one that matters for none, and
-    for disentanglement with a single factor.
+    A dimension is disentangled as far as it matters for a single factor, and its weight is its total
+    importance. A factor is complete as far as a single dimension matters for it. NaN for a dimension or
+    factor without any importance, and for disentanglement with a single factor.
     """
     of_dimension, of_factor = _concentrated(importance), _concentrated(importance.T)
     weights = importance.sum(1)
@@ -138,7 +138,7 @@ def dci(importance: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def _concentrated(importance: np.ndarray) -> np.ndarray:
-    """(R,) 1 less the entropy of each row of importances (R, C), in units of its largest."""
+    """(R,) 1 minus the entropy of each row of importances (R, C), as a share of the maximum entropy."""
     total = importance.sum(1, keepdims=True)
     if importance.shape[1] < 2:
         return np.full(len(importance), np.nan)
@@ -147,10 +147,10 @@ def _concentrated(importance: np.ndarray) -> np.ndarray:
 
 
 def importances(codes: np.ndarray, factors: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """(K, L) how much each code matters for each factor: shares of what gradient-boosted trees gain by it.
+    """(K, L) importance of each code for each factor: its share of the gain of gradient-boosted trees.
 
-    Each column sums to 1, or to 0 where the trees found nothing. Fitted on all rows, since nothing is judged
-    by it; binary factors are regressed as 0 and 1.
+    Each column sums to 1, or to 0 if the trees found nothing. Fitted on all rows, since it is not used to
+    judge predictions; binary factors are regressed as 0 and 1.
     """
     found = np.empty((codes.shape[1], factors.shape[1]))
     for index in range(factors.shape[1]):

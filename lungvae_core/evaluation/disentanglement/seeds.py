@@ -1,4 +1,4 @@
-"""What a comparison of priors over seeds has to hold for the Factors page; benchmarks/seeds.py makes it."""
+"""What a comparison of priors over seeds, made by benchmarks/seeds.py, must contain for the Factors page."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class OverSeeds(Part):
 
 
 def read_over_seeds(path: Path) -> dict[str, Any]:
-    """A comparison over seeds; UserError where it is missing or damaged."""
+    """Read a comparison over seeds; UserError if it is missing or damaged."""
     report: dict[str, Any] = read_as(
         path,
         OverSeeds,

@@ -1,1 +1,1 @@
-"""Evaluation protocols: what is fitted on whom, and what is tested on whom."""
+"""Evaluation protocols: which patients are used to fit and which to test."""

@@ -1,4 +1,4 @@
-"""What every protocol answers, and the report that is made of its answers."""
+"""What every protocol provides, and the report built from it."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ EMPTY: dict[str, Any] = {
 
 @dataclass(kw_only=True)
 class Protocol(ABC):
-    """One evaluation by a protocol, on its way to a report."""
+    """One evaluation by a protocol, which makes a report."""
 
-    name: ClassVar[str]  # of PROTOCOLS
+    name: ClassVar[str]  # a key of PROTOCOLS
 
     data: SliceSet
-    truth: np.ndarray  # (N,) labels of the data's slices, NaN where one is left out
+    truth: np.ndarray  # (N,) labels of the data's slices, NaN for slices left out
     task: str
     label_rule: str
     seeds: list[int]
-    folds_count: int  # outer folds; 0 where nothing is trained
+    folds_count: int  # outer folds; 0 if nothing is trained
     quick: bool
     resamples: int  # of patients
-    leaks: list[str]  # how what is tested was known
+    leaks: list[str]  # how the model knew what is tested
     began: float = field(default_factory=time.monotonic)
 
     @abstractmethod
@@ -65,11 +65,11 @@ class Protocol(ABC):
 
     @abstractmethod
     def nodule_rule(self) -> tuple[str, str]:
-        """(the rule from slices to a nodule, the same in words)."""
+        """(the rule from slices to a nodule, its description in words)."""
 
     @abstractmethod
     def sections(self) -> dict[str, Any] | None:
-        """The sections with figures; None when asked to stop before the end."""
+        """The sections with figures; None if stopped early."""
 
     @property
     @abstractmethod
@@ -77,7 +77,7 @@ class Protocol(ABC):
         """Whether the encoder saw pixels of tested patients."""
 
     def report(self) -> dict[str, Any] | None:
-        """The whole report (docs/evaluation.md); None when asked to stop before the end."""
+        """The whole report (docs/evaluation.md); None if stopped early."""
         sections = self.sections()
         if sections is None:
             return None
@@ -121,8 +121,8 @@ class Protocol(ABC):
     ) -> dict[str, Any]:
         """The model's own sections: units, baselines, comparisons, subgroups and the AUC at equal size.
 
-        `frames` are judged, by unit; `baselines` is that section, of which `others` have a row a nodule with
-        label and logit; `table` has a row a slice.
+        `frames` are the judged frames by unit. `baselines` is the report's section, and `others` has, for
+        each baseline, one row per nodule with label and logit. `table` has one row per slice.
         """
         nodules, seed = frames["nodule"], self.seeds[0]
         matched = None
@@ -147,7 +147,7 @@ class Protocol(ABC):
 
 
 def described(data: SliceSet, labels: np.ndarray, task: str, rule: str) -> dict[str, Any]:
-    """What the figures are about; `labels` (N,) are NaN where a slice is left out."""
+    """Describe the data behind the figures; `labels` (N,) are NaN for slices left out."""
     table = data.table
     known = table[~np.isnan(labels)]
     positive = table[labels == 1]
@@ -173,7 +173,7 @@ def described(data: SliceSet, labels: np.ndarray, task: str, rule: str) -> dict[
 
 
 def hardware() -> str:
-    """This machine in words."""
+    """A description of the computer in words."""
     model = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

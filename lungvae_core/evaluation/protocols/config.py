@@ -1,4 +1,4 @@
-"""An evaluation as it is asked for. Light to import: the command line's help is made of it."""
+"""The settings of an evaluation. Light to import, since the command line's help is built from it."""
 
 from __future__ import annotations
 

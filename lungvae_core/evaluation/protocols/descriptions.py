@@ -1,8 +1,8 @@
-"""Every protocol by name: what it is, in words, and what it fixes. Light to import: helps and forms use it.
+"""Every protocol by name: a description in words and the settings it fixes. Light to import, for help texts.
 
-`lungvae evaluate` has nested, frozen and paper; `lungvae validate` has external. Of `lungvae classify` are
-transductive, joint and released, whichever the labels that shaped the run's codes leave open. A search's last
-word is searched.
+`lungvae evaluate` has nested, frozen and paper; `lungvae validate` has external. `lungvae classify` has
+transductive, joint and released, and uses the one that the labels behind the run's codes allow. The final
+report of a search is searched.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ _ASIDE = "Calibration and threshold come from patients who neither fitted the cl
 
 @dataclass(frozen=True)
 class Description:
-    """A protocol in words; what it fixes in a training is in `lungvae_core.vae.config`'s names."""
+    """A protocol in words; the settings it fixes have the names of `lungvae_core.vae.config`."""
 
     title: str
     in_full: str  # in reports
-    in_short: str = ""  # where one is chosen
-    threshold: str = _ASIDE  # on whom calibration and threshold were settled, a sentence
+    in_short: str = ""  # in lists to choose from
+    threshold: str = _ASIDE  # a sentence on which patients settled calibration and threshold
     leaks: tuple[str, ...] = ()  # how every report of it leaks
     why_leak: str = "What it is tested on was known to the model."  # why a report that leaks is shown
-    held_out_only: bool = False  # whether none but patients that the VAE never saw are tested
+    held_out_only: bool = False  # whether only patients that the VAE never saw are tested
     trains: bool = True  # whether models are trained in folds; otherwise it tests a trained model
-    labels_of: str | None = None  # whose labels the joint phase takes; None: there is none
+    labels_of: str | None = None  # whose labels the joint phase takes; None without a joint phase
     labels_rule: str = ""  # the sentence that refuses labels of others
     starts_with: Mapping[str, object] = field(default_factory=dict)  # settings that may be changed
     fixes: Mapping[str, object] = field(default_factory=dict)  # settings that may not
@@ -65,8 +65,8 @@ PROTOCOLS: dict[str, Description] = {
         why_leak="It is here to show where such figures come from.",
         labels_of="released",
         labels_rule="The protocol paper is the one with labels of 70 % of all patients; leave out labels_of.",
-        # What the released code does in its joint phase: classes as labels, and no augmentation. So an
-        # encoder learns its patients by heart, and the leak shows; with much augmentation it would hardly.
+        # What the released code does in its joint phase: classes as labels and no augmentation. This way the
+        # encoder memorises its patients, and the leak shows; strong augmentation would almost hide it.
         starts_with={
             "labels_of": "released",
             "soft_labels": False,

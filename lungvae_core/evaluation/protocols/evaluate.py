@@ -1,4 +1,4 @@
-"""One evaluation from its beginning to its report; stopped, it goes on from where it was."""
+"""Run one evaluation from start to report; if stopped, it resumes where it was."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS: dict[str, type[Folded]] = {kind.name: kind for kind in (Nested, Frozen, P
 
 
 def work_folder(out: Path) -> Path:
-    """Where an evaluation keeps its trainings until its report `out` is written, and afterwards."""
+    """Where an evaluation keeps its trainings, before and after its report `out` is written."""
     return out.with_name(f"{out.stem}.work")
 
 
@@ -46,17 +46,17 @@ def evaluate(
     on_progress: Callable[[float, float, str], None] = lambda *_: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any] | None:
-    """Train, score and write the report `out`; return it, or None when stopped half-way.
+    """Train, score and write the report `out`; return it, or None if stopped early.
 
     `work` keeps the trainings (default: beside `out`); reports with other tasks or label rules can share it.
-    `nested` is an honest report of the same preset and seeds, which the leak table of the protocol `paper`
-    begins with. `diagnoses` is a table of confirmed diagnoses (`data.diagnoses`), against which the patients'
-    scores are judged too. `workers`, `ray` and `threads` are those of `lungvae_core.workers.pool`.
-    `on_progress(done, total, what)`. Slices that show the same picture as one of another patient are refused;
-    with `seen` "leave_out" all but the first of such patients are left out, with "include" the report says
-    that it leaks.
+    `nested` is an honest report of the same preset and seeds, with which the leak table of the protocol
+    `paper` begins. With `diagnoses`, a table of confirmed diagnoses (`data.diagnoses`), the patients' scores
+    are also judged against these. `workers`, `ray` and `threads` are those of `lungvae_core.workers.pool`.
+    `on_progress(done, total, what)` is called along the way. Slices that show the same picture as a slice of
+    another patient are refused; with `seen` "leave_out" all but the first of such patients are left out, with
+    "include" the report says that it leaks.
 
-    Raises UserError for data without what the task needs, and for a work folder of other data or settings.
+    Raises UserError for data that lack what the task needs, and for a work folder of other data or settings.
     """
     began = time.monotonic()
     truth = labels_by(data.table, evaluation.task, evaluation.label_rule)

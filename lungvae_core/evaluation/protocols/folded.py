@@ -1,4 +1,4 @@
-"""What the protocols of `lungvae evaluate` share: a preset trained anew on the folds, in a work folder."""
+"""What the protocols of `lungvae evaluate` share: a preset is trained on the folds, in a work folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROGRESS = "progress.json"
 
 
 class Progress:
-    """Tells the caller, and whoever reads progress.json, how far it is."""
+    """Reports the progress to the caller and in progress.json."""
 
     def __init__(self, work: Path, tell: Callable[[float, float, str], None]) -> None:
         self._path, self._tell, self._what = work / PROGRESS, tell, ""
@@ -52,7 +52,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where an evaluation computes, as `lungvae_core.workers.pool` takes it, and how it is stopped."""
+    """Where an evaluation runs, with the settings of `lungvae_core.workers.pool`, and how to stop it."""
 
     workers: int | None
     ray: str | None
@@ -63,17 +63,17 @@ class Machine:
 
 @dataclass(kw_only=True)
 class Folded(Protocol):
-    """An evaluation that trains: its members, and what is made of their codes."""
+    """An evaluation that trains: its members, and the results from their codes."""
 
-    one_vae: ClassVar[bool] = False  # whether one VAE, with a split of its own, serves all folds
+    one_vae: ClassVar[bool] = False  # whether one VAE, with its own split, serves all folds
 
     evaluation: EvaluationConfig
     folds: list[Fold]
     work: Path
     machine: Machine
     progress: Progress
-    confirmed: Diagnoses | None = None  # against which patients' scores are judged too
-    beside: dict[str, Any] | None = None  # the honest report that the leak table begins with
+    confirmed: Diagnoses | None = None  # patients' scores are also judged against these
+    beside: dict[str, Any] | None = None  # the honest report with which the leak table begins
     members: list[Member] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -87,14 +87,14 @@ class Folded(Protocol):
     def report_beside(
         cls, nested: Path | None, evaluation: EvaluationConfig, data: SliceSet
     ) -> dict[str, Any] | None:
-        """The honest report that stands beside; UserError for one where there is no leak table."""
+        """The honest report for the leak table; UserError if one is given but there is no leak table."""
         if nested is not None:
             raise UserError("--nested belongs to the protocol paper, whose leak table it begins.")
         return None
 
     @abstractmethod
     def judged(self) -> dict[str, Any] | None:
-        """The sections with figures, of trained members; None when asked to stop."""
+        """The sections with figures, from trained members; None if stopped."""
 
     def sections(self) -> dict[str, Any] | None:
         if not train_all(
@@ -117,7 +117,7 @@ class Folded(Protocol):
         }
 
     def _members(self) -> list[Member]:
-        """The trainings that the protocol needs, each with a folder that its settings name."""
+        """The trainings that the protocol needs, each in a folder named by its settings."""
         split: list[tuple[int, Any, Any]] = [(fold.number, fold.fit, fold.calibration) for fold in self.folds]
         if self.one_vae:
             split = [(0, None, None)]
@@ -143,14 +143,14 @@ class Folded(Protocol):
         return members
 
     def _settings_name(self, config: Config) -> str:
-        """Twelve digits that stand for the settings, the folds and the data."""
+        """Twelve hex digits that identify the settings, the folds and the data."""
         settings, evaluation = config.model_dump_json(exclude={"training": {"seed"}}), self.evaluation
         split = f"{evaluation.folds} {evaluation.seed} {evaluation.calibration_share}"
         text = f"{settings} {split} {self.one_vae}{self.left_out()} {self.data.info.content_hash}"
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def left_out(self) -> str:
-        """What stands for the slices that are in no fold; empty where all are."""
+        """A text that changes if some slices are in no fold; empty if all are in one."""
         tested = np.sort(np.concatenate([fold.test for fold in self.folds]))
         whole = len(tested) == len(self.data)
         return "" if whole else f" {hashlib.sha256(tested.tobytes()).hexdigest()}"

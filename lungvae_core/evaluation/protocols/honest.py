@@ -44,7 +44,7 @@ def pooled(scores: list[FoldScores], unit: str) -> pd.DataFrame:
 
 @dataclass(kw_only=True)
 class Honest(Folded):
-    """What `nested` and `frozen` have in common: each patient is tested by what was fitted on others."""
+    """What `nested` and `frozen` share: each patient is tested by models fitted on other patients."""
 
     def nodule_rule(self) -> tuple[str, str]:
         rule = self.evaluation.nodule_rule
@@ -73,7 +73,7 @@ class Honest(Folded):
         return sections
 
     def _of_scores(self, scores: list[FoldScores]) -> dict[str, Any]:
-        """What the last stage's scores say beside the figures of the units."""
+        """Sections from the last stage's scores, other than the figures of the units."""
         return {
             "nodule_rules": {
                 rule: {"auc": self._auc(pd.concat([fold.rules[rule] for fold in scores]))}
@@ -84,7 +84,7 @@ class Honest(Folded):
         }
 
     def _of_stages(self, by_stage: dict[str, list[FoldScores]]) -> dict[str, Any]:
-        """The VAE before and after its joint phase, where it has one, and what was chosen in each fold."""
+        """The VAE before and after its joint phase, if it has one, and what was chosen in each fold."""
         stages = {
             stage: {unit: {"auc": self._auc(pooled(scores, unit))} for unit in UNITS}
             for stage, scores in by_stage.items()
@@ -95,7 +95,7 @@ class Honest(Folded):
         }
 
     def _beside(self, main: list[FoldScores], rivals: dict[str, dict[str, pd.DataFrame]]) -> dict[str, Any]:
-        """The model's figures and those of its rivals, and the one against the others."""
+        """The model's figures, those of its rivals, and the comparisons between them."""
         baselines = {
             name: {
                 "words": BASELINES[name].label,
@@ -115,7 +115,7 @@ class Honest(Folded):
         return frame_auc(frame, resamples=self.resamples, seed=self.evaluation.seed)
 
     def _rivals(self) -> dict[str, dict[str, pd.DataFrame]] | None:
-        """The baselines' judged frames by unit, on the same folds; None when asked to stop."""
+        """The baselines' judged frames by unit, on the same folds; None if stopped."""
         names, evaluation = available(self.data.table), self.evaluation
         tasks = [
             RivalTask(
@@ -159,7 +159,7 @@ class Honest(Folded):
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def _scores(self) -> dict[str, list[FoldScores]] | None:
-        """Every fold's scores by stage; None when asked to stop."""
+        """Every fold's scores by stage; None if stopped."""
         by_fold = members_of(self.folds, self.members)
         stages = self.members[0].stages
         by_stage: dict[str, list[FoldScores]] = {stage: [] for stage in stages}
@@ -174,7 +174,7 @@ class Honest(Folded):
         return by_stage
 
     def _reconstructed(self) -> dict[str, Any]:
-        """How well every slice is redrawn by the first seed's model of the fold that tests its patient."""
+        """How well each slice is redrawn by the first seed's model of the fold that tests its patient."""
         of_fold = members_of(self.folds, self.members)
         runs = {fold.number: Run.open(of_fold[fold.number][0].folder) for fold in self.folds}
         frames = [slice_figures(runs[fold.number], self.data, fold.test) for fold in self.folds]

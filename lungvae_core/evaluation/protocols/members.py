@@ -1,8 +1,8 @@
-"""The trainings of an evaluation: one a fold and seed, in a folder each, resumable, codes kept.
+"""The trainings of an evaluation: one per fold and seed, each in a folder, resumable, with its codes saved.
 
 A member is trained on its fold's fit patients, with the calibration patients held out. When its first phase
-ends, and again when its joint phase does, every slice is encoded in four views (mirrored either way), over
-which logits are averaged later: a mirrored lesion is as malignant as it was.
+ends, and again when its joint phase does, every slice is encoded in four views (mirrored either way). Logits
+are later averaged over these views, since a mirrored lesion is just as malignant.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from lungvae_core.training.fit import fit
 from lungvae_core.vae.config import Config
 from lungvae_core.workers import pool
 
-STOP = "stop"  # a file in the work folder that asks its workers to end
+STOP = "stop"  # a file in the work folder that tells its workers to stop
 VAE_STAGE, JOINT_STAGE = "vae", "joint"
 VIEWS = 4
 
 
 @dataclass(frozen=True)
 class Member:
-    """One training; everything a worker needs to make or find it."""
+    """One training: everything a worker needs to run or find it."""
 
     fold: int
     seed: int
     config: Config
     data: str
-    fit: np.ndarray | None  # rows; None: the split that the configuration itself makes
+    fit: np.ndarray | None  # rows; None for the split that the configuration itself makes
     calibration: np.ndarray | None
     folder: str
     work: str
@@ -51,11 +51,11 @@ class Member:
 
     @property
     def done(self) -> bool:
-        """Whether its codes are there."""
+        """Whether its codes exist."""
         return all(codes_file(Path(self.folder), stage).is_file() for stage in self.stages)
 
     def epochs_done(self) -> float:
-        """Epochs so far, fractional; for progress."""
+        """Epochs done so far, with fractions; for progress."""
         if self.done:
             return float(self.config.epochs)
         at = read_position(Path(self.folder))
@@ -80,9 +80,9 @@ def train_all(
     on_progress: Callable[[float, float], None],
     should_stop: Callable[[], bool],
 ) -> bool:
-    """Train what is not trained yet, several at once; False when asked to stop before the end.
+    """Train the members not trained yet, several at once; False if stopped before the end.
 
-    `on_progress(epochs done, epochs in all)` is called twice a second. Raises UserError when one fails.
+    `on_progress(epochs done, epochs in all)` is called twice a second. Raises UserError if one fails.
     """
     total = float(sum(member.config.epochs for member in members))
     waiting = [member for member in members if not member.done]
@@ -111,7 +111,7 @@ def train_all(
 
 
 def train_member(member: Member) -> bool:
-    """In a worker: train a member, or go on with it, and keep its codes; False when asked to stop."""
+    """In a worker: train a member, or resume it, and save its codes; False if stopped."""
     torch.set_num_threads(member.threads)
     stop, folder = Path(member.work) / STOP, Path(member.folder)
     if stop.exists():
@@ -141,7 +141,7 @@ def train_member(member: Member) -> bool:
         slices = at_spacing(data.slices, data.table, run.config.model.spacing_mm)
         codes = encode_views(run.load_model(), slices, VIEWS)
         write_array(codes_file(folder, stage), codes)
-    (folder / "last.safetensors").unlink(missing_ok=True)  # three times the weights, of use to nobody now
+    (folder / "last.safetensors").unlink(missing_ok=True)  # three times the weights' size, no longer needed
     return True
 
 

@@ -1,9 +1,9 @@
-"""The `paper` protocol: the leak of the released code of arXiv 2311.15719, rebuilt and taken apart.
+"""The `paper` protocol: the leak of the released code of arXiv 2311.15719, rebuilt step by step.
 
-One VAE. Its joint phase sees the labels of a random 70 % of all patients. A classifier on its codes is then
-cross-validated over all patients, in other folds; the threshold is the best on each test fold; slices count
-as cases. On the same weights the steps are then undone one by one, the last of them by testing only the 30 %
-of patients whose labels the encoder never saw.
+There is one VAE. Its joint phase sees the labels of a random 70 % of all patients. Then a classifier on its
+codes is cross-validated over all patients, in other folds, with the best threshold on each test fold, and
+slices count as cases. Finally these steps are undone one by one on the same weights, the last by testing only
+the 30 % of patients whose labels the encoder never saw.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from lungvae_core.statistics.roc import auc
 from lungvae_core.training.classifier import ClassifierConfig, inputs_of
 from lungvae_core.training.joint import RELEASED_SHARE
 
-THRESHOLDS = np.arange(0.40, 0.601, 0.02)  # those of the released search
+THRESHOLDS = np.arange(0.40, 0.601, 0.02)  # as in the released code's search
 
 
 @dataclass(kw_only=True)
@@ -50,7 +50,7 @@ class Paper(Folded):
     def report_beside(
         cls, nested: Path | None, evaluation: EvaluationConfig, data: SliceSet
     ) -> dict[str, Any] | None:
-        """The honest report that the leak table begins with, after checking that it is of the same kind."""
+        """The honest report with which the leak table begins, checked to be of the same kind."""
         if nested is None:
             return None
         report = load_report(nested).model_dump(mode="json")
@@ -104,7 +104,7 @@ class Paper(Folded):
         logits, unseen = [], []
         total = len(self.members) * (len(folds) + 1)
         for done, member in enumerate(self.members):
-            # As they are, not mirrored: the released code has one code a slice, and learns that by heart.
+            # Only the unmirrored view: the released code has one code per slice and memorises it.
             codes = np.asarray(load_codes(member, JOINT_STAGE)[known, :1])
             fit = partial(
                 fit_on_views,
@@ -130,7 +130,7 @@ class Paper(Folded):
 def _frames(
     inner: pd.DataFrame, labels: np.ndarray, logits: np.ndarray, fold: np.ndarray
 ) -> dict[str, pd.DataFrame]:
-    """Judged frames with the threshold of each unit that is best on each test fold."""
+    """Judged frames, with the threshold for each unit that is best on each test fold."""
     slices = inner[["patient_id", "nodule", "slice"]].assign(
         row=np.arange(len(inner)), label=labels.astype(int), logit=logits, fold=fold
     )
@@ -154,7 +154,7 @@ def _frames(
 
 
 def _best(labels: np.ndarray, probability: np.ndarray) -> float:
-    """The threshold with the highest accuracy on these very labels."""
+    """The threshold with the highest accuracy on these same labels."""
     return float(max(THRESHOLDS, key=lambda at: float(((probability >= at) == labels).mean())))
 
 
@@ -211,7 +211,7 @@ def _step(
     frames: list[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]],
     evaluation: EvaluationConfig,
 ) -> dict[str, Any]:
-    """One line of the leak table; the interval is that of the first seed's AUC per slice."""
+    """One row of the leak table; the interval is that of the first seed's AUC per slice."""
     interval = frame_auc(frames[0][0], seed=evaluation.seed)
     return {
         "step": name,
@@ -229,7 +229,7 @@ def _auc(frame: pd.DataFrame) -> float:
 
 
 def nested_step(report: dict[str, Any]) -> dict[str, Any]:
-    """The first line of the leak table: what an honest report of the same settings and seeds says."""
+    """The first row of the leak table, from an honest report with the same settings and seeds."""
     nodule, slices = report["units"]["nodule"], report["units"]["slice"]
     return {
         "step": "nested",

@@ -1,9 +1,9 @@
-"""What an evaluation is asked to do, and which patients fit, calibrate and test in each fold.
+"""The configuration of each training, and which patients fit, calibrate and test in each fold.
 
-Three sets of patients in every fold, none of them in two: `fit` trains everything (VAE, joint phase,
-classifier); `calibration`, a part of the outer training patients, settles the threshold, the calibration and
-the choice among nodule rules; `test` is only tested. The folds do not depend on the task or the label rule,
-so that reports of several share their trainings.
+Every fold has three disjoint sets of patients: `fit` trains everything (VAE, joint phase, classifier);
+`calibration`, a part of the outer training patients, settles the threshold, the calibration and the choice of
+nodule rule; `test` is only tested. The folds do not depend on the task or the label rule, so reports with
+different ones share their trainings.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ QUICK = {"width": 8, "batch_size": 64}  # settings of --quick, with a few epochs
 
 @dataclass(frozen=True)
 class Fold:
-    """One outer fold; rows of the data's table, all slices of the patients whatever their labels."""
+    """One outer fold: rows of the data's table, with all slices of its patients regardless of label."""
 
     number: int
     fit: np.ndarray
@@ -32,7 +32,7 @@ class Fold:
     test: np.ndarray
 
     def without(self, rows: np.ndarray) -> Fold:
-        """The fold less the rows of the data where `rows` (N,) is True."""
+        """The fold without the rows of the data where `rows` (N,) is True."""
         fit, calibration, test = (part[~rows[part]] for part in (self.fit, self.calibration, self.test))
         return Fold(self.number, fit, calibration, test)
 
@@ -40,7 +40,7 @@ class Fold:
 def plan_folds(table: pd.DataFrame, evaluation: EvaluationConfig) -> list[Fold]:
     """The outer folds, each with its inner split by patient; every row is tested in one of them.
 
-    Raises UserError with too few patients, and should a patient ever be in two parts of a fold.
+    Raises UserError if there are too few patients or a patient is in two parts of a fold.
     """
     found = []
     for number, (outer, test) in enumerate(grouped_folds(table, evaluation.folds, seed=evaluation.seed)):
@@ -58,7 +58,7 @@ def plan_folds(table: pd.DataFrame, evaluation: EvaluationConfig) -> list[Fold]:
 
 
 def presets(evaluation: EvaluationConfig) -> list[str]:
-    """The presets that are asked for; UserError when one stands twice."""
+    """The presets of an evaluation; UserError if one occurs twice."""
     names = [name.strip() for name in evaluation.preset.split("+")]
     if len(set(names)) < len(names):
         raise UserError(f"A preset stands twice in {evaluation.preset}. More trainings of one: --seeds.")
@@ -66,9 +66,9 @@ def presets(evaluation: EvaluationConfig) -> list[str]:
 
 
 def configure(evaluation: EvaluationConfig, seed: int, name: str | None = None) -> Config:
-    """The configuration that a fold's training with this seed gets; `name` is one of the presets (the first).
+    """The configuration of a fold's training with this seed; `name` is a preset (default: the first).
 
-    `nested` and `paper` need a joint phase: where the preset has none, its variant with one is taken.
+    `nested` and `paper` need a joint phase: if the preset has none, its variant with one is used.
     """
     name = name or presets(evaluation)[0]
     protocol = PROTOCOLS[evaluation.protocol]
@@ -93,6 +93,6 @@ def configure(evaluation: EvaluationConfig, seed: int, name: str | None = None) 
     if protocol.labels_of and config.joint.labels_of != protocol.labels_of:
         raise UserError(protocol.labels_rule)
     if config.joint.rounds and config.joint.soft_labels:
-        # The readers' mean is what such a training sees, whatever is asked of it later.
+        # Such a training sees the readers' mean, whatever the task and label rule of the evaluation.
         config = override(config, {"task": "mvb", "label_rule": "median_high"})
     return config

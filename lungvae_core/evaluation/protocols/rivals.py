@@ -1,4 +1,4 @@
-"""The baselines of an evaluation on its very folds, calibrated and called in the same way; kept on disk."""
+"""The baselines of an evaluation on the same folds, calibrated and called in the same way; saved on disk."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RivalTask:
 
 
 def rival_scores(task: RivalTask) -> dict[str, pd.DataFrame]:
-    """In a worker: the judged test slices and nodules of a baseline, from disk where it was made before."""
+    """In a worker: the judged test slices and nodules of a baseline, from disk if already computed."""
     files = {
         unit: Path(task.folder) / f"{task.name}-fold{task.fold.number}-{unit}.parquet"
         for unit in ("slice", "nodule")

@@ -1,7 +1,7 @@
 """From codes to scores: per slice, per nodule by each rule, per patient, calibrated and called.
 
-Everything here learns from a fold's fit patients alone, and settles the rest on its calibration patients; of
-the test patients it sees the codes.
+Everything here learns from a fold's fit patients only and settles the rest on its calibration patients. Of
+the test patients it uses the codes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from lungvae_core.training.classifier import (
 )
 
 UNITS = ("slice", "nodule", "patient")
-# What a fold chooses among, on its own fit patients. A choice a fold, so few and far apart.
+# The options that a fold chooses from, on its own fit patients: one choice per fold, so few and far apart.
 CLASSIFIERS = {
     "small": ClassifierConfig(hidden=(32,), dropout=0.3, weight_decay=0.05),
     "default": ClassifierConfig(),
@@ -49,14 +49,14 @@ class FoldScores:
     frames: dict[str, pd.DataFrame]  # by unit: the judged test units
     rules: dict[str, pd.DataFrame]  # by nodule rule: the judged test nodules
     settled: dict[str, tuple[Settled, float, float]]  # by unit: what was settled; test ECE before and after
-    chosen: dict[str, Any]  # what was chosen, and on whom
+    chosen: dict[str, Any]  # what was chosen, and on which patients
     per_seed: list[dict[str, pd.DataFrame]]  # each seed's frames by unit
 
 
 def score_fold(
     table: pd.DataFrame, fold: Fold, members: list[Member], stage: str, evaluation: EvaluationConfig
 ) -> FoldScores:
-    """The scores of a fold's test patients after a stage, `members` being its trainings by seed."""
+    """The scores of a fold's test patients after a stage; `members` are its trainings by seed."""
     truth = labels_by(table, evaluation.task, evaluation.label_rule)
     parts = {name: rows[~np.isnan(truth[rows])] for name, rows in vars(fold).items() if name != "number"}
     check_apart(table, **parts)
@@ -127,7 +127,7 @@ def _member_scores(
 def fit_on_views(
     codes: np.ndarray, labels: np.ndarray, config: ClassifierConfig, inputs: Inputs
 ) -> Classifier:
-    """A classifier of codes (N, 4, K) that learned from every view; as many steps as from one view."""
+    """A classifier fitted on every view of codes (N, 4, K), in as many steps as on one view."""
     shared = config.model_copy(update={"epochs": max(1, round(config.epochs / codes.shape[1]))})
     return fit_classifier(
         codes.reshape(-1, codes.shape[2]), np.repeat(labels, codes.shape[1]), shared, inputs
@@ -142,7 +142,7 @@ def _fitted(
     inputs: Inputs,
     evaluation: EvaluationConfig,
 ) -> tuple[Classifier, dict[str, Any]]:
-    """The classifier that does best in folds of the fit patients, fitted on all of them."""
+    """The classifier that does best in folds of the fit patients, refitted on all of them."""
     inner = table.reset_index(drop=True)
     aucs = {}
     for name, settings in CLASSIFIERS.items() if not evaluation.quick else []:
@@ -179,7 +179,7 @@ def _judge(
     nodules = {rule: of_nodule.merge(frame, on=["patient_id", "nodule"]) for rule, frame in nodules.items()}
     rule = asked_rule
     if rule == "chosen":
-        # The largest slice is found by the readers' mask: it is reported, never chosen.
+        # The largest slice is found from the readers' mask, so this rule is reported but never chosen.
         open_to = [name for name in nodules if name != "largest"]
         rule = max(open_to, key=lambda name: _calibration_auc(nodules[name]))
     elif rule not in nodules:
@@ -209,7 +209,7 @@ def calibrated(
 ) -> tuple[pd.DataFrame, tuple[Settled, float, float], pd.DataFrame]:
     """(judged test rows, (what was settled, test ECE before and after), all rows with calibrated logits).
 
-    `logit` is the calibrated one from here on, so that those of several folds can be pooled.
+    From here on `logit` is calibrated, so that several folds can be pooled.
     """
     known = frame["known"].to_numpy()
     raw, label = frame["logit"].to_numpy(float), frame["label"].to_numpy()

@@ -1,1 +1,1 @@
-"""What the HTML file of a report is drawn with: figures as inline SVG, the template and its style."""
+"""Parts of a report's HTML file: figures as inline SVG, the template and its style."""

@@ -1,6 +1,6 @@
-"""Figures as inline SVG: forest, waterfall, dots, curves. Colours are of the style, which knows dark mode.
+"""Figures as inline SVG: forest, waterfall, dots, curves. Colours come from the style, which has a dark mode.
 
-Every function gives an `<svg>` with a title for those who cannot see it. Positions are in the figure's own
+Every function returns an `<svg>` with a title for those who cannot see it. Positions are in the figure's own
 units; the browser scales it to the column.
 """
 
@@ -15,15 +15,15 @@ from lungvae_core.evaluation.report_view.blocks import Forest, Square, Steps, St
 from lungvae_core.evaluation.report_words import Row, figure
 from lungvae_core.number_text import number
 
-_WIDTH, _NAMES = 760, 218  # of a figure of lines, and of the names at its left
-_ROW, _HEAD = 27, 34  # heights of a forest's line and of a group's heading
-_SIDE = 232  # a square plot
+_WIDTH, _NAMES = 760, 218  # widths of a figure with rows, and of the names on its left
+_ROW, _HEAD = 27, 34  # heights of a forest's row and of a group's heading
+_SIDE = 232  # of a square plot
 # left, right, top and bottom of a square plot's frame
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 222, 12, 194
 
 
 def draw(drawn: Forest | Steps | Strip) -> str:
-    """A figure of a report's sections; empty where there is nothing to draw."""
+    """A figure of a report's sections as SVG; empty if there is nothing to draw."""
     return _KINDS[type(drawn)](drawn)
 
 
@@ -38,7 +38,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def forest(drawn: Forest) -> str:
-    """Values with their intervals, a line each, in groups with a heading."""
+    """Values with their intervals, one per row, in groups with a heading."""
     rows = [row for _, members in drawn.groups for row in members if row.interval.value is not None]
     if not rows:
         return ""
@@ -78,7 +78,7 @@ def _forest_line(row: Row, y: float, x: Callable[[float], float], right: float, 
 
 
 def marker(kind: str, x: float = 8, y: float = 8) -> str:
-    """A shape a kind, so that colour is never the only sign."""
+    """One shape per kind, so that colour is never the only cue."""
     corners = {
         "size": ((-5, -5), (5, -5), (5, 5), (-5, 5)),
         "readers": ((0, -7), (7, 0), (0, 7), (-7, 0)),
@@ -91,7 +91,7 @@ def marker(kind: str, x: float = 8, y: float = 8) -> str:
 
 
 def square(drawn: Square, unit: str) -> str:
-    """A curve in the unit square with what chance gives; of bins, a dot each with its interval."""
+    """A curve in the unit square with the line of chance; each bin is a dot with its interval."""
     body = []
     for tick in (0.0, 0.5, 1.0):
         body.append(_line(_at_x(tick), _TOP, _at_x(tick), _BOTTOM, "grid"))
@@ -120,7 +120,7 @@ def square(drawn: Square, unit: str) -> str:
 
 
 def strip(drawn: Strip) -> str:
-    """A dot a fold or seed, a line a group; the upright stroke is the mean."""
+    """One dot per fold or seed, one row per group; the vertical stroke is the mean."""
     every = [value for line in drawn.lines for value in line.values]
     if not every:
         return ""
@@ -142,7 +142,7 @@ def strip(drawn: Strip) -> str:
 
 
 def steps(drawn: Steps) -> str:
-    """A waterfall: each bar hangs where the row before ended."""
+    """A waterfall: each bar starts where the one before ended."""
     if not drawn.steps:
         return ""
     low, greatest, margin = drawn.limits
@@ -167,7 +167,7 @@ def steps(drawn: Steps) -> str:
 def _axis(
     low: float, high: float, right: float, bottom: float, title: str
 ) -> tuple[Callable[[float], float], list[str]]:
-    """(where a value lies across, the axis with its grid) of a figure of lines."""
+    """(function from a value to its x position, the axis with its grid) of a figure with rows."""
 
     def x(value: float) -> float:
         return _NAMES + (value - low) / (high - low) * (right - _NAMES)

@@ -33,7 +33,7 @@ def question(report: Report, unit: str | None) -> list[Block]:
 
 
 def protocol(report: Report, unit: str | None) -> list[Block]:
-    """The protocol in words, folds, seeds and the settings that were chosen inside."""
+    """The protocol in words, folds, seeds and the settings chosen inside the folds."""
     folds = (
         f"{plural(report.folds, 'outer fold')} by patient, {report_words.seeds(report)}"
         f"{', whose logits are averaged' if len(report.seeds) > 1 else ''}."
@@ -60,7 +60,7 @@ def protocol(report: Report, unit: str | None) -> list[Block]:
 
 
 def data(report: Report, unit: str | None) -> list[Block]:
-    """The data and the flow of numbers to what was judged."""
+    """The data and how many of them were judged."""
     part, labelled = report.data, report.data.labelled
     malignant, rest = labelled.malignant_nodules, labelled.nodules - labelled.malignant_nodules
 
@@ -135,7 +135,7 @@ def reproduce(report: Report, unit: str | None) -> list[Block]:
 
 
 def checked(report: Report, unit: str | None) -> list[Block]:
-    """The checklist of TRIPOD+AI and CLAIM, in their spirit."""
+    """The checklist in the spirit of TRIPOD+AI and CLAIM."""
     sources = "; ".join(f"{name} ({source})" for name, source in SOURCES)
     text = (
         f"In the spirit of {sources}, in our own words; the guidelines themselves are what counts. What was "
@@ -145,7 +145,7 @@ def checked(report: Report, unit: str | None) -> list[Block]:
 
 
 def _sentence(text: str, *, capital: bool = True) -> str:
-    """Words as a sentence with a full stop."""
+    """The text as a sentence with a full stop."""
     text = text.strip().rstrip(".")
     if capital and text[:1].islower():
         text = text[:1].upper() + text[1:]

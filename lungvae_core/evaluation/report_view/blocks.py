@@ -1,6 +1,6 @@
-"""What the sections of a report are made of: words, tables and figures as plain objects.
+"""The building blocks of a report's sections: text, tables and figures as plain objects.
 
-Words may hold **bold** and `code`, and no other markup; whoever draws them escapes the rest.
+Text may contain **bold** and `code`, and no other markup; the code that draws it escapes the rest.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from lungvae_core.evaluation.report_view.checklist import Item
 from lungvae_core.evaluation.report_words import Row
 from lungvae_core.number_text import DASH, number
 
-# What a line of a forest stands for; each kind has a colour and a shape of its own.
+# What a row of a forest shows; each kind has its own colour and shape.
 KINDS = {
     "model": "the model",
     "size": "size alone",
@@ -21,7 +21,7 @@ KINDS = {
     "pixels": "from pixels, without a latent space of ours",
 }
 
-# Where a section stands on the page: over all of it, half of it, or shut until it is opened.
+# Where a section goes on the page: full width, half width, or closed until opened.
 PLACES = WIDE, HALF, SHUT = "wide", "half", "shut"
 
 
@@ -45,14 +45,14 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of words; the page keeps a folded one shut until it is opened."""
+    """A table of text; the page keeps a folded one closed until opened."""
 
     kind: ClassVar[str] = "table"
     head: list[str]
     rows: list[list[str]]
     title: str = ""
     caption: str = ""
-    numbers: int | None = None  # columns from this one on are numbers, aligned to the right
+    numbers: int | None = None  # columns from this one on are numbers, aligned right
     folded: bool = False
 
 
@@ -68,7 +68,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Flow:
-    """How many there were: each of the first two boxes leads to what comes after it."""
+    """How many there were: each of the first two boxes leads to the next."""
 
     kind: ClassVar[str] = "flow"
     boxes: list[tuple[str, list[str]]]
@@ -76,7 +76,7 @@ class Flow:
 
 @dataclass(frozen=True)
 class Checklist:
-    """What guidelines ask, under headings."""
+    """What the guidelines ask, under headings."""
 
     kind: ClassVar[str] = "checklist"
     groups: list[tuple[str, list[Item]]]
@@ -84,7 +84,7 @@ class Checklist:
 
 @dataclass(frozen=True)
 class Figure:
-    """Something drawn: its name on the page, and a title for those who cannot see it."""
+    """A drawing: its name on the page, and a title for those who cannot see it."""
 
     kind: ClassVar[str] = "figure"
     name: str
@@ -93,24 +93,24 @@ class Figure:
 
 @dataclass(frozen=True)
 class Forest(Figure):
-    """Values with their 95 % intervals, a line each, in groups with a heading."""
+    """Values with their 95 % intervals, one per row, in groups with a heading."""
 
     groups: list[tuple[str, list[Row]]]
     axis: str = "AUC"
     zero: float | None = None  # a line to compare with
-    limits: tuple[float, float] | None = None  # shown at least; without, what the intervals need
-    legend: bool = False  # whether the kinds are explained
+    limits: tuple[float, float] | None = None  # the least range to show; None: what the intervals need
+    legend: bool = False  # whether to explain the kinds
 
     @property
     def kinds(self) -> dict[str, str]:
-        """The kinds of its lines, as they are explained."""
+        """The kinds of its rows with their explanations."""
         there = {row.kind for _, rows in self.groups for row in rows}
         return {kind: text for kind, text in KINDS.items() if kind in there}
 
 
 @dataclass(frozen=True)
 class Step:
-    """A bar of a waterfall; `gain` is over the step before, None of the first."""
+    """A bar of a waterfall; `gain` is over the step before, None for the first."""
 
     name: str
     note: str
@@ -119,20 +119,20 @@ class Step:
 
     @property
     def label(self) -> str:
-        """The value, and the gain where there is one: "0.912 (+0.054)"."""
+        """The value, and the gain if there is one: "0.912 (+0.054)"."""
         return number(self.value) + ("" if self.gain is None else f" ({number(self.gain, signed=True)})")
 
 
 @dataclass(frozen=True)
 class Steps(Figure):
-    """A waterfall: each bar hangs where the one before ended. The axis does not begin at 0."""
+    """A waterfall: each bar starts where the one before ended. The axis does not begin at 0."""
 
     steps: list[Step]
     axis: str
 
     @property
     def limits(self) -> tuple[float, float, float]:
-        """(least, greatest, margin) of the axis."""
+        """(lowest, highest, margin) of the axis."""
         values = [step.value for step in self.steps]
         margin = max(0.2 * (max(values) - min(values)), 0.01)
         return min(values) - 2 * margin, max(values), margin
@@ -140,7 +140,7 @@ class Steps(Figure):
 
 @dataclass(frozen=True)
 class Dots:
-    """A line of dots, one a fold or seed; of one kind of KINDS."""
+    """A row of dots, one per fold or seed, all of one kind of KINDS."""
 
     name: str
     values: list[float]
@@ -154,7 +154,7 @@ class Dots:
 
 @dataclass(frozen=True)
 class Strip(Figure):
-    """Lines of dots, each with a stroke at its mean."""
+    """Rows of dots, each with a stroke at its mean."""
 
     lines: list[Dots]
     axis: str = "AUC"
@@ -162,7 +162,7 @@ class Strip(Figure):
 
 @dataclass(frozen=True)
 class Square:
-    """A curve in the unit square through the points (x, y), which may be the means of `bins`."""
+    """A curve in the unit square through the points (x, y), possibly the means of `bins`."""
 
     title: str
     note: str  # its figure, such as "AUC 0.943"
@@ -170,13 +170,13 @@ class Square:
     up: str
     x: list[float]
     y: list[float]
-    chance: tuple[float, float] = (0.0, 1.0)  # y of what chance gives, at x = 0 and x = 1
+    chance: tuple[float, float] = (0.0, 1.0)  # y of the line of chance, at x = 0 and x = 1
     bins: list[ReliabilityBin] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A count of the confusion matrix, its share of its line, and whether it was called right."""
+    """A count of the confusion matrix, its share of its row, and whether the call was right."""
 
     count: int
     share: float | None
@@ -184,13 +184,13 @@ class Cell:
 
     @property
     def percent(self) -> str:
-        """The share as "94.1%"; a dash of none."""
+        """The share as "94.1%"; a dash without one."""
         return DASH if self.share is None else f"{self.share:.1%}"
 
 
 @dataclass(frozen=True)
 class Panels:
-    """The curves of a unit, and its confusion matrix: (truth, [called malignant, called benign]) a line."""
+    """The curves of a unit and its confusion matrix, with rows (truth, [called malignant, called benign])."""
 
     kind: ClassVar[str] = "panels"
     unit: str
@@ -201,7 +201,7 @@ class Panels:
 
 @dataclass(frozen=True)
 class Beside:
-    """Two columns where there is room."""
+    """Two columns if there is room."""
 
     kind: ClassVar[str] = "beside"
     left: list[Block]
@@ -213,7 +213,7 @@ Block = Text | Bullets | Table | Code | Flow | Checklist | Forest | Steps | Stri
 
 @dataclass(frozen=True)
 class Section:
-    """A section with its name, which is its address in the HTML file."""
+    """A section with its name, which is its anchor in the HTML file."""
 
     name: str
     title: str
@@ -222,7 +222,7 @@ class Section:
 
 
 def ends(interval: Interval) -> tuple[float, float, float]:
-    """(value, low, high) to draw; the value where an end is missing."""
+    """(value, low, high) to draw; the value replaces a missing end."""
     value = interval.value or 0.0
     return (
         value,

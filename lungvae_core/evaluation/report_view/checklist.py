@@ -1,9 +1,8 @@
-"""What TRIPOD+AI and CLAIM ask of such a report, in our own words, and where it is answered, or that it is
-not.
+"""What TRIPOD+AI and CLAIM ask of such a report, in our own words, and where it answers that, if it does.
 
 TRIPOD+AI: Collins et al. 2024, BMJ 385:e078378. CLAIM, 2024 update: Tejani et al., doi 10.1148/ryai.240300.
-In their spirit only: the guidelines' own texts are what counts, and a report that a program writes cannot
-answer what only a study's authors know.
+This follows only their spirit: the guidelines' own texts are what counts, and a report written by a program
+cannot answer what only a study's authors know.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ SOURCES = (
 class Item:
     """One question and its answer."""
 
-    guides: str  # which of the two ask it, with TRIPOD+AI's number
+    guides: str  # which of the two ask it, with the number in TRIPOD+AI
     question: str  # in our own words
     state: str  # YES, PARTLY, NOT or NONE
     where: str  # id of the section that answers, or empty
@@ -37,7 +36,7 @@ class Item:
 
 
 def checklist(report: Report) -> list[tuple[str, list[Item]]]:
-    """(heading, items) as they stand for this report."""
+    """(heading, items) for this report."""
     return [
         ("What and why", _purpose(report)),
         ("Data, patients and truth", _data(report)),

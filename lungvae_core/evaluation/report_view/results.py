@@ -1,5 +1,5 @@
-"""The sections of figures. Each takes a report and the unit to show, None for all; without blocks where the
-report has no such part."""
+"""The sections of figures. Each takes a report and the unit to show (None for all), and returns no blocks if
+the report lacks that part."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ _BESIDE = ("auc", "balanced_accuracy", "sensitivity", "specificity", "average_pr
 
 
 def forest(report: Report, unit: str | None) -> list[Block]:
-    """AUCs of the model with every baseline of the same folds beside it."""
+    """AUCs of the model and, beside it, of every baseline on the same folds."""
     units = list(reversed(UNITS)) if unit is None else [unit]
-    # A number without its size baseline is not shown: patients have none, so nodules stand below.
+    # No number is shown without its size baseline: patients have none, so nodules are shown below.
     if unit is not None and len(report_words.forest(report, unit)) < 2:
         units += ["nodule"] if unit != "nodule" and len(report_words.forest(report, "nodule")) > 1 else []
     groups = [(f"Per {one}" if len(units) > 1 else "", report_words.forest(report, one)) for one in units]
@@ -97,7 +97,7 @@ def leak(report: Report, unit: str | None) -> list[Block]:
 
 
 def figures(report: Report, unit: str | None) -> list[Block]:
-    """Every figure with its interval, a table of all units, and the baselines' figures."""
+    """Every figure with its interval in a table of all units, and the baselines' figures."""
     shown = unit or report_words.main_unit(report)
     own = None if shown is None else report.units.of(shown)
     if own is None:
@@ -134,7 +134,7 @@ def figures(report: Report, unit: str | None) -> list[Block]:
 
 
 def _baselines(report: Report) -> list[Block]:
-    """A table a unit of the model and its baselines, which have too many figures for one table."""
+    """One table per unit of the model and its baselines, which have too many figures for one table."""
     baselines = report_words.ordered_baselines(report)
     parts = {unit: {name: one.of(unit) for name, one in baselines.items()} for unit in UNITS}
     every = [part for of_unit in parts.values() for part in of_unit.values() if part is not None]
@@ -159,7 +159,7 @@ def _baselines(report: Report) -> list[Block]:
 
 
 def _beside(part: SomeFigures, names: list[str]) -> list[str]:
-    """The AUC with its interval; of other figures the value, for the table would be too wide."""
+    """The AUC with its interval, other figures as values only, since the table would be too wide."""
     return [
         figure(value) if name == "auc" or value is None else number(value.value)
         for name in names
@@ -168,7 +168,7 @@ def _beside(part: SomeFigures, names: list[str]) -> list[str]:
 
 
 def curves(report: Report, unit: str | None) -> list[Block]:
-    """ROC, precision and recall, reliability, and the confusion at the threshold."""
+    """ROC, precision-recall and reliability curves, and the confusion matrix at the threshold."""
     blocks: list[Block] = []
     for one in UNITS if unit is None else (unit,):
         own = report.units.of(one)
@@ -355,7 +355,7 @@ def nodule_rules(report: Report, unit: str | None) -> list[Block]:
 
 
 def size_matched(report: Report, unit: str | None) -> list[Block]:
-    """The AUC among lesions of like size."""
+    """The AUC among lesions of similar size."""
     lines = [
         f"Per {one}, AUC **{figure(part.auc)}** over {part.pairs:,} pairs of a malignant and a "
         f"benign one of like size{f' ({part.what})' if part.what else ''}, where size alone gives 0.5."
@@ -366,7 +366,7 @@ def size_matched(report: Report, unit: str | None) -> list[Block]:
 
 
 def external(report: Report, unit: str | None) -> list[Block]:
-    """Calibration, sensitivity at fixed specificity and the shift of codes: what only other data can say."""
+    """Calibration, sensitivity at fixed specificity and the shift of codes: what only other data can show."""
     part = report.external
     if part is None:
         return []
@@ -423,7 +423,7 @@ def spread(report: Report, unit: str | None) -> list[Block]:
 
 
 def stages(report: Report, unit: str | None) -> list[Block]:
-    """The same folds' VAE before it saw labels, and after the joint phase."""
+    """The same folds' VAE before it saw labels and after the joint phase."""
     groups = [
         (
             f"Per {one}",
@@ -441,7 +441,7 @@ def stages(report: Report, unit: str | None) -> list[Block]:
 
 
 def diagnosis(report: Report, unit: str | None) -> list[Block]:
-    """Model, readers and size against the confirmed diagnosis, beside the same against the opinion."""
+    """Model, readers and size against the confirmed diagnosis and, beside it, against the opinion."""
     part = report.diagnosis
     if part is None:
         return []
@@ -458,7 +458,7 @@ def diagnosis(report: Report, unit: str | None) -> list[Block]:
 
 
 def reconstruction(report: Report, unit: str | None) -> list[Block]:
-    """How well held-out slices are drawn again."""
+    """How well held-out slices are reconstructed."""
     part = report.reconstruction
     if part is None:
         return []
@@ -514,7 +514,7 @@ def _by_size(part: ReconstructionPart) -> tuple[list[Block], list[Block]]:
     bands = [(band, band.figures()) for band in part.by_size]
     keys: dict[str, str] = {}
     for name in report_words.RECONSTRUCTION_WORDS:
-        # Inside the mask, the figures that there are of nothing else.
+        # Figures that exist only inside the mask.
         names = (name, f"inside_{name}") if name in ("margin", "histogram_hu") else (name,)
         given = [key for key in names if any(key in figures for _, figures in bands)]
         keys |= {name: given[0]} if given else {}
@@ -540,7 +540,7 @@ def _by_size(part: ReconstructionPart) -> tuple[list[Block], list[Block]]:
 
 
 def _by_detail(part: ReconstructionPart) -> tuple[list[Block], list[Block]]:
-    """(the power of what is drawn by the size of the detail as a forest, the same as a table)."""
+    """(the power of reconstructions by the size of the detail as a forest, the same as a table)."""
     details = [
         Row(f"{band.from_cycles:.3g} to {band.to_cycles:.3g}", band, "model") for band in part.spectrum
     ]
@@ -559,7 +559,7 @@ def _by_detail(part: ReconstructionPart) -> tuple[list[Block], list[Block]]:
 
 
 def _forest(name: str, title: str, groups: Iterable[tuple[str, list[Row]]], **how: Any) -> list[Block]:
-    """A forest of the rows that have a value; nothing where there is none."""
+    """A forest of the rows that have a value; empty if none has one."""
     filled = [(heading, [row for row in rows if row.interval.value is not None]) for heading, rows in groups]
     filled = [(heading, rows) for heading, rows in filled if rows]
     return [Forest(name, title, filled, **how)] if filled else []

@@ -1,4 +1,4 @@
-"""All sections that are shown of a report, in their order: the page and the HTML file draw the same."""
+"""All sections of a report, in display order: the page and the HTML file draw the same ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from lungvae_core.evaluation.report import Report
 from lungvae_core.evaluation.report_view import about, results
 from lungvae_core.evaluation.report_view.blocks import HALF, SHUT, WIDE, Section
 
-# name, title, place on the page, what makes the blocks of it
+# name, title, place on the page, function that makes the blocks
 _SECTIONS = (
     ("asked", "What was asked", SHUT, about.question),
     ("forest", "The model beside simpler ways", WIDE, results.forest),
@@ -34,7 +34,7 @@ _PER_UNIT = ("figures", "curves")
 
 
 def sections(report: Report, unit: str | None = None) -> list[Section]:
-    """The sections that the report has something for: with the figures of one unit, or of all its units."""
+    """The sections for which the report has content, with the figures of one unit or of all its units."""
     shown = []
     for name, title, place, make in _SECTIONS:
         per = f", per {unit}" if unit and name in _PER_UNIT else ""
