@@ -1,1 +1,1 @@
-"""Trained models behind a registry, background jobs and the HTTP routes that the pages call."""
+"""Trained models in a registry, background jobs and the HTTP routes that the pages call."""

@@ -1,8 +1,8 @@
-"""One file with all that a server made: its database, evaluations, logs, runs and, if asked, data sets.
+"""One file with everything a server made: database, evaluations, logs, runs and, optionally, data sets.
 
-A tar archive; its last member, manifest.json, has every file's SHA-256 and where the folders were. The
-database is copied by SQLite's own online backup, so the server may run meanwhile. A folder that something
-writes in is left out and named, since half of it would be worth nothing; one being copied is locked.
+The file is a tar archive. Its last member, manifest.json, lists every file's SHA-256 and where the folders
+were. SQLite's online backup copies the database, so the server may keep running. A folder that a process is
+writing to is left out and named, since half of it would be useless. A folder is locked while it is copied.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ _PASSED_OVER = {
     DATABASE,
     f"{DATABASE}-wal",
     f"{DATABASE}-shm",
-}  # of the workspace; a cache is made anew
+}  # of the workspace; a cache can be rebuilt
 _NAME = re.compile(r"(?:workspace|runs|data)(?:/[^/\0]+)+")
-# Bounds that what the product writes stays far below; a foreign archive need not.
+# Limits far above anything the product writes; another program's archive may exceed them.
 LONGEST_NAME, DEEPEST, MOST_FILES = 1_000, 40, 200_000
-LONGEST_HEADER = 1 << 16  # bytes that say a long name
+LONGEST_HEADER = 1 << 16  # bytes of a header that holds a long name
 
 
 class _Manifest(BaseModel):
@@ -68,16 +68,16 @@ class _Manifest(BaseModel):
 
 @dataclass
 class Summary:
-    """What a backup holds, and what it lacks."""
+    """What a backup contains and what was left out."""
 
     created: str = ""
     files: int = 0
     size: int = 0  # bytes
-    left_out: list[str] = field(default_factory=list)  # in sentences
+    left_out: list[str] = field(default_factory=list)  # one sentence each
 
 
 def back_up(settings: Settings, target: Path, *, with_data: bool = False) -> Summary:
-    """Write a backup to `target`, which must not exist; UserError where it cannot be written."""
+    """Write a backup to `target`, which must not exist; UserError if it cannot be written."""
     target = Path(target)
     if target.exists():
         raise UserError(f"{target} already exists. Choose another --out.")
@@ -106,17 +106,17 @@ def back_up(settings: Settings, target: Path, *, with_data: bool = False) -> Sum
 
 
 def check(archive: Path, settings: Settings) -> Summary:
-    """Read a backup to its end; UserError unless every file is as it was and the database can be used."""
+    """Read a whole backup; UserError unless every file is unchanged and the database can be used."""
     with temporary_folder("check") as folder:
         return _extract(archive, {part: folder / part for part in PARTS}, settings, keep=False)
 
 
 def restore(archive: Path, settings: Settings) -> Summary:
-    """Bring a backup back into the folders in use, which must be empty or absent.
+    """Restore a backup into the folders in use, which must be empty or absent.
 
-    Nothing appears in them unless all of it is whole. Jobs that were running count as ended, and can be
-    resumed; what they say of folders is changed to the folders in use, and those that name others are left
-    out. Raises UserError for a damaged or foreign archive, and for a folder with something in it.
+    Nothing is written to them unless the whole backup is intact. Jobs that were running count as ended and
+    can be resumed. Their folders are changed to the folders in use; jobs that name other folders are left
+    out. Raises UserError for a damaged archive, another program's archive, and a folder that is not empty.
     """
     targets = {part: getattr(settings, part).resolve() for part in PARTS}
     with contextlib.ExitStack() as opened:
@@ -129,7 +129,7 @@ def restore(archive: Path, settings: Settings) -> Summary:
 
 
 def refuse_restoring_into(folder: Path) -> None:
-    """UserError when a folder has something in it."""
+    """Raise UserError if a folder is not empty."""
     try:
         refuse_existing(folder)
     except UserError:
@@ -164,7 +164,7 @@ def _add_database(settings: Settings, archive: tarfile.TarFile, files: dict[str,
 
 
 def _folders(part: str, root: Path) -> Iterator[tuple[Path, str]]:
-    """What is copied as one: each run, evaluation and data set by itself, and what lies beside them."""
+    """The units to copy: each run, evaluation and data set by itself, then the files next to them."""
     if not root.is_dir():
         return
     for entry in sorted(root.iterdir()):
@@ -233,7 +233,7 @@ def _add_bytes(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 class _Hashing:
-    """A stream that hashes what is read through it."""
+    """A stream that hashes the bytes read through it."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream, self.digest = stream, hashlib.sha256()
@@ -245,7 +245,7 @@ class _Hashing:
 
 
 class _Header(tarfile.TarInfo):
-    """A header as `back_up` writes them: of a file, or of a file's long name; no other kind is read on."""
+    """A header as `back_up` writes it: for a file or for a file's long name; other kinds are refused."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -258,17 +258,17 @@ class _Header(tarfile.TarInfo):
 
 @contextlib.contextmanager
 def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
-    # From an ordinary file: a pipe would be waited for.
+    # Read ordinary files only: reading a pipe would block.
     with open_file(archive) as stream, tarfile.open(fileobj=stream, mode="r:", tarinfo=_Header) as opened:
         yield opened
 
 
 def _members(opened: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The files of an archive, each before what follows it is read, since an extended header can lie."""
+    """The files of an archive, each yielded before the next is read, since an extended header can lie."""
     for number, member in enumerate(opened):
         if number >= MOST_FILES:
             raise UserError(f"It has more than {MOST_FILES:,} files.")
-        if member.size < 0 or member.issparse():  # a sparse file of a few bytes can stand for any number
+        if member.size < 0 or member.issparse():  # a few bytes of a sparse file can expand to any size
             raise UserError("A member has an impossible size.")
         yield member
 
@@ -290,7 +290,7 @@ def _read_manifest(archive: Path) -> _Manifest:
         raise UserError(f"{archive} is damaged: its files are not those of its list.")
     above = {str(folder) for name in manifest.files for folder in PurePosixPath(name).parents}
     for name in manifest.files:
-        if not _is_name(name) or _never_copied(name) or name in above:  # a folder that is a file, too
+        if not _is_name(name) or _never_copied(name) or name in above:  # a folder that is also a file
             raise UserError(
                 f"{archive} is damaged or was tampered with: {parameters.shown(name)} is no file of a backup."
             )
@@ -298,7 +298,7 @@ def _read_manifest(archive: Path) -> _Manifest:
 
 
 def _is_name(name: str) -> bool:
-    """Whether a file of a backup can have that name: below one of the folders, and neither long nor deep."""
+    """Whether a backup's file can have that name: in one of the folders, neither too long nor too deep."""
     parts = name.split("/")
     return (
         _NAME.fullmatch(name) is not None
@@ -310,7 +310,7 @@ def _is_name(name: str) -> bool:
 
 
 def _never_copied(name: str) -> bool:
-    """Whether no backup has a file of that name: another database's journal, a job's lock, what is hidden."""
+    """Whether backups never contain that name: another database's journal, a job's lock, hidden files."""
     part, first, *rest = name.split("/")
     if part != "workspace" or name == f"workspace/{DATABASE}":
         return False
@@ -320,9 +320,9 @@ def _never_copied(name: str) -> bool:
 
 
 def _extract(archive: Path, places: dict[str, Path], settings: Settings, *, keep: bool = True) -> Summary:
-    """Write the archive's files below `places`, each checked; with `keep` false, only check them.
+    """Check the archive's files and write them below `places`; with `keep` false, only check them.
 
-    The database, which needs a file to be checked, is written in either case.
+    The database is written in either case, since checking it needs a file.
     """
     manifest = _read_manifest(archive)
     made = Summary(manifest.created)

@@ -1,4 +1,4 @@
-"""What an exported explorer shows: maps, colours, small images, traversals decoded beforehand, figures."""
+"""What an exported explorer shows: maps, colours, small images, precomputed traversals, figures."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from lungvae_core.serving.models import scoring
 from lungvae_core.serving.models.registry import LoadedModel
 from lungvae_core.serving.walks import walks
 
-SIDES = {"slice": 32, "nodule": 64}  # pixels a side of a point's image
+SIDES = {"slice": 32, "nodule": 64}  # pixels per side of a point's image
 STEPS = 11  # of a traversal
-DIMENSIONS = 16  # that are walked, those that vary most
-LESIONS = 4  # to start from, beside the prior and the class means
+DIMENSIONS = 16  # to traverse, those that vary most
+LESIONS = 4  # to start from, in addition to the prior and the class means
 COLOURS = ("malignancy", "score", "size", "bands", "patient", "split", "quality")
-QUALITY = 82  # of the JPEGs: a difference of one grey level is below what a decoder can draw
-ACROSS = 128  # images a line of a sheet
-WALKED = {"malignancy": "malignancy", "diameter": "size"}  # directions that are walked too, and their names
+QUALITY = 82  # of the JPEGs: an error of one grey level is finer than what a decoder can draw
+ACROSS = 128  # images per line of a sheet
+WALKED = {"malignancy": "malignancy", "diameter": "size"}  # directions to traverse too, and their names
 
 Progress = Callable[[int, int], None]
 
@@ -38,10 +38,11 @@ Progress = Callable[[int, int], None]
 def gather(
     model: LoadedModel, *, real: bool, units: tuple[str, ...] = UNITS, on_progress: Progress = lambda *_: None
 ) -> dict[str, Any]:
-    """Everything that the file shows, ready for JSON; images and arrays as base64.
+    """Everything the file shows, ready for JSON; images and arrays as base64.
 
-    `real`: CT slices where this machine has them, else reconstructions, which are generated, as all of a
-    traversal is. Raises UserError where slices are asked for and there are none here, or a map is missing.
+    With `real`, CT slices are used where this machine has them. Otherwise reconstructions are used; they are
+    generated, as are all images of a traversal. Raises UserError if `real` is set and this machine has no
+    slices, or if a map is missing.
     """
     if real and not model.real.any():
         raise UserError(
@@ -119,7 +120,7 @@ def _colouring(colouring: colours.Colouring) -> dict[str, Any]:
 
 
 def _sheet(model: LoadedModel, rows: np.ndarray, side: int, real: bool, steps: _Steps) -> np.ndarray:
-    """(H, W) uint8: the rows' images at `side` pixels, so many a line that a line has 4,096 pixels."""
+    """(H, W) uint8: the rows' images at `side` pixels, with as many per line as fit 4,096 pixels."""
     across = 32 * ACROSS // side
     lines = -(-len(rows) // across)
     sheet = np.zeros((lines, side, across, side), np.uint8)
@@ -134,7 +135,7 @@ def _sheet(model: LoadedModel, rows: np.ndarray, side: int, real: bool, steps: _
 
 
 def _starts(model: LoadedModel) -> list[tuple[str, np.ndarray, str | None]]:
-    """(name, code (K,), its patient): the prior's and the classes' means, and lesions of different scores."""
+    """(name, code (K,), its patient): means of the prior and the classes, and lesions of different scores."""
     found: list[tuple[str, np.ndarray, str | None]] = [
         ("Prior mean" if name == "prior" else f"{name.capitalize()} mean", code, None)
         for name, code in model.starts.items()
@@ -154,7 +155,7 @@ def _starts(model: LoadedModel) -> list[tuple[str, np.ndarray, str | None]]:
 def _traversals(
     model: LoadedModel, starts: list[tuple[str, np.ndarray, str | None]], steps: _Steps
 ) -> dict[str, Any]:
-    """For each start a sheet with a line a walk, STEPS images each, and the scores along it."""
+    """For each start, a sheet with one line of STEPS images per traversal, and the scores along it."""
     dimensions = [int(at) for at in model.order[:DIMENSIONS]]
     labels, directions = walks.names(model), _directions(model)
     walked = [{"name": f"towards {name}", "told": ""} for name in directions]
@@ -168,7 +169,7 @@ def _traversals(
         codes = np.concatenate([code[None], *lines])
         images = _grey(model.decode(codes))
         tall = np.zeros((len(lines) + 1, 64, STEPS, 64), np.uint8)
-        tall[0, :, 0] = images[0]  # the start itself stands first
+        tall[0, :, 0] = images[0]  # the start itself comes first
         tall[1:] = images[1:].reshape(len(lines), STEPS, 64, 64).transpose(0, 2, 1, 3)
         scores = model.score(codes, patient=patient)
         familiar = model.familiarity(codes)
@@ -198,12 +199,12 @@ def _directions(model: LoadedModel) -> dict[str, Any]:
 
 
 def _nearest_steps(lines: list[np.ndarray], code: np.ndarray) -> list[int]:
-    """For each walk the step that lies nearest to the start, where a slider begins."""
+    """For each traversal, the step nearest to the start, where a slider begins."""
     return [int(np.abs(line - code).sum(1).argmin()) for line in lines]
 
 
 def _figures(model: LoadedModel) -> dict[str, Any] | None:
-    """The evaluation's AUCs beside what size alone gives, and in words how they were made."""
+    """The evaluation's AUCs, those of size alone, and how they were computed, in words."""
     found = evaluated(model.evaluation)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""A run made ready to travel: only what serving needs, no pixels of patients, and a model card."""
+"""Publish a run: only what serving needs, no patients' pixels, and a model card."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ MOST_BYTES = 30_000_000
 
 
 def publish(run: Run, data: SliceSet, out: Path, *, title: str = "", overwrite: bool = False) -> int:
-    """Copy `run` to `out` with weights and codes in half precision and a card; return its size in bytes.
+    """Copy `run` to `out` with half-precision weights and codes and a card; return its size in bytes.
 
-    Codes, classifier and figures are made again from the weights as they ship, on `data`, which the run was
-    trained on; the maps are the run's. Left behind are checkpoints, logs and samples.png, which shows pixels
-    of patients. Raises UserError when the run is not finished, the data are others, or the model would be
-    larger than 30 MB.
+    Codes, classifier and figures are recomputed from the published weights on `data`, the data set that the
+    run was trained on. The maps are copied from the run. Checkpoints, logs and samples.png, which shows
+    patients' pixels, are left out. Raises UserError if the run is not finished, the data set is a different
+    one, or the model would be larger than 30 MB.
     """
     title = text("The title", title or run.info.title, LONGEST_NAME)
     missing = [name for name in SERVED if not run.has(name)]
@@ -51,7 +51,7 @@ def publish(run: Run, data: SliceSet, out: Path, *, title: str = "", overwrite: 
         save_tensors(temporary / "model.safetensors", _halved(run.load_model().state_dict()), {})
         encode(shipped, data, half=True)
         classifier = load_classifier(run)
-        # With the settings that the run's own classifier has.
+        # With the settings of the run's classifier.
         classify(shipped, None if classifier is None else classifier.config)
         write_text(temporary / "README.md", card(shipped))
         size = sum(path.stat().st_size for path in temporary.iterdir())
@@ -64,12 +64,12 @@ def publish(run: Run, data: SliceSet, out: Path, *, title: str = "", overwrite: 
 
 
 def _halved(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Matrices and kernels in float16; biases and the norms' statistics, which are few, as they are."""
+    """Matrices and kernels in float16; biases and normalization statistics, which are few, unchanged."""
     return {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in weights.items()}
 
 
 def card(run: Run) -> str:
-    """The model card (Mitchell et al., arXiv 1810.03993) as Markdown, from the run's own files."""
+    """The model card (Mitchell et al., arXiv 1810.03993) as Markdown, from the run's files."""
     info, config = run.info, run.info.config
     report = load_card(run)
     epochs = run.metrics()

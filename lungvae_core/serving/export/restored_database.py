@@ -1,6 +1,6 @@
-"""A backup's database made anew: its rows are read, checked and written into tables of this product's own.
+"""Rebuild a backup's database: read its rows, check them and write them into newly created tables.
 
-So nothing of the file itself is used: no triggers, views or indices of somebody else's, no damaged pages.
+Nothing else in the file is used: no foreign triggers, views or indices, and no damaged pages.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from lungvae_core.serving.workspace import places
 from lungvae_core.serving.workspace.database import Base
 from lungvae_core.serving.workspace.settings import Settings
 
-MOST_ROWS = 1_000_000  # of a table
-LONGEST = 2**24  # characters of a text without a limit of its own
+MOST_ROWS = 1_000_000  # per table
+LONGEST = 2**24  # characters of a text column without a limit
 _PATHS = ("data", "nested", "folder", "run")  # of jobs' requests
 
 
 def rebuild(database: Path, old: dict[str, str], settings: Settings) -> list[str]:
-    """Replace a backup's database by one of this product's own with the same rows; says what was left out.
+    """Replace a backup's database by a new one with the same rows; return what was left out.
 
-    `old` are the folders (workspace, runs, data) that the backup was made of: jobs then name those of
-    `settings`. Jobs whose paths lie elsewhere are left out, each with a sentence. Raises UserError, with the
-    file as it was, where anything in it cannot be what this product wrote.
+    `old` are the folders (workspace, runs, data) that the backup was made from; in jobs they are replaced by
+    those of `settings`. Jobs whose paths lie elsewhere are left out, with a sentence for each. Raises
+    UserError and leaves the file unchanged if it contains anything that this product cannot have written.
     """
     rows = {table: list(_rows(database, table)) for table in Base.metadata.sorted_tables}
     jobs: Table = Base.metadata.tables[JobRow.__tablename__]
@@ -54,7 +54,7 @@ def rebuild(database: Path, old: dict[str, str], settings: Settings) -> list[str
 
 
 def _rows(database: Path, table: Table) -> Iterator[dict[str, Any]]:
-    """The rows of a table, each value checked to be of its column's type."""
+    """The rows of a table, with each value checked against its column's type."""
     address = f"file:{quote(str(database))}?mode=ro&immutable=1"
     try:
         with contextlib.closing(sqlite3.connect(address, uri=True)) as opened:
@@ -80,7 +80,7 @@ def _rows(database: Path, table: Table) -> Iterator[dict[str, Any]]:
 
 
 def _checked(table: Table, number: int, column: Column[Any], value: Any) -> Any:
-    """A value that its column can hold; UserError for any other."""
+    """The value, if its column can hold it; otherwise UserError."""
     kind = column.type
     if value is None and column.nullable:
         return None
@@ -101,7 +101,7 @@ def _checked(table: Table, number: int, column: Column[Any], value: Any) -> Any:
 def _jobs(
     rows: list[dict[str, Any]], old: dict[str, str], settings: Settings
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """The rows of jobs that name the folders in use, and why others were left out."""
+    """The rows of jobs whose paths are in the folders in use, and why the others were left out."""
     kept, left_out = [], []
     for row in rows:
         row["folder"] = _moved(row["folder"], old)
@@ -129,7 +129,7 @@ def _moved_request(request: Any, old: dict[str, str]) -> Any:
 
 
 def _moved(path: str, old: dict[str, str]) -> str:
-    """A whole path below one of the old folders, as the database keeps it now."""
+    """An absolute path inside one of the old folders, as the database stores it now."""
     for kind, folder in old.items():
         if folder and path.startswith(f"{folder}/"):
             return f"{kind}/{path[len(folder) + 1 :]}"

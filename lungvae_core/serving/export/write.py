@@ -28,8 +28,8 @@ def export_explorer(
 ) -> int:
     """Write the model's explorer to `out` as one HTML file, atomically; return its size in bytes.
 
-    `real` puts CT slices into the file, where this machine has them; by default all images are generated.
-    Raises UserError when the file would be larger than 25 MB, and for what `gather` needs and lacks.
+    With `real`, the file contains CT slices where this machine has them; by default all images are generated.
+    Raises UserError if the file would be larger than 25 MB, or if `gather` lacks something it needs.
     """
     if out.is_dir():
         raise UserError(f"{out} is a folder; name a file, as explorer.html.")
@@ -45,8 +45,8 @@ def export_explorer(
 
 
 def to_html(content: dict) -> str:
-    """The document for what `gather` found; it loads nothing from elsewhere, whatever the words hold."""
-    # "<" cannot end the script early when it is written as its escape.
+    """The document for the output of `gather`; it loads nothing from elsewhere, whatever the text contains."""
+    # Escaped, "<" cannot end the script early.
     data = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace(
         "<", "\\u003c"
     )
@@ -57,5 +57,5 @@ def to_html(content: dict) -> str:
         "SCRIPT": bundle(_PAGE.with_suffix(".js")),
     }
     pieces = _PAGE.read_text(encoding="utf-8").split("@@")
-    # Odd pieces are names; a content that holds "@@" is not split again.
+    # Odd pieces are names; content that contains "@@" is not split again.
     return "".join(parts[piece] if number % 2 else piece for number, piece in enumerate(pieces))

@@ -1,1 +1,1 @@
-"""All routes, and what stands in front of them: sockets, limits, sign-in, logs."""
+"""All routes and the layers in front of them: sockets, limits, sign-in, logs."""

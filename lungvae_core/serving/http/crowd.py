@@ -1,8 +1,8 @@
-"""The server's connections, counted: who has shown no right to be here gives way, the oldest first.
+"""Count the server's connections; when there are too many, close strangers' connections, oldest first.
 
-A connection is a stranger's until the app says otherwise (`Crowd.vouch`): by a session where a sign-in is
-needed, by a request that it takes where none is. Strangers have a number of connections for each address and
-one for all together. A connection that waits too long for its client is ended in a sweep.
+A connection counts as a stranger's until the app vouches for it (`Crowd.vouch`): with a valid session if a
+sign-in is required, otherwise with any request that the app accepts. Strangers' connections are limited per
+address and in total. A periodic sweep closes connections that have waited too long for their client.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import Protocol
 
 from lungvae_core.errors import UserError
 
-STRANGERS = 1_024  # connections of strangers, all together
-STRANGERS_EACH = 128  # of one address: a browser opens six, and many people may share one address
+STRANGERS = 1_024  # strangers' connections in total
+STRANGERS_EACH = 128  # from one address: a browser opens six, and many people may share an address
 SWEEP_SECONDS = 1.0
-PROXIES = "127.0.0.1,::1"  # whose X-Forwarded-For is believed, unless LUNGVAE_PROXIES names others
+PROXIES = "127.0.0.1,::1"  # whose X-Forwarded-For is trusted, unless LUNGVAE_PROXIES names others
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Connection(Protocol):
-    """What the crowd needs of a connection."""
+    """What `Crowd` needs from a connection."""
 
     transport: asyncio.Transport
     client: tuple[str, int] | None
@@ -36,7 +36,7 @@ class Connection(Protocol):
 
 
 class Crowd:
-    """All open connections, and which of them are strangers', the oldest first."""
+    """All open connections, and which of them belong to strangers, oldest first."""
 
     def __init__(self, most: int, *, proxies: str = PROXIES) -> None:
         self.most = most
@@ -50,7 +50,7 @@ class Crowd:
         return len(self._all)
 
     def enter(self, connection: Connection) -> None:
-        """Count a new connection, and abort the one that has to give way to it, if any."""
+        """Count a new connection; if there are too many, abort an older one."""
         self._all.add(connection)
         address = place(connection.client[0] if connection.client else "")
         self._strangers[connection] = address
@@ -63,12 +63,12 @@ class Crowd:
             self._later()
 
     def leave(self, connection: Connection) -> None:
-        """Forget a connection that has ended."""
+        """Remove a connection that has ended."""
         self._all.discard(connection)
         self.vouch(connection)
 
     def vouch(self, connection: Connection) -> None:
-        """The connection is no stranger's."""
+        """Mark the connection as not a stranger's."""
         address = self._strangers.pop(connection, None)
         if address is not None:
             self._each[address].pop(connection, None)
@@ -100,16 +100,16 @@ class Crowd:
 
 
 def abort(transport: asyncio.Transport) -> None:
-    """End a connection at once, so that the system keeps nothing for a client that reads nothing."""
+    """End a connection at once, so that the system buffers nothing for a client that does not read."""
     end = transport.get_extra_info("socket")
     if end is not None:
-        with contextlib.suppress(OSError):  # it has ended by itself
+        with contextlib.suppress(OSError):  # it has already ended
             end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
 
 
 def place(address: str) -> str:
-    """An address as it is counted: of IPv6 the network of 64 bits that one customer has."""
+    """The address to count by: for IPv6, the /64 network that one customer has."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -121,7 +121,7 @@ def place(address: str) -> str:
 
 
 def networks(named: str) -> list[Network]:
-    """Addresses and networks as in LUNGVAE_PROXIES; UserError for what is neither."""
+    """Addresses and networks in the format of LUNGVAE_PROXIES; UserError for anything else."""
     parsed = []
     for part in filter(None, (part.strip() for part in named.split(","))):
         try:

@@ -1,8 +1,8 @@
-"""Tell the pages where the server is, so that opening a page by its own address asks for nothing in vain.
+"""Tell the pages where the server is, so that opening a page by its address causes no failed requests.
 
-Opened at /map, Streamlit's front end first looks for its server below /map/ and is told 404 before it tries
-the root; each is an error in the browser's console. It leaves that out when `window.__streamlit` names the
-server, which is what the script put into the page here does.
+Opened at /map, Streamlit's front end first looks for its server below /map/ and gets 404 before it tries the
+root. Each 404 is an error in the browser's console. The front end skips this search if `window.__streamlit`
+names the server, so this module adds a script to the page that sets it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ SCRIPT = b"<script>window.__streamlit = { BACKEND_BASE_URL: location.origin + '/
 
 
 class NameTheServer:
-    """ASGI middleware that puts the script at the head of every HTML document."""
+    """ASGI middleware that adds the script to the head of every HTML document."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -23,7 +23,7 @@ class NameTheServer:
         if scope["type"] != "http" or scope["method"] != "GET" or not wants_document(scope):
             await self.app(scope, receive, send)
             return
-        # The document is changed on its way, so it must come uncompressed and whole, not as "not modified".
+        # The document is modified here, so it must arrive uncompressed and complete, not as "not modified".
         dropped = (b"accept-encoding", b"if-none-match", b"if-modified-since")
         scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] not in dropped]}
         start: Message | None = None
@@ -55,7 +55,7 @@ class NameTheServer:
 
 
 def wants_document(scope: Scope) -> bool:
-    """Whether a browser asks for a page, and not for a part of one."""
+    """Whether a browser requests a page rather than a part of one."""
     return "text/html" in Headers(scope=scope).get("accept", "")
 
 

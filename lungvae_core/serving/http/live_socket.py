@@ -1,4 +1,4 @@
-"""The WebSocket of live decoding: each wish is answered by one frame; `walks.live` describes both."""
+"""The WebSocket of live decoding: each request gets one frame; `walks.live` describes both."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ from lungvae_core.serving.walks.live_batch import Decoder
 
 _FACTS = re.compile(r'"facts"\s*:\s*true')
 
-_POLICY, _TROUBLE = 1008, 1011  # close codes of RFC 6455: the client's fault, and ours
+_POLICY, _TROUBLE = 1008, 1011  # close codes of RFC 6455: client error, server error
 _log = logging.getLogger(__name__)
 
 
 @cache
 def _decoder() -> Decoder:
-    """The process's one decoder of everybody's wishes."""
+    """The process's single decoder, shared by all connections."""
     return Decoder()
 
 
 def _behind() -> None:
-    """Let this thread compute only when no image wants its core."""
-    if sys.platform == "linux":  # where a thread has a priority of its own
+    """Let this thread compute only when no image needs its core."""
+    if sys.platform == "linux":  # where priorities are per thread
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 @cache
 def _beside() -> ThreadPoolExecutor:
-    """Threads for what no image waits for: facts."""
+    """Threads for facts, so that no image waits for them."""
     return ThreadPoolExecutor(max_workers=2, thread_name_prefix="live-facts", initializer=_behind)
 
 
 def same_origin(websocket: WebSocket) -> bool:
-    """Whether a page of this very host asks; other programs than browsers send no Origin and may ask too."""
+    """Whether a page of this host is asking; programs that send no Origin, unlike browsers, may ask too."""
     origin = websocket.headers.get("origin")
     return origin is None or urlsplit(origin).netloc == websocket.headers.get("host")
 
 
 def live_route(registry: Callable[[], Registry]) -> WebSocketRoute:
-    """/api/live/{model}, on the registry that `registry` gives."""
+    """/api/live/{model}, with the registry that `registry` returns."""
 
     async def live(websocket: WebSocket) -> None:
         if not same_origin(websocket):

@@ -1,9 +1,9 @@
-"""Logs as JSON lines, for machines that gather them; without patients' data.
+"""Logs as JSON lines for log collectors, without patients' data.
 
-Every request gets a line with an id, the route it met (never the address itself, which may hold a name), the
-status and the milliseconds. What the program says becomes a line too, but only in the words of its source:
-arguments that are filled in, and the text of exceptions, may name a file or a patient and are left out, as is
-all that foreign libraries say beyond where they said it.
+Every request gets a line with an id, the matched route (never the address itself, which may contain a name),
+the status and the milliseconds. Log messages of the program become lines too, but only as written in the
+source: the arguments filled in and the text of exceptions may name a file or a patient and are left out. Of
+messages from other libraries only the location is kept.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lungvae_core.errors import UserError
 
-WRITTEN_FOR = ("lungvae_core", "pages", "uvicorn", "streamlit")  # loggers whose sources' words hold no data
+WRITTEN_FOR = ("lungvae_core", "pages", "uvicorn", "streamlit")  # loggers whose templates contain no data
 STREAMLITS = ("static", "media", "component", "_stcore", "auth", "oauth2callback", "app")
 _requests = logging.getLogger("lungvae_core.requests")
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a record."""
+    """One JSON object per record."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -56,7 +56,7 @@ class JsonLines(logging.Formatter):
 
 
 class _ToStream(logging.StreamHandler):
-    """The one handler there is; it writes to the stream that is in use at the moment."""
+    """The only handler; it writes to the stream that is in use at the moment."""
 
     def __init__(self, stream: IO[str] | None) -> None:
         super().__init__(stream)
@@ -64,10 +64,10 @@ class _ToStream(logging.StreamHandler):
 
 
 def log_json(stream: IO[str] | None = None) -> None:
-    """Have everything that this process logs, warns of or dies from written as JSON lines (to stderr).
+    """Write all logs, warnings and fatal errors of this process as JSON lines (to stderr).
 
-    Streamlit gives each of its loggers a handler of its own, also later; so the handlers' own formatting is
-    replaced, not the handlers.
+    Streamlit gives each of its loggers its own handler, also later. So this replaces the handlers'
+    formatting, not the handlers.
     """
     formatter = JsonLines()
     setattr(logging.Formatter, "format", lambda _self, record: JsonLines.format(formatter, record))  # noqa: B010
@@ -75,12 +75,12 @@ def log_json(stream: IO[str] | None = None) -> None:
     root.handlers = [_ToStream(stream)]
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
-    warnings.simplefilter("default", append=True)  # what is silenced stays so
+    warnings.simplefilter("default", append=True)  # silenced warnings stay silenced
     sys.excepthook = lambda kind, error, trace: root.error("", exc_info=(kind, error, trace))
 
 
 class AccessLog:
-    """ASGI middleware, outermost of all: an id and a line for every request and WebSocket."""
+    """The outermost ASGI middleware: an id and a line for every request and WebSocket."""
 
     def __init__(self, app: ASGIApp, *, routes: Sequence[BaseRoute] = (), pages: Sequence[str] = ()) -> None:
         self.app = app
@@ -122,7 +122,7 @@ class AccessLog:
             _requests.info("", extra={"fields": fields})
 
     def route(self, scope: Scope) -> str:
-        """The route's template, as "/api/models/{name}/points"; of other addresses only what is ours."""
+        """The route's template, as "/api/models/{name}/points"; for other addresses only known parts."""
         for route in self.routes:
             if route.matches(scope)[0] is not Match.NONE:
                 return str(getattr(route, "path", "(route)"))
@@ -138,7 +138,7 @@ _STREAMLIT_ROUTES = {"health", "host-config", "stream", "upload_file", "metrics"
 
 
 def writes_json(environment: dict[str, str] | Any) -> bool:
-    """Whether LUNGVAE_LOG asks for JSON lines; UserError for anything else than "json" or "text"."""
+    """Whether LUNGVAE_LOG selects JSON lines; UserError for anything but "json" or "text"."""
     value = environment.get("LUNGVAE_LOG") or "text"
     if value not in ("text", "json"):
         raise UserError(f"LUNGVAE_LOG is {value!r}; choose text or json.")

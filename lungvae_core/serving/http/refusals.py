@@ -1,4 +1,4 @@
-"""What middleware answers instead of the app: a sentence."""
+"""Responses that middleware gives instead of the app: a sentence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ POLICY = 1008  # close code of RFC 6455
 
 
 async def refuse(scope: Scope, receive: Receive, send: Send, status: int, reason: str) -> None:
-    """Answer with a sentence; a WebSocket is closed before it was accepted, which is seen as HTTP 403."""
+    """Respond with a sentence; a WebSocket is closed before it is accepted, which clients see as HTTP 403."""
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": POLICY, "reason": reason})
         return

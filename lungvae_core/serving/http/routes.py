@@ -1,4 +1,4 @@
-"""HTTP and WebSocket routes that pages call without a rerun: decode while dragging, images, health."""
+"""HTTP and WebSocket routes that pages call without a rerun: live decoding, images, health."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from lungvae_core.serving.workspace.database import session
 
 @cache
 def registry() -> Registry:
-    """The process's one registry, shared by the routes and the pages."""
+    """The process's single registry, shared by the routes and the pages."""
     return Registry()
 
 
 def health(_request: Request) -> JSONResponse:
-    """For monitors: version, models and database; 503 where something is broken. Names no folder."""
+    """For monitoring: version, models and database; 503 if something is broken. Names no folder."""
     settings = registry().settings
     found: dict[str, object] = {"version": lungvae_core.__version__, "models": len(registry().entries())}
     try:
-        # A workspace is made when it is first needed, which a monitor's question is not.
+        # A workspace is created when it is first needed; a health check does not need one.
         if settings.workspace.exists():
             with session(settings) as opened:
                 opened.execute(text("SELECT 1"))
@@ -42,7 +42,7 @@ def health(_request: Request) -> JSONResponse:
 
 
 def routes() -> list[BaseRoute]:
-    """All of the core's routes, below /api."""
+    """All routes of the core, below /api."""
     return [
         Route("/api/health", health),
         live_route(registry),

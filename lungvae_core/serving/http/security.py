@@ -1,10 +1,10 @@
 """ASGI middleware in front of every route and of Streamlit: headers, hosts, origins, sizes, and the sign-in.
 
-`Headers` adds to every answer what tells a browser to load nothing from elsewhere and to be framed by nobody.
-`Guard` refuses requests for another host's name, from another site's page, of excessive size, and, where no
-sign-in is set up, from another machine. `SignedIn` lets nobody but signed-in people past the page that asks
-for the sign-in, before Streamlit takes their socket, ends their connections when their session ends, and
-keeps the audit log of both; `Shares` counts what each holds; `NoteUploads` keeps the audit log of uploads.
+`Headers` adds headers to every response that forbid loading anything from elsewhere and framing the page.
+`Guard` refuses requests for another host's name, from another site's page, of excessive size, and, if no
+sign-in is set up, from another machine. `SignedIn` lets only signed-in people past the sign-in page, before
+Streamlit accepts their socket. It closes their connections when their session ends, and records both in the
+audit log. `Shares` limits what each person or address holds; `NoteUploads` records uploads in the audit log.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ OPEN = {
     "/api/health",
     "/_stcore/health",
     "/_stcore/host-config",
-}  # for monitors, and to show the sign-in page
+}  # for monitoring, and to show the sign-in page
 CLOSED = {"api", "media", "component", "_stcore", "app"}  # first parts of paths that need a sign-in
-MOST_BODY = 2**20  # bytes of a request that is no upload
-GRACE_SECONDS = 10  # in which the page itself says that the session has ended, before its connection does
+MOST_BODY = 2**20  # bytes of a request that is not an upload
+GRACE_SECONDS = 10  # for the page to show that the session has ended, before its connection closes
 _SIGN_IN_FIRST = "Sign in first: open the app's start page."
 _INLINE = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 _log = logging.getLogger(__name__)
@@ -57,8 +57,8 @@ def stack(
 ) -> list[Middleware]:
     """The middleware of a server, outermost first.
 
-    `documents` are the HTML whose inline scripts may run; `sign_in_address` gives the address that begins a
-    sign-in.
+    `documents` are the HTML documents whose inline scripts may run; `sign_in_address` returns the address
+    that starts a sign-in.
     """
     layers = [
         Middleware(Headers, access=access, documents=tuple(documents)),
@@ -70,7 +70,7 @@ def stack(
 
 
 def content_security_policy(documents: Iterable[str]) -> str:
-    """What pages may load and run: this server's own files and the documents' inline scripts."""
+    """What pages may load and run: this server's files and the documents' inline scripts."""
     scripts = {script for text in documents for script in _INLINE.findall(text)}
     hashes = sorted(
         f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
@@ -78,7 +78,7 @@ def content_security_policy(documents: Iterable[str]) -> str:
     )
     rules = {
         "default-src": "'self'",
-        # Streamlit hands a component's own module to the browser as a blob.
+        # Streamlit passes a component's module to the browser as a blob.
         "script-src": " ".join(["'self'", "blob:", *hashes]),
         "style-src": "'self' 'unsafe-inline'",  # Streamlit and Plotly write styles into the page
         "img-src": "'self' data: blob:",
@@ -95,7 +95,7 @@ def content_security_policy(documents: Iterable[str]) -> str:
 
 
 class Headers:
-    """Security headers on every answer; cookies that travel over HTTPS only where people open it so."""
+    """Security headers on every response; cookies restricted to HTTPS if people open the app over HTTPS."""
 
     def __init__(self, app: ASGIApp, *, access: Access, documents: Iterable[str] = ()) -> None:
         self.app = app
@@ -134,7 +134,7 @@ class Headers:
     def _cookie(self, name: bytes, value: bytes) -> bytes:
         if name.lower() != b"set-cookie":
             return value
-        if value.startswith(COOKIE.encode()):  # kept a day longer, to say that the session has ended
+        if value.startswith(COOKIE.encode()):  # kept a day longer, to report that the session has ended
             value = re.sub(
                 rb"(?i)max-age=(\d+)", lambda age: b"Max-Age=%d" % min(int(age[1]), self._seconds), value
             )
@@ -144,7 +144,7 @@ class Headers:
 
 
 class Guard:
-    """Refuses what no page of this server sends."""
+    """Refuses requests that no page of this server sends."""
 
     def __init__(self, app: ASGIApp, *, access: Access) -> None:
         self.app = app
@@ -156,7 +156,7 @@ class Guard:
             return
         status, reason = self._refusal(scope, HeaderMap(scope=scope))
         if not status and self.access.sign_in is None:
-            vouch(scope)  # where nobody signs in, whoever may ask is no stranger
+            vouch(scope)  # without a sign-in, nobody who may ask is a stranger
         if status:
             await refuse(scope, receive, send, status, reason)
         elif scope["type"] == "http":
@@ -191,7 +191,7 @@ class Guard:
         return urlsplit(origin).netloc == host or (sign_in is not None and origin == sign_in.origin)
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the app, and end what sends more than it may, though it announced no size."""
+        """Run the app; stop a request that sends more than allowed, even if it announced no size."""
         left, started = _most(scope["path"]), False
 
         async def counted() -> Message:
@@ -215,7 +215,7 @@ class Guard:
 
 
 class SignedIn:
-    """Nobody but signed-in people gets past the page that asks for the sign-in."""
+    """Lets only signed-in people past the sign-in page."""
 
     def __init__(self, app: ASGIApp, *, access: Access, sign_in_address: Callable[[], str]) -> None:
         self.app = app
@@ -252,7 +252,7 @@ class SignedIn:
         return (audit.REFUSED, "sign-in", person.name) if person.name else None
 
     async def _connected(self, person: Person, scope: Scope, receive: Receive, send: Send) -> None:
-        """A WebSocket, until the person's session ends; Streamlit's a little longer, to say so itself."""
+        """Run a WebSocket until the session ends; Streamlit's a little longer, so its page can say so."""
         closed = False
         until = person.until
         if until is not None and scope["path"] == STREAM:
@@ -274,14 +274,14 @@ class SignedIn:
             return message
 
         async def forward(message: Message) -> None:
-            if not closed:  # what was on its way when the session ended
+            if not closed:  # messages in transit when the session ended
                 await send(message)
 
         await self.app(scope, bounded, forward)
 
 
 class NoteUploads:
-    """Writes down who uploaded how much, before the browser learns that it arrived; never what it was."""
+    """Records who uploaded how much, before the browser learns that it arrived; never the content."""
 
     def __init__(self, app: ASGIApp, *, access: Access) -> None:
         self.app = app
@@ -311,7 +311,7 @@ def _noting(
     send: Send,
     what: Callable[[Message], tuple[str, str, str] | None],
 ) -> Send:
-    """A `send` that writes down what an answer means before it is given; without a record, 503 instead."""
+    """A `send` that records the event before the response goes out; if it cannot be recorded, 503."""
     failed = False
 
     async def forward(message: Message) -> None:
@@ -332,13 +332,13 @@ def _noting(
 
 
 def _needs(path: str) -> bool:
-    """Whether a path is for signed-in people only; the front end's own files are for everybody."""
+    """Whether a path is for signed-in people only; the front end's files are public."""
     parts = path.split("/")[1:]
     return path not in OPEN and parts[:1] != ["static"] and bool(CLOSED.intersection(parts))
 
 
 def _is_page(scope: Scope) -> bool:
-    """Whether a browser asks for one of the app's pages."""
+    """Whether a browser requests one of the app's pages."""
     signing_in = scope["path"] == CALLBACK or scope["path"].startswith(("/auth/", "/static/"))
     return scope["method"] == "GET" and wants_document(scope) and scope["path"] not in OPEN and not signing_in
 
@@ -348,7 +348,7 @@ def _most(path: str) -> int:
 
 
 def _cookies_set(message: Message) -> dict[str, str]:
-    """The cookies that an answer gives to the browser."""
+    """The cookies that a response sets."""
     found: dict[str, str] = {}
     for text in HeaderMap(raw=message["headers"]).getlist("set-cookie"):
         try:
@@ -359,7 +359,7 @@ def _cookies_set(message: Message) -> dict[str, str]:
 
 
 async def _by(receive: Callable[[], Awaitable[Message]], until: float | None) -> Message | None:
-    """The next message, or None when the moment `until` (seconds since 1970) comes first."""
+    """The next message, or None if the time `until` (seconds since 1970) comes first."""
     if until is None:
         return await receive()
     try:

@@ -1,8 +1,9 @@
-"""How much of the server one person, or one address, may hold at a time.
+"""Limit how much of the server one person or one address may use at a time.
 
-A page's WebSocket costs descriptors, a thread now and then and a session's memory, so they are counted: by
-person where people sign in, by address everywhere. Requests of people who have not signed in are counted by
-address. The address is uvicorn's, behind a trusted proxy the client's own (`serving.http.sockets`).
+A page's WebSocket costs descriptors, sometimes a thread, and a session's memory. So WebSockets are counted
+per person if people sign in, and always per address. Requests of people who have not signed in are counted
+per address. The address is the one uvicorn reports: behind a trusted proxy, the client's
+(`serving.http.sockets`).
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from lungvae_core.serving.workspace.access import Access
 
 SOCKETS_OF_PERSON = 60  # a tab has one or two
 SOCKETS_OF_ADDRESS = 600  # a whole clinic may share one
-REQUESTS_OF_STRANGERS = 64  # at a time, of one address
+REQUESTS_OF_STRANGERS = 64  # at a time, from one address
 _FULL = "Too many pages of this server are open {where}. Close some, and reload this one."
 
 
 class Shares:
-    """ASGI middleware that refuses what would be more than one's share."""
+    """ASGI middleware that refuses connections and requests beyond these limits."""
 
     def __init__(self, app: ASGIApp, *, access: Access) -> None:
         self.app = app

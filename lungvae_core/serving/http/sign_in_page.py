@@ -1,4 +1,4 @@
-"""The page that asks for the sign-in: a plain document, so that it costs a stranger's server no session."""
+"""The sign-in page: a plain document, so that showing it to a stranger costs the server no session."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _LEAVE = f'<p><a href="{LOGOUT}">Sign out, to sign in as somebody else</a></p>'
 
 
 def sign_in_page(person: Person, address: str) -> HTMLResponse:
-    """The page for somebody who may not go on, and why; `address` begins the sign-in."""
+    """The page for somebody who has no access, with the reason; `address` starts the sign-in."""
     text = _PAGE.format(
         notice=escape(NOTICE),
         reason=escape(person.reason),

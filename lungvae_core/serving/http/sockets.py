@@ -1,14 +1,13 @@
-"""The server's sockets: how long one may take, before and after the app is asked.
+"""The server's sockets, with time limits before and after a request reaches the app.
 
-uvicorn waits without end for the head of a request, for a body, and for a client that does not read. `Http`
-and `Live`, its own two protocols, are bounded here: a head has to be there within `HEAD_SECONDS`, whatever
-else is awaited has to move by `LEAST_BYTES` in every `STALL_SECONDS`, and a WebSocket sends no more than
-`MOST_FRAMES` frames in `FRAME_SECONDS`. `serving.crowd` counts them; the app says with `vouch` whose
-connection is no stranger's.
+uvicorn waits forever for the head of a request, for a body, and for a client that does not read. `Http` and
+`Live` add limits to its two protocols: a head must arrive within `HEAD_SECONDS`, any other transfer must move
+at least `LEAST_BYTES` in every `STALL_SECONDS`, and a WebSocket may send at most `MOST_FRAMES` frames in
+`FRAME_SECONDS`. `serving.crowd` counts connections; the app calls `vouch` for those that are not strangers'.
 
-Behind a reverse proxy all connections come from the proxy's address, which is not counted. Who is behind it
-is counted in `serving.shares`, by X-Forwarded-For, which uvicorn believes of the proxies in LUNGVAE_PROXIES
-alone.
+Behind a reverse proxy all connections come from the proxy's address, which is not counted. The clients behind
+it are counted in `serving.shares` by X-Forwarded-For, which uvicorn trusts only from the proxies in
+LUNGVAE_PROXIES.
 """
 
 from __future__ import annotations
@@ -31,31 +30,31 @@ from websockets.frames import Frame
 
 from lungvae_core.serving.http.crowd import PROXIES, Crowd, abort, networks
 
-HEAD_SECONDS = 10.0  # for a request's head, from the connection's beginning or the head's first byte
-STALL_SECONDS = 20.0  # in which at least LEAST_BYTES of a body or an answer move
+HEAD_SECONDS = 10.0  # for a request's head, from the connection's start or the head's first byte
+STALL_SECONDS = 20.0  # in which at least LEAST_BYTES of a body or a response must move
 LEAST_BYTES = 10_000
-LINGER_SECONDS = 2.0  # in which a client may take an answer that was given before all of its body came
+LINGER_SECONDS = 2.0  # for a client to read a response that was sent before all of its body arrived
 MOST_HEAD = 2**16  # bytes; a session's cookies alone may have 32 kB
 MOST_MESSAGE = 2**22  # bytes of a WebSocket's message; uploads are HTTP
 MOST_FRAMES, FRAME_SECONDS = 5_000, 10.0  # a dragged slider sends 60 a second
-MOST_PONGS = 100  # that a client leaves unread
+MOST_PONGS = 100  # left unread by a client
 PING_SECONDS = 20.0
-DESCRIPTORS = 2**16  # what the process asks for; the system may give less
+DESCRIPTORS = 2**16  # that the process requests; the system may grant fewer
 RESERVED = 512  # descriptors for files, databases and jobs
 EACH_SESSION = 4  # descriptors that a page's WebSocket costs: itself, and Streamlit's loop for its scripts
-_CONNECTION = "lungvae.connection"  # where a scope's state has it
-_PIECE = 2**14  # bytes of a WebSocket that are parsed before its frames are counted
+_CONNECTION = "lungvae.connection"  # its key in a scope's state
+_PIECE = 2**14  # bytes of a WebSocket to parse before its frames are counted
 
 
 class Progress:
-    """Whether what is awaited moves: `LEAST_BYTES` in every `STALL_SECONDS`."""
+    """Checks that a transfer keeps moving: `LEAST_BYTES` in every `STALL_SECONDS`."""
 
     def __init__(self) -> None:
         self._since: float | None = None
         self._mark = 0
 
     def stalled(self, now: float, amount: int | None) -> bool:
-        """Of an amount of bytes that should move, up or down; None while nothing is awaited."""
+        """Whether `amount`, the bytes to transfer, stopped changing; None means no transfer is pending."""
         if amount is None:
             self._since = None
         elif self._since is None or abs(amount - self._mark) >= LEAST_BYTES:
@@ -66,7 +65,7 @@ class Progress:
 
 
 class Http(H11Protocol):
-    """uvicorn's HTTP/1.1 with an end to every wait for the client."""
+    """uvicorn's HTTP/1.1 with a limit on every wait for the client."""
 
     def __init__(self, *arguments: Any, crowd: Crowd, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -74,7 +73,7 @@ class Http(H11Protocol):
         self.ws_protocol_class = partial(Live, crowd=crowd)  # type: ignore[assignment]
         self._crowd = crowd
         self._received = 0
-        self._deadline: float | None = None  # by which the head has to be there
+        self._deadline: float | None = None  # for the head to arrive
         self._body, self._reader = Progress(), Progress()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -89,7 +88,7 @@ class Http(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came: of a head, of a body, or of the next request."""
+        """Bytes arrived: of a head, of a body, or of the next request."""
         self._received += len(data)
         super().data_received(data)
         answered = self.cycle is None or self.cycle.response_complete
@@ -99,14 +98,14 @@ class Http(H11Protocol):
             self._deadline = time.monotonic() + HEAD_SECONDS
 
     def on_response_complete(self) -> None:
-        """An answer was given; of a request whose body nobody wants the rest is not awaited for long."""
+        """A response was sent; the rest of a body that nobody reads is not awaited for long."""
         unfinished = self.conn.their_state is h11.SEND_BODY
         super().on_response_complete()
         if unfinished:
             self._deadline = time.monotonic() + LINGER_SECONDS
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """From here on the connection is a WebSocket's, which counts itself."""
+        """From here on the connection is a WebSocket, which counts itself."""
         self._crowd.leave(self)
         super().handle_websocket_upgrade(event)
 
@@ -121,13 +120,13 @@ class Http(H11Protocol):
 
 
 class Live(WebSocketsSansIOProtocol):
-    """uvicorn's WebSockets with an end to every wait for the client, and to floods of frames."""
+    """uvicorn's WebSockets with limits on every wait for the client and on floods of frames."""
 
     def __init__(self, *arguments: Any, crowd: Crowd, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.app_state = {**self.app_state, _CONNECTION: (crowd, self)}
         self._crowd = crowd
-        self._deadline = time.monotonic() + HEAD_SECONDS  # by which the handshake has to be done
+        self._deadline = time.monotonic() + HEAD_SECONDS  # for the handshake
         self._reader = Progress()
         self.close_timeout = LINGER_SECONDS
         self._frames, self._since = 0, time.monotonic()
@@ -144,7 +143,7 @@ class Live(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came; they are parsed in pieces, so that a flood is seen before all of it is read."""
+        """Bytes arrived; parse them in pieces, so that a flood is noticed before all of it is read."""
         for at in range(0, len(data), _PIECE):
             super().data_received(data[at : at + _PIECE])
             if self._flooded():
@@ -152,12 +151,12 @@ class Live(WebSocketsSansIOProtocol):
                 return
 
     def handle_events(self) -> None:
-        """Count the frames that came before they are worked on."""
+        """Count the frames that arrived before they are handled."""
         self._frames += sum(isinstance(event, Frame) for event in self.conn.events)
         super().handle_events()
 
     def handle_ping(self) -> None:
-        """Answer a ping; of a client that reads none of the answers no more is taken."""
+        """Answer a ping; stop accepting pings from a client that reads none of the answers."""
         self._pongs = 0 if self.writable.is_set() else self._pongs + 1
         super().handle_ping()
 
@@ -174,21 +173,21 @@ class Live(WebSocketsSansIOProtocol):
 
 
 def vouch(scope: Scope) -> None:
-    """Whoever asks has shown a right to be here: the request's connection is no stranger's."""
+    """Mark the request's connection as not a stranger's: the client has shown that it may be here."""
     crowd, connection = (scope.get("state") or {}).get(_CONNECTION, (None, None))
     if crowd is not None:
         crowd.vouch(connection)
 
 
 def proxies(environment: Mapping[str, str]) -> str:
-    """The proxies in LUNGVAE_PROXIES, addresses and networks; UserError for what is neither."""
+    """The proxies in LUNGVAE_PROXIES, as addresses and networks; UserError for anything else."""
     named = environment.get("LUNGVAE_PROXIES") or PROXIES
     networks(named)
     return named
 
 
 def server(app: ASGIApp, address: str, port: int, *, own_logs: bool = False) -> uvicorn.Server:
-    """A server of an app, to `run` until a signal; `own_logs` says that the app has set up how it logs."""
+    """A server for an app, to `run` until a signal; `own_logs` means that the app has set up logging."""
     trusted = proxies(os.environ)
     crowd = Crowd((_raise_descriptors() - RESERVED) // EACH_SESSION, proxies=trusted)
     return uvicorn.Server(
@@ -215,9 +214,9 @@ def server(app: ASGIApp, address: str, port: int, *, own_logs: bool = False) -> 
 
 
 def _unread(transport: asyncio.Transport, paused: bool) -> int | None:
-    """Bytes that a client has not taken, the system's own buffer included; None while they hold nothing up.
+    """Bytes that a client has not read, including the system's buffer; None while they block nothing.
 
-    That buffer has megabytes, and the transport hears of it only when a good part has gone.
+    That buffer holds megabytes, and the transport is told only when a large part of it has been sent.
     """
     waiting = transport.get_write_buffer_size()
     if not waiting or not (paused or transport.is_closing()):
@@ -232,10 +231,10 @@ def _unread(transport: asyncio.Transport, paused: bool) -> int | None:
 
 
 def _raise_descriptors() -> int:
-    """Ask the system for as many descriptors as may be had, up to DESCRIPTORS; gives how many there are."""
+    """Raise the limit on descriptors as far as the system allows, up to DESCRIPTORS; return the limit."""
     try:
         import resource
-    except ImportError:  # Windows, where descriptors are not counted so
+    except ImportError:  # Windows, where descriptors are not limited this way
         return DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
