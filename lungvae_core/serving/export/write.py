@@ -45,7 +45,7 @@ def export_explorer(
 
 
 def to_html(content: dict) -> str:
-    """The document for the output of `gather`; it loads nothing from elsewhere, whatever the text contains."""
+    """The document for the output of `gather`; it loads nothing from elsewhere, whatever the text."""
     # Escaped, "<" cannot end the script early.
     data = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace(
         "<", "\\u003c"

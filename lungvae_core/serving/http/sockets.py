@@ -54,7 +54,7 @@ class Progress:
         self._mark = 0
 
     def stalled(self, now: float, amount: int | None) -> bool:
-        """Whether `amount`, the bytes to transfer, stopped changing; None means no transfer is pending."""
+        """Whether `amount`, the bytes to transfer, moves too slowly; None means no transfer is pending."""
         if amount is None:
             self._since = None
         elif self._since is None or abs(amount - self._mark) >= LEAST_BYTES:
@@ -156,7 +156,7 @@ class Live(WebSocketsSansIOProtocol):
         super().handle_events()
 
     def handle_ping(self) -> None:
-        """Answer a ping; stop accepting pings from a client that reads none of the answers."""
+        """Answer a ping, and count the answers that the client leaves unread."""
         self._pongs = 0 if self.writable.is_set() else self._pongs + 1
         super().handle_ping()
 

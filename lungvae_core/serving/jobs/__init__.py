@@ -1,1 +1,1 @@
-"""Work that outlives tab and server, and how what it makes is doing."""
+"""Jobs that outlive tab and server, and the progress of what they make."""

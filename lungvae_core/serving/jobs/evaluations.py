@@ -1,7 +1,7 @@
-"""The evaluations that the app can show: reports found, read once, and those that are being made.
+"""The evaluations that the app can show: finished reports, and the progress of running evaluations.
 
-Reports lie in three places: workspace/evaluations/NAME/report.json (made from the page, or by
-`lungvae evaluate` without --out), runs/RUN/*.json (beside a run), and models/reports/*.json and
+Reports are in three places: workspace/evaluations/NAME/report.json (made from the page, or by
+`lungvae evaluate` without --out), runs/RUN/*.json (next to a run), and models/reports/*.json and
 models/MODEL/report*.json (shipped with the project).
 """
 
@@ -22,7 +22,7 @@ REPORT = "report.json"
 
 @dataclass(frozen=True)
 class FoundReport:
-    """A report that is there, as it is offered."""
+    """A report that was found, as the app lists it."""
 
     name: str  # unique among those found; in the page's address
     path: Path
@@ -35,31 +35,31 @@ class FoundReport:
 class EvaluationProgress:
     """How far an evaluation has come."""
 
-    what: str  # training, baselines, classifiers or figures, one after the other
-    done: float  # of `total` pieces of it
+    what: str  # training, baselines, classifiers or figures, in that order
+    done: float  # of `total` units
     total: float
-    seconds_left: float | None  # of it
+    seconds_left: float | None  # of `what`
 
     @property
     def fraction(self) -> float:
-        """0..1 of what is being done."""
+        """The finished part of `what`, 0..1."""
         return min(1.0, self.done / self.total) if self.total > 0 else 0.0
 
 
 def evaluations_folder(settings: Settings | None = None) -> Path:
-    """The folder of the reports that are made here, a folder each."""
+    """The folder of the reports made here, with one folder per report."""
     return (settings or Settings()).workspace / "evaluations"
 
 
 def default_report(name: str, settings: Settings | None = None) -> Path:
-    """Where an evaluation of that name leaves its report."""
+    """The path to which an evaluation of that name writes its report."""
     return evaluations_folder(settings) / name / REPORT
 
 
 def find_reports(settings: Settings | None = None) -> tuple[list[FoundReport], dict[str, str]]:
-    """(reports, own ones first and the newest of them first; {file: why it was left out}).
+    """(reports, those made here first, newest first; {file: why it was left out}).
 
-    JSON files of another kind (a run's config, a card's evaluation.json) are passed over in silence.
+    JSON files of another kind (a run's config, a card's evaluation.json) are skipped silently.
     """
     settings = settings or Settings()
     own = [*_files(evaluations_folder(settings), "*/*.json"), *_files(settings.runs, "*/*.json")]
@@ -92,7 +92,7 @@ def find_reports(settings: Settings | None = None) -> tuple[list[FoundReport], d
 
 
 def read_report(path: str | Path) -> Report:
-    """The report in a file, kept until the file changes. UserError when it is damaged, or gone."""
+    """The report in a file, cached until the file changes. UserError if it is damaged or missing."""
     path = Path(path)
     try:
         changed = path.stat().st_mtime_ns
@@ -102,7 +102,7 @@ def read_report(path: str | Path) -> Report:
 
 
 def read_progress(out: str | Path) -> EvaluationProgress | None:
-    """How far the evaluation that writes the report `out` has come; None before it has said anything."""
+    """How far the evaluation that writes the report `out` has come; None before it has written anything."""
     out = Path(out)
     with contextlib.suppress(UserError, AttributeError, KeyError, TypeError, ValueError):
         told = read_json(out.parent / f"{out.stem}.work" / "progress.json", what="")
@@ -121,7 +121,7 @@ def _files(folder: Path, pattern: str) -> list[Path]:
 
 
 def _name(path: Path, taken: set[str]) -> str:
-    """A short name: of the file, or of its folder where all are called alike."""
+    """A short name: the file's, or its folder's if all files have the same name."""
     stem = path.stem if path.parent.name == "reports" else path.parent.name
     if path.parent.name != "reports" and path.name != REPORT:
         stem = f"{stem}-{path.stem}"
@@ -138,7 +138,7 @@ def _read(path: Path, _changed: int) -> Report:
 
 @bounded(2**20)
 def _is_report(path: Path, _changed: int) -> bool:
-    """Whether a JSON file means to be a report, even a damaged one."""
+    """Whether a JSON file is meant as a report, even a damaged one."""
     if path.name == REPORT:
         return True
     try:

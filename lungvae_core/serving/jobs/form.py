@@ -1,4 +1,4 @@
-"""Settings as forms show them: title, description, range and step, from the configuration that has them."""
+"""Settings as forms show them: title, description, range and step, from the configuration class."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _PRESET_WORDS = {
 }
 
 MAIN, GUIDED, JOINT, DEVICE = "Main", "Guided dimensions", "Joint phase (labels)", "Device"
-# Group: its settings, in the order in which they are shown. Those of MAIN are shown at once, the other groups
-# are folded away.
+# Group: its settings, in the order in which they are shown. MAIN is shown at once, the other groups are
+# collapsed.
 GROUPS = {
     MAIN: (
         "epochs",
@@ -97,7 +97,7 @@ _CHOICE_WORDS = {
 }
 _FIXED = {"prior"}  # the preset decides it
 _SMALLEST = 1e-9  # stands for "above 0" in a form, whose ranges include their ends
-# How far a press on + goes where the value is 0 and so says nothing of its scale.
+# The step of the + button where the value is 0 and so gives no scale.
 _STEPS = {
     "rotate_degrees": 5.0,
     "shift_px": 1.0,
@@ -121,12 +121,12 @@ class Setting:
     minimum: float | None
     maximum: float | None
     choices: tuple[str, ...]
-    group: str  # one of GROUPS; empty for a setting that is not of the Train page
-    step: float  # of a number, how far a press on + goes
+    group: str  # one of GROUPS; empty for a setting that is not on the Train page
+    step: float  # of a number: the step of the + button
 
     @property
     def span(self) -> str:
-        """What it can be, in words."""
+        """The possible values, in words."""
         if self.kind == "switch":
             return "true, false"
         if self.kind in ("choice", "several"):
@@ -144,7 +144,7 @@ class Setting:
 
 
 def describe_preset(name: str) -> str:
-    """A preset in a line."""
+    """A preset in one line."""
     config = PRESETS[name]
     size = f"{config.model.dimensions} dimensions, {config.training.epochs} epochs."
     return f"{_PRESET_WORDS.get(name, '')} {size}".strip()
@@ -164,13 +164,13 @@ def settings_of(config: Config) -> list[Setting]:
 
 
 def setting_of(kind: type[BaseModel], name: str, default: Any = None) -> Setting:
-    """One setting of any configuration; `default` in the place of the configuration's own."""
+    """One setting of any configuration; `default` replaces the configuration's default."""
     field = kind.model_fields[name]
     return _setting(name, field, field.default if default is None else default)
 
 
 def devices() -> list[str]:
-    """What can train here: cpu, and an accelerator that PyTorch finds, which then comes first."""
+    """The devices that can train here: cpu and, before it, an accelerator if PyTorch finds one."""
     from lungvae_core.training.device import pick_device
 
     return list(dict.fromkeys([str(pick_device("auto")), "cpu"]))

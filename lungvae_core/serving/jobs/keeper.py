@@ -1,6 +1,6 @@
-"""A job's keeper: a small process in a session of its own, which outlives tab and server.
+"""A job's keeper: a small process in its own session, which outlives tab and server.
 
-It waits for the job's turn, starts its command, with its output in a log, and writes down how it ended.
+It waits for the job's turn, starts the command with its output in a log, and records how it ended.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from lungvae_core.serving.jobs.queue import Jobs
 from lungvae_core.serving.jobs.table import DONE, FAILED, QUEUED, RUNNING, STOPPED, STOPPING, JobRow, change
 from lungvae_core.serving.workspace.database import session
 
-NICE = 10  # jobs leave the processors to people who look at pages; where nobody does, they have all of them
-POLL_SECONDS = 0.5  # how often a queued job looks whether its turn has come
+NICE = 10  # people who look at pages go first; while nobody does, jobs get all processors
+POLL_SECONDS = 0.5  # how often a queued job checks whether its turn has come
 _INTERRUPTED = 130  # the exit code of a command that was asked to stop
 
 
 def keep(jobs: Jobs, job_id: int, lock: int) -> None:
-    """Wait for the job's turn, run its command, and write down how it ended."""
+    """Wait for the job's turn, run its command, and record how it ended."""
     while not _claim(jobs, job_id):
         if jobs.get(job_id).status != QUEUED:
             return
         time.sleep(POLL_SECONDS)
-    # A machine that shuts down tells every process: the command then ends and the keeper notes it.
+    # A shutdown sends SIGTERM to every process: the command then ends and the keeper records it.
     signal.signal(signal.SIGTERM, lambda *_: None)
     signal.signal(signal.SIGINT, lambda *_: None)
     job = jobs.get(job_id)
     command = [sys.executable, "-m", "lungvae_core.cli", *job.argv]
-    # Maps are many people's, and each is to take one core.
+    # Many people make maps, so each map uses one core.
     one = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"} if job.kind == Map.kind else {}
     try:
         running = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(lock,), env=os.environ | one)
@@ -59,7 +59,7 @@ def keep(jobs: Jobs, job_id: int, lock: int) -> None:
 def _claim(jobs: Jobs, job_id: int) -> bool:
     """Turn the job from queued to running if it is first in its lane and nothing runs there."""
     job = jobs.get(job_id)
-    jobs.all()  # one that died must not keep the lane
+    jobs.all()  # a dead job must not block the lane
     earlier = or_(JobRow.queued < job.queued, (JobRow.queued == job.queued) & (JobRow.id < job.id))
     ahead = select(JobRow.id).where(
         JobRow.lane == job.lane,
@@ -72,7 +72,7 @@ def _claim(jobs: Jobs, job_id: int) -> bool:
 
 
 def _why(output: str, code: int) -> str:
-    """A sentence on why the command failed: its own last error, or the signal that ended it."""
+    """A sentence on why the command failed: its last error, or the signal that ended it."""
     if code < 0:
         reason = "it may have run out of memory. " if -code == signal.SIGKILL else ""
         return (

@@ -1,8 +1,8 @@
-"""The kinds of jobs: what each is asked for, typed, and the command made of nothing else.
+"""The kinds of jobs: a typed request for each, and the command built from that request alone.
 
-The database keeps these values as JSON. They are checked when they are read, each option of a command is one
-word that begins with the option's name, and paths go through `places`: a database that somebody else made can
-start nothing but the product's own commands on the server's own folders.
+The database stores requests as JSON and they are checked when they are read. Each option of a command is one
+word that begins with the option's name, and paths go through `places`. So a database from somebody else can
+only start the product's commands on the server's folders.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Request(BaseModel):
     place: ClassVar[tuple[str, str]] = (
         "runs",
         "{}",
-    )  # of what it makes: one of `places.roots`, what is below
+    )  # of its output: one of `places.roots`, and the path below it
     paths: ClassVar[tuple[str, ...]] = ()  # the fields that are stored paths
     lane: ClassVar[str] = "data"  # jobs of one lane run one at a time
 
@@ -77,7 +77,7 @@ class Training(OnDevice):
     threads: Few = 0
     title: Annotated[str, Field(max_length=1000)] = ""
     finish: bool = True
-    on_nonfinite: Literal["stop", "halve"] | None = None  # in its place once it was resumed so
+    on_nonfinite: Literal["stop", "halve"] | None = None  # replaces the setting if resumed with it
 
     @classmethod
     def of(
@@ -98,7 +98,7 @@ class Training(OnDevice):
         for whatever `lungvae train` would refuse: a bad preset, setting, data set or device, and joint rounds
         on data without labels of both classes.
         """
-        # torch comes with these; a keeper, which imports this module as well, has no use for it.
+        # These import torch; a keeper also imports this module and does not need it.
         from lungvae_core.data.slices import SliceSet
         from lungvae_core.training.checkpoints import default_split
         from lungvae_core.training.device import pick_device
@@ -135,7 +135,7 @@ class Training(OnDevice):
         argv += [f"--device={self.device}", f"--threads={self.threads}"]
         if not self.finish:
             argv.append("--no-finish")
-        if again and (out / "config.json").exists():  # else it was stopped before its run existed
+        if again and (out / "config.json").exists():  # otherwise it was stopped before its run existed
             argv.append("--resume")
         else:
             argv += _settings(self.changes)
@@ -310,7 +310,7 @@ class Evaluation(OnDevice):
         if diagnoses is not None:
             read_confirmed(Path(diagnoses), table, asked.protocol)
         request = {
-            **asked.model_dump(),  # of which the request keeps what it has a field for
+            **asked.model_dump(),  # the request keeps what it has a field for
             "data": stored,
             "nested": beside,
             "diagnoses": None if diagnoses is None else places.stored(settings, diagnoses),
@@ -387,7 +387,7 @@ class Map(Request):
 
 
 def _options(values: Iterable[tuple[str, Scalar]]) -> list[str]:
-    """`--name=value` of each, of a switch its name alone where it is on."""
+    """`--name=value` for each; for a switch that is on, its name alone."""
     argv = []
     for name, value in values:
         option = f"--{name.replace('_', '-')}"
@@ -399,7 +399,7 @@ def _options(values: Iterable[tuple[str, Scalar]]) -> list[str]:
 
 
 def _settings(values: dict[str, Any]) -> list[str]:
-    """`--set=name=value` of each, in one word, so that no value can pass for an option."""
+    """`--set=name=value` for each, as one word, so that no value can be read as an option."""
     return [f"--set={name}={json.dumps(value)}" for name, value in values.items()]
 
 

@@ -1,4 +1,4 @@
-"""The lock on a file that a job holds from its first moment to its last, by which it is known to be alive."""
+"""File locks that show which jobs are alive: a job holds its lock from start to end."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from lungvae_core.errors import UserError
 
 @dataclass(frozen=True)
 class Locks:
-    """The locks of all jobs, as files of a folder."""
+    """The locks of all jobs, as files in a folder."""
 
     folder: Path
 
     @contextlib.contextmanager
     def hold(self, job_id: int) -> Iterator[IO[str]]:
-        """The job's lock, open and held; closing it does not free it while another process has it too."""
+        """The job's lock, open and held; closing it does not free it while another process has it open."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             stream = (self.folder / f"{job_id}.lock").open("a+")
@@ -31,7 +31,7 @@ class Locks:
                 f"Cannot write in {self.folder}: {error.strerror}. Choose another LUNGVAE_WORKSPACE."
             ) from error
         with stream:
-            # Somebody who asks whether the job is alive holds it for an instant: try for a while.
+            # `alive` holds the lock for an instant when it checks, so retry for a while.
             until = time.monotonic() + 5
             while True:
                 try:
@@ -46,7 +46,7 @@ class Locks:
             yield stream
 
     def alive(self, job_id: int) -> bool:
-        """Whether any process of the job is left."""
+        """Whether any process of the job is still running."""
         try:
             with (self.folder / f"{job_id}.lock").open("r") as stream:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -57,7 +57,7 @@ class Locks:
             return True
 
     def has(self, pid: int, job_id: int) -> bool:
-        """Whether a process has the job's lock file open; as good as true where the system does not tell."""
+        """Whether a process has the job's lock file open; true if the system cannot tell."""
         handles = Path(f"/proc/{pid}/fd")
         if not handles.is_dir():
             return True

@@ -1,6 +1,6 @@
-"""How a training is doing, read from its run's folder: position, figures, samples, signs of collapse.
+"""The state of a training, read from its run's folder: position, figures, samples, signs of collapse.
 
-Runs older than a figure lack it: then it is None here, or missing from `history`.
+Runs made before a figure was added lack it: it is then None here, or missing from `history`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from lungvae_core.vae.config import Config
 class Units:
     """The K dimensions after an epoch."""
 
-    kl: list[float]  # (K,) mean over the held-out slices, nats; of a Dirichlet's marginals
+    kl: list[float]  # (K,) mean over the held-out slices, nats; for a Dirichlet, of its marginals
     column_norm: list[float]  # (K,) of the decoder's weights that read the dimension
 
 
 @dataclass(frozen=True)
 class NotFinite:
-    """Where the loss, or its gradient, was last no finite number."""
+    """Where the loss or its gradient was last not finite."""
 
     epoch: int  # from 1
     batch: int  # from 1
@@ -41,29 +41,29 @@ class NotFinite:
 class TrainingState:
     """A run in training, stopped or finished."""
 
-    config: Config  # with what `auto` came to on the run's device
+    config: Config  # with `auto` resolved for the run's device
     data_name: str
     device: str
     processes: int
-    rows: list[dict[str, Any]]  # a row an epoch; see metrics.jsonl
-    epoch: int  # the one in hand, from 1; the last one when all are done
+    rows: list[dict[str, Any]]  # one row per epoch; see metrics.jsonl
+    epoch: int  # the current one, from 1; the last one when all are done
     fraction: float  # 0..1 of all batches
     phase: str  # training, encoding, classifying, finished
-    joint_round: int  # the round in hand, from 1; 0 in the first phase, without a classifier
-    loss: float | None  # running mean of the epoch in hand, weighted as the objective says
+    joint_round: int  # the current round, from 1; 0 in the first phase, without a classifier
+    loss: float | None  # running mean of the current epoch, weighted as in the objective
     images_per_second: float | None
-    seconds_per_epoch: float | None  # of the epoch in hand, without its validation
-    seconds_left: float | None  # of the training, when it was last written down
+    seconds_per_epoch: float | None  # of the current epoch, without its validation
+    seconds_left: float | None  # of the training, when it was last recorded
     samples: bytes | None  # PNG: held-out slices above their reconstructions
     units: Units | None  # of the last epoch
     alpha0: float | None  # Dirichlet: mean total concentration on the held-out slices, last epoch
-    halvings: int  # of the learning rate, by the last epoch
+    halvings: int  # of the learning rate, up to the last epoch
     not_finite: NotFinite | None
     warnings: list[str]  # signs of collapse, in words
 
     @property
     def stage(self) -> str:
-        """vae, or joint: what trains in the epoch in hand."""
+        """The part that trains in the current epoch: vae or joint."""
         return "joint" if self.joint_round else "vae"
 
     @property
@@ -77,9 +77,9 @@ class TrainingState:
         return [(number, first + (number - 1) * each) for number in range(1, self.joint_round + 1)]
 
     def history(self, part: str, name: str = "") -> tuple[list[int], list[float]]:
-        """(epochs from 1, values) of a figure in the epochs that have it.
+        """(epochs from 1, values) of a figure, for the epochs that have it.
 
-        `part` is train or validation with a `name` as loss or alpha0, or alone beta or learning_rate.
+        `part` is train or validation, with a `name` such as loss or alpha0, or beta or learning_rate alone.
         """
         found = [
             (row["epoch"], value)
@@ -135,7 +135,7 @@ def _not_finite(folder: Path) -> NotFinite | None:
 
 
 def _picture(path: Path) -> bytes | None:
-    """A PNG of no more than 4096 pixels a side; None without a sound one."""
+    """A PNG of at most 4096 pixels per side; None if there is no valid one."""
     try:
         content = read_bytes(path, what="The samples")
         with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
@@ -153,7 +153,7 @@ def _joint_round(config: Config, epoch: int) -> int:
 
 
 def _phase(run: Run) -> str:
-    """What `lungvae train` is at after the last epoch, by what it has written."""
+    """The step of `lungvae train` after the last epoch, judged by the files it has written."""
     if not run.has("latents.parquet"):
         return "encoding"
     return "finished" if run.has("map-nodule.parquet") else "classifying"

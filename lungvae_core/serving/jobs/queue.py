@@ -1,11 +1,10 @@
-"""Work that outlives the browser's tab and the web server: trainings, evaluations, maps, data and more.
+"""Jobs that outlive the browser's tab and the web server: trainings, evaluations, maps, data and more.
 
-A job is a row in the workspace's database and a `lungvae` command, which runs under a keeper (`keeper`).
+A job is a row in the workspace's database and a `lungvae` command that runs under a keeper (`keeper`).
 
-Whether a job is alive is asked of the operating system: from its first moment the job holds a lock on a
-file, handed on from the starter to the keeper to the command, and a lock cannot outlive the processes that
-hold it. So neither a kill -9, nor a restart of the machine, nor another process with a pid used before is
-ever mistaken for a running job.
+The operating system tells whether a job is alive. From its start the job holds a lock on a file, passed from
+the starter to the keeper to the command, and a lock cannot outlive the processes that hold it. So a job ended
+by kill -9 or by a restart is never mistaken for a running one, nor is another process with a reused pid.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ Asked = ParamSpec("Asked")
 
 
 class Jobs:
-    """The workspace's jobs: start, find again, stop, resume. Cheap to make; holds nothing open."""
+    """The workspace's jobs: start, find, stop, resume. Cheap to create; keeps nothing open."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
@@ -58,11 +57,11 @@ class Jobs:
         self._locks = Locks(self._folder)
 
     def all(self) -> list[Job]:
-        """All jobs that can be used, the newest first, after finding those whose process has died."""
+        """All usable jobs, newest first, after marking those whose process has died."""
         return [self._checked(job) for job in self._read()[0]]
 
     def refused(self) -> list[str]:
-        """Why jobs of the database cannot be used, in a sentence each."""
+        """Why some jobs in the database cannot be used, one sentence each."""
         return self._read()[1]
 
     def _read(self) -> tuple[list[Job], list[str]]:
@@ -77,8 +76,8 @@ class Jobs:
         return jobs, refused
 
     def get(self, job_id: int) -> Job:
-        """The job of that number, or UserError."""
-        if not 0 <= job_id < 2**63:  # what a database counts to
+        """The job with that id, or UserError."""
+        if not 0 <= job_id < 2**63:  # the database's range of integers
             raise UserError("There is no job of that number. List them with `lungvae jobs list`.")
         with session(self.settings) as db:
             row = db.get(JobRow, job_id)
@@ -93,10 +92,10 @@ class Jobs:
         *arguments: Asked.args,
         **options: Asked.kwargs,
     ) -> Job:
-        """Queue what `make` (`Training.of`, `Search.of` ...) makes of the arguments, under a name.
+        """Queue the request that `make` (`Training.of`, `Search.of` ...) builds from the arguments.
 
-        It starts at once unless another job has its lane. UserError, with nothing written, for what `make`
-        refuses, a bad name, one that is there, and one that an active job has.
+        The job starts at once unless another job has its lane. Raises UserError and writes nothing if `make`
+        refuses the arguments, or if the name is invalid, taken, or used by an active job.
         """
         request = make(self.settings, *arguments, **options)
         self._check_new(request, name)
@@ -129,18 +128,18 @@ class Jobs:
         return self.get(row.id)
 
     def newest(self, kind: str, name: str) -> Job | None:
-        """The newest job of that kind and name; None if there was none."""
+        """The newest job of that kind and name, or None."""
         with session(self.settings) as db:
             query = select(JobRow).where(JobRow.kind == kind, JobRow.name == name)
             row = db.scalars(query.order_by(JobRow.id.desc()).limit(1)).first()
         return None if row is None else self._checked(as_job(self.settings, row))
 
     def stop(self, job_id: int) -> Job:
-        """Ask a job to stop: a queued one is taken back; a training ends after its batch, with a checkpoint.
+        """Stop a job: a queued one is withdrawn; a training ends after its batch, with a checkpoint.
 
-        Asking again, or stopping a job that has ended, changes nothing.
+        Stopping a job again, or after it has ended, changes nothing.
         """
-        self.get(job_id)  # a dead one is found first
+        self.get(job_id)  # marks it as ended if it is dead
         with session(self.settings) as db:
             is_job = JobRow.id == job_id
             back = change(db, is_job, JobRow.status == QUEUED, status=STOPPED, ended=time.time(), holds=None)
@@ -148,16 +147,16 @@ class Jobs:
             job = as_job(self.settings, db.get_one(JobRow, job_id))
             if back or asked:
                 db.add(audit.line(audit.JOB_STOP, _named(job)))
-        # Exactly one signal is sent, by whoever turned running into stopping (here) or, when the command
-        # has no pid yet, by the keeper: a second would make `lungvae train` drop the batch in hand.
+        # Exactly one signal is sent: by the call that changed running to stopping (here) or, if the command
+        # has no pid yet, by the keeper. A second one would make `lungvae train` drop the current batch.
         if asked and job.pid is not None:
             self._terminate(job)
         return job
 
     def resume(self, job_id: int, *, on_nonfinite: Literal["stop", "halve"] | None = None) -> Job:
-        """Queue a stopped or failed training, search or evaluation again; it goes on from where it was.
+        """Queue a stopped or failed training, search or evaluation again; it continues where it stopped.
 
-        `on_nonfinite` takes the place of that setting, the only one that a resumed training may change.
+        `on_nonfinite` replaces that setting, the only one that a resumed training may change.
         """
         job = self.get(job_id)
         if job.kind == Phantom.kind:
@@ -191,7 +190,7 @@ class Jobs:
         return self.get(job_id)
 
     def output(self, job: Job, lines: int = 20) -> str:
-        """The last lines of what the job has printed."""
+        """The last lines of the job's output."""
         try:
             with open_file(Path(job.log), follow=False) as stream:
                 stream.seek(0, os.SEEK_END)
@@ -202,7 +201,7 @@ class Jobs:
         return "\n".join(text.splitlines()[-lines:])
 
     def suggest(self, stem: str, *, among: Path | None = None) -> str:
-        """A name that is free: stem-1, stem-2, ...; of a run, or of what lies in the folder `among`."""
+        """A free name, stem-1, stem-2, ...: for a run, or for an entry of the folder `among`."""
         folders = [self.settings.runs, self.settings.models] if among is None else [among]
         with session(self.settings) as db:
             held = {Path(str(folder)).name for folder in db.scalars(select(JobRow.holds)) if folder}
@@ -212,7 +211,7 @@ class Jobs:
         return f"{stem}-{number}"
 
     def _check_new(self, request: Request, name: str) -> None:
-        """UserError for a bad name, and where there is something of that name."""
+        """Raise UserError if the name is invalid or already taken."""
         if not NAME.fullmatch(name):
             raise UserError(
                 f"{name!r} cannot be the name of a {request.makes}. Use up to 64 letters, digits, '-' and "
@@ -231,7 +230,7 @@ class Jobs:
 
     def _launch(self, job_id: int, lock: IO[str]) -> None:
         """Start the job's keeper, which takes over `lock`."""
-        # The keeper must find the same folders and database wherever its own defaults would be.
+        # The keeper must use the same folders and database, whatever its defaults are.
         environment = os.environ | {
             "LUNGVAE_MODELS": str(self.settings.models.resolve()),
             "LUNGVAE_RUNS": str(self.settings.runs.resolve()),
@@ -239,7 +238,7 @@ class Jobs:
             "LUNGVAE_WORKSPACE": str(self.settings.workspace.resolve()),
             "LUNGVAE_DATABASE": database_url(self.settings),
             "PYTHONUNBUFFERED": "1",
-            "COLUMNS": "160",  # rich would fold the lines of a log at 80
+            "COLUMNS": "160",  # rich would wrap the lines of a log at 80
         }
         command = [sys.executable, "-m", "lungvae_core.serving.jobs.keeper", str(job_id), str(lock.fileno())]
         try:
@@ -256,11 +255,11 @@ class Jobs:
         except OSError as error:
             self.end(job_id, FAILED, f"The job could not be started: {error.strerror}.")
             return
-        # Somebody has to reap it when it ends, or it stays as a zombie until the server ends.
+        # The process must be reaped when it ends, or it stays a zombie until the server ends.
         threading.Thread(target=keeper.wait, daemon=True).start()
 
     def _checked(self, job: Job) -> Job:
-        """The job as it is; one that counts as active but has no process left is marked as ended."""
+        """The job's current state; an active job without a process is marked as ended."""
         if not job.active or self._locks.alive(job.id):
             return job
         if job.status == STOPPING:
@@ -278,33 +277,33 @@ class Jobs:
                     "restarted. Resume goes on from the last checkpoint."
                 ),
             )
-        # Only if nobody was faster: a keeper that has just written the true ending, or a resume.
+        # Unless the row has changed: a keeper may just have recorded the real end, or a resume.
         with session(self.settings) as db:
             change(db, *_as_read(job), status=status, message=message, **_ended())
             return as_job(self.settings, db.get_one(JobRow, job.id))
 
     def _terminate(self, job: Job) -> None:
-        """SIGTERM to a job's command; to no other process, whatever numbers the database has."""
+        """Send SIGTERM to a job's command, and to no other process, whatever pids the database has."""
         if job.pid is None or job.keeper is None or not self._locks.alive(job.id):
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            # The command is in its keeper's session, where no stranger can be, and holds the job's lock.
+            # The command is in its keeper's session, which no other program can join, and holds the lock.
             if os.getsid(job.pid) == job.keeper and self._locks.has(job.pid, job.id):
                 os.kill(job.pid, signal.SIGTERM)
 
     def end(self, job_id: int, status: str, message: str = "") -> None:
-        """Write down how a job ended."""
+        """Record how a job ended."""
         with session(self.settings) as db:
             change(db, JobRow.id == job_id, status=status, message=message, **_ended())
 
 
 def _named(job: Job | JobRow) -> str:
-    """A job as the audit log names it."""
+    """The job's name in the audit log."""
     return f"{job.kind} {job.name}, job {job.id}"
 
 
 def _as_read(job: Job) -> tuple[ColumnElement[bool], ...]:
-    """That nobody has changed the job since it was read."""
+    """Conditions that hold if the job has not changed since it was read."""
     return JobRow.id == job.id, JobRow.status == job.status, JobRow.attempt == job.attempt
 
 

@@ -1,4 +1,4 @@
-"""Deleting a run of one's own, for good: refused while anything uses it, and never half done."""
+"""Delete a run for good: refused while anything uses it, and never left half done."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from lungvae_core.serving.workspace.settings import Settings
 
 
 def delete_run(settings: Settings, name: str) -> None:
-    """Delete the run `name` with its weights, codes and maps; on record in the audit log.
+    """Delete the run `name` with its weights, codes and maps, and record it in the audit log.
 
-    UserError where there is none, it ships with the project, or a job or command is using it. Of two people
-    who delete one run at once the second is told that it is gone.
+    UserError if there is no such run, it ships with the project, or a job or command is using it. If two
+    people delete a run at once, the second is told that it is gone.
     """
     folder = settings.runs.resolve() / name
     if not NAME.fullmatch(name) or not (folder / "config.json").is_file():
@@ -39,7 +39,7 @@ def delete_run(settings: Settings, name: str) -> None:
                 raise UserError(f"{name} is in use: a command writes in it. Wait until it ends.") from error
             with session(settings) as opened:
                 opened.add(audit.line(audit.DELETE, f"run {name}"))
-                opened.flush()  # on record before it is gone, and not at all where it cannot be
+                opened.flush()  # record first; without a record nothing is deleted
                 folder.rename(gone)
             with holding(gone):
                 shutil.rmtree(gone, ignore_errors=True)

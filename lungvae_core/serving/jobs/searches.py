@@ -39,8 +39,8 @@ class SearchState:
 
     folder: Path
     config: SearchConfig
-    table: pd.DataFrame  # a row a trial that has been judged or has ended; see docs/search.md
-    progress: dict[str, Any]  # progress.json; empty before there is one
+    table: pd.DataFrame  # a row per trial that has a value or has ended; see docs/search.md
+    progress: dict[str, Any]  # progress.json; empty before it exists
     final: dict[str, Any] | None  # final.json
 
     @property
@@ -51,18 +51,18 @@ class SearchState:
 
     @property
     def searched(self) -> list[str]:
-        """The searched settings, those that the value follows most first."""
+        """The searched settings, those most associated with the value first."""
         strength = {name: self.association(name) for name in self.config.parameters}
         return sorted(strength, key=lambda name: -strength[name])
 
     @property
     def complete(self) -> pd.DataFrame:
-        """The trials that were trained to their end, the best first."""
+        """The trials that were trained to the end, best first."""
         done = self.table[self.table["state"] == COMPLETE] if len(self.table) else self.table
         return done.sort_values("value", ascending=not self.config.maximise) if len(done) else done
 
     def best_so_far(self) -> pd.DataFrame:
-        """Columns number, value, best: complete trials by number, and the best of each and those before."""
+        """Columns number, value, best: complete trials by number, with the best so far."""
         done = self.complete.sort_values("number") if len(self.complete) else self.complete
         if not len(done):
             return pd.DataFrame(columns=["number", "value", "best"])
@@ -71,10 +71,10 @@ class SearchState:
         return pd.DataFrame({"number": done["number"], "value": values, "best": best})
 
     def association(self, name: str) -> float:
-        """How far the value follows a setting, 0..1, over the complete trials; 0 where that cannot be said.
+        """How strongly the value follows a setting, 0..1, over the complete trials; 0 if undefined.
 
-        For numbers |Spearman's rank correlation|, for words the correlation ratio of the ranks. An
-        association of few trials is mostly chance, and no proof that the setting causes anything.
+        For numbers |Spearman's rank correlation|, for words the correlation ratio of the ranks. Over few
+        trials an association is mostly chance, and it never proves that the setting causes anything.
         """
         done = self.complete
         if len(done) < 3 or name not in done or done[name].nunique() < 2 or done["value"].nunique() < 2:
@@ -86,7 +86,7 @@ class SearchState:
         return float(np.sqrt(means.var(ddof=0) / ranks.var(ddof=0)))
 
     def command(self) -> list[str]:
-        """The command, word by word, that trains the best trial's settings anew; empty without a best."""
+        """The command, as words, that trains with the best trial's settings; empty without a best trial."""
         if not len(self.complete):
             return []
         row = self.complete.iloc[0]
@@ -96,7 +96,7 @@ class SearchState:
 
 
 def find_searches(settings: Settings | None = None) -> list[Path]:
-    """The folders of the searches below the runs folder, the newest first."""
+    """The folders of the searches below the runs folder, newest first."""
     settings = settings or Settings()
     found = [path for path in offered(settings.runs, "*/search.json") if path.is_file()]
     return [path.parent for path in sorted(found, key=modified, reverse=True)]
@@ -127,5 +127,5 @@ def read_search(folder: str | Path) -> SearchState | None:
 
 
 def _plain(value: Any) -> Any:
-    """A number of numpy as one of Python."""
+    """A numpy number as a Python number."""
     return value.item() if isinstance(value, np.generic) else value

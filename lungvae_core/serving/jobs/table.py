@@ -1,8 +1,8 @@
-"""The table of jobs, and a job as it is read from it: checked, since a database may come from a backup.
+"""The table of jobs, and the jobs read from it: checked, since a database may come from a backup.
 
-A row that cannot be what this product wrote is told of in a sentence and takes no part in anything. What a
-job writes follows from its kind and name, and its command from its typed request (`kinds`): neither a
-path nor a command is ever taken from a column.
+A row that this product cannot have written is reported in a sentence and otherwise ignored. A job's output
+path follows from its kind and name, and its command from its typed request (`kinds`): neither a path nor a
+command is ever read from a column.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ LARGEST_PID = 2**22  # Linux's own limit
 
 
 class JobRow(Base):
-    """A piece of background work, as the database has it."""
+    """A background job, as the database stores it."""
 
     __tablename__ = "jobs"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     kind: Mapped[str] = mapped_column(String(16))  # one of KINDS
-    name: Mapped[str] = mapped_column(String(64))  # of the run or the data set; of a map its key
-    folder: Mapped[str] = mapped_column(Text)  # what it writes, as `places.stored` has it
-    who: Mapped[str] = mapped_column(String(254), default="", server_default="")  # asked for it
-    # Folder while the job is active, else empty: the database itself refuses two jobs that write one folder.
+    name: Mapped[str] = mapped_column(String(64))  # of the run or the data set; for a map, its key
+    folder: Mapped[str] = mapped_column(Text)  # what it writes, in the form of `places.stored`
+    who: Mapped[str] = mapped_column(String(254), default="", server_default="")  # who started it
+    # The folder while the job is active, else empty: the database refuses two jobs that write one folder.
     holds: Mapped[str | None] = mapped_column(String(1024), unique=True)
     lane: Mapped[str] = mapped_column(String(16))  # jobs of one lane run one at a time: the device's name
-    argv: Mapped[list[str]] = mapped_column(JSON, default=list)  # as `log`: of earlier versions, never read
-    request: Mapped[dict[str, Any]] = mapped_column(JSON)  # what was asked for, as `kinds` has it
+    argv: Mapped[list[str]] = mapped_column(JSON, default=list)  # from earlier versions, never read
+    request: Mapped[dict[str, Any]] = mapped_column(JSON)  # the request, in the form of `kinds`
     status: Mapped[str] = mapped_column(String(16))
-    attempt: Mapped[int] = mapped_column(Integer, default=1)  # grows each time the job is resumed
+    attempt: Mapped[int] = mapped_column(Integer, default=1)  # counts up each time the job is resumed
     pid: Mapped[int | None] = mapped_column(Integer)  # of the command, while it runs
-    keeper: Mapped[int | None] = mapped_column(Integer)  # pid of its keeper, and so the id of their session
+    keeper: Mapped[int | None] = mapped_column(Integer)  # pid of its keeper, also the id of their session
     message: Mapped[str] = mapped_column(Text, default="")  # why it failed, for people
-    log: Mapped[str] = mapped_column(Text, default="")  # of earlier versions; written empty, never read
-    created: Mapped[float] = mapped_column(Float)  # seconds since 1970, as the next three
+    log: Mapped[str] = mapped_column(Text, default="")  # from earlier versions; written empty, never read
+    created: Mapped[float] = mapped_column(Float)  # seconds since 1970, like the next three
     queued: Mapped[float] = mapped_column(Float)  # its place in the lane
     started: Mapped[float | None] = mapped_column(Float)
     ended: Mapped[float | None] = mapped_column(Float)
@@ -58,12 +58,12 @@ class JobRow(Base):
 
 @dataclass(frozen=True)
 class Job:
-    """A piece of background work whose row was checked."""
+    """A background job whose row was checked."""
 
     id: int
     kind: str
     name: str
-    folder: str  # that it writes; of a map the file
+    folder: str  # that it writes; for a map, the file
     who: str
     lane: str
     status: str
@@ -77,7 +77,7 @@ class Job:
     started: float | None
     ended: float | None
     request: dict[str, Any] = field(repr=False)
-    argv: list[str] = field(repr=False)  # what follows `lungvae`
+    argv: list[str] = field(repr=False)  # the words after `lungvae`
     uses: tuple[Path, ...] = ()  # what it reads
 
     @property
@@ -87,7 +87,7 @@ class Job:
 
 
 def _line(most: int) -> Any:
-    """Text of one line without control characters, cut to `most` characters."""
+    """One line of text without control characters, cut to `most` characters."""
     return Annotated[str, AfterValidator(lambda value: printable(value, most))]
 
 
@@ -117,7 +117,7 @@ class _Checked(BaseModel):
 
 
 def place(settings: Settings, kind: str, name: str) -> Path:
-    """What the job of that kind and name writes."""
+    """The path that the job of that kind and name writes."""
     root, below = KINDS[kind].place
     return places.roots(settings)[root] / below.format(name)
 
@@ -152,7 +152,7 @@ def as_job(settings: Settings, row: JobRow) -> Job:
 
 
 def change(db: Session, *where: ColumnElement[bool], **values: Any) -> bool:
-    """Change the jobs for which all of `where` hold at this moment; whether there was one."""
+    """Change the jobs for which all of `where` now hold; return whether there was one."""
     statement = update(JobRow).where(*where).values(values)
     result = db.execute(statement.execution_options(synchronize_session=False))
     db.expire_all()

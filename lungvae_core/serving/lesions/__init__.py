@@ -1,1 +1,1 @@
-"""Lesions of a set or uploaded: slices, facts, scores, selections, and their images over HTTP."""
+"""Lesions, from a data set or uploaded: slices, facts, scores, selections, and their images over HTTP."""

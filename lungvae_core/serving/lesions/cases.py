@@ -1,4 +1,4 @@
-"""One lesion, of the set or uploaded, with everything that the Predict page says of it, in words.
+"""One lesion, from the data set or uploaded, with everything the Predict page says about it, in words.
 
 A model score is a classifier's output on a code, never a probability of cancer.
 """
@@ -30,31 +30,31 @@ from lungvae_core.serving.models.registry import LoadedModel
 from lungvae_core.training.encode import encode_with_quality
 from lungvae_core.training.seen import recognised
 
-ERROR_FULL = 0.25  # share of the window's width at which an error is drawn in full colour
-MOST_SLICES = 120  # of one nodule; LIDC's largest have some 60
+ERROR_FULL = 0.25  # share of the window's width at which an error has full colour
+MOST_SLICES = 120  # per nodule; LIDC's largest have about 60
 
 
 @dataclass(frozen=True)
 class Case:
     """A lesion as the model sees it. Images are (64, 64) float32 in 0..1 of the model's window.
 
-    `spacing_mm` is the images' own: the model's, where it has a fixed one, else the slice's.
+    `spacing_mm` is the images' spacing: the model's if it has a fixed one, else the slice's.
     """
 
     title: str
     code: np.ndarray  # (K,)
-    image: np.ndarray | None  # the CT slice; None where this machine has it not
+    image: np.ndarray | None  # the CT slice; None if it is not on this machine
     reconstruction: np.ndarray
     score: float | None
     score_note: str
-    ssim_rank: float | None  # share of the model's own slices that are reconstructed better
-    distance_rank: float | None  # share of them whose nearest other patient is nearer
-    neighbours: list[int]  # rows of other patients, nearest first, one a patient
+    ssim_rank: float | None  # share of the model's slices that are reconstructed better
+    distance_rank: float | None  # share of them that are nearer to another patient
+    neighbours: list[int]  # rows of other patients, nearest first, one per patient
     distances: list[float]
     spacing_mm: float | None = None
     row: int | None = None  # in the model's table; None for an upload
-    patient: str | None = None  # of the set, whose lesion it is
-    band: tuple[float, float] | None = None  # of the score: 90 % of classifiers of patients drawn again
+    patient: str | None = None  # of the data set, whose lesion it is
+    band: tuple[float, float] | None = None  # of the score: 90 % of classifiers fitted on resampled patients
 
     @property
     def error(self) -> np.ndarray | None:
@@ -64,17 +64,17 @@ class Case:
 
 @dataclass(frozen=True)
 class NoduleCase:
-    """A nodule of which several uploaded slices are known. M slices, in the order of the stack."""
+    """A nodule with several uploaded slices: M slices, in the order of the stack."""
 
     slices: tuple[int, ...]  # which slices of the stack, from 0
     codes: np.ndarray  # (M, K)
     judged: NoduleScore | None  # None for a model without a classifier
-    distance_ranks: np.ndarray  # (M,) share of the model's own slices whose nearest other patient is nearer
-    ssim_ranks: np.ndarray  # (M,) share of them that are reconstructed better; NaN where not known
+    distance_ranks: np.ndarray  # (M,) share of the model's slices that are nearer to another patient
+    ssim_ranks: np.ndarray  # (M,) share of them that are reconstructed better; NaN if unknown
 
 
 def case_of_row(model: LoadedModel, row: int, *, count: int = 8) -> Case:
-    """A lesion of the set, with the score that was stored for it and neighbours of other patients."""
+    """A lesion of the data set, with its stored score and its neighbours from other patients."""
     entry = model.lesion(row)
     patient = str(entry["patient_id"])
     rows, distances = model.neighbours(model.codes[row], count, exclude_patient=patient)
@@ -108,9 +108,9 @@ def case_of_upload(
     patient_id: str = "",
     count: int = 8,
 ) -> Case:
-    """An uploaded slice hu (64, 64) int16; neighbours leave out `patient_id` where the set has it.
+    """An uploaded slice hu (64, 64) int16; its neighbours exclude `patient_id` if the data set has it.
 
-    `spacing_mm` is that of hu's pixels; UserError where it is unknown and the model needs it.
+    `spacing_mm` is the spacing of hu's pixels; UserError if it is unknown and the model needs it.
     """
     patient = patient_of_upload(model, hu[None], patient_id)
     prediction = model.predict(hu, spacing_mm=spacing_mm, count=count, exclude_patient=patient)
@@ -137,7 +137,7 @@ def case_of_upload(
 
 
 def own_slice_words(model: LoadedModel, hu: np.ndarray) -> str:
-    """A sentence where hu (64, 64) shows a slice of the data that the model was trained on, else empty."""
+    """A sentence if hu (64, 64) shows a slice of the data that the model was trained on, else empty."""
     own = recognised(model.run, hu[None])
     if own is None:
         return ""
@@ -149,7 +149,7 @@ def own_slice_words(model: LoadedModel, hu: np.ndarray) -> str:
 
 
 def patient_of_upload(model: LoadedModel, hu: np.ndarray, patient_id: str = "") -> str | None:
-    """The patient of the set whose slices hu (N, 64, 64) are: by the id, or by a slice that is the same."""
+    """The data set's patient whose slices hu (N, 64, 64) are: matched by id, or by an identical slice."""
     if known := known_patient(model, patient_id):
         return known
     own = recognised(model.run, hu)
@@ -157,7 +157,7 @@ def patient_of_upload(model: LoadedModel, hu: np.ndarray, patient_id: str = "") 
 
 
 def known_patient(model: LoadedModel, patient_id: str) -> str | None:
-    """The id that the model's own data has for a patient, else None."""
+    """The id that the model's data set has for a patient, else None."""
     if not patient_id:
         return None
     own = set(model.table["patient_id"].astype(str).unique())
@@ -172,9 +172,9 @@ def nodule_of_upload(
     spacing_mm: float | None = None,
     patient_id: str = "",
 ) -> NoduleCase:
-    """All slices of one nodule of stack (slices, rows, columns) int16 HU; `boxes` are their crops' middles.
+    """All slices of one nodule of stack (slices, rows, columns) int16 HU; `boxes` centre their crops.
 
-    Raises UserError for too many slices, and for an unknown spacing where the model needs it.
+    Raises UserError for too many slices, and for an unknown spacing if the model needs it.
     """
     if not 0 < len(boxes) <= MOST_SLICES:
         raise UserError(
@@ -195,7 +195,7 @@ def nodule_of_upload(
 
 
 def nodule_words(case: NoduleCase) -> list[str]:
-    """Sentences: which slices drive the nodule's score, and which are unlike what the model knows."""
+    """Sentences: which slices drive the nodule's score, and which differ from the model's own data."""
     found = []
     judged = case.judged
     if judged is not None and len(case.slices) > 1:
@@ -233,7 +233,7 @@ def error_png(case: Case) -> bytes | None:
 
 
 def hints(case: Case) -> list[tuple[bool, str]]:
-    """(whether it is a warning, sentence): how usual the image is for the model."""
+    """(whether it is a warning, sentence): how typical the image is for the model."""
     found = []
     if case.ssim_rank is not None:
         worse = _percent(case.ssim_rank)
@@ -261,7 +261,7 @@ def hints(case: Case) -> list[tuple[bool, str]]:
 
 
 def score_context(model: LoadedModel, score: float) -> str:
-    """Where a score lies among those of the labelled slices; empty without such."""
+    """Where a score lies among those of the labelled slices; empty without labelled slices."""
     table = model.table
     if "score" not in table:
         return ""
@@ -277,7 +277,7 @@ def score_context(model: LoadedModel, score: float) -> str:
 
 
 def score_histograms(model: LoadedModel, bins: int = 24) -> dict[str, list[float]]:
-    """Shares (0..1) of the benign and the malignant slices' stored scores in `bins` even bins of 0..1."""
+    """Shares (0..1) of the benign and the malignant slices' stored scores in `bins` equal bins of 0..1."""
     table = model.table
     if "score" not in table:
         return {}
@@ -292,7 +292,7 @@ def score_histograms(model: LoadedModel, bins: int = 24) -> dict[str, list[float
 
 
 def evaluated(card: Card | None) -> tuple[pd.DataFrame, str] | None:
-    """(AUC with its interval beside the size baselines, a row a unit; what it is in words), or None."""
+    """(AUC with its interval and the size baselines, one row per unit; a description), or None."""
     if card is None:
         return None
     rows = {}
@@ -311,8 +311,8 @@ def evaluated(card: Card | None) -> tuple[pd.DataFrame, str] | None:
 
 
 def ratings(model: LoadedModel, rows: Sequence[int], distances: Sequence[float]) -> pd.DataFrame:
-    """The lesions of `rows`, nearest first, with what each reader said ("4, 5, 3")."""
-    lesions = [model.lesion(row) for row in rows]  # a hundred times quicker than rows of the table
+    """The lesions of `rows`, nearest first, with each reader's rating ("4, 5, 3")."""
+    lesions = [model.lesion(row) for row in rows]  # a hundred times faster than rows of the table
     columns = set(model.table)
     found: dict[str, Any] = {
         "lesion": [
@@ -338,7 +338,7 @@ def ratings(model: LoadedModel, rows: Sequence[int], distances: Sequence[float])
 
 
 def _percent(share: float) -> str:
-    """A share in per cent, never rounded up to all: there is always the lesion itself."""
+    """A share in per cent, never rounded up to 100: the lesion itself is always left."""
     return f"{min(share, 0.99):.0%}"
 
 

@@ -1,4 +1,4 @@
-"""A selected group of lesions: what is typical of it against all others, its middle, and its mean image."""
+"""A selected group of lesions: how it differs from all others, its mean code and its mean image."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ ORDERS = {
     "score": "highest score first",
 }
 _COLUMNS = {"size": "diameter_mm", "malignancy": "malignancy", "score": "score"}
-MOST_READ, MOST_DECODED = 4000, 128  # slices that a mean image is made of; more would keep people waiting
+MOST_READ, MOST_DECODED = 4000, 128  # most slices in a mean image; more would keep people waiting
 
 
 @dataclass(frozen=True)
 class Figure:
-    """What a figure is in words."""
+    """The description of a figure."""
 
     title: str
     unit: str = ""
@@ -48,12 +48,12 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class MeanImage:
-    """The mean of a group's images; of no patient."""
+    """The mean of a group's images; it shows no single patient."""
 
     image: np.ndarray  # (64, 64) float32, 0..1 of the model's window
-    real: bool  # of CT slices; else of the model's reconstructions, which are generated
-    count: int  # images that it is the mean of
-    of: int  # images that it stands for
+    real: bool  # from CT slices; else from the model's reconstructions, which are generated
+    count: int  # images averaged
+    of: int  # images represented
 
 
 def contrasts(model: LoadedModel, rows: Sequence[int]) -> list[Contrast]:
@@ -75,12 +75,12 @@ def most_typical(model: LoadedModel, rows: Sequence[int], count: int = 6) -> lis
 
 
 def can_order(model: LoadedModel, order: str) -> bool:
-    """Whether the model's table has what one of ORDERS goes by."""
+    """Whether the model's table has the column that one of ORDERS sorts by."""
     return order not in _COLUMNS or _COLUMNS[order] in model.table
 
 
 def ordered(model: LoadedModel, rows: Sequence[int], order: str) -> list[int]:
-    """The group's rows in one of ORDERS; those whose figure is not known come last."""
+    """The group's rows in one of ORDERS; those with an unknown figure come last."""
     if order == "typical":
         return _by_nearness(model, rows).tolist()
     column = _COLUMNS.get(order)
@@ -91,9 +91,9 @@ def ordered(model: LoadedModel, rows: Sequence[int], order: str) -> list[int]:
 
 
 def mean_image(model: LoadedModel, rows: Sequence[int]) -> MeanImage:
-    """The mean of the group's CT slices where there are any here, else of its reconstructions.
+    """The mean of the group's CT slices if this machine has any, else of its reconstructions.
 
-    Of a large group it is that of an even sample, `count` of `of`.
+    For a large group it is the mean of an evenly spaced sample, `count` of `of`.
     """
     chosen = np.asarray(rows, int)
     real = model.real[chosen]

@@ -1,10 +1,10 @@
-"""Lesions' images over HTTP, so that hovering a point of a map asks nobody.
+"""Lesions' images over HTTP, so that hovering a point of a map needs no request.
 
-GET /api/models/{name}/sprites                JPEG, all slices at 32x32, 128 a line, in the table's order;
+GET /api/models/{name}/sprites                JPEG, all slices at 32x32, 128 per line, in the table's order;
                                               202 while it is being made, which takes long without the data
 GET /api/models/{name}/slices/{row}.png       PNG, one slice at 64x64; ?kind=reconstruction for that
 
-Answers are not to be stored: they can hold a hospital's own images.
+Responses must not be stored: they can contain a hospital's own images.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from lungvae_core.parameters import Query
 from lungvae_core.serving.models.answers import BASE, HEADERS, MOST_ROWS, answering, kept
 from lungvae_core.serving.models.registry import LoadedModel, Registry
 
-SPRITE = 32  # pixels a side
+SPRITE = 32  # pixels per side
 KINDS = ("slice", "reconstruction")
-SPRITES_A_LINE = 128  # 4,096 pixels wide, which every browser can hold
+SPRITES_A_LINE = 128  # 4,096 pixels wide, which every browser supports
 
 
 def png(image: np.ndarray) -> bytes:
@@ -40,10 +40,10 @@ def png(image: np.ndarray) -> bytes:
 
 
 class Sprites:
-    """A model's slices at 32x32 in one JPEG, 128 a line, in the table's order.
+    """A model's slices at 32x32 in one JPEG, 128 per line, in the table's order.
 
     From the data they are made in seconds. Reconstructions take a minute or two on a few cores, so they are
-    made beside the requests, and kept in the workspace; a model may also bring them as sprites.jpg.
+    made in the background and kept in the workspace; a model may also include them as sprites.jpg.
     """
 
     def __init__(self, model: LoadedModel, cache: Path) -> None:
@@ -55,7 +55,7 @@ class Sprites:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory besides the model's."""
+        """Bytes in memory in addition to the model's."""
         return 0 if self._jpeg is None else len(self._jpeg)
 
     def get(self) -> bytes | None:
@@ -74,7 +74,7 @@ class Sprites:
         jpeg = _atlas(self._model)
         with self._lock:
             self._jpeg = jpeg
-        # A full disk costs only the next start's time.
+        # If the disk is full, only the next start takes longer.
         with contextlib.suppress(UserError), atomic_path(self._cache / self._file) as temporary:
             temporary.write_bytes(jpeg)
 
@@ -101,12 +101,12 @@ class Sprites:
 
 @kept
 def sprites(model: LoadedModel, cache: Path) -> Sprites:
-    """The model's sprites; `cache` is the folder that keeps those that take long."""
+    """The model's sprites; `cache` is the folder for those that take long to make."""
     return Sprites(model, cache)
 
 
 def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
-    """This module's routes; `registry` gives the process's one registry."""
+    """This module's routes; `registry` returns the process's single registry."""
 
     def sheet(model: LoadedModel, _query: Query) -> Response:
         return _get_sprites(model, registry().settings.workspace / "cache")

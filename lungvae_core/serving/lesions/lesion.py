@@ -1,12 +1,12 @@
-"""A nodule's slices in the scan's order: their HU, what the readers outlined, and both over HTTP.
+"""A nodule's slices in the scan's order: their HU and the readers' outlines, also over HTTP.
 
 GET /api/models/{name}/nodules/{row}/{index}.hu    int16 little-endian (64, 64), HU; header X-Generated: 0
                                                    for CT, 1 for the model's reconstruction
-GET /api/models/{name}/nodules/{row}/{index}.mask  uint8 (64, 64), 1 inside the lesion; 404 where none is
+GET /api/models/{name}/nodules/{row}/{index}.mask  uint8 (64, 64), 1 inside the lesion; 404 without one
 
-`row` is any slice of the nodule, `index` counts its slices by their place along the body. CT comes in its
-own pixels, also for a model that sees slices at a fixed spacing: this is for reading. Answers are not to be
-stored: they can hold a hospital's own images.
+`row` is any slice of the nodule; `index` counts its slices by their position along the body. CT is sent in
+its own pixels, even for a model that sees slices at a fixed spacing, since it is meant for reading. Responses
+must not be stored: they can contain a hospital's own images.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ def nodule_of(model: LoadedModel) -> np.ndarray:
 class Nodule:
     """Where the table has a nodule."""
 
-    rows: tuple[int, ...]  # of its slices, in the table's order
+    rows: tuple[int, ...]  # its slices, in the table's order
     largest: int  # the row of its representative slice
 
 
 @kept
 def of_patients(model: LoadedModel) -> dict[str, dict[Any, Nodule]]:
-    """Every patient's nodules by their ids, in the table's order: what a lesion is picked from."""
+    """Every patient's nodules by their ids, in the table's order, to pick a lesion from."""
     rows: dict[str, dict[Any, list[int]]] = {}
     keys = zip(model.table["patient_id"].tolist(), model.table["nodule"].tolist(), strict=True)
     for row, (patient, nodule) in enumerate(keys):
@@ -72,7 +72,7 @@ def of_patients(model: LoadedModel) -> dict[str, dict[Any, Nodule]]:
 
 
 def hu(model: LoadedModel, row: int) -> tuple[np.ndarray, bool]:
-    """((64, 64) int16 HU of a slice, whether the model made it): its own CT pixels where they are here.
+    """((64, 64) int16 HU of a slice, whether the model made it): its CT pixels if this machine has them.
 
     A reconstruction is in the model's window and at its spacing, if it has a fixed one.
     """
@@ -84,7 +84,7 @@ def hu(model: LoadedModel, row: int) -> tuple[np.ndarray, bool]:
 
 
 def mask(model: LoadedModel, row: int) -> np.ndarray | None:
-    """(64, 64) uint8, 1 where the lesion was outlined; None where the CT is not here, or was not outlined."""
+    """(64, 64) uint8, 1 inside the lesion's outline; None if this machine has no CT or no outline of it."""
     pixels = model.pixels
     if pixels is None or pixels.at[row] < 0:
         return None
@@ -93,14 +93,14 @@ def mask(model: LoadedModel, row: int) -> np.ndarray | None:
 
 
 def outlined(model: LoadedModel, rows: list[int]) -> bool:
-    """Whether any of the slices has an outline here."""
+    """Whether this machine has an outline of any of the slices."""
     return any(mask(model, row) is not None for row in rows)
 
 
 def spacing_mm(model: LoadedModel, rows: list[int]) -> float | None:
-    """The pixel spacing that the images of `rows` share, as `hu` gives them; None where it is not known.
+    """The pixel spacing that the images of `rows` share, as `hu` returns them; None if unknown.
 
-    Reconstructions have one only where the model sees all slices at a fixed spacing.
+    Reconstructions have one only if the model sees all slices at a fixed spacing.
     """
     real = model.real[rows]
     if not real.any():
@@ -112,7 +112,7 @@ def spacing_mm(model: LoadedModel, rows: list[int]) -> float | None:
 
 
 def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
-    """This module's routes; `registry` gives the process's one registry."""
+    """This module's routes; `registry` returns the process's single registry."""
     base = f"{BASE}/nodules/{{row}}/{{index}}"
     ends = (0, MOST_ROWS)
     return [
@@ -153,7 +153,7 @@ def _order(model: LoadedModel) -> tuple[np.ndarray, list[list[int]]]:
     """((N,) each row's nodule, each nodule's rows in order)."""
     table = model.table
     nodule_of = table.groupby(["patient_id", "nodule"], sort=False).ngroup().to_numpy()
-    # Where places along the body are unknown or equal, slices follow their numbers.
+    # If positions along the body are unknown or equal, slices are sorted by number.
     places = {"nodule": nodule_of, "slice": table["slice"].to_numpy()}
     if "z_mm" in table:
         places["z"] = table["z_mm"].to_numpy(float)

@@ -1,4 +1,4 @@
-"""What is known of a nodule: what its readers said, its measures, and the scores of its slices, in words.
+"""Facts about a nodule, in words: its readers' ratings, its measures, and the scores of its slices.
 
 A model score is a classifier's output on a code, never a probability of cancer.
 """
@@ -41,10 +41,10 @@ WORDS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Rating:
-    """What each reader said of one characteristic of a nodule."""
+    """Each reader's rating of one characteristic of a nodule."""
 
     name: str  # in the field's words
-    values: list[int]  # one a reader; the same reader stands at the same place in every rating
+    values: list[int]  # one per reader; each reader has the same place in every rating
     meanings: list[str]  # for each value
     ends: tuple[int, int]  # of the scale
 
@@ -61,14 +61,14 @@ class Scores:
     """A slice's score and its nodule's."""
 
     slice: float
-    low: float | None  # 90 % of the classifiers fitted on patients drawn again; None without them
+    low: float | None  # 90 % of the classifiers fitted on resampled patients; None without them
     high: float | None
     note: str  # how the scores were obtained
     nodule: NoduleScore  # its arrays are in the order of lesion.slices
 
 
 def ratings(model: LoadedModel, row: int) -> list[Rating]:
-    """What every reader said of the nodule of `row`, malignancy first; what nobody rated is left out."""
+    """Every reader's ratings of the nodule of `row`, malignancy first; omits what nobody rated."""
     entry = model.lesion(row)
     found = []
     for name in ["malignancy", *(name for name in RATINGS if name != "malignancy")]:
@@ -80,7 +80,7 @@ def ratings(model: LoadedModel, row: int) -> list[Rating]:
 
 
 def facts(model: LoadedModel, row: int) -> list[tuple[str, str]]:
-    """(name, value with its unit) of what is known of the nodule of `row` and of its scan."""
+    """(name, value with its unit) of the known facts about the nodule of `row` and its scan."""
     entry, rows = model.lesion(row), lesion.slices(model, row)
     known = {name: value for name, value in entry.items() if not pd.isna(value)}
     found = []
@@ -108,7 +108,7 @@ def facts(model: LoadedModel, row: int) -> list[tuple[str, str]]:
 
 
 def scores(model: LoadedModel, row: int) -> Scores | None:
-    """The scores of a slice and of its nodule; stored ones where all its slices have them, else judged anew.
+    """The scores of a slice and of its nodule; stored ones if all its slices have them, else computed.
 
     None for a model without a classifier and without stored scores.
     """
@@ -119,7 +119,7 @@ def scores(model: LoadedModel, row: int) -> Scores | None:
     if "score" in model.table:
         stored = model.table["score"].iloc[rows].to_numpy(float, na_value=np.nan)
     if np.isfinite(stored).all():
-        # Runs that keep no folds: the fitted classifier would judge what it learned from.
+        # For runs that keep no folds, the fitted classifier would score slices that it learned from.
         nodule: NoduleScore | None = nodule_score.combine(model, stored, codes, patient=patient)
         note = scoring.of_row(model, row)
     else:
@@ -138,7 +138,7 @@ def scores(model: LoadedModel, row: int) -> Scores | None:
 
 
 def _joined(value: Any) -> list[int]:
-    """The values of "3|4|4"; none where it is not known."""
+    """The values of "3|4|4"; none if unknown."""
     if value is None or pd.isna(value):
         return []
     return [int(float(part)) for part in str(value).split("|") if part]

@@ -17,22 +17,22 @@ NOTE = (
 
 @dataclass(frozen=True)
 class NoduleScore:
-    """A nodule as its slices are scored; a model score, never a probability of cancer."""
+    """A nodule's score from those of its slices; a model score, never a probability of cancer."""
 
     score: float  # 0..1
-    low: float | None  # 90 % of the classifiers fitted on patients drawn again; None without them
+    low: float | None  # 90 % of the classifiers fitted on resampled patients; None without them
     high: float | None
     slices: np.ndarray  # (M,) each slice's score
-    drives: np.ndarray  # (M,) the score less that without the slice; 0 where it is the only one
+    drives: np.ndarray  # (M,) the score minus the score without the slice; 0 if it is the only one
     attended: float | None = None  # 0..1, by attention over the slices; None for runs without it
-    weights: np.ndarray | None = None  # (M,) how much each slice counts in it; they add up to 1
+    weights: np.ndarray | None = None  # (M,) each slice's weight in `attended`; they add up to 1
     note: str = NOTE
 
 
 def judge(model: LoadedModel, codes: np.ndarray, *, patient: str | None) -> NoduleScore | None:
-    """Judge a nodule by the codes (M, K) of its slices, M of 1 or more; None without a classifier.
+    """Score a nodule from the codes (M, K) of its slices, M at least 1; None without a classifier.
 
-    `patient`, of the set, is judged by classifiers that did not learn from it.
+    `patient`, of the data set, is scored by classifiers that did not learn from them.
     """
     slices = model.score(codes, patient=patient)
     if slices is None:
@@ -64,7 +64,7 @@ def combine(model: LoadedModel, slices: np.ndarray, codes: np.ndarray, *, patien
 def _attended(
     model: LoadedModel, codes: np.ndarray, patient: str | None
 ) -> tuple[float | None, np.ndarray | None]:
-    """(score, weights (M,)) by an attention that has not seen the patient; None for a run without."""
+    """(score, weights (M,)) by an attention that has not seen the patient; None without attention."""
     if model.attentions is None:
         return None, None
     logit, weights = model.attentions.of(patient).of_nodule(codes)

@@ -1,4 +1,4 @@
-"""What a person has selected on a map: in words, as cards and as a file."""
+"""A selection made on a map: in words, as cards and as a file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def as_ranges(rows: Sequence[int]) -> str:
 
 
 def of_ranges(model: LoadedModel, text: str) -> list[int]:
-    """The rows that `as_ranges` wrote; UserError for anything else, and for rows that the table has not."""
+    """The rows that `as_ranges` wrote; UserError for anything else, and for rows not in the table."""
     if len(text) > LONGEST or not _RANGES.fullmatch(text):
         raise ParameterError("The address names a selection that cannot be read. Copy the whole of it again.")
     chosen = np.zeros(len(model.codes), bool)
@@ -80,14 +80,14 @@ def composition(model: LoadedModel, rows: Sequence[int]) -> pd.DataFrame:
 
 
 def card(model: LoadedModel, row: int) -> dict[str, Any]:
-    """What a lesion's card says: {"row", "title", "lines", "real"}."""
+    """The content of a lesion's card: {"row", "title", "lines", "real"}."""
     return cards(model, [row])[0]
 
 
 def cards(model: LoadedModel, rows: Sequence[int], *, readers: bool = False) -> list[dict[str, Any]]:
-    """What the lesions' cards say, in the order of `rows`; see `card`.
+    """The content of the lesions' cards, in the order of `rows`; see `card`.
 
-    `readers` tells each reader's malignancy rating instead of their median's words.
+    With `readers`, cards give each reader's malignancy rating instead of their median in words.
     """
 
     def lines(entry: Mapping[str, Any]) -> Iterator[str]:

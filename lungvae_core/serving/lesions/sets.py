@@ -1,6 +1,6 @@
-"""Named sets: selections that a person keeps, in the workspace's database.
+"""Named sets: saved selections, in the workspace's database.
 
-A set is of a model's data, not of a model: it can be opened with every model of the same data, and only then.
+A set belongs to a model's data, not to a model: any model of the same data can open it, and no other can.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LONGEST_NAME, LONGEST_NOTE = 80, 1000  # characters
 
 
 class SetExistsError(UserError):
-    """The data has a set of that name, and nobody said to replace it."""
+    """The data has a set of that name, and replacing it was not requested."""
 
 
 class _Row(Base):
@@ -65,10 +65,10 @@ def save(
     note: str = "",
     replace: bool = False,
 ) -> NamedSet:
-    """Keep rows of the model's table under a name.
+    """Save rows of the model's table under a name.
 
-    Raises SetExistsError where the data has a set of that name and not `replace`; UserError for no name, one
-    that is too long, no rows, and rows that the table has not.
+    Raises SetExistsError if the data has a set of that name and `replace` is false. Raises UserError if the
+    name is missing or too long, if there are no rows, or if the table does not have them.
     """
     name, note = " ".join(name.split()), note.strip()
     if not name:
@@ -112,7 +112,7 @@ def sets(settings: Settings, model: LoadedModel) -> list[NamedSet]:
 
 
 def load(settings: Settings, model: LoadedModel, set_id: int) -> list[int]:
-    """The rows of a set; UserError where there is none of that id, or it is of other data."""
+    """The rows of a set; UserError if there is no set with that id, or it belongs to other data."""
     with session(settings) as opened:
         row = opened.get(_Row, set_id)
     if row is None:
@@ -123,7 +123,7 @@ def load(settings: Settings, model: LoadedModel, set_id: int) -> list[int]:
 
 
 def delete(settings: Settings, set_id: int) -> None:
-    """Delete a set; nothing happens where there is none of that id. The audit log has its number."""
+    """Delete a set; does nothing if there is no set with that id. The audit log has its number."""
     with session(settings) as opened:
         opened.execute(sqlalchemy.delete(_Row).filter_by(id=set_id))
         opened.add(audit.line(audit.DELETE, f"named set {set_id}"))
@@ -134,14 +134,14 @@ def _key(model: LoadedModel) -> dict[str, object]:
 
 
 def _shown(row: _Row) -> NamedSet:
-    # What was restored may hold anything.
+    # A restored database may contain anything.
     texts = ((row.name, LONGEST_NAME), (row.created, 40), (row.note, LONGEST_NOTE))
     name, created, note = (printable(str(text), most) for text, most in texts)
     return NamedSet(row.id, name, row.count if isinstance(row.count, int) else 0, created, note)
 
 
 def _rows_of(row: _Row) -> list[int]:
-    """The rows of a set's column; UserError where it holds none, or rows beyond the table."""
+    """The rows of a set's column; UserError if it has none, or rows beyond the table."""
     text = row.rows if isinstance(row.rows, str) else ""
     rows = parse_json(text, what="The set")
     if not isinstance(rows, list) or not all(type(at) is int and 0 <= at < row.table_size for at in rows):

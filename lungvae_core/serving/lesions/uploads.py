@@ -1,10 +1,10 @@
-"""Uploaded images while they are looked at: in this process's memory only, under a name nobody can guess.
+"""Uploaded images while they are in use: only in this process's memory, under a name nobody can guess.
 
 GET /api/uploads/{token}/{i}.hu    int16 little-endian (rows, columns), HU of one slice
-GET /api/uploads/{token}/{i}.mask  uint8 (rows, columns), 1 inside the lesion's outline; 204 where none is
+GET /api/uploads/{token}/{i}.mask  uint8 (rows, columns), 1 inside the lesion's outline; 204 without one
 
-Nothing is written to the disk, to an address that a person sees or to a log. The uploads used last are kept,
-up to a number of bytes; one that had to go is read again from the browser's own upload.
+Nothing is written to the disk, to an address that a person sees or to a log. The most recently used uploads
+are kept, up to a number of bytes; a dropped one is read again from the browser's upload.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ class Uploads:
         self._kept: BoundedCache[Upload] = BoundedCache(most_bytes, size=_bytes_of)
 
     def put(self, series: Series) -> str:
-        """Keep an upload; gives its token. Others may have to go, the one that was used longest ago first."""
+        """Keep an upload and return its token. Others may be dropped, the least recently used first."""
         token = secrets.token_urlsafe(24)
         self._kept.put(token, Upload(series))
         return token
 
     def get(self, token: str) -> Upload | None:
-        """An upload by its token; None where there is none or it had to go."""
+        """An upload by its token; None if there is none or it was dropped."""
         return self._kept.peek(token)
 
     def drop(self, token: str) -> None:
@@ -75,12 +75,12 @@ KEPT = Uploads()
 
 
 def source(token: str) -> str:
-    """The address below which an upload's slices are."""
+    """The address below which an upload's slices are served."""
     return f"/api/uploads/{token}"
 
 
 def stay_in_memory() -> None:
-    """Have the server take uploads up to their greatest size in memory.
+    """Make the server keep uploads in memory, up to the largest allowed size.
 
     Starlette spools what is larger than a megabyte to a temporary file, and a patient's images must not
     touch the disk.

@@ -1,1 +1,1 @@
-"""What a map shows, and maps with a person's own parameters."""
+"""The data of maps, and maps with custom parameters."""

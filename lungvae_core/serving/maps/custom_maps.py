@@ -1,7 +1,7 @@
-"""Maps made with a person's own parameters: jobs that write a file of the workspace's cache.
+"""Maps with custom parameters: jobs that write a file in the workspace's cache.
 
-UMAP and t-SNE of ten thousand slices take half a minute and more, too long for a request. A map's key is the
-hash of what it is made of, so a map is made once, whoever asks; jobs of maps run one after the other.
+UMAP and t-SNE of ten thousand slices take half a minute or more, too long for a request. A map's key is the
+hash of its inputs, so a map is made only once, whoever requests it. Jobs for maps run one after the other.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MOST_KEPT = 40  # in the cache; the oldest go first
 
 @dataclass(frozen=True)
 class Made:
-    """How a map is doing."""
+    """The state of a map."""
 
     key: str
     state: str
@@ -57,7 +57,7 @@ def key_of(model: LoadedModel, unit: str, method: str, dims: int, parameters: di
 def request(
     model: LoadedModel, unit: str, method: str, dims: int, parameters: dict[str, Any] | None = None
 ) -> Made:
-    """Have the map made, unless it is there or being made already; UserError for what cannot be made."""
+    """Start making the map unless it exists or is being made; UserError if it cannot be made."""
     parameters = parameters or {}
     key = key_of(model, unit, method, dims, parameters)
     found = status(model, key)
@@ -71,13 +71,13 @@ def request(
     try:
         jobs.start(Map.of, key, model.entry.folder, unit, method, dims, parameters)
     except UserError:
-        if status(model, key).state not in (READY, MAKING):  # else somebody asked at the same moment
+        if status(model, key).state not in (READY, MAKING):  # requested at the same moment
             raise
     return status(model, key)
 
 
 def status(model: LoadedModel, key: str) -> Made:
-    """How the map of that key is doing; "absent" where nobody asked for it, or it was stopped."""
+    """The state of the map with that key; "absent" if nobody requested it or it was stopped."""
     if _path(model, key).is_file():
         return Made(key, READY)
     job = _job(model, key)
@@ -98,7 +98,7 @@ def stop(model: LoadedModel, key: str) -> Made:
 
 
 def read(model: LoadedModel, unit: str, key: str) -> np.ndarray:
-    """(N, dims) float32 of a map that is ready; UserError where it is not, or of other points."""
+    """(N, dims) float32 of a map that is ready; UserError if it is not, or has other points."""
     if status(model, key).state != READY:
         raise UserError("This map is not made yet. Make it under Method beside the map.")
     try:
@@ -112,7 +112,7 @@ def read(model: LoadedModel, unit: str, key: str) -> np.ndarray:
 
 
 def checked_key(key: str) -> str:
-    """The key, if it has the form of one; else ParameterError."""
+    """The key, if it is well formed; else ParameterError."""
     return hex_key("The map", key, _KEY)
 
 

@@ -1,6 +1,6 @@
-"""What a map shows, over HTTP: places, colours, what is known of each point, filters, density, clusters.
+"""The data of a map, over HTTP: positions, colours, facts about each point, filters, density, clusters.
 
-Below /api/models/{name}; `unit` is slice or nodule, `map` the key of a map made with one's own parameters
+Below /api/models/{name}; `unit` is slice or nodule, `map` the key of a map with custom parameters
 (`custom_maps`), or empty:
 
 points?unit=&method=&dims=&map=     float32 little-endian (N, dims), about -1..1
@@ -9,9 +9,9 @@ colours?unit=&by=                   uint32 little-endian L, L bytes of JSON (tit
 lesions?unit=                       JSON, column by column
 filter?unit=&where=                 uint8 (N,), 1 is shown; `where` is `explore.filters`' JSON
 contours?unit=&method=&map=         JSON, the smallest regions that hold shares of the points
-outlines?unit=&method=&map=&clusters=   JSON, where clusters lie and what they are
+outlines?unit=&method=&map=&clusters=   JSON, where clusters lie and what they contain
 
-Places go to the browser once and binary; another colour sends colours only.
+Positions are sent to the browser once, in binary; changing the colour sends only colours.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ _DIMENSION, _CLUSTER, _COLUMN = "dim-", "cluster-", "column-"
 
 @kept
 def unit_table(model: LoadedModel, unit: str) -> pd.DataFrame:
-    """A row a point of the map of `unit`: the slices, or the nodules by their representative slice.
+    """One row per point of the map of `unit`: the slices, or the nodules by their representative slice.
 
-    Has the table's columns, what follows from them (`filters.with_derived`) and `row`, the row of the slice
-    to show. A nodule's score and reconstruction quality are its slices' means.
+    It has the table's columns, those derived from them (`filters.with_derived`) and `row`, the row of the
+    slice to show. A nodule's score and reconstruction quality are its slices' means.
     """
     table = model.table
     if unit == "slice":
@@ -66,7 +66,7 @@ def unit_table(model: LoadedModel, unit: str) -> pd.DataFrame:
 
 @kept
 def lesions(model: LoadedModel, unit: str) -> dict[str, Any]:
-    """What is known of each point of a map, column by column, ready for JSON; unknown values are None."""
+    """The facts about each point of a map, column by column, ready for JSON; unknown values are None."""
     points = unit_table(model, unit)
     patients, names = pd.factorize(points["patient_id"].astype(str))
     found: dict[str, Any] = {
@@ -101,7 +101,7 @@ _SHOWN = [
 
 @kept
 def colour_choices(model: LoadedModel) -> dict[str, str]:
-    """What a model's map can be coloured by: name -> title, in the order of a menu."""
+    """The colourings of a model's map: name -> title, in the order of a menu."""
     found = dict(colours.available(model.table))
     known = {"malignancy", "score", "diameter_mm", "patient_id", "split", "ssim"}
     known |= set(RATINGS)
@@ -120,7 +120,7 @@ def colour_choices(model: LoadedModel) -> dict[str, str]:
 
 @kept
 def clusters(model: LoadedModel) -> Clusters:
-    """The model's clusters.json; UserError where it has none."""
+    """The model's clusters.json; UserError if it has none."""
     return load_clusters(model.entry.folder, model.codes, len(model.nodules[0]))
 
 
@@ -154,16 +154,16 @@ def colouring(model: LoadedModel, unit: str, by: str) -> Colouring:
 
 
 def places(model: LoadedModel, unit: str, method: str, dims: int, key: str) -> np.ndarray:
-    """(N, dims) float32: a stored map, or one made with other parameters; UserError when there is none.
+    """(N, dims) float32: a stored map, or one made with other parameters; UserError if there is none.
 
-    A map of one's own is named by its `key` alone, whatever method and dims say.
+    A custom map is identified by its `key` alone; method and dims are ignored.
     """
     return _own_places(model, unit, key) if key else _stored_places(model, unit, method, dims)
 
 
 @dataclass(frozen=True)
 class Separation:
-    """How far malignant and benign nodules lie apart: the AUC of a vote of the nearest of other patients."""
+    """How far malignant and benign nodules lie apart: the AUC of a vote of nearest other patients."""
 
     on_map: dict[str, float]  # value, low, high, with the neighbours on the map
     by_code: dict[str, float]  # with the neighbours by what the model compares lesions by
@@ -173,9 +173,9 @@ class Separation:
 
 @kept
 def separation(model: LoadedModel, unit: str, method: str, dims: int, key: str) -> Separation | None:
-    """That of a map; None with fewer nodules of either class than a vote has neighbours.
+    """The separation of a map; None if either class has fewer nodules than a vote has neighbours.
 
-    On a map of slices each nodule has the place of its representative slice.
+    On a map of slices, each nodule is at the position of its representative slice.
     """
     nodules, codes = model.nodules
     rows = nodules["row"].to_numpy()
@@ -230,7 +230,7 @@ def _flat(model: LoadedModel, unit: str, method: str, key: str) -> np.ndarray:
 
 
 def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
-    """This module's routes; `registry` gives the process's one registry."""
+    """This module's routes; `registry` returns the process's single registry."""
     made = {
         "points": _get_points,
         "colours": _get_colours,
@@ -243,7 +243,7 @@ def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
 
 
 def _map_of(query: Query) -> tuple[str, str, str]:
-    """(unit, method, key of a map of one's own or empty) of an address; the key alone names such a map."""
+    """(unit, method, key of a custom map or empty) of an address; the key alone identifies a custom map."""
     unit, method = query.choice("unit", maps.UNITS, "slice"), query.choice("method", maps.METHODS, "umap")
     sent = query.get("map")
     return (unit, maps.METHODS[0], custom_maps.checked_key(sent)) if sent else (unit, method, "")

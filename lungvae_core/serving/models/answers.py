@@ -1,4 +1,4 @@
-"""What the routes of models share: the model asked for, errors as sentences, results kept for it."""
+"""Shared by the routes of models: finding the model, errors as sentences, cached results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lungvae_core.parameters import ParameterError, Query, integer
 from lungvae_core.serving.models.registry import LoadedModel, Registry
 
 BASE = "/api/models/{name}"
-# Answers can hold a hospital's own images: nobody on the way is to keep them.
+# Responses can contain a hospital's own images: no proxy or browser may store them.
 HEADERS = {"Cache-Control": "no-store"}
 
 MOST_ROWS = 10**9  # no table is longer
@@ -28,23 +28,23 @@ _results: CachePerOwner[Any] = CachePerOwner(MOST_BYTES)
 
 
 def kept(function: Callable[..., Result]) -> Callable[..., Result]:
-    """Keep the function's results for as long as the model, its first argument, is in memory.
+    """Cache the function's results for as long as the model, its first argument, is in memory.
 
-    All functions together keep `MOST_BYTES` a model. The other arguments are what was understood of an
-    address (one of a few choices, a number within a range), not text as it was sent.
+    All functions together keep `MOST_BYTES` per model. The other arguments are parsed values from an address
+    (one of a few choices, a number within a range), not text as it was sent.
     """
 
     @wraps(function)
     def wrapper(model: LoadedModel, *arguments: Any) -> Result:
         value = _results.of(model).get((function, *arguments), lambda: frozen(function(model, *arguments)))
-        # A frame of the caller's own, which shares its columns until one is changed.
+        # A new frame for the caller, which shares its columns until one is changed.
         return cast(Result, value.copy(deep=False)) if isinstance(value, pd.DataFrame) else value
 
     return wrapper
 
 
 def refusal(error: UserError) -> Response:
-    """An error as an answer: 400 where the address cannot be understood, 404 where nothing is behind it."""
+    """An error as an answer: 400 if the address cannot be parsed, 404 if nothing is found there."""
     status = 400 if isinstance(error, ParameterError) else 404
     return JSONResponse({"error": str(error)}, status_code=status, headers=HEADERS)
 
@@ -54,8 +54,8 @@ def answering(
 ) -> Callable[[Request], Response]:
     """An endpoint for `make(model, query, **path)` on the model of the path.
 
-    `path` are whole numbers in the path, by name with their least and greatest. A parameter that cannot be
-    understood is answered with 400, what is not there with 404, both with a sentence.
+    `path` are whole numbers in the path, by name with their least and greatest values. An invalid parameter
+    gets 400 and a missing item 404, both with a sentence.
     """
 
     # A plain function, not a coroutine: Starlette runs it in a thread, beside the event loop.

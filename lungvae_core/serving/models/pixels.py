@@ -1,7 +1,7 @@
 """The CT slices behind a model's codes, where this machine has them.
 
-Models travel without pixels. Where the data set that a model was trained on lies here, or another one with
-the same crops of the same series (LIDC-IDRI prepared anew), its slices stand behind the codes again.
+Models are published without pixels. If this machine has the data set that a model was trained on, or another
+one with the same crops of the same series (LIDC-IDRI prepared again), its slices are matched to the codes.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ class Pixels:
     """A data set, and where each of a model's N rows is in it."""
 
     data: SliceSet
-    at: np.ndarray  # (N,) row of `data`, -1 where it has none
+    at: np.ndarray  # (N,) row of `data`, -1 if there is none
 
     def slices(self, rows: np.ndarray) -> np.ndarray:
-        """(M, 64, 64) int16 HU of the model's rows in native pixels; all of them must have a place."""
+        """(M, 64, 64) int16 HU of the model's rows in native pixels; all of them must be in the data set."""
         return self.data.slices[self.at[rows]]
 
 
 def locate(info: DatasetInfo, table: pd.DataFrame, folders: Iterable[Path]) -> Pixels | None:
     """The data set among `folders` that holds most of the rows of `table`, or None.
 
-    `info` describes the data that the table is of. Damaged and generated data sets are passed over, the
-    latter unless they are the very set.
+    `info` describes the data set of the table. Damaged data sets are skipped, and so are generated ones,
+    unless they are that same data set.
     """
     best: Pixels | None = None
     for folder in folders:

@@ -1,6 +1,6 @@
-"""The trained models that can be served: found in folders, opened once, shared by everybody.
+"""The trained models that can be served: found in folders, opened once, shared by all threads.
 
-What a loaded model holds is never changed after loading: threads share it.
+A loaded model never changes, since threads share it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from lungvae_core.training.ensemble import FOLDS, Ensemble, load_ensemble
 from lungvae_core.vae.latents import Latent
 from lungvae_core.vae.quick import one_call, quick_decoder
 
-MOST_BYTES = 2 * 2**30  # of all opened models
+MOST_BYTES = 2 * 2**30  # of all open models
 
 
 _SOLID = 4.5  # mean rating of texture, 1 to 5
@@ -57,13 +57,13 @@ class ModelEntry:
     preset: str
     dimensions: int
     shipped: bool
-    guided: bool  # its first dimensions were tied to what people say of lesions
+    guided: bool  # its first dimensions were tied to readers' ratings or measured properties
     data: DatasetInfo
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one slice."""
+    """A model's output for one slice."""
 
     code: np.ndarray  # (K,) float32
     reconstruction: np.ndarray  # (64, 64) float32, 0..1 of the model's window
@@ -75,7 +75,7 @@ class Prediction:
     )  # share of the model's own slices that are reconstructed better; None if not known
     distance_rank: float  # share of them whose nearest other patient is nearer than this slice's
     neighbours: list[dict[str, Any]]  # nearest first: patient_id, nodule, slice, malignancy, row, distance
-    band: tuple[float, float] | None = None  # where 90 % of classifiers fitted on patients drawn again lie
+    band: tuple[float, float] | None = None  # the range of 90 % of classifiers fitted on resampled patients
 
     def summary(self) -> dict[str, Any]:
         """Everything but the arrays, ready for JSON."""
@@ -93,14 +93,14 @@ class Prediction:
 class LoadedModel:
     """A model opened for serving; its methods may be called from many threads.
 
-    `notes` has sentences of what of its table was read otherwise than it is written.
+    `notes` has a sentence for everything in its table that was not read as written.
     """
 
     def __init__(self, entry: ModelEntry, settings: Settings) -> None:
         self.entry = entry
         self.run = Run.open(entry.folder)
         self.vae = self.run.load_model()
-        if next(self.vae.parameters()).device.type == "cpu":  # a third less time for the same images
+        if next(self.vae.parameters()).device.type == "cpu":  # a third faster for the same images
             self.vae.decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.classifier: Classifier | None = load_classifier(self.run)
         self.folds: Ensemble | None = load_ensemble(self.run, FOLDS)
@@ -126,21 +126,21 @@ class LoadedModel:
 
     @property
     def spacing_words(self) -> str:
-        """What was done to the pixels of the slices that it shows; empty for a model of native pixels."""
+        """How the pixels of the slices it shows were resampled; empty for a model of native pixels."""
         if not self.spacing_mm:
             return ""
         return f"resampled to {self.spacing_mm:g} mm a pixel, mirrored at the border where the crop ends"
 
     @property
     def table(self) -> pd.DataFrame:
-        """A row a slice that the model has encoded; row numbers are 0 .. N-1 everywhere.
+        """One row per slice that the model has encoded; row numbers are 0 .. N-1 everywhere.
 
-        A frame of the caller's own, which shares its columns until one is changed.
+        Each call returns a new frame, which shares its columns until one is changed.
         """
         return self._table.copy(deep=False)
 
     def lesion(self, row: int) -> dict[str, Any]:
-        """A row of the table by column, a hundred times quicker than the table gives it."""
+        """A row of the table by column, a hundred times faster than through the table."""
         return {name: values[row] for name, values in self._columns.items()}
 
     @lazy
@@ -159,10 +159,10 @@ class LoadedModel:
 
     @lazy
     def usual_row(self) -> int:
-        """A nodule's representative slice that shows the model as it usually is: what pages begin with.
+        """A nodule's representative slice that shows typical results of the model; pages start with it.
 
-        Of the patients that it was not trained on, where there are any, and of solid lesions of a usual size,
-        which an eye finds in the slice: the one whose SSIM is their median.
+        It is chosen among patients that the model was not trained on, if there are any, and among solid
+        lesions of a typical size, which are easy to see in the slice: the one with their median SSIM.
         """
         rows, table = self._nodules[0]["row"].to_numpy(), self._table
         if "split" in table:
@@ -176,7 +176,7 @@ class LoadedModel:
 
     @lazy
     def ranges(self) -> np.ndarray:
-        """(K, 2) what each dimension's slider spans."""
+        """(K, 2) the range of each dimension's slider."""
         return traversal.ranges(self.codes, self.entry.prior)
 
     @lazy
@@ -209,7 +209,7 @@ class LoadedModel:
         table = self._slice_map if unit == "slice" else self._nodule_map
         names = maps.columns(method, dims)
         if not set(names) <= set(table):
-            if method == "pca":  # made in no time
+            if method == "pca":  # fast to compute
                 return maps.project(self._lesions(unit), method, dims=dims)
             raise UserError(
                 f"{self.entry.name} has no {maps.TITLES[method]} map of {dims} dimensions yet. Make it with "
@@ -238,7 +238,7 @@ class LoadedModel:
         return np.zeros(len(self.codes), bool) if self.pixels is None else self.pixels.at >= 0
 
     def decode(self, codes: np.ndarray, *, quick: bool = False) -> np.ndarray:
-        """Images (N, 64, 64) float32 in 0..1 from codes (N, K); a shade off where they may be `quick`."""
+        """Images (N, 64, 64) float32 in 0..1 from codes (N, K); with `quick`, slightly inexact."""
         if quick and self._quick is not None:
             return self._quick(codes)
         return self.vae.decode_codes(codes)
@@ -248,10 +248,11 @@ class LoadedModel:
         return quick_decoder(self.vae)
 
     def classifier_of(self, patient: str | None) -> Classifier | None:
-        """The classifier that scores what has to do with a patient of the set: one that has not seen them.
+        """The classifier that scores codes related to a patient of the data set: one that has not seen them.
 
-        That of the fold in which the patient was tested; the final one for patients without a label, for
-        nobody of the set, and for all in runs that keep no folds (`scoring` says so). None without any.
+        It is the classifier of the fold in which the patient was tested. For patients without a label, for
+        patients not in the data set, and for all patients in runs that keep no folds (`scoring` says so), it
+        is the final one. None if there is no classifier.
         """
         if self.classifier is None or self.folds is None or patient is None:
             return self.classifier
@@ -277,10 +278,10 @@ class LoadedModel:
         }
 
     def band(self, codes: np.ndarray, *, patient: str | None) -> np.ndarray | None:
-        """(N, 2) between which scores 90 % of the classifiers lie that were fitted on patients drawn again.
+        """(N, 2) the range of the scores of 90 % of the classifiers fitted on resampled patients.
 
-        `patient`, of the set, is judged by those that did not learn from it. None where too
-        few did not.
+        `patient`, of the data set, is scored by those that did not learn from them. None if these are too
+        few.
         """
         return None if self.ensemble is None else self.ensemble.band(codes, patient=patient)
 
@@ -560,7 +561,7 @@ class Registry:
         self._infos.keep(seen)
         self._open.keep(seen)
         self._evaluations.keep(seen)
-        # Runs of one preset share its title, and a menu must tell them apart.
+        # Runs of one preset share its title, but a menu must distinguish them.
         titles = Counter(entry.title for entry in listed.values())
         entries = [
             replace(entry, title=f"{entry.title}: {entry.name}") if titles[entry.title] > 1 else entry
@@ -571,7 +572,7 @@ class Registry:
     def _entry(self, folder: Path, *, shipped: bool) -> ModelEntry:
         if not folder.name.isprintable():
             raise UserError("The folder's name has characters that cannot be shown. Rename it.")
-        # Read anew only when its file changes: every request looks through all runs.
+        # Read again only when its file changes, since every request looks through all runs.
         info = self._infos.get(folder, _file_state(folder / "config.json"), lambda: Run.open(folder).info)
         return ModelEntry(
             name=folder.name,
@@ -594,13 +595,13 @@ def _file_state(path: Path) -> tuple[str, int, int, int]:
     """What changes when a file does: of another time, size or place on the disk; zeros where it is none."""
     try:
         status = path.stat()
-    except OSError:  # gone at this moment, or a link that leads nowhere: whoever reads it says so
+    except OSError:  # just deleted, or a broken link: reading it will report this
         return str(path), 0, 0, 0
     return str(path), status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _shown(name: str) -> str:
-    """A name from outside as it can be shown to people: short, and without what is no text."""
+    """A name from outside as it can be shown to people: short, and without unprintable characters."""
     short = name[: 64 if name.isascii() else 16]  # each other character is written as up to ten
     return f"{short!a}" if short == name else f"{short!a}..."
 

@@ -1,7 +1,7 @@
-"""What is to be said of a score: who made it, and whether encoder and classifier have seen the label.
+"""Where a score comes from: which classifier made it, and whether encoder and classifier saw the label.
 
-Which classifier scores what is decided by `LoadedModel.classifier_of` alone. An encoder that learned from a
-patient's label cannot be taken back; it is named.
+Only `LoadedModel.classifier_of` decides which classifier is used. An encoder that learned from a patient's
+label cannot be replaced, so this is stated.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _KINDS = {
     TESTED: "Held out: neither the encoder nor the classifier had seen this patient's label.",
     SHAPED: "Not a test: the encoder learned from this patient's label. The classifier had not seen it.",
 }
-# Of runs that keep no classifier a fold, and of patients in none.
+# For runs that keep no classifier per fold, and for patients in no fold.
 _WITHOUT_FOLDS = {
     **_KINDS,
     FITTED: "Not labelled: scored by the classifier that was fitted on all labelled slices; other nodules of "
@@ -29,7 +29,7 @@ NOBODY = "Scored by the classifier that was fitted on all labelled slices: this 
 
 
 def of_row(model: LoadedModel, row: int) -> str:
-    """What stands behind the score that a lesion of the set has in tables, maps and cards."""
+    """Where the score of a lesion of the data set comes from, in tables, maps and cards."""
     entry = model.lesion(row)
     kinds = _KINDS if _has_own(model, str(entry["patient_id"])) else _WITHOUT_FOLDS
     kind = str(entry.get("score_kind", ""))
@@ -37,7 +37,7 @@ def of_row(model: LoadedModel, row: int) -> str:
 
 
 def of_walk(model: LoadedModel, patient: str | None) -> str:
-    """What stands behind the scores of codes that have to do with a patient of the set, or with nobody's."""
+    """Where the scores of codes related to a patient of the data set, or to none, come from."""
     if model.classifier is None:
         return ""
     if patient is None:
@@ -55,7 +55,7 @@ def of_walk(model: LoadedModel, patient: str | None) -> str:
 
 
 def of_set(model: LoadedModel) -> str:
-    """What stands behind the scores of many lesions together; empty for a model without scores."""
+    """Where the scores of many lesions together come from; empty for a model without scores."""
     table = model.table
     if "score_kind" not in table:
         return ""

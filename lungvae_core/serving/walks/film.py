@@ -49,7 +49,7 @@ class Film:
 
     @property
     def warning(self) -> str:
-        """What must be said where the way leads away from the lesions; empty where it does not."""
+        """A warning if the path leads away from the lesions; else empty."""
         count = int(self.far.sum())
         if not count:
             return ""

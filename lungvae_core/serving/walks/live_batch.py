@@ -1,9 +1,9 @@
-"""Wishes of many people decoded together: a thread takes what waits, whoever asked, and decodes it at once.
+"""Decode requests of many people together: a thread takes all waiting requests and decodes them in a batch.
 
-Decoding ten codes in one batch takes about half the time of decoding them one after the other. A lone wish
-waits for nobody: a batch is what has gathered while the last one was decoded. Each thread computes on one
-core and takes batches of its own. One batch on all cores would be waited for at every layer by whichever core
-has something else to do, as drawing in a browser: beside one, twenty people waited twice as long for it.
+Decoding ten codes in one batch takes about half the time of decoding them one after the other. A single
+request does not wait: a batch contains what arrived while the last one was decoded. Each thread computes on
+one core and takes its own batches. With one batch on all cores, every layer would wait for any core that is
+busy with something else, such as drawing in a browser: next to a browser, twenty people waited twice as long.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class Role(IntEnum):
     RESEARCHER = 2  # also start, stop and resume work, and delete
 
 
-# The words in which whoever starts a server has to say that it needs no sign-in, and what they allow.
+# The words that confirm, when a server is started, that it needs no sign-in, and what they allow.
 OPEN_WORDS = {
     "anyone on this network may use it": Role.VIEWER,
     "anyone on this network may use it, train and delete": Role.RESEARCHER,
@@ -130,7 +130,7 @@ class Rules(BaseModel):
 
 @dataclass(frozen=True)
 class Person:
-    """Whom a request comes from, and what they may do."""
+    """The person behind a request, and what they may do."""
 
     name: str  # e-mail address or the provider's id; who is written into the audit log
     role: Role | None  # None: nothing but signing in
@@ -145,7 +145,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Access:
-    """How this server is entered."""
+    """Who may use this server, and how they sign in."""
 
     sign_in: SignIn | None = None
     rules: Rules = field(default_factory=Rules)
@@ -186,14 +186,14 @@ class Access:
         return name in known
 
     def person_of(self, scope: MutableMapping[str, Any]) -> Person:
-        """Whom an ASGI connection speaks for; its cookies are verified once for all that ask."""
+        """The person behind an ASGI connection; its cookies are verified only once."""
         person: Person | None = scope.get(_PERSON)
         if person is None:
             person = scope[_PERSON] = self.person(HTTPConnection(scope).cookies)
         return person
 
     def person(self, cookies: Mapping[str, str], *, now: float | None = None) -> Person:
-        """Whom a browser with these cookies speaks for; never raises, whatever the cookies hold."""
+        """The person behind a browser with these cookies; never raises, whatever the cookies contain."""
         if self.sign_in is None:
             if self.open_words:
                 return Person("anyone", OPEN_WORDS[self.open_words])

@@ -1,4 +1,4 @@
-"""What people did that others may have to know of later: a table in the workspace's database.
+"""The audit log, a table in the workspace's database: actions that others may need to know about later.
 
 Sign-ins and their ends, uploads (how much, never what), work that was started, stopped or resumed, deletions,
 and what was refused. Lines are only ever added; `lungvae audit` reads them.
@@ -64,7 +64,7 @@ class Line:
 
 @contextmanager
 def acting(name: str) -> Iterator[None]:
-    """Have lines that are written within, in this thread or task, name this person."""
+    """Name this person in the lines written inside the block, in this thread or task."""
     token = _who.set(name)
     try:
         yield

@@ -1,7 +1,7 @@
-"""What killed processes left half-made: told, and removed by `lungvae tidy` or when the app starts.
+"""Unfinished files of killed processes: listed and removed by `lungvae tidy` or when the app starts.
 
-Recognised by names that only the product gives (`files`), and held by a lock of the operating system as long
-as the process lives that is at work, which no longer holds them when it is killed.
+They are recognised by names that only the product uses (`files`). A running process holds a lock of the
+operating system on its files; the lock is released when the process is killed.
 """
 
 from __future__ import annotations
