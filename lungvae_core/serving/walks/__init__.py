@@ -1,1 +1,1 @@
-"""Walks through a latent space: live, as films, strips and files; and two models beside each other."""
+"""Walks through a latent space: live, as films, strips and files; and comparisons of two models."""

@@ -1,4 +1,4 @@
-"""Two models of the same lesions beside each other: figures, neighbours, what their dimensions move."""
+"""Compare two models of the same lesions: figures, neighbours, what their dimensions change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNSEEN, ALL = "patients that the model never saw", "all patients"
 
 
 def others(registry: Registry, model: LoadedModel) -> list[ModelEntry]:
-    """Models of the same lesions, those with another prior first: what stands beside `model` unless asked."""
+    """Models of the same lesions, those with another prior first; the first is the default to compare."""
     same = [
         entry
         for entry in registry.entries()
@@ -38,7 +38,7 @@ def same_rows(first: LoadedModel, second: LoadedModel) -> bool:
 
 
 def facts(first: LoadedModel, second: LoadedModel) -> pd.DataFrame:
-    """Figures with their intervals, a column a model, in words; a dash where one is not known."""
+    """Figures with their intervals, one column per model, in words; a dash where unknown."""
     columns = {}
     for model in (first, second):
         title = model.entry.title
@@ -47,7 +47,7 @@ def facts(first: LoadedModel, second: LoadedModel) -> pd.DataFrame:
 
 
 def facts_note(first: LoadedModel, second: LoadedModel) -> str:
-    """What must be said beside the figures: label rule, protocol, seeds, what intervals are."""
+    """The note to the figures: label rule, protocol, seeds, what intervals are."""
     said = [
         f"Labels: {card.label_rule}. {card.protocol_in_words[:1].upper()}{card.protocol_in_words[1:]}."
         for card in (first.evaluation, second.evaluation)
@@ -80,7 +80,7 @@ def named_dimensions(model: LoadedModel) -> pd.DataFrame | None:
     try:
         if model.measured is None:
             return None
-    except UserError:  # the page of the measured traversals says what is wrong
+    except UserError:  # the page of the measured traversals reports it
         return None
     used, _, _ = walks.carried(model)
     names = labels(model.measured)

@@ -1,9 +1,9 @@
-"""A walk through a latent space, decoded and judged frame by frame: what pages play and what goes out.
+"""A walk through a latent space, decoded and scored frame by frame, to play on a page or to export.
 
-GET /api/models/{name}/films/{key}   JSON: the frames and what is known of each (`for_browser`)
+GET /api/models/{name}/films/{key}   JSON: the frames and the facts about each (`for_browser`)
 
-A page says with `offer` which codes are walked and gets the key; the film is made when a browser asks for it,
-which it does once the film is in view.
+A page passes the codes of the walk to `offer` and gets the key. The film is made when a browser requests it,
+once the film is in view.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from lungvae_core.explore.neighbours import FAR, UNUSUAL
 from lungvae_core.serving.models.answers import BASE, HEADERS, refusal
 from lungvae_core.serving.models.registry import LoadedModel, Registry
 
-SHOWN = ("diameter, px", "mean density, HU", "edge, HU/px")  # of what is measured: size, HU, sharpness
-MOST_BYTES = 64 * 2**20  # of films of one model; 25 frames have half a megabyte
-MOST_OFFERED_BYTES = 8 * 2**20  # of codes whose film may be asked for; of 25 frames a few kilobytes
+SHOWN = ("diameter, px", "mean density, HU", "edge, HU/px")  # measured, to show: size, HU, sharpness
+MOST_BYTES = 64 * 2**20  # of films of one model; 25 frames take half a megabyte
+MOST_OFFERED_BYTES = 8 * 2**20  # of codes whose film may be requested; 25 frames take a few kilobytes
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Film:
     scores: np.ndarray | None  # (T,) model scores 0..1, None without a classifier
     bands: np.ndarray | None  # (T, 2) their 90 % bands, None where the model has none
     familiarity: np.ndarray  # (T,) 0..1, see LoadedModel.familiarity
-    measured: dict[str, np.ndarray]  # property with unit -> (T,), NaN where no lesion was found in the frame
+    measured: dict[str, np.ndarray]  # property with unit -> (T,), NaN if no lesion was found in the frame
 
     @property
     def far(self) -> np.ndarray:
-        """(T,) bool: farther from every lesion than 95 % of the lesions are from other patients'."""
+        """(T,) bool: farther from every lesion than 95 % of lesions are from those of other patients."""
         return self.familiarity >= FAR
 
     @property
@@ -65,16 +65,16 @@ _offered: CachePerOwner[tuple[np.ndarray, str | None]] = CachePerOwner(MOST_OFFE
 
 
 def make_film(model: LoadedModel, codes: np.ndarray, *, patient: str | None) -> Film:
-    """Decode, score and measure codes (T, K); kept, so that asking again costs nothing.
+    """Decode, score and measure codes (T, K); cached, so that a repeated call costs nothing.
 
-    `patient`, of the set, is whose lesion the way starts at: see `LoadedModel.classifier_of`.
+    `patient` is the patient of the data set whose lesion is the start: see `LoadedModel.classifier_of`.
     """
     codes = np.ascontiguousarray(codes, np.float32)
     return _films.of(model).get(_key(codes, patient), lambda: _made(model, codes, patient))
 
 
 def offer(model: LoadedModel, codes: np.ndarray, *, patient: str | None) -> str:
-    """The key under which browsers may ask for the film of codes (T, K); see `make_film`."""
+    """The key under which browsers may request the film of codes (T, K); see `make_film`."""
     codes = np.array(codes, np.float32, order="C")
     key = _key(codes, patient)
     _offered.of(model).put(key, (codes, patient))
@@ -82,7 +82,7 @@ def offer(model: LoadedModel, codes: np.ndarray, *, patient: str | None) -> str:
 
 
 def for_browser(film: Film) -> dict[str, Any]:
-    """A film ready for JSON: its frames, curves along the way, and what to say of each frame."""
+    """A film ready for JSON: its frames, curves along the path, and a caption for each frame."""
     grey = np.rint(np.clip(film.images, 0, 1) * 255).astype(np.uint8)
     curves = []
     if film.scores is not None:
@@ -101,7 +101,7 @@ def for_browser(film: Film) -> dict[str, Any]:
 
 
 def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
-    """This module's route; `registry` gives the process's one registry."""
+    """This module's route; `registry` returns the process's single registry."""
 
     def get(request: Request) -> Response:
         try:
@@ -159,7 +159,7 @@ def _made(model: LoadedModel, codes: np.ndarray, patient: str | None) -> Film:
 
 
 def in_words(familiarity: float) -> str:
-    """How near a code lies to the lesions, for people."""
+    """How near a code lies to the lesions, in words."""
     share = f"{min(familiarity, 0.99):.0%}"
     if familiarity >= FAR:
         return (

@@ -1,9 +1,9 @@
-"""Decoding while a slider is dragged: what the browser asks for over a WebSocket, and the frames it is sent.
+"""Decoding while a slider is dragged: the browser's requests over a WebSocket, and the frames it gets.
 
-A rerun of a page per move cannot keep up, and an HTTP response leaves in two writes that Nagle's algorithm
-and delayed acknowledgements hold apart by 40 ms; a WebSocket frame is one write.
+Rerunning a page for every move is too slow. An HTTP response is sent in two writes, which Nagle's algorithm
+and delayed acknowledgements separate by 40 ms; a WebSocket frame is one write.
 
-The browser sends JSON text, one wish at a time:
+The browser sends JSON text, one request at a time:
 
     {"id": 7, "start": "row:12", "along": [["malignancy", 0.5]], "edits": [[3, 0.5]], "move": [5, 1.25]}
 
@@ -17,13 +17,13 @@ little-endian and has the whole code, so that every slider follows:
     uint8 image[64 * 64] of the model's window, int8 difference[64 * 64] to the decoded start, where
     +-127 is +-DIFFERENCE_FULL of the window's width (what lies beyond is clipped)
 
-"quick": true says that the image will be gone in a moment, as under a moving hand: it may be a shade off
-(`vae.quick`). Wishes of different people that wait at the same moment are decoded in one batch
-(`live_batch`). A wish with "facts": true is answered with JSON text instead, by another thread, so that no
-image waits for it: the score's band, how far the code is from the lesions, what is measured in the image, its
-place on the map.
+"quick": true means that the image will soon be replaced, as while dragging, so it may be slightly inexact
+(`vae.quick`). Requests of different people that wait at the same time are decoded in one batch
+(`live_batch`). A request with "facts": true is answered with JSON text instead, by another thread, so that no
+image waits for it: the score's band, how far the code is from the lesions, the measured properties of the
+image, and its position on the map.
 
-A bad wish closes the connection with code 1008 and the reason in words.
+A bad request closes the connection with code 1008 and the reason in words.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from lungvae_core.serving.walks import walks
 from lungvae_core.serving.walks.film import in_words, make_film
 from lungvae_core.vae.latents import LARGEST
 
-DIFFERENCE_FULL = 0.25  # share of the window's width at which a difference is drawn in full colour
+DIFFERENCE_FULL = 0.25  # share of the window's width at which a difference has full colour
 
 FARTHEST = 20.0  # standard deviations along a direction; the lesions span about five
 
@@ -70,16 +70,16 @@ class DecodeRequest(BaseModel):
 
 @dataclass(frozen=True)
 class Question:
-    """A wish that was understood: the code to decode, and the start that it is compared with."""
+    """A parsed request: the code to decode, and the start to compare it with."""
 
     wish: DecodeRequest
     code: np.ndarray  # (K,)
     start: np.ndarray  # (K,)
-    patient: str | None  # of the set, whose lesion the start is
+    patient: str | None  # of the data set, whose lesion is the start
 
 
 class Session:
-    """One connection's view of a model; it keeps the start that it decoded last."""
+    """One connection's state for a model; it keeps the start that it decoded last."""
 
     def __init__(self, model: LoadedModel) -> None:
         self.model = model
@@ -90,11 +90,11 @@ class Session:
 
     @property
     def longest_message(self) -> int:
-        """Characters that the longest reasonable wish has."""
+        """The length of the longest reasonable request, in characters."""
         return 1_000 + 50 * self.model.entry.dimensions
 
     def question(self, text: str) -> Question:
-        """What a wish in JSON asks for; UserError says what is wrong with it."""
+        """Parse a request in JSON; UserError says what is wrong with it."""
         try:
             wish = DecodeRequest.model_validate(parse_json(text, what="A wish"))
         except ValidationError as error:
@@ -111,18 +111,18 @@ class Session:
         return Question(wish, code, start, self._patients(wish.start))
 
     def frame(self, question: Question, image: np.ndarray, score: float) -> bytes:
-        """The answer, once the code was decoded to an image (64, 64)."""
+        """The answer, given the decoded image (64, 64)."""
         return frame(question.wish.id, question.code, score, image, self._at_start(question.wish.start))
 
     def answer(self, text: str) -> bytes:
-        """The frame for a wish in JSON, alone; UserError says what is wrong with it."""
+        """The frame for a single request in JSON; UserError says what is wrong with it."""
         question = self.question(text)
         scores = self.model.score(question.code[None], patient=question.patient)
         image = self.model.decode(question.code[None], quick=question.wish.quick)[0]
         return self.frame(question, image, float("nan") if scores is None else float(scores[0]))
 
     def facts(self, text: str) -> str:
-        """What is known of a wish's code, as JSON; UserError says what is wrong with the wish."""
+        """The facts about a request's code, as JSON; UserError says what is wrong with the request."""
         question = self.question(text)
         return json.dumps({"id": question.wish.id, **facts_of(self.model, question.code, question.patient)})
 
@@ -155,9 +155,9 @@ def moved_along(model: LoadedModel, code: np.ndarray, along: Sequence[tuple[str,
 
 
 def facts_of(model: LoadedModel, code: np.ndarray, patient: str | None) -> dict[str, Any]:
-    """What is known of a code (K,) beside its image, ready for JSON; None where it is not known.
+    """The facts about a code (K,) other than its image, ready for JSON; None where unknown.
 
-    `patient`, of the set, is whose lesion the walk started at.
+    `patient` is the patient of the data set whose lesion is the start of the walk.
     """
     film = make_film(model, code[None], patient=patient)
     near = float(film.familiarity[0])
@@ -182,13 +182,13 @@ def facts_of(model: LoadedModel, code: np.ndarray, patient: str | None) -> dict[
 
 
 def code_name(code: np.ndarray, patient: str | None = None) -> str:
-    """The name of a start that is a code (K,) itself, as an upload's, of a `patient` of the set."""
+    """The name of a start given as a code (K,), such as an upload's, of a `patient` of the data set."""
     name = "code:" + base64.urlsafe_b64encode(np.asarray(code, "<f4").tobytes()).decode()
     return name if patient is None else f"{name}@{patient}"
 
 
 def start_patient(model: LoadedModel, name: str) -> str | None:
-    """The patient of the set whose lesion a start is; None where it is nobody's. See `start_code`."""
+    """The patient of the data set whose lesion is the start; None without one. See `start_code`."""
     kind, _, rest = name.partition(":")
     if name in model.starts:
         return None
@@ -212,13 +212,13 @@ def start_code(model: LoadedModel, name: str) -> np.ndarray:
             code = np.frombuffer(base64.urlsafe_b64decode(rest.partition("@")[0]), "<f4")
         except ValueError:
             code = np.empty(0)
-        if len(code) == model.entry.dimensions and (np.abs(code) <= LARGEST).all():  # NaN is neither
+        if len(code) == model.entry.dimensions and (np.abs(code) <= LARGEST).all():  # NaN fails too
             return model.latent.valid(code)
     raise UserError(f"There is no start {name[:40]!r} in this model.")
 
 
 def frame(identity: int, code: np.ndarray, score: float, image: np.ndarray, at_start: np.ndarray) -> bytes:
-    """The binary answer for a code (K,) and images (64, 64) in 0..1; its layout is in the module's text."""
+    """The binary answer for a code (K,) and images (64, 64) in 0..1; see the module's docstring."""
     difference = np.clip((image - at_start) / DIFFERENCE_FULL, -1, 1)
     return b"".join(
         (

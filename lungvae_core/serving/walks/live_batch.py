@@ -18,12 +18,12 @@ import numpy as np
 from lungvae_core.serving.models.registry import LoadedModel
 from lungvae_core.serving.walks.live import Question, Session
 
-MOST = 10  # of a batch; more would keep the first ones waiting for the last
-THREADS = 4  # at most; a machine of many cores has more to do than this
+MOST = 10  # per batch; more would keep the first ones waiting for the last
+THREADS = 4  # at most; a machine with many cores has other work too
 
 
 class Decoder:
-    """Threads that answer wishes of any session, in batches a model."""
+    """Threads that answer requests of any session, in batches per model."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Session, str, Future[bytes]]] = deque()
@@ -33,7 +33,7 @@ class Decoder:
             threading.Thread(target=self._work, name="live", daemon=True).start()
 
     def ask(self, session: Session, text: str) -> Future[bytes]:
-        """A future of the frame for a wish in JSON; it fails with UserError for a bad wish, alone."""
+        """A future of the frame for a request in JSON; for a bad request, only it fails, with UserError."""
         future: Future[bytes] = Future()
         with self._wake:
             self._waiting.append((session, text, future))
@@ -52,12 +52,12 @@ class Decoder:
         asked: dict[tuple[int, bool], list[tuple[Session, Question, Future[bytes]]]] = {}
         for session, text, future in taken:
             if not future.set_running_or_notify_cancel():
-                continue  # the connection has gone
+                continue  # the connection is closed
             try:
                 question = session.question(text)
                 together = (id(session.model), question.wish.quick)
                 asked.setdefault(together, []).append((session, question, future))
-            except BaseException as error:  # the wish's own; the others are answered
+            except BaseException as error:  # of this request; the others are answered
                 future.set_exception(error)
         for group in asked.values():
             try:
@@ -71,7 +71,7 @@ class Decoder:
 
 
 def _decode(group: list[tuple[Session, Question, Future[bytes]]]) -> list[bytes]:
-    """The frames of wishes to one model, all quick ones or none."""
+    """The frames for requests to one model, either all quick or none."""
     model = group[0][0].model
     codes = np.stack([question.code for _, question, _ in group])
     images = model.decode(codes, quick=group[0][1].wish.quick)
@@ -83,7 +83,7 @@ def _decode(group: list[tuple[Session, Question, Future[bytes]]]) -> list[bytes]
 
 
 def _scores(model: LoadedModel, codes: np.ndarray, patients: list[str | None]) -> list[float]:
-    """The scores of codes (M, K), each by the classifier of its own patient; NaN without any."""
+    """The scores of codes (M, K), each by the classifier of its patient; NaN without a classifier."""
     scores = np.full(len(codes), np.nan)
     for patient in set(patients):
         rows = [at for at, each in enumerate(patients) if each == patient]

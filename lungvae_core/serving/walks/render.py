@@ -1,7 +1,7 @@
-"""Walks as pictures to keep: a PNG strip, a GIF and an MP4, and sheets of tiles, with the notice burned in.
+"""Walks as picture files: a PNG strip, a GIF, an MP4 and sheets of tiles, with the notice burned in.
 
 Everything drawn here comes from a decoder, so every tile says "generated" and none has a scale bar. Values
-and scores are written beside the images, since a picture travels without its page.
+and scores are written next to the images, since a picture is used without its page.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ GENERATED = "Generated, not for clinical use. For research and education."
 _NIGHT, _DIM, _LIGHT = (17, 17, 17), (160, 160, 160), (235, 235, 235)
 _GAP = 4  # pixels between two tiles of a strip
 _MARGIN = 12
-_COMPRESSION = 1  # a third of the usual time for about a fifth more bytes
+_COMPRESSION = 1  # takes a third of the usual time, for about a fifth more bytes
 
 
 @dataclass(frozen=True)
 class Walk:
-    """One dimension of one model taken through its range, decoded."""
+    """One dimension of one model decoded through its range."""
 
     title: str  # the model's
     start: str  # in words
@@ -40,26 +40,26 @@ class Walk:
     window: tuple[float, float]  # (low, high) HU
     scores: np.ndarray | None = None  # (T,) model scores, or None without a classifier
     difference_full: float = 0.25  # share of the window at which a difference has full colour
-    way: str = ""  # what is walked along, in words, where it is not one dimension
-    ticks: tuple[str, ...] = ()  # a word a step instead of the value
+    way: str = ""  # the path in words, if it is not one dimension
+    ticks: tuple[str, ...] = ()  # one word per step instead of the value
 
     @property
     def along(self) -> str:
-        """What is walked along."""
+        """The dimension or path of the walk, in words."""
         return self.way or f"dimension {self.dimension}"
 
     @property
     def heading(self) -> str:
-        """What is shown, in a line."""
+        """A heading in one line."""
         return f"{self.title} · {self.along} · from {self.start}"
 
     def tick(self, step: int) -> str:
-        """What stands below a step."""
+        """The text below a step."""
         return self.ticks[step] if self.ticks else _number(self.values[step])
 
     @property
     def notice(self) -> str:
-        """What is burned into the picture."""
+        """The notice burned into the picture."""
         return GENERATED
 
     @property
@@ -70,9 +70,9 @@ class Walk:
 
 
 def strip_png(walk: Walk, *, side: int = 128) -> bytes:
-    """A PNG: a column a step with the image, its difference to the start, the value and the score.
+    """A PNG: one column per step with the image, its difference to the start, the value and the score.
 
-    Columns are equally wide and fill the picture, so that a chart of the same width can stand below it.
+    Columns are equally wide and fill the picture, so that a chart of the same width fits below it.
     """
     steps, pitch = len(walk.values), side + _GAP
     top, line = 34, 22
@@ -107,7 +107,7 @@ def strip_png(walk: Walk, *, side: int = 128) -> bytes:
 
 
 def gif(walk: Walk, *, side: int = 320, milliseconds: int = 90) -> bytes:
-    """A GIF in greys that goes through the steps and back, for ever."""
+    """A greyscale GIF that runs through the steps and back, in an endless loop."""
     order = [*range(len(walk.values)), *range(len(walk.values) - 2, 0, -1)]
     frames = [_gif_frame(walk, step, side) for step in order]
     stream = io.BytesIO()
@@ -124,7 +124,7 @@ def gif(walk: Walk, *, side: int = 320, milliseconds: int = 90) -> bytes:
 
 
 def mp4(walk: Walk, *, side: int = 384, frames_a_second: int = 12) -> bytes:
-    """An MP4 (H.264) that goes through the steps and back twice. UserError where no encoder is installed."""
+    """An MP4 (H.264) that runs through the steps and back twice. UserError if no encoder is installed."""
     try:
         import av
     except ImportError as error:
@@ -136,7 +136,7 @@ def mp4(walk: Walk, *, side: int = 384, frames_a_second: int = 12) -> bytes:
     with av.open(stream, "w", format="mp4") as container:
         container.metadata.update({"title": walk.heading, "comment": walk.notice, "copyright": ATTRIBUTION})
         first = _gif_frame(walk, 0, side)
-        # Both sides even: the encoder halves the colours.
+        # Both sides must be even: the encoder halves the colour resolution.
         size = (first.size[0] + first.size[0] % 2, first.size[1] + first.size[1] % 2)
         video: Any = container.add_stream(codec, rate=frames_a_second)
         video.width, video.height, video.pix_fmt = size[0], size[1], "yuv420p"
@@ -154,18 +154,18 @@ def mp4(walk: Walk, *, side: int = 384, frames_a_second: int = 12) -> bytes:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Tiles in lines, decoded: a grid of two dimensions, or a line a dimension."""
+    """Decoded tiles in lines: a grid of two dimensions, or one line per dimension."""
 
     heading: str
     images: np.ndarray  # (L, C, 64, 64) in 0..1
-    lines: tuple[str, ...]  # L words beside the lines
-    columns: tuple[str, ...] = ()  # C words below
+    lines: tuple[str, ...]  # L labels beside the lines
+    columns: tuple[str, ...] = ()  # C labels below the columns
     scores: np.ndarray | None = None  # (L, C), a bar below each tile
     outlined: tuple[int, int] | None = None  # the tile of the start
 
 
 def sheet_png(sheet: Sheet, *, side: int = 96, margin: int = 250) -> bytes:
-    """A PNG of the tiles with their words, each marked as generated by the notice below."""
+    """A PNG of the tiles with their labels; the notice below marks each as generated."""
     lines, columns = sheet.images.shape[:2]
     pitch = side + _GAP
     top, foot = 34, 56
@@ -238,13 +238,13 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if 0 < abs(value) < 0.0995 else f"{value:.2f}"
 
 
-# A font is decoded and opened anew by each call of Pillow's own.
+# Pillow's function decodes and opens the font again on each call.
 _font = cache(ImageFont.load_default)
 
 
 @cache
 def _mark() -> Image.Image:
-    """The word that stands in every tile, drawn once: its outline takes long."""
+    """The word shown in every tile, drawn once because its outline is slow to draw."""
     picture = Image.new("RGBA", (80, 20))
     _write(ImageDraw.Draw(picture), (0, 0), "generated", 13, (*_DIM, 255), outlined=True)
     return picture

@@ -1,9 +1,9 @@
 """The whole range of one dimension as a picture, made when a browser asks for it.
 
-GET /api/models/{name}/strips/{key}.png   PNG: a column a step, see `render.strip_png`
+GET /api/models/{name}/strips/{key}.png   PNG: one column per step, see `render.strip_png`
 
-A page says with `offer` what is walked and gets the key. Drawing takes longer than all else of the page, and
-need not wait for its turn.
+A page passes the traversal to `offer` and gets the key. Drawing takes longer than the rest of the page, so
+the page does not wait for it.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from lungvae_core.serving.models.answers import BASE, HEADERS, refusal
 from lungvae_core.serving.models.registry import LoadedModel, Registry
 from lungvae_core.serving.walks.render import Walk, strip_png
 
-MOST_OFFERED_BYTES = 8 * 2**20  # of strips of one model that may be asked for; each has a few kilobytes
+MOST_OFFERED_BYTES = 8 * 2**20  # of strips of one model that may be requested; each takes a few kilobytes
 
 
 @dataclass(frozen=True)
 class Strip:
-    """One dimension of one model through its range: what is decoded, before it is."""
+    """One dimension of one model through its range, before decoding."""
 
-    start: str  # where the walk starts, in words
+    start: str  # the start of the walk, in words
     dimension: int
     values: np.ndarray  # (T,) of the dimension
     codes: np.ndarray  # (T, K)
     at_start: np.ndarray  # (K,) the code of the start
-    patient: str | None  # of the set, whose lesion the start is
+    patient: str | None  # of the data set, whose lesion is the start
 
     def walk(self, model: LoadedModel, *, difference_full: float) -> Walk:
         """The strip decoded and scored."""
@@ -58,7 +58,7 @@ _offered: CachePerOwner[tuple[Strip, float]] = CachePerOwner(MOST_OFFERED_BYTES)
 
 
 def offer(model: LoadedModel, strip: Strip, *, difference_full: float) -> str:
-    """The address under which browsers may ask for a strip's picture."""
+    """The address at which browsers may request a strip's picture."""
     digest = hashlib.sha256(repr((strip.start, strip.dimension, strip.patient, difference_full)).encode())
     for numbers in (strip.values, strip.codes, strip.at_start):
         digest.update(np.ascontiguousarray(numbers, np.float32).tobytes())
@@ -68,7 +68,7 @@ def offer(model: LoadedModel, strip: Strip, *, difference_full: float) -> str:
 
 
 def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
-    """This module's route; `registry` gives the process's one registry."""
+    """This module's route; `registry` returns the process's single registry."""
 
     def get(request: Request) -> Response:
         try:

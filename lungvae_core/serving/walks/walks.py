@@ -1,4 +1,4 @@
-"""Walks through one model's latent space: what the ways need of a model, kept while it is open."""
+"""Walks through one model's latent space: what `ways` needs from a model, cached while it is open."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from lungvae_core.serving.walks.render import Sheet
 from lungvae_core.vae.config import Rated
 
 STEPS = 25  # of a film
-MOST_BYTES = 64 * 2**20  # of sheets of one model; one of 64 lines has eight megabytes
+MOST_BYTES = 64 * 2**20  # of sheets of one model; a sheet of 64 lines takes eight megabytes
 
 _sheets: CachePerOwner[Sheet] = CachePerOwner(MOST_BYTES)
 
 
 @dataclass(frozen=True)
 class Way:
-    """Codes (T, K) from A to B, and the rows of the table that it leads along."""
+    """Codes (T, K) from A to B, and the rows of the table along the path."""
 
     codes: np.ndarray
     rows: tuple[int, ...] = ()
@@ -44,13 +44,13 @@ def space(model: LoadedModel) -> Space:
 
 @kept
 def graph(model: LoadedModel) -> ways.Graph:
-    """The nodules' representative slices, linked with their nearest."""
+    """The nodules' representative slices, linked to their nearest neighbours."""
     return ways.Graph(model.codes[model.nodules[0]["row"].to_numpy()], model.entry.prior)
 
 
 @kept
 def directions(model: LoadedModel) -> Directions | None:
-    """directions.json, or None where the model has none that can be read."""
+    """directions.json, or None if the model has none that can be read."""
     try:
         return load_directions(model.entry.folder, model.codes)
     except UserError:
@@ -59,7 +59,7 @@ def directions(model: LoadedModel) -> Directions | None:
 
 @kept
 def flips(model: LoadedModel) -> Lesions:
-    """The codes as counterfactuals need them; UserError without a classifier."""
+    """The codes in the form that counterfactuals need; UserError without a classifier."""
     if model.classifier is None:
         raise UserError(
             "This model has no classifier, so that there is no score to change. Make one with "
@@ -70,9 +70,9 @@ def flips(model: LoadedModel) -> Lesions:
 
 @kept
 def names(model: LoadedModel) -> dict[int, Label]:
-    """What guides each dimension and what the measured traversals say of it; empty where there is neither."""
+    """Each dimension's guide and its result in the measured traversals; empty if there is neither."""
     measured = None
-    # The page of the measured traversals says what is wrong with them, where anything is.
+    # The page of the measured traversals reports any problem with them.
     with contextlib.suppress(UserError):
         measured = model.measured
     labelled = {} if measured is None else dict(enumerate(labels(measured)))
@@ -83,7 +83,7 @@ def names(model: LoadedModel) -> dict[int, Label]:
 
 
 def _guided(at: int, guide: str, measured: dict[str, Any] | None, label: Label | None) -> Label:
-    """A guided dimension's label: what it was trained to follow, then what it was measured to do."""
+    """A guided dimension's label: what it was trained to follow, then what it was measured to change."""
     name = f"guided: {guide}" + (f" · {label.name}" if label and label.name else "")
     sentences = [f"Trained to rise with the training patients' {guide}."]
     if measured is None or label is None:
@@ -97,14 +97,14 @@ def _guided(at: int, guide: str, measured: dict[str, Any] | None, label: Label |
 
 @kept
 def carried(model: LoadedModel) -> tuple[list[int], list[int], str]:
-    """(dimensions in use, guided ones first, then by what they carry; unused ones; that, in words)."""
+    """(dimensions in use, guided first, then by what they carry; unused ones; the order in words)."""
     used = active(model.codes, model.latent)
     guided = list(range(len(model.run.config.objective.guided)))
     order, by = model.order.tolist(), "how much the lesions differ in them"
     try:
         if model.measured is not None:
             order, by = record.order(model.measured), "how much they change the picture, as measured"
-    except UserError:  # the page of the measured traversals says what is wrong
+    except UserError:  # the page of the measured traversals reports it
         pass
     order = guided + [at for at in order if at not in guided]
     return [at for at in order if used[at]], [at for at in order if not used[at]], by
@@ -125,10 +125,10 @@ def between(
     rows: tuple[int | None, int | None] = (None, None),
     steps: int = STEPS,
 ) -> Way:
-    """The way of that kind (see `ways.ways_of`) from code a (K,) to b; `rows` are A's and B's own, if any.
+    """The path of that kind (see `ways.ways_of`) from code a (K,) to b; `rows` are those of A and B, if any.
 
-    Along neighbours it leads over other nodules than A's and B's. UserError for an unknown kind, and where
-    no chain of neighbours is left.
+    A path along neighbours leads over nodules other than A's and B's. UserError for an unknown kind, and if
+    no chain of neighbours exists.
     """
     if kind not in ways.ways_of(model.entry.prior):
         raise UserError(f"There is no way {kind[:20]!r} for a {model.entry.prior} model.")
@@ -154,13 +154,13 @@ def between(
 def drawn(
     model: LoadedModel, xy: np.ndarray, codes: np.ndarray, points: np.ndarray
 ) -> tuple[Way, np.ndarray]:
-    """(the way, its places (T, 2)) along a line of points (P, 2) drawn on the map xy (N, 2) of codes."""
+    """(the path, its positions (T, 2)) along a line of points (P, 2) drawn on the map xy (N, 2) of codes."""
     found, places = ways.along_map(xy, codes, points, STEPS, model.latent)
     return Way(found), places
 
 
 def along_direction(model: LoadedModel, name: str, code: np.ndarray, steps: int = STEPS) -> np.ndarray:
-    """(steps, K) along a direction of directions.json through a code; UserError for one that it has not."""
+    """(steps, K) along a direction of directions.json through a code; UserError if it is unknown."""
     known = directions(model)
     if known is None or name not in known.directions:
         raise UserError(f"The model has no direction {name[:40]!r}. Make it with `lungvae directions`.")
@@ -179,7 +179,8 @@ def flip(
 ) -> Counterfactual:
     """The smallest change of a code (K,) that takes its score past `wanted`: see `counterfactual`.
 
-    The score is the one that `patient`, whose lesion it is, has everywhere: `LoadedModel.classifier_of`.
+    The score comes from the classifier used everywhere for `patient`, whose lesion it is:
+    `LoadedModel.classifier_of`.
     """
     return counterfactual(
         flips(model),
@@ -208,14 +209,14 @@ def flip_of_row(
 def largest_changes(
     model: LoadedModel, before: np.ndarray, after: np.ndarray, most: int = 10
 ) -> list[tuple[int, float]]:
-    """The dimensions in which two codes (K,) differ most and by how much, in the lesions' deviations."""
+    """The dimensions in which two codes (K,) differ most and by how much, in standard deviations."""
     ends = space(model).to(np.stack([before, after]))
     change = ends[1] - ends[0]
     return [(int(at), float(change[at])) for at in np.argsort(-np.abs(change), kind="stable")[:most]]
 
 
 def span(model: LoadedModel, dimension: int, code: np.ndarray) -> np.ndarray:
-    """(2,) what a dimension is walked over: the lesions' range, and further where the code lies beyond."""
+    """(2,) the range of a dimension's walk: the lesions' range, extended if the code lies beyond it."""
     low, high = model.ranges[dimension].tolist()
     return np.array([min(low, float(code[dimension])), max(high, float(code[dimension]))])
 
@@ -225,7 +226,7 @@ def grid(
 ) -> Sheet:
     """Two dimensions over their ranges, decoded and scored.
 
-    `start` is the code in words and `patient`, of the set, whose lesion it is.
+    `start` is the code in words; `patient` is the patient of the data set whose lesion it is.
     """
     key = ("grid", code.tobytes(), first, second, steps, start, patient)
     return _sheets.of(model).get(key, lambda: _grid(model, code, first, second, steps, start, patient))
@@ -234,7 +235,7 @@ def grid(
 def contact_sheet(
     model: LoadedModel, code: np.ndarray, dimensions: list[int], steps: int, start: str, patient: str | None
 ) -> Sheet:
-    """A line a dimension, each alone over its range, decoded and scored; see `grid`."""
+    """One line per dimension, each varied alone over its range, decoded and scored; see `grid`."""
     key = ("dimensions", code.tobytes(), tuple(dimensions), steps, start, patient)
     return _sheets.of(model).get(key, lambda: _contact_sheet(model, code, dimensions, steps, start, patient))
 

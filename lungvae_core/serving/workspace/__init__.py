@@ -1,1 +1,1 @@
-"""The server's folders and database, what was done by whom, and who may do what."""
+"""The server's folders and database, the audit log, and access rights."""

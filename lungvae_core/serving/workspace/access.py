@@ -1,10 +1,10 @@
-"""Who may do what: sign-in settings, the signed-in person behind a request, and the two roles.
+"""Access rights: sign-in settings, the signed-in person behind a request, and the two roles.
 
-Without settings for a sign-in only this machine's people reach the app, as researchers. With an `[auth]`
-table (the same that Streamlit's `st.login` reads) everybody signs in at an OpenID provider and is a viewer,
-unless named as a researcher. The table is in the TOML file that LUNGVAE_SIGN_IN names, else in
-`.streamlit/secrets.toml` below the working or the home folder. A table `[lungvae]` in the same file, or
-variables of the environment, which win, say the rest:
+Without sign-in settings, only people on this machine can use the app, as researchers. With an `[auth]` table
+(the one that Streamlit's `st.login` reads) everybody signs in at an OpenID provider and is a viewer, unless
+named as a researcher. The table is in the TOML file that LUNGVAE_SIGN_IN names, else in
+`.streamlit/secrets.toml` below the working or the home folder. A table `[lungvae]` in the same file has the
+other settings; environment variables take precedence:
 
     researchers = ["a@b.org", "@c.org"]      LUNGVAE_RESEARCHERS="a@b.org,@c.org"
     researcher_groups = ["lung-lab"]         LUNGVAE_RESEARCHER_GROUPS
@@ -12,9 +12,9 @@ variables of the environment, which win, say the rest:
     viewers = ["@b.org"]                     LUNGVAE_VIEWERS; empty: everybody whom the provider signs in
     trust_email = false                      LUNGVAE_TRUST_EMAIL: addresses count that are not marked verified
     session_hours = 12                       LUNGVAE_SESSION_HOURS
-    hosts = ["lungs.example.org"]            LUNGVAE_HOSTS: names of this server beside the sign-in's own
+    hosts = ["lungs.example.org"]            LUNGVAE_HOSTS: names of this server besides the sign-in's
 
-Who a browser speaks for is read from the cookie that Streamlit signs after a sign-in; nothing else counts.
+A person is identified only by the cookie that Streamlit signs after a sign-in.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from starlette.requests import HTTPConnection
 from lungvae_core.errors import UserError
 from lungvae_core.json_text import parse_json
 
-_PERSON = "lungvae.person"  # of a connection's scope
-COOKIE = "_streamlit_user"  # how Streamlit names the cookie of whoever signed in
+_PERSON = "lungvae.person"  # key in a connection's scope
+COOKIE = "_streamlit_user"  # Streamlit's name for the sign-in cookie
 CALLBACK = "/oauth2callback"
 LOGOUT = "/auth/logout"
-MOST_HOURS = 24 * 30  # Streamlit's cookie itself ends then
-MOST_CHUNKS = 8  # of 4 kB; browsers send no more than that together
+MOST_HOURS = 24 * 30  # Streamlit's cookie expires then
+MOST_CHUNKS = 8  # of 4 kB; browsers send no more in total
 LEAST_SECRET = 32  # characters
 LOCAL = ("localhost", "127.0.0.1", "::1")
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -132,14 +132,14 @@ class Rules(BaseModel):
 class Person:
     """The person behind a request, and what they may do."""
 
-    name: str  # e-mail address or the provider's id; who is written into the audit log
-    role: Role | None  # None: nothing but signing in
-    reason: str = ""  # why nothing, in a sentence
+    name: str  # e-mail address or the provider's id, as in the audit log
+    role: Role | None  # None: may only sign in
+    reason: str = ""  # why there is no role, in a sentence
     until: float | None = None  # seconds since 1970 when the session ends; None without a sign-in
 
     @property
     def role_name(self) -> str:
-        """The role in a word."""
+        """The role in one word."""
         return "nobody" if self.role is None else self.role.name.lower()
 
 
@@ -149,7 +149,7 @@ class Access:
 
     sign_in: SignIn | None = None
     rules: Rules = field(default_factory=Rules)
-    open_words: str = ""  # one of OPEN_WORDS where everybody may come in
+    open_words: str = ""  # one of OPEN_WORDS if everybody may use the server
 
     def __post_init__(self) -> None:
         if self.open_words and self.open_words not in OPEN_WORDS:
@@ -160,18 +160,18 @@ class Access:
 
     @property
     def local_only(self) -> bool:
-        """Whether none but this machine may be answered."""
+        """Whether only requests from this machine are answered."""
         return self.sign_in is None and not self.open_words
 
     def secrets(self) -> dict[str, Any] | None:
-        """What `st.App(secrets=...)` is given, so that Streamlit and this module read the same settings."""
+        """The value for `st.App(secrets=...)`, so that Streamlit and this module read the same settings."""
         return None if self.sign_in is None else {"auth": self.sign_in.model_dump()}
 
     def host_allowed(self, header: str | None) -> bool:
         """Whether a request's Host header names this server.
 
-        Another site's name that was made to lead here (DNS rebinding) is refused; so a server without a
-        sign-in still answers to every literal address, which no name server can hand out.
+        Another site's name that resolves to this server (DNS rebinding) is refused. A server without a
+        sign-in still accepts every literal address, since DNS rebinding needs a name.
         """
         name = host_name(header or "")
         if not name:
@@ -216,7 +216,7 @@ class Access:
         return Person(name, role, until=until)
 
     def _role(self, claims: Mapping[str, Any]) -> Role | None:
-        # An address that its provider has not verified is a claim of whoever typed it.
+        # Anybody can claim an address that the provider has not verified.
         verified = self.rules.trust_email or claims.get("email_verified") is True
         email = str(claims.get("email") or "").lower() if verified else ""
         claimed = claims.get(self.rules.group_claim)
@@ -227,7 +227,7 @@ class Access:
 
 
 def read_access(environment: Mapping[str, str] | None = None) -> Access:
-    """The access that files and environment ask for; UserError for whatever is wrong with them."""
+    """The access configured by files and environment; UserError for anything wrong in them."""
     told = os.environ if environment is None else environment
     path = sign_in_file(told)
     tables = {} if path is None else _read_toml(path)
@@ -252,7 +252,7 @@ def current() -> Access:
 
 
 def sign_in_file(told: Mapping[str, str]) -> Path | None:
-    """The file that holds the sign-in, or None where there is none."""
+    """The file that holds the sign-in, or None."""
     if named := told.get("LUNGVAE_SIGN_IN"):
         return Path(named)
     places = [folder / ".streamlit" / "secrets.toml" for folder in (Path.cwd(), Path.home())]
@@ -260,10 +260,10 @@ def sign_in_file(told: Mapping[str, str]) -> Path | None:
 
 
 def read_cookie(cookies: Mapping[str, str], secret: str) -> tuple[dict[str, Any], float]:
-    """What Streamlit signed when somebody signed in, and when (seconds since 1970); ({}, 0.0) for nothing.
+    """The data Streamlit signed at sign-in, and when (seconds since 1970); ({}, 0.0) if there is none.
 
-    A cookie that was too long is in parts, each signed, of which the first then says how many there are. The
-    oldest part gives the time.
+    A cookie that was too long is split into parts, each signed; the first says how many there are. The oldest
+    part gives the time.
     """
     found = _signed(cookies, COOKIE, secret)
     if found is None:
@@ -301,14 +301,14 @@ def host_name(header: str) -> str:
         return ""
     try:
         parts = urlsplit(f"//{header}" if header.count(":") < 2 or "[" in header else f"//[{header}]")
-        _ = parts.port  # raises for one that is no number
+        _ = parts.port  # raises if it is not a number
     except ValueError:
         return ""
     return (parts.hostname or "").rstrip(".")
 
 
 def is_loopback(host: str | None) -> bool:
-    """Whether an address is this machine's own; a socket of the file system has none and is."""
+    """Whether an address is this machine's; a Unix socket has no address and counts as this machine."""
     if host is None or host == "localhost":
         return True
     try:
@@ -356,7 +356,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        # Not what is in the file: it holds secrets.
+        # Do not show the file's content: it holds secrets.
         reason = error.strerror if isinstance(error, OSError) else "it is not TOML"
         raise UserError(f"The settings of the sign-in, {path}, cannot be read: {reason}.") from None
 

@@ -1,7 +1,7 @@
 """The audit log, a table in the workspace's database: actions that others may need to know about later.
 
-Sign-ins and their ends, uploads (how much, never what), work that was started, stopped or resumed, deletions,
-and what was refused. Lines are only ever added; `lungvae audit` reads them.
+It records sign-ins and their ends, uploads (how much, never what), jobs started, stopped or resumed,
+deletions, and refusals. Lines are only ever added; `lungvae audit` reads them.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ def acting(name: str) -> Iterator[None]:
 
 
 def line(what: str, detail: str = "", *, who: str | None = None) -> Base:
-    """A line to add to the transaction in which the thing itself is done: both are on record, or neither.
+    """A line to add to the transaction of the action itself: both are committed, or neither.
 
-    It names `who`, else whoever is `acting`, else the command line's user.
+    It names `who`, else the person set by `acting`, else the command line's user.
     """
     if what not in KINDS:
         raise ValueError(f"{what!r} is not one of {', '.join(KINDS)}")
@@ -88,12 +88,12 @@ def line(what: str, detail: str = "", *, who: str | None = None) -> Base:
 
 
 def actor() -> str:
-    """Whom lines name now: whoever is `acting`, else the command line's user."""
+    """The person whom lines name now: the one set by `acting`, else the command line's user."""
     return _one_line(_who.get() or f"command line, {_user()}", 254)
 
 
 def record(settings: Settings, what: str, detail: str = "", *, who: str | None = None) -> None:
-    """Add a line by itself (see `line`); UserError where the database cannot be written."""
+    """Add a line by itself (see `line`); UserError if the database cannot be written."""
     with session(settings) as opened:
         opened.add(line(what, detail, who=who))
 
@@ -101,7 +101,7 @@ def record(settings: Settings, what: str, detail: str = "", *, who: str | None =
 def read(
     settings: Settings, *, who: str = "", what: str = "", since: str = "", most: int | None = None
 ) -> list[Line]:
-    """The lines of a person, of a kind, since a day or moment (ISO, UTC); the newest first."""
+    """The lines of a person, of a kind, since a day or moment (ISO, UTC); newest first."""
     if what and what not in KINDS:
         raise UserError(f"There is nothing of the kind {what!r} in the audit log. Kinds: {', '.join(KINDS)}.")
     query = select(_Line).order_by(_Line.id.desc()).limit(most)
@@ -117,7 +117,7 @@ def read(
 
 
 def _texts(line: _Line) -> list[tuple[object, int]]:
-    """A line's texts and how long each can be: what was restored may hold anything."""
+    """A line's texts and how long each can be: a restored database may contain anything."""
     return [(line.at, 40), (line.who, 254), (line.what, 16), (line.detail, LONGEST_DETAIL)]
 
 
@@ -131,7 +131,7 @@ def _moment(text: str) -> str:
 
 
 def _one_line(text: str, most: int) -> str:
-    """Text that cannot pass for another line of the log."""
+    """Text that cannot be mistaken for another line of the log."""
     return "".join(letter if letter.isprintable() else " " for letter in text)[:most]
 
 

@@ -34,8 +34,8 @@ def database_url(settings: Settings) -> str:
 def session(settings: Settings) -> Iterator[Session]:
     """One transaction: committed on a clean exit, undone after an exception.
 
-    What is read stays readable afterwards. Raises UserError when the database cannot be used; the errors of
-    a broken rule of the database itself (IntegrityError) pass through, since they mean different things.
+    Objects read in it stay readable afterwards. Raises UserError if the database cannot be used. Errors from
+    violated constraints (IntegrityError) are passed on, since their meaning depends on the caller.
     """
     url = database_url(settings)
     try:
@@ -69,13 +69,13 @@ def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         made = create_engine(url, json_deserializer=_json)
     else:
-        # A connection a transaction: threads and forks then never share one, and SQLite opens in no time.
+        # One connection per transaction: threads and forks never share one, and SQLite opens quickly.
         arguments = {"timeout": 30}
         made = create_engine(url, poolclass=NullPool, connect_args=arguments, json_deserializer=_json)
 
         @event.listens_for(made, "connect")
         def _configure(connection: Any, _record: object) -> None:
-            # Text that is no UTF-8 would make every row that is read with it unreadable.
+            # Text that is not UTF-8 would make all rows read together with it unreadable.
             connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
             cursor = connection.cursor()
             cursor.execute("PRAGMA journal_mode=WAL")
@@ -86,23 +86,23 @@ def _engine(url: str) -> Engine:
 
 
 def _json(text: Any) -> Any:
-    """The value of a JSON column; None where it holds nothing that can be read."""
+    """The value of a JSON column; None if it cannot be read."""
     try:
         return parse_json(text, what="A value in the database")
     except (UserError, AttributeError, TypeError):
         return None
 
 
-_made: dict[str, set[str]] = {}  # the tables known to be there, by URL
+_made: dict[str, set[str]] = {}  # the tables known to exist, by URL
 
 
 def _make_tables(engine: Engine, settings: Settings) -> None:
-    """Make the tables that are not there yet; again when somebody moved SQLite's file away."""
+    """Create missing tables; also after SQLite's file was moved away."""
     url, tables = str(engine.url), set(Base.metadata.tables)
     file = engine.url.database if engine.dialect.name == "sqlite" else None
     if _made.get(url) == tables and (file is None or Path(file).exists()):
         return
-    # Two processes that start together must not both make them.
+    # Two processes that start together must not both create them.
     with (settings.workspace / ".database.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         Base.metadata.create_all(engine)
@@ -111,7 +111,7 @@ def _make_tables(engine: Engine, settings: Settings) -> None:
 
 
 def _add_columns(engine: Engine) -> None:
-    """Give a table of an earlier version the columns that it lacks; each of those has a server's default."""
+    """Add missing columns to tables of an earlier version; each such column has a server default."""
     known = inspect(engine)
     with engine.begin() as connection:
         for table in Base.metadata.sorted_tables:
@@ -123,6 +123,6 @@ def _add_columns(engine: Engine) -> None:
 
 
 def _shown(url: str) -> str:
-    """The URL without what stands before the host: a password must not reach a message."""
+    """The URL without the part before the host, so that no password appears in a message."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -15,16 +15,16 @@ from lungvae_core.serving.workspace.settings import Settings
 
 @dataclass(frozen=True)
 class FoundData:
-    """A data set, as it is offered."""
+    """A data set, as the app lists it."""
 
     folder: Path
-    name: str  # its own; the folder's is folder.name
+    name: str  # the data set's; the folder's is folder.name
     slices: int
     patients: int
     generated: bool  # phantoms: no patient was scanned
 
     def in_words(self) -> str:
-        """Its names and size, in a line."""
+        """Its names and size, in one line."""
         kind = ", generated" if self.generated else ""
         return f"{self.name} ({self.folder.name}): {self.slices:,} slices, {self.patients:,} patients{kind}"
 
@@ -53,5 +53,5 @@ def _describe(folder: Path, _changed: int) -> FoundData:
             patients=int(patients),
             generated=bool(info.get("generated", False)),
         )
-    except Exception as error:  # parquet's readers raise many kinds; to a person they are one
+    except Exception as error:  # parquet's readers raise many types; for people they mean the same
         raise UserError(f"The data set {folder} is damaged. Make it again.") from error

@@ -1,10 +1,10 @@
-"""Which folders of the machine the server reads: its own four, and those that its owner named.
+"""The folders that the server may read: its own four, and those that its owner named.
 
-Every path that comes from a page, a job or the database passes through here. In the database a path is kept
-as `runs/NAME`: the folder's kind and what is below it, so that it means the same wherever the folders lie.
-LUNGVAE_SOURCES (`lungvae app --sources`) names the folders below which people may have scans and tables of
-diagnoses read, with the system's separator of paths between them. Without it these are the data folder and
-the home folder of whoever runs the server, but on a server that others can reach the data folder alone.
+Every path from a page, a job or the database is checked here. The database stores a path as `runs/NAME`: the
+folder's kind and the path below it, so that it stays valid wherever the folders are.
+LUNGVAE_SOURCES (`lungvae app --sources`) names the folders below which the server may read scans and tables
+of diagnoses for people, joined by the system's path separator. By default these are the data folder and the
+home folder of the user who runs the server; if others can reach the server, only the data folder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lungvae_core.serving.workspace import access
 from lungvae_core.serving.workspace.settings import Settings
 
 SOURCES = "LUNGVAE_SOURCES"
-LONGEST = 4_096  # characters of a path
+LONGEST = 4_096  # characters per path
 
 
 def roots(settings: Settings) -> dict[str, Path]:
@@ -40,7 +40,7 @@ def sources(settings: Settings) -> list[Path]:
 
 
 def source(settings: Settings, text: str | Path) -> Path:
-    """The folder that a person names to have scans read from, its links resolved; UserError for any other."""
+    """The folder of scans that a person named, with links resolved; UserError unless it may be read."""
     resolved = _named(settings, text, "folder")
     if not resolved.is_dir():
         raise UserError(f"There is no folder {shown(text)} on this server.")
@@ -48,7 +48,7 @@ def source(settings: Settings, text: str | Path) -> Path:
 
 
 def source_file(settings: Settings, text: str | Path) -> Path:
-    """The file that a person names to have it read, its links resolved; UserError for any other."""
+    """The file that a person named, with links resolved; UserError unless it may be read."""
     resolved = _named(settings, text, "file")
     if not resolved.is_file():
         raise UserError(f"There is no file {shown(text)} on this server.")
@@ -56,10 +56,10 @@ def source_file(settings: Settings, text: str | Path) -> Path:
 
 
 def _named(settings: Settings, text: str | Path, kind: str) -> Path:
-    """A path that a person names, its links resolved; UserError unless it lies below a source."""
+    """A path that a person named, with links resolved; UserError unless it lies below a source."""
     given = Path(parameters.text(f"The {kind}", str(text), LONGEST)).expanduser()
     resolved = _resolved(given) if given.is_absolute() else None
-    # The same sentence whether it is there or not: people are not told what lies elsewhere on the machine.
+    # The same message whether it exists or not, so that nobody learns what lies elsewhere on the machine.
     if resolved is None or not _within(resolved, sources(settings)):
         raise UserError(
             f"{shown(text)} is not below a folder that this server reads. Whoever runs the server names such "
@@ -69,7 +69,7 @@ def _named(settings: Settings, text: str | Path, kind: str) -> Path:
 
 
 def stored(settings: Settings, path: str | Path) -> str:
-    """A path as the database keeps it; UserError for one that `opened` would refuse."""
+    """A path as the database stores it; UserError for one that `opened` would refuse."""
     resolved = _opened(settings, str(Path(path).absolute()))
     if resolved is None:
         raise UserError(
@@ -83,9 +83,9 @@ def stored(settings: Settings, path: str | Path) -> str:
 
 
 def opened(settings: Settings, text: str) -> Path:
-    """The path behind what `stored` made, its links resolved; UserError where it leads anywhere else.
+    """The path for a text made by `stored`, with links resolved; UserError if it leads elsewhere.
 
-    Earlier versions stored whole paths: they are taken where they lie in the server's folders or sources.
+    Earlier versions stored absolute paths: these are accepted inside the server's folders or sources.
     """
     resolved = _opened(settings, parameters.text("A path in the database", text, LONGEST))
     if resolved is None:

@@ -1,4 +1,4 @@
-"""Where the app and the command line look for models, runs and data; changed by environment variables.
+"""Where the app and the command line look for models, runs and data, set by environment variables.
 
 LUNGVAE_MODELS, LUNGVAE_RUNS, LUNGVAE_DATA and LUNGVAE_WORKSPACE each name a folder. By default models are
 the project's own, and runs, data and workspace lie in the folder that the app was started in.

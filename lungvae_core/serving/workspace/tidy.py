@@ -18,7 +18,7 @@ from lungvae_core.files import DELETED, LEFTOVER, PREPARING, REPLACED, TEMPORARY
 from lungvae_core.serving.workspace.settings import Settings
 
 DEEPEST = 6  # folders below the one that is looked through
-# A dot, the name of what was to be, eight letters of chance, and how it was being changed.
+# A dot, the final name, eight random letters, and the kind of change in progress.
 _NAMED = re.compile(
     rf"\.(?P<of>.+)\.[a-z0-9_]{{8}}(?P<kind>{'|'.join(map(re.escape, (LEFTOVER, REPLACED, DELETED)))})"
 )
@@ -31,16 +31,16 @@ class Leftover:
     """A file or folder that a killed process left."""
 
     path: Path
-    kind: str  # how its name ends
+    kind: str  # the end of its name
     size: int  # bytes
-    held: bool  # by a living process: it is none, then
+    held: bool  # by a running process: then it is not a leftover
     becomes: Path | None = (
-        None  # what it is renamed to, where it is the former state of something now missing
+        None  # the name to restore it to, if it is the former state of something now missing
     )
 
     @property
     def resumable(self) -> bool:
-        """Whether the same command, given again, goes on from it."""
+        """Whether the same command, run again, continues from it."""
         return self.kind == PREPARING
 
     @property
@@ -58,18 +58,18 @@ class Leftover:
 
 
 def default_folders(settings: Settings) -> list[Path]:
-    """Where the product writes, and the system's temporary folder, where there is one."""
+    """Where the product writes, and the system's temporary folder, if there is one."""
     own = [settings.models, settings.runs, settings.data, settings.workspace]
     temporary = temporary_place()
     return own if temporary is None else [*own, temporary]
 
 
 def leftovers(folders: Iterable[Path]) -> list[Leftover]:
-    """What killed processes left in folders and below them, by path; and what living ones are making."""
+    """What killed processes left in and below the folders, by path; and what running ones are making."""
     seen: dict[Path, Leftover] = {}
     for folder in folders:
         for path, kind, of in _candidates(folder, DEEPEST):
-            with contextlib.suppress(OSError):  # gone meanwhile, or somebody else's
+            with contextlib.suppress(OSError):  # deleted meanwhile, or another user's
                 target = path.with_name(of)
                 becomes = target if kind == REPLACED and not target.exists() else None
                 seen[path.resolve()] = Leftover(path, kind, _size(path), is_held(path), becomes)
@@ -77,7 +77,7 @@ def leftovers(folders: Iterable[Path]) -> list[Leftover]:
 
 
 def clear(leftover: Leftover) -> str:
-    """Remove a leftover, or put it back; what was done, in a sentence."""
+    """Remove a leftover, or restore it; return a sentence on what was done."""
     try:
         if leftover.becomes is not None:
             leftover.path.rename(leftover.becomes)
@@ -92,7 +92,7 @@ def clear(leftover: Leftover) -> str:
 
 
 def clear_at_start(settings: Settings) -> list[str]:
-    """Clear all that no living process holds and no command would go on from; what was done, in sentences."""
+    """Clear leftovers that no process holds and no command would continue; return sentences on each."""
     left = leftovers(default_folders(settings))
     return [
         f"{each.path}: {each.in_words} {clear(each)}" for each in left if not (each.held or each.resumable)
@@ -100,7 +100,7 @@ def clear_at_start(settings: Settings) -> list[str]:
 
 
 def _candidates(folder: Path, deepest: int) -> Iterator[tuple[Path, str, str]]:
-    """(path, kind, name of what it was to be) of what is named like something in the making."""
+    """(path, kind, final name) of everything whose name marks it as unfinished."""
     shared = folder == temporary_place()
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -108,7 +108,7 @@ def _candidates(folder: Path, deepest: int) -> Iterator[tuple[Path, str, str]]:
         return
     for entry in entries:
         path = Path(entry.path)
-        if shared:  # with other programs, whose names may be like ours
+        if shared:  # with other programs, which may use similar names
             if _TEMPORARY.fullmatch(entry.name):
                 yield path, TEMPORARY, entry.name
         elif named := _NAMED.fullmatch(entry.name) or _PREPARED.fullmatch(entry.name):
