@@ -149,7 +149,7 @@ class LoadedModel:
 
     @property
     def nodules(self) -> tuple[pd.DataFrame, np.ndarray]:
-        """(a row a nodule: patient_id, nodule, row (its representative slice), slices; codes (M, K))."""
+        """(a row per nodule: patient_id, nodule, row (its representative slice), slices; codes (M, K))."""
         table, codes = self._nodules
         return table.copy(deep=False), codes
 
@@ -473,9 +473,9 @@ def _plain(rating: float) -> float:
 class Registry:
     """Finds models in the settings' folders; opened models stay in memory until their files change.
 
-    Together they hold `most_bytes`, or a single one that is larger: those used longest ago are opened anew
-    when somebody asks for them. Threads may ask for models at the same time: a model is opened once, and no
-    other waits for that.
+    Together they hold `most_bytes`, or a single larger one: the least recently used are closed and opened
+    again on request. Threads may request models at the same time: a model is opened once, and requests for
+    other models do not wait for it.
     """
 
     def __init__(self, settings: Settings | None = None, *, most_bytes: int = MOST_BYTES) -> None:
@@ -499,7 +499,7 @@ class Registry:
     def load(self, name: str) -> LoadedModel:
         """The listed model of that name; UserError when there is none or it is damaged.
 
-        The one door for names from outside: nothing but the list is looked through, never a path.
+        Names from outside must come through here: only the list is searched, never a path.
         """
         entries, broken = self._scan()
         entry = next((entry for entry in entries if entry.name == name), None)
@@ -533,7 +533,7 @@ class Registry:
         )
 
     def _state(self, folder: Path) -> tuple:
-        """What changes when a model must be opened anew."""
+        """A value that changes when a model must be opened again."""
         files = [path for path in sorted(folder.iterdir()) if path.name in SERVED + OPTIONAL + KNOWN]
         # A data set that appears or changes can stand behind the codes, so it counts like the model's files.
         return tuple(_file_state(path) for path in files + self.settings.data_sets())
@@ -592,7 +592,7 @@ def _picked_first(entry: ModelEntry) -> tuple[bool, bool, int]:
 
 
 def _file_state(path: Path) -> tuple[str, int, int, int]:
-    """What changes when a file does: of another time, size or place on the disk; zeros where it is none."""
+    """A value that changes with a file's time, size or place on the disk; zeros if it is not a file."""
     try:
         status = path.stat()
     except OSError:  # just deleted, or a broken link: reading it will report this
@@ -601,11 +601,11 @@ def _file_state(path: Path) -> tuple[str, int, int, int]:
 
 
 def _shown(name: str) -> str:
-    """A name from outside as it can be shown to people: short, and without unprintable characters."""
+    """A name from outside in a form that can be shown: short, and without unprintable characters."""
     short = name[: 64 if name.isascii() else 16]  # each other character is written as up to ten
     return f"{short!a}" if short == name else f"{short!a}..."
 
 
 def _printable(text: str) -> str:
-    """A text without what cannot be shown, as the bytes of a folder's name that are no UTF-8."""
+    """A text without unprintable characters, such as bytes of a folder's name that are not UTF-8."""
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

@@ -209,7 +209,7 @@ def flip_of_row(
 def largest_changes(
     model: LoadedModel, before: np.ndarray, after: np.ndarray, most: int = 10
 ) -> list[tuple[int, float]]:
-    """The dimensions in which two codes (K,) differ most and by how much, in standard deviations."""
+    """The dimensions in which two codes (K,) differ most, and by how many of the lesions' deviations."""
     ends = space(model).to(np.stack([before, after]))
     change = ends[1] - ends[0]
     return [(int(at), float(change[at])) for at in np.argsort(-np.abs(change), kind="stable")[:most]]
