@@ -1,1 +1,1 @@
-"""Thin Streamlit pages: no maths, no training, no file formats."""
+"""Thin Streamlit pages; maths, training and file formats live in the core."""

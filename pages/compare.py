@@ -1,4 +1,4 @@
-"""Compare: two models of the same data side by side, with one selection and one lesion pointed at."""
+"""Compare: two models of the same data side by side, sharing the selection and the hovered lesion."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LINK = "compare"
 
 
 def main() -> None:
-    """The page from top to bottom."""
+    """Draw the page from top to bottom."""
     layout.compact()
     common.introduce(
         "Compare",
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def beside(first: LoadedModel, place: DeltaGenerator) -> LoadedModel:
-    """The other model, picked among those of the same lesions; stops the page where there is none."""
+    """Pick the other model among those trained on the same lesions; stop the page if there is none."""
     others = comparison.others(registry(), first)
     if not others:
         common.stop(
@@ -84,7 +84,7 @@ def beside(first: LoadedModel, place: DeltaGenerator) -> LoadedModel:
 def controls(
     first: LoadedModel, second: LoadedModel, columns: Sequence[DeltaGenerator]
 ) -> tuple[str, str, str]:
-    """What a point is, the map's method and its colour: one control for both maps."""
+    """Show the controls that both maps share; return the unit of a point, the method and the colour."""
     known = colours.available(second.table)
     choices = {name: title for name, title in colours.available(first.table).items() if name in known}
     with columns[0]:
@@ -97,10 +97,10 @@ def controls(
 
 
 def maps(first: LoadedModel, second: LoadedModel, unit: str, method: str, by: str) -> None:
-    """The two maps, which share what is pointed at and what is selected."""
+    """Draw both maps; they share the hovered lesion and the selection."""
     for side in ("left", "right"):
         selection.from_map(first, (st.session_state.get(f"compare_{side}") or {}).get("selection"))
-    # A row in the address is taken up once; afterwards the address follows the selection, even a cleared one.
+    # A row in the address is read once; after that the address follows the selection, even a cleared one.
     asked = url.integer("row", 0, len(first.codes) - 1)
     fresh = str(asked) != st.session_state.get("compare_row")
     if asked is not None and fresh and asked not in selection.rows(first):
@@ -128,7 +128,7 @@ def maps(first: LoadedModel, second: LoadedModel, unit: str, method: str, by: st
 
 
 def lesion(first: LoadedModel, second: LoadedModel, row: int) -> None:
-    """One lesion in both models: what each keeps of it, its scores, its neighbours."""
+    """Show one lesion in both models: its reconstructions, scores and neighbours."""
     chosen = selection.rows(first)
     both = [cases.case_of_row(model, row, count=NEIGHBOURS) for model in (first, second)]
     st.subheader(both[0].title, anchor=False)
@@ -155,7 +155,7 @@ def lesion(first: LoadedModel, second: LoadedModel, row: int) -> None:
 
 
 def images(first: LoadedModel, second: LoadedModel, both: list[Case]) -> None:
-    """The slice once, and of each model its reconstruction and error."""
+    """Show the slice once, then the reconstruction and error of each model."""
     slice_column, *columns = st.columns(5, gap="small")
     with slice_column:
         if both[0].image is None:
@@ -170,7 +170,7 @@ def images(first: LoadedModel, second: LoadedModel, both: list[Case]) -> None:
 
 
 def dimensions(first: LoadedModel, second: LoadedModel) -> None:
-    """What the models' dimensions move, as measured, side by side."""
+    """Show side by side what the dimensions of each model change, as measured."""
     with st.expander("What their dimensions move", icon=":material/straighten:"):
         for model, column in zip((first, second), st.columns(2, gap="large"), strict=True):
             with column:

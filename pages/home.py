@@ -1,4 +1,4 @@
-"""Home: what this is, three ways in, and how good the models are, beside what a lesion's size alone gives."""
+"""Home: what this app is, three ways in, and how good the models are compared with size alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MODEL, SIZE = SKY, ORANGE
 
 
 def main() -> None:
-    """The page from top to bottom."""
+    """Draw the page from top to bottom."""
     layout.compact()
     common.introduce(
         tour.HOME,
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def ways_in() -> None:
-    """Links for a clinician, a researcher and somebody who has two minutes."""
+    """Show links for a clinician, for a researcher and for anyone who has two minutes."""
     clinician, researcher, visitor = st.columns(3)
     with clinician, st.container(border=True, height="stretch", gap="xsmall"):
         st.markdown(":material/stethoscope: **As a clinician**")
@@ -91,7 +91,7 @@ def ways_in() -> None:
 
 
 def figures() -> None:
-    """The figures of the shipped models and of the one that is picked."""
+    """Show the figures of the shipped models and of the picked one."""
     entries = registry().entries()
     picked = st.session_state.get("model_name")
     shown = [entry for entry in entries if entry.shipped or entry.name == picked]
@@ -117,7 +117,7 @@ def figures() -> None:
 
 
 def overview(shown: list[ModelEntry]) -> None:
-    """Each model's AUC per nodule, beside the sizes', in one chart and a sentence a model."""
+    """Show each model's AUC per nodule beside that of size: one chart, and one sentence per model."""
     rows: list[tuple[str, Auc, bool]] = []
     about: list[str] = []
     for entry in shown:
@@ -135,7 +135,7 @@ def overview(shown: list[ModelEntry]) -> None:
     if not rows:
         st.info("No model here has been evaluated yet.", icon=":material/info:")
         return
-    # Models that were judged on the same lesions share their baselines.
+    # Models evaluated on the same lesions share their baselines.
     rows = [row for at, row in enumerate(rows) if row not in rows[:at]]
     rows.sort(key=lambda row: not row[2])
     told = "; ".join(f"{name} AUC {report_words.figure(area, 2)}" for name, area, _ in rows)
@@ -151,7 +151,7 @@ def overview(shown: list[ModelEntry]) -> None:
 
 
 def _honest_card(entry: ModelEntry) -> Card | None:
-    """A model's evaluation, where it has one that does not leak."""
+    """The model's evaluation, or None if it has none or it leaks."""
     try:
         card = registry().evaluation(entry)
     except UserError:
@@ -160,7 +160,7 @@ def _honest_card(entry: ModelEntry) -> Card | None:
 
 
 def judged_honestly() -> None:
-    """The newest report of the nested protocol in a sentence, where there is one."""
+    """Sum up the newest report of the nested protocol in a sentence, if there is one."""
     found = next((each for each in find_reports()[0] if each.protocol == "nested"), None)
     if found is None:
         return
@@ -175,7 +175,7 @@ def judged_honestly() -> None:
 
 
 def against_diagnosis() -> None:
-    """One sentence of the newest report that knows confirmed diagnoses, or else of a model's own."""
+    """Sum up the newest report with confirmed diagnoses, or else a model's own, in one sentence."""
     reports = (read_report(each.path) for each in find_reports()[0])
     part = next((each.diagnosis for each in reports if each.diagnosis and not each.leaks), None)
     if part is None:
@@ -186,7 +186,7 @@ def against_diagnosis() -> None:
 
 
 def describe(entry: ModelEntry) -> None:
-    """One model: what it is and its evaluation, or why there is none."""
+    """Describe one model: what it is, and its evaluation or why it has none."""
     whose = "ships with the project" if entry.shipped else "your own run"
     st.subheader(entry.title, anchor=False)
     st.caption(
@@ -230,7 +230,7 @@ def describe(entry: ModelEntry) -> None:
 
 
 def verdict(part: Some, unseen: bool) -> None:
-    """Say in a sentence whether the model beats size, on nodules."""
+    """Say in a sentence whether the model beats size on nodules."""
     ours = part.units.nodule.auc
     sizes = {name: both.nodule.auc for name, both in part.baselines.items() if name in SIZES}
     if not sizes:
@@ -255,7 +255,7 @@ def verdict(part: Some, unseen: bool) -> None:
 
 
 def forest(part: Some) -> go.Figure:
-    """AUCs with their intervals: the model and the size baselines, per nodule and per slice."""
+    """Draw AUCs with their intervals for the model and the size baselines, per nodule and per slice."""
     rows = []
     for unit in ("nodule", "slice"):
         rows.append((f"Model, per {unit}", getattr(part.units, unit).auc, True))
@@ -266,7 +266,7 @@ def forest(part: Some) -> go.Figure:
 
 
 def _intervals(rows: list[tuple[str, Auc, bool]]) -> go.Figure:
-    """(name, AUC, whether it is a model's) as points with bars, the first on top."""
+    """Draw (name, AUC, whether it is a model's) as points with bars, the first on top."""
     figure = go.Figure()
     for name, area, is_model in reversed(rows):
         value, low, high = area.value, area.low, area.high
@@ -304,7 +304,7 @@ def _intervals(rows: list[tuple[str, Auc, bool]]) -> go.Figure:
 
 
 def protocol(model: LoadedModel, report: Card) -> None:
-    """How the figures were made, and how well the model draws."""
+    """Show how the figures were made, and how well the model reconstructs."""
     lines = [
         f"Labels: {report.label_rule}. Protocol: {report.protocol_in_words}; "
         f"{'seed' if len(report.seeds) == 1 else 'seeds'} {', '.join(map(str, report.seeds))}."

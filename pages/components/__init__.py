@@ -1,1 +1,1 @@
-"""Small browser components for what Streamlit widgets cannot do."""
+"""Small browser components that do what Streamlit widgets cannot."""

@@ -1,4 +1,4 @@
-"""A component of the page's own, made known to Streamlit."""
+"""Register a custom component with Streamlit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lungvae_core.palette import CSS
 
 
 def register(name: str, part: Path) -> Any:
-    """The component of the files `part`.html, .css and .js, the latter with the modules that it imports."""
+    """Build a component from `part`.html, .css and .js; the script is bundled with the modules it imports."""
     return st.components.v2.component(
         name,
         html=part.with_suffix(".html").read_text(encoding="utf-8"),

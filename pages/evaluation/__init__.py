@@ -1,1 +1,1 @@
-"""How good the models are."""
+"""The Evaluation page: how good the models are."""

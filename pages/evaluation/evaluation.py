@@ -1,4 +1,4 @@
-"""Evaluation: how good, by which protocol, beside what size alone gives; and where a leak comes from."""
+"""Evaluation: how good a model is, by which protocol, compared with size alone; and where leaks come from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pages.shared import common, url
 
 
 def main() -> None:
-    """The page from top to bottom."""
+    """Draw the page from top to bottom."""
     common.introduce(
         "Evaluation",
         shows="How well a model's score separates malignant from benign lesions, by a named protocol, with "
@@ -36,7 +36,7 @@ def main() -> None:
     no_jobs, waiting = "", []
     try:
         waiting = open_jobs()
-    except UserError as error:  # shipped reports can be read where nothing can be written
+    except UserError as error:  # shipped reports can be read even if nothing can be written
         no_jobs = str(error)
     reports, broken = find_reports()
     if "evaluation-view" not in st.session_state:
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def pick(reports: list[FoundReport]) -> FoundReport:
-    """The report that is chosen; its name is in the address."""
+    """Choose a report; its name is in the address."""
     by_name = {report.name: report for report in reports}
     url.start("report", by_name, key="evaluation-report")
     st.selectbox(
@@ -81,7 +81,7 @@ def pick(reports: list[FoundReport]) -> FoundReport:
 
 
 def show(found: FoundReport, report: Report) -> None:
-    """A report, from the sentence that sums it up to how it was made."""
+    """Show a report, from its summary sentence to how it was made."""
     parts.leak_band(report)
     if report.quick:
         st.warning(report_words.QUICK, icon=":material/timer:")
@@ -108,7 +108,7 @@ def show(found: FoundReport, report: Report) -> None:
 
 
 def verdict(report: Report) -> None:
-    """The report in a sentence, marked by whether it beats size."""
+    """Sum up the report in a sentence, marked by whether the model beats size."""
     compared = (report.comparisons or {}).get("best_size")
     paired = None if compared is None else compared.paired
     ahead = paired is not None and paired.low is not None and paired.low > 0
@@ -117,7 +117,7 @@ def verdict(report: Report) -> None:
 
 
 def downloads(found: FoundReport, report: Report) -> None:
-    """The report as JSON and as an HTML file to send."""
+    """Offer the report as JSON and as an HTML file to send."""
     st.download_button(
         "HTML to send",
         to_html(report),

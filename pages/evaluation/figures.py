@@ -1,4 +1,4 @@
-"""The Evaluation page's figures: forests, waterfalls, dots, curves and confusion, as plotly draws them."""
+"""The Evaluation page's figures: forests, waterfalls, dots, curves and confusion matrices, in plotly."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lungvae_core.evaluation.report_words import Row
 from lungvae_core.evaluation.report_words import figure as with_interval
 from lungvae_core.palette import GREY, ORANGE, PURPLE, SKY
 
-# Okabe and Ito's, each with a shape of its own; readable on a light and on a dark page.
+# Okabe and Ito's colours, each with its own shape; readable on light and dark pages.
 COLOURS = {"model": SKY, "size": ORANGE, "readers": PURPLE, "pixels": GREY}
 SHAPES = {"model": "circle", "size": "square", "readers": "diamond", "pixels": "triangle-up"}
 GREY = "#8f959b"
 _NO_GRID = {"zeroline": False, "showgrid": False}
-LINE = 30  # height of a forest's line
+LINE = 30  # height of one line of a forest
 
 
 def draw(drawn: Forest | Steps | Strip) -> go.Figure:
-    """A figure of a report's sections."""
+    """Draw a figure from a report's sections."""
     match drawn:
         case Forest():
             return forest(drawn)
@@ -33,7 +33,7 @@ def draw(drawn: Forest | Steps | Strip) -> go.Figure:
 
 
 def forest(drawn: Forest) -> go.Figure:
-    """Values with their 95 % intervals, a line each, the figure and interval written at its right."""
+    """Draw values with their 95 % intervals, one per line, with the numbers written on the right."""
     figure = go.Figure()
     names: dict[int, str] = {}
     shown: set[str] = set()
@@ -53,7 +53,7 @@ def forest(drawn: Forest) -> go.Figure:
     if drawn.limits is not None:
         every = [end for _, rows in drawn.groups for row in rows for end in ends(row.interval)]
         low, high = min(drawn.limits[0], *every), max(drawn.limits[1], *every)
-        margin = 0.03 * (high - low)  # else half a mark is cut off
+        margin = 0.03 * (high - low)  # otherwise half a mark is cut off
         figure.update_xaxes(range=[low - margin, high + margin])
     if drawn.zero is not None:
         figure.add_vline(x=drawn.zero, line={"color": GREY, "width": 1.5})
@@ -87,7 +87,7 @@ def _forest_line(figure: go.Figure, row: Row, y: int, strong: bool, *, legend: b
 
 
 def steps(drawn: Steps) -> go.Figure:
-    """A waterfall: the honest figure, then what each liberty adds to it."""
+    """Draw a waterfall: the honest figure, then what each liberty adds to it."""
     figure = go.Figure()
     floor, greatest, margin = drawn.limits
     for at, step in enumerate(drawn.steps):
@@ -121,7 +121,7 @@ def steps(drawn: Steps) -> go.Figure:
 
 
 def strip(drawn: Strip) -> go.Figure:
-    """A dot a fold or seed; the stroke is the mean."""
+    """Draw one dot per fold or seed; the stroke is the mean."""
     figure = go.Figure()
     for at, line in enumerate(drawn.lines):
         figure.add_scatter(
@@ -143,7 +143,7 @@ def strip(drawn: Strip) -> go.Figure:
 
 
 def curves(squares: Sequence[Square]) -> go.Figure:
-    """Curves in the unit square, side by side; dashed is chance, or perfect calibration."""
+    """Draw curves in the unit square, side by side; dashed is chance, or perfect calibration."""
     figure = make_subplots(
         1,
         len(squares),
@@ -187,7 +187,7 @@ def curves(squares: Sequence[Square]) -> go.Figure:
 
 
 def confusion(lines: Sequence[tuple[str, Sequence[Cell]]]) -> go.Figure:
-    """Counts at the threshold with their share of the truth: blue is right, orange is wrong."""
+    """Draw counts at the threshold with their share of the true class: blue is right, orange is wrong."""
     figure = go.Figure()
     for y, (_, cells) in enumerate(reversed(lines)):
         for x, cell in enumerate(cells):
@@ -214,7 +214,7 @@ def confusion(lines: Sequence[tuple[str, Sequence[Cell]]]) -> go.Figure:
 def _lines(
     figure: go.Figure, names: dict[int, str], height: int, axis: str, *, right: int = 10, top: int = 8
 ) -> None:
-    """Name the lines of a figure, which go down from 0; each is `height` high."""
+    """Label the lines of a figure, numbered downwards from 0; each is `height` high."""
     figure.update_layout(
         height=height * max(1, len(names)) + 62 + top,
         margin={"l": 0, "r": right, "t": top, "b": 0},

@@ -1,4 +1,4 @@
-"""The Evaluation page's form, and the evaluations that run in the background: progress, stop, go on."""
+"""The Evaluation page's form and its background evaluations: progress, stop and resume."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ WORDS = {
 JOBS = JobPanel(
     "evaluation",
     RESULTS,
-    lambda _: None,  # the address names a report, which there is none of yet
+    lambda _: None,  # the address names a report, and there is none yet
     stop_help="What is done is kept.",
     resume_help="Finished folds are kept; the others continue.",
 )
 
 
 def start(name_key: str) -> None:
-    """Start what the form holds."""
+    """Start the evaluation that the form describes."""
     state = st.session_state
     JOBS.act(
         lambda: Jobs().start(
@@ -79,7 +79,7 @@ def start(name_key: str) -> None:
 
 
 def new_evaluation() -> None:
-    """The form that starts an evaluation."""
+    """Draw the form that starts an evaluation."""
     settings = Settings()
     sets, broken = find_data(settings)
     for name, reason in broken.items():
@@ -164,12 +164,12 @@ def new_evaluation() -> None:
 
 
 def open_jobs() -> list[Job]:
-    """The evaluations that have not ended well: waiting, running, stopped, failed. Newest first."""
+    """List evaluations that have not finished (waiting, running, stopped or failed), newest first."""
     return [job for job in Jobs().all() if job.kind == Evaluation.kind and job.status in WORDS]
 
 
 def watch() -> None:
-    """Show the evaluations that are not done; run the whole page when one has begun or ended."""
+    """Show unfinished evaluations; rerun the whole page when one starts or ends."""
     jobs = Jobs()
     unfinished = open_jobs()
     JOBS.rerun_when_changed(unfinished)
@@ -179,7 +179,7 @@ def watch() -> None:
 
 
 def _show(jobs: Jobs, job: Job) -> None:
-    """One evaluation: its state, how far it is, and Stop or Resume."""
+    """Show one evaluation: its state, its progress, and Stop or Resume."""
     left, right = st.columns([4, 1], vertical_alignment="center")
     settings = job.request
     state = (

@@ -1,4 +1,4 @@
-"""The Evaluation page's parts: a report's sections and their blocks, as Streamlit draws them."""
+"""The Evaluation page's parts: a report's sections and their blocks, drawn with Streamlit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _BAND = """<style>
 
 
 def leak_band(report: Report) -> None:
-    """A warning that nobody can miss, of a report that leaks."""
+    """Show a warning that nobody can miss if the report leaks."""
     if report.leaks:
         reasons = "".join(f"<li>{escape(reason)}</li>" for reason in report.leaks)
         st.html(
@@ -49,7 +49,7 @@ def leak_band(report: Report) -> None:
 
 
 def sections(shown: list[Section]) -> None:
-    """The sections of figures, narrow ones two beside each other; then, shut, how the report was made."""
+    """Show the sections of figures, narrow ones in pairs; then, collapsed, how the report was made."""
     results = [section for section in shown if section.place != SHUT]
     for place, members in groupby(results, key=lambda section: section.place):
         columns = st.columns(2, gap="large") if place == HALF else [st.container()]
@@ -65,7 +65,7 @@ def sections(shown: list[Section]) -> None:
 
 
 def show(blocks: Iterable[Block]) -> None:
-    """Blocks, one below the other."""
+    """Show blocks one below the other."""
     for block in blocks:
         match block:
             case Text():
@@ -105,7 +105,7 @@ def _bullets(lines: Iterable[str]) -> str:
 
 
 def _table(table: Table) -> None:
-    """A table: as plain text, or in an expander as one that sorts."""
+    """Show a table: as plain text, or sortable in an expander."""
     rows = pd.DataFrame([dict(zip(table.head, row, strict=True)) for row in table.rows])
     if table.folded:
         with st.expander(table.title or "As a table"):

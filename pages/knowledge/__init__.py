@@ -1,1 +1,1 @@
-"""What a latent space knows."""
+"""Pages that show what a latent space has learned."""

@@ -1,4 +1,4 @@
-"""Clusters: groups of lesions in the latent space, what they follow, and whether they come out again."""
+"""Clusters: groups of lesions in the latent space, what they agree with, and how stable they are."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ABREAST = 2
 
 
 def main() -> None:
-    """The page from top to bottom."""
+    """Draw the page from top to bottom."""
     common.introduce(
         "Clusters",
         shows="Groups of lesions that are close in the latent space, found without labels: what they "
@@ -42,7 +42,7 @@ def main() -> None:
     )
     model = common.current_model()
     try:
-        # Anew each time: they may have been made since.
+        # Read again each time: the clusters may have been computed in the meantime.
         clusters = load_clusters(model.entry.folder, model.codes, len(model.nodules[0]))
     except UserError as error:
         common.stop(str(error))
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def source(report: dict[str, Any]) -> str:
-    """Of what, how and how often, in a line."""
+    """Say in one line what was clustered, how, and how often."""
     unit = report["unit"]
     of = "" if report["sample"] is None else " (a random sample)"
     return (
@@ -91,7 +91,7 @@ def source(report: dict[str, Any]) -> str:
 
 
 def on_map(model: LoadedModel, clusters: Clusters, name: str, kind: str) -> None:
-    """The run's map, coloured by cluster."""
+    """Draw the run's map, coloured by cluster."""
     try:
         xy = model.map(clusters.unit, kind)[clusters.at]
     except UserError as error:
@@ -112,7 +112,7 @@ def on_map(model: LoadedModel, clusters: Clusters, name: str, kind: str) -> None
 
 
 def how_chosen(method: dict[str, Any]) -> None:
-    """What was tried, and why the setting was taken."""
+    """Show the settings that were tried and why one was chosen."""
     figure = charts.kept(clusters_figures.tried, method) or charts.kept(clusters_figures.sizes, method)
     charts.show(figure, alt="Settings tried, and how good each was", key="clusters-tried")
     settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in method["settings"].items())
@@ -120,7 +120,7 @@ def how_chosen(method: dict[str, Any]) -> None:
 
 
 def follow(method: dict[str, Any]) -> None:
-    """AMI or NMI with all that is known, beside chance."""
+    """Show AMI or NMI with every known attribute, beside chance."""
     if not method["attributes"]:
         st.info("With fewer than two clusters there is nothing to compare.", icon=":material/info:")
         return
@@ -154,7 +154,7 @@ def follow(method: dict[str, Any]) -> None:
 
 
 def purity_sentences(by_name: dict[str, dict[str, Any]]) -> list[str]:
-    """Sentences of purity and of what patients share."""
+    """Sentences about purity and about how patients share clusters."""
     said = []
     if (malignancy := by_name.get("malignancy")) is not None:
         purity = malignancy["purity"]
@@ -180,7 +180,7 @@ def purity_sentences(by_name: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def again(report: dict[str, Any], method: dict[str, Any]) -> None:
-    """Stability over patients."""
+    """Show how stable the clusters are over patients."""
     if method["count"] < 2:
         st.info("With fewer than two clusters there is nothing to compare.", icon=":material/info:")
         return
@@ -204,7 +204,7 @@ def _range(ends: dict[str, int]) -> str:
 
 
 def cards(model: LoadedModel, clusters: Clusters, name: str) -> None:
-    """A card a cluster: the decoded mean code, its name and words, and a way to its most typical lesion."""
+    """Show a card per cluster: decoded mean code, name, words, and a link to its most typical lesion."""
     described = clusters.report["methods"][name]["clusters"]
     if not described:
         st.info("There is no cluster.", icon=":material/info:")
@@ -222,7 +222,7 @@ def cards(model: LoadedModel, clusters: Clusters, name: str) -> None:
 
 
 def card(model: LoadedModel, clusters: Clusters, method: str, one: dict[str, Any], image: Any) -> None:
-    """One cluster."""
+    """Show one cluster."""
     colour, _, mark = clusters_figures.style(one["cluster"])
     st.html(
         f'<b><span style="color: {colour}">{mark}</span> {one["cluster"]}: {escape(str(one["name"]))}</b>'
@@ -243,7 +243,7 @@ def card(model: LoadedModel, clusters: Clusters, method: str, one: dict[str, Any
 
 
 def trust(report: dict[str, Any], unit: str) -> None:
-    """Trustworthiness and continuity of the run's maps."""
+    """Show the trustworthiness and continuity of the run's maps."""
     units = list(dict.fromkeys(one["unit"] for one in report["maps"]))
     chosen = st.segmented_control(
         "Maps of",

@@ -1,4 +1,4 @@
-"""The Clusters page's charts: the map, what was tried, what clusters follow, whether they come out again."""
+"""The Clusters page's charts: the map, the settings tried, agreement with attributes, stability."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lungvae_core.palette import BLUE, GREY, OKABE_ITO, ORANGE, SKY, VERMILLION
 _MARGIN = {"l": 10, "r": 10, "t": 40, "b": 10}
 _SYMBOLS = ("circle", "diamond-tall", "cross")
 _MARKS = ("●", "♦", "✚")  # the same in text
-# What bars are called by kind, their colour and hatching.
+# For each kind of attribute: the name of its bars, their colour and hatching.
 _KINDS = {
     "finding": ("what readers said", SKY, ""),
     "surroundings": ("where the lesion lies", ORANGE, "."),
@@ -37,7 +37,7 @@ def style(cluster: int) -> tuple[str, str, str]:
 def places(
     xy: np.ndarray, members: np.ndarray, clusters: list[dict[str, Any]], texts: list[str]
 ) -> go.Figure:
-    """Lesions at xy (M, 2) on a map, coloured by cluster; those in none are small and grey."""
+    """Draw lesions at xy (M, 2) on a map, coloured by cluster; those in no cluster are small and grey."""
     figure = go.Figure()
     texts_of = np.array(texts)
     groups = [(-1, "in none"), *((one["cluster"], f"{one['cluster']}: {one['name']}") for one in clusters)]
@@ -46,7 +46,7 @@ def places(
         if not inside.any():
             continue
         colour, symbol = (GREY, "circle") if cluster < 0 else style(cluster)[:2]
-        figure.add_scatter(  # not WebGL, which a browser without a graphics card lacks
+        figure.add_scatter(  # no WebGL: a browser without a graphics card lacks it
             x=xy[inside, 0],
             y=xy[inside, 1],
             mode="markers",
@@ -72,7 +72,7 @@ def places(
 
 
 def tried(method: dict[str, Any]) -> go.Figure | None:
-    """What was tried of a method's setting: silhouettes, of k-means the elbow; None where it is fixed."""
+    """Draw the values tried for a method's setting: silhouettes, and k-means' elbow; None if it is fixed."""
     curve = method["curve"]
     if not curve:
         return None
@@ -135,7 +135,7 @@ def tried(method: dict[str, Any]) -> go.Figure | None:
 
 
 def sizes(method: dict[str, Any]) -> go.Figure:
-    """The share of the lesions in each cluster, and in none."""
+    """Draw the share of the lesions in each cluster, and in none."""
     rows = [(str(one["cluster"]), one["share"], style(one["cluster"])[0]) for one in method["clusters"]]
     if method["noise"]:
         rows.append(("in none", method["noise"], GREY))
@@ -150,7 +150,7 @@ def sizes(method: dict[str, Any]) -> go.Figure:
 
 
 def follows(method: dict[str, Any], measure: str) -> go.Figure:
-    """AMI or NMI with each attribute, largest first, beside what it is by chance."""
+    """Draw AMI or NMI with each attribute, largest first, beside its value by chance."""
     rows = sorted(method["attributes"], key=lambda one: one[measure]["value"])
     labels = [one["title"] for one in rows]
     figure = go.Figure()
@@ -189,7 +189,7 @@ def follows(method: dict[str, Any], measure: str) -> go.Figure:
 
 
 def along_k(method: dict[str, Any], titles: dict[str, str]) -> go.Figure | None:
-    """How AMI with the main attributes changes with k; None for methods without one."""
+    """Draw how AMI with the main attributes changes with k; None for methods without a k."""
     curve = method["curve"]
     if not curve or "ami" not in curve[0]:
         return None
@@ -212,7 +212,7 @@ def along_k(method: dict[str, Any], titles: dict[str, str]) -> go.Figure | None:
 
 
 def steadiness(method: dict[str, Any]) -> go.Figure:
-    """How alike each cluster comes out from other patients (Jaccard), and all of them (adjusted Rand)."""
+    """Draw how stable each cluster (Jaccard) and the whole clustering (adjusted Rand) are over patients."""
     figure = make_subplots(
         1,
         2,
@@ -258,7 +258,7 @@ def _bars(
 
 
 def maps(quality: list[dict[str, Any]], unit: str) -> go.Figure:
-    """Trustworthiness and continuity of a unit's maps over the number of neighbours."""
+    """Draw the trustworthiness and continuity of a unit's maps over the number of neighbours."""
     figure = make_subplots(
         1, 2, subplot_titles=["trustworthiness", "continuity"], shared_yaxes=True, horizontal_spacing=0.05
     )

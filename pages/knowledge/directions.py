@@ -1,4 +1,4 @@
-"""Directions: ways through the latent space that go with malignancy, size or a rating; counterfactuals."""
+"""Directions of malignancy, size and ratings in the latent space, and counterfactuals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SIDES = {"other": "the other side", "malignant": "malignant", "benign": "benign"
 
 
 def main() -> None:
-    """The page from top to bottom."""
+    """Draw the page from top to bottom."""
     common.introduce(
         "Directions",
         shows="How codes change for lesions that are rated more malignant, are larger, or differ in "
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def pick_lesion(model: LoadedModel) -> int:
-    """The lesion that both parts of the page can start from; it is in the address as ?row=number."""
+    """Pick the lesion that both parts of the page can start from; the address has it as ?row=number."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         row = lesion_picker.pick(model, lesion_picker.asked_row(model), key="directions")
         st.caption(lesion_words(model, row))
@@ -86,7 +86,7 @@ def lesion_words(model: LoadedModel, row: int) -> str:
 
 
 def directions(model: LoadedModel, opened: Directions, row: int) -> None:
-    """A direction's walk and figures, then all directions beside each other."""
+    """Show one direction's walk and figures, then compare all directions."""
     report = opened.report
     with st.container(horizontal=True, vertical_alignment="bottom"):
         titles = {each: directions_figures.title(each) for each in opened.directions}
@@ -123,7 +123,7 @@ def directions(model: LoadedModel, opened: Directions, row: int) -> None:
 
 
 def held_out_figures(entry: dict) -> list[tuple[str, str]]:
-    """What is known of a direction on patients that it was not fitted on, as (label, value)."""
+    """A direction's figures on patients that it was not fitted on, as (label, value)."""
     score = entry["score"]
     name = "AUC" if score["name"] == "auc" else "R²"
     found = [(f"{name} on held-out patients, {entry['judged']['nodules']:,} nodules", interval(score, 2))]
@@ -139,7 +139,7 @@ def held_out_figures(entry: dict) -> list[tuple[str, str]]:
 
 
 def compare(report: dict) -> None:
-    """All directions beside each other."""
+    """Compare all directions."""
     if report["leak"]:
         st.warning(f"{report['leak'].capitalize()}.", icon=":material/warning:")
     transductive = (
@@ -203,9 +203,9 @@ def compare(report: dict) -> None:
 
 @st.fragment
 def flip(name: str, row: int) -> None:
-    """The counterfactual of the lesion; runs again when its own settings change."""
+    """Show the counterfactual of the lesion; reruns when its own settings change."""
     model = common.current_model(again=True)
-    if model.entry.name != name:  # the model was changed beside this fragment
+    if model.entry.name != name:  # the model was changed outside this fragment
         st.rerun()
     if model.classifier is None:
         st.info(
@@ -239,7 +239,7 @@ def flip(name: str, row: int) -> None:
 
 
 def show(model: LoadedModel, row: int, found: Counterfactual) -> None:
-    """Before, after and the difference; what changed in words."""
+    """Show before, after and the difference, and say what changed."""
     images = model.decode(found.path[[0, -1]])
     measured = changes(_hu(model, images))
     columns = st.columns(4 if model.real[row] else 3)
@@ -282,7 +282,7 @@ def show(model: LoadedModel, row: int, found: Counterfactual) -> None:
 
 
 def where(found: Counterfactual) -> str:
-    """How large the change is and where it leads, in words."""
+    """Say how large the change is and where it leads."""
     straight = (
         ""
         if found.straight is None
@@ -298,7 +298,7 @@ def where(found: Counterfactual) -> str:
 
 
 def change_table(measured: list[Change]) -> pd.DataFrame:
-    """The measured properties before and after, a row each."""
+    """The measured properties before and after, one row each."""
 
     def cell(value: float | None) -> str:
         return "not found" if value is None else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"

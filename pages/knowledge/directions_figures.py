@@ -1,4 +1,4 @@
-"""The Directions page's charts: scores, steadiness, angles, curves along a walk."""
+"""The Directions page's charts: scores, stability, angles, curves along a walk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TITLES = {
     "malignancy_without_size": "malignancy, size projected out",
     "malignancy_beyond_size": "malignancy beyond size",
 }
-# The nodules that AUCs for malignancy are shown of: key in the report -> words, colour, symbol.
+# The groups of nodules with an AUC for malignancy: key in the report -> words, colour, symbol.
 _GROUPS = {
     "all": ("all nodules", BLUE, "circle"),
     "band": ("same size band", ORANGE, "square"),
@@ -34,12 +34,12 @@ MEASURES = {
 
 
 def title(name: str) -> str:
-    """A direction's name on the page."""
+    """Return a direction's name on the page."""
     return TITLES.get(name, name)
 
 
 def held_out(report: dict[str, Any]) -> go.Figure:
-    """Every direction's held-out score with its interval: AUCs on the left, R2 on the right."""
+    """Draw every direction's held-out score with its interval: AUCs on the left, R2 on the right."""
     figure = make_subplots(
         1, 2, subplot_titles=["AUC (0.5: chance)", "R² (0: no better than the mean)"], horizontal_spacing=0.2
     )
@@ -56,7 +56,7 @@ def held_out(report: dict[str, Any]) -> go.Figure:
 
 
 def like_sizes(report: dict[str, Any]) -> go.Figure | None:
-    """The AUC for malignancy of all nodules and among those of like size, directions beside the diameter."""
+    """Draw the AUC for malignancy over all nodules and among similar sizes, directions beside the diameter."""
     told = {name: entry for name, entry in report["directions"].items() if entry["matched"]}
     if not told:
         return None
@@ -85,7 +85,7 @@ def _dots(
     symbol: str = "circle",
     shift: float = 0,
 ) -> None:
-    """Figures {value, low, high} as points with intervals, a line each from the top; `shift` moves up."""
+    """Draw {value, low, high} as points with intervals, one per line from the top; `shift` moves them up."""
     rows = [(label, score) for label, score in rows[::-1] if score["value"] is not None]
     value, low, high = (
         np.array([score[key] for _, score in rows], float) for key in ("value", "low", "high")
@@ -110,7 +110,7 @@ def _dots(
 
 
 def steadiness(report: dict[str, Any], measure: str, vector: str) -> go.Figure:
-    """How alike each direction comes out from other patients, and with shuffled values."""
+    """Draw how similar each direction is when fitted on other patients, and on shuffled values."""
     entries = {name: entry["stability"][vector][measure] for name, entry in report["directions"].items()}
     entries = {name: entry for name, entry in entries.items() if entry["value"] is not None}
     names = [title(name) for name in entries]
@@ -143,7 +143,7 @@ def steadiness(report: dict[str, Any], measure: str, vector: str) -> go.Figure:
 
 
 def angles(report: dict[str, Any], kind: str) -> go.Figure:
-    """Cosines of the patterns, or correlations of the scores, of every two directions."""
+    """Draw the cosines of the patterns, or the correlations of the scores, of every pair of directions."""
     names = [title(name) for name in report["angles"]["names"]]
     values = np.array(report["angles"][kind], float)
     figure = go.Figure(
@@ -171,7 +171,7 @@ def along(
     scores: np.ndarray | None,
     at: float,
 ) -> go.Figure:
-    """What is measured in the decoded images along a walk, a panel a property, and the model score."""
+    """Draw what is measured in the decoded images along a walk, a panel per property, and the model score."""
     panels = {**({} if scores is None else {"model score, 0 to 1": scores}), **curves}
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
@@ -194,7 +194,7 @@ def along(
 
 
 def path(found: Counterfactual) -> go.Figure:
-    """The model score from the lesion's code to the changed one."""
+    """Draw the model score from the lesion's code to the changed one."""
     share = np.linspace(0, found.distance, len(found.path_scores))
     figure = go.Figure(
         go.Scatter(x=share, y=found.path_scores, mode="lines+markers", line={"color": ORANGE, "width": 2})

@@ -1,4 +1,4 @@
-"""Factors: what each dimension tells of the readers' ratings, of size and of the phantom's known factors."""
+"""Factors: how much each dimension carries of readers' ratings, size and the phantom's known factors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN = {"information": "Information", "spearman": "Rank correlation", "importan
 
 
 def main() -> None:
-    """The page from top to bottom."""
+    """Draw the page from top to bottom."""
     common.introduce(
         "Factors",
         shows="Which dimension carries which factor: the readers' mean ratings and sizes of lesions, or "
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def show_report(report: dict[str, Any]) -> None:
-    """The report of the model in use."""
+    """Show the report of the model in use."""
     data, effort = report["data"], report["effort"]
     options = {name: words for name, words in ON.items() if name == "lesions" or report["phantom"]}
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -121,7 +121,7 @@ def show_report(report: dict[str, Any]) -> None:
 
 
 def attributes(part: dict[str, Any]) -> None:
-    """Each rating from the code, beside the constant and one reader against the others."""
+    """Show how well the code predicts each rating, beside a constant and one reader against the others."""
     st.header("Attributes predicted", anchor="attributes")
     st.table(factors_figures.attributes_table(part))
     st.caption(
@@ -131,7 +131,7 @@ def attributes(part: dict[str, Any]) -> None:
 
 
 def dimensions(variants: dict[str, dict[str, Any]]) -> None:
-    """The heat map, with what it can show."""
+    """Show the heat map and the controls for what it shows."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         variant = next(iter(variants))
         if len(variants) > 1:

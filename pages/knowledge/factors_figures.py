@@ -31,12 +31,12 @@ _LEGEND = {"orientation": "h", "y": 1.14}
 
 
 def title(name: str) -> str:
-    """A factor's name on the page."""
+    """Return a factor's name on the page."""
     return {"log_diameter": "diameter (log)", "sqrt_area": "area (root)"}.get(name, name.replace("_", " "))
 
 
 def attributes_table(part: dict[str, Any]) -> pd.DataFrame:
-    """A row a rating; a column each of the model, the constant and one reader: within one, and MAE."""
+    """One row per rating; columns for the model, the constant and one reader: within one, and MAE."""
 
     def cell(entry: dict[str, Any] | None) -> str:
         if entry is None:
@@ -51,12 +51,12 @@ def attributes_table(part: dict[str, Any]) -> pd.DataFrame:
 
 
 def heat_map(part: dict[str, Any], measure: str, most: int) -> go.Figure:
-    """Dimensions (rows, the `most` telling) by factors; cells above the null of their factor are outlined."""
+    """Draw the `most` informative dimensions (rows) by factors; cells above their factor's null are outlined."""
     rows = ordered(part)[:most]
     told = np.array(part["information"])[rows]
     null = np.array(part["information_null"]["high"])
     signed, importance = np.array(part["spearman"])[rows], np.array(part["importance"])[rows]
-    # Relative to the entropy, the bias of counting in bins is alike for all factors.
+    # Relative to the entropy, the bias of counting in bins is similar for all factors.
     shown = {
         "information": told / np.maximum(part["entropy"], 1e-9),
         "spearman": np.abs(signed),
@@ -116,7 +116,7 @@ def heat_map(part: dict[str, Any], measure: str, most: int) -> go.Figure:
 
 
 def probe_bars(variants: dict[str, dict[str, Any]], kind: str) -> go.Figure:
-    """What a probe tells of every factor, as it is and without size, with interval and null."""
+    """Draw how well a probe predicts every factor, raw and without size, with interval and null."""
     measures = {probe["measure"] for part in variants.values() for probe in part["probes"].values()}
     two = "auc" in measures
     figure = make_subplots(
@@ -188,7 +188,7 @@ def _bars(figure: go.Figure, told: dict[str, Any], variant: str, column: int) ->
 
 
 def score_panels(variants: dict[str, dict[str, Any]], moved: dict[str, Any] | None = None) -> go.Figure:
-    """A panel a score, each with its own scale: the score with its interval beside its null."""
+    """Draw a panel per score, each with its own scale: the score with its interval beside its null."""
     words = WORDS | PHANTOM_WORDS
     names = [*WORDS, *(moved or {})]
     figure = _panels([words[name] for name in names])
@@ -255,7 +255,7 @@ def _looks() -> dict[tuple[str, str], tuple[str, str, str]]:
 
 
 def over_seeds(found: dict[str, Any], variant: str) -> go.Figure:
-    """A panel a figure: every seed's value by prior, with mean and standard deviation, beside the null."""
+    """Draw a panel per figure: each seed's value by prior, mean and standard deviation, beside the null."""
     words = WORDS | PHANTOM_WORDS | {kind: f"{text}, mean R²" for kind, text in PROBES.items()}
     looks = _looks()
     shown = [
@@ -304,7 +304,7 @@ def over_seeds(found: dict[str, Any], variant: str) -> go.Figure:
 
 
 def _panels(titles: list[str]) -> go.Figure:
-    """Panels in rows of at most five, scales of their own, without names on the horizontal axis."""
+    """Make panels in rows of at most five, each with its own scale and no names on the horizontal axis."""
     rows = -(-len(titles) // _ACROSS)
     broken = [title.replace("mutual information", "mutual<br>information", 1) for title in titles]
     broken = [title.replace("separated attribute ", "separated attribute<br>", 1) for title in broken]

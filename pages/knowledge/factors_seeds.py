@@ -1,4 +1,4 @@
-"""The Factors page's last part: GVAE beside DirVAE over seeds, where somebody has trained them."""
+"""The Factors page's last part: GVAE beside DirVAE over seeds, if somebody has trained them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEEDS = ROOT / "docs" / "seeds.json"  # written by benchmarks/seeds.py
 
 
 def show() -> None:
-    """The chart, what it allows to be said, and every difference; or how to make them."""
+    """Show the chart, what follows from it, and every difference; or say how to make them."""
     st.header("GVAE and DirVAE over seeds", anchor="seeds")
     if not SEEDS.is_file():
         st.info(
@@ -55,7 +55,7 @@ def show() -> None:
 
 
 def source(report: dict[str, Any]) -> str:
-    """What was trained and judged, in a line."""
+    """Say in one line what was trained and evaluated."""
     settings, judged = report["settings"], report["data"]["judged"]
     return (
         f"{len(report['seeds'])} seeds of each prior; not the shipped models but small ones: width "
@@ -67,7 +67,7 @@ def source(report: dict[str, Any]) -> str:
 
 
 def verdict(clear: list[dict[str, Any]], comparisons: int) -> str:
-    """What the seeds allow to be said, in a paragraph."""
+    """Say in a paragraph what follows from the seeds."""
     if not clear:
         return (
             f"None of the {comparisons} differences between the priors is significant over seeds (Welch's "
@@ -81,7 +81,7 @@ def verdict(clear: list[dict[str, Any]], comparisons: int) -> str:
 
 
 def difference(entry: dict[str, Any]) -> str:
-    """One difference in words."""
+    """Describe one difference in words."""
     against = "DirVAE" if entry["second"][1] == "code" else "DirVAE's log-ratios"
     less = with_interval(entry["difference"], entry["low"], entry["high"], signed=True)
     return (

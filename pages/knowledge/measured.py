@@ -15,7 +15,7 @@ from pages.shared import charts, common, url
 
 
 def main() -> None:
-    """The page from top to bottom."""
+    """Draw the page from top to bottom."""
     common.introduce(
         "Measured traversals",
         shows="Every dimension was moved over its range from many lesions, and the lesion in each decoded "
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def read(model: LoadedModel) -> dict[str, Any]:
-    """measured.json; stops the page where there is none, or none that can be read."""
+    """Read measured.json; stop the page if it is missing or unreadable."""
     try:
         measured = model.measured
     except UserError as error:
@@ -74,7 +74,7 @@ def read(model: LoadedModel) -> dict[str, Any]:
 
 
 def choose(model: LoadedModel, dimensions: list[int]) -> int:
-    """The dimension that is shown: clicked in the overview, else picked, else asked for in the address."""
+    """Choose the dimension to show: the one clicked in the overview, else picked, else in the address."""
     key = f"measured-dimension-{model.entry.name}"
     event = st.session_state.get(f"measured-map-{model.entry.name}") or {}
     points = (event.get("selection") or {}).get("points") or []
@@ -91,10 +91,10 @@ def choose(model: LoadedModel, dimensions: list[int]) -> int:
 
 
 def summary(measured: dict[str, Any]) -> None:
-    """How many dimensions have a name, and on what that stands."""
+    """Say how many dimensions have a name, and what that is based on."""
     named = sum(bool(one["properties"]) for one in measured["dimensions"])
     starts = measured["starts"]
-    of = f", of {starts['of']}" if "of" in starts else ""  # older measurements do not say whose
+    of = f", of {starts['of']}" if "of" in starts else ""  # older measurements do not say whose lesions
     st.markdown(
         f"**{named} of {measured['dimensions_count']} dimensions have a name.** "
         f"{starts['patients']} starting lesions, one a patient{of}, in {measured['steps']} steps; "
@@ -103,7 +103,7 @@ def summary(measured: dict[str, Any]) -> None:
 
 
 def detail(model: LoadedModel, measured: dict[str, Any], dimensions: list[int]) -> None:
-    """One dimension: its name, the strip, the curves, the effects."""
+    """Show one dimension: its name, the strip, the curves, the effects."""
     key = f"measured-dimension-{model.entry.name}"
     names = {one["dimension"]: one["name"] for one in measured["dimensions"]}
     left, middle, right = st.columns([2, 3, 1.1], vertical_alignment="bottom")
@@ -152,7 +152,7 @@ def detail(model: LoadedModel, measured: dict[str, Any], dimensions: list[int]) 
 
 
 def judged(measured: dict[str, Any], one: dict[str, Any]) -> None:
-    """What the judge reads as the dimension rises, each rating beside how good the judge is at it."""
+    """Show what the judge predicts as the dimension rises, each rating beside how well it predicts it."""
     st.markdown("**Ratings that a judge predicts from the decoded images**")
     if not one.get("judged"):
         st.caption(record.why_not_judged(measured))
@@ -168,7 +168,7 @@ def judged(measured: dict[str, Any], one: dict[str, Any]) -> None:
 
 
 def effect_sentences(measured: dict[str, Any], one: dict[str, Any]) -> str:
-    """What a dimension does, with the numbers of what names it."""
+    """Say what a dimension does, with the numbers behind its name."""
     told = [record.sentence(measured, one, key) for key in one["properties"]]
     if told:
         return f"{' '.join(told)} Selectivity {one['selectivity']:.0%}."
@@ -180,7 +180,7 @@ def effect_sentences(measured: dict[str, Any], one: dict[str, Any]) -> str:
 
 
 def trust(measured: dict[str, Any]) -> None:
-    """The rule, the controls, and the outlines against the readers' masks."""
+    """Show the rule, the controls, and how the outlines compare with the readers' masks."""
     st.markdown(f"**Rule.** {measured['rule']}")
     told = {
         "shuffled": "each lesion's steps in a random order",
@@ -204,7 +204,7 @@ def trust(measured: dict[str, Any]) -> None:
     outlines = measured["outlines"]
     if not outlines:
         return
-    if counted := counted_in_words(outlines):  # older measurements have none
+    if counted := counted_in_words(outlines):  # older measurements lack the counts
         st.markdown(f"**Readers' masks.** {counted}")
     for key, what in (("real", "real slices"), ("reconstructed", "the model's reconstructions of them")):
         if key in outlines:

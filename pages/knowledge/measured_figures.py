@@ -15,21 +15,21 @@ from lungvae_core.explore.measured.record import number
 from lungvae_core.palette import BLUE, ORANGE, SKY, VERMILLION
 
 LESS, MORE, LINE = BLUE, ORANGE, SKY
-# Blue below zero, a grey that shows on light and dark pages at it, orange above.
+# Blue below zero; at zero a grey that shows on light and dark pages; orange above.
 DIVERGING = [[0, LESS], [0.5, "rgba(150,150,150,0.12)"], [1, VERMILLION]]
-FULL = 1.0  # standard deviations at which a colour is full
+FULL = 1.0  # standard deviations at which a colour reaches full strength
 GAP = 3  # pixels between two images of the strip
 
 
 def naming(measured: dict[str, Any]) -> list[str]:
-    """The properties that can name a dimension, in their families' order."""
+    """List the properties that can name a dimension, in the order of their families."""
     return [key for key, one in measured["properties"].items() if one["names"]]
 
 
 def overview(measured: dict[str, Any], dimensions: list[int], chosen: int) -> go.Figure:
-    """Dimensions (columns) by properties (rows): a square's colour is the effect, a dot marks the named ones.
+    """Draw dimensions (columns) by properties (rows): colour is the effect, a dot marks the named ones.
 
-    Squares carry their dimension in `customdata`, so that a click on one chooses it.
+    Squares carry their dimension in `customdata`, so that clicking one chooses it.
     """
     keys = naming(measured)
     rows = [measured["properties"][key]["words"] for key in keys]
@@ -123,7 +123,7 @@ def overview(measured: dict[str, Any], dimensions: list[int], chosen: int) -> go
 
 
 def judged(measured: dict[str, Any], one: dict[str, Any]) -> pd.DataFrame:
-    """A row a rating that a judge has read along a dimension; what moves most steadily first."""
+    """One row per rating that a judge predicted along a dimension; the steadiest change first."""
     place = record.JUDGED.index("spearman")
     ratings = sorted(one["judged"], key=lambda rating: -abs(one["judged"][rating][place]))
     rows = []
@@ -149,7 +149,7 @@ def judged(measured: dict[str, Any], one: dict[str, Any]) -> pd.DataFrame:
 
 
 def strip(images: np.ndarray, outlines: np.ndarray, values: np.ndarray) -> go.Figure:
-    """Images (T, 64, 64) in 0..1 side by side, with the outlines (T, R, 2) that were measured, and values."""
+    """Draw images (T, 64, 64) in 0..1 side by side, with the measured outlines (T, R, 2) and the values."""
     step = SIZE + GAP
     wide = np.full((SIZE, step * len(images) - GAP, 3), 255, np.uint8)
     for at, image in enumerate(images):
@@ -192,7 +192,7 @@ def strip(images: np.ndarray, outlines: np.ndarray, values: np.ndarray) -> go.Fi
 
 
 def curves(measured: dict[str, Any], dimension: int, count: int = 6) -> go.Figure:
-    """The properties that a dimension moves most, along it: mean over the starts and 95 % interval."""
+    """Draw the properties that a dimension changes most, along it: mean over the starts, 95 % interval."""
     one = measured["dimensions"][dimension]
     keys = strongest(measured, dimension)[:count]
     values = np.linspace(one["low"], one["high"], measured["steps"])
@@ -224,7 +224,7 @@ def curves(measured: dict[str, Any], dimension: int, count: int = 6) -> go.Figur
             row=row,
             col=column,
         )
-        # A change that is less than a tenth of what lesions differ by shall not fill the panel.
+        # A change below a tenth of the spread between lesions must not fill the panel.
         least = 0.1 * measured["properties"][key]["deviation"]
         bottom, top = np.nanmin(low), np.nanmax(high)
         pad = max(0.08 * (top - bottom), (least - (top - bottom)) / 2)
@@ -239,7 +239,7 @@ def curves(measured: dict[str, Any], dimension: int, count: int = 6) -> go.Figur
 
 
 def effects(measured: dict[str, Any], dimension: int) -> go.Figure:
-    """What a dimension does to every property, in standard deviations with interval."""
+    """Draw a dimension's effect on every property, in standard deviations with interval."""
     one = measured["dimensions"][dimension]
     keys = strongest(measured, dimension)
     points, texts, names, low, high = [], [], [], [], []
@@ -284,7 +284,7 @@ def effects(measured: dict[str, Any], dimension: int) -> go.Figure:
 
 
 def strongest(measured: dict[str, Any], dimension: int) -> list[str]:
-    """The properties that can name a dimension, those first that it moves most."""
+    """List the properties that can name a dimension, the most changed first."""
     moved = measured["dimensions"][dimension]["moved"]
     place = measured["moved"].index("effect")
     return sorted((key for key in naming(measured) if key in moved), key=lambda key: -abs(moved[key][place]))

@@ -1,1 +1,1 @@
-"""The latent map, and the panel of what is selected on it."""
+"""The latent map, and the panel of the selected group."""

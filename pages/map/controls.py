@@ -1,4 +1,4 @@
-"""What the latent map shows: unit, method, dimensions, colour, filter, layers, a map of one's own."""
+"""Controls of the latent map: unit, method, dimensions, colour, filter, layers, custom map parameters."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from lungvae_core.serving.models.registry import LoadedModel
 from pages.shared import access, url
 
 DIMS = {"2": "2D", "3": "3D"}
-MOST_PARAMETERS = 8  # of a map of one's own
-MOST_TEXTS = 2000  # distinct values of a text column that are offered
+MOST_PARAMETERS = 8  # of a custom map
+MOST_TEXTS = 2000  # distinct values offered for a text column
 _COLUMNS, _SEARCH, _TAKEN, _LAST = "map_columns", "map_search", "map_where_taken", "last_map_where"
-_MADE = "map_made"  # method -> parameters of a map of one's own, as the address has them
+_MADE = "map_made"  # method -> parameters of a custom map, as written in the address
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,18 @@ class View:
     method: str
     dims: int
     by: str
-    map_key: str  # of a map made with one's own parameters, or empty
+    map_key: str  # of a map made with custom parameters, or empty
     where: str  # a filter as JSON, or empty
     contours: bool
     clusters: str  # the method whose clusters are outlined, or empty
 
     def place(self, model: LoadedModel) -> str:
-        """What places of this map belong to: they mean nothing on another."""
+        """Return the key of this map's coordinates, which mean nothing on another map."""
         return f"{model.entry.name}/{self.unit}/{self.method}/{self.dims}/{self.map_key}"
 
 
 def show(model: LoadedModel) -> View:
-    """All controls in one line; what they say is in the address."""
+    """Draw all controls in one line; their values are in the address."""
     choices = map_data.colour_choices(model)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="xsmall"):
         unit = url.segmented(
@@ -81,7 +81,7 @@ def _columns(model: LoadedModel, unit: str) -> dict[str, Column]:
 
 
 def _filter(model: LoadedModel, unit: str) -> str:
-    """The popover of search and conditions; returns the filter as JSON, empty where there is none."""
+    """Draw the popover of search and conditions; return the filter as JSON, empty if none is set."""
     known = _columns(model, unit)
     _take_over(known)
     st.session_state[_COLUMNS] = [name for name in st.session_state.get(_COLUMNS, []) if name in known]
@@ -117,7 +117,7 @@ def _filter(model: LoadedModel, unit: str) -> str:
 
 
 def _condition(model: LoadedModel, unit: str, column: Column) -> None:
-    """What one column is to hold."""
+    """Draw the widgets for the condition on one column."""
     name = column.name
     if column.kind == "number":
         low, high = st.columns(2)
@@ -145,7 +145,7 @@ def _options(model: LoadedModel, unit: str, column: Column) -> list[str]:
 
 
 def _conditions(known: dict[str, Column]) -> list[dict[str, Any]]:
-    """The filter as the widgets have it."""
+    """Read the filter from the widgets."""
     state = st.session_state
     found: list[dict[str, Any]] = []
     if str(state.get(_SEARCH) or "").strip():
@@ -162,7 +162,7 @@ def _conditions(known: dict[str, Column]) -> list[dict[str, Any]]:
 
 
 def _take_over(known: dict[str, Column]) -> None:
-    """Give the widgets their first values: from the address, else what was set when the page was left."""
+    """Give the widgets initial values: from the address, else those set when the user left the page."""
     if _COLUMNS in st.session_state:
         return
     text = url.sent("where") or st.session_state.get(_LAST, "")
@@ -196,7 +196,7 @@ def _clear() -> None:
 
 
 def shown(model: LoadedModel, view: View) -> pd.DataFrame:
-    """The points of the map that its filter shows, as `map_data.unit_table` has them."""
+    """Return the rows of `map_data.unit_table` that pass the map's filter."""
     table = map_data.unit_table(model, view.unit)
     return table[filters.mask(table, filters.parse(view.where))] if view.where else table
 
@@ -214,7 +214,7 @@ def _cluster_methods(model: LoadedModel) -> dict[str, str]:
 
 
 def _layers(model: LoadedModel, dims: int) -> tuple[bool, str]:
-    """(whether density is drawn, whose clusters are outlined)."""
+    """Return (whether density is drawn, the method whose clusters are outlined)."""
     methods = {"none": "none", **_cluster_methods(model)}
     url.start("density", ("0", "1"), key="map_density_state")
     if "map_density" not in st.session_state:
@@ -252,11 +252,11 @@ def _layers(model: LoadedModel, dims: int) -> tuple[bool, str]:
     return density and flat, clusters if flat and clusters != "none" else ""
 
 
-# ---- a map of one's own --------------------------------------------------------------------------
+# ---- custom map ----------------------------------------------------------------------------------
 
 
 def _own_map(model: LoadedModel, unit: str, method: str, dims: int) -> str:
-    """The popover of a method's parameters; returns the key of the map to show, empty for the stored one."""
+    """Draw the popover of a method's parameters; return the map's key, empty for the stored one."""
     if _MADE not in st.session_state:
         st.session_state[_MADE] = {method: url.sent("made")}
     made: dict[str, str] = st.session_state[_MADE]
@@ -298,7 +298,7 @@ def _own_map(model: LoadedModel, unit: str, method: str, dims: int) -> str:
 
 
 def _form(method: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
-    """Widgets of a method's parameters; returns them when a map is asked for."""
+    """Draw the widgets of a method's parameters; return their values when the user submits the form."""
     asked: dict[str, Any] = {}
     with st.form(f"map_form_{method}", border=False):
         for name, (low, high, default, title) in PARAMETERS[method].items():
@@ -327,7 +327,7 @@ def _form(method: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _parse(method: str, text: str) -> dict[str, Any]:
-    """A method's parameters as the address has them: "neighbours:30,metric:cosine"."""
+    """Parse a method's parameters from the address: "neighbours:30,metric:cosine"."""
     found: dict[str, Any] = {}
     for part in items("made", text, MOST_PARAMETERS, longest=200):
         name, _, value = part.partition(":")
@@ -343,7 +343,7 @@ def _parse(method: str, text: str) -> dict[str, Any]:
 
 
 def waiting(model: LoadedModel) -> None:
-    """How a map of one's own is doing, where one was asked for that is not there yet."""
+    """Show the progress of a custom map that was requested and is not ready yet."""
     asked = st.session_state.pop("map_waiting", None)
     if asked is not None:
         _progress(model, *asked)

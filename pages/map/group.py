@@ -1,4 +1,4 @@
-"""The selected group: its lesions, what is typical of them, their mean image, and sets that are kept."""
+"""The selected group: its lesions, what is typical of them, their mean image, and saved sets."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from pages.shared import access, charts, figures, lesion_card, selection, url
 
 A_PAGE = 60  # cards
 PARTS = {"gallery": "Gallery", "typical": "Typical", "mean": "Mean image", "sets": "Sets"}
-_OPENED = "opened_set"  # (id as the address has it, its rows)
+_OPENED = "opened_set"  # (id as written in the address, its rows)
 
 
 def from_address(model: LoadedModel) -> None:
-    """Select the set that the address names as ?set=, once; a page calls it before it reads the selection."""
+    """Select the set named in the address as ?set=, once; call this before reading the selection."""
     asked = url.sent("set")
     if not asked or asked == st.session_state.get(_OPENED, ("", []))[0]:
         return
@@ -45,12 +45,12 @@ def _open(model: LoadedModel, set_id: int) -> None:
 
 
 def show(model: LoadedModel, rows: Sequence[int], *, key: str) -> None:
-    """The group `rows` of the model's table; of one lesion its card; with none, the sets that can be opened.
+    """Show the group `rows` of the model's table: a card if it is one lesion, the saved sets if it is empty.
 
     Clicking a lesion shows its card, with a way back; opening a set makes it the selection.
     """
     if url.sent("set") and sorted(rows) != st.session_state.get(_OPENED, ("", []))[1]:
-        url.write("set", None)  # the selection has moved on
+        url.write("set", None)  # the selection has changed since
         st.session_state[_OPENED] = ("", [])
     if not rows:
         _sets(model, [], key)
@@ -81,7 +81,7 @@ def show(model: LoadedModel, rows: Sequence[int], *, key: str) -> None:
 
 
 def _card(model: LoadedModel, row: int, rows: list[int], key: str) -> None:
-    """A lesion of the group, or one like it, instead of the group."""
+    """Show a lesion of the group, or a similar one, instead of the group."""
 
     def back() -> None:
         st.session_state[f"{key}_one"] = (None, None)
@@ -94,7 +94,7 @@ def _card(model: LoadedModel, row: int, rows: list[int], key: str) -> None:
 
 @st.fragment
 def _parts(model: LoadedModel, rows: list[int], key: str) -> None:
-    """One part at a time, so that a large group costs only what is looked at."""
+    """Show one part at a time, so that a large group costs only what is on view."""
     part = url.segmented("group", "Of this group", PARTS, key=f"{key}_part", label_visibility="collapsed")
     if part == "gallery":
         _gallery(model, rows, key)
@@ -202,7 +202,7 @@ def _mean(model: LoadedModel, rows: list[int]) -> None:
     words = f"Mean of {found.count:,} {kind}{sample}"
     with of_pixels:
         if found.real:
-            spacing = model.spacing_mm or None  # crops of different pixel sizes have no common scale
+            spacing = model.spacing_mm or None  # crops with different pixel sizes have no common scale
             figures.lesion(model, found.image, words, spacing_mm=spacing)
         else:
             figures.generated(model, found.image, words)
@@ -217,7 +217,7 @@ def _mean(model: LoadedModel, rows: list[int]) -> None:
 
 
 def _open_card(picked: int | None, rows: list[int], key: str) -> None:
-    """Show the card of a lesion that was clicked instead of the group."""
+    """Show the card of a clicked lesion instead of the group."""
     if picked is not None:
         selection.set_focus(picked)
         st.session_state[f"{key}_one"] = (picked, rows)
@@ -225,7 +225,7 @@ def _open_card(picked: int | None, rows: list[int], key: str) -> None:
 
 
 def _sets(model: LoadedModel, rows: list[int], key: str) -> None:
-    """Save the group under a name; open and delete what was saved."""
+    """Save the group under a name; open and delete saved sets."""
     settings = registry().settings
     try:
         if rows:
@@ -244,7 +244,7 @@ def _sets(model: LoadedModel, rows: list[int], key: str) -> None:
 
 
 def _save(model: LoadedModel, rows: list[int], key: str) -> None:
-    """The form that saves the group; a name that is taken asks whether to replace that set."""
+    """Draw the form that saves the group; if the name is taken, ask whether to replace that set."""
     with st.form(f"{key}_save", border=False):
         name = st.text_input(
             "Save this group as", max_chars=sets.LONGEST_NAME, key=f"{key}_name", placeholder="A name"
@@ -290,5 +290,5 @@ def _set(model: LoadedModel, one: NamedSet, key: str) -> None:
 
 
 def _plain(text: str) -> str:
-    """A person's words with nothing that Markdown would take for its own."""
+    """Escape a user's text so that Markdown shows it as it is."""
     return "".join(f"\\{letter}" if letter in "\\`*_{}[]()<>#+-.!|~$:" else letter for letter in text)

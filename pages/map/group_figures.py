@@ -1,4 +1,4 @@
-"""The group panel's chart: what sets a group apart from all other lesions."""
+"""The group panel's charts: how a group differs from all other lesions."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _LINE_PX = 40
 
 
 def contrasts(found: Sequence[Contrast]) -> go.Figure:
-    """The group's distance from the rest in standard deviations, a line a figure, in its own unit beside it.
+    """Draw how far the group is from the rest, one line per figure, in standard deviations and its own unit.
 
-    Filled points' intervals leave out zero. Intervals are 95 % over patients drawn again.
+    The intervals of filled points exclude zero. Intervals are 95 % over resampled patients.
     """
     shown = [contrast for contrast in found if np.isfinite(contrast.difference) and contrast.spread > 0][::-1]
     x, low, high = (
@@ -64,7 +64,7 @@ def contrasts(found: Sequence[Contrast]) -> go.Figure:
 
 
 def shares(composition: pd.DataFrame) -> go.Figure:
-    """How the readers rated the group and all slices: a bar each of the shares of ratings 1 to 5."""
+    """Draw how readers rated the group and all slices: for each, a bar with the shares of ratings 1 to 5."""
     figure = go.Figure()
     for rating, colour in zip(composition.index, CIVIDIS[::2], strict=True):
         figure.add_bar(

@@ -1,4 +1,4 @@
-"""Latent map: every slice or nodule as a point, its image under the pointer, a selection to take along."""
+"""Latent map: a point for every slice or nodule, its image on hover, and a selection that other pages use."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ try:
 except UserError as error:
     common.stop(f"{error} Or choose 2D or another map.")
 
-# What the map told since the last run counts before anything is drawn.
+# Apply what the map reported since the last run before drawing anything.
 selection.from_map(model, st.session_state.get(MAP_KEY, {}).get("selection"))
 group.from_address(model)
-# What the address selects is taken up once; afterwards the address follows the selection, even a cleared one.
+# The selection in the address is read once; after that the address follows the selection, even a cleared one.
 selection.from_address(model)
 
 map_column, list_column = st.columns([1.5, 1], gap="small")

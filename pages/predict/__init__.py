@@ -1,1 +1,1 @@
-"""A lesion of the set or an uploaded one."""
+"""The Predict page: a lesion of the set or an uploaded one."""

@@ -1,4 +1,4 @@
-"""What the Predict page shows of a lesion, of the set or uploaded: images, scores, neighbours, its place."""
+"""The Predict page's view of a lesion, of the set or uploaded: images, scores, neighbours, place on the map."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _STYLE = (
 
 
 def pictures(model: LoadedModel, case: Case) -> None:
-    """The slice, its reconstruction and what is between them, side by side."""
+    """Show the slice, its reconstruction and their difference side by side."""
     first, second, third = st.columns(3, gap="small")
     with first:
         if case.image is None:
@@ -68,7 +68,7 @@ def pictures(model: LoadedModel, case: Case) -> None:
 
 
 def error(model: LoadedModel, case: Case) -> None:
-    """What is between the slice and its reconstruction; nothing where the slice is not here."""
+    """Show the difference between slice and reconstruction; nothing if this machine lacks the slice."""
     png, words = cases.error_png(case), cases.error_words(model, case)
     if png is None:
         return
@@ -84,7 +84,7 @@ def error(model: LoadedModel, case: Case) -> None:
 
 
 def score(model: LoadedModel, case: Case, *, of: str = "") -> None:
-    """The model score with its interval, and where it lies among others; `of` says what it is a score of."""
+    """Show the model score with its interval, and where it lies among others; `of` says what is scored."""
     if case.score is None:
         st.info("This model has no classifier, so there is no score.")
         return
@@ -100,14 +100,14 @@ def score(model: LoadedModel, case: Case, *, of: str = "") -> None:
 
 
 def interval(band: tuple[float | None, float | None] | None) -> str:
-    """A score's interval in words."""
+    """Describe a score's interval in words."""
     if band is None or band[0] is None or band[1] is None:
         return "No interval: this model has none for its scores."
     return f"90 % interval: **{band[0]:.2f} to {band[1]:.2f}**"
 
 
 def _among(value: float, band: tuple[float, float] | None, histograms: dict[str, list[float]]) -> None:
-    """The score as a line and its interval as a field across the stored scores of benign and malignant."""
+    """Draw the score as a line and its interval as a band over the stored scores of benign and malignant."""
     if not histograms:
         return
     most = max(max(shares) for shares in histograms.values()) or 1
@@ -129,7 +129,7 @@ def _among(value: float, band: tuple[float, float] | None, histograms: dict[str,
 
 
 def usual(case: Case) -> None:
-    """How usual the image is for the model, in words."""
+    """Say how usual the image is for the model."""
     for warning, text in cases.hints(case):
         if warning:
             st.warning(text, icon=":material/error:")
@@ -138,7 +138,7 @@ def usual(case: Case) -> None:
 
 
 def nodule(case: NoduleCase, shown: int, *, go: Callable[[int], None]) -> None:
-    """A nodule's score from its slices, and which of them drive it; `go` is called with a slice to show."""
+    """Show a nodule's score from its slices, and which drive it; `go` is called with a slice to show."""
     judged = case.judged
     if judged is None:
         return
@@ -181,7 +181,7 @@ def nodule(case: NoduleCase, shown: int, *, go: Callable[[int], None]) -> None:
 
 
 def sorting_table(model: LoadedModel) -> None:
-    """How well the model's scores sort the set's lesions, beside what size alone does."""
+    """Show how well the model's scores rank the set's lesions, beside size alone."""
     found = cases.evaluated(model.evaluation)
     if found is None:
         st.warning("This model was not evaluated, so the quality of its scores is unknown.")
@@ -193,7 +193,7 @@ def sorting_table(model: LoadedModel) -> None:
 
 
 def readers(model: LoadedModel, row: int) -> None:
-    """What the readers said of a lesion of the set."""
+    """Show the readers' ratings of a lesion of the set."""
     entry = model.lesion(row)
     rating = entry.get("malignancy")
     if rating is not None and not pd.isna(rating):
@@ -204,7 +204,7 @@ def readers(model: LoadedModel, row: int) -> None:
 
 
 def neighbourhood(model: LoadedModel, case: Case) -> None:
-    """Neighbours in the latent space, and beside them where the lesion falls on a map."""
+    """Show the neighbours in the latent space and, beside them, the lesion's place on a map."""
     left, right = st.columns([1, 1.1], gap="large")
     with left:
         neighbours(model, case)
@@ -213,7 +213,7 @@ def neighbourhood(model: LoadedModel, case: Case) -> None:
 
 
 def neighbours(model: LoadedModel, case: Case) -> None:
-    """The nearest lesions of other patients, with images and what each reader said."""
+    """Show the nearest lesions of other patients, with images and each reader's rating."""
     heading("Nearest lesions of other patients")
     shown = [
         {**card, "title": f"{number}. {card['title']}"}
@@ -241,7 +241,7 @@ def neighbours(model: LoadedModel, case: Case) -> None:
 
 
 def place(model: LoadedModel, case: Case) -> None:
-    """Where the lesion lies on the map of slices."""
+    """Show where the lesion lies on the map of slices."""
     heading("Where it falls on the map")
     method = url.segmented("method", "Map", TITLES, key="predict_method", label_visibility="collapsed")
     try:
@@ -274,7 +274,7 @@ def place(model: LoadedModel, case: Case) -> None:
 
 
 def heading(text: str) -> None:
-    """A heading of the second level, in the size that fits half a page."""
+    """Draw a second-level heading in a size that fits half a page."""
     st.html(f'<h2 style="font-size: 1.35rem; padding: 0; margin: 0">{escape(text)}</h2>')
 
 
@@ -284,6 +284,6 @@ def walk(model: LoadedModel, **query: str) -> None:
 
 
 def sentences(texts: Sequence[str]) -> None:
-    """Small remarks, one after the other."""
+    """Show short remarks one after the other."""
     if texts:
         st.caption(" ".join(texts))

@@ -15,7 +15,7 @@ SOURCES = {"set": "A lesion of the set", "upload": "An image of yours"}
 
 
 def main() -> None:
-    """The page from top to bottom."""
+    """Draw the page from top to bottom."""
     layout.compact()
     model = common.current_model()
     introduce(model)
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def introduce(model: LoadedModel) -> None:
-    """What the page shows and what that does not mean."""
+    """Introduce the page: what it shows and what it does not mean."""
     generated = (
         ""
         if model.real.any()
@@ -88,7 +88,7 @@ def of_the_set(model: LoadedModel) -> Case:
 
 
 def of_the_nodule(model: LoadedModel, row: int) -> None:
-    """The score of the whole nodule, where it has several slices."""
+    """Show the score of the whole nodule, if it has several slices."""
     scores = lesion_facts.scores(model, row)
     if scores is not None and len(scores.nodule.slices) > 1:
         nodule = scores.nodule

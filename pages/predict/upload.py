@@ -1,4 +1,4 @@
-"""The Predict page's uploads: from files to a stack of slices in memory, and what is said of its lesion."""
+"""The Predict page's uploads: from files to a stack of slices in memory, and the results for its lesion."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from pages.predict.upload_place import Placed, place
 
 _FILES = "upload_files"
 _KEPT = "upload_kept"  # (what was read, token)
-_CASES = "upload_cases"  # what was asked of the model last
+_CASES = "upload_cases"  # the last request to the model
 
 
 @st.fragment
 def show(model: LoadedModel) -> None:
-    """From the files to the lesion's neighbours; a fragment, so that another slice draws no frame anew."""
+    """Show everything from files to neighbours; a fragment, so a new slice does not redraw the frame."""
     left, right = st.columns([1, 1.3], gap="medium")
     viewer = left.container()  # above the files, so that a laptop's screen shows it whole
     with left:
@@ -64,7 +64,7 @@ def show(model: LoadedModel) -> None:
 
 
 def files() -> tuple[str, Upload] | None:
-    """The upload as (token, upload), read once and kept in memory; None while there is none."""
+    """Return (token, upload), read once and kept in memory; None if nothing was uploaded."""
     kept = kept_upload()
     title = "Your image" if kept is None else f"{kept[1].series.name}: change"
     with st.expander(title, expanded=kept is None, icon=":material/upload_file:"):
@@ -96,7 +96,7 @@ def files() -> tuple[str, Upload] | None:
             return None
     drop()
     st.session_state[_KEPT] = (key, KEPT.put(series))
-    # Once more from the top, with the files folded away and their name on the fold.
+    # Rerun with the files collapsed and their name on the expander.
     st.rerun()
     return None
 
@@ -104,9 +104,9 @@ def files() -> tuple[str, Upload] | None:
 def read(
     files: Sequence[tuple[str, bytes | BinaryIO]], stated: tuple[float | None, float | None] | None
 ) -> Series:
-    """The files as a stack; `stated` are the HU of black and white where a range is needed.
+    """Read the files as a stack; `stated` is the HU of black and white, if a range is needed.
 
-    Raises UserError for what cannot be read, a range without one of its ends, and slices that are too small.
+    Raises UserError for unreadable files, a range with a missing end, and slices that are too small.
     """
     series = read_series(files, hu_range=None if stated is None else stated_range(*stated))
     check(series)
@@ -114,26 +114,26 @@ def read(
 
 
 def kept_upload() -> tuple[str, Upload] | None:
-    """This session's upload, if it is still in memory."""
+    """Return this session's upload, if it is still in memory."""
     _, token = st.session_state.get(_KEPT, (None, ""))
     upload = KEPT.get(token)
     return None if upload is None else (token, upload)
 
 
 def forget() -> None:
-    """Drop the upload when its files were taken away."""
+    """Drop the upload when its files are removed."""
     if not st.session_state[_FILES]:
         drop()
 
 
 def drop() -> None:
-    """Take this session's upload out of memory."""
+    """Remove this session's upload from memory."""
     KEPT.drop(st.session_state.pop(_KEPT, (None, ""))[1])
     st.session_state.pop(_CASES, None)
 
 
 def check(series: Series) -> None:
-    """Refuse slices that the box does not fit into."""
+    """Reject slices that are too small for the box."""
     _, rows, columns = series.hu.shape
     if min(rows, columns) < SIZE:
         raise UserError(
@@ -143,7 +143,7 @@ def check(series: Series) -> None:
 
 
 def ask_range(names: list[str]) -> tuple[float | None, float | None] | None:
-    """Which HU a grey image's black and white stand for, as far as stated; None where no range is needed."""
+    """Ask which HU a grey image's black and white stand for; None if no range is needed."""
     images = [name.lower() for name in names if not is_mask_name(name)]
     grey = any(name.endswith(PICTURES) for name in images)
     if not grey and any(name.endswith(SUFFIXES) for name in images):
@@ -158,7 +158,7 @@ def ask_range(names: list[str]) -> tuple[float | None, float | None] | None:
 
 
 def ask_spacing(model: LoadedModel, series: Series, token: str) -> float | None:
-    """The pixel spacing in mm: the file's own; asked for where the model needs it and the file lacks it."""
+    """Return the pixel spacing in mm from the file; if the model needs it and the file lacks it, ask."""
     usable = series.spacing_mm is not None and LEAST_MM <= series.spacing_mm <= MOST_MM
     if usable or not model.spacing_mm:
         return series.spacing_mm
@@ -172,14 +172,14 @@ def ask_spacing(model: LoadedModel, series: Series, token: str) -> float | None:
         placeholder="0.700",
         help=f"The distance between pixels. This model sees every lesion at {model.spacing_mm:g} mm a "
         "pixel, and this file does not state its own. On chest CT it is mostly between 0.5 and 1.",
-        key=f"upload_spacing_{token}",  # of this upload alone: the next one can have another
+        key=f"upload_spacing_{token}",  # for this upload only: the next one may differ
     )
 
 
 def predictions(
     model: LoadedModel, token: str, upload: Upload, placed: Placed, spacing_mm: float | None
 ) -> tuple[Case, NoduleCase | None]:
-    """What the model says of the slice and of the nodule; asked once as long as nothing changes."""
+    """Return the model's output for the slice and the nodule, computed once until something changes."""
     kept = st.session_state.setdefault(_CASES, {})
     series = upload.series
     whole = (id(model), token, spacing_mm)
@@ -211,7 +211,7 @@ def predictions(
 
 
 def results(model: LoadedModel, case: Case, nodule: NoduleCase | None, placed: Placed) -> None:
-    """The images, the scores and how usual they are."""
+    """Show the images, the scores and how usual they are."""
     if placed.elsewhere:
         st.caption(
             f"The slice in view has no box: this is slice {placed.at + 1}, the nearest one that has it."

@@ -24,30 +24,30 @@ Box = tuple[float, float]
 
 @dataclass(frozen=True)
 class Placed:
-    """The slice that is judged, and the boxes' middles of all slices of its nodule."""
+    """The slice to score, and the box centres of all slices of its nodule."""
 
     at: int
     boxes: dict[int, Box]  # at among them
     elsewhere: bool  # the slice in view has no box, and `at` is the nearest that has one
-    go: Callable[[int], None]  # have the viewer show a slice
+    go: Callable[[int], None]  # makes the viewer show a slice
 
 
 @dataclass
 class State:
-    """What a person has chosen in one upload; kept in the session."""
+    """What the user has chosen in one upload; kept in the session."""
 
     token: str
     at: int  # the slice in view
-    position: Box | None = None  # the box's middle where no outline says it
-    slices: tuple[int, int] | None = None  # first and last of the nodule, all with the box at `position`
-    boxes: dict[int, Box] = field(default_factory=dict)  # of an outline
-    drawn: str = ""  # "mask": outlined in a file; "found": outlined here
+    position: Box | None = None  # the box's centre if no outline gives it
+    slices: tuple[int, int] | None = None  # first and last slice of the nodule, all with the box at `position`
+    boxes: dict[int, Box] = field(default_factory=dict)  # from an outline
+    drawn: str = ""  # "mask": outlined in a file; "found": outlined by the app
     caption: str = ""  # about the outline
     trouble: str = ""
-    turn: int = 0  # grows when the viewer is to take over what is here
+    turn: int = 0  # grows when the viewer must adopt this state
 
     def all_boxes(self) -> dict[int, Box]:
-        """The boxes of all slices of the nodule."""
+        """Return the boxes of all slices of the nodule."""
         if self.boxes:
             return self.boxes
         if self.position is None:
@@ -59,7 +59,7 @@ class State:
 def place(
     token: str, upload: Upload, *, window: tuple[float, float], spacing_mm: float | None
 ) -> Placed | None:
-    """The viewer and what belongs to it; None until the lesion was shown."""
+    """Show the viewer and its tools; return None until the user has marked the lesion."""
     state = current(token, upload)
     count, rows, columns = upload.series.hu.shape
     whole = (rows, columns) == (SIZE, SIZE)
@@ -90,7 +90,7 @@ def place(
 
 
 def current(token: str, upload: Upload) -> State:
-    """This upload's state; at first its masks are read, and a 64x64 image has its box."""
+    """Return this upload's state; a new one takes its masks, and a 64x64 image gets its box."""
     state = st.session_state.get(STATE)
     if state is not None and state.token == token:
         return state
@@ -104,7 +104,7 @@ def current(token: str, upload: Upload) -> State:
 
 
 def moved(state: State, upload: Upload) -> None:
-    """Take over what the viewer says: another slice, or another place of the box."""
+    """Apply what the viewer reports: a new slice or a new position of the box."""
     view = st.session_state[VIEWER].get("view")
     if not view:
         return
@@ -118,7 +118,7 @@ def moved(state: State, upload: Upload) -> None:
 
 
 def put(state: State, upload: Upload, position: Box) -> None:
-    """Put the box at a place: onto the nearest lesion of a mask file, else just there."""
+    """Put the box on the lesion of a mask file nearest to a position, or at the position itself."""
     if state.drawn == "mask" and upload.marked is not None:
         row, column = (round(value) for value in position)
         follow(state, upload, lesion_of(upload.marked, (state.at, row, column)))
@@ -129,12 +129,12 @@ def put(state: State, upload: Upload, position: Box) -> None:
 
 
 def show_slice(state: State, number: int) -> None:
-    """Have the viewer show a slice."""
+    """Make the viewer show a slice."""
     state.at, state.turn = number, state.turn + 1
 
 
 def tools(state: State, upload: Upload) -> None:
-    """Outline the lesion, take several slices, bring a mask, start again."""
+    """Show the tools: outline the lesion, take several slices, load a mask, start again."""
     ready = state.position is not None or bool(state.boxes)
     with st.container(horizontal=True, gap="xsmall"):
         st.button(
@@ -159,7 +159,7 @@ def tools(state: State, upload: Upload) -> None:
 
 
 def several(state: State, upload: Upload) -> None:
-    """Choose the nodule's slices by hand, or bring a mask."""
+    """Let the user choose the nodule's slices or load a mask."""
     count = len(upload.series.hu)
     if count > 1 and not state.boxes:
         key = f"upload_slices_{state.token}_{state.turn}"
@@ -188,20 +188,20 @@ def several(state: State, upload: Upload) -> None:
 
 
 def take_slices(state: State, key: str) -> None:
-    """Take over the nodule's slices as they were chosen."""
+    """Apply the chosen slices of the nodule."""
     first, last = st.session_state[key]
     state.slices = (first - 1, last - 1)
 
 
 def take_mask(state: State, upload: Upload, key: str) -> None:
-    """Take over a mask file."""
+    """Apply a mask file from the uploader."""
     mask = st.session_state[key]
     if mask is not None:
         bring(state, upload, mask.name, mask.getvalue())
 
 
 def bring(state: State, upload: Upload, name: str, content: bytes) -> None:
-    """Take over a mask file's largest lesion."""
+    """Apply the largest lesion of a mask file."""
     try:
         upload.marked = read_mask(content, name, upload.series)
     except UserError as error:
@@ -218,7 +218,7 @@ def bring(state: State, upload: Upload, name: str, content: bytes) -> None:
 
 
 def find(state: State, upload: Upload) -> None:
-    """Outline the lesion around the box's middle."""
+    """Outline the lesion around the box's centre."""
     at = min(state.all_boxes(), key=lambda number: abs(number - state.at))
     row, column = state.all_boxes()[at]
     try:
@@ -233,14 +233,14 @@ def find(state: State, upload: Upload) -> None:
 
 
 def follow(state: State, upload: Upload, mask: np.ndarray) -> None:
-    """Outline this lesion, with the box in its middle in each slice."""
+    """Outline this lesion, and centre the box on it in each slice."""
     upload.outline(mask)
     state.boxes = centres(mask)
     state.turn += 1
 
 
 def clear(state: State, upload: Upload) -> None:
-    """Take the outline or the choice of slices away; the box stays where it is in the slice in view."""
+    """Remove the outline or the choice of slices; the box stays in place on the slice in view."""
     position = state.all_boxes().get(state.at, state.position)
     upload.outline(None)
     upload.marked = None

@@ -26,7 +26,7 @@ DIRECTIONS = {"malignancy": "More malignant", "diameter": "Larger"}
 
 
 def main() -> None:
-    """The page from top to bottom."""
+    """Draw the page from top to bottom."""
     layout.compact()
     common.introduce(
         "Traversal",

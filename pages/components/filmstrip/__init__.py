@@ -1,6 +1,6 @@
-"""A film of decoded frames: played, scrubbed, stepped by keys; beside each what changed and was measured.
+"""A film of decoded frames to play, scrub or step by key; each frame shows its changes and measurements.
 
-The browser fetches the film from the core (`serving.film`) once it is in view.
+The browser fetches the film from the core (`serving.film`) once it scrolls into view.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def filmstrip(
     ends: tuple[str, str] = ("A", "B"),
     places: np.ndarray | None = None,
 ) -> None:
-    """Show the film of a model that was offered under `film` (`serving.film.offer`).
+    """Show the film that `serving.film.offer` registered for `model` under the name `film`.
 
-    `difference_full` is the share of `window` at which a difference has full colour. `places` (T, 2) are the
-    frames' places on a map: a map of `model` in the same tab follows the film.
+    `difference_full` is the share of `window` at which a difference reaches full colour. `places` (T, 2) are
+    the positions of the frames on a map: a map of `model` in the same tab follows the film.
     """
     low, high = window
     _COMPONENT(

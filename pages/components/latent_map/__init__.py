@@ -1,10 +1,10 @@
-"""The latent map: every slice or nodule as a point, its image under the pointer, lasso, click, box and path.
+"""The latent map: a point for every slice or nodule, with hover images, lasso, click, box and path.
 
-Drawn on a plain canvas: 14,000 points take a few milliseconds, need no WebGL, and the browser loads nothing
-but the core's own routes. Positions, colours and images do not pass through a rerun.
+It is drawn on a plain canvas: 14,000 points take a few milliseconds and need no WebGL, and the browser loads
+everything from the core's own routes. Positions, colours and images do not pass through a rerun.
 
-store.js fetches, layers.js draws what lies over the points, legend.js filters, card.js shows the lesion
-pointed at, point.js has pointer and keys, map.js holds all together; camera and points are those of lib/.
+store.js fetches data, layers.js draws the layers over the points, legend.js filters, card.js shows the hovered
+lesion, point.js handles pointer and keys, and map.js ties them together; camera and points come from lib/.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ def latent_map_state(
     height: int = 560,
     on_change: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Draw the map; return what was done in it last: {"selection", "path"}, each None at first.
+    """Draw the map; return its latest state: {"selection", "path"}, each None at first.
 
-    `selection` is {"id", "rows", "focus"}: `rows` are rows of the model's table, of nodules their
-    representative slices; `focus` is the row that was clicked, or None. `path` is {"id", "points"}: places
-    (x, y) on the map along a line that was drawn, or None where it was taken away. Ids grow with each change:
-    a `selection` or `path` that is passed in is taken over by the browser only when its id is above the
-    browser's own, so that a slow rerun never undoes a newer one.
+    `selection` is {"id", "rows", "focus"}: `rows` are rows of the model's table (for nodules, the rows of
+    their representative slices); `focus` is the clicked row, or None. `path` is {"id", "points"}: positions
+    (x, y) along a line drawn on the map, or None if the line was removed. Ids grow with each change: the
+    browser accepts a `selection` or `path` passed in only if its id is higher than the browser's own, so a
+    slow rerun never undoes a newer change.
 
-    `map_key` names a map made with one's own parameters (`serving.custom_maps`), `where` is a filter
-    (`explore.filters`), `clusters` a method whose clusters are outlined; the latter and `contours`, lines of
-    density, on maps of two dimensions only. `paths` offers the tool that draws paths. Maps of one `link` in
-    one browser tab share what is pointed at and what is selected. `marker` is a place on the map, which a
-    view that walks moves without a rerun (the window's event "lungvae:place"), `neighbours` are rows to be
-    numbered.
+    `map_key` names a map made with custom parameters (`serving.custom_maps`). `where` is a filter
+    (`explore.filters`). `clusters` is a method whose clusters are outlined, and `contours` draws lines of
+    density; both work on two-dimensional maps only. `paths` adds the tool that draws paths. Maps with the
+    same `link` in one browser tab share the hovered lesion and the selection. `marker` is a position on the
+    map; a traversal view moves it without a rerun (the window's event "lungvae:place"). `neighbours` are rows
+    to number.
     """
     result = _COMPONENT(
         data={
@@ -94,5 +94,5 @@ def latent_map_state(
 def latent_map(
     model: str, *, unit: str, method: str, by: str, key: str, **settings: Any
 ) -> dict[str, Any] | None:
-    """Draw the map, see `latent_map_state`; return what was selected in it last, or None."""
+    """Draw the map as `latent_map_state` does; return the latest selection, or None."""
     return latent_map_state(model, unit=unit, method=method, by=by, key=key, **settings)["selection"]

@@ -1,4 +1,4 @@
-"""Cards of lesions: an image from the core's routes and a few words; clicking one picks it."""
+"""Lesion cards: an image from the core's routes and a few words; clicking a card picks its lesion."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def lesion_cards(
     action: str = "Choose this lesion",
     label: str = "Lesions",
 ) -> int | None:
-    """Show cards {"row", "title", "lines", "real"} in a grid; return the row that was just clicked, or None.
+    """Show cards {"row", "title", "lines", "real"} in a grid; return the row just clicked, or None.
 
-    `picked` is the row that is marked, `smallest` a card's least width in pixels, `action` its tooltip,
-    `label` the list's name for those who do not see it.
+    `picked` is the highlighted row, `smallest` a card's minimum width in pixels, `action` its tooltip, and
+    `label` the list's name for screen readers.
     """
     result = _COMPONENT(
         data={

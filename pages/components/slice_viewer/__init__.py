@@ -1,7 +1,7 @@
-"""A stack of CT slices to scroll through: window and level, outlines, scale bar, a box to place on a lesion.
+"""A viewer for stacks of CT slices, with window and level, outlines, scale bar and a box to put on a lesion.
 
 The browser fetches HU from `{source}/{i}.hu` (int16, little-endian) and outlines from `{source}/{i}.mask`
-(uint8) by itself and does window and level there; Python hears only of the slice in view and of the box.
+(uint8) by itself and applies window and level; Python receives only the slice in view and the box.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ def slice_viewer(
     label: str = "",
     on_change: Callable[[], None] | None = None,
 ) -> dict[str, Any] | None:
-    """Show `count` slices of `shape` (rows, columns); return {"slice", "row", "column"} as it was left last.
+    """Show `count` slices of `shape` (rows, columns); return the latest {"slice", "row", "column"}.
 
-    `window` names the preset at the start; `model_window` (low, high) HU adds the preset "Model's". Where
-    the server says X-Generated of a slice, that goes before `generated`. `outlines`, if a text, is the
-    outlines' version: another one has them fetched anew. With `place` a click or the arrow keys put a box of
-    64 pixels, whose middle is `position` (row, column); `positions` are those of single slices and are shown
-    instead. `at` and `position` are taken up when they, the source or `turn` change, except for what the
-    browser itself said: it may be further on by then. `size` is the image's greatest width in CSS pixels.
-    None before anybody has touched it; row and column are None without a box.
+    `window` names the initial preset; `model_window` (low, high) HU adds the preset "Model's". If the server
+    sends X-Generated with a slice, that overrides `generated`. `outlines`, if a string, is the version of the
+    outlines: a new one makes the browser fetch them again. With `place`, a click or the arrow keys place a
+    box of 64 pixels with its centre at `position` (row, column); `positions` are the centres on single slices
+    and are shown instead. The browser applies `at` and `position` when they, the source or `turn` change,
+    unless it sent these values itself: it may have moved on by then. `size` is the image's maximum width in
+    CSS pixels. Returns None until the viewer is first used; row and column are None without a box.
     """
     presets = {name: list(values) for name, values in PRESETS.items()}
     if model_window is not None:

@@ -1,7 +1,7 @@
 """The live view of the Traversal page: images that change while a slider is dragged.
 
 The browser talks to /api/live/{model} by itself (`lungvae_core.serving.walks.live` has the protocol). Python
-hears of a change only when a slider is let go.
+learns of a change only when a slider is released.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _VIEW = register("lungvae_traversal", Path(__file__).parent / "view")
 
 @dataclass(frozen=True)
 class Slider:
-    """One dimension: its number, what its slider spans, and its value at the start."""
+    """One dimension: its number, the range of its slider, and its value at the start."""
 
     dimension: int
     low: float
@@ -33,7 +33,7 @@ class Slider:
 
 @dataclass(frozen=True)
 class Way:
-    """One direction: its name on the wire, its title, what its slider spans in deviations, a sentence."""
+    """One direction: its name in the protocol, its title, its slider's range in deviations, a sentence."""
 
     name: str
     title: str
@@ -44,11 +44,11 @@ class Way:
 
 @dataclass(frozen=True)
 class Released:
-    """What the view said when a slider was let go; before that, the edits it was given."""
+    """The view's state when a slider was last released; before that, the edits it was given."""
 
     edits: dict[int, float]
     along: dict[str, float]  # direction -> standard deviations from the start
-    dimension: int | None  # moved or chosen last; None before that
+    dimension: int | None  # last moved or chosen; None before that
     turn: int = 0  # grows each time
 
 
@@ -76,12 +76,12 @@ def traversal_view(
 ) -> Released:
     """Show the view and return its state as of the last release.
 
-    The first `used` of `sliders` are those that the model uses, in an order that `ordered_by` tells in words;
-    `ways` are directions that move the whole code, `has_map` says whether the walk can be followed on a map.
+    The first `used` of `sliders` are the dimensions that the model uses, and `ordered_by` describes their order
+    in words. `ways` are directions that move the whole code; `has_map` says whether a map can follow the walk.
     `start_image` and `real_image` are (64, 64) in 0..1 of `window`, (low, high) HU. `names` gives dimensions
-    a name for their label, which may be empty, and a sentence that is shown under the pointer. The view takes
-    up `edits` and `along` whenever model or start changes, or when they differ from what it said last (an
-    address was opened).
+    a name for their label, which may be empty, and a sentence to show on hover. The view applies `edits` and
+    `along` when the model or the start changes, or when they differ from what it last reported (an address was
+    opened).
     """
     said = _last_release(st.session_state.get(key), model, start)
     known = said.edits if said is not None else dict(edits)
@@ -116,7 +116,7 @@ def traversal_view(
 
 
 def _last_release(state: Any, model: str, start: str) -> Released | None:
-    """The last release, if it was of this model and start."""
+    """The last release, if it belongs to this model and start."""
     released = (state or {}).get("released")
     if not released or released.get("model") != model or released.get("start") != start:
         return None
