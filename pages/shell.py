@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-# The pages import each other as the package `pages`, wherever the app was started from.
+# The pages import each other as the package `pages`, wherever the app is started from.
 _ROOT = str(Path(__file__).resolve().parents[1])
 if _ROOT not in sys.path:
     sys.path.insert(0, _ROOT)
@@ -20,13 +20,13 @@ ABOUT = f"**{NAME}.** {NOTICE} Shipped models derive from {ATTRIBUTION}."
 _PAGES = Path(__file__).resolve().parent
 
 memory.forget_stale_widgets()
-access.gate()  # before all else: the icon below is served to people who have signed in only
+access.gate()  # first of all: the icon below is served only to people who have signed in
 st.set_page_config(
     page_title=NAME,
-    page_icon=_PAGES / "icon.png",  # a file, since the browser would fetch a named icon from the internet
+    page_icon=_PAGES / "icon.png",  # a file: the browser would fetch a named icon from the internet
     layout="wide",
-    initial_sidebar_state=256,  # pixels: the pages' names fit, and a laptop's screen keeps room for a map
-    menu_items={"About": ABOUT},  # with an entry of its own the menu is shown, and in it light and dark
+    initial_sidebar_state=256,  # pixels: fits the pages' names, leaves room for a map on a laptop
+    menu_items={"About": ABOUT},  # a custom entry makes the menu appear, with light and dark themes
 )
 page = st.navigation(
     {

@@ -1,4 +1,4 @@
-"""`lungvae`: every page's work without a browser."""
+"""`lungvae`: everything the pages do, without a browser."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; whatever goes wrong becomes a sentence on standard error (see `outermost`)."""
-    # Apple's GPUs lack some operations; PyTorch then takes the CPU for these if told so before its import.
+    """Run the command line; every error becomes a sentence on standard error (see `outermost`)."""
+    # Apple's GPUs lack some operations; PyTorch runs these on the CPU if this is set before its import.
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     run(_start)
 
@@ -33,7 +33,7 @@ def _start() -> None:
     app()
 
 
-# Each module adds its commands to `app`, in the order of `--help`; none imports anything heavy by itself.
+# Each module adds its commands to `app`, in the order of `--help`; none imports anything heavy on load.
 from lungvae_core.cli import lidc, data, phantom, train, models, search  # noqa: E402, F401, I001
 from lungvae_core.cli import evaluate, validate, leaks, clusters, disentanglement, measure, directions  # noqa: E402, F401
 from lungvae_core.cli import web, audit, backup, tidy, export, jobs  # noqa: E402, F401

@@ -1,4 +1,4 @@
-"""`python -m lungvae_core.cli` is `lungvae`, for where the script is not on the PATH."""
+"""`python -m lungvae_core.cli` is `lungvae`, for use when the script is not on the PATH."""
 
 from lungvae_core.cli import main
 

@@ -1,4 +1,4 @@
-"""`lungvae backup` and `lungvae restore`: all that a server made, in one file and back."""
+"""`lungvae backup` and `lungvae restore`: save all that a server made in one file, and restore it."""
 
 from __future__ import annotations
 

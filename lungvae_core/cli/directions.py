@@ -177,7 +177,7 @@ def counterfactual(
 
 
 def _lesion_in_row(loaded: LoadedModel, row: int) -> tuple[np.ndarray, str, str]:
-    """(code (K,), its patient, in words) of a row of the model's table."""
+    """Return (code (K,), its patient, description) of a row of the model's table."""
     if not 0 <= row < len(loaded.table):
         raise UserError(
             f"The model {loaded.entry.name} has no slice in row {row}; its rows are 0 to "
@@ -196,7 +196,7 @@ def _lesion_in_image(
     hu: tuple[float, float] | None,
     spacing: float | None,
 ) -> tuple[np.ndarray, str | None]:
-    """(code (K,), its patient where the model has seen it) of an image's lesion."""
+    """Return (code (K,), its patient if the model has seen it) of an image's lesion."""
     from lungvae_core.data.crops import agreed_spacing, box_of, patch_of
     from lungvae_core.data.series import read_path
     from lungvae_core.data.volumes.scale import check_range

@@ -43,7 +43,7 @@ def disentanglement(
     from lungvae_core.evaluation.disentanglement.compare import compare
     from lungvae_core.training.checkpoints import Run
 
-    opened = [Run.open(folder) for folder in runs]  # a wrong name is told before minutes of work
+    opened = [Run.open(folder) for folder in runs]  # report a wrong name before minutes of work
     sizes = (phantom_scores.QUICK if quick else phantom_scores.FULL) if phantom else None
     command = " ".join(["lungvae", *sys.argv[1:]])
     reports = []
@@ -108,7 +108,7 @@ def _print_part(part: dict[str, Any]) -> None:
 
 
 def _print_attributes(part: dict[str, Any] | None) -> None:
-    """Each rating from the code, beside the constant and one reader against the others."""
+    """Print how well the code predicts each rating, beside a constant and one reader against the others."""
     if part is None:
         return
     print(f"\nAttributes predicted per nodule, {part['tested']}. {part['note']}")

@@ -27,7 +27,7 @@ from lungvae_core.cli.progress import stop_on_signals
 from lungvae_core.evaluation.protocols.config import EvaluationConfig, evaluation_of
 from lungvae_core.number_text import interval, number, with_interval
 
-# Of the model at its threshold, as they are printed.
+# The model's figures at its threshold, in the order in which they are printed.
 FIGURES = (
     *("accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "f1"),
     *("average_precision", "brier", "ece"),
@@ -128,12 +128,12 @@ def report(
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """The AUCs beside the baselines, the figures at the threshold, and the leak table."""
+    """Print the AUCs beside the baselines, the figures at the threshold, and the leak table."""
     from lungvae_core.data.counted import counted_in_words
 
     print(f"{report['task_in_words']}; {report['label_rule_in_words']}.")
     print(f"Protocol {report['protocol']}: {report['protocol_in_words']}.")
-    if counted := counted_in_words(report["data"]):  # older reports have none
+    if counted := counted_in_words(report["data"]):  # older reports lack the counts
         print(counted)
     for leak in report["leaks"]:
         print(f"LEAKS: {leak}")
@@ -177,7 +177,7 @@ def _print_leak(leak: dict[str, Any]) -> None:
 
 
 def diagnosis_lines(diagnosis: dict[str, Any] | None) -> list[str]:
-    """Opinion and diagnosis as lines to print; none where no table was given."""
+    """Return lines to print on opinion and diagnosis; none if no table was given."""
     from lungvae_core.evaluation import report_words
     from lungvae_core.evaluation.report import DiagnosisPart
 
@@ -202,7 +202,7 @@ def _line(name: str, units: dict[str, Any], figure: str = "auc") -> None:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[float, float, str], None]]:
-    """A bar a task; yields a function taking (done, total, task)."""
+    """Show a bar per task; yields a function taking (done, total, task)."""
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())

@@ -1,4 +1,4 @@
-"""`lungvae export-explorer`: a model's explorer as one file, without a server."""
+"""`lungvae export-explorer`: a model's explorer as one file that needs no server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lungvae jobs`: the app's background work, listed, shown, stopped and resumed without a browser."""
+"""`lungvae jobs`: list, show, stop and resume the app's background jobs without a browser."""
 
 from __future__ import annotations
 

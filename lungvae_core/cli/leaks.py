@@ -1,4 +1,4 @@
-"""`lungvae leaks`: what the parts of anybody's split share."""
+"""`lungvae leaks`: what the parts of any split share."""
 
 from __future__ import annotations
 

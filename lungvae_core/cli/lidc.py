@@ -17,7 +17,7 @@ from lungvae_core.number_text import plural
 if TYPE_CHECKING:
     from lungvae_core.data.prepare import Prepared
 
-LISTED = 20  # lines about single slices and files; the rest is in the report
+LISTED = 20  # maximum lines about single slices and files; the rest is in the report
 
 
 @app.command()
@@ -89,7 +89,7 @@ def prepare(
 
 
 def _account(prepared: Prepared, list_missing: bool) -> list[str]:
-    """What was prepared and what not, in lines; at most LISTED of them about single slices and files."""
+    """Return lines on what was prepared and what was not; at most LISTED about single slices and files."""
     from lungvae_core.data.counted import MISSING, Counted
 
     table = prepared.dataset.table

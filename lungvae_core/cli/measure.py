@@ -59,7 +59,7 @@ def measure(
 
 
 def _print_names(measured: dict[str, Any]) -> None:
-    """The names, strongest first, with the number behind each."""
+    """Print the names, strongest first, with the number behind each."""
     from lungvae_core.data.counted import counted_in_words
 
     print(f"{measured['rule']} Names are for rising values.")
@@ -96,7 +96,7 @@ def _print_controls(measured: dict[str, Any]) -> None:
 
 
 def _print_outlines(outlines: dict[str, Any] | None) -> None:
-    """How well the outlines agree with the readers' masks, where the data have any."""
+    """Print how well the outlines agree with the readers' masks, if the data have any."""
     from lungvae_core.data.counted import counted_in_words
 
     if not outlines:
@@ -112,7 +112,7 @@ def _print_outlines(outlines: dict[str, Any] | None) -> None:
 
 
 def _print_judged(measured: dict[str, Any], guided: tuple[str, ...]) -> None:
-    """How good the judge is, and what it reads as the guided dimensions rise."""
+    """Print how good the judge is, and what it predicts as the guided dimensions rise."""
     from typing import get_args
 
     from lungvae_core.data.counted import counted_in_words

@@ -259,7 +259,7 @@ def presets(
     from lungvae_core.vae.config import PRESETS
 
     if settings:
-        for one in settings_of(PRESETS["dirvae"]):  # a Dirichlet's preset has all of them
+        for one in settings_of(PRESETS["dirvae"]):  # a preset for a Dirichlet has all of them
             print(f"{one.name} ({one.span}): {one.label}. {one.help}")
         return
     for name, config in PRESETS.items():
@@ -273,7 +273,7 @@ def _encoded(run: Run) -> str:
 
 
 def _print_report(report: dict[str, Any]) -> None:
-    """The AUC table: the model beside the size of the lesion, per slice and per nodule."""
+    """Print the AUC table: the model beside lesion size, per slice and per nodule."""
     from lungvae_core.data.counted import counted_in_words
 
     nodule = report["units"]["nodule"]

@@ -1,6 +1,6 @@
-"""Options that several commands have, and what is made of them.
+"""Options that several commands share, and functions that process them.
 
-A setting of a configuration is described there alone; `option` makes an option of it.
+A setting is described only in its configuration; `option` turns it into an option.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 def option(
     kind: type[BaseModel], name: str, *more: str, says_default: bool = False, names: str | None = None
 ) -> Any:
-    """A setting's option, its help the setting's description with `more` sentences after it.
+    """Make a setting's option; its help is the setting's description followed by `more` sentences.
 
-    With `says_default` the configuration's own default is among them: for an option that is None where it was
-    left out. `names` are the option's spellings where they are not of the parameter's name.
+    With `says_default` the help also gives the configuration's default, for an option that is None when
+    omitted. `names` are the option's spellings if they do not come from the parameter's name.
     """
     field = kind.model_fields[name]
     sentences = [field.description or "", *more, *([f"Default: {field.default}."] if says_default else [])]
@@ -73,7 +73,7 @@ Spacing = Annotated[
 
 
 def settings_of(pairs: list[str] | None) -> dict[str, object]:
-    """The settings of `--set NAME=VALUE`, each value as JSON where it is JSON, else as text."""
+    """Parse the settings of `--set NAME=VALUE`, each value as JSON if it is JSON, else as text."""
     from lungvae_core.json_text import parse_json
 
     settings: dict[str, object] = {}
@@ -89,14 +89,14 @@ def settings_of(pairs: list[str] | None) -> dict[str, object]:
 
 
 def seen_choice(leave_out: bool, include: bool) -> Seen:
-    """What is done with slices that were seen, from --leave-out-seen and --include-seen."""
+    """Return what to do with seen slices, from --leave-out-seen and --include-seen."""
     if leave_out and include:
         raise UserError("--leave-out-seen and --include-seen exclude each other; choose one.")
     return "leave_out" if leave_out else "include" if include else "refuse"
 
 
 def open_set(folder: Path) -> SliceSet:
-    """Open a data set; what of its table was read otherwise than it is written goes to standard error."""
+    """Open a data set; report on standard error which table values were read differently than written."""
     from lungvae_core.data.slices import SliceSet
 
     opened = SliceSet.open(folder)

@@ -1,8 +1,8 @@
-"""The command line's outermost layer: whatever goes wrong ends in a sentence, never in a trace.
+"""The command line's outermost layer: every error ends in a sentence, never in a traceback.
 
-Exit codes: 2 for what a person can mend; 1 where the reader of the output went away; 130 after Ctrl-C; 70 for
-a fault of the program, whose trace goes to a log that the sentence names. SIGTERM and SIGHUP end the process
-by that signal, once what was half-written is removed.
+Exit codes: 2 for errors that the user can fix; 1 if the reader of the output closed it; 130 after Ctrl-C; 70
+for a fault of the program, whose traceback goes to a log that the sentence names. SIGTERM and SIGHUP end the
+process by that signal, after half-written files are removed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lungvae_core.errors import UserError
 from lungvae_core.files import NO_TEMPORARY_PLACE, temporary_place
 
 BAD_INPUT, FAULT, CLOSED_PIPE = 2, 70, 1
-# What a disk, its permissions or the machine's limits say; anything else is a fault of the program.
+# Errors of the disk, of permissions or of the machine's limits; anything else is a fault of the program.
 _ENVIRONMENT = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE),
     *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP),
@@ -36,18 +36,18 @@ def run(command: Callable[[], object]) -> NoReturn:
 
     def end(number: int, _frame: FrameType | None) -> None:
         ended_by.append(number)
-        raise SystemExit(128 + number)  # so that what is half written is removed on the way out
+        raise SystemExit(128 + number)  # so that half-written files are removed on exit
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, end)
-    for stream in (sys.stdout, sys.stderr):  # a file's name may be no text, and is told all the same
+    for stream in (sys.stdout, sys.stderr):  # print file names even if they are not valid text
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     code = _guarded(command)
     if ended_by:
         signal.signal(ended_by[0], signal.SIG_DFL)
-        os.kill(os.getpid(), ended_by[0])  # whoever waits for this process sees what ended it
+        os.kill(os.getpid(), ended_by[0])  # the waiting process sees which signal ended it
     sys.exit(code)
 
 
@@ -70,7 +70,7 @@ def _guarded(command: Callable[[], object]) -> int:
     except MemoryError:
         return _say("The memory is full. Close other programs, or give the command less at once.")
     except OSError as error:
-        # Python itself or a library needs one.
+        # Python itself or a library needs a temporary folder.
         if error.errno == errno.ENOENT and temporary_place() is None:
             return _say(NO_TEMPORARY_PLACE)
         if error.errno not in _ENVIRONMENT:
@@ -84,13 +84,13 @@ def _guarded(command: Callable[[], object]) -> int:
 
 def _say(sentence: str) -> int:
     with contextlib.suppress(OSError, ValueError):
-        text = sentence.encode("utf-8", "backslashreplace").decode()  # a path may be no text
+        text = sentence.encode("utf-8", "backslashreplace").decode()  # a path may not be valid text
         print(f"Error: {text}", file=sys.stderr, flush=True)
     return BAD_INPUT
 
 
 def _drop_output() -> None:
-    """Let Python's own last flush go nowhere: it would fail again, with a trace."""
+    """Redirect Python's final flush to nowhere: it would fail again, with a traceback."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -1,4 +1,4 @@
-"""Progress bars of commands, and how a command is stopped."""
+"""Progress bars of commands, and stopping a command by signal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_bar(what: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar; yields a function taking (done, total)."""
+    """Show a progress bar; yields a function taking (done, total)."""
     from rich.progress import Progress
 
     with Progress(transient=True) as bar:
@@ -24,7 +24,7 @@ def progress_bar(what: str, total: int | None = None) -> Iterator[Callable[[int,
 
 @contextmanager
 def task_bars() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A bar a task on standard error; yields a function of the task's name, the number done and in all."""
+    """Show a bar per task on standard error; yields a function taking (task, done, total)."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -34,7 +34,7 @@ def task_bars() -> Iterator[Callable[[str, int, int | None], None]]:
 
     def update(what: str, done: int, total: int | None) -> None:
         if not tasks:
-            bar.start()  # not before: a refusal is to be one line, without a bar above it
+            bar.start()  # only now: a refusal is one line, without a bar above it
         if what not in tasks:
             tasks[what] = bar.add_task(what, total=total)
         bar.update(tasks[what], completed=done, total=total)
@@ -48,9 +48,9 @@ def task_bars() -> Iterator[Callable[[str, int, int | None], None]]:
 
 @contextmanager
 def stop_on_signals(what: str = "this batch") -> Iterator[threading.Event]:
-    """An event that Ctrl-C or a polite kill sets; a second Ctrl-C ends the process at once.
+    """Yield an event that Ctrl-C or SIGTERM sets; a second Ctrl-C ends the process at once.
 
-    `what` is what is still finished before it stops.
+    `what` names the work that is finished before the command stops.
     """
     stop = threading.Event()
 

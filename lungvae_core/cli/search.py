@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lungvae_core.training.search.run import Event, Progress
     from lungvae_core.training.search.setup import SearchConfig
 
-SHOWN = 5  # best trials that are printed at the end
+SHOWN = 5  # number of best trials printed at the end
 
 
 @app.command()
@@ -128,14 +128,14 @@ def search(
 
 @dataclass(frozen=True)
 class _SpaceChanges:
-    """What --range, --choices and --set change of a space."""
+    """The changes to a space by --range, --choices and --set."""
 
     ranges: dict[str, tuple[float, float]]
     choices: dict[str, tuple[Any, ...]]
     fixed: dict[str, object]
 
     def differ_from(self, config: SearchConfig) -> bool:
-        """Whether they say something else than the search began with."""
+        """Whether they differ from those that the search started with."""
         from lungvae_core.training.search.spaces import between, one_of
 
         for name, ends in self.ranges.items():
@@ -149,7 +149,7 @@ class _SpaceChanges:
 
 @dataclass(frozen=True)
 class _Machines:
-    """What the trainings run on."""
+    """The hardware that the trainings run on."""
 
     workers: int | None
     ray: str | None
@@ -157,7 +157,7 @@ class _Machines:
     device: str
 
     def check(self) -> None:
-        """Warn of more threads than cores; UserError for a device that this machine does not have."""
+        """Warn if there are more threads than cores; UserError for a device that this machine lacks."""
         from lungvae_core.training.device import pick_device
         from lungvae_core.workers import cores
 
@@ -174,7 +174,7 @@ class _Machines:
 
 
 def _new(stated: dict[str, Any], source: Path | None, of_run: bool, changes: _SpaceChanges) -> SearchConfig:
-    """A new search's settings, from the options that were stated."""
+    """Build a new search's settings from the options given."""
     from lungvae_core.training.search import spaces
     from lungvae_core.training.search.setup import make
 
@@ -186,7 +186,7 @@ def _new(stated: dict[str, Any], source: Path | None, of_run: bool, changes: _Sp
 
 
 def _resumed(out: Path, stated: dict[str, Any], source: Path | None, changes: _SpaceChanges) -> SearchConfig:
-    """The settings of the search in `out`; what is stated again must be the same, but for the trials."""
+    """Read the settings of the search in `out`; options given again must be equal, except for the trials."""
     from lungvae_core.training.search.setup import open_search
 
     if not (out / "search.json").exists():
@@ -244,7 +244,7 @@ def _run(
 
 @dataclass(frozen=True)
 class _SearchBar:
-    """A search's bar, with a line for every event of a trial above it."""
+    """A search's progress bar, with a line above it for every event of a trial."""
 
     config: SearchConfig
     bar: RichProgress
@@ -288,7 +288,7 @@ def _line(config: SearchConfig, event: Event) -> str:
 
 
 def _print_best(config: SearchConfig, book: Book, out: Path) -> None:
-    """The best trials, and the command that trains the winner."""
+    """Print the best trials, and the command that trains the winner."""
     print("Best on validation patients (the best of many is optimistic):")
     for trial in book.best()[:SHOWN]:
         drawn = "  ".join(f"{name}={_short(value)}" for name, value in sorted(trial.drawn.items()))
@@ -301,7 +301,7 @@ def _print_best(config: SearchConfig, book: Book, out: Path) -> None:
 
 
 def command(config: SearchConfig, book: Book, out: Path) -> str:
-    """The command that trains the best trial's settings anew."""
+    """Return the command that trains the best trial's settings again."""
     from lungvae_core.training.search.setup import winner
 
     return shlex.join(winner(config, book.settings(book.best()[0]), out.name))

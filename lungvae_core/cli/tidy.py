@@ -1,4 +1,4 @@
-"""`lungvae tidy`: what killed processes left behind, and its removal."""
+"""`lungvae tidy`: list and remove what killed processes left behind."""
 
 from __future__ import annotations
 

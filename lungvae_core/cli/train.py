@@ -78,7 +78,7 @@ def train(
             should_stop=stop.is_set,
         )
     if not first_process():
-        return  # the first one finishes the run
+        return  # the first process finishes the run
     if not finished:
         print(f"Stopped. Go on with: lungvae train --data {data} --out {out} --resume")
         raise typer.Exit(130)
@@ -90,7 +90,7 @@ def train(
 
 @dataclass(frozen=True)
 class _TrainingBar:
-    """A training's bar, with a line for every epoch above it."""
+    """A training's progress bar, with a line above it for every epoch."""
 
     bar: Progress
     task: TaskID
@@ -121,7 +121,7 @@ class _TrainingBar:
 
 @contextmanager
 def _training_bar() -> Iterator[_TrainingBar]:
-    """The bar of the first of the processes that train; the others show none."""
+    """Show the progress bar in the first training process; the others show none."""
     from rich.progress import BarColumn, Progress, TextColumn
 
     from lungvae_core.training.parallel import first_process, torchrun_size
@@ -135,7 +135,7 @@ def _training_bar() -> Iterator[_TrainingBar]:
 
 
 def _print_split(run: Run, data: SliceSet) -> None:
-    """How many slices the model was trained on, and of how many its figures are."""
+    """Print how many slices the model was trained on, and how many its figures are from."""
     import numpy as np
 
     from lungvae_core.data.counted import chosen_rows, left_out_before
@@ -155,7 +155,7 @@ def _finish(out: Path, folder: Path, data: SliceSet) -> None:
     if (labels == 1).any() and (labels == 0).any():
         try:
             classify(out)
-        except UserError as error:  # the training itself is done, and its maps can be made
+        except UserError as error:  # the training itself is done, and its maps can still be made
             print(f"No classifier was made: {error}")
     else:
         print("No malignant and benign labels in this data set: no classifier was made.")

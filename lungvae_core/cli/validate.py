@@ -81,7 +81,7 @@ def validate(
 
 
 def _print(report: dict[str, Any]) -> None:
-    """The report in a screen: AUCs beside size, calls, calibration, and how far the data lie from home."""
+    """Print the report on one screen: AUCs beside size, calls, calibration, and how far the data shifted."""
     from lungvae_core.data.counted import counted_in_words
 
     nodule, shift = report["units"]["nodule"], report["external"]["code_shift"]
@@ -111,7 +111,7 @@ def _print(report: dict[str, Any]) -> None:
 
 
 def _print_units(report: dict[str, Any]) -> None:
-    """A row a figure, a column a unit."""
+    """Print one row per figure and one column per unit."""
     units = report["units"]
     rows = {
         name.replace("_", " "): [units[unit][name] for unit in units]

@@ -20,7 +20,7 @@ from lungvae_core.errors import UserError
 if TYPE_CHECKING:
     from lungvae_core.serving.workspace.access import Access
 
-# Options of Streamlit; said again here, so that neither a file nor the environment turns any of it off.
+# Streamlit options, set here so that neither a file nor the environment can override them.
 FIXED: dict[str, Any] = {
     "browser.gatherUsageStats": False,
     "server.headless": True,
@@ -28,14 +28,14 @@ FIXED: dict[str, Any] = {
     "server.enableCORS": True,
     "server.enableStaticServing": False,
     "client.showErrorDetails": "none",
-    # After each page Streamlit would look through all of Python's objects for garbage, and where thousands of
-    # modules lie: each a fifth of a second in which no slider is answered. What is updated under a running
-    # server is taken up when it starts anew, whole.
+    # After each page Streamlit would search all Python objects for garbage, and look up the paths of
+    # thousands of modules: each blocks sliders for a fifth of a second. Files updated while the server runs
+    # take effect together, at the next start.
     "runner.postScriptGC": False,
     "server.fileWatcherType": "none",
-    "runner.magicEnabled": False,  # no page writes by lines that stand alone
+    "runner.magicEnabled": False,  # no page relies on bare expressions for output
 }
-# Streamlit's welcome and coloured traces are no JSON.
+# Streamlit's welcome message and coloured tracebacks are not JSON.
 FIXED_JSON = {"logger.hideWelcomeMessage": True, "logger.enableRich": False}
 
 
@@ -99,8 +99,8 @@ def serve(
     _check_access(access, address, public)
     _check_free(address, port)
     _announce(access, address, port, as_json)
-    os.environ.update(variables)  # the server reads the same
-    # Every script runs in a thread of its own, and each new arena of the C library keeps what it once had.
+    os.environ.update(variables)  # the server reads these variables
+    # Every script runs in its own thread, and each new arena of the C library keeps the memory it once had.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     options = FIXED | (FIXED_JSON if as_json else {}) | {"server.port": port, "server.address": address}
     # The server takes this process's place, so that signals and the exit status are its own. The core does
@@ -111,7 +111,7 @@ def serve(
 def _environment(
     sign_in: Path | None, no_sign_in: str, hosts: list[str], sources: list[Path], log_json: bool
 ) -> dict[str, str]:
-    """The options as variables of the environment, which the server reads."""
+    """Return the options as environment variables, which the server reads."""
     variables = {}
     if sign_in is not None:
         if not sign_in.is_file():
@@ -129,7 +129,7 @@ def _environment(
 
 
 def _check_access(access: Access, address: str, public: bool) -> None:
-    """UserError where others could come in although nobody said so, or where what was said contradicts."""
+    """UserError if others could get in without an explicit option, or if options contradict each other."""
     from lungvae_core.serving.workspace.access import is_loopback
 
     if access.sign_in is not None and access.open_words:
@@ -148,7 +148,7 @@ def _check_access(access: Access, address: str, public: bool) -> None:
 
 
 def _announce(access: Access, address: str, port: int, as_json: bool) -> None:
-    """Say where the server is and who may come in; what others can reach is also written down."""
+    """Say where the server is and who has access; if others can reach it, the audit log records that."""
     from lungvae_core.serving.workspace import audit
     from lungvae_core.serving.workspace.settings import Settings
 
@@ -169,7 +169,7 @@ def _announce(access: Access, address: str, port: int, as_json: bool) -> None:
 
 
 def _check_free(address: str, port: int) -> None:
-    """UserError when nothing can listen on address and port; the server itself would say so with a trace."""
+    """UserError if address and port are not available; the server itself would only show a traceback."""
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:

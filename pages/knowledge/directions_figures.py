@@ -56,7 +56,7 @@ def held_out(report: dict[str, Any]) -> go.Figure:
 
 
 def like_sizes(report: dict[str, Any]) -> go.Figure | None:
-    """Draw the AUC for malignancy over all nodules and among similar sizes, directions beside the diameter."""
+    """Draw the AUC for malignancy over all nodules and within similar sizes, directions beside diameter."""
     told = {name: entry for name, entry in report["directions"].items() if entry["matched"]}
     if not told:
         return None

@@ -51,7 +51,7 @@ def attributes_table(part: dict[str, Any]) -> pd.DataFrame:
 
 
 def heat_map(part: dict[str, Any], measure: str, most: int) -> go.Figure:
-    """Draw the `most` informative dimensions (rows) by factors; cells above their factor's null are outlined."""
+    """Draw the `most` informative dimensions (rows) by factors; outline cells above their factor's null."""
     rows = ordered(part)[:most]
     told = np.array(part["information"])[rows]
     null = np.array(part["information_null"]["high"])

@@ -1,4 +1,4 @@
-"""The Predict page's view of a lesion, of the set or uploaded: images, scores, neighbours, place on the map."""
+"""The Predict page's view of a lesion, from the set or uploaded: images, scores, neighbours, map."""
 
 from __future__ import annotations
 

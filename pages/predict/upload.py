@@ -143,7 +143,7 @@ def check(series: Series) -> None:
 
 
 def ask_range(names: list[str]) -> tuple[float | None, float | None] | None:
-    """Ask which HU a grey image's black and white stand for; None if no range is needed."""
+    """Ask for the HU of a grey image's black and white, each None if empty; None if no range is needed."""
     images = [name.lower() for name in names if not is_mask_name(name)]
     grey = any(name.endswith(PICTURES) for name in images)
     if not grey and any(name.endswith(SUFFIXES) for name in images):

@@ -39,7 +39,7 @@ class State:
     token: str
     at: int  # the slice in view
     position: Box | None = None  # the box's centre if no outline gives it
-    slices: tuple[int, int] | None = None  # first and last slice of the nodule, all with the box at `position`
+    slices: tuple[int, int] | None = None  # the nodule's first and last, all with the box at `position`
     boxes: dict[int, Box] = field(default_factory=dict)  # from an outline
     drawn: str = ""  # "mask": outlined in a file; "found": outlined by the app
     caption: str = ""  # about the outline

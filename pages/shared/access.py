@@ -1,4 +1,4 @@
-"""Who uses the page: the sign-in page before everything else, and what a viewer may not do."""
+"""Access to pages: the sign-in page that comes first, and the limits of viewers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ DELETE = "delete or replace saved data"
 
 
 def person() -> Person:
-    """Whoever this tab speaks for, judged anew at each call: sessions end."""
+    """Return this tab's user, checked at each call because sessions end."""
     return current().person(st.context.cookies)
 
 
 def gate() -> None:
-    """Ask for the sign-in and end the script here, where one is needed; else say who is signed in."""
+    """Ask for a sign-in and end the script here if one is needed; otherwise show who is signed in."""
     who = person()
     if who.role is None:
         _ask(who)
@@ -41,7 +41,7 @@ def gate() -> None:
 
 @contextmanager
 def acting() -> Iterator[None]:
-    """Do within what every signed-in person may do, under that person's name in the audit log."""
+    """Run the block as the signed-in user, whose name goes into the audit log."""
     who = person()
     if who.role is None:
         raise UserError(who.reason)
@@ -51,9 +51,9 @@ def acting() -> Iterator[None]:
 
 @contextmanager
 def allowed(what: str) -> Iterator[None]:
-    """Do within what only researchers may do (`WORK`, `DELETE`); UserError for everybody else.
+    """Run the block with a right that only researchers have (`WORK`, `DELETE`); UserError for all others.
 
-    The audit log then has the person's name.
+    The audit log records the user's name.
     """
     who = person()
     if who.role is None:
@@ -68,21 +68,21 @@ def allowed(what: str) -> Iterator[None]:
 
 
 def _ask(who: Person) -> None:
-    """Say why the page ends here, with a link that opens the server's own sign-in page.
+    """Say why the page ends here, with a link to the server's sign-in page.
 
-    Nobody gets a socket for this page without a session; so the session has ended while the page was open.
+    A socket for this page requires a session, so the session must have ended while the page was open.
     """
-    # Without the icon: a picture of the app's own is for people who have signed in.
+    # No icon: the app's own images are only for people who have signed in.
     st.set_page_config(page_title="Lung lesion explorer: sign in")
     st.title("Lung lesion explorer")
     st.warning(NOTICE, icon=":material/warning:")
     (st.error if who.name else st.markdown)(_plain(who.reason) if who.name else who.reason)
-    # A link and not a button: it leads on when the connection has ended with the session.
+    # A link and not a button: it still works when the connection has ended with the session.
     st.html('<a href="/" target="_self">Sign in again</a>')
 
 
 def _wait(until: float) -> None:
-    """Run the page again when the session has ended, so that a tab that nobody touches says so too."""
+    """Rerun the page when the session ends, so that an idle tab says so too."""
 
     @st.fragment(run_every=max(1.0, until - time.time() + 0.5))
     def watch() -> None:
@@ -93,5 +93,5 @@ def _wait(until: float) -> None:
 
 
 def _plain(text: str) -> str:
-    """Words from elsewhere with nothing that Markdown would take for its own."""
+    """Escape outside text so that Markdown shows it as it is."""
     return "".join(f"\\{letter}" if letter in "\\`*_{}[]()<>#+-!|~$:" else letter for letter in text)

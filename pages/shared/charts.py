@@ -1,7 +1,7 @@
-"""Charts: `show` places them on a page, and `kept` saves what plotly does with a figure at each visit.
+"""Charts: `show` places them on a page, and `kept` saves plotly from rebuilding a figure at each visit.
 
-To build a figure out of plotly's objects takes 30 ms and more, most of it to check the names of properties,
-which the tests do here.
+Building a figure from plotly's objects takes 30 ms and more, mostly to check the names of properties; here
+the tests do that.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ MOST_BYTES = 32 * 2**20
 
 
 class Chart(go.Figure):
-    """A finished figure: traces and layout as plotly.js takes them, which nobody changes any more."""
+    """A finished, unchanging figure: traces and layout in the form that plotly.js takes."""
 
     def __init__(self, data: Sequence[Mapping[str, Any]], layout: Mapping[str, Any]) -> None:
         self._finished = {"data": list(data), "layout": {"template": _template()} | dict(layout)}
 
     def to_dict(self) -> dict[str, Any]:
-        """The figure ready for JSON."""
+        """Return the figure ready for JSON."""
         return self._finished
 
 
@@ -36,10 +36,10 @@ _kept: BoundedCache[Chart | None] = BoundedCache(MOST_BYTES)
 
 
 def kept(draw: Callable[..., go.Figure | None], *arguments: Any, **named: Any) -> Chart | None:
-    """`draw(*arguments, **named)`, drawn once for equal arguments, such as those from a model's files.
+    """Return `draw(*arguments, **named)`, drawn once for equal arguments, such as those from a model's files.
 
-    None where there is nothing to draw. Arguments are what JSON can hold, arrays, and objects with
-    attributes of these kinds.
+    None if there is nothing to draw. Arguments may be JSON values, arrays, and objects with attributes of
+    these kinds.
     """
     content = hashlib.sha256(json.dumps((arguments, named), default=_content).encode()).digest()
 
@@ -53,15 +53,15 @@ def kept(draw: Callable[..., go.Figure | None], *arguments: Any, **named: Any) -
 def show(figure: go.Figure | None, *, alt: str, where: Any = st, toolbar: bool = False, **named: Any) -> Any:
     """Place a chart on the page, or in `where`, with `alt` for people who cannot see it.
 
-    `toolbar` is plotly's own, for charts in which one moves about; `named` is what else `st.plotly_chart`
-    takes.
+    `toolbar` shows plotly's toolbar, for charts that users pan and zoom; `named` are further arguments of
+    `st.plotly_chart`.
     """
     config = None if toolbar else {"displayModeBar": False}
     return where.plotly_chart(figure, alt=alt, config=config, **named)
 
 
 def _content(value: Any) -> Any:
-    """What JSON cannot hold, as something that differs where the value does."""
+    """Convert a value that JSON cannot hold into one that differs when the value does."""
     if isinstance(value, np.ndarray | np.generic):
         return [value.shape, value.dtype.str, hashlib.sha256(value.tobytes()).hexdigest()]
     return vars(value)
@@ -69,5 +69,5 @@ def _content(value: Any) -> Any:
 
 @cache
 def _template() -> dict[str, Any]:
-    """Streamlit's own, which every figure has from the start."""
+    """Return Streamlit's template, which every figure has from the start."""
     return go.Figure().to_dict()["layout"]["template"]

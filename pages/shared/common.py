@@ -17,8 +17,8 @@ from lungvae_core.serving.models.registry import LoadedModel
 from pages.shared import tour, url
 from pages.shared.help import HELP
 
-# What Streamlit leaves free above a page and between a sidebar's lines is needed on a laptop's screen. Its
-# own Stop button, which appears while a page takes long, stops no job and would be taken for the job's.
+# A laptop's screen needs the space that Streamlit leaves above a page and between a sidebar's lines. Its Stop
+# button, which appears while a page is slow, stops no job, and people would take it for the job's.
 _STYLE = """
 <style>
 [data-testid='stHeader'] {height: 2.2rem; min-height: 2.2rem; background: transparent; pointer-events: none}
@@ -42,14 +42,14 @@ _STYLE = """
 .st-key-sidebar_notice p {font-size: .8rem; line-height: 1.35}
 </style>
 """
-FEW = 5  # reasons that are said in full
+FEW = 5  # reasons that are given in full
 _LARGER = "<style>html {font-size: 125% !important}</style>"  # everything is measured in rem
 
 
 def frame(page: str) -> None:
-    """What stands around `page` (its path in the address): standing notice, model, text size, the tour.
+    """Draw the frame around `page` (its path in the address): notice, model, text size, the tour.
 
-    The model is in the address as ?model=name, larger text as ?text=large.
+    The address has the model as ?model=name and larger text as ?text=large.
     """
     st.html(_STYLE)
     with st.sidebar:
@@ -79,7 +79,7 @@ def frame(page: str) -> None:
 
 
 def _text_size() -> None:
-    """The switch for a projector, or for eyes that want larger text."""
+    """Draw the switch for larger text, for projectors and for people who need it."""
     if "larger_text" not in st.session_state:
         st.session_state["larger_text"] = url.choice("text", ("large",)) == "large"
     larger = st.toggle(
@@ -93,9 +93,9 @@ def _text_size() -> None:
 
 
 def current_model(*, again: bool = False) -> LoadedModel:
-    """The picked model, opened; stops the page with a message when there is none or it is damaged.
+    """Open the picked model; stop the page with a message if there is none or it is damaged.
 
-    What of its table cannot be used is said on the page, unless it was, and this is asked `again`.
+    The page lists unusable parts of the model's table, except when called `again`.
     """
     name = st.session_state.get("model_name")
     entries = registry().entries()
@@ -111,9 +111,9 @@ def current_model(*, again: bool = False) -> LoadedModel:
 
 
 def jobs() -> list[Job]:
-    """The workspace's jobs, the newest first; why others cannot be used is said on the page.
+    """List the workspace's jobs, newest first; the page says why any others are unusable.
 
-    Stops the page with a message where the database cannot be read.
+    Stops the page with a message if the database cannot be read.
     """
     table = Jobs()
     try:
@@ -127,7 +127,7 @@ def jobs() -> list[Job]:
 
 
 def introduce(title: str, *, shows: str, does_not_mean: str) -> None:
-    """A page's title, what it shows, what it does not mean, and how it is used."""
+    """Introduce a page: its title, what it shows, what it does not mean, and how to use it."""
     heading, limits, how = st.columns([1.3, 1, 1], gap="small", vertical_alignment="center")
     heading.title(title, anchor=False)
     with limits.expander(
@@ -142,7 +142,7 @@ def introduce(title: str, *, shows: str, does_not_mean: str) -> None:
 
 @contextlib.contextmanager
 def contained(what: str) -> Iterator[None]:
-    """Keep a part of a page, named by `what`, from taking the rest with it: a fault becomes a sentence."""
+    """Contain faults in one part of a page, named by `what`: a sentence replaces it, the rest goes on."""
     try:
         yield
     except UserError as error:
@@ -152,7 +152,7 @@ def contained(what: str) -> Iterator[None]:
 
 
 def stop(message: str) -> NoReturn:
-    """End the page here with a message for people."""
+    """End the page here with a message for the user."""
     st.error(message)
     st.stop()
     raise AssertionError("unreachable")

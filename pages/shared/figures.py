@@ -1,4 +1,4 @@
-"""Images of lesions with what must be said beside them: real or generated, window, scale."""
+"""Images of lesions with the labels they need: real or generated, window, scale."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _STYLE = """
 
 
 def lesion(model: LoadedModel, image: np.ndarray, caption: str, *, spacing_mm: float | None = None) -> None:
-    """A CT slice (64, 64) in 0..1 of the model's window, with a scale bar where the spacing is known.
+    """Show a CT slice (64, 64) in 0..1 of the model's window, with a scale bar if the spacing is known.
 
-    `spacing_mm` is that of the image as it is shown, which for a model of a fixed spacing is the model's.
+    `spacing_mm` is that of the image on display; for a model with a fixed spacing, the model's.
     """
     bar = ""
     if spacing_mm:
@@ -39,7 +39,7 @@ def lesion(model: LoadedModel, image: np.ndarray, caption: str, *, spacing_mm: f
 
 
 def generated(model: LoadedModel, image: np.ndarray, caption: str) -> None:
-    """An image that the model made, marked so; it has no scale."""
+    """Show an image that the model generated, labelled so; it has no scale."""
     _show(model, image, caption, '<div class="badge">generated</div>')
 
 

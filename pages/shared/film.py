@@ -1,4 +1,4 @@
-"""A way through the latent space as a film, with what can be taken away of it."""
+"""A path through the latent space as a film, with downloads."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def show(
     ends: tuple[str, str] = ("A", "B"),
     places: np.ndarray | None = None,
 ) -> None:
-    """Play codes (T, K); `title` says what is walked along, `ends` what the first and last frame are.
+    """Play codes (T, K); `title` names the path, `ends` the first and last frame.
 
-    `patient`, of the set, is whose lesion the way starts at, and decides which classifier scores it.
-    `places` (T, 2): where the frames lie on a map that is shown on the same page.
+    `patient` is the patient of the set with whose lesion the path starts; it decides which classifier scores
+    the frames. `places` (T, 2) are the positions of the frames on a map on the same page.
     """
     filmstrip(
         model.entry.name,
@@ -55,7 +55,7 @@ def show(
 
 
 def downloads(name: str, whole: Callable[[], Walk], few: Callable[[], Walk], *, key: str) -> None:
-    """PNG strip of a `few` frames, GIF and MP4 of the `whole`, each marked; made when they are asked for."""
+    """Offer a PNG strip of a `few` frames, GIF and MP4 of the `whole`, each marked and made on request."""
     columns = st.columns([1, 1, 1, 2], vertical_alignment="center")
     offers = (
         ("Strip as PNG", lambda: strip_png(few()), "png", "image/png"),

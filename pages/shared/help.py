@@ -1,4 +1,4 @@
-"""How each page is used, by the page's title: what to click, drag and press."""
+"""How to use each page, by its title: what to click, drag and press."""
 
 from __future__ import annotations
 

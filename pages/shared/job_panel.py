@@ -1,4 +1,4 @@
-"""Background jobs on a page: begun, followed, stopped and resumed there."""
+"""Background jobs on a page: start, follow, stop and resume them."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class JobPanel:
-    """The jobs of one page, which shows them in one of its views."""
+    """The jobs of one page, shown in one of its views."""
 
-    page: str  # the page's keys in the session's state begin with it
-    view: str  # the view of the jobs
+    page: str  # prefix of the page's keys in the session state
+    view: str  # the view that shows the jobs
     remember: Callable[[Job], None]  # writes a job to the address
     stop_help: str
     resume_help: str
 
     def act(self, what: Callable[..., Job], *arguments: Any) -> None:
-        """Start, stop or resume a job, and turn to the jobs if that could be done."""
+        """Start, stop or resume a job; on success switch to the view of the jobs."""
         job = self.attempt(access.WORK, what, *arguments)
         if job is not None:
             st.session_state[f"{self.page}-view"] = self.view
             self.remember(job)
 
     def attempt(self, right: str, what: Callable[..., Result], *arguments: Any) -> Result | None:
-        """Do what takes `right` of `access`; `show_error` says why it failed, until the next attempt."""
+        """Do what needs `right` of `access`; `show_error` shows why it failed, until the next attempt."""
         self.forget_error()
         try:
             with access.allowed(right):
@@ -45,16 +45,16 @@ class JobPanel:
             return None
 
     def show_error(self) -> None:
-        """The sentence that the last attempt ended with, if it failed."""
+        """Show the error of the last attempt, if it failed."""
         if message := st.session_state.get(f"{self.page}-error"):
             st.error(message)
 
     def forget_error(self) -> None:
-        """Let the last attempt's failure be."""
+        """Forget the error of the last attempt."""
         st.session_state.pop(f"{self.page}-error", None)
 
     def rerun_when_changed(self, jobs: Iterable[Job]) -> None:
-        """Run the whole page when a job has begun or ended: the page's pace depends on it."""
+        """Rerun the whole page when a job starts or ends, because its refresh rate depends on that."""
         active = {job.id for job in jobs if job.active}
         before = st.session_state.get(f"{self.page}-active", active)
         st.session_state[f"{self.page}-active"] = active
@@ -62,7 +62,7 @@ class JobPanel:
             st.rerun()
 
     def stop_or_resume(self, jobs: Jobs, job: Job) -> None:
-        """The button that applies, if one does; generated data cannot go on where its making stopped."""
+        """Draw the button that applies, if any; generating data cannot be resumed."""
         if job.active:
             st.button(
                 "Stop",

@@ -1,4 +1,4 @@
-"""How much room a page leaves around itself."""
+"""The margins of a page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import streamlit as st
 
 
 def compact() -> None:
-    """Move the page's content up and out, so that a laptop's screen shows a map or an image whole."""
+    """Reduce the page's margins, so that a map or an image fits on a laptop's screen."""
     st.html(
         "<style>[data-testid='stMainBlockContainer'] {padding: 2.2rem 2.5rem 3rem}"
         " [data-testid='stMainBlockContainer'] h1 {padding: 0.4rem 0; font-size: 2rem}</style>"

@@ -1,4 +1,4 @@
-"""One lesion's card: its slices, what every reader said, its scores, and the lesions most like it."""
+"""One lesion's card: its slices, every reader's ratings, its scores, and the most similar lesions."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ NEIGHBOURS = 6
 
 
 def show(model: LoadedModel, row: int, *, key: str, wide: bool = False) -> int | None:
-    """The card of the nodule that `row` is a slice of; returns the row of a neighbour that was just clicked.
+    """Show the card of the nodule with slice `row`; return the row of a neighbour that was just clicked.
 
-    `key` keeps several cards of one page apart. `wide` puts images and words beside each other.
+    `key` distinguishes several cards on one page. `wide` puts images and text side by side.
     """
     try:
         rows = lesion.slices(model, row)
@@ -55,8 +55,8 @@ def show(model: LoadedModel, row: int, *, key: str, wide: bool = False) -> int |
 
 @st.fragment
 def _slices(model: LoadedModel, row: int, rows: list[int], key: str, size: int) -> None:
-    """The slices and their scores; a fragment, so that scrolling through slices draws nothing else anew."""
-    viewer, moved = f"{key}_slices", f"{key}_moved"  # moved: (row, slice, how often it was sent to one)
+    """Show the slices and their scores; a fragment, so that scrolling through slices redraws nothing else."""
+    viewer, moved = f"{key}_slices", f"{key}_moved"  # moved: (row, slice, count of jumps)
 
     def follow() -> None:
         view = st.session_state[viewer].get("view")
@@ -94,7 +94,7 @@ def _slices(model: LoadedModel, row: int, rows: list[int], key: str, size: int) 
 
 
 def _of_pixels(model: LoadedModel, real: bool, outlined: bool) -> str:
-    """What the viewer's pixels are."""
+    """Describe the viewer's pixels."""
     if not real:
         return (
             "The CT is not on this machine: these are the model's reconstructions, **generated**. They "
@@ -112,7 +112,7 @@ def _of_pixels(model: LoadedModel, real: bool, outlined: bool) -> str:
 
 
 def _scores(scores: Scores, at: int, count: int, key: str, go: Callable[[int], None]) -> None:
-    """The scores in words and as bars; `go` is called with a slice that is asked for."""
+    """Show the scores in words and as bars; `go` is called with the slice that the user wants."""
     nodule = scores.nodule
     lines = [f"Slice {at + 1} of {count}: **{scores.slice:.2f}**{_interval(scores.low, scores.high)}"]
     if count > 1:
@@ -155,7 +155,7 @@ def _interval(low: float | None, high: float | None) -> str:
 
 
 def _buttons(model: LoadedModel, row: int, key: str) -> None:
-    """The ways on with this lesion."""
+    """Draw the buttons that lead to other pages with this lesion."""
     query = {"model": model.entry.name, "row": str(row)}
     ways = {
         "walk": (
@@ -179,7 +179,7 @@ def _buttons(model: LoadedModel, row: int, key: str) -> None:
 
 
 def _neighbours(model: LoadedModel, row: int, key: str) -> int | None:
-    """The most alike lesions of other patients; returns one that was just clicked."""
+    """Show the most similar lesions of other patients; return one that was just clicked."""
     patient = str(model.lesion(row)["patient_id"])
     code = model.codes[row]
     rows, distances = model.neighbours(code, NEIGHBOURS, exclude_patient=patient)

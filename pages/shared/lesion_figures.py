@@ -29,7 +29,7 @@ _STYLE = """
 
 
 def ratings_table(ratings: Sequence[Rating]) -> None:
-    """A line a characteristic, a column a reader, and what the numbers mean."""
+    """Show one line per characteristic, one column per reader, and what the numbers mean."""
     readers = max(len(rating.values) for rating in ratings)
     head = "".join(
         f'<th scope="col" class="number" title="reader {n + 1}">{n + 1}</th>' for n in range(readers)
@@ -54,7 +54,7 @@ def ratings_table(ratings: Sequence[Rating]) -> None:
 
 
 def facts_table(facts: Sequence[tuple[str, str]]) -> None:
-    """Names and values, a line each."""
+    """Show names and values, one line each."""
     lines = "".join(
         f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in facts
     )
@@ -65,10 +65,10 @@ def facts_table(facts: Sequence[tuple[str, str]]) -> None:
 
 
 def slice_scores(nodule: NoduleScore, shown: int, *, numbers: Sequence[int] | None = None) -> Chart:
-    """Each slice's score as a bar, those that raise the nodule's in orange; the nodule's as a line.
+    """Draw each slice's score as a bar, orange if it raises the nodule's score, which is a line.
 
-    `shown` is the slice in the viewer, from 0, whose bar has a frame; `numbers` are the slices' own, else
-    1 .. M.
+    `shown` is the slice in the viewer, from 0; its bar has a frame. `numbers` are the slices' own numbers,
+    by default 1 .. M.
     """
     count = len(nodule.slices)
     bars = {

@@ -1,4 +1,4 @@
-"""A lesion of the set picked by patient, nodule and slice."""
+"""A picker for a lesion of the set, by patient, nodule and slice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Option = TypeVar("Option")
 
 
 def asked_row(model: LoadedModel) -> int | None:
-    """The row that the page begins with: the address's ?row, else the one that is selected on the map."""
+    """Return the row that the page starts with: ?row in the address, else the one selected on the map."""
     row = url.integer("row", 0, len(model.codes) - 1)
     return selection.focus(model) if row is None else row
 
@@ -28,9 +28,9 @@ def pick(
     suffix: str = "",
     widths: tuple[int, int, int] = (190, 90, 90),
 ) -> int:
-    """A row of the model's table; the three boxes begin with `row`, else with a usual lesion.
+    """Pick a row of the model's table; the three boxes start with `row`, by default a usual lesion.
 
-    `suffix` is added to the boxes' labels, since two pickers on a page must not have boxes of one name.
+    `suffix` is added to the labels, since the boxes of two pickers on one page need different names.
     """
     patients = of_patients(model)
     row = model.usual_row if row is None else row
@@ -44,7 +44,7 @@ def pick(
         *of: object,
         words: Callable[[Option], str] = str,
     ) -> Option:
-        """Begins with `first` for each `row` and each `of`, on which the options depend."""
+        """Draw a box that starts with `first` for each new `row` and `of`, on which the options depend."""
         widget = f"{key}-{label}-{model.entry.name}-{of}"
         if st.session_state.get(widget) not in options or st.session_state.get(f"{widget}-row") != row:
             st.session_state[widget] = first if first in options else options[0]

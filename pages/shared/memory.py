@@ -1,7 +1,7 @@
-"""What a session no longer shows is forgotten: a server runs for months.
+"""Free what a session no longer shows, because a server runs for months.
 
-Streamlit 1.67 keeps what it knows of every widget that a session ever had, its options included, though it
-drops their values; boxes whose options follow the lesion are new ones for each lesion.
+Streamlit 1.67 drops the values of old widgets but keeps the metadata and options of every widget that a
+session ever had; boxes whose options depend on the lesion are new widgets for each lesion.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from streamlit.runtime.state import SafeSessionState
 
 
 def forget_stale_widgets() -> None:
-    """Drop what is known of widgets that have no value any more; call it when a script begins."""
+    """Drop the metadata of widgets that no longer have a value; call this when a script starts."""
     context = get_script_run_ctx()
     if context is None:
         return
-    # Its own business, with no public way in: where a version has it elsewhere, nothing is forgotten.
+    # Private to Streamlit, with no public API: if a version keeps it elsewhere, nothing is freed.
     with contextlib.suppress(AttributeError):
         state: Any = context.session_state
-        while isinstance(state, SafeSessionState):  # one lock around it, in tests two
+        while isinstance(state, SafeSessionState):  # wrapped in one lock, in tests in two
             state = state._state
         known = state._new_widget_state.widget_metadata
         in_use = {*state._new_widget_state.states, *state._old_state}
@@ -34,9 +34,9 @@ def forget_stale_widgets() -> None:
 
 @contextlib.asynccontextmanager
 async def closing_sessions(_app: object) -> AsyncIterator[None]:
-    """While the server runs: close sessions whose tab did not come back in time.
+    """While the server runs, close sessions whose tab did not reconnect in time.
 
-    Streamlit 1.67 drops such a session when another ends, or never, and each holds three descriptors.
+    Streamlit 1.67 drops such a session only when another ends, or never; each holds three descriptors.
     """
     closing = asyncio.create_task(_close_sessions())
     try:
@@ -48,7 +48,7 @@ async def closing_sessions(_app: object) -> AsyncIterator[None]:
 async def _close_sessions(every: float = 15) -> None:
     while True:
         await asyncio.sleep(every)
-        # Its own business again; a session in there has neither tab nor script.
+        # Private to Streamlit again; a session in there has neither a tab nor a script.
         with contextlib.suppress(AttributeError):
             storage: Any = get_instance()._session_mgr
             for _, ended in storage._session_storage._cache.expire():

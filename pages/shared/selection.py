@@ -1,7 +1,7 @@
-"""The lesions that a person has selected on the map, shared by the pages of one session.
+"""The lesions selected on the map, shared by the pages of one session.
 
-st.session_state["selected_rows"] holds rows of the model's table. They mean the same lesions in every model
-of the same data, so they outlive a change of model, but not a change of data.
+st.session_state["selected_rows"] holds rows of the model's table. They refer to the same lesions in every
+model of the same data, so the selection survives a change of model, but not a change of data.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ _ROWS = "selected_rows"
 _DATA = "selected_data"
 _FOCUS = "selected_focus"
 _ID = "selected_id"
-_ADDRESS = "selected_address"  # what the address had last, so that a change of it is seen
-LONGEST = 1500  # characters of a selection in an address; browsers and mail programs cut longer ones
+_ADDRESS = "selected_address"  # the last address, to detect a change
+LONGEST = 1500  # characters of a selection in an address; browsers and mail programs truncate longer ones
 
 
 def rows(model: LoadedModel) -> list[int]:
-    """Selected rows of the model's table; empty when they were selected in other data."""
+    """Return the selected rows of the model's table; empty if they were selected in other data."""
     if st.session_state.get(_DATA, model.entry.data.content_hash) != model.entry.data.content_hash:
         select(model, [])
     return valid_rows(model, st.session_state.get(_ROWS, []))
 
 
 def focus(model: LoadedModel) -> int | None:
-    """The one selected row that the buttons act on."""
+    """Return the one selected row that the buttons act on."""
     chosen = rows(model)
     row = st.session_state.get(_FOCUS)
     return row if row in chosen else (chosen[0] if chosen else None)
@@ -46,12 +46,12 @@ def select(model: LoadedModel, chosen: Sequence[int], focus: int | None = None) 
 
 
 def set_focus(row: int) -> None:
-    """Say which of the selected rows the buttons act on."""
+    """Set which of the selected rows the buttons act on."""
     st.session_state[_FOCUS] = row
 
 
 def from_address(model: LoadedModel) -> None:
-    """Take up what the address selects, once: ?row=5, or ?rows=3-9,12 with the row in focus as ?row."""
+    """Apply the selection in the address, once: ?row=5, or ?rows=3-9,12 with the row in focus as ?row."""
     row, many = url.sent("row"), url.sent("rows")
     if (row, many) == st.session_state.get(_ADDRESS, ("", "")):
         return
@@ -69,7 +69,7 @@ def from_address(model: LoadedModel) -> None:
 
 
 def to_address(model: LoadedModel) -> None:
-    """Write the selection to the address; one too large for that is left to a named set."""
+    """Write the selection to the address; a selection that is too long needs a named set."""
     chosen, at = rows(model), focus(model)
     text = as_ranges(chosen) if len(chosen) > 1 else ""
     many = text if 0 < len(text) <= LONGEST else ""
@@ -80,12 +80,12 @@ def to_address(model: LoadedModel) -> None:
 
 
 def for_map(model: LoadedModel) -> dict:
-    """The selection as the map component takes it: {"id", "rows"}."""
+    """Return the selection in the map component's form: {"id", "rows"}."""
     return {"id": st.session_state.get(_ID, 0), "rows": rows(model)}
 
 
 def from_map(model: LoadedModel, told: dict | None) -> None:
-    """Take over what the map component told, unless it was told before or overtaken by a newer selection."""
+    """Apply what the map component reports, unless it is a repeat or a newer selection replaced it."""
     if told and told["id"] > st.session_state.get(_ID, 0):
         select(model, told["rows"], told.get("focus"))
         st.session_state[_ID] = told["id"]

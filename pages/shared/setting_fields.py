@@ -1,4 +1,4 @@
-"""Widgets of settings, in the words and bounds of the configuration."""
+"""Widgets for settings, with the labels and bounds of the configuration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lungvae_core.serving.jobs.form import Setting
 
 
 def show(setting: Setting, key: str) -> None:
-    """The widget of one setting."""
+    """Draw the widget of one setting."""
     if setting.kind == "choice":
         st.selectbox(
             setting.label,

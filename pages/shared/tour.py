@@ -1,6 +1,6 @@
-"""A guided tour of a few steps: a slim banner above the pages, which leads from one to the next.
+"""A guided tour in a few steps: a slim banner above the pages leads from one to the next.
 
-`?tour=3` in the address is the third step; the session remembers it, so that a look at another page does not
+`?tour=3` in the address is the third step; the session remembers it, so that visiting another page does not
 end the tour.
 """
 
@@ -21,7 +21,7 @@ HOME = "Lung lesion explorer"
 
 @dataclass(frozen=True)
 class Step:
-    """One stop: its page, whether it takes the example lesion along, and what is to be seen."""
+    """One stop: its page, whether it uses the example lesion, and what to look at."""
 
     page: str  # its file
     path: str  # its path in the address
@@ -95,7 +95,7 @@ _STYLE = """
 
 
 def banner(page: str) -> None:
-    """The tour's banner above `page` (its path in the address), while somebody is on the tour."""
+    """Show the tour's banner above `page` (its path in the address) while the tour is on."""
     at = _step()
     if at is None:
         return
@@ -136,19 +136,19 @@ def go(at: int) -> None:
 
 
 def end() -> None:
-    """Leave the tour; the page stays."""
+    """Leave the tour; the page stays open."""
     st.session_state[_STEP] = None
     url.write("tour", None)
     st.rerun()
 
 
 def tells_limits(title: str) -> bool:
-    """Whether the tour is at its last step, which opens the home page's list of what it does not mean."""
+    """Whether the tour is at its last step, which opens the home page's list of what results do not mean."""
     return title == HOME and st.session_state.get(_STEP) == len(STEPS)
 
 
 def _step() -> int | None:
-    """The step that the address or the session names; the address is made to name it."""
+    """Return the step named by the address or the session, and write it to the address."""
     asked = url.integer("tour", 1, len(STEPS))
     if asked is not None:
         st.session_state[_STEP] = asked
@@ -158,7 +158,7 @@ def _step() -> int | None:
 
 
 def _example(name: str) -> int | None:
-    """The lesion nearest to the mean of those that readers suspected; None where the model does not open."""
+    """Return the lesion nearest to the mean of suspected lesions; None if the model does not open."""
     try:
         model = registry().load(name)
     except UserError:

@@ -1,8 +1,8 @@
-"""Few scripts at a time: what is live under a hand must not wait for pages that are being made.
+"""Limit the scripts that run at once: live views must not wait for pages that are being drawn.
 
-Scripts hold Python's lock, and so do the live view's answers; with twenty scripts at once an answer gets a
-twentieth of a core. In turns every page is made as soon, all in all, and the sliders stay live
-(`benchmarks/load.py`).
+Scripts and the live view's answers share Python's lock; with twenty scripts at once, an answer gets a
+twentieth of a core. When scripts take turns, pages are ready just as soon overall, and sliders stay
+responsive (`benchmarks/load.py`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 AT_ONCE = 1
-NICER = 5  # than other threads a script's is
-PATIENCE_SECONDS = 4.0  # then a script no longer waits: another may be reading a large upload
+NICER = 5  # how much a script's thread raises its niceness
+PATIENCE_SECONDS = 4.0  # then a script stops waiting: another may be reading a large upload
 
 _own = threading.local()
 _turn = threading.BoundedSemaphore(AT_ONCE)
@@ -23,7 +23,7 @@ _turn = threading.BoundedSemaphore(AT_ONCE)
 
 @contextmanager
 def turn() -> Iterator[None]:
-    """Wait until few enough scripts run, for `PATIENCE_SECONDS` at most."""
+    """Wait until few enough scripts are running, for `PATIENCE_SECONDS` at most."""
     _step_back()
     mine = _turn.acquire(timeout=PATIENCE_SECONDS)
     try:
@@ -34,7 +34,7 @@ def turn() -> Iterator[None]:
 
 
 def _step_back() -> None:
-    """Let the system prefer other threads to this script's, where threads have priorities of their own."""
+    """Lower the priority of this script's thread, on systems where each thread has its own priority."""
     if sys.platform == "linux" and not getattr(_own, "stepped_back", False):
         _own.stepped_back = True
         thread = threading.get_native_id()

@@ -1,7 +1,7 @@
-"""Choices that belong in the address, so that a link shows another person the same page.
+"""Choices that are kept in the address, so that a link shows other people the same page.
 
-What an address holds is understood by `lungvae_core.parameters`. What cannot be understood is told in a
-sentence, and the page shows what it would show without it.
+`lungvae_core.parameters` parses the address. A sentence reports each parameter that cannot be parsed, and the
+page then ignores it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-!|$~:])")
 
 
 def sent(name: str) -> str:
-    """The address's parameter as it was sent, to be understood at once; empty where it is absent.
+    """Return a parameter of the address as it was sent, to parse at once; empty if it is absent.
 
-    One that was sent twice is told, and counts as absent: one of the two would be passed over in silence.
+    A parameter sent twice is reported and counts as absent: otherwise one value would be dropped silently.
     """
     try:
         return parameters.once(name, st.query_params.get_all(name))
@@ -34,7 +34,7 @@ def sent(name: str) -> str:
 
 
 def read(name: str, understand: Callable[[str, str], Value]) -> Value | None:
-    """The address's parameter as `understand(name, value)` has it; None where it is absent or was refused."""
+    """Parse a parameter of the address with `understand(name, value)`; None if it is absent or refused."""
     value = sent(name)
     if not value:
         return None
@@ -43,25 +43,25 @@ def read(name: str, understand: Callable[[str, str], Value]) -> Value | None:
     except ParameterError as error:
         if (
             _written().get(name) != value
-        ):  # else the model was changed, and the address is still the last one's
+        ):  # otherwise the model has changed, and the address is still the old one's
             say(error)
         return None
 
 
 def integer(name: str, low: int, high: int) -> int | None:
-    """The address's parameter as a whole number from `low` to `high`."""
+    """Parse a parameter of the address as a whole number from `low` to `high`."""
     return read(name, lambda name, value: parameters.integer(name, value, low, high))
 
 
 def choice(name: str, options: Collection[str]) -> str | None:
-    """The address's parameter as one of `options`."""
+    """Parse a parameter of the address as one of `options`."""
     return read(name, lambda name, value: parameters.choice(name, value, options))
 
 
 def pairs(
     name: str, most: int, understand: Callable[[str, str], tuple[Key, Value]], *, longest: int
 ) -> dict[Key, Value]:
-    """The address's "key:value,key:value" as `understand(key, value)` has each; refused ones are left out."""
+    """Parse "key:value,key:value" in the address with `understand(key, value)`; leave out refused pairs."""
     found: dict[Key, Value] = {}
 
     def parts(name: str, text: str) -> None:
@@ -80,17 +80,17 @@ def pairs(
 
 
 def plain(text: str) -> str:
-    """A text as Markdown that shows it letter by letter, without links of its writer."""
+    """Escape a text so that Markdown shows it literally, without links from its author."""
     return _MARKDOWN.sub(r"\\\1", text)
 
 
 def say(error: UserError) -> None:
-    """Tell what of an address could not be used; its text is shown as text, without links of its writer."""
+    """Report an unusable part of the address; its text is shown literally, without links from its author."""
     st.toast(plain(str(error)), icon=":material/warning:", duration="long")
 
 
 def start(name: str, options: Iterable[str], *, key: str) -> None:
-    """Give the widget `key` its first value: from the address, else what was chosen last, else the first."""
+    """Give the widget `key` its initial value: from the address, else the last choice, else the first."""
     options = list(options)
     if st.session_state.get(key) not in options:
         candidates = (choice(name, options), st.session_state.get(f"last_{key}"), options[0])
@@ -98,7 +98,7 @@ def start(name: str, options: Iterable[str], *, key: str) -> None:
 
 
 def keep(name: str, *, key: str) -> str:
-    """The widget's value, written to the address and remembered for when the page is opened again."""
+    """Return the widget's value, write it to the address, and remember it for the next visit."""
     value: str = st.session_state[key]
     st.session_state[f"last_{key}"] = value
     write(name, value)
@@ -106,9 +106,9 @@ def keep(name: str, *, key: str) -> str:
 
 
 def segmented(name: str, label: str, options: Iterable[str], *, key: str, **look: Any) -> str:
-    """A row of buttons, one of them pressed, which the address has as `name`.
+    """Draw a row of buttons with one pressed; the address keeps it as `name`.
 
-    A mapping's options are shown by its values; `look` are further arguments of `st.segmented_control`.
+    If `options` is a mapping, its values are the labels; `look` goes to `st.segmented_control`.
     """
     start(name, options, key=key)
     st.segmented_control(label, list(options), required=True, key=key, **_shown(options), **look)
@@ -116,7 +116,7 @@ def segmented(name: str, label: str, options: Iterable[str], *, key: str, **look
 
 
 def selectbox(name: str, label: str, options: Iterable[str], *, key: str, **look: Any) -> str:
-    """A select box which the address has as `name`; else as `segmented`."""
+    """Draw a select box, kept in the address as `name`; otherwise like `segmented`."""
     start(name, options, key=key)
     st.selectbox(label, list(options), key=key, **_shown(options), **look)
     return keep(name, key=key)
@@ -127,7 +127,7 @@ def _shown(options: Iterable[str]) -> dict[str, Any]:
 
 
 def write(name: str, value: str | None) -> None:
-    """Write a value to the address, or take it out; one that is there already is no step in the history."""
+    """Write a value to the address or remove it; an unchanged value adds no step to the history."""
     _written()[name] = value
     if value is None:
         if name in st.query_params:
@@ -137,7 +137,7 @@ def write(name: str, value: str | None) -> None:
 
 
 def replace(names: Collection[str], values: dict[str, str]) -> None:
-    """Have the address hold `values` in place of all parameters of `names`, as one step in the history."""
+    """Replace all parameters in `names` by `values` in the address, as one step in the history."""
     before = st.query_params.to_dict()
     after = {name: value for name, value in before.items() if name not in names} | values
     _written().update({name: values.get(name) for name in names})
@@ -146,5 +146,5 @@ def replace(names: Collection[str], values: dict[str, str]) -> None:
 
 
 def _written() -> dict[str, str | None]:
-    """What the pages themselves wrote to the address last, by parameter."""
+    """Return what the pages themselves last wrote to the address, by parameter."""
     return st.session_state.setdefault("address_written", {})

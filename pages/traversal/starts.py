@@ -1,4 +1,4 @@
-"""Where a walk begins, or ends: a lesion, a class mean, the prior, an upload; picked and kept in the address.
+"""The start or end of a walk: a lesion, a class mean, the prior or an upload; kept in the address.
 
 Each picker has a key, which names its parameters in the address: the first picker of a page has ?start=name
 or ?row=number, a picker "b" has ?b=name or ?b_row=number.
@@ -26,32 +26,32 @@ NAMED = {
 DRAWN = "Prior draw"
 PICKED, LESION, UPLOADED = "Picked on the map", "Lesion", "Your image"
 MOST_DRAWS = 10**9
-KEY = "start"  # of a page's first picker
+KEY = "start"  # the key of a page's first picker
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a walk begins: its name in addresses and on the wire, and in words."""
+    """The start of a walk: its name in addresses and in the protocol, and in words."""
 
     name: str
     label: str
     row: int | None = None
-    patient: str | None = None  # of the set, whose lesion it is: who its walk's scores must not have seen
+    patient: str | None = None  # of the set; no classifier that saw this patient may score the walk
 
     @property
     def short(self) -> str:
-        """For a file's name."""
+        """A short form for file names."""
         kind = self.name.partition(":")[0]
         return "upload" if kind == "code" else self.name.replace(":", "-")
 
 
 def parameters(key: str = KEY) -> tuple[str, str]:
-    """(of the name, of the row) in the address."""
+    """Return the address parameters (for the name, for the row)."""
     return (key, "row") if key == KEY else (key, f"{key}_row")
 
 
 def pick(model: LoadedModel, *, key: str = KEY, label: str = "Start from") -> Start:
-    """The picker; what was picked is in the address once `remember` has been called with it."""
+    """Draw the picker; the choice is in the address once `remember` has been called with it."""
     picked = [int(row) for row in st.session_state.get("selected_rows", []) if 0 <= row < len(model.codes)]
     named = {NAMED[name]: name for name in NAMED if name in model.starts}
     upload = uploaded(model)
@@ -100,7 +100,7 @@ def pick(model: LoadedModel, *, key: str = KEY, label: str = "Start from") -> St
 
 
 def remembered(start: Start, key: str = KEY) -> dict[str, str]:
-    """What the address holds of a start; an upload stays out of addresses, which are shared and kept."""
+    """Return the address parameters of a start; none for an upload, since addresses are shared and kept."""
     by_name, by_row = parameters(key)
     if start.row is not None:
         return {by_row: str(start.row)}
@@ -108,7 +108,7 @@ def remembered(start: Start, key: str = KEY) -> dict[str, str]:
 
 
 def draw(key: str) -> Start:
-    """A code drawn from the prior, and a button that draws another; the draw's number is in the address."""
+    """Draw a code from the prior, with a button for another; the number of the draw is in the address."""
     number = st.session_state.get(f"{key}-draw")
     if number is None:
         number = st.session_state[f"{key}-draw"] = url.read(parameters(key)[0], _draw) or 0
@@ -118,13 +118,13 @@ def draw(key: str) -> Start:
 
 
 def _draw(name: str, value: str) -> int:
-    """The number of "draw:7"; 0 for other starts."""
+    """Parse the number of "draw:7"; 0 for other starts."""
     kind, _, number = value.partition(":")
     return integer(name, number, 0, MOST_DRAWS - 1) if kind == "draw" else 0
 
 
 def uploaded(model: LoadedModel) -> Start | None:
-    """The image that was taken here from the Predict page, if it was encoded by this model."""
+    """Return the image sent here from the Predict page, if this model encoded it."""
     code = st.session_state.get("start_code")
     if code is None or st.session_state.get("start_code_model") != model.entry.name:
         return None
@@ -134,7 +134,7 @@ def uploaded(model: LoadedModel) -> Start | None:
 
 
 def lesion_words(model: LoadedModel, row: int) -> str:
-    """A slice by its key, with the readers' word where there is one."""
+    """Describe a slice by its key and, if there is one, the readers' rating."""
     entry = model.lesion(row)
     words = f"{entry['patient_id']}, nodule {entry['nodule']}, slice {entry['slice']}"
     rating = entry.get("malignancy")
@@ -144,7 +144,7 @@ def lesion_words(model: LoadedModel, row: int) -> str:
 
 
 def lesion(model: LoadedModel, row: int) -> Start:
-    """A lesion of the set as a start."""
+    """Return a lesion of the set as a start."""
     return Start(f"row:{row}", lesion_words(model, row), row, str(model.lesion(row)["patient_id"]))
 
 

@@ -57,9 +57,9 @@ def main() -> None:
 
 @st.fragment
 def walk(name: str, start: starts.Start) -> None:
-    """The live view and, below it, one dimension's whole range; runs again when a slider is let go."""
+    """Show the live view and below it one dimension's whole range; reruns when a slider is released."""
     model = common.current_model(again=True)
-    if model.entry.name != name:  # the model was changed beside this fragment
+    if model.entry.name != name:  # the model was changed outside this fragment
         st.rerun()
     released = live(model, start)
     dimension = pick_dimension(model, released)
@@ -82,7 +82,7 @@ def walk(name: str, start: starts.Start) -> None:
 
 
 def live(model: LoadedModel, start: starts.Start) -> Released:
-    """The component with the sliders."""
+    """Show the component with the sliders."""
     code = start_code(model, start.name)
     here = _is_here(model, start)
     edits = _edits_asked(model) if here else {}
@@ -131,7 +131,7 @@ def live(model: LoadedModel, start: starts.Start) -> Released:
 
 
 def directions(model: LoadedModel, code: np.ndarray) -> list[Way]:
-    """The directions that have a slider, with what each spans from the start, in standard deviations."""
+    """List the directions with a slider, and each slider's range from the start in standard deviations."""
     known = walks.directions(model)
     if known is None:
         return []
@@ -151,7 +151,7 @@ def directions(model: LoadedModel, code: np.ndarray) -> list[Way]:
 
 
 def has_map(model: LoadedModel) -> bool:
-    """Whether the model has the map on which the walk is followed."""
+    """Whether the model has the map that shows the walk."""
     try:
         return len(model.map("slice", "umap")) > 0
     except UserError:
@@ -159,7 +159,7 @@ def has_map(model: LoadedModel) -> bool:
 
 
 def pick_dimension(model: LoadedModel, released: Released) -> int:
-    """Which dimension the strip shows: the one moved last, or another that is picked here."""
+    """Pick the dimension for the strip: the one moved last, or another picked here."""
     key = f"dimension-{model.entry.name}"
     if released.dimension is not None and released.turn > st.session_state.get("traversal-turn", 0):
         st.session_state["traversal-turn"] = released.turn
@@ -185,7 +185,7 @@ def pick_dimension(model: LoadedModel, released: Released) -> int:
 
 
 def score_chart(along: np.ndarray, scores: np.ndarray, value: float) -> charts.Chart:
-    """The classifier's score along the strip; its columns stand below the strip's."""
+    """Draw the classifier's score along the strip, its columns aligned with the strip's."""
     values = along.tolist()
     margin = (values[1] - values[0]) / 2
     line = {
@@ -219,7 +219,7 @@ def score_chart(along: np.ndarray, scores: np.ndarray, value: float) -> charts.C
             "shapes": [{"type": "line", "line": {"color": ORANGE, "dash": "dot"}, **now}],
             "annotations": [
                 {"text": "now", "showarrow": False, **here},
-                # Within the plot, which is as wide as the strip.
+                # Inside the plot, which is as wide as the strip.
                 *({"text": f"{at:g}", "y": at, **tick} for at in (0, 0.5, 1)),
             ],
         },
@@ -227,7 +227,7 @@ def score_chart(along: np.ndarray, scores: np.ndarray, value: float) -> charts.C
 
 
 def downloads(model: LoadedModel, name: str, shown: Strip, smooth: Strip) -> None:
-    """PNG, GIF and MP4, made when they are asked for."""
+    """Offer PNG, GIF and MP4, made on request."""
 
     def walk(strip: Strip) -> Walk:
         return strip.walk(model, difference_full=DIFFERENCE_FULL)
@@ -275,14 +275,14 @@ def _strip(
     return Strip(start.label, dimension, values, codes, start_code(model, start.name), start.patient)
 
 
-MOST_PAIRS, LONGEST_PAIRS = 4_096, 200_000  # edits: one a dimension, of the most that a model has
-# What is shared is in the address: ?model, ?start or ?row, ?dimension, and ?edits=12:0.3,5:-1.2.
+MOST_PAIRS, LONGEST_PAIRS = 4_096, 200_000  # edits: one per dimension, for the most that a model can have
+# The address holds what a link shares: ?model, ?start or ?row, ?dimension, and ?edits=12:0.3,5:-1.2.
 _OURS = ("start", "row", "edits", "along-by", "dimension")
 
 
 def _remember(start: starts.Start, dimension: int, released: Released) -> None:
     address = {"dimension": str(dimension), **starts.remembered(start)}
-    # Nine digits hold a float32 exactly, so that the link shows the very same picture.
+    # Nine digits represent a float32 exactly, so the link shows exactly the same picture.
     if released.edits:
         address["edits"] = ",".join(f"{at}:{value:.9g}" for at, value in released.edits.items())
     if released.along:
@@ -295,7 +295,7 @@ def _dimension_asked(model: LoadedModel) -> int | None:
 
 
 def _is_here(model: LoadedModel, start: starts.Start) -> bool:
-    """Whether the address's edits are of this start and model, not of one that was left since."""
+    """Whether the edits in the address belong to this start and model, not to earlier ones."""
     here = (model.entry.name, start.name)
     if st.session_state.setdefault("traversal-of", here) != here:
         st.session_state["traversal-of"] = here

@@ -1,4 +1,4 @@
-"""More ways through the latent space: A to B, two dimensions, all of them, flips, directions."""
+"""More paths through the latent space: A to B, two dimensions, all dimensions, flips, directions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _pngs: BoundedCache[bytes] = BoundedCache(32 * 2**20)
 
 
 def show(model: LoadedModel, start: starts.Start) -> None:
-    """The picker of the way, and the way; what is chosen is in the address."""
+    """Show the picker of a path and the path itself; the choice is in the address."""
     section = url.segmented("way", "More ways from this start", SECTIONS, key="way")
     try:
         {
@@ -56,7 +56,7 @@ def show(model: LoadedModel, start: starts.Start) -> None:
 
 
 def between(model: LoadedModel, start: starts.Start) -> None:
-    """A film from the start to another place."""
+    """Show a film from the start to another code."""
     end = starts.pick(model, key="b", label="To B")
     url.replace(("b", "b_row"), starts.remembered(end, "b"))
     known = ways_of(model.entry.prior)
@@ -84,7 +84,7 @@ def between(model: LoadedModel, start: starts.Start) -> None:
 
 
 def grid(model: LoadedModel, start: starts.Start) -> None:
-    """Two dimensions at once, as one picture."""
+    """Show two dimensions at once, as one picture."""
     order = model.order.tolist()
     names = {str(at): walks.named(model, at) for at in order}
     left, right = st.columns(2)
@@ -102,7 +102,7 @@ def grid(model: LoadedModel, start: starts.Start) -> None:
 
 
 def sheet(model: LoadedModel, start: starts.Start) -> None:
-    """All dimensions as a contact sheet, those that carry little on request."""
+    """Show all dimensions as a contact sheet, those that carry little on request."""
     order = model.order.tolist()
     more = False
     if len(order) > FEW:
@@ -118,7 +118,7 @@ def sheet(model: LoadedModel, start: starts.Start) -> None:
 
 
 def flip(model: LoadedModel, start: starts.Start) -> None:
-    """The smallest change of the start's code that takes the score to the other side."""
+    """Show the smallest change of the start's code that moves the score to the other side."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         wanted = st.slider("Past a model score of", 0.05, 0.95, 0.5, 0.05, width=260, key="flip-wanted")
         few = st.toggle("As few dimensions as possible", key="flip-few")
@@ -149,7 +149,7 @@ def flip(model: LoadedModel, start: starts.Start) -> None:
 
 
 def direction(model: LoadedModel, start: starts.Start) -> None:
-    """A film along malignancy or size."""
+    """Show a film along malignancy or size."""
     known = walks.directions(model)
     if known is None:
         st.info(
@@ -172,7 +172,7 @@ def direction(model: LoadedModel, start: starts.Start) -> None:
 
 
 def _changed(model: LoadedModel, found: Counterfactual) -> go.Figure:
-    """Which dimensions changed, in the lesions' standard deviations."""
+    """Draw which dimensions changed, in the lesions' standard deviations."""
     largest = walks.largest_changes(model, found.before, found.after)[::-1]  # plotly draws from below
     figure = go.Figure(
         go.Bar(

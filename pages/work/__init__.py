@@ -1,1 +1,1 @@
-"""One's own models: training and search."""
+"""Train models of your own: training and search."""

@@ -1,4 +1,4 @@
-"""Search hyperparameters: start a search, watch it, and see what its trials say."""
+"""Search hyperparameters: start a search, watch it, and see the results of its trials."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ JOBS = JobPanel(
 
 
 def start(space: str, name_key: str) -> None:
-    """Start what the form holds."""
+    """Start the search that the form describes."""
     state = st.session_state
     fixed = {} if SPACES[space].of_codes else {"epochs": state["search-epochs"]}
     options = {
@@ -84,7 +84,7 @@ def start(space: str, name_key: str) -> None:
 
 
 def new_search() -> None:
-    """The form that starts a search."""
+    """Draw the form that starts a search."""
     left, right = st.columns(2)
     space = left.selectbox(
         "What to search",
@@ -159,12 +159,12 @@ def new_search() -> None:
 
 
 def option(name: str, default: int | float | None = None, *, key: str = "") -> None:
-    """The widget of one of the search's own settings."""
+    """Draw the widget of one of the search's own settings."""
     setting_fields.show(form.setting_of(SearchConfig, name, default), key or f"search-{name}")
 
 
 def sources_of(of_codes: bool) -> tuple[list[Any], str]:
-    """(what can be searched on, what to do where there is nothing)."""
+    """Return (what can be searched on, what to do if there is nothing)."""
     if of_codes:
         return registry().entries(), "There is no model yet. Train one on the Train page."
     found, broken = find_data(Settings())
@@ -180,7 +180,7 @@ def describe(source: Any) -> str:
 
 
 def show_searches() -> None:
-    """The searches there are, and the one that was picked, as it is now."""
+    """List all searches, and show the current state of the picked one."""
     jobs = Jobs()
     own = {Path(job.folder): job for job in reversed(jobs.all()) if job.kind == Search.kind}
     folders = find_searches()
@@ -210,7 +210,7 @@ def show_searches() -> None:
 
 
 def say_job(jobs: Jobs, job: Job) -> None:
-    """The job's status in a sentence, and its output where it failed."""
+    """State the job's status in a sentence, and show its output if it failed."""
     if words := JOB_WORDS.get(job.status):
         (st.error if job.status == FAILED else st.markdown)(f"**{job.name}**: {words}. {job.message}")
     if job.status == FAILED:
@@ -218,7 +218,7 @@ def say_job(jobs: Jobs, job: Job) -> None:
 
 
 def show_state(state: SearchState, job: Job | None) -> None:
-    """A search's progress, best trials, figures and table."""
+    """Show a search's progress, best trials, figures and table."""
     config, progress = state.config, state.progress
     st.markdown(
         f"Space **{config.space}** on {config.data_name}, {config.method}"
@@ -282,7 +282,7 @@ def show_state(state: SearchState, job: Job | None) -> None:
 
 
 def show_best(state: SearchState) -> None:
-    """The winner with the command that trains it, and its one judgement on the patients set aside."""
+    """Show the winner, the command that trains it, and its single evaluation on the patients set aside."""
     if not len(state.complete):
         return
     row = state.complete.iloc[0]
@@ -308,7 +308,7 @@ def show_best(state: SearchState) -> None:
 
 
 def watch() -> None:
-    """Show the searches again; run the whole page when one has begun or ended, for its pace depends on it."""
+    """Show the searches; rerun the page when one starts or ends, because its refresh rate depends on it."""
     JOBS.rerun_when_changed(Jobs().all())
     show_searches()
 

@@ -1,4 +1,4 @@
-"""The Search page's figures: parallel coordinates, the best so far, and the value against each setting."""
+"""The Search page's figures: parallel coordinates, best value so far, and value against each setting."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from lungvae_core.serving.jobs.searches import SearchState
 from lungvae_core.training.search.book import COMPLETE
 
 COMPLETED, OTHERS, BEST = BLUE, GREY, ORANGE
-SCATTERS = 8  # settings at most that get a scatter of their own
-AXES = 12  # settings at most in the parallel coordinates
+SCATTERS = 8  # maximum number of settings with their own scatter plot
+AXES = 12  # maximum number of settings in the parallel coordinates
 TICKS = 6
 
 
 def parallel(state: SearchState) -> go.Figure:
-    """A line a trial through its settings to its value; colour is the value, cividis.
+    """Draw one line per trial through its settings to its value; colour is the value, in cividis.
 
-    Trials that were halted are there too, with their value at the epoch where they were. Plain lines, since
-    Plotly's own parallel coordinates need WebGL, which remote desktops often lack. A point's customdata is
-    (number of the trial,), its x the axis.
+    Halted trials appear too, with their value at the epoch at which they were halted. The lines are plain,
+    since Plotly's own parallel coordinates need WebGL, which remote desktops often lack. A point's customdata
+    is (number of the trial,), its x the axis.
     """
     table = state.table[state.table["value"].notna()]
     axes = [_axis(table[name], name) for name in reversed(state.searched[:AXES])]
@@ -37,7 +37,7 @@ def parallel(state: SearchState) -> go.Figure:
     shade = (value - value.min()) / (np.ptp(value) or 1)
     colours = sample_colorscale("Cividis", shade if state.config.maximise else 1 - shade)
     figure = go.Figure()
-    for at in np.argsort(shade if state.config.maximise else -shade):  # the best lie on top
+    for at in np.argsort(shade if state.config.maximise else -shade):  # the best are drawn on top
         number = int(table["number"].iloc[at])
         told = "<br>".join(f"{axis.label}: {axis.texts[at]}" for axis in axes)
         figure.add_scatter(
@@ -71,7 +71,7 @@ def parallel(state: SearchState) -> go.Figure:
 
 
 def in_boxes(points: list[dict]) -> list[int]:
-    """Numbers of the trials that were boxed: on every axis on which there is a box, one of its points."""
+    """Return the numbers of the trials that have a point in the box on every axis with a box."""
     by_axis: dict[float, set[int]] = {}
     for point in points:
         by_axis.setdefault(point["x"], set()).add(int(np.ravel(point["customdata"])[0]))
@@ -79,7 +79,7 @@ def in_boxes(points: list[dict]) -> list[int]:
 
 
 def best_so_far(state: SearchState) -> go.Figure:
-    """Each complete trial's value by number, and the best of those until then."""
+    """Draw each complete trial's value by number, and the best value so far."""
     rows = state.best_so_far()
     figure = go.Figure()
     figure.add_scatter(
@@ -105,7 +105,7 @@ def best_so_far(state: SearchState) -> go.Figure:
 
 
 def scatters(state: SearchState) -> go.Figure:
-    """The value against each of the settings that it follows most, a panel each."""
+    """Draw the value against the settings that affect it most, one panel each."""
     names = state.searched[:SCATTERS]
     columns = min(4, len(names))
     rows = math.ceil(len(names) / columns)
@@ -160,13 +160,13 @@ class _Axis:
     """An axis of the parallel coordinates."""
 
     label: str
-    height: list[float]  # of each trial, 0 at the axis' foot to 1 at its top
-    texts: list[str]  # what each trial has
+    height: list[float]  # of each trial, from 0 at the bottom of the axis to 1 at its top
+    texts: list[str]  # each trial's value as text
     ticks: list[tuple[float, str]]  # (height, text)
 
 
 def _axis(values: pd.Series, name: str) -> _Axis:
-    """Numbers as they are or by their logarithm, words in order."""
+    """Place numbers on a linear or logarithmic axis, and words in order."""
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     distinct = _choices(values)
     words = [f"{value:.4g}" if numeric else str(value) for value in values]
@@ -188,7 +188,7 @@ def _axis(values: pd.Series, name: str) -> _Axis:
 
 
 def _choices(values: pd.Series) -> list:
-    """The distinct values in order: numbers by size, others by their letters."""
+    """Return the distinct values in order: numbers by size, others alphabetically."""
     found = list(values.drop_duplicates())
     numeric = all(isinstance(value, int | float | np.number) for value in found)
     return sorted(found) if numeric else sorted(found, key=str)

@@ -33,7 +33,7 @@ WORDS = {
     FAILED: "failed",
     STOPPED: "stopped",
 }
-HALVE = "on_nonfinite=halve"  # stands in the message of a training that it may help
+HALVE = "on_nonfinite=halve"  # appears in the message of a training that it may help
 KINDS = {
     Training.kind: "training",
     Search.kind: "search",
@@ -51,7 +51,7 @@ PHASES = {
 
 
 def watch_jobs() -> None:
-    """All jobs, and the one that was picked, as it is now."""
+    """List all jobs, and show the current state of the picked one."""
     jobs = Jobs()
     try:
         known = jobs.all()
@@ -85,7 +85,7 @@ def watch_jobs() -> None:
 
 
 def buttons(jobs: Jobs, job: Job) -> None:
-    """Stop, resume, and on to the map: whichever applies."""
+    """Draw the buttons that apply: stop, resume, go to the map."""
     with st.container(horizontal=True):
         if job.kind == Training.kind and HALVE in job.message and job.status in (STOPPED, FAILED):
             st.button(
@@ -121,12 +121,12 @@ def buttons(jobs: Jobs, job: Job) -> None:
 
 
 def delete(jobs: Jobs, job: Job) -> None:
-    """Delete the run that a training made; what hinders it is shown on the next run of the page."""
+    """Delete the run that a training made; the next rerun of the page shows what prevented it."""
     JOBS.attempt(access.DELETE, delete_run, jobs.settings, job.name)
 
 
 def training(job: Job) -> None:
-    """A training's state, curves, dimensions and samples."""
+    """Show a training's state, curves, dimensions and samples."""
     try:
         state = read_state(job.folder)
     except UserError as error:
@@ -174,7 +174,7 @@ def training(job: Job) -> None:
 
 
 def say_not_finite(job: Job, state: TrainingState) -> None:
-    """Where the loss broke, with the slices of that batch; nothing where it never did."""
+    """Say where the loss became non-finite, with the slices of that batch; nothing if it never did."""
     broken = state.not_finite
     if broken is None:
         return
@@ -196,13 +196,13 @@ def say_not_finite(job: Job, state: TrainingState) -> None:
 
 
 def leak_epoch(state: TrainingState) -> int | None:
-    """The first epoch whose held-out figures leak, once the training has finished one of those."""
+    """Return the first epoch whose held-out figures leak, once the training has finished one of them."""
     first = state.leaks_from
     return first if first is not None and len(state.rows) >= first else None
 
 
 def figures_words(state: TrainingState) -> str:
-    """The last epoch's figures, and honestly whose they are."""
+    """Describe the last epoch's figures, and honestly say which slices they are from."""
     figures, training = state.rows[-1]["validation"], state.config.training
     if (leak := leak_epoch(state)) is None:
         whose = (
@@ -223,7 +223,7 @@ def figures_words(state: TrainingState) -> str:
 
 
 def hardware_words(job: Job, state: TrainingState) -> str:
-    """What the training runs on, and which of it was left to `auto`."""
+    """Describe the training's hardware, and which settings were left to `auto`."""
     training = state.config.training
     asked = override(preset_named(job.request["preset"]), job.request["changes"]).training
 
@@ -241,7 +241,7 @@ def hardware_words(job: Job, state: TrainingState) -> str:
 
 
 def curves_words(state: TrainingState) -> str:
-    """Which figures are held out, and what the curves do not say."""
+    """Say which figures are held out, and what the curves do not show."""
     words = [
         f"Solid: {held_out_words(state)}. Dotted: the training slices, averaged over the epoch while the "
         "weights changed. Held-out slices are reconstructed from their codes, training slices from random "
@@ -263,7 +263,7 @@ def curves_words(state: TrainingState) -> str:
 
 
 def dimensions_words(state: TrainingState) -> str:
-    """What the bars of the dimensions show and do not mean."""
+    """Say what the bars of the dimensions show and do not mean."""
     words = (
         f"After epoch {len(state.rows)}. Above: how much information each dimension carries about a slice, "
         f"mean over {held_out_words(state)}; one below the line equals the prior. Below: how much the "
@@ -279,7 +279,7 @@ def dimensions_words(state: TrainingState) -> str:
 
 
 def say_status(job: Job, state: TrainingState | None) -> None:
-    """The job's status in a sentence."""
+    """State the job's status in a sentence."""
     what = f"**{job.name}**" + ("" if state is None else f", {state.config.preset} on {state.data_name}")
     if job.status == FAILED:
         st.error(f"{what}: failed. {job.message}")
@@ -338,7 +338,7 @@ def table_row(job: Job) -> dict[str, Any]:
 
 
 def name_of(job: Job) -> str:
-    """What the job makes, by name; a map's own name is only a key."""
+    """Name what the job makes; a map's own name is only a key."""
     if job.kind != Map.kind:
         return job.name
     asked = job.request

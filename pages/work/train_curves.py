@@ -1,4 +1,4 @@
-"""The Train page's figures: a training's curves over its epochs, and what each latent dimension carries."""
+"""The Train page's figures: curves over the epochs, and how much each latent dimension carries."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from lungvae_core.palette import ORANGE, PURPLE, SKY, VERMILLION
 from lungvae_core.serving.jobs.progress import TrainingState, Units
 from lungvae_core.training.validate import ACTIVE, DEAD
 
-# Okabe-Ito, and a dash of its own for each.
+# Okabe-Ito colours, each with its own dash.
 TRAINED, HELD_OUT, SCHEDULE, UNUSED = ORANGE, SKY, PURPLE, VERMILLION
 _DASHES = {TRAINED: "dot", HELD_OUT: "solid", SCHEDULE: "dashdot"}
 _GREY = "#8f959b"  # shows on light and dark pages
 _COLUMNS = 3
 _PANEL_PX = 205
-_BELOW = 100  # a logarithmic axis begins at the line that matters divided by this; less is drawn there
-_MOST_NAMES = 8  # of joint rounds beside their lines
+_BELOW = 100  # a logarithmic axis starts at the threshold divided by this; smaller values are drawn there
+_MOST_NAMES = 8  # maximum number of joint rounds that are labelled
 
 
 @dataclass(frozen=True)
 class _Line:
-    part: str  # of a row of metrics.jsonl
-    name: str  # in that part; empty where the part is the figure itself
+    part: str  # a part of a row of metrics.jsonl
+    name: str  # in that part; empty if the part is the figure itself
     colour: str
     factor: float = 1.0
 
@@ -39,7 +39,7 @@ class _Panel:
 
 
 def curves(state: TrainingState) -> go.Figure:
-    """Every figure of the training over its epochs, a panel each, with the starts of the joint rounds."""
+    """Draw every figure of the training over its epochs, one panel each, with the starts of joint rounds."""
     panels = _panels(state)
     rows = -(-len(panels) // _COLUMNS)
     height = rows * _PANEL_PX
@@ -52,7 +52,7 @@ def curves(state: TrainingState) -> go.Figure:
     )
     words = {TRAINED: "training slices", HELD_OUT: held_out_words(state), SCHEDULE: "as set"}
     named: set[str] = set()
-    # All epochs to come, unless that would squeeze the curves into a corner.
+    # Show all planned epochs, unless that would squeeze the curves into a corner.
     last = max(2, min(state.config.epochs, max(10, 2 * len(state.rows))))
     for number, panel in enumerate(panels):
         row, column = number // _COLUMNS + 1, number % _COLUMNS + 1
@@ -75,7 +75,7 @@ def curves(state: TrainingState) -> go.Figure:
             figure.update_yaxes(type="log", exponentformat="power", row=row, col=column)
         else:
             figure.update_yaxes(rangemode=panel.axis, tickformat="~g", row=row, col=column)
-        # The lowest panel of each column names the axis that all share.
+        # The lowest panel of each column labels the shared axis.
         below = number + _COLUMNS >= len(panels)
         figure.update_xaxes(title_text="epoch" if below else "", title_standoff=4, row=row, col=column)
         _mark_rounds(figure, state, row, column)
@@ -90,7 +90,7 @@ def curves(state: TrainingState) -> go.Figure:
 
 
 def held_out_words(state: TrainingState) -> str:
-    """What the figures called held out are of; where labels leak, they are not of unseen patients."""
+    """Say which slices the held-out figures are from; if labels leak, these patients are not unseen."""
     if state.leaks_from is None:
         return "held-out patients"
     return f"patients held out until epoch {state.leaks_from - 1}"
@@ -123,12 +123,12 @@ def _panels(state: TrainingState) -> list[_Panel]:
         weight = 1 / config.joint.label_weight
         label = _Line("train", "label_loss", TRAINED, weight)
         panels.append(_Panel("Classifier's label loss (nats a slice)", (label,), "tozero"))
-    # Runs that lack a figure, for their age or their latent family, have no panel of it.
+    # Runs without a figure, because of their age or latent family, have no panel for it.
     return [panel for panel in panels if any(state.history(line.part, line.name)[0] for line in panel.lines)]
 
 
 def _mark_rounds(figure: go.Figure, state: TrainingState, row: int, column: int) -> None:
-    """A vertical line with words where each joint round begins."""
+    """Draw a labelled vertical line where each joint round starts."""
     begun = state.rounds_begun()
     every = math.ceil(len(begun) / _MOST_NAMES)
     for number, first in begun:
@@ -144,9 +144,9 @@ def _mark_rounds(figure: go.Figure, state: TrainingState, row: int, column: int)
 
 
 def dimensions(units: Units) -> go.Figure:
-    """Both faces of collapse: the KL of each dimension, sorted, and the norm of the decoder's column for it.
+    """Draw both signs of collapse: each dimension's KL, sorted, and the norm of its decoder column.
 
-    Bars of the two stand above each other.
+    The two panels share their order, one above the other.
     """
     order = sorted(range(len(units.kl)), key=lambda number: -units.kl[number])
     figure = make_subplots(
@@ -176,9 +176,9 @@ def dimensions(units: Units) -> go.Figure:
 def _bars(
     figure: go.Figure, row: int, figures: list[float], order: list[int], least: float, words: str
 ) -> None:
-    """Bars whose colour says on which side of `least` they are, and a line there.
+    """Draw bars whose colour shows whether they exceed `least`, and a line there.
 
-    Logarithmic where the small ones would lie on a linear axis.
+    The axis is logarithmic if small bars would vanish on a linear one.
     """
     values = [figures[number] for number in order]
     most = max(values)

@@ -1,4 +1,4 @@
-"""The Train page's form: data, preset and settings of a new training, and the acts that its buttons do."""
+"""The Train page's form: data, preset and settings of a new training, and its buttons' actions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pages.shared.job_panel import JobPanel
 
 NEW, WATCH = "New training", "Jobs"
 PHANTOM_SLICES = 2000
-# What a group of settings is for, above its fields.
+# The purpose of each group of settings, shown above its fields.
 GROUP_WORDS = {
     "Objective": "The weights of the reconstruction. Losses with different weights cannot be compared.",
     "Latent space": "How β rises, and what keeps the latent space in use.",
@@ -44,7 +44,7 @@ JOBS = JobPanel(
 
 
 def start(preset: str, name_key: str) -> None:
-    """Start what the form holds; only settings that differ from the preset's are passed on."""
+    """Start the training that the form describes; only settings that differ from the preset are passed on."""
     state = st.session_state
     changes = {
         setting.name: state[key]
@@ -65,7 +65,7 @@ def start(preset: str, name_key: str) -> None:
 
 
 def new_training() -> None:
-    """The form that starts a training, or how to get data for one."""
+    """Draw the form that starts a training, or say how to get data for one."""
     settings = Settings()
     found, broken = find_data(settings)
     for name, reason in broken.items():
@@ -83,7 +83,7 @@ def new_training() -> None:
     name = Jobs().suggest(preset)
     with st.form("train-form", enter_to_submit=False):
         group_fields(preset, [setting for setting in fields if setting.group == form.MAIN], 4)
-        # Two folded groups side by side, so that the button below stays on a laptop's screen.
+        # Two collapsed groups side by side, so that the button below stays on a laptop's screen.
         halves = st.columns(2)
         for number, group in enumerate(group for group in form.GROUPS if group != form.MAIN):
             with halves[number % 2], st.expander(group):
@@ -94,7 +94,7 @@ def new_training() -> None:
                 if group == form.DEVICE:
                     device_fields()
         left, right = st.columns([3, 1], vertical_alignment="bottom")
-        # A new suggestion is a new field: after a start the next name stands in it.
+        # A new suggestion creates a new field: after a start it holds the next name.
         left.text_input(
             "Name of the run", name, key=f"train-name-{name}", help="Letters, digits, '-' and '_'."
         )
@@ -111,7 +111,7 @@ def new_training() -> None:
 
 
 def group_fields(preset: str, settings: list[form.Setting], wide: int) -> None:
-    """The widgets of a group of settings, `wide` in a row; the tab key takes them in reading order."""
+    """Draw the widgets of a group of settings, `wide` per row; the tab key follows the reading order."""
     for begin in range(0, len(settings), wide):
         columns = st.columns(wide, vertical_alignment="bottom")
         for column, setting in zip(columns, settings[begin : begin + wide], strict=False):
@@ -120,7 +120,7 @@ def group_fields(preset: str, settings: list[form.Setting], wide: int) -> None:
 
 
 def device_fields() -> None:
-    """Where the training runs; not part of its configuration."""
+    """Choose where the training runs; this is not part of its configuration."""
     columns = st.columns(2)
     with columns[0]:
         st.selectbox("Device", form.devices(), key="train-device")
@@ -136,7 +136,7 @@ def device_fields() -> None:
 
 
 def prepare_form(settings: Settings) -> None:
-    """Turn a folder of LIDC-IDRI's DICOM on the server into a data set."""
+    """Draw the form that turns a folder of LIDC-IDRI's DICOM on the server into a data set."""
     with (
         st.expander("Prepare LIDC-IDRI from its DICOM files", icon=":material/folder_open:"),
         st.form("prepare-form", border=False),
@@ -165,7 +165,7 @@ def _prepare(settings: Settings, name_key: str) -> None:
 
 
 def no_data(settings: Settings) -> None:
-    """What to do when there is nothing to train on."""
+    """Say what to do if there is nothing to train on."""
     st.info(
         f"There is no data set in {settings.data} yet. Make one of LIDC-IDRI's scans, of your own arrays, or "
         "of generated nodules:"

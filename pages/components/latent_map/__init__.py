@@ -3,8 +3,8 @@
 It is drawn on a plain canvas: 14,000 points take a few milliseconds and need no WebGL, and the browser loads
 everything from the core's own routes. Positions, colours and images do not pass through a rerun.
 
-store.js fetches data, layers.js draws the layers over the points, legend.js filters, card.js shows the hovered
-lesion, point.js handles pointer and keys, and map.js ties them together; camera and points come from lib/.
+store.js fetches data, layers.js draws over the points, legend.js filters, card.js shows the hovered lesion,
+point.js handles pointer and keys, and map.js ties them together; camera and points come from lib/.
 """
 
 from __future__ import annotations

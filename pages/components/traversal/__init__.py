@@ -76,12 +76,12 @@ def traversal_view(
 ) -> Released:
     """Show the view and return its state as of the last release.
 
-    The first `used` of `sliders` are the dimensions that the model uses, and `ordered_by` describes their order
-    in words. `ways` are directions that move the whole code; `has_map` says whether a map can follow the walk.
+    The first `used` of `sliders` are the dimensions that the model uses; `ordered_by` describes their order
+    in words. `ways` are directions that move the whole code; `has_map` says whether a map can show the walk.
     `start_image` and `real_image` are (64, 64) in 0..1 of `window`, (low, high) HU. `names` gives dimensions
     a name for their label, which may be empty, and a sentence to show on hover. The view applies `edits` and
-    `along` when the model or the start changes, or when they differ from what it last reported (an address was
-    opened).
+    `along` when the model or the start changes, or when they differ from what it last reported (because an
+    address was opened).
     """
     said = _last_release(st.session_state.get(key), model, start)
     known = said.edits if said is not None else dict(edits)
