@@ -12,20 +12,19 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions.distribution import Distribution
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lungvae_core.data.resample import at_spacing, masks_at_spacing
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.files import LEFTOVER, atomic_path, folder_lock, remove_leftovers, write_json
-from lungvae_core.training.augment import augment, augment_masks, draw
+from lungvae_core.training.augment import Draws, augment, augment_masks, draw
 from lungvae_core.training.checkpoints import (
     FEATURES,
     READER,
@@ -44,20 +43,19 @@ from lungvae_core.training.device import (
     pick_device,
     settle,
 )
-from lungvae_core.training.features import Features, check_labels, fit_features, load_features
-from lungvae_core.training.guided import guided_loss, guides
+from lungvae_core.training.features import Features, fit_features, load_features
+from lungvae_core.training.fit_data import on_device
+from lungvae_core.training.guided import guided_loss
 from lungvae_core.training.joint import (
     HEAD,
     Head,
-    Labels,
     begin_head,
     fit_guide,
     guidance,
-    labels_for,
     restored_guide,
     restored_head,
 )
-from lungvae_core.training.lesions import Lesions, layer_loss, lesions_of, normal_scores, table_of
+from lungvae_core.training.lesions import layer_loss
 from lungvae_core.training.parallel import Team
 from lungvae_core.training.pca_start import start_from_pca
 from lungvae_core.training.reader import (
@@ -72,12 +70,15 @@ from lungvae_core.vae.config import Config
 from lungvae_core.vae.lesion import LesionDecoder
 from lungvae_core.vae.model import VAE
 from lungvae_core.vae.networks import RatingReader, ReadingEncoder, normalise
-from lungvae_core.vae.objective import beta_at, objective
+from lungvae_core.vae.objective import Terms, beta_at, objective
 from lungvae_core.vae.sync import Share, sharing, whole_batch
 
 SUMS = ("loss", "reconstruction", "kl", "gradient_norm", "label_loss", "guided_loss")  # of an epoch's batches
+START: dict[str, Any] = {"epoch": 0, "batch": 0, "seconds": 0.0, "halvings": 0, "sums": []}
 HALVINGS = 8  # of the learning rate, before a loss that is still not finite ends the training
 CHECKPOINT_SECONDS = 300.0  # a long epoch is saved in its middle this often
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -141,10 +142,9 @@ def fit(
             size = fitting.config.training.batch_size
             return fitting.run(until, on_progress, on_epoch, should_stop)
         except (RuntimeError, MemoryError) as error:
-            told = memory_error(error, team.device, size)
-            if told is None:
+            if (refusal := memory_error(error, team.device, size)) is None:
                 raise
-            raise told from error
+            raise refusal from error
 
 
 def _take(out: Path, resume: bool, held: contextlib.ExitStack) -> None:
@@ -179,6 +179,46 @@ def _resumed(out: Path, data: SliceSet) -> Run:
     return run
 
 
+@dataclass
+class _Position:
+    """How far a training is, and the sums of its epoch's batches: what a checkpoint restores."""
+
+    epoch: int
+    batch: int
+    seconds: float  # until `began`
+    halvings: int
+    sums: Tensor  # of SUMS
+    began: float
+    saved_at: float
+    unchecked: list[tuple[int, Tensor, Tensor]]  # batch, loss, norm of the gradient
+
+    @classmethod
+    def of(cls, saved: dict[str, Any], device: torch.device) -> _Position:
+        """That of a checkpoint's state."""
+        kind, now = torch.float32 if device.type == "mps" else torch.float64, time.monotonic()
+        sums = torch.zeros(len(SUMS), dtype=kind, device=device)
+        before = torch.tensor(saved["sums"], dtype=kind, device=device)
+        sums[: len(before)] = before  # those of earlier versions have fewer
+        return cls(saved["epoch"], saved["batch"], saved["seconds"], saved["halvings"], sums, now, now, [])
+
+    def elapsed(self) -> float:
+        """The seconds of the whole training."""
+        return self.seconds + time.monotonic() - self.began
+
+    def next_epoch(self) -> None:
+        self.epoch, self.batch, self.sums = self.epoch + 1, 0, torch.zeros_like(self.sums)
+
+
+class _Batch(NamedTuple):
+    """A step's slices, of which this process has a share, and the random numbers of that share."""
+
+    whole: Tensor  # rows of the data
+    share: Share
+    rows: Tensor  # of the share, on the device
+    draws: Draws
+    x: Tensor  # (B, 1, 64, 64)
+
+
 class _Fit:
     """One training in progress."""
 
@@ -203,7 +243,8 @@ class _Fit:
             np.flatnonzero(patients.isin(set(patients.iloc[part])))
             for part in split or default_split(config, data.table)
         )
-        self._load(config, data, train, held_out)  # before anything is written: it may refuse the data
+        # Before anything is written: it may refuse the data.
+        self.data = on_device(config, data, train, held_out, self.device)
         if not resume:
             team.first_does(
                 lambda: Run.create(
@@ -219,77 +260,19 @@ class _Fit:
         self.run_ = Run.open(out)
         self.config = self.run_.config
         self.on_nonfinite = on_nonfinite or self.config.training.on_nonfinite
+        hu, scores = self.data.hu, self.data.guides
         self.features: Features | None = None
         if config.objective.feature:
-            if not self.run_.has(FEATURES):
-                team.first_does(lambda: fit_features(self.run_, self.hu.cpu().numpy(), data.table, train))
-            self.features = load_features(self.run_, self.device)
+            self.features = self._own(
+                FEATURES, lambda: fit_features(self.run_, hu.cpu().numpy(), data.table, train), load_features
+            )
         self.reader: RatingReader | None = None
-        if self.guides is not None and reads_ratings(config):
-            if not self.run_.has(READER):
-                scores = self.guides.cpu().numpy()
-                team.first_does(lambda: fit_reader(self.run_, self.hu.cpu().numpy(), scores))
-            self.reader = load_reader(self.run_, self.device).train()  # one view is enough for a step
-        self._begin()
-        if self.run_.has("last.safetensors"):
-            self._go_back()
-        # Lines of epochs after the checkpoint belong to a future that is now trained again.
-        self.rows = self.run_.metrics()[: self.epoch]
-        self._write(lambda: self.run_.write_metrics(self.rows))
-
-    def _load(self, config: Config, data: SliceSet, train: np.ndarray, held_out: np.ndarray) -> None:
-        """Slices, and the masks, guides and labels that the configuration asks for, on the device."""
-        spacing, objective = config.model.spacing_mm, config.objective
-        slices = at_spacing(data.slices, data.table, spacing)
-        masks = None
-        if objective.mask_focus or objective.guided:
-            masks = masks_at_spacing(data.masks, data.table, spacing)
-        # int16 HU on the device: a quarter of float32, normalised batch by batch there.
-        self.hu = torch.tensor(np.asarray(slices), device=self.device)
-        rows = torch.as_tensor(held_out, device=self.device)
-        self.held_out = self.hu[rows]
-        self.masks: Tensor | None = None
-        if masks is not None and objective.mask_focus:
-            self.masks = torch.tensor(masks > 0, device=self.device)
-        self.held_out_masks = None if self.masks is None else self.masks[rows]
-        self.guides: Tensor | None = None
-        self.lesions: Lesions | None = None
-        if masks is not None and objective.guided:
-            values, outlines = guides(config, slices, masks, data.table, train)
-            self.guides = torch.tensor(normal_scores(values), device=self.device)
-            if config.model.lesion_layer:
-                assert outlines is not None
-                self.table = table_of(values)
-                self.lesions = lesions_of(outlines, values, train, config.model).to(self.device)
-        if objective.feature:
-            check_labels(data.table, train)
-        self.keys = data.table[["patient_id", "nodule", "slice"]].reset_index(drop=True)
-        self.train = torch.as_tensor(train)
-        self.labels: Labels | None = None
-        if config.joint.rounds:
-            self.labels = labels_for(config, data.table, train)
-            self.targets = torch.tensor(self.labels.labels, device=self.device)
-            if self.labels.ratings is not None:
-                self.ratings = torch.tensor(self.labels.ratings, device=self.device)
-
-    def _begin(self) -> None:
-        """Weights and optimiser as at the very start."""
+        if scores is not None and reads_ratings(config):
+            self.reader = self._own(
+                READER, lambda: fit_reader(self.run_, hu.cpu().numpy(), scores.cpu().numpy()), load_reader
+            ).train()  # one view is enough for a step
         training = self.config.training
-        torch.manual_seed(training.seed)
-        self.vae = VAE(self.config.model)
-        if isinstance(self.vae.decoder, LesionDecoder):
-            self.vae.decoder.table.copy_(self.table)
-        if isinstance(self.vae.encoder, ReadingEncoder):
-            assert self.reader is not None
-            self.vae.encoder.reader.load_state_dict(self.reader.state_dict())
-        if training.pca_start and not self.run_.has("last.safetensors"):
-            guided = len(self.config.objective.guided)
-            hu = self.hu[self.train.to(self.device)]
-            layers = None if self.lesions is None else self._layers
-            start_from_pca(self.vae, hu, guided=guided, seed=training.seed, layers=layers)
-        self.vae = self.vae.to(self.device)
-        if self.device.type != "mps":
-            self.vae = self.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.vae = self._new_vae()
         self.average: AveragedModel | None = None
         if training.ema:
             self.average = AveragedModel(
@@ -297,44 +280,73 @@ class _Fit:
             )
         if training.compile == "on":
             compile_networks(self.vae, self.device)
-        self.optimiser = torch.optim.AdamW(
-            [parameter for parameter in self.vae.parameters() if parameter.requires_grad],
-            lr=training.learning_rate,
-            weight_decay=training.weight_decay,
+        self.optimiser = self._adam(self.vae, training.weight_decay)
+        self.module = team.wrap(self.vae)
+        self.guide: Classifier | Head | None = None
+        self.guide_module: nn.Module | None = None
+        self.head_optimiser: torch.optim.Optimizer | None = None
+        self.at = _Position.of(START, self.device)
+        if self.run_.has("last.safetensors"):
+            self._go_back()
+        # Lines of epochs after the checkpoint belong to a future that is now trained again.
+        self.rows = self.run_.metrics()[: self.at.epoch]
+        self.team.first_does(lambda: self.run_.write_metrics(self.rows))
+
+    def _own(
+        self, name: str, fit_it: Callable[[], None], load: Callable[[Run, torch.device], Network]
+    ) -> Network:
+        """A network that is fitted once, kept in the run and loaded."""
+        if not self.run_.has(name):
+            self.team.first_does(fit_it)
+        return load(self.run_, self.device)
+
+    def _new_vae(self) -> VAE:
+        """The VAE as at the very start."""
+        training, data = self.config.training, self.data
+        torch.manual_seed(training.seed)
+        vae = VAE(self.config.model)
+        if isinstance(vae.decoder, LesionDecoder):
+            assert data.guide_table is not None
+            vae.decoder.table.copy_(data.guide_table)
+        if isinstance(vae.encoder, ReadingEncoder):
+            assert self.reader is not None
+            vae.encoder.reader.load_state_dict(self.reader.state_dict())
+        if training.pca_start and not self.run_.has("last.safetensors"):
+            guided = len(self.config.objective.guided)
+            hu = data.hu[data.train.to(self.device)]
+            layers = None if data.lesions is None else data.layers
+            start_from_pca(vae, hu, guided=guided, seed=training.seed, layers=layers)
+        vae = vae.to(self.device)
+        if self.device.type != "mps":
+            vae = vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return vae
+
+    def _adam(self, network: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(
+            [parameter for parameter in network.parameters() if parameter.requires_grad],
+            lr=self.config.training.learning_rate,
+            weight_decay=weight_decay,
             fused=self.device.type in ("cpu", "cuda"),
         )
-        self.module = self.team.wrap(self.vae)
-        self.guide: Classifier | Head | None = None
-        self.head_optimiser: torch.optim.Optimizer | None = None
-        self.epoch, self.batch = 0, 0
-        self.seconds, self.halvings = 0.0, 0
-        self.sums = self._no_sums()
-        self.unchecked: list[tuple[int, Tensor, Tensor]] = []
-        self.saved_at = time.monotonic()
-
-    def _layers(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Background and lesion, each (N, 64, 64) in HU, of some of the training slices."""
-        assert self.lesions is not None
-        rows = self.train.to(self.device)[chosen]
-        return self.lesions.rows(rows).layers(self.hu[rows].float())
 
     def _go_back(self) -> None:
         """To the newest checkpoint."""
-        position, guide, moments = load_checkpoint(self.run_, self.vae, self.optimiser, self.average)
-        self.epoch, self.batch = position["epoch"], position["batch"]
-        self.seconds, self.halvings = position["seconds"], max(self.halvings, position["halvings"])
-        self.began = time.monotonic()
-        self.sums = self._no_sums()
-        sums = torch.tensor(position["sums"], dtype=self.sums.dtype, device=self.device)
-        self.sums[: len(sums)] = sums  # those of earlier versions have fewer
-        self.guide, self.head_optimiser = None, None
-        if guide and self.config.joint.head == "trained":
-            self._take_head(restored_head(self.config, guide, self.device))
-            assert self.head_optimiser is not None
+        saved, guide, moments = load_checkpoint(self.run_, self.vae, self.optimiser, self.average)
+        halvings = max(self.at.halvings, saved["halvings"])
+        self.at = _Position.of({**saved, "halvings": halvings}, self.device)
+        restored: Callable[..., Classifier | Head] = (
+            restored_head if self.config.joint.head == "trained" else restored_guide
+        )
+        self._take_guide(restored(self.config, guide, self.device) if guide else None)
+        if self.head_optimiser is not None:
             restore_optimiser(self.head_optimiser, moments)
-        elif guide:
-            self.guide = restored_guide(self.config, guide, self.device)
-        self.unchecked = []
+
+    def _take_guide(self, guide: Classifier | Head | None) -> None:
+        """Train with `guide` from here on; a head learns beside the VAE."""
+        self.guide, self.guide_module, self.head_optimiser = guide, guide, None
+        if isinstance(guide, Head):
+            self.guide_module = self.team.wrap(guide)
+            self.head_optimiser = self._adam(guide, HEAD.weight_decay)
 
     def run(
         self,
@@ -344,192 +356,203 @@ class _Fit:
         should_stop: Callable[[], bool],
     ) -> tuple[Run, bool]:
         last = min(self.config.epochs, until or self.config.epochs)
-        self.began = time.monotonic()
-        if self.epoch == 0 and self.batch == 0 and last > 0:
+        if self.at.epoch == 0 and self.at.batch == 0 and last > 0:
             self._checkpoint()  # something to go back to from the first batch on
-        while self.epoch < last:
+        while self.at.epoch < last:
             try:
                 if not self._epoch(on_progress, should_stop):
                     return self.run_, False
-            except _NotFinite as found:
-                self._halve_or_stop(found)
+            except _NotFinite as failure:
+                self._halve_or_stop(failure)
                 continue
             row = self._row()
             self.rows.append(row)
-            self.epoch, self.batch = self.epoch + 1, 0
-            self.sums = self._no_sums()
-            self._write(self._save_epoch)
+            self.at.next_epoch()
+            self.team.first_does(self._save_epoch)
             self._checkpoint()
             if self.team.first:
                 on_epoch(row)
-        return self.run_, self.epoch >= self.config.epochs
+        return self.run_, self.at.epoch >= self.config.epochs
 
     def _epoch(self, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> bool:
         """Train to the end of the epoch in hand; False when asked to stop before."""
         self._begin_round()
-        order, batches = self._order(), self._batches(self.epoch)
+        order, batches = self._order(), self._batches(self.at.epoch)
         began, done, reported = time.monotonic(), 0, 0.0
         self.vae.train()
         if isinstance(self.guide, Head):
             self.guide.train()
-        while self.batch < batches:
-            if self._asked_to_stop(should_stop):
+        while self.at.batch < batches:
+            if self._stop_requested(should_stop):
                 self._check_finite()
                 self._checkpoint()
                 return False
             self._step(order)
             done += 1
             now = time.monotonic()
-            if self.team.first and (now - reported > 0.5 or self.batch == batches):
+            if self.team.first and (now - reported > 0.5 or self.at.batch == batches):
                 reported = now
                 progress = self._progress(done / (now - began))
                 if math.isfinite(progress.loss):  # else the next look at the losses ends the epoch
                     write_json(self.run_.folder / "progress.json", asdict(progress))
                     on_progress(progress)
             # In step on every process, which each would time differently.
-            if self.batch % 64 == 0 and self.team.any(now - self.saved_at > CHECKPOINT_SECONDS):
+            if self.at.batch % 64 == 0 and self.team.any(now - self.at.saved_at > CHECKPOINT_SECONDS):
                 self._check_finite()
                 self._checkpoint()
         self._check_finite()
         return True
 
-    def _asked_to_stop(self, should_stop: Callable[[], bool]) -> bool:
+    def _stop_requested(self, should_stop: Callable[[], bool]) -> bool:
         if self.team.size == 1:
             return should_stop()
-        return self.batch % 8 == 0 and self.team.any(should_stop())
+        return self.at.batch % 8 == 0 and self.team.any(should_stop())
 
     def _begin_round(self) -> None:
         """At the first batch of a joint round: a new guide."""
-        training, joint = self.config.training, self.config.joint
-        number, into = divmod(self.epoch - training.epochs, joint.round_epochs)
-        if self.labels is not None and self.epoch >= training.epochs and into == 0 and self.batch == 0:
-            if joint.head == "trained":
-                self._take_head(begin_head(self.vae, self.hu, self.labels, self.config, round_=number))
-            else:
-                self.guide = fit_guide(self.vae, self.hu, self.labels, self.config, round_=number)
-
-    def _take_head(self, head: Head) -> None:
-        """Let `head` learn beside the VAE from here on."""
-        self.guide = head
-        self.guide_module = self.team.wrap(head)
-        self.head_optimiser = torch.optim.AdamW(
-            head.parameters(),
-            lr=self.config.training.learning_rate,
-            weight_decay=HEAD.weight_decay,
-            fused=self.device.type in ("cpu", "cuda"),
-        )
+        joint, labels = self.config.joint, self.data.labels
+        number, into = divmod(self.at.epoch - self.config.training.epochs, joint.round_epochs)
+        if labels is not None and number >= 0 and into == 0 and self.at.batch == 0:
+            begin: Callable[..., Classifier | Head] = begin_head if joint.head == "trained" else fit_guide
+            self._take_guide(begin(self.vae, self.data.hu, labels, self.config, round_=number))
 
     def _rows(self, epoch: int) -> Tensor:
         """Rows of the data that the epoch trains on."""
-        if self.labels is not None and epoch >= self.config.training.epochs:
-            return torch.as_tensor(self.labels.rows)
-        return self.train
+        if self.data.labels is not None and epoch >= self.config.training.epochs:
+            return torch.as_tensor(self.data.labels.rows)
+        return self.data.train
 
     def _batches(self, epoch: int) -> int:
         return math.ceil(len(self._rows(epoch)) / self.config.training.batch_size)
 
     def _order(self) -> Tensor:
         """This epoch's order of the slices: of seed and epoch alone, so that resuming finds it again."""
-        generator = torch.Generator().manual_seed(self.config.training.seed * 100_003 + self.epoch)
-        rows = self._rows(self.epoch)
+        generator = torch.Generator().manual_seed(self.config.training.seed * 100_003 + self.at.epoch)
+        rows = self._rows(self.at.epoch)
         return rows[torch.randperm(len(rows), generator=generator)]
 
-    def _rate(self) -> float:
-        """The learning rate of the batch in hand."""
+    def _rate(self, before: int = 0) -> float:
+        """The learning rate of the batch in hand, or of one `before` it."""
         training, joint = self.config.training, self.config.joint
-        batches, first = self._batches(self.epoch), self.epoch < training.epochs
+        batches, first = self._batches(self.at.epoch), self.at.epoch < training.epochs
         epoch, epochs = (
-            (self.epoch, training.epochs)
+            (self.at.epoch, training.epochs)
             if first
-            else (self.epoch - training.epochs, joint.rounds * joint.round_epochs)
+            else (self.at.epoch - training.epochs, joint.rounds * joint.round_epochs)
         )
-        step = epoch * batches + self.batch
+        step = epoch * batches + self.at.batch - before
         # Adam's second moment is unreliable in its first steps; a short ramp keeps them small.
         ramp = min(1.0, (step + 1) / 100) if first else joint.round_rate
         cosine = training.schedule == "cosine"
         decay = 0.5 * (1 + math.cos(math.pi * step / (epochs * batches))) if cosine else 1.0
-        return training.learning_rate * ramp * decay * 0.5**self.halvings
+        return training.learning_rate * ramp * decay * 0.5**self.at.halvings
 
     def _step(self, order: Tensor) -> None:
-        training = self.config.training
-        whole = order[self.batch * training.batch_size : (self.batch + 1) * training.batch_size]
-        share = self.team.share(len(whole))
-        # All of a step's random numbers: the same whoever takes it, and when.
-        torch.manual_seed((training.seed * 1_000_003 + self.epoch) * 1_000_003 + self.batch)
-        draws = draw(len(whole), training).rows(slice(share.start, share.stop))
-        rows = whole[share.start : share.stop].to(self.device, non_blocking=True)
-        hu = augment(self.hu[rows].float(), training, draws)
-        x = normalise(hu, self.config.model)[:, None]  # (B, 1, 64, 64)
+        batch = self._draw(order)
         optimisers = [self.optimiser] + ([self.head_optimiser] if self.head_optimiser else [])
         for optimiser in optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = self._rate()
             # Before the forward pass: CUDA graphs may reuse the last step's gradients from here on.
             optimiser.zero_grad(set_to_none=True)
+        drawn, posterior, terms = self._forward(batch)
+        guided = self._guided_part(batch, drawn, posterior)
+        label = self._label_part(batch, posterior)
+        loss = terms.loss + guided + label
+        weight = self.team.weight(batch.share)
+        norm = self._update(loss, weight, optimisers)
+        parts = (loss, terms.reconstruction, terms.kl.to(self.device), norm, label, guided)
+        self.at.sums += torch.stack([part.detach().to(self.at.sums.dtype) * weight for part in parts])
+        self.at.batch += 1
+        if len(self.at.unchecked) >= 50:
+            self._check_finite()
+
+    def _draw(self, order: Tensor) -> _Batch:
+        """The batch in hand, with all of a step's random numbers: the same whoever takes it, and when."""
+        training = self.config.training
+        whole = order[self.at.batch * training.batch_size : (self.at.batch + 1) * training.batch_size]
+        share = self.team.share(len(whole))
+        torch.manual_seed((training.seed * 1_000_003 + self.at.epoch) * 1_000_003 + self.at.batch)
+        draws = draw(len(whole), training).rows(slice(share.start, share.stop))
+        rows = whole[share.start : share.stop].to(self.device, non_blocking=True)
+        hu = augment(self.data.hu[rows].float(), training, draws)
+        return _Batch(whole, share, rows, draws, normalise(hu, self.config.model)[:, None])
+
+    def _forward(self, batch: _Batch) -> tuple[Tensor, Distribution, Terms]:
+        """What the VAE draws, its posterior, and its own part of the loss."""
+        training, masks = self.config.training, self.data.masks
         if training.compile == "on" and self.device.type == "cuda":
             torch.compiler.cudagraph_mark_step_begin()
-        beta = beta_at(self.config, self.epoch + self.batch / self._batches(self.epoch))
-        with sharing(share):
+        beta = beta_at(self.config, self.at.epoch + self.at.batch / self._batches(self.at.epoch))
+        with sharing(batch.share):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
-                drawn, posterior = self.module(x, share)
-            y = drawn[:, :1]
+                drawn, posterior = self.module(batch.x, batch.share)
             inside = None
-            if self.masks is not None:
-                inside = augment_masks(self.masks[rows].float(), training, draws)
+            if masks is not None:
+                inside = augment_masks(masks[batch.rows].float(), training, batch.draws)
             terms = objective(
-                x, y, posterior, self.vae.latent, self.config, beta=beta, masks=inside, features=self.features
+                batch.x,
+                drawn[:, :1],
+                posterior,
+                self.vae.latent,
+                self.config,
+                beta=beta,
+                masks=inside,
+                features=self.features,
             )
-        loss, label, guided = terms.loss, *torch.zeros(2, device=self.device)
-        if self.guides is not None:
-            guided = self._guided_loss(posterior, whole, share)
-            if self.lesions is not None:
-                lesions = self.lesions.rows(rows)
-                inside = augment_masks(lesions.inside(), training, draws)
-                weight = self.config.objective.guided_layers
-                guided = guided + layer_loss(drawn[:, 1:], inside, lesions, self.config.model, weight)
-            if self.config.objective.guided_ratings and self.reader is not None:
-                guided = guided + self._rating_loss(posterior, share)
-            loss = loss + guided
-        if self.guide is not None and self.labels is not None:
-            codes = self.vae.latent.code(posterior).to(self.device)
-            ratings = None if self.labels.ratings is None else self.ratings[rows]
-            guide = self.guide_module if self.head_optimiser else self.guide
-            with sharing(share):
-                label = guidance(
-                    guide,
-                    codes,
-                    self.targets[rows],
-                    self.labels.weights,
-                    self.config,
-                    ratings=ratings,
-                    share=share,
-                )
-            loss = loss + label
-        weight = self.team.weight(share)
+        return drawn, posterior, terms
+
+    def _guided_part(self, batch: _Batch, drawn: Tensor, posterior: Distribution) -> Tensor:
+        """The part of the loss of the guides, the lesion layer and steps along ratings; 0 without guides."""
+        guides, lesions, latent = self.data.guides, self.data.lesions, self.vae.latent
+        weights = self.config.objective
+        if guides is None:
+            return torch.zeros((), device=self.device)
+        with sharing(batch.share):
+            values = guides[batch.whole.to(self.device)]
+            code = whole_batch(latent.code(posterior).to(self.device), batch.share)
+            coordinates = latent.coordinates(code, values.shape[1])
+            centre = latent.coordinate_centre(values.shape[1])
+            loss = guided_loss(coordinates, values, weights, centre=centre)
+        if lesions is not None:
+            lesions = lesions.rows(batch.rows)
+            inside = augment_masks(lesions.inside(), self.config.training, batch.draws)
+            layers, model = drawn[:, 1:], self.config.model
+            loss = loss + layer_loss(layers, inside, lesions, model, weights.guided_layers)
+        if weights.guided_ratings and self.reader is not None:
+            loss = loss + self._rating_loss(posterior, batch.share)
+        return loss
+
+    def _label_part(self, batch: _Batch, posterior: Distribution) -> Tensor:
+        """The part of the loss of a joint round's labels; 0 before the first round."""
+        labels, targets, ratings = self.data.labels, self.data.targets, self.data.ratings
+        if self.guide_module is None or labels is None or targets is None:
+            return torch.zeros((), device=self.device)
+        codes = self.vae.latent.code(posterior).to(self.device)
+        with sharing(batch.share):
+            return guidance(
+                self.guide_module,
+                codes,
+                targets[batch.rows],
+                labels.weights,
+                self.config,
+                ratings=None if ratings is None else ratings[batch.rows],
+                share=batch.share,
+            )
+
+    def _update(self, loss: Tensor, weight: float, optimisers: list[torch.optim.Optimizer]) -> Tensor:
+        """Change the weights by the gradient of the loss; return its norm before it was clipped."""
         self.team.backward(loss * weight)
-        norm = torch.nn.utils.clip_grad_norm_(self.vae.parameters(), training.clip_norm or math.inf)
-        self.unchecked.append((self.batch, loss.detach(), norm.detach()))
+        clip_norm = self.config.training.clip_norm or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(self.vae.parameters(), clip_norm)
+        self.at.unchecked.append((self.at.batch, loss.detach(), norm.detach()))
         if self.device.type != "cuda":
-            self._check_finite()  # before the weights are touched; asking a GPU each time would hold it up
+            self._check_finite()  # before the weights change; each check would hold up a GPU
         for optimiser in optimisers:
             optimiser.step()
         if self.average is not None:
             self.average.update_parameters(self.vae)
-        parts = (loss, terms.reconstruction, terms.kl.to(self.device), norm, label, guided)
-        self.sums += torch.stack([part.detach().to(self.sums.dtype) * weight for part in parts])
-        self.batch += 1
-        if len(self.unchecked) >= 50:
-            self._check_finite()
-
-    def _guided_loss(self, posterior: Distribution, rows: Tensor, share: Share) -> Tensor:
-        """The guides' part of the loss over the global batch, whose rows of the data are `rows`."""
-        assert self.guides is not None
-        with sharing(share):
-            latent, values = self.vae.latent, self.guides[rows.to(self.device)]
-            code = whole_batch(latent.code(posterior).to(self.device), share)
-            coordinates = latent.coordinates(code, values.shape[1])
-            centre = latent.coordinate_centre(values.shape[1])
-            return guided_loss(coordinates, values, self.config.objective, centre=centre)
+        return norm
 
     def _rating_loss(self, posterior: Distribution, share: Share) -> Tensor:
         """How far what the reader reads lags behind steps along guides that are ratings.
@@ -542,7 +565,7 @@ class _Fit:
         # Of the decoder alone: an encoder could make room for a step by drawing the slice itself worse.
         code = latent.code(posterior).to(self.device).detach()
         # Drawn for all of the batch, as all else, and by a generator of its own.
-        seed = (config.training.seed * 31 + self.epoch) * 1_000_003 + self.batch
+        seed = (config.training.seed * 31 + self.at.epoch) * 1_000_003 + self.at.batch
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.rand(2, share.total, generator=generator)[:, share.start : share.stop]
         every, part = slice(share.start % 2, None, 2), 2 / len(code)
@@ -567,10 +590,10 @@ class _Fit:
 
     def _check_finite(self) -> None:
         """Raise _NotFinite for the first batch, not yet looked at, whose loss or gradient is not finite."""
-        if not self.unchecked:
+        if not self.at.unchecked:
             return
-        numbers, losses, norms = zip(*self.unchecked, strict=True)
-        self.unchecked = []
+        numbers, losses, norms = zip(*self.at.unchecked, strict=True)
+        self.at.unchecked = []
         fine = torch.isfinite(torch.stack(losses)) & torch.isfinite(torch.stack(norms))
         bad = torch.nonzero(~fine).flatten().tolist()
         if not self.team.any(bool(bad)):
@@ -578,43 +601,45 @@ class _Fit:
         number = numbers[bad[0] if bad else 0]
         size = self.config.training.batch_size
         rows = self._order()[number * size : (number + 1) * size].tolist()
-        keys = [f"{key.patient_id}/{key.nodule}/{key.slice}" for key in self.keys.iloc[rows].itertuples()]
+        keys = [
+            f"{key.patient_id}/{key.nodule}/{key.slice}" for key in self.data.keys.iloc[rows].itertuples()
+        ]
         raise _NotFinite(number, keys)
 
-    def _halve_or_stop(self, found: _NotFinite) -> None:
+    def _halve_or_stop(self, failure: _NotFinite) -> None:
         """Go back to the newest checkpoint at half the rate, if that is the setting; else UserError."""
-        epoch = self.epoch + 1
+        epoch = self.at.epoch + 1
         path = self.run_.folder / "not-finite.json"
-        report = {"epoch": epoch, "batch": found.batch + 1, "slices": found.keys}
-        self._write(lambda: write_json(path, report))
+        report = {"epoch": epoch, "batch": failure.batch + 1, "slices": failure.keys}
+        self.team.first_does(lambda: write_json(path, report))
         what = (
-            f"The loss is not a finite number in epoch {epoch}, batch {found.batch + 1} "
-            f"(slices {', '.join(found.keys[:4])}, ...; all are in {path}). The last good checkpoint is kept."
+            f"The loss is not a finite number in epoch {epoch}, batch {failure.batch + 1} "
+            f"(slices {', '.join(failure.keys[:4])}, ...; all are in {path}). "
+            "The last good checkpoint is kept."
         )
         if self.on_nonfinite == "stop":
             raise UserError(
                 f"{what} Go on from it at half the learning rate with --resume --set on_nonfinite=halve, or "
                 "start again with a lower learning_rate or with clip_norm=10."
             )
-        if self.halvings >= HALVINGS:
+        if self.at.halvings >= HALVINGS:
             raise UserError(
                 f"{what} Halving the learning rate {HALVINGS} times did not help: look at these slices, "
                 "and at the weights of the objective."
             )
-        halvings = self.halvings + 1
+        self.at.halvings += 1
         self._go_back()
-        self.halvings = halvings
         self._checkpoint()
 
     def _progress(self, rate: float) -> Progress:
         """Where it is, at `rate` batches a second."""
-        epochs, batches = self.config.epochs, self._batches(self.epoch)
-        left = sum(self._batches(epoch) for epoch in range(self.epoch, epochs)) - self.batch
-        means = self._means(self.batch)
+        epochs, batches = self.config.epochs, self._batches(self.at.epoch)
+        left = sum(self._batches(epoch) for epoch in range(self.at.epoch, epochs)) - self.at.batch
+        means = self._means(self.at.batch)
         return Progress(
-            epoch=self.epoch + 1,
+            epoch=self.at.epoch + 1,
             epochs=epochs,
-            batch=self.batch,
+            batch=self.at.batch,
             batches=batches,
             loss=means["loss"],
             kl=means["kl"],
@@ -625,32 +650,29 @@ class _Fit:
 
     def _row(self) -> dict[str, Any]:
         """The line of metrics.jsonl for the epoch that just ended."""
-        batches = self._batches(self.epoch)
-        self.sums = self.team.mean(self.sums)
+        held_out, masks = self.data.held_out, self.data.masks
+        self.at.sums = self.team.mean(self.at.sums)
         with torch.compiler.set_stance("force_eager"):
             figures, units, samples = validate(
                 self._kept,
-                self.held_out,
+                self.data.hu[held_out],
                 self.config,
-                masks=self.held_out_masks,
+                masks=None if masks is None else masks[held_out],
                 features=self.features,
             )
-        self._write(lambda: _write_samples(self.run_.folder / "samples.png", samples))
-        self.batch -= 1  # whose rate the last step had
-        rate = self._rate()
-        self.batch += 1
+        self.team.first_does(lambda: _write_samples(self.run_.folder / "samples.png", samples))
         row: dict[str, Any] = {
-            "epoch": self.epoch + 1,
+            "epoch": self.at.epoch + 1,
             "phase": "vae" if self.guide is None else "joint",
-            "seconds": round(self.seconds + time.monotonic() - self.began, 2),
-            "learning_rate": rate,
-            "beta": beta_at(self.config, self.epoch + 1),
-            "train": self._means(batches),
+            "seconds": round(self.at.elapsed(), 2),
+            "learning_rate": self._rate(1),  # of the last step
+            "beta": beta_at(self.config, self.at.epoch + 1),
+            "train": self._means(self._batches(self.at.epoch)),
             "validation": figures,
             "units": units,
         }
-        if self.halvings:
-            row["halvings"] = self.halvings
+        if self.at.halvings:
+            row["halvings"] = self.at.halvings
         if signs := signs_of_collapse(self.config, figures):
             row["collapse"] = signs
         return row
@@ -670,34 +692,26 @@ class _Fit:
         return self.average.module
 
     def _checkpoint(self) -> None:
-        position = {
-            "epoch": self.epoch,
-            "batch": self.batch,
-            "sums": self.team.mean(self.sums).tolist(),
-            "seconds": self.seconds + time.monotonic() - self.began,
-            "halvings": self.halvings,
+        saved = {
+            "epoch": self.at.epoch,
+            "batch": self.at.batch,
+            "sums": self.team.mean(self.at.sums).tolist(),
+            "seconds": self.at.elapsed(),
+            "halvings": self.at.halvings,
         }
         guide = None if self.guide is None else self.guide.state_dict()
-        self._write(
+        self.team.first_does(
             lambda: save_checkpoint(
-                self.run_, self.vae, self.optimiser, position, guide, self.head_optimiser, self.average
+                self.run_, self.vae, self.optimiser, saved, guide, self.head_optimiser, self.average
             )
         )
-        self.saved_at = time.monotonic()
-
-    def _write(self, work: Callable[[], object]) -> None:
-        """Let the first process write."""
-        self.team.first_does(work)
-
-    def _no_sums(self) -> Tensor:
-        kind = torch.float32 if self.device.type == "mps" else torch.float64
-        return torch.zeros(len(SUMS), dtype=kind, device=self.device)
+        self.at.saved_at = time.monotonic()
 
     def _means(self, batches: int) -> dict[str, float]:
-        means = dict(zip(SUMS, (self.sums / max(batches, 1)).tolist(), strict=True))
+        means = dict(zip(SUMS, (self.at.sums / max(batches, 1)).tolist(), strict=True))
         if self.guide is None:
             del means["label_loss"]
-        if self.guides is None:
+        if self.data.guides is None:
             del means["guided_loss"]
         return means
 

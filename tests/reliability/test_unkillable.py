@@ -323,7 +323,7 @@ def test_folders_that_cannot_be_written_are_told(few: Path, tmp_path: Path) -> N
 def explode(monkeypatch: pytest.MonkeyPatch, when: Callable[[Any], bool]) -> list[tuple[int, int, float]]:
     """Make the loss NaN in every step for whose training `when` holds; (epoch, batch, rate) of all steps.
 
-    `when` takes the training in progress, whose `epoch` and `batch` are those of the step, from 0.
+    `when` takes the training in progress, whose `at` has the epoch and batch of the step, from 0.
     """
     steps: list[tuple[int, int, float]] = []
     now: list[Any] = []
@@ -331,7 +331,7 @@ def explode(monkeypatch: pytest.MonkeyPatch, when: Callable[[Any], bool]) -> lis
 
     def remember(self: Any, order: torch.Tensor) -> None:
         now[:] = [self]
-        steps.append((self.epoch, self.batch, self._rate()))
+        steps.append((self.at.epoch, self.at.batch, self._rate()))
         step(self, order)
 
     def broken(*words: Any, **named: Any) -> Any:
@@ -352,7 +352,9 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch_and_the_last_good_checkp
 ) -> None:
     data, config = SliceSet.open(few), small(epochs=3, schedule="constant")
     once = small().training.learning_rate
-    steps = explode(monkeypatch, lambda fit: (fit.epoch, fit.batch) == (1, 2) and fit._rate() > 0.06 * once)
+    steps = explode(
+        monkeypatch, lambda fit: (fit.at.epoch, fit.at.batch) == (1, 2) and fit._rate() > 0.06 * once
+    )
     with pytest.raises(UserError, match=r"epoch 2, batch 3 \(slices TEST-.*on_nonfinite=halve") as told:
         fit(config, data, tmp_path / "a", device="cpu")
     report = json.loads((tmp_path / "a" / "not-finite.json").read_text())
@@ -386,8 +388,8 @@ def test_halving_gets_over_an_explosion(few: Path, tmp_path: Path, monkeypatch: 
 
     def third_step_of_the_second_epoch(fit: Any) -> bool:
         nonlocal seen
-        seen += (fit.epoch, fit.batch) == (1, 2)
-        return (fit.epoch, fit.batch, seen) == (1, 2, 1)
+        seen += (fit.at.epoch, fit.at.batch) == (1, 2)
+        return (fit.at.epoch, fit.at.batch, seen) == (1, 2, 1)
 
     steps = explode(monkeypatch, third_step_of_the_second_epoch)
     config = small(on_nonfinite="halve", schedule="constant")
@@ -405,7 +407,7 @@ def test_halving_gets_over_an_explosion(few: Path, tmp_path: Path, monkeypatch: 
 def test_halving_gives_up_in_a_sentence_and_saves_no_bad_weights(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps = explode(monkeypatch, lambda fit: (fit.epoch, fit.batch) == (1, 1))
+    steps = explode(monkeypatch, lambda fit: (fit.at.epoch, fit.at.batch) == (1, 1))
     config = small(on_nonfinite="halve", schedule="constant")
     with pytest.raises(UserError, match=f"Halving the learning rate {HALVINGS} times did not help"):
         fit(config, SliceSet.open(few), tmp_path / "a", device="cpu")
@@ -420,7 +422,7 @@ def test_time_spent_before_a_halving_is_not_counted_twice(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
-    explode(monkeypatch, lambda fit: fit.epoch == 1 and fit.halvings < 4)
+    explode(monkeypatch, lambda fit: fit.at.epoch == 1 and fit.at.halvings < 4)
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     step = fit_module._Fit._step
 
@@ -436,11 +438,11 @@ def test_time_spent_before_a_halving_is_not_counted_twice(
 
 def test_losses_looked_at_late_end_alike(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU they are looked at every fifty batches; the weights in between are never saved."""
-    explode(monkeypatch, lambda fit: (fit.epoch, fit.batch) == (1, 1) and fit.halvings == 0)
+    explode(monkeypatch, lambda fit: (fit.at.epoch, fit.at.batch) == (1, 1) and fit.at.halvings == 0)
     check = fit_module._Fit._check_finite
 
     def late(self: Any) -> None:
-        if self.batch == self._batches(self.epoch):
+        if self.at.batch == self._batches(self.at.epoch):
             check(self)
 
     monkeypatch.setattr(fit_module._Fit, "_check_finite", late)
