@@ -25,7 +25,6 @@ from lungvae_core.serving.jobs.table import FAILED, QUEUED, RUNNING, STOPPED, ST
 from lungvae_core.serving.workspace.datasets import FoundData, find_data
 from lungvae_core.serving.workspace.settings import Settings
 from lungvae_core.vae.config import PRESETS
-from lungvae_core.workers import cores
 from pages.shared import setting_fields
 from pages.shared.job_panel import JobPanel
 
@@ -129,14 +128,12 @@ def new_evaluation() -> None:
             key="evaluation-nested",
             help="For the protocol paper: a nested report of the same preset, data, task, rule and seeds.",
         )
-        machine[0].selectbox("Device", form.devices(), key="evaluation-device")
-        machine[1].number_input(
+        setting_fields.device(machine[0], "evaluation-device")
+        setting_fields.cores_used(
+            machine[1],
             "Trainings at once",
-            1,
-            cores(),
-            max(1, cores() - 1),
-            key="evaluation-workers",
-            help="Folds and seeds side by side. One core is left to this app unless you say otherwise.",
+            "evaluation-workers",
+            "Folds and seeds side by side. One core is left to this app unless you say otherwise.",
         )
         st.text_input(
             "Table of confirmed diagnoses (optional)",

@@ -182,7 +182,7 @@ def _neighbours(model: LoadedModel, row: int, key: str) -> int | None:
     """Show the most similar lesions of other patients; return one that was just clicked."""
     patient = str(model.lesion(row)["patient_id"])
     code = model.codes[row]
-    rows, distances = model.neighbours(code, NEIGHBOURS, exclude_patient=patient)
+    rows, distances = model.nearness.neighbours(code, NEIGHBOURS, exclude_patient=patient)
     if not len(rows):
         return None
     st.markdown("**Most similar to the model, from other patients**")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from lungvae_core.serving.jobs.form import Setting
+from lungvae_core.serving.jobs.form import Setting, devices
+from lungvae_core.workers import cores
 
 
 def show(setting: Setting, key: str) -> None:
@@ -34,3 +36,13 @@ def show(setting: Setting, key: str) -> None:
             key=key,
             help=setting.help,
         )
+
+
+def device(column: DeltaGenerator, key: str) -> None:
+    """Where a job computes."""
+    column.selectbox("Device", devices(), key=key)
+
+
+def cores_used(column: DeltaGenerator, label: str, key: str, help: str) -> None:
+    """How many of this machine's cores a job takes: all but one, unless changed."""
+    column.number_input(label, 1, cores(), max(1, cores() - 1), key=key, help=help)

@@ -168,5 +168,5 @@ def _example(name: str) -> int | None:
 
 @kept
 def _nearest(model: LoadedModel) -> int | None:
-    rows, _ = model.neighbours(model.starts.get("malignant", model.starts["prior"]), 1)
+    rows, _ = model.nearness.neighbours(model.starts.get("malignant", model.starts["prior"]), 1)
     return int(rows[0]) if len(rows) else None

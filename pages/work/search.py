@@ -23,7 +23,6 @@ from lungvae_core.serving.workspace.settings import Settings
 from lungvae_core.training.search.setup import OBJECTIVES, SearchConfig, make
 from lungvae_core.training.search.spaces import SPACES
 from lungvae_core.vae.config import TrainingConfig
-from lungvae_core.workers import cores
 from pages.shared import charts, common, setting_fields, url
 from pages.shared.job_panel import JobPanel
 from pages.work.search_figures import best_so_far, in_boxes, parallel, scatters
@@ -136,14 +135,12 @@ def new_search() -> None:
             with columns[3]:
                 option("halving")
         columns = st.columns(4)
-        columns[0].selectbox("Device", form.devices(), key="search-device")
-        columns[1].number_input(
+        setting_fields.device(columns[0], "search-device")
+        setting_fields.cores_used(
+            columns[1],
             "Trainings at once",
-            1,
-            cores(),
-            max(1, cores() - 1),
-            key="search-workers",
-            help="Each has one CPU thread; one core is left to this app unless you say otherwise.",
+            "search-workers",
+            "Each has one CPU thread; one core is left to this app unless you say otherwise.",
         )
         left, right = st.columns([3, 1], vertical_alignment="bottom")
         left.text_input("Name of the search", name, key=f"search-name-{name}")

@@ -121,18 +121,11 @@ def group_fields(preset: str, settings: list[form.Setting], wide: int) -> None:
 
 def device_fields() -> None:
     """Choose where the training runs; this is not part of its configuration."""
-    columns = st.columns(2)
-    with columns[0]:
-        st.selectbox("Device", form.devices(), key="train-device")
-    with columns[1]:
-        st.number_input(
-            "CPU threads",
-            1,
-            cores(),
-            max(1, cores() - 1),
-            key="train-threads",
-            help="One core is left to this app unless you say otherwise.",
-        )
+    left, right = st.columns(2)
+    setting_fields.device(left, "train-device")
+    setting_fields.cores_used(
+        right, "CPU threads", "train-threads", "One core is left to this app unless you say otherwise."
+    )
 
 
 def prepare_form(settings: Settings) -> None:

@@ -175,7 +175,7 @@ def use_run(folder: Path) -> None:
     model.band(model.codes[:1], patient=None)
     model.map("slice", "pca")
     _ = model.evaluation, model.measured, model.ranges, model.starts
-    model.neighbours(model.codes[0], 3)
+    model.nearness.neighbours(model.codes[0], 3)
 
 
 def use_data(folder: Path) -> None:

@@ -27,6 +27,7 @@ from lungvae_core import serving
 from lungvae_core.caches import BoundedCache
 from lungvae_core.errors import UserError
 from lungvae_core.serving.lesions import cases
+from lungvae_core.serving.models.nearness import Nearness
 from lungvae_core.serving.models.registry import LoadedModel, Registry
 from lungvae_core.serving.walks.strips import Strip
 from lungvae_core.serving.workspace.settings import Settings
@@ -63,13 +64,17 @@ MEMBERS: dict[type, dict[str, Call]] = {
         "images": lambda m: m.images(np.array(ROWS)),
         "lesion": lambda m: m.lesion(5),
         "map": lambda m: [m.map(unit, "pca", dims) for unit in ("slice", "nodule") for dims in (2, 3)],
-        "neighbours": lambda m: m.neighbours(code(m), exclude_patient=patient(m)),
         "place": lambda m: m.place(code(m), "nodule", "pca"),
         "predict": lambda m: m.predict(HU[0], exclude_patient=patient(m), **SPACED),
         "score": lambda m: m.score(m.codes[:9], patient=patient(m)),
         "seen": lambda m: m.seen(HU[0], **SPACED),
         "shown_spacing": lambda m: m.shown_spacing(5),
         "ssim_rank": lambda m: [m.ssim_rank(ssim) for ssim in (0.0, 0.5, 1.0)],
+    },
+    Nearness: {
+        "familiarity": lambda n: n.familiarity(n.codes[:3], exclude_patient=n.patients[5]),
+        "neighbours": lambda n: n.neighbours(n.codes[5], exclude_patient=n.patients[5]),
+        "place": lambda n: n.place(n.codes[5], n.codes[:, :2]),
     },
     Ensemble: {
         "band": lambda e: e.band(codes_for(e), patient=e.patients[0]),
@@ -220,9 +225,9 @@ def functions() -> Iterator[str]:
 
 
 def calls_of(shared: SimpleNamespace) -> dict[str, Callable[[], Any]]:
-    """Every call there is, by name, on a registry, its model of that name, its ensemble and a cache."""
+    """Every call there is, by name, on a registry, its model with nearness and ensemble, and a cache."""
     calls: dict[str, Callable[[], Any]] = {}
-    for shared_object in (shared.registry, shared.model, shared.ensemble, shared.cache):
+    for shared_object in vars(shared).values():
         table = MEMBERS[type(shared_object)]
         for name in members(type(shared_object)):
             made = table.get(name) or (lambda owner, name=name: getattr(owner, name))
@@ -278,7 +283,11 @@ def opened(models: Path, workspace: Path, name: str) -> SimpleNamespace:
     )
     model = registry.load(name)
     return SimpleNamespace(
-        registry=registry, model=model, ensemble=model.ensemble, cache=BoundedCache(10_000)
+        registry=registry,
+        model=model,
+        nearness=model.nearness,
+        ensemble=model.ensemble,
+        cache=BoundedCache(10_000),
     )
 
 

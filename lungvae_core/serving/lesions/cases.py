@@ -77,7 +77,7 @@ def case_of_row(model: LoadedModel, row: int, *, count: int = 8) -> Case:
     """A lesion of the data set, with its stored score and its neighbours from other patients."""
     entry = model.lesion(row)
     patient = str(entry["patient_id"])
-    rows, distances = model.neighbours(model.codes[row], count, exclude_patient=patient)
+    rows, distances = model.nearness.neighbours(model.codes[row], count, exclude_patient=patient)
     image, real = model.image(row)
     score, ssim = _number(entry, "score"), _number(entry, "ssim")
     band = model.band(model.codes[row][None], patient=patient) if score is not None else None

@@ -18,7 +18,6 @@ import torch
 from scipy.special import expit
 from torch import Tensor
 
-from lungvae_core.data.columns import patient_key
 from lungvae_core.data.labels import reader_mean
 from lungvae_core.data.resample import at_spacing, to_spacing
 from lungvae_core.data.slices import DatasetInfo
@@ -27,9 +26,9 @@ from lungvae_core.evaluation.card import FILE as EVALUATION
 from lungvae_core.evaluation.card import Card, load_card
 from lungvae_core.explore import maps, traversal
 from lungvae_core.explore.measured import record
-from lungvae_core.explore.neighbours import features, lesion_features, nearest, place
 from lungvae_core.files import offered
 from lungvae_core.lazy import Renewed, lazy
+from lungvae_core.serving.models.nearness import Nearness
 from lungvae_core.serving.models.pixels import Pixels, locate
 from lungvae_core.serving.workspace.settings import Settings
 from lungvae_core.training.attention import Attentions, load_attentions
@@ -210,7 +209,7 @@ class LoadedModel:
         names = maps.columns(method, dims)
         if not set(names) <= set(table):
             if method == "pca":  # fast to compute
-                return maps.project(self._lesions(unit), method, dims=dims)
+                return maps.project(self._nearness(unit).lesions, method, dims=dims)
             raise UserError(
                 f"{self.entry.name} has no {maps.TITLES[method]} map of {dims} dimensions yet. Make it with "
                 f"`lungvae map {self.entry.folder}`."
@@ -286,19 +285,8 @@ class LoadedModel:
         return None if self.ensemble is None else self.ensemble.band(codes, patient=patient)
 
     def familiarity(self, codes: np.ndarray, *, exclude_patient: str | None = None) -> np.ndarray:
-        """(M,) 0..1: the share of the model's own slices that are nearer to another patient's than each code.
-
-        0.5 is as near to a lesion as lesions of different patients usually are; near 1, far from all of them.
-        """
-        nearest_of = self._nearest_other
-        if not len(nearest_of):
-            return np.ones(len(codes))
-        own = features(np.asarray(codes), self.entry.prior)
-        squares = (own**2).sum(1)[:, None] + self._squares - 2 * own @ self._features.T  # (M, N)
-        if exclude_patient is not None:
-            squares[:, self._patients == patient_key(exclude_patient)] = np.inf
-        distance = np.sqrt(np.maximum(squares.min(1), 0))
-        return np.searchsorted(nearest_of, distance, side="left") / len(nearest_of)
+        """(M,) 0..1; see `Nearness.familiarity`."""
+        return self.nearness.familiarity(codes, exclude_patient=exclude_patient)
 
     def image(self, row: int) -> tuple[np.ndarray, bool]:
         """((64, 64) float32 in 0..1, whether it is the real slice); else its reconstruction."""
@@ -358,7 +346,7 @@ class LoadedModel:
         `hu` has native pixels of `spacing_mm`, which a model of a fixed spacing needs; see `seen`.
         """
         codes, quality = encode_with_quality(self.vae, self.seen(hu, spacing_mm)[None])
-        rows, distances = self.neighbours(codes[0], count, exclude_patient=exclude_patient)
+        rows, distances = self.nearness.neighbours(codes[0], count, exclude_patient=exclude_patient)
         scores = self.score(codes, patient=exclude_patient)
         band = self.band(codes, patient=exclude_patient)
         ssim = float(quality["ssim"][0])
@@ -388,59 +376,22 @@ class LoadedModel:
         values = self._table["ssim"].to_numpy(float, na_value=np.nan)
         return values[np.isfinite(values)]
 
-    def neighbours(
-        self, code: np.ndarray, count: int = 8, *, exclude_patient: str | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(rows, distances) of the slices whose lesions are most alike, at most one a patient."""
-        return nearest(
-            self._lesions("slice"),
-            lesion_features(code[None], self.run.config)[0],
-            count,
-            patients=self._patients,
-            exclude_patient=None if exclude_patient is None else patient_key(exclude_patient),
-            one_per_patient=True,
-        )
+    @lazy
+    def nearness(self) -> Nearness:
+        """How near codes are to its slices."""
+        return Nearness(self.codes, self._table["patient_id"], self.run.config)
+
+    @lazy
+    def _nodule_nearness(self) -> Nearness:
+        table, codes = self._nodules
+        return Nearness(codes, table["patient_id"], self.run.config)
+
+    def _nearness(self, unit: str) -> Nearness:
+        return self.nearness if unit == "slice" else self._nodule_nearness
 
     def place(self, code: np.ndarray, unit: str, method: str) -> np.ndarray:
         """(2,) where a code lies on a map, among its ten nearest slices or nodules."""
-        own = lesion_features(code[None], self.run.config)[0]
-        rows, distances = nearest(self._lesions(unit), own, 10)
-        return place(self.map(unit, method), rows, distances)
-
-    @lazy
-    def _patients(self) -> np.ndarray:
-        return self.table["patient_id"].map(patient_key).to_numpy()
-
-    def _lesions(self, unit: str) -> np.ndarray:
-        """(N or M, D) by which slices or nodules are compared."""
-        return self._slice_lesions if unit == "slice" else self._nodule_lesions
-
-    @lazy
-    def _slice_lesions(self) -> np.ndarray:
-        return lesion_features(self.codes, self.run.config)
-
-    @lazy
-    def _nodule_lesions(self) -> np.ndarray:
-        return lesion_features(self._nodules[1], self.run.config)
-
-    @lazy
-    def _features(self) -> np.ndarray:
-        return features(self.codes, self.entry.prior)
-
-    @lazy
-    def _squares(self) -> np.ndarray:
-        return (self._features**2).sum(1)
-
-    @lazy
-    def _nearest_other(self) -> np.ndarray:
-        """Distances of a fixed sample of slices to the nearest slice of another patient, in order."""
-        inputs, squares = self._features, self._squares
-        sample = np.random.default_rng(0).choice(len(inputs), min(300, len(inputs)), replace=False)
-        apart = squares[sample, None] + squares - 2 * inputs[sample] @ inputs.T  # (300, N), squared
-        patient = pd.factorize(self._patients)[0]
-        apart[patient[sample, None] == patient] = np.inf
-        nearest_of = np.sqrt(np.maximum(apart.min(1), 0))
-        return np.sort(nearest_of[np.isfinite(nearest_of)])
+        return self._nearness(unit).place(code, self.map(unit, method))
 
     def _neighbour(self, row: int, distance: float) -> dict[str, Any]:
         entry = self.lesion(row)
