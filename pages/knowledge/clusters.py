@@ -54,7 +54,7 @@ def main() -> None:
     st.markdown(in_words(method, clusters.unit))
     if report["labels_shaped_codes"]:
         st.warning(
-            "Labels shaped these codes (a joint phase): figures on malignancy here are not a test.",
+            "Labels shaped these codes (a joint phase or guides): figures on malignancy here are not a test.",
             icon=":material/warning:",
         )
     left, right = st.columns([1.35, 1], gap="medium")
