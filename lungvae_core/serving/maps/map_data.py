@@ -177,23 +177,37 @@ def separation(model: LoadedModel, unit: str, method: str, dims: int, key: str) 
 
     On a map of slices, each nodule is at the position of its representative slice.
     """
-    nodules, codes = model.nodules
-    rows = nodules["row"].to_numpy()
+    by_code = _vote_by_code(model)
+    if by_code is None:
+        return None
     xy = places(model, unit, method, dims, key)
-    xy = xy[rows] if unit == "slice" else xy
-    table = model.table.iloc[rows]
+    on_map = _vote(model, xy[model.nodules[0]["row"].to_numpy()] if unit == "slice" else xy)
+    assert on_map is not None
+    figure, nodules = on_map
+    return Separation(figure, by_code[0], nodules=nodules, held_out=model.run.config.labels_shape_codes)
+
+
+@kept
+def _vote_by_code(model: LoadedModel) -> tuple[dict[str, float], int] | None:
+    """`_vote` by what the model compares lesions by: the same for every map."""
+    return _vote(model, lesion_features(model.nodules[1], model.run.config))
+
+
+def _vote(model: LoadedModel, points: np.ndarray) -> tuple[dict[str, float], int] | None:
+    """(AUC with its interval, nodules counted) of the vote of the nearest of the nodules' points (M, D)."""
+    table = model.table.iloc[model.nodules[0]["row"].to_numpy()]
     labels = malignant(table)
-    held_out = model.run.config.labels_shape_codes
     judged = ~np.isnan(labels)
     voting, patients = labels[judged], table["patient_id"].astype(str).to_numpy()[judged]
-    shown = (table["split"] != TRAINED).to_numpy()[judged] if held_out else np.ones(len(voting), bool)
+    shown = np.ones(len(voting), bool)
+    if model.run.config.labels_shape_codes:
+        if "split" not in table:
+            return None  # which patients shaped the codes is not known
+        shown = (table["split"] != TRAINED).to_numpy()[judged]
     if min(voting[shown].sum(), (1 - voting[shown]).sum()) < VOTERS:
         return None
-    on_map, by_code = (
-        auc_interval(voting[shown], votes(points[judged], voting, patients)[shown], patients[shown])
-        for points in (xy, lesion_features(codes, model.run.config))
-    )
-    return Separation(on_map, by_code, nodules=int(shown.sum()), held_out=held_out)
+    figure = auc_interval(voting[shown], votes(points[judged], voting, patients)[shown], patients[shown])
+    return figure, int(shown.sum())
 
 
 @kept

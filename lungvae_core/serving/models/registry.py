@@ -40,8 +40,6 @@ from lungvae_core.vae.latents import Latent
 from lungvae_core.vae.quick import one_call, quick_decoder
 
 MOST_BYTES = 2 * 2**30  # of all open models
-
-
 _SOLID = 4.5  # mean rating of texture, 1 to 5
 
 
