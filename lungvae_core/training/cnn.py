@@ -18,7 +18,7 @@ from lungvae_core.errors import UserError
 from lungvae_core.training.augment import augment, draw
 from lungvae_core.training.classifier import one_thread
 from lungvae_core.vae.config import TrainingConfig
-from lungvae_core.vae.networks import Regression
+from lungvae_core.vae.networks import Regression, mirrors
 from lungvae_core.vae.objective import label_loss
 
 _WARM_UP = 200  # steps
@@ -67,7 +67,7 @@ class Cnn(Regression):
         with one_thread():
             for start in range(0, len(hu), 256):
                 x = self.images(torch.tensor(np.asarray(hu[start : start + 256])))
-                views = (x, x.flip(2), x.flip(3), x.flip((2, 3))) if mirrored else (x,)
+                views = mirrors(x) if mirrored else (x,)
                 rows.append(torch.stack([self(one) for one in views]).mean(0).numpy())
         return np.concatenate(rows).astype(float) if rows else np.empty((0, self.count))
 

@@ -162,6 +162,11 @@ class Regression(nn.Module):
         return self.head(self.encoder(_smoothed(x, self.smoothing) if self.smoothing else x))
 
 
+def mirrors(x: Tensor) -> tuple[Tensor, ...]:
+    """Images (N, 1, H, W), and each of their three mirrors."""
+    return x, x.flip(2), x.flip(3), x.flip((2, 3))
+
+
 def _smoothed(x: Tensor, deviation: float) -> Tensor:
     """Images (N, 1, H, W) smoothed by a Gaussian with that deviation in pixels; edges are mirrored."""
     reach = math.ceil(3 * deviation)
@@ -196,7 +201,7 @@ class RatingReader(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        views = (x,) if self.training else (x, x.flip(2), x.flip(3), x.flip((2, 3)))
+        views = (x,) if self.training else mirrors(x)
         read = torch.stack([self.network(view) for view in views]).mean(0)
         return (read - self.mean) / self.deviation
 

@@ -143,17 +143,7 @@ def new_evaluation() -> None:
             f"({', '.join(f'{code} {kind}' for code, kind in KINDS.items())}). The report then says how "
             "well model, readers and size rank these patients. For the protocols nested and frozen.",
         )
-        left, right = st.columns([3, 1], vertical_alignment="bottom")
-        left.text_input("Name of the evaluation", name, key=f"evaluation-name-{name}")
-        right.form_submit_button(
-            "Start evaluation",
-            type="primary",
-            icon=":material/play_arrow:",
-            width="stretch",
-            on_click=start,
-            args=(f"evaluation-name-{name}",),
-            key="evaluation-start",
-        )
+        setting_fields.start_row("evaluation", "evaluation", "evaluation", name, start)
     st.caption(
         "`nested` trains the VAE once a fold and seed: hours on two cores. It runs in the background, and "
         "can be stopped and resumed. From a terminal: `lungvae evaluate`."

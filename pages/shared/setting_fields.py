@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
@@ -46,3 +48,32 @@ def device(column: DeltaGenerator, key: str) -> None:
 def cores_used(column: DeltaGenerator, label: str, key: str, help: str) -> None:
     """How many of this machine's cores a job takes: all but one, unless changed."""
     column.number_input(label, 1, cores(), max(1, cores() - 1), key=key, help=help)
+
+
+def start_row(
+    what: str,
+    work: str,
+    prefix: str,
+    name: str,
+    start: Callable[..., None],
+    *args: str,
+    help: str | None = None,
+) -> None:
+    """The name of `what`, and the button that starts `work`.
+
+    The button calls `start` with `args` and the key of the name. `prefix` is that of the widget keys, `name`
+    the suggested name.
+    """
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    # A new suggestion creates a new field: after a start it holds the next name.
+    key = f"{prefix}-name-{name}"
+    left.text_input(f"Name of the {what}", name, key=key, help=help)
+    right.form_submit_button(
+        f"Start {work}",
+        type="primary",
+        icon=":material/play_arrow:",
+        width="stretch",
+        on_click=start,
+        args=(*args, key),
+        key=f"{prefix}-start",
+    )

@@ -142,17 +142,7 @@ def new_search() -> None:
             "search-workers",
             "Each has one CPU thread; one core is left to this app unless you say otherwise.",
         )
-        left, right = st.columns([3, 1], vertical_alignment="bottom")
-        left.text_input("Name of the search", name, key=f"search-name-{name}")
-        right.form_submit_button(
-            "Start search",
-            type="primary",
-            icon=":material/play_arrow:",
-            width="stretch",
-            on_click=start,
-            args=(space, f"search-name-{name}"),
-            key="search-start",
-        )
+        setting_fields.start_row("search", "search", "search", name, start, space)
 
 
 def option(name: str, default: int | float | None = None, *, key: str = "") -> None:

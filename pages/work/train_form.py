@@ -93,20 +93,8 @@ def new_training() -> None:
                     st.warning(form.LEAK, icon=":material/leak_add:")
                 if group == form.DEVICE:
                     device_fields()
-        left, right = st.columns([3, 1], vertical_alignment="bottom")
-        # A new suggestion creates a new field: after a start it holds the next name.
-        left.text_input(
-            "Name of the run", name, key=f"train-name-{name}", help="Letters, digits, '-' and '_'."
-        )
-        right.form_submit_button(
-            "Start training",
-            type="primary",
-            icon=":material/play_arrow:",
-            width="stretch",
-            on_click=start,
-            args=(preset, f"train-name-{name}"),
-            key="train-start",
-        )
+        naming = "Letters, digits, '-' and '_'."
+        setting_fields.start_row("run", "training", "train", name, start, preset, help=naming)
     prepare_form(settings)
 
 
