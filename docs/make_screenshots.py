@@ -46,11 +46,7 @@ PAGES = {
     "clusters": "/clusters?model=gvae",
     "directions": "/directions?model=gvae&direction=malignancy",
 }
-TALL = {
-    "compare": 1180,
-    "lesion-card": 1000,
-    "search": 1180,
-}  # pages of which more than a laptop's screen is worth a look
+TALL = {"compare": 1180, "lesion-card": 1000, "search": 1180}  # heights of pages that need more than 768 px
 SEARCH = ["--space", "gvae", "--trials", "12", "--halving", "--min-epochs", "1"]
 SMALL = ["--set", "epochs=3", "--set", "width=4", "--choices", "dimensions=4,8,16"]
 

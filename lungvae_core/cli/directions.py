@@ -116,8 +116,7 @@ def counterfactual(
     spacing: Spacing = None,
     score: Annotated[float, typer.Option(help="The model score to pass, 0 to 1.")] = 0.5,
     towards: Annotated[
-        str | None,
-        typer.Option(help="malignant or benign; by default the other side.", show_default=False),
+        str | None, typer.Option(help="malignant or benign; by default the other side.", show_default=False)
     ] = None,
     dimensions: Annotated[
         int | None,

@@ -152,7 +152,6 @@ def print_comparison(found: dict[str, Any]) -> None:
         told = "clear after Bonferroni" if entry["clear"] else "not clear"
         print(
             f"  {figure_words(entry['figure']):<52}against {SPACE_WORDS[entry['second'][1]]:<12}"
-            f"{with_interval(*(entry[name] for name in ('difference', 'low', 'high')), signed=True)}, "
-            f"p {entry['p']:g}, "
-            f"higher in {entry['won']} of {entry['of']} pairs; {told}"
+            f"{with_interval(*(entry[name] for name in ('difference', 'low', 'high')), signed=True)}, p "
+            f"{entry['p']:g}, higher in {entry['won']} of {entry['of']} pairs; {told}"
         )

@@ -49,10 +49,7 @@ def search(
         ),
     ] = None,
     method: Annotated[str | None, option(SearchOptions, "method", says_default=True)] = None,
-    halving: Annotated[
-        bool | None,
-        option(SearchOptions, "halving", names="--halving/--no-halving"),
-    ] = None,
+    halving: Annotated[bool | None, option(SearchOptions, "halving", names="--halving/--no-halving")] = None,
     min_epochs: Annotated[int | None, option(SearchOptions, "min_epochs", says_default=True)] = None,
     trials: Annotated[int | None, option(SearchOptions, "trials", says_default=True)] = None,
     objective: Annotated[
@@ -67,12 +64,10 @@ def search(
         typer.Option("--range", help="Other bounds of a setting, as beta=0.01..1; repeatable."),
     ] = None,
     choices: Annotated[
-        list[str] | None,
-        typer.Option(help="Other choices of a setting, as prior_alpha=0.1,0.3; repeatable."),
+        list[str] | None, typer.Option(help="Other choices of a setting, as prior_alpha=0.1,0.3; repeatable.")
     ] = None,
     set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Fix a setting, as epochs=4; repeatable."),
+        list[str] | None, typer.Option("--set", help="Fix a setting, as epochs=4; repeatable.")
     ] = None,
     resume: Annotated[
         bool, typer.Option(help="Go on with the search in --out; it keeps its settings.")
@@ -313,12 +308,7 @@ def _judge_best(out: Path, book: Book, machines: _Machines, should_stop: Any, ag
     from lungvae_core.evaluation.searched import final
 
     report = final(
-        out,
-        book,
-        ray=machines.ray,
-        device=machines.device,
-        threads=machines.threads,
-        should_stop=should_stop,
+        out, book, ray=machines.ray, device=machines.device, threads=machines.threads, should_stop=should_stop
     )
     if report is None:
         print(f"Stopped. Go on with: {again} --final")

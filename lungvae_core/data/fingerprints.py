@@ -230,12 +230,7 @@ def _ring_ways() -> list[np.ndarray]:
         index[one, other] = index[-one, -other] = at
     return [
         np.array([index[way(one, other)] for one, other in zip(u.tolist(), v.tolist(), strict=True)])
-        for way in (
-            lambda a, b: (a, b),
-            lambda a, b: (-a, b),
-            lambda a, b: (b, a),
-            lambda a, b: (-b, a),
-        )
+        for way in (lambda a, b: (a, b), lambda a, b: (-a, b), lambda a, b: (b, a), lambda a, b: (-b, a))
     ]
 
 

@@ -35,8 +35,7 @@ def untouched(hu: np.ndarray, meta: CTMeta, where: str) -> np.ndarray:
     if (shift := _shift_of(stored)) is not None:
         raise UserError(
             f"{where} has its field of view shifted by {shift[0]} rows and {shift[1]} columns, so that "
-            "LIDC's outlines "
-            "do not lie on it. Use the file as it was downloaded."
+            "LIDC's outlines do not lie on it. Use the file as it was downloaded."
         )
     return stored
 

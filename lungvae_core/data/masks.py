@@ -21,10 +21,7 @@ from lungvae_core.errors import UserError
 from lungvae_core.quiet import silence
 
 LEAST_PIXELS = 9  # slices with 8 mask pixels or fewer are left out of the paper's cohort
-MOST_OF_CROP, MOST_OF_IMAGE = (
-    0.9,
-    0.5,
-)  # shares of the pixels that a lesion can cover; crops hold up to 60 x 60
+MOST_OF_CROP, MOST_OF_IMAGE = 0.9, 0.5  # shares that a lesion can cover; crops hold up to 60 x 60 pixels
 _CLOSE = 0.51  # slice distances by which a contour may lie off the slice that it is drawn on
 
 
@@ -76,8 +73,7 @@ def inside(levels: np.ndarray, where: str) -> np.ndarray:
         if part.size:
             raise UserError(
                 f"{where} holds fractions, such as {float(part[0]):.3g}: probabilities, not a mask. Save 1 "
-                "where they "
-                "are high enough for you, and 0 elsewhere."
+                "where they are high enough for you, and 0 elsewhere."
             )
     if levels.size and float(levels.min()) < 0:
         raise UserError(
@@ -148,8 +144,7 @@ def _by_position(labels: np.ndarray, grid: Grid, name: str, series: Series) -> n
     if not mask.any():
         raise UserError(
             f"{name} lies elsewhere than its image: by their positions, none of it is on the image's slices. "
-            "Choose "
-            "the mask of this scan, or export it with its image's geometry."
+            "Choose the mask of this scan, or export it with its image's geometry."
         )
     return mask
 

@@ -56,9 +56,7 @@ class Outlines:
     radius: np.ndarray  # (N, RAYS) pixels from the middle
     inside_hu: np.ndarray  # (N,) the lesion's level, the mean of its inner part; HU above -100 count as that
     outside_hu: np.ndarray  # (N,) the lung's level, from the darker part of a rim around the lesion
-    trusted: (
-        np.ndarray
-    )  # (N,) bool: enough contrast, neither tiny nor as large as the crop, nor at its border
+    trusted: np.ndarray  # (N,) bool: enough contrast, not tiny, not as large as the crop, not at its border
 
     def masks(self) -> np.ndarray:
         """(N, 64, 64) bool: the pixels whose centres lie inside."""

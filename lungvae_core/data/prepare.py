@@ -304,12 +304,7 @@ class _Series:
 
 
 def _read_slices(
-    found: _Found,
-    work: Path,
-    table: pd.DataFrame,
-    workers: int | None,
-    ray: str | None,
-    report: Progress,
+    found: _Found, work: Path, table: pd.DataFrame, workers: int | None, ray: str | None, report: Progress
 ) -> tuple[dict[str, dict[str, Any]], list[tuple[int, str, str]]]:
     """Crop every lesion slice of the series found: each series' result by key, and (row, file, reason)."""
     files: dict[str, dict[float, list[str]]] = {}

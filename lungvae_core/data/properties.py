@@ -6,16 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lungvae_core.data.outlines import (
-    ANGLES,
-    CENTRE,
-    DISTANCE,
-    RAYS,
-    SIZE,
-    Outlines,
-    polygon_area,
-    rays,
-)
+from lungvae_core.data.outlines import ANGLES, CENTRE, DISTANCE, RAYS, SIZE, Outlines, polygon_area, rays
 
 _CHUNK = 256
 _NO_EDGE = 10.0  # pixels over which a fall is a slope and no edge; its width would outweigh all others

@@ -56,11 +56,7 @@ def masks_at_spacing(masks: np.ndarray, table: pd.DataFrame, target_mm: float) -
 
 
 def to_spacing(
-    hu: np.ndarray,
-    pixel_spacing_mm: np.ndarray,
-    target_mm: float,
-    *,
-    names: Sequence[str] | None = None,
+    hu: np.ndarray, pixel_spacing_mm: np.ndarray, target_mm: float, *, names: Sequence[str] | None = None
 ) -> np.ndarray:
     """Slices (N, 64, 64) int16 HU of `pixel_spacing_mm` (N,), at `target_mm` a pixel on the same 64x64 grid.
 
@@ -107,9 +103,8 @@ def _weights(step: float) -> np.ndarray:
     wide = max(1.0, step)  # half the triangle's base
     at = CENTRE + (np.arange(SIZE) - CENTRE) * step
     reach = int(np.ceil(wide))
-    pixels = np.floor(at).astype(int)[:, None] + np.arange(
-        -reach, reach + 2
-    )  # (64, taps), beyond the crop too
+    # (64, taps), beyond the crop too
+    pixels = np.floor(at).astype(int)[:, None] + np.arange(-reach, reach + 2)
     shares = np.clip(1 - np.abs(at[:, None] - pixels) / wide, 0, None)
     shares /= shares.sum(1, keepdims=True)
     folded = pixels % (2 * SIZE)

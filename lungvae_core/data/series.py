@@ -213,11 +213,7 @@ def _upright(series: Series, grid: Grid) -> tuple[Series, Turn]:
     """A series whose pixels lie on `grid`, turned upright, and how it was turned."""
     turn, grid, notes = upright(grid, series.hu.shape, series.name)
     turned = replace(
-        series,
-        hu=turn.of(series.hu),
-        grid=grid,
-        spacing_mm=grid.spacing_mm[0],
-        notes=(*series.notes, *notes),
+        series, hu=turn.of(series.hu), grid=grid, spacing_mm=grid.spacing_mm[0], notes=(*series.notes, *notes)
     )
     return turned, turn
 

@@ -359,11 +359,7 @@ def fit_directions(
         ).model_dump(),
         "nodules": len(frame),
         "patients": int(frame["patient_id"].nunique()),
-        "space": {
-            "mean": space.mean.tolist(),
-            "deviation": space.deviation.tolist(),
-            "pseudo": space.pseudo,
-        },
+        "space": {"mean": space.mean.tolist(), "deviation": space.deviation.tolist(), "pseudo": space.pseudo},
         "directions": directions,
         "angles": _angles(directions, points),
     }
@@ -417,10 +413,7 @@ def _fitted(
         .without(int((~task.counted).sum()), SHAPED)
         .model_dump(),
         "positive": int((task.values == 1).sum()) if task.what.classes else None,
-        "judged": {
-            "nodules": int(judged.sum()),
-            "patients": len(set(patients[judged])),
-        },
+        "judged": {"nodules": int(judged.sum()), "patients": len(set(patients[judged]))},
         "strength": strength,
         "score": {
             "name": "auc" if task.what.classes else "r2",

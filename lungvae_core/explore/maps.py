@@ -94,11 +94,7 @@ def project(
 
         silence(message="n_jobs value")  # a seed takes one thread
         xy = umap.UMAP(
-            n_components=dims,
-            n_neighbors=neighbours,
-            min_dist=min_dist,
-            metric=metric,
-            random_state=seed,
+            n_components=dims, n_neighbors=neighbours, min_dist=min_dist, metric=metric, random_state=seed
         ).fit_transform(codes)
     xy = np.asarray(xy, np.float32)
     xy = xy - xy.mean(0)

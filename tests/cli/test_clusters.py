@@ -35,8 +35,7 @@ def test_slices_go_to_another_file(run, model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
-    [(["--unit", "patient"], "nodule or slice"), (["--seed", "-1"], "seed")],
+    ("words", "told"), [(["--unit", "patient"], "nodule or slice"), (["--seed", "-1"], "seed")]
 )
 def test_bad_input_gets_a_sentence(run, model: Path, words: list[str], told: str) -> None:
     code, _, err = run("clusters", model, *words)

@@ -35,11 +35,7 @@ TINY = ["--set", "width=4", "--set", "dimensions=4", "--set", "batch_size=32", "
     ],
 )
 def test_bad_input_is_a_sentence_and_leaves_no_search(
-    run: Callable[..., tuple[int, str, str]],
-    words: list[str],
-    said: str,
-    tiny_data: Path,
-    tmp_path: Path,
+    run: Callable[..., tuple[int, str, str]], words: list[str], said: str, tiny_data: Path, tmp_path: Path
 ) -> None:
     if "--ray" in words:
         pytest.importorskip("ray")

@@ -29,18 +29,7 @@ def test_from_training_to_a_prediction(
     monkeypatch.setattr(maps, "project", lambda codes, _method, **_: project(codes, "pca"))
     out = tmp_path / "runs" / "a"
     code, text, err = run(
-        "train",
-        "--preset",
-        "dirvae",
-        "--data",
-        tiny_data,
-        "--out",
-        out,
-        "--epochs",
-        1,
-        "--title",
-        "A",
-        *TINY,
+        "train", "--preset", "dirvae", "--data", tiny_data, "--out", out, "--epochs", 1, "--title", "A", *TINY
     )
     assert code == 0, err
     assert "SSIM" in text
@@ -116,11 +105,7 @@ def test_from_training_to_a_prediction(
     ],
 )
 def test_bad_settings_leave_nothing(
-    run: Callable[..., tuple[int, str, str]],
-    words: list[str],
-    said: str,
-    tiny_data: Path,
-    tmp_path: Path,
+    run: Callable[..., tuple[int, str, str]], words: list[str], said: str, tiny_data: Path, tmp_path: Path
 ) -> None:
     data = [] if "--data" in words else ["--data", tiny_data]
     code, _, err = run("train", *data, "--out", tmp_path / "a", *words)

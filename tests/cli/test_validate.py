@@ -25,10 +25,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_model_is_judged_on_other_data(
-    run: Callable[..., tuple[int, str, str]],
-    tiny_models: Path,
-    others: Path,
-    tmp_path: Path,
+    run: Callable[..., tuple[int, str, str]], tiny_models: Path, others: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "report.json"
     model = tiny_models / "tiny-dirvae"
@@ -45,10 +42,7 @@ def test_a_model_is_judged_on_other_data(
 
 
 def test_the_models_own_data_are_refused(
-    run: Callable[..., tuple[int, str, str]],
-    tiny_models: Path,
-    tiny_data: Path,
-    tmp_path: Path,
+    run: Callable[..., tuple[int, str, str]], tiny_models: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "report.json"
     words = (tiny_models / "tiny-gvae", "--data", tiny_data, "--out", out, "--quick")

@@ -161,10 +161,7 @@ def test_one_lesion_of_a_mask_is_chosen_the_largest_or_the_nearest():
     [
         ("mask.npy", npy(MASK.astype(np.uint8) * 3)),
         ("mask.npy", npy(MASK)),
-        (
-            "mask.nii",
-            nibabel.Nifti1Image(MASK.transpose(2, 1, 0).astype(np.uint8), AFFINE).to_bytes(),
-        ),
+        ("mask.nii", nibabel.Nifti1Image(MASK.transpose(2, 1, 0).astype(np.uint8), AFFINE).to_bytes()),
     ],
 )
 def test_masks_of_the_images_shape_are_taken(name, content):

@@ -240,12 +240,7 @@ def test_what_is_known_of_one_row_of_a_nodule_holds_for_all_and_is_said(tmp_path
 
 @pytest.mark.parametrize(
     ("second", "twice"),
-    [
-        ("a.npy,B,,,", True),
-        ("a.npy,B,0,,", False),
-        ("a.npy,B,,10,12", False),
-        ("b.npy,B,,,", False),
-    ],
+    [("a.npy,B,,,", True), ("a.npy,B,0,,", False), ("a.npy,B,,10,12", False), ("b.npy,B,,,", False)],
 )
 def test_a_manifest_that_lists_the_same_pixels_twice_is_refused(
     tmp_path: Path, second: str, twice: bool
@@ -267,10 +262,7 @@ def test_ids_that_were_numbers_become_text(tmp_path: Path, ids) -> None:
     assert read_table(path).frame["patient_id"].tolist() == ["1", "2"]
     assert checked(pd.DataFrame({"patient_id": ids, "nodule": 0, "slice": 0}), "x").frame[
         "patient_id"
-    ].tolist() == [
-        "1",
-        "2",
-    ]
+    ].tolist() == ["1", "2"]
 
 
 @pytest.mark.parametrize(

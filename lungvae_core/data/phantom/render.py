@@ -24,9 +24,7 @@ class Shape:
 
     lobe_phase: np.ndarray  # (4,) of 3 to 6 lobes
     lobe_turn: np.ndarray  # (4,) radians per mm of z
-    lobe_weight: (
-        np.ndarray
-    )  # (4,) root of the sum of squares is sqrt(2), so that the lobes' sum has variance 1
+    lobe_weight: np.ndarray  # (4,) the sum of squares is 2, so that the lobes' sum has variance 1
     bumps: np.ndarray  # (2, 8) cosine and sine of 3 to 10 bumps: the unevenness that every nodule has
     strand_angle: np.ndarray  # (12,)
     strand_length: np.ndarray  # (12,) relative

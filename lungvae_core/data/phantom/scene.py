@@ -272,12 +272,7 @@ class Scene:
         return hu + share * (np.float32(self.scanner.blood_hu) + np.float32(10) * coarse - hu)
 
     def _chest_wall(
-        self,
-        into: np.ndarray,
-        along: np.ndarray,
-        plane: np.ndarray,
-        fatty: np.ndarray,
-        coarse: np.ndarray,
+        self, into: np.ndarray, along: np.ndarray, plane: np.ndarray, fatty: np.ndarray, coarse: np.ndarray
     ) -> np.ndarray:
         """HU (n, 64, 64) of the wall at the depth `into` it (mm) and the place `along` it (mm)."""
         wall, scanner = self.wall, self.scanner
@@ -366,12 +361,7 @@ class Scene:
 
 
 def _vessels(
-    rng: np.random.Generator,
-    abundance: float,
-    outward: float,
-    spacing_mm: float,
-    z_low: float,
-    z_high: float,
+    rng: np.random.Generator, abundance: float, outward: float, spacing_mm: float, z_low: float, z_high: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw branching vessels in the box around the crop: ends (S, 2, 3) and radii (S,), mm."""
     half = 0.6 * SIZE * spacing_mm

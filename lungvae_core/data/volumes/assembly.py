@@ -229,8 +229,7 @@ def _doubles(stack: list[Slice], notes: list[str]) -> list[Slice]:
     if not repeats and doubles > MOST_DOUBLES * len(counts):
         raise UserError(
             f"{doubles:,} of the series' {len(stack):,} slices lie at the place of another, and nothing in "
-            "the files "
-            "says which belong together. Upload one phase or reconstruction."
+            "the files says which belong together. Upload one phase or reconstruction."
         )
     notes.append(
         f"{plural(doubles, 'slice')} at the place of another left out: the series may have several phases. "

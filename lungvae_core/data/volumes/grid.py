@@ -17,10 +17,7 @@ from lungvae_core.errors import UserError
 LEAST_MM, MOST_MM = 0.05, 10.0  # pixel spacings beyond these are slips of the pen or of the unit
 MOST_GAP_MM = 1000.0  # between slices; no scan of a body is longer
 UNEQUAL = 0.01  # by which share pixels may differ from squares
-MOST_TILT, SAID_TILT = (
-    30.0,
-    2.0,
-)  # degrees off the body's axes: refused beyond the first, said beyond the second
+MOST_TILT, NOTED_TILT = 30.0, 2.0  # degrees off the body's axes, beyond which a stack is refused, or noted
 
 
 @dataclass(frozen=True)
@@ -187,9 +184,8 @@ def resample_labels(labels: np.ndarray, source: Grid, target: Grid, shape: tuple
     sides = [(0, 0), (shape[1] - 1, 0), (0, shape[2] - 1), (shape[1] - 1, shape[2] - 1)]
     for number, corner in enumerate(target.corners_mm):
         ends = [corner + row * target.row_mm + column * target.column_mm for row, column in sides]
-        at = (
-            np.array(ends) - source.corners_mm[0]
-        ) @ along  # which source slice, at the slice's four corners
+        # Which source slice the target's slice is at, at its four corners.
+        at = (np.array(ends) - source.corners_mm[0]) @ along
         if at.max() < -1 or at.min() > depth:
             continue
         one = sitk.Image([shape[2], shape[1], 1], sitk.sitkUInt8)
@@ -237,10 +233,9 @@ def _tilt(axes: np.ndarray, where: str) -> list[str]:
     if degrees.max() > MOST_TILT:
         raise UserError(
             f"{where} lies turned by {degrees.max():.0f} degrees against the body's axes; at most "
-            f"{MOST_TILT:.0f} are "
-            "read. Reformat it as axial slices."
+            f"{MOST_TILT:.0f} are read. Reformat it as axial slices."
         )
-    if degrees.max() <= SAID_TILT:
+    if degrees.max() <= NOTED_TILT:
         return []
     return [
         f"The slices are tilted by {degrees.max():.0f} degrees against the body's axes; they are kept as "

@@ -14,12 +14,7 @@ from lungvae_core.errors import UserError
 from lungvae_core.quiet import silence
 
 SUFFIXES = (".nii", ".nii.gz")
-_MM = {
-    0: 1.0,
-    1: 1000.0,
-    2: 1.0,
-    3: 0.001,
-}  # by NIFTI_UNITS; where none is stated, mm if a CT's pixels can be so
+_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # by NIFTI_UNITS; a file that states none is taken to be in mm
 _HEADER = 544  # bytes of the longer of the two headers, with the flag behind it
 _TO_LPS = np.diag([-1.0, -1.0, 1.0])
 _APART = 0.5  # of a pixel, by which the header's two ways to say the place may differ

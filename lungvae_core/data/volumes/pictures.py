@@ -18,7 +18,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 _DEEP = ("I;16", "I;16B", "I;16L", "I;16N")
 _ALPHA = {"LA": "L", "La": "L", "RGBA": "RGB", "RGBa": "RGB", "PA": "P"}
-_SAMPLE_FORMAT, _PHOTOMETRIC, _ORIENTATION = 339, 262, 274  # TIFF 6.0
+_PHOTOMETRIC, _ORIENTATION = 262, 274  # TIFF 6.0
 
 
 def read_picture(content: bytes, where: str, *, labels: bool = False) -> Volume:
@@ -88,8 +88,7 @@ def _labels(page: Any, where: str) -> tuple[np.ndarray, None]:
         if ((numbers != 0) != coloured).any():
             raise UserError(
                 f"{where} has a palette in which label 0 is not black, or another label is. Save the mask in "
-                "grey, "
-                "0 where there is no lesion."
+                "grey, 0 where there is no lesion."
             )
         return numbers, None
     page = _opaque(page, where)

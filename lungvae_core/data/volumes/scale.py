@@ -18,20 +18,13 @@ LEAST, MOST = -2048, 4095  # HU beyond which only padding and metal lie
 AIR, TISSUE = -200.0, -700.0  # a slice has something below the first, and above the second (ground glass)
 LEAST_SPAN = 50.0  # HU between the least and the greatest of a slice; noise alone has more
 MOST_METAL, MOST_ODD = 0.1, 0.02  # shares of the pixels above MOST, and below LEAST but for one padding value
-BONE, MOST_BONE = (
-    700.0,
-    0.5,
-)  # denser than nearly all bone; a share of a chest that only inverted numbers have
+BONE, MOST_BONE = 700.0, 0.5  # HU denser than nearly all bone; a share that only inverted numbers have of it
 _BELOW_AIR = -1100.0  # what is lower is padding, not air with noise
 STATE = "State the HU range that {} stand for (hu_low and hu_high)."
 
 
 def to_hu(
-    levels: np.ndarray,
-    where: str,
-    *,
-    hu_range: tuple[float, float] | None = None,
-    white: float | None = None,
+    levels: np.ndarray, where: str, *, hu_range: tuple[float, float] | None = None, white: float | None = None
 ) -> np.ndarray:
     """int16 HU of a slice's or stack's numbers.
 
@@ -44,8 +37,7 @@ def to_hu(
         if white is not None:
             raise UserError(
                 f"{where} holds grey levels, not HU. {STATE.format('black and white')[:-1]}, for example "
-                "-1000 and "
-                "400."
+                "-1000 and 400."
             )
         hu = as_int16(levels)
         reason = why_not_hu(levels)
@@ -127,11 +119,8 @@ def why_not_hu(levels: np.ndarray, *, stated: bool = False) -> str:
     if low == high:
         return f"{low:g} in every pixel: neither air nor tissue. Check that it is the right file."
     if stated:
-        return (
-            ""
-            if high - low >= LEAST_SPAN
-            else f"no more than {low:g} to {high:g} HU by that range. Check it."
-        )
+        spans_enough = high - low >= LEAST_SPAN
+        return "" if spans_enough else f"no more than {low:g} to {high:g} HU by that range. Check it."
     if low >= 0 and high <= 255 and levels.dtype.kind != "f":
         return f"8-bit grey levels ({low:g} to {high:g}). {STATE.format('0 to 255')}"
     if low >= -1 and high <= 1:
@@ -140,16 +129,14 @@ def why_not_hu(levels: np.ndarray, *, stated: bool = False) -> str:
     if levels.dtype.kind == "u" and high > np.iinfo(np.int16).max:
         return (
             f"values up to {high:g}: negative HU that were saved as unsigned numbers, or grey levels of 16 "
-            "bits. "
-            "Save HU as int16."
+            "bits. Save HU as int16."
         )
     for number, span in enumerate(spans):
         if 0 < span.high - span.low < LEAST_SPAN:
             at = f" in slice {number}" if len(spans) > 1 else ""
             return (
                 f"values from {span.low:g} to {span.high:g}{at}, which are not HU: they are normalised or "
-                "scaled. "
-                "Save HU as int16."
+                "scaled. Save HU as int16."
             )
     return _why_not_ct(whole)
 
@@ -166,8 +153,7 @@ def _why_not_ct(span: _Span) -> str:
     if span.least >= 0:
         return (
             f"nothing below 0 (values from {span.least:g} to {span.high:g}), but lung and air are -500 to "
-            "-1000 HU. "
-            "Subtract the scanner's offset, mostly 1024, or state the HU range of grey levels."
+            "-1000 HU. Subtract the scanner's offset, mostly 1024, or state the HU range of grey levels."
         )
     if span.least > AIR:
         return (
@@ -191,9 +177,8 @@ def _white(levels: np.ndarray, where: str) -> float:
         return _picture_white(levels, float(np.iinfo(levels.dtype).max), where)
     raise UserError(
         f"{where} holds numbers from {low:g} to {high:g} ({levels.dtype}), not grey levels, so that a HU "
-        "range has no "
-        "meaning for it. Leave the range out if they are HU; save grey levels as uint8, uint16 or floats "
-        "from 0 to 1."
+        "range has no meaning for it. Leave the range out if they are HU; save grey levels as uint8, uint16 "
+        "or floats from 0 to 1."
     )
 
 
@@ -202,8 +187,7 @@ def _picture_white(levels: np.ndarray, white: float, where: str) -> float:
     if white > 4095 and high <= 4095:
         raise UserError(
             f"{where} holds grey levels up to {high:g} in 16 bits, whose white is {white:g}: they are levels "
-            "of fewer "
-            "bits. Save them over the whole range, or as HU in an npy."
+            "of fewer bits. Save them over the whole range, or as HU in an npy."
         )
     return white
 

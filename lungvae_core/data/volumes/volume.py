@@ -48,7 +48,6 @@ def one_volume(shape: list[int], where: str) -> tuple[int, ...]:
     if further:
         raise UserError(
             f"{where} holds {np.prod(further)} volumes ({' x '.join(map(str, shape))}), such as phases or "
-            "colours. "
-            "Save the one that is meant."
+            "colours. Save the one that is meant."
         )
     return (*shape[:3], 1) if len(shape) == 2 else tuple(shape[:3])

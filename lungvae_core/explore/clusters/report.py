@@ -93,8 +93,7 @@ def make_clusters(
         "rows": rows.tolist(),
         "slices": len(table),
         "counted": Counted(
-            used=int(sizes[at].sum()),
-            left_out=left_out_of(run, table) | _not_drawn(sizes, at, unit),
+            used=int(sizes[at].sum()), left_out=left_out_of(run, table) | _not_drawn(sizes, at, unit)
         ).model_dump(),
         "codes": _fingerprint(codes),
         "quick": quick,

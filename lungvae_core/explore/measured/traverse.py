@@ -188,8 +188,7 @@ def judged_moves(
     change, rank = _slope(readings, everywhere), _spearman(readings, everywhere)  # (K, S, R)
     draws = draw_counts(readings.shape[1], resamples, seed=seed)
     figures = np.stack(
-        [change.mean(1), *_interval(change, draws), np.median(rank, axis=1), (change > RISE).mean(1)],
-        axis=-1,
+        [change.mean(1), *_interval(change, draws), np.median(rank, axis=1), (change > RISE).mean(1)], axis=-1
     )
     return [dict(zip(ratings, one.tolist(), strict=True)) for one in figures]
 

@@ -5,12 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lungvae_core.data.series import read_series
-from tests.made_volumes import (
-    CORNER,
-    GAP,
-    HU,
-    SPACING,
-)  # fmt: skip
+from tests.made_volumes import CORNER, GAP, HU, SPACING
 
 
 def test_volumes_lie_where_simpleitk_says(tmp_path) -> None:

@@ -9,13 +9,7 @@ import pytest
 
 from lungvae_core.data.series import read_series
 from lungvae_core.errors import UserError
-from tests.made_volumes import (
-    HU,
-    metaimage,
-    nifti,
-    nrrd,
-    slice_file,
-)  # fmt: skip
+from tests.made_volumes import HU, metaimage, nifti, nrrd, slice_file
 
 
 @pytest.mark.parametrize(

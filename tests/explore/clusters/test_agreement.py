@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import (
-    adjusted_mutual_info_score,
-    normalized_mutual_info_score,
-)
+from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
 
 from lungvae_core.explore.clusters.agreement import agreement, ami
 from lungvae_core.explore.clusters.attributes import Attribute

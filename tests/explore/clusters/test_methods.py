@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import (
-    adjusted_rand_score,
-    pairwise_distances,
-)
+from sklearn.metrics import adjusted_rand_score, pairwise_distances
 
 from lungvae_core.explore.clusters.methods import METHODS, NOISE, choose, knee, ordered, silhouette
 from tests.explore.clusters.conftest import GROUPS, planted

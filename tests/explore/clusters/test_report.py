@@ -22,8 +22,7 @@ def test_codes_of_a_patients_own_are_found_out() -> None:
     patient = np.repeat(np.arange(40), 6)
     points = 4 * generator.normal(size=(40, 8))[patient] + generator.normal(size=(240, 8))
     frame = lesions(np.zeros(240, int)).assign(
-        patient_id=[f"P{number:02d}" for number in patient],
-        malignancy=generator.choice([1, 5], 240),
+        patient_id=[f"P{number:02d}" for number in patient], malignancy=generator.choice([1, 5], 240)
     )
     report = cluster(frame, points, amount=QUICK)
     compared = {one["name"]: one for one in report["methods"]["kmeans"]["attributes"]}
@@ -79,13 +78,13 @@ def test_wrong_clusters_get_a_sentence(model: Path) -> None:
     with pytest.raises(UserError, match="not made from this model's codes"):
         load_clusters(model, codes, 20)  # of fewer nodules than it names
     report = read_json(model / FILE, what="")
-    for change, told in (
+    for change, sentence in (
         ({"format": 2}, "Update lungvae"),
         ({"rows": [1]}, "damaged"),
         ({"methods": 3}, "damaged"),
     ):
         write_json(model / FILE, report | change)
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=sentence):
             load_clusters(model, codes, 24)
     with pytest.raises(UserError, match="nodule or slice"):
         make_clusters(run, unit="patient")

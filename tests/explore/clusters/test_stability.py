@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import (
-    pairwise_distances,
-)
+from sklearn.metrics import pairwise_distances
 
 from lungvae_core.explore.clusters.methods import choose, silhouette
 from lungvae_core.explore.clusters.stability import draws, featureless, stability, without_groups
