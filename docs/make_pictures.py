@@ -19,7 +19,7 @@ from lungvae_core.explore.traversal import strip
 from lungvae_core.serving.models.registry import LoadedModel, Registry
 from lungvae_core.serving.walks.render import Sheet, sheet_png
 from lungvae_core.serving.workspace.settings import Settings
-from lungvae_core.training.encode import TRAINED
+from lungvae_core.training.encode import trained_rows
 
 GUIDES = ("diameter", "density", "edge", "spiculation")
 STEPS, SLICES = 9, 12
@@ -43,7 +43,7 @@ def slices(models: list[LoadedModel], data: SliceSet, seed: int) -> bytes:
     table = models[0].table
     assert table[KEY].astype(str).equals(data.table[KEY].astype(str)), "the models have encoded other data"
     rows = models[0].nodules[0]["row"].to_numpy()
-    rows = rows[(table["split"] != TRAINED).to_numpy()[rows]]
+    rows = rows[~trained_rows(table)[rows]]
     rows = np.sort(np.random.default_rng(seed).choice(rows, SLICES, replace=False))
     low, high = models[0].window
     real = (np.asarray(data.slices[rows]).astype(np.float32) - low) / (high - low)

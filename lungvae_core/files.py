@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lungvae_core.errors import UserError
-from lungvae_core.json_text import MOST_BYTES, parse_json
+from lungvae_core.json_text import MOST_BYTES, parse_json, plain
 
 # Of the whole process, and read by setting it: once, before there are threads that make files.
 _UMASK = os.umask(0o077)
@@ -238,6 +238,12 @@ def write_text(target: Path, text: str) -> None:
 def write_json(target: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically; NaN is refused, since it is not JSON."""
     write_text(target, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_figures(target: Path, report: Any) -> None:
+    """Write a report of thousands of numbers as JSON on one line, atomically, at four significant digits."""
+    text = json.dumps(plain(report, 4), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    write_text(target, text + "\n")
 
 
 def open_file(path: Path, *, follow: bool = True) -> BinaryIO:

@@ -45,6 +45,24 @@ def parse_json(content: bytes | str, *, what: str, most_bytes: int = MOST_BYTES)
     return value
 
 
+def plain(value: Any, digits: int | None = None) -> Any:
+    """Dicts, lists, arrays and numbers as JSON can hold them; NaN and infinities become None.
+
+    With `digits`, fractions are rounded to as many significant ones.
+    """
+    if hasattr(value, "tolist"):  # numpy's arrays and numbers
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(name): plain(inner, digits) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner, digits) for inner in value]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        return value if digits is None else float(f"{value:.{digits}g}")
+    return value
+
+
 def _check(value: Any) -> None:
     """Raise ValueError for a number or a text that JSON can hold and nothing here can."""
     if isinstance(value, dict):

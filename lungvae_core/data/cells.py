@@ -29,6 +29,7 @@ MISSING = frozenset(
     ]
 )
 MISSING_TEXT = frozenset(["", "na", "n/a", "#n/a", "#na", "nan", "<na>", "null", "nat"])
+SENTINELS = frozenset({-1.0, 0.0, 9.0, 99.0, 999.0, 9999.0, -9.0, -99.0, -999.0, -9999.0})
 LARGEST = 1e15  # of a person's own numbers; beyond it digits are lost, and it is an identifier
 _YES, _NO = {"yes", "y", "true", "t", "1", "1.0"}, {"no", "n", "false", "f", "0", "0.0"}
 _PLAIN = re.compile(r"[+-]?(\d+([.,]\d*)*|[.,]\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -78,8 +79,7 @@ def numbers(values: pd.Series, column: Column) -> np.ndarray | None:
     if values.dtype.kind == "c":
         return None
     results = values.to_numpy(dtype=float, na_value=np.nan)
-    low = -np.inf if column.low is None else column.low
-    high = np.inf if column.high is None else column.high
+    low, high = column.bounds
     fits = np.isnan(results) | (np.isfinite(results) & (results >= low) & (results <= high))
     if column.kind == "whole number":
         fits &= np.isnan(results) | (np.trunc(results) == results)
@@ -160,17 +160,11 @@ def _as_point(text: str, decimal_sign: str) -> str:
 
 def in_range(value: float | None, column: Column) -> float | None:
     """The value; BadCell outside the column's range."""
-    low = -math.inf if column.low is None else column.low
-    high = math.inf if column.high is None else column.high
+    low, high = column.bounds
     if value is not None and not low <= value <= high:
-        remedy = (
-            "; leave the cell empty if it stands for a value that is not known" if value in SENTINELS else ""
-        )
-        raise BadCell(f"is outside {column.span}{remedy}")
+        unknown = "; leave the cell empty if it stands for a value that is not known"
+        raise BadCell(f"is outside {column.span}{unknown if value in SENTINELS else ''}")
     return value
-
-
-SENTINELS = frozenset({-1.0, 0.0, 9.0, 99.0, 999.0, 9999.0, -9.0, -99.0, -999.0, -9999.0})
 
 
 def whole(value: float | None) -> int | None:
@@ -241,9 +235,9 @@ def ratings(value: Any, column: Column) -> str | None:
     else:
         parts = [value]
     results = [one for one in (number(part, ".") for part in parts) if one is not None]
-    for one in results:
-        if one != int(one) or not (column.low or 0) <= one <= (column.high or math.inf):
-            raise BadCell(f"is not a list of whole ratings of {column.span}")
+    low, high = column.bounds
+    if not all(one.is_integer() and low <= one <= high for one in results):
+        raise BadCell(f"is not a list of whole ratings of {column.span}")
     return "|".join(str(int(one)) for one in results) or None
 
 

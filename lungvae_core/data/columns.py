@@ -7,12 +7,15 @@ is the user's own. It may have any name: one that lungvae itself adds or derives
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +50,11 @@ class Column:
     unit: str = ""
     low: float | None = None  # least and greatest value, both allowed
     high: float | None = None
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the greatest value, infinite where there is none."""
+        return -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
 
     @property
     def span(self) -> str:
@@ -131,6 +139,13 @@ _RESERVED_KINDS = re.compile(r"(code\d+|factor.*)", re.DOTALL)  # codes; a phant
 LONGEST_NAME = 80
 
 
+def numbers(table: pd.DataFrame, column: str) -> np.ndarray:
+    """(N,) float64 values of a column; NaN if a value or the column is missing."""
+    if column not in table:
+        return np.full(len(table), np.nan)
+    return table[column].to_numpy(dtype=float, na_value=np.nan)
+
+
 def squeezed(name: str) -> str:
     """A name for comparison, without case, blanks and punctuation: "Patient ID" is patient_id."""
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).casefold())
@@ -155,10 +170,9 @@ def without_own(names: Iterable[str], *, keep: Iterable[str] = ()) -> dict[str, 
     names, kept = list(names), set(keep)
     taken, renamed = set(names), {}
     for name in names:
-        if name in kept or (new := own_name(name)) == name:
-            continue
-        renamed[name] = free_name(new, taken)
-        taken.add(renamed[name])
+        if name not in kept and (new := own_name(name)) != name:
+            renamed[name] = free_name(new, taken)
+            taken.add(renamed[name])
     return renamed
 
 

@@ -95,9 +95,7 @@ def _as(read: Callable[[Any, Column], Any], value: Any, column: Column) -> Any:
 def _number(value: Any, column: Column) -> float | None:
     if isinstance(value, bool | np.bool_ | bytes | str):
         return None
-    number = float(value)
-    low = -math.inf if column.low is None else column.low
-    high = math.inf if column.high is None else column.high
+    number, (low, high) = float(value), column.bounds
     return number if math.isfinite(number) and low <= number <= high else None
 
 
@@ -109,9 +107,8 @@ def _whole(value: Any, column: Column) -> int | None:
 def _ratings(value: Any, column: Column) -> str | None:
     if not isinstance(value, str) or (value and not _RATINGS.fullmatch(value)):
         return None
-    return (
-        value if all(_number(float(part), column) is not None for part in value.split("|") if part) else None
-    )
+    parts = (float(part) for part in value.split("|") if part)
+    return value if all(_number(part, column) is not None for part in parts) else None
 
 
 def _text(value: Any, _column: Column) -> str | None:

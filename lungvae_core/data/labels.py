@@ -6,9 +6,12 @@ readers' malignancy ratings of a nodule, so that its slices share one label.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
+from lungvae_core.data.columns import numbers
 from lungvae_core.errors import UserError
 
 TASKS = {"mvb": "malignant against benign", "mvr": "malignant against the rest"}
@@ -32,17 +35,16 @@ def labels(table: pd.DataFrame, task: str = "mvb", rule: str = "median_high") ->
         raise UserError(f"There is no task {task!r}. Choose one of: {', '.join(TASKS)}.")
     if rule not in RULES:
         raise UserError(f"There is no label rule {rule!r}. Choose one of: {', '.join(RULES)}.")
-    upper, lower = (3.5, 2.5) if rule == "strict" else (3.0, 3.0)
     if rule in ("median_high", "three_readers") or _without_list(table):
-        rating = _number(table, "malignancy")
+        rating = numbers(table, "malignancy")
     else:
         rating = reader_mean(table, "malignancy")
     if rule == "three_readers":
         rating = np.where(reader_count(table) >= 3, rating, np.nan)
     if rule == "strict":
-        malignant, benign = rating >= upper, rating <= lower
+        malignant, benign = rating >= 3.5, rating <= 2.5
     else:
-        malignant, benign = rating > upper, rating < lower
+        malignant, benign = rating > 3, rating < 3
     if task == "mvr":
         benign = ~malignant & ~np.isnan(rating)
     return np.where(malignant, 1.0, np.where(benign, 0.0, np.nan))
@@ -59,7 +61,7 @@ def rule_in_words(table: pd.DataFrame, rule: str) -> str:
 
 def holds_means(table: pd.DataFrame) -> bool:
     """Whether malignancy is the readers' mean: some value is one that no median of whole ratings can be."""
-    twice = 2 * _number(table, "malignancy")
+    twice = 2 * numbers(table, "malignancy")
     return bool((np.abs(twice - np.rint(twice)) > 1e-3).any())
 
 
@@ -67,18 +69,29 @@ def _without_list(table: pd.DataFrame) -> bool:
     return "malignancy_all" not in table and holds_means(table)
 
 
+def over_readers(joined: pd.Series, figure: Callable[[list[float]], float]) -> np.ndarray:
+    """(N,) float: a figure of each row's ratings, which are joined as "3|4|4"; NaN where there is none."""
+    # Few distinct texts stand for thousands of rows.
+    codes, distinct = pd.factorize(joined.astype("string").fillna(""))
+    ratings = [[float(part) for part in text.split("|") if part.strip()] for text in distinct]
+    return np.array([figure(each) if each else np.nan for each in ratings], float)[codes]
+
+
 def reader_mean(table: pd.DataFrame, rating: str) -> np.ndarray:
     """(N,) float: the mean over readers of a rating's column `<rating>_all`, NaN where it is empty."""
-    column = _all(table, rating)
-    means = {text: float(np.mean(_values(text))) if _values(text) else np.nan for text in column.unique()}
-    return column.map(means).to_numpy(float)
+    return over_readers(_all(table, rating), lambda ratings: float(np.mean(ratings)))
+
+
+def reader_spread(table: pd.DataFrame, rating: str) -> np.ndarray:
+    """(N,) float: the largest difference between readers; NaN where fewer than two rated."""
+    return over_readers(_all(table, rating), lambda each: np.ptp(each) if len(each) > 1 else np.nan)
 
 
 def calcified_share(table: pd.DataFrame) -> np.ndarray:
     """(N,) float 0..1: the share of the readers who saw calcium; LIDC's rating of none is 6."""
-    column = _all(table, "calcification")
-    saw = {text: [value != 6 for value in _values(text)] for text in column.unique()}
-    return column.map({text: np.mean(each) if each else np.nan for text, each in saw.items()}).to_numpy(float)
+    return over_readers(
+        _all(table, "calcification"), lambda ratings: float(np.mean(np.not_equal(ratings, 6)))
+    )
 
 
 def rating_level(table: pd.DataFrame, rating: str) -> np.ndarray:
@@ -91,8 +104,7 @@ def rating_level(table: pd.DataFrame, rating: str) -> np.ndarray:
 
 def reader_count(table: pd.DataFrame) -> np.ndarray:
     """(N,) int: how many readers rated the malignancy of a slice's nodule."""
-    column = _all(table, "malignancy")
-    return column.map({text: len(_values(text)) for text in column.unique()}).to_numpy(int)
+    return np.nan_to_num(over_readers(_all(table, "malignancy"), len)).astype(int)
 
 
 def _all(table: pd.DataFrame, rating: str) -> pd.Series:
@@ -101,14 +113,4 @@ def _all(table: pd.DataFrame, rating: str) -> pd.Series:
         raise UserError(
             f"The data have no column {name} (every reader's rating, `|` between), which is needed here."
         )
-    return table[name].fillna("").astype(str)
-
-
-def _values(text: str) -> list[float]:
-    return [float(value) for value in text.split("|") if value.strip()]
-
-
-def _number(table: pd.DataFrame, column: str) -> np.ndarray:
-    if column not in table:
-        return np.full(len(table), np.nan)
-    return table[column].to_numpy(dtype=float, na_value=np.nan)
+    return table[name]

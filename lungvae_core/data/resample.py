@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
+from lungvae_core.data.columns import numbers
 from lungvae_core.data.slices import KEY, SIZE
 from lungvae_core.data.volumes.grid import LEAST_MM, MOST_MM
 from lungvae_core.errors import UserError
@@ -24,9 +25,7 @@ def at_spacing(slices: np.ndarray, table: pd.DataFrame, target_mm: float) -> np.
     """
     if not target_mm:
         return slices
-    spacing = np.full(len(table), np.nan)
-    if "pixel_spacing_mm" in table:
-        spacing = table["pixel_spacing_mm"].to_numpy(dtype=float, na_value=np.nan)
+    spacing = numbers(table, "pixel_spacing_mm")
     _check(
         spacing,
         target_mm,
@@ -45,8 +44,7 @@ def masks_at_spacing(masks: np.ndarray, table: pd.DataFrame, target_mm: float) -
     if not target_mm:
         return np.asarray(masks)
     resampled = np.zeros_like(masks)
-    own = table["pixel_spacing_mm"].to_numpy(dtype=float, na_value=np.nan)
-    steps, group = np.unique(target_mm / own, return_inverse=True)
+    steps, group = np.unique(target_mm / numbers(table, "pixel_spacing_mm"), return_inverse=True)
     for number, step in enumerate(steps):
         at = np.rint(CENTRE + (np.arange(SIZE) - CENTRE) * step).astype(int)
         into = np.flatnonzero((at >= 0) & (at < SIZE))
@@ -71,14 +69,14 @@ def to_spacing(
     """
     spacing = np.asarray(pixel_spacing_mm, float)
     _check(spacing, target_mm, lambda row: names[row] if names else f"Slice {row}", "State it in mm")
-    found = np.empty(hu.shape, np.int16)
+    resampled = np.empty(hu.shape, np.int16)
     steps, group = np.unique(target_mm / spacing, return_inverse=True)
     for number, step in enumerate(steps):  # slices of one spacing share their weights
         rows, weights = np.flatnonzero(group == number), _weights(float(step))
         for start in range(0, len(rows), _BLOCK):
             part = rows[start : start + _BLOCK]
-            found[part] = np.rint(weights @ hu[part].astype(np.float32) @ weights.T)
-    return found
+            resampled[part] = np.rint(weights @ hu[part].astype(np.float32) @ weights.T)
+    return resampled
 
 
 def _check(spacing: np.ndarray, target_mm: float, name: Callable[[int], str], remedy: str) -> None:

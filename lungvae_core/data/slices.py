@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lungvae_core.array_file import ArrayFile
 from lungvae_core.data.columns import KEY as KEY
 from lungvae_core.data.columns import RATINGS as RATINGS
+from lungvae_core.data.columns import numbers
 from lungvae_core.data.parquet import read_parquet
 from lungvae_core.data.tables import CheckedTable, checked
 from lungvae_core.errors import UserError
@@ -144,9 +145,7 @@ class SliceSet:
 
 def malignant(table: pd.DataFrame) -> np.ndarray:
     """(N,) float: 1 where malignancy is above 3, 0 where below, NaN at 3 or where it is not known."""
-    if "malignancy" not in table:
-        return np.full(len(table), np.nan)
-    rating = table["malignancy"].to_numpy(dtype=float, na_value=np.nan)
+    rating = numbers(table, "malignancy")
     return np.where(rating > 3, 1.0, np.where(rating < 3, 0.0, np.nan))
 
 

@@ -11,16 +11,14 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
-from lungvae_core.data.columns import one_spelling
+from lungvae_core.data.columns import numbers, one_spelling
 from lungvae_core.errors import UserError
 from lungvae_core.quiet import silence
 
 
 def strata(table: pd.DataFrame) -> np.ndarray:
     """(N,) int: the row's malignancy class: 0 benign, 1 indeterminate, 2 malignant, 3 unknown."""
-    if "malignancy" not in table:
-        return np.full(len(table), 3)
-    rating = table["malignancy"].to_numpy(dtype=float, na_value=np.nan)
+    rating = numbers(table, "malignancy")
     return np.select([rating < 3, rating == 3, rating > 3], [0, 1, 2], default=3)
 
 

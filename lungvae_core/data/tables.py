@@ -27,11 +27,13 @@ from lungvae_core.data.columns import (
     Column,
     free_name,
     is_reserved,
+    numbers,
     one_spelling,
     own_name,
     patient_key,
     squeezed,
 )
+from lungvae_core.data.labels import over_readers
 from lungvae_core.data.spreadsheets import Cells, read_cells
 from lungvae_core.errors import UserError
 
@@ -284,16 +286,11 @@ def _check_readers(frame: pd.DataFrame, problems: _Problems) -> None:
     """The malignancy of a nodule lies within what its readers said."""
     if not {"malignancy", "malignancy_all"} <= set(frame):
         return
-    rating = frame["malignancy"].to_numpy(dtype=float, na_value=np.nan)
-    spans = {
-        text: (min(text.split("|")), max(text.split("|")))
-        for text in frame["malignancy_all"].dropna().unique()
-    }
-    for end, outside in ((0, np.less), (1, np.greater)):
-        limit = frame["malignancy_all"].map({text: float(span[end]) for text, span in spans.items()})
-        for at in np.flatnonzero(outside(rating, limit.to_numpy(dtype=float, na_value=np.nan))):
-            each = frame["malignancy_all"].iloc[at]
-            problems.add(int(at), "malignancy", f"'{rating[at]:g}' is outside the readers' ratings, {each}")
+    rating, each = numbers(frame, "malignancy"), frame["malignancy_all"]
+    for limit, outside in ((min, np.less), (max, np.greater)):
+        for at in np.flatnonzero(outside(rating, over_readers(each, limit))):
+            why = f"'{rating[at]:g}' is outside the readers' ratings, {each.iloc[at]}"
+            problems.add(int(at), "malignancy", why)
 
 
 def _own(values: pd.Series, sign: str, name: str, notes: list[str]) -> pd.Series:

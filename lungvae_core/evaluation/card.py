@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS, Description
-from lungvae_core.evaluation.report import DiagnosisPart, Interval, plain
+from lungvae_core.evaluation.report import DiagnosisPart, Interval
 from lungvae_core.files import write_json
+from lungvae_core.json_text import plain
 from lungvae_core.schema import Count, Number, Part, Share, read_as, wrong_at
 from lungvae_core.training.checkpoints import Run
 

@@ -12,17 +12,16 @@ A figure that cannot be computed (an AUC of a single class) is null, never NaN, 
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lungvae_core.data.counted import Counted
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS, Description
 from lungvae_core.files import read_json, write_json, write_text
+from lungvae_core.json_text import plain as plain
 
 REPORT_FORMAT = 1
 SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "evaluation-report.schema.json"
@@ -512,21 +511,6 @@ def save_report(path: str | Path, report: Report | dict[str, Any]) -> Report:
             ) from error
     write_json(Path(path), checked.model_dump(mode="json"))
     return checked
-
-
-def plain(value: Any) -> Any:
-    """Dicts, lists, arrays and numbers in a form that JSON can hold; NaN and infinities become None."""
-    if isinstance(value, dict):
-        return {str(name): plain(inner) for name, inner in value.items()}
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def json_schema() -> dict[str, Any]:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lungvae_core.data.columns import numbers
 from lungvae_core.data.labels import reader_count, reader_mean
 from lungvae_core.data.slices import KEY
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.figures import checked, sure
-from lungvae_core.evaluation.units import numbers
 from lungvae_core.statistics.intervals import percentile_interval
 from lungvae_core.statistics.patients import patient_weights
 from lungvae_core.statistics.rates import rates, weighted_counts

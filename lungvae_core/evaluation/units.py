@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from lungvae_core.data.columns import numbers
 from lungvae_core.errors import UserError
 from lungvae_core.training.attention import NODULE, Attention, AttentionConfig, fit_attention
 
@@ -98,10 +99,3 @@ def by_nodule(table: pd.DataFrame, **columns: tuple[np.ndarray, str]) -> pd.Data
     return frame.groupby(["patient_id", "nodule"], as_index=False).agg(
         {name: how for name, (_, how) in columns.items()}
     )
-
-
-def numbers(table: pd.DataFrame, column: str) -> np.ndarray:
-    """(N,) float64 values of a column; NaN if a value or the column is missing."""
-    if column not in table:
-        return np.full(len(table), np.nan)
-    return table[column].to_numpy(dtype=float, na_value=np.nan)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lungvae_core.data.labels import over_readers
 from lungvae_core.data.slices import MALIGNANCY_WORDS, RATINGS
 from lungvae_core.errors import UserError
 from lungvae_core.palette import CIVIDIS, OKABE_ITO, to_rgb
@@ -62,27 +63,6 @@ class Colouring:
         }
 
 
-def rating_means(joined: pd.Series) -> np.ndarray:
-    """(N,) float: the mean of each row's ratings, which are joined as "3|4|4"; NaN where there is none."""
-    # Few distinct strings stand for thousands of rows.
-    means = {
-        text: float(np.mean([float(part) for part in str(text).split("|") if part]))
-        for text in joined.dropna().unique()
-        if str(text).strip("|")
-    }
-    return joined.map(means).to_numpy(dtype=float, na_value=np.nan)
-
-
-def rating_spread(joined: pd.Series) -> np.ndarray:
-    """(N,) float: the largest difference of each row's ratings; NaN where fewer than two readers rated."""
-    spreads = {}
-    for text in joined.dropna().unique():
-        ratings = [float(part) for part in str(text).split("|") if part]
-        if len(ratings) > 1:
-            spreads[text] = max(ratings) - min(ratings)
-    return joined.map(spreads).to_numpy(dtype=float, na_value=np.nan)
-
-
 def column(values: pd.Series, title: str) -> Colouring:
     """Colours for any column: a scale for numbers, else a palette, the most frequent values first."""
     if isinstance(values.dtype, pd.CategoricalDtype) and values.cat.ordered:
@@ -118,15 +98,14 @@ def groups(title: str, members: np.ndarray, names: list[str], note: str = "") ->
 def _kinds(title: str, values: pd.Series) -> Colouring:
     counts = values.dropna().astype(str).value_counts()
     names = list(counts.index[: len(OKABE_ITO)])
-    note = ""
-    if len(counts) > len(names):
-        note = f"The {len(names)} most frequent of {len(counts):,}; the others are grey."
-    slots = {name: number for number, name in enumerate(names)}
+    cut = f"The {len(names)} most frequent of {len(counts):,}; the others are grey."
+    return _categories(title, values, names, cut if len(counts) > len(names) else "")
+
+
+def _categories(title: str, values: pd.Series, names: list[str], note: str = "") -> Colouring:
     texts = values.astype(object).map(str, na_action="ignore")
-    index = texts.map(slots).to_numpy(dtype=float, na_value=-1)
-    return Colouring(
-        title, np.nan_to_num(index, nan=-1).astype(np.int16), OKABE_ITO[: len(names)], names, note=note
-    )
+    index = pd.Categorical(texts, categories=names).codes.astype(np.int16)
+    return Colouring(title, index, OKABE_ITO[: len(names)], names, note=note)
 
 
 def available(table: pd.DataFrame) -> dict[str, str]:
@@ -137,8 +116,8 @@ def available(table: pd.DataFrame) -> dict[str, str]:
 def colour(table: pd.DataFrame, name: str) -> Colouring:
     """Colours for the table's rows by `name`, one of `available`; UserError where there is no such choice."""
     if name not in _CHOICES or not _usable(table, _CHOICES[name][1]):
-        known = ", ".join(available(table))
-        raise UserError(f"The map cannot be coloured by {shown(name)}. Choose one of: {known}.")
+        choices = ", ".join(available(table))
+        raise UserError(f"The map cannot be coloured by {shown(name)}. Choose one of: {choices}.")
     title, column, make = _CHOICES[name]
     return make(title, table[column])
 
@@ -198,10 +177,13 @@ def _size(title: str, values: pd.Series) -> Colouring:
     return _scale(title, np.log(np.maximum(numbers, 1e-3)), np.log(low), np.log(high), *ends, note)
 
 
+def size_band(diameter_mm: np.ndarray) -> np.ndarray:
+    """(N,) int16: which of BANDS a diameter (N,) is in; -1 where it is NaN."""
+    return np.where(np.isnan(diameter_mm), -1, np.digitize(diameter_mm, BANDS_MM)).astype(np.int16)
+
+
 def _bands(title: str, values: pd.Series) -> Colouring:
-    numbers = _numbers(values)
-    index = np.where(np.isnan(numbers), -1, np.digitize(np.nan_to_num(numbers), BANDS_MM))
-    return Colouring(title, index.astype(np.int16), _ramp(4), BANDS)
+    return Colouring(title, size_band(_numbers(values)), _ramp(4), BANDS)
 
 
 def _patient(title: str, values: pd.Series) -> Colouring:
@@ -214,11 +196,9 @@ def _patient(title: str, values: pd.Series) -> Colouring:
     return Colouring(title, index, list(OKABE_ITO), [], note=note)
 
 
-def _categories(title: str, values: pd.Series) -> Colouring:
+def _split(title: str, values: pd.Series) -> Colouring:
     names = sorted(str(name) for name in values.dropna().unique())[: len(OKABE_ITO)]
-    slots = {name: number for number, name in enumerate(names)}
-    index = np.array([-1 if pd.isna(value) else slots.get(str(value), -1) for value in values], np.int16)
-    return Colouring(title, index, OKABE_ITO[: len(names)], names)
+    return _categories(title, values, names)
 
 
 def _rating(name: str) -> Callable[[str, pd.Series], Colouring]:
@@ -232,7 +212,8 @@ def _rating(name: str) -> Callable[[str, pd.Series], Colouring]:
     ends = f"{low} {low_word}", f"{high} {high_word}"
 
     def make(title: str, values: pd.Series) -> Colouring:
-        return _scale(title, rating_means(values), low, high, *ends, notes.get(name, ""))
+        means = over_readers(values, lambda ratings: float(np.mean(ratings)))
+        return _scale(title, means, low, high, *ends, notes.get(name, ""))
 
     return make
 
@@ -247,6 +228,6 @@ _CHOICES: dict[str, tuple[str, str, Callable[[str, pd.Series], Colouring]]] = {
         f"rating-{name}": (f"Mean rating: {TITLES.get(name, name)}", f"{name}_all", _rating(name))
         for name in RATINGS
     },
-    "split": ("Split: how the VAE was trained", "split", _categories),
+    "split": ("Split: how the VAE was trained", "split", _split),
     "quality": ("Reconstruction quality (SSIM)", "ssim", _quality),
 }

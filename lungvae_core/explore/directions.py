@@ -24,6 +24,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 
+from lungvae_core.data.columns import numbers
 from lungvae_core.data.counted import Counted, chosen_rows, left_out_before, of_groups
 from lungvae_core.data.labels import labels, reader_mean
 from lungvae_core.data.resample import at_spacing
@@ -45,10 +46,11 @@ from lungvae_core.explore.steadiness import (
     weighted_r2s,
 )
 from lungvae_core.files import write_json
+from lungvae_core.json_text import plain
 from lungvae_core.schema import read_as
 from lungvae_core.statistics.roc import weighted_aucs
 from lungvae_core.training.checkpoints import Run
-from lungvae_core.training.encode import TRAINED, left_out_of, split_of
+from lungvae_core.training.encode import TRAINED, left_out_of, split_of, trained_rows
 from lungvae_core.vae.latents import FAMILIES
 
 FORMAT = 1
@@ -106,36 +108,32 @@ class Directions:
 
 def properties(frame: pd.DataFrame) -> dict[str, Property]:
     """Properties for directions on nodules `frame` (M rows): name -> values, if known for enough nodules."""
-    found = {
-        "malignancy": Property(
-            "malignant (above 3) against benign (below 3)", labels(frame, "mvb", RULE), True, ""
-        )
+    malignant, diameter = labels(frame, "mvb", RULE), numbers(frame, "diameter_mm")
+    logs = np.log(np.where(diameter > 0, diameter, np.nan))
+    every = {
+        "malignancy": Property("malignant (above 3) against benign (below 3)", malignant, True, ""),
+        "diameter": Property("logarithm of the readers' diameter in mm", logs, False, "log mm"),
     }
-    if "diameter_mm" in frame:
-        diameter = frame["diameter_mm"].to_numpy(dtype=float, na_value=np.nan)
-        logs = np.log(np.where(diameter > 0, diameter, np.nan))
-        found["diameter"] = Property("logarithm of the readers' diameter in mm", logs, False, "log mm")
     for rating in RATINGS:
         if rating in ("malignancy", "internalStructure") or f"{rating}_all" not in frame:
             continue  # malignancy is above; internal structure is 1 of almost every nodule
         mean = reader_mean(frame, rating)
         if rating == "calcification":  # 6, absent, in most; the other grades are kinds, not degrees
-            calcified = np.where(np.isnan(mean), np.nan, mean < 5.5)
-            found[rating] = Property(
-                "some calcification (mean rating below 5.5) or none", calcified, True, ""
-            )
+            label = "some calcification (mean rating below 5.5) or none"
+            every[rating] = Property(label, np.where(np.isnan(mean), np.nan, mean < 5.5), True, "")
         else:
-            found[rating] = Property(f"readers' mean rating of {rating}, 1 to 5", mean, False, "rating")
-    return {name: each for name, each in found.items() if _known_enough(each)}
+            every[rating] = Property(f"readers' mean rating of {rating}, 1 to 5", mean, False, "rating")
+    return {name: each for name, each in every.items() if _enough(each.values, classes=each.classes)}
 
 
-def _known_enough(found: Property) -> bool:
-    known = found.values[~np.isnan(found.values)]
-    if len(known) < LEAST_NODULES:
+def _enough(values: np.ndarray, *, classes: bool) -> bool:
+    """Whether enough nodules have a value, and these differ."""
+    values = values[~np.isnan(values)]
+    if len(values) < LEAST_NODULES:
         return False
-    if found.classes:
-        return min((known == 1).sum(), (known == 0).sum()) >= LEAST_CLASS
-    return bool(known.std() > 1e-6)
+    if classes:
+        return min((values == 1).sum(), (values == 0).sum()) >= LEAST_CLASS
+    return bool(values.std() > 1e-6)
 
 
 def ridge(x: np.ndarray, y: np.ndarray, strength: float) -> np.ndarray:
@@ -145,7 +143,7 @@ def ridge(x: np.ndarray, y: np.ndarray, strength: float) -> np.ndarray:
     return np.linalg.solve(x.T @ x + strength * np.eye(x.shape[1]), x.T @ (y - y.mean()))
 
 
-def plain(points: np.ndarray, *, classes: bool, strength: float) -> Fit:
+def ridge_fit(points: np.ndarray, *, classes: bool, strength: float) -> Fit:
     """A ridge regression's weights, logistic for classes, of coordinates `points` (M, K)."""
 
     def fit(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -238,9 +236,9 @@ class _Task:
     def fit(self, strength: float) -> Fit:
         if self.name == BEYOND and self.size is not None:
             return beyond(self.points, self.size, strength=strength)
-        fit = plain(self.points, classes=self.what.classes, strength=strength)
+        fit = ridge_fit(self.points, classes=self.what.classes, strength=strength)
         if self.name == FREE and self.size is not None:
-            size_fit = plain(self.points, classes=False, strength=strength)
+            size_fit = ridge_fit(self.points, classes=False, strength=strength)
             return without(fit, size_fit, self.points, self.size)
         return fit
 
@@ -253,13 +251,13 @@ class _Task:
 
     def figure(self, scores: np.ndarray, predictions: np.ndarray) -> Statistic:
         """The AUC or R2 as a function of weights (B, M); rows without a score do not count."""
-        known = ~np.isnan(scores)
-        truth = self.values[known]
+        scored = ~np.isnan(scores)
+        truth = self.values[scored]
 
         def statistic(weights: np.ndarray) -> np.ndarray:
             if self.what.classes:
-                return weighted_aucs(truth, scores[known], weights[:, known])
-            return weighted_r2s(truth, predictions[known], weights[:, known])
+                return weighted_aucs(truth, scores[scored], weights[:, scored])
+            return weighted_r2s(truth, predictions[scored], weights[:, scored])
 
         return statistic
 
@@ -270,24 +268,20 @@ class _Task:
         """
         folds = self.folds(rows, 3, seed)
         figures = []
+        task = replace(self, name="malignancy") if self.name == FREE else self
         for strength in STRENGTHS:
-            fit = (
-                plain(self.points, classes=True, strength=strength)
-                if self.name == FREE
-                else self.fit(strength)
-            )
-            found = held_out([fit] * len(folds), self.points, self.values, folds)
-            figures.append(self.figure(*found)(np.ones((1, len(self.values))))[0])
+            tested = held_out([task.fit(strength)] * len(folds), self.points, self.values, folds)
+            figures.append(self.figure(*tested)(np.ones((1, len(self.values))))[0])
         return STRENGTHS[int(np.argmax(np.nan_to_num(figures, nan=-np.inf)))]
 
 
 def _tasks(
-    known: dict[str, Property], frame: pd.DataFrame, points: np.ndarray, counted: np.ndarray
+    every: dict[str, Property], frame: pd.DataFrame, points: np.ndarray, counted: np.ndarray
 ) -> list[_Task]:
-    size = known["diameter"].values if "diameter" in known else None
+    size = every["diameter"].values if "diameter" in every else None
     tasks = []
-    for name in [*known, FREE, BEYOND]:
-        what = known.get("malignancy" if name in (FREE, BEYOND) else name)
+    for name in [*every, FREE, BEYOND]:
+        what = every.get("malignancy" if name in (FREE, BEYOND) else name)
         if what is None or (size is None and name in (FREE, BEYOND)):
             continue
         if name in (FREE, BEYOND):
@@ -332,13 +326,13 @@ def fit_directions(
     space = Space.fit(codes, simplex=FAMILIES[prior].simplex)
     slices = space.to(codes)
     frame, points = nodules(table, slices)
-    known = properties(frame)
-    if not known:
+    every = properties(frame)
+    if not every:
         raise UserError(
             "No direction can be fitted: none of malignancy, diameter and the ratings is known of "
             f"{LEAST_NODULES} nodules ({LEAST_CLASS} of each class). Give data with readers' ratings."
         )
-    tasks = _tasks(known, frame, points, _judged_nodules(table, frame, judged))
+    tasks = _tasks(every, frame, points, _judged_nodules(table, frame, judged))
     directions: dict[str, dict[str, Any]] = {}
     for done, task in enumerate(tasks):
         directions[task.name] = _fitted(task, points, slices, seed=seed, resamples=resamples)
@@ -404,14 +398,13 @@ def _fitted(
     scores = np.where(task.counted, scores, np.nan)
     figure, judged = task.figure(scores, predictions), ~np.isnan(scores)
     patients = task.frame["patient_id"].to_numpy()
+    counted = Counted(used=len(task.values), left_out=task.left_out, unit="nodules")
     return {
         "words": task.what.label,
         "unit": task.what.unit,
         "nodules": len(task.values),
-        "patients": int(task.frame["patient_id"].nunique()),
-        "counted": Counted(used=len(task.values), left_out=task.left_out, unit="nodules")
-        .without(int((~task.counted).sum()), SHAPED)
-        .model_dump(),
+        "patients": len(set(patients)),
+        "counted": counted.without(int((~task.counted).sum()), SHAPED).model_dump(),
         "positive": int((task.values == 1).sum()) if task.what.classes else None,
         "judged": {"nodules": int(judged.sum()), "patients": len(set(patients[judged]))},
         "strength": strength,
@@ -453,16 +446,15 @@ def _matched(task: _Task, scores: np.ndarray, *, resamples: int, seed: int) -> d
     def figures(statistic: Statistic) -> dict[str, float | None]:
         return interval(statistic, patients, resamples=resamples, seed=seed)
 
-    found: dict[str, Any] = {
-        "all": {"diameter": figures(lambda weights: weighted_aucs(truth, size, weights))}
-    }
-    for name, pairs in (("band", same_band(truth, size)), ("size", same_size(truth, size))):
-        found[name] = {
+    alike = {"band": same_band(truth, size), "size": same_size(truth, size)}
+    return {"all": {"diameter": figures(lambda weights: weighted_aucs(truth, size, weights))}} | {
+        name: {
             "pairs": len(pairs),
             "auc": figures(pairs.auc(scores[judged])),
             "diameter": figures(pairs.auc(size)),
         }
-    return found
+        for name, pairs in alike.items()
+    }
 
 
 def make_directions(
@@ -482,14 +474,13 @@ def make_directions(
     if data is None:
         table, codes = run.latents()
         info, before = run.info.data, left_out_of(run, table)
-        trained = table["split"].to_numpy() == TRAINED if "split" in table else np.ones(len(table), bool)
+        trained = trained_rows(table) if "split" in table else np.ones(len(table), bool)
     else:
         vae = run.load_model()
         table, info, before = data.table, data.info, left_out_before(data.info.details)
         codes = vae.encode_hu(at_spacing(data.slices, table, vae.config.spacing_mm))
         trained = split_of(run, data).to_numpy() == TRAINED
-    leak = None
-    judged = None
+    leak = judged = None
     if run.config.labels_leak and trained.any():
         leak = "labels of patients on whom the directions are scored shaped the codes: the scores are no test"
     elif run.config.labels_shape_codes and not run.config.labels_leak:
@@ -510,17 +501,15 @@ def make_directions(
         "leak": leak,
         "quick": quick,
     }
-    write_json(run.folder / FILE, _rounded(report))
+    write_json(run.folder / FILE, plain(report, 6))  # which is more digits than they are known to
     return report
 
 
 def load_directions(folder: Path, codes: np.ndarray) -> Directions:
     """directions.json of a run's folder, for `codes` (N, K); UserError when missing or damaged."""
-    if not (folder / FILE).is_file():
-        raise UserError(
-            f"The model {folder.name} has no directions yet. Make them with `lungvae directions {folder}`."
-        )
     again = f"lungvae directions {folder}"
+    if not (folder / FILE).is_file():
+        raise UserError(f"The model {folder.name} has no directions yet. Make them with `{again}`.")
     report = read_as(
         folder / FILE, DirectionsReport, what="The model's directions", again=again, newest=FORMAT
     )
@@ -553,12 +542,3 @@ def walk(space: Space, direction: Direction, code: np.ndarray, steps: int) -> tu
     at = float(direction.score(start[None])[0])
     values = np.linspace(min(direction.span[0], at), max(direction.span[1], at), steps)
     return values, space.back(start + (values - at)[:, None] * direction.pattern)
-
-
-def _rounded(value: Any) -> Any:
-    """Numbers of a report to six digits, which is more than they are known to."""
-    if isinstance(value, dict):
-        return {name: _rounded(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_rounded(each) for each in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lungvae_core.data.columns import OWN, RATINGS, TABLE
+from lungvae_core.data.columns import OWN, RATINGS, TABLE, numbers
+from lungvae_core.data.labels import reader_mean, reader_spread
 from lungvae_core.data.slices import FACTOR, malignant
 from lungvae_core.errors import UserError
-from lungvae_core.explore.colours import BANDS, BANDS_MM, TITLES, rating_means, rating_spread
+from lungvae_core.explore.colours import BANDS, TITLES, size_band
 from lungvae_core.json_text import parse_json
 from lungvae_core.parameters import LONGEST, ParameterError, finite, shown, text
 
@@ -54,7 +55,6 @@ _WORDS = {
     "slices": "Slices of the nodule",
     "z_mm": "Position along the body, mm",
 }
-_ORDER = list(_WORDS)
 _HIDDEN = (
     *("series_uid", "annotation_ids", "row", "scan_id", "row0", "col0", "hu_source", "hu_step"),
     *(f"{rating}_all" for rating in RATINGS),
@@ -79,33 +79,30 @@ def with_derived(table: pd.DataFrame) -> pd.DataFrame:
     """The table with derived columns: reader agreement, size band, the score's error, mean ratings."""
     more: dict[str, Any] = {}
     if "malignancy_all" in table:
-        more["reader_spread"] = rating_spread(table["malignancy_all"])
-        more["reader_mean"] = rating_means(table["malignancy_all"])
+        more["reader_spread"] = reader_spread(table, "malignancy")
+        more["reader_mean"] = reader_mean(table, "malignancy")
     if "diameter_mm" in table:
-        size = table["diameter_mm"].to_numpy(float, na_value=np.nan)
-        codes = np.where(np.isnan(size), -1, np.digitize(np.nan_to_num(size), BANDS_MM))
-        more["size_band"] = pd.Categorical.from_codes(codes.tolist(), dtype=_BAND)
+        bands = size_band(numbers(table, "diameter_mm"))
+        more["size_band"] = pd.Categorical.from_codes(bands.tolist(), dtype=_BAND)
     if "score" in table and "malignancy" in table:
-        label, score = malignant(table), table["score"].to_numpy(float, na_value=np.nan)
+        label, score = malignant(table), numbers(table, "score")
         more["error"] = np.abs(score - label)
-        known = ~np.isnan(label) & ~np.isnan(score)
         right = pd.Series(np.where((score > 0.5) == (label == 1), "as the readers", "against the readers"))
-        more["right"] = right.where(known).to_numpy()
+        more["right"] = right.where(~np.isnan(more["error"])).to_numpy()
     for rating in _RATED:
         if f"{rating}_all" in table and table[f"{rating}_all"].notna().any():
-            more[rating] = rating_means(table[f"{rating}_all"])
+            more[rating] = reader_mean(table, rating)
     return table.assign(**{name: value for name, value in more.items() if name not in table})
 
 
 def columns(table: pd.DataFrame) -> list[Column]:
     """The columns by which a table of `with_derived` can be filtered, the most useful first."""
-    found = []
-    for name in table.columns:
-        if name in _HIDDEN or not table[name].notna().any():
-            continue
-        found.append(_column(str(name), table[name]))
-    rank = {name: number for number, name in enumerate(_ORDER)}
-    return sorted(found, key=lambda column: (rank.get(column.name, len(rank)), column.title))
+    shown = [name for name in table.columns if name not in _HIDDEN and table[name].notna().any()]
+    rank = {name: number for number, name in enumerate(_WORDS)}
+    return sorted(
+        (_column(str(name), table[name]) for name in shown),
+        key=lambda column: (rank.get(column.name, len(rank)), column.title),
+    )
 
 
 def title(name: str) -> str:
@@ -129,12 +126,9 @@ def _column(name: str, values: pd.Series) -> Column:
         return Column(name, title(name), "category", ("no", "yes"))
     distinct = values.dropna().unique()
     if pd.api.types.is_numeric_dtype(values):
-        numbers = values.to_numpy(float, na_value=np.nan)
-        whole = len(distinct) <= 8 and bool(np.all(np.asarray(distinct, float) % 1 == 0))
-        if whole:
+        if len(distinct) <= 8 and bool(np.all(np.asarray(distinct, float) % 1 == 0)):
             return Column(name, title(name), "category", tuple(f"{each:g}" for each in sorted(distinct)))
-        low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
-        return Column(name, title(name), "number", low=low, high=high)
+        return Column(name, title(name), "number", low=float(values.min()), high=float(values.max()))
     if len(distinct) <= MOST_CATEGORIES:
         return Column(name, title(name), "category", tuple(sorted(str(each) for each in distinct)))
     return Column(name, title(name), "text")
@@ -207,16 +201,16 @@ def _searched(table: pd.DataFrame, text: str) -> np.ndarray:
     patient = table["patient_id"].astype(str).str.lower()
     # Few patients stand for thousands of rows; the rest matters only where more than a name is asked.
     names = {name: text in name for name in patient.unique()}
-    found = patient.map(names).to_numpy(bool)
+    matches = patient.map(names).to_numpy(bool)
     if " " in text:
         # A space behind, so that nodule 1 is not nodule 12.
         whole = patient + " " + table["nodule"].astype(str) + " " + table["slice"].astype(str) + " "
-        found = found | whole.str.contains(f"{text} ", regex=False).to_numpy(bool)
-    return found
+        matches = matches | whole.str.contains(f"{text} ", regex=False).to_numpy(bool)
+    return matches
 
 
-def _ticked(values: pd.Series, wanted: list[Any]) -> np.ndarray:
-    texts = {str(value) for value in wanted}
+def _ticked(values: pd.Series, ticked: list[Any]) -> np.ndarray:
+    texts = {str(value) for value in ticked}
     if pd.api.types.is_bool_dtype(values):
         names = values.map({True: "yes", False: "no"})
     elif pd.api.types.is_numeric_dtype(values):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from lungvae_core.statistics.rates import share
 from lungvae_core.training.classifier import inputs_of
 from lungvae_core.vae.config import Config
 from lungvae_core.vae.latents import FAMILIES
@@ -92,9 +93,7 @@ def votes(points: np.ndarray, labels: np.ndarray, patients: np.ndarray, count: i
     count = min(count, len(points))
     near = np.argpartition(apart, count - 1, axis=1)[:, :count]
     others = np.isfinite(np.take_along_axis(apart, near, 1))
-    counted = others.sum(1)
-    found = np.where(others, labels[near], 0).sum(1)
-    return np.divide(found, counted, out=np.full(len(points), np.nan), where=counted > 0)
+    return share(np.where(others, labels[near], 0).sum(1), others.sum(1))
 
 
 def place(xy: np.ndarray, rows: np.ndarray, distances: np.ndarray) -> np.ndarray:

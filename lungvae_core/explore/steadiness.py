@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from lungvae_core.data.splits import share_of_patients
 from lungvae_core.explore.colours import BANDS_MM
 from lungvae_core.statistics.intervals import against_null, nan_as_none, percentile_interval
 from lungvae_core.statistics.patients import bootstrap
+from lungvae_core.statistics.rates import share
 
 CALIPER = 0.1  # diameters that differ by less than this share are alike
 
@@ -30,11 +32,9 @@ def interval(
 
 def weighted_r2s(truth: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(B,) R2 of predictions of values (M,) under weights (B, M)."""
-    whole = weights.sum(1)
-    centre = np.divide(weights @ truth, whole, out=np.zeros(len(weights)), where=whole > 0)
+    centre = share(weights @ truth, weights.sum(1))
     total = (weights * (truth - centre[:, None]) ** 2).sum(1)
-    left = weights @ (truth - predictions) ** 2
-    return 1 - np.divide(left, total, out=np.full(len(weights), np.nan), where=total > 0)
+    return 1 - share(weights @ (truth - predictions) ** 2, total)
 
 
 class Pairs:
@@ -55,8 +55,7 @@ class Pairs:
 
         def statistic(weights: np.ndarray) -> np.ndarray:
             pairs = weights[:, self.up] * weights[:, self.down]
-            total = pairs.sum(1)
-            return np.divide(pairs @ won, total, out=np.full(len(weights), np.nan), where=total > 0)
+            return share(pairs @ won, pairs.sum(1))
 
         return statistic
 
@@ -111,8 +110,7 @@ def stability(
 
     def over_folds(used: np.ndarray) -> np.ndarray:
         each = [vectors(train, used) for train, _ in folds]
-        pairs = [_cosines(a, b) for at, a in enumerate(each) for b in each[at + 1 :]]
-        return np.array(pairs)
+        return np.array([_cosines(a, b) for a, b in itertools.combinations(each, 2)])
 
     measures: dict[str, Callable[[np.ndarray], np.ndarray]] = {"halves": halves, "bootstrap": bootstrap}
     observed = {name: np.array([draw(values) for _ in range(resamples)]) for name, draw in measures.items()}
@@ -123,12 +121,11 @@ def stability(
         for name, draw in measures.items():
             null[name].append(draw(shuffled))
         null["folds"].append(np.nanmean(over_folds(shuffled), axis=0))
-    found: dict[str, Any] = {"resamples": resamples, "seed": seed, "permutations": resamples}
-    for at, vector in enumerate(("pattern", "filter")):
-        found[vector] = {
-            name: _against_null(observed[name][:, at], np.array(null[name])[:, at]) for name in observed
-        }
-    return found
+    of_vectors = {
+        vector: {name: _against_null(observed[name][:, at], np.array(null[name])[:, at]) for name in observed}
+        for at, vector in enumerate(("pattern", "filter"))
+    }
+    return {"resamples": resamples, "seed": seed, "permutations": resamples, **of_vectors}
 
 
 def _shuffled(values: np.ndarray, rows_of: list[np.ndarray], generator: np.random.Generator) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lungvae_core.data.slices import malignant
+from lungvae_core.data.columns import numbers
 from lungvae_core.vae.latents import FAMILIES, Latent
 
 ACTIVE = 0.01  # share of the prior's variance
@@ -40,11 +40,8 @@ def active(codes: np.ndarray, latent: Latent) -> np.ndarray:
 
 def class_means(table: pd.DataFrame, codes: np.ndarray, latent: Latent) -> dict[str, np.ndarray]:
     """Mean code (K,) of the malignant, the benign and the indeterminate slices, where there are any."""
-    labels = malignant(table)
-    indeterminate = np.zeros(len(table), bool)
-    if "malignancy" in table:
-        indeterminate = table["malignancy"].to_numpy(dtype=float, na_value=np.nan) == 3
-    groups = {"malignant": labels == 1, "benign": labels == 0, "indeterminate": indeterminate}
+    rating = numbers(table, "malignancy")
+    groups = {"malignant": rating > 3, "benign": rating < 3, "indeterminate": rating == 3}
     return {name: latent.valid(codes[rows].mean(0)) for name, rows in groups.items() if rows.any()}
 
 

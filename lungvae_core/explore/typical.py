@@ -14,6 +14,7 @@ import pandas as pd
 from lungvae_core.explore.neighbours import features, nearest
 from lungvae_core.statistics.intervals import percentiles
 from lungvae_core.statistics.patients import draw_numbers
+from lungvae_core.statistics.rates import share
 
 FEWEST_PATIENTS = 5  # in the group and beside it, for an interval; fewer tell nothing of other patients
 
@@ -59,8 +60,7 @@ def contrasts(
     inside = np.zeros(count, bool)
     inside[nodules[chosen]] = True
     counted = chosen | ~inside[nodules]
-    means = _sums(np.where(counted[:, None], table, np.nan), nodules, count)  # (nodules, F) sums, counts
-    by_nodule = _divide(*means)
+    by_nodule = share(*_sums(np.where(counted[:, None], table, np.nan), nodules, count))  # (nodules, F)
     patient_of = np.zeros(count, int)
     patient_of[nodules] = patients
     people = int(patients.max()) + 1 if len(patients) else 0
@@ -69,42 +69,35 @@ def contrasts(
     ]
     numbers = draw_numbers(people, resamples, seed=seed)
     drawn = np.array([np.bincount(each, minlength=people) for each in numbers])  # (B, people)
-    ones = np.ones((1, people))
-    group, rest = (_divide(ones @ sums, ones @ counts)[0] for sums, counts in parts)
-    apart = np.subtract(*(_divide(drawn @ sums, drawn @ counts) for sums, counts in parts))  # (B, F)
+    group, rest = (share(sums.sum(0), counts.sum(0)) for sums, counts in parts)
+    apart = np.subtract(*(share(drawn @ sums, drawn @ counts) for sums, counts in parts))  # (B, F)
     enough = np.min([(counts > 0).sum(0) for _, counts in parts], axis=0) >= FEWEST_PATIENTS
     low, high = np.where(enough, percentiles(apart), np.nan)
-    found = []
-    for number, name in enumerate(values.columns):
-        of_all = by_nodule[np.isfinite(by_nodule[:, number]), number]
-        found.append(
-            Contrast(
-                name=str(name),
-                group=float(group[number]),
-                rest=float(rest[number]),
-                difference=float(group[number] - rest[number]),
-                low=float(low[number]),
-                high=float(high[number]),
-                spread=float(of_all.std()) if len(of_all) else float("nan"),
-                nodules=int(parts[0][1][:, number].sum()),
-            )
+    measured = [of_all[np.isfinite(of_all)] for of_all in by_nodule.T]
+    return [
+        Contrast(
+            name=str(name),
+            group=float(group[at]),
+            rest=float(rest[at]),
+            difference=float(group[at] - rest[at]),
+            low=float(low[at]),
+            high=float(high[at]),
+            spread=float(measured[at].std()) if len(measured[at]) else float("nan"),
+            nodules=int(parts[0][1][:, at].sum()),
         )
-    return found
+        for at, name in enumerate(values.columns)
+    ]
 
 
 def by_nearness(codes: np.ndarray, rows: np.ndarray, code: np.ndarray, *, prior: str) -> np.ndarray:
     """`rows` (M,) of codes (N, K), those nearest to `code` (K,) first."""
-    found, _ = nearest(features(codes[rows], prior), features(code[None], prior)[0], len(rows))
-    return np.asarray(rows)[found]
+    order, _ = nearest(features(codes[rows], prior), features(code[None], prior)[0], len(rows))
+    return np.asarray(rows)[order]
 
 
 def _sums(table: np.ndarray, of: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Sums and counts (count, F) of the known values of table (N, F) by the number `of` (N,) of each row."""
-    known = np.isfinite(table)
-    sums = [np.bincount(of, np.where(known[:, f], table[:, f], 0), count) for f in range(table.shape[1])]
-    counts = [np.bincount(of, known[:, f], count) for f in range(table.shape[1])]
+    measured = np.isfinite(table)
+    sums = [np.bincount(of, values, count) for values in np.where(measured, table, 0).T]
+    counts = [np.bincount(of, each, count) for each in measured.T]
     return np.stack(sums, axis=1), np.stack(counts, axis=1)
-
-
-def _divide(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)

@@ -22,16 +22,17 @@ def rates(counts: np.ndarray) -> dict[str, np.ndarray]:
     malignant, and specificity the share of the benign that was not called.
     """
     tp, fp, tn, fn = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
-    sensitivity, specificity = _share(tp, tp + fn), _share(tn, tn + fp)
+    sensitivity, specificity = share(tp, tp + fn), share(tn, tn + fp)
     return {
-        "accuracy": _share(tp + tn, tp + fp + tn + fn),
+        "accuracy": share(tp + tn, tp + fp + tn + fn),
         "balanced_accuracy": (sensitivity + specificity) / 2,
         "sensitivity": sensitivity,
         "specificity": specificity,
-        "precision": _share(tp, tp + fp),
-        "f1": _share(2 * tp, 2 * tp + fp + fn),
+        "precision": share(tp, tp + fp),
+        "f1": share(2 * tp, 2 * tp + fp + fn),
     }
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """`part` over `whole`, of one shape; NaN where `whole` is not above 0."""
     return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)

@@ -97,6 +97,11 @@ def encoded_rows(run: Run, table: pd.DataFrame) -> Counted:
     return Counted(used=len(table), left_out=left_out_of(run, table))
 
 
+def trained_rows(table: pd.DataFrame) -> np.ndarray:
+    """(N,) bool: the slices of a run's table that it was trained on; none where the table does not say."""
+    return (table["split"] == TRAINED).to_numpy() if "split" in table else np.zeros(len(table), bool)
+
+
 def split_of(run: Run, data: SliceSet) -> pd.Series:
     """(N,) train, validation or unseen for every slice of `data`, as the run saw it."""
     split = pd.Series(UNSEEN, index=range(len(data)))

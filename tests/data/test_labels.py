@@ -8,7 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lungvae_core.data.labels import RULES, TASKS, labels, reader_count, reader_mean, rule_in_words
+from lungvae_core.data.labels import (
+    RULES,
+    TASKS,
+    labels,
+    reader_count,
+    reader_mean,
+    reader_spread,
+    rule_in_words,
+)
 from lungvae_core.data.slices import malignant
 from lungvae_core.errors import UserError
 from tests.conftest import blobs
@@ -53,6 +61,9 @@ def test_means_and_counts_of_readers() -> None:
     table = pd.DataFrame({"malignancy_all": ["1|2", "", None, "4"]})
     np.testing.assert_array_equal(reader_mean(table, "malignancy"), [1.5, NAN, NAN, 4])
     np.testing.assert_array_equal(reader_count(table), [2, 0, 0, 1])
+    spiculation = pd.DataFrame({"spiculation_all": ["1|1", "5|5|5", None, "1|5"]})
+    np.testing.assert_array_equal(reader_mean(spiculation, "spiculation"), [1, 5, NAN, 3])
+    np.testing.assert_array_equal(reader_spread(spiculation, "spiculation"), [0, 0, NAN, 4])
     assert np.isnan(labels(table, "mvr", "mean")[1:3]).all()
 
 

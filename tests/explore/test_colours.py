@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from lungvae_core.errors import UserError
-from lungvae_core.explore.colours import STEPS, available, colour, rating_means
+from lungvae_core.explore.colours import STEPS, available, colour
 from lungvae_core.palette import OKABE_ITO
 
 TABLE = pd.DataFrame(
@@ -56,10 +56,6 @@ def test_unknown_values_have_no_colour():
 
 def test_size_bands_have_their_edges_in_the_upper_band():
     assert colour(TABLE, "bands").index.tolist() == [0, 1, 2, 3]
-
-
-def test_ratings_are_the_readers_mean():
-    np.testing.assert_array_equal(rating_means(TABLE["spiculation_all"]), [1, 5, np.nan, 3])
 
 
 def test_a_patient_keeps_its_colour_and_the_note_warns_of_repeats():

@@ -21,7 +21,7 @@ from lungvae_core.explore.directions import (
     load_directions,
     make_directions,
     pattern_of,
-    plain,
+    ridge_fit,
     walk,
 )
 from lungvae_core.explore.steadiness import stability
@@ -133,7 +133,7 @@ def test_labels_that_are_random_by_patient_are_no_steadier_than_chance() -> None
     real = (frame["malignancy"] > 3).to_numpy(float)
     found = {}
     for name, values in (("chance", chance), ("real", real)):
-        fit = plain(points, classes=False, strength=10.0)
+        fit = ridge_fit(points, classes=False, strength=10.0)
         folds = [
             (np.flatnonzero(patient % 5 != fold), np.flatnonzero(patient % 5 == fold)) for fold in range(5)
         ]

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from lungvae_core.data.columns import numbers
 from lungvae_core.data.labels import labels, reader_mean
 from lungvae_core.data.slices import RATINGS
-from lungvae_core.explore.colours import BANDS, BANDS_MM
+from lungvae_core.explore.colours import BANDS, size_band
 from lungvae_core.explore.colours import TITLES as RATING_TITLES
 
 RULE = "median_high"
@@ -37,53 +38,32 @@ class Attribute:
 
 def attributes(frame: pd.DataFrame) -> list[Attribute]:
     """The attributes of lesions `frame` (M rows of a run's table), except those with a single group."""
-    found = [
-        Attribute(
-            "malignancy",
-            "malignant or benign",
-            FINDING,
-            _whole(labels(frame, "mvb", RULE)),
-            ("benign", "malignant"),
-        )
+    malignant = _whole(labels(frame, "mvb", RULE))
+    size = size_band(numbers(frame, "diameter_mm"))
+    thickness = numbers(frame, "slice_thickness_mm")
+    thick = np.where(np.isnan(thickness), np.nan, np.digitize(thickness, THICKNESS_MM, right=True))
+    thicknesses = ("up to 1 mm", "up to 2 mm", "up to 3 mm", "above 3 mm")
+    down, across = place(frame)
+    quarter = 2 * (down > HALF_IMAGE) + (across > HALF_IMAGE) + 0 * (down + across)
+    quarters = ("upper left", "upper right", "lower left", "lower right")
+    contrast = _whole(numbers(frame, "contrast"))
+    patient = pd.factorize(frame["patient_id"].astype(str))[0]
+    ratings = ["malignancy", *(name for name in RATINGS if name != "malignancy")]
+    every = [
+        Attribute("malignancy", "malignant or benign", FINDING, malignant, ("benign", "malignant")),
+        Attribute("size", "size band", FINDING, size, tuple(BANDS)),
+        *(_rating(frame, rating) for rating in ratings if f"{rating}_all" in frame),
+        Attribute("place", "quarter of the CT image", SURROUNDINGS, _whole(quarter), quarters),
+        Attribute("patient", "patient", CONFOUND, patient, ()),
+        Attribute("thickness", "slice thickness", CONFOUND, _whole(thick), thicknesses),
+        Attribute("contrast", "contrast agent", CONFOUND, contrast, ("without", "with")),
     ]
-    if "diameter_mm" in frame:
-        diameter = frame["diameter_mm"].to_numpy(dtype=float, na_value=np.nan)
-        band = np.where(np.isnan(diameter), np.nan, np.digitize(diameter, BANDS_MM))
-        found.append(Attribute("size", "size band", FINDING, _whole(band), tuple(BANDS)))
-    for rating in ["malignancy", *(name for name in RATINGS if name != "malignancy")]:
-        if f"{rating}_all" in frame:
-            found.append(_rating(frame, rating))
-    if {"row0", "col0"} <= set(frame):
-        down, across = place(frame)
-        found.append(
-            Attribute(
-                "place",
-                "quarter of the CT image",
-                SURROUNDINGS,
-                _whole(2 * (down > HALF_IMAGE) + (across > HALF_IMAGE) + 0 * down),
-                ("upper left", "upper right", "lower left", "lower right"),
-            )
-        )
-    found.append(
-        Attribute("patient", "patient", CONFOUND, pd.factorize(frame["patient_id"].astype(str))[0], ())
-    )
-    if "slice_thickness_mm" in frame:
-        thick = frame["slice_thickness_mm"].to_numpy(dtype=float, na_value=np.nan)
-        band = np.where(np.isnan(thick), np.nan, np.digitize(thick, THICKNESS_MM, right=True))
-        names = ("up to 1 mm", "up to 2 mm", "up to 3 mm", "above 3 mm")
-        found.append(Attribute("thickness", "slice thickness", CONFOUND, _whole(band), names))
-    if "contrast" in frame:
-        contrast = frame["contrast"].to_numpy(dtype=float, na_value=np.nan)
-        found.append(Attribute("contrast", "contrast agent", CONFOUND, _whole(contrast), ("without", "with")))
-    return [one for one in found if _usable(one)]
+    return [one for one in every if _usable(one)]
 
 
 def place(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """((M,) pixels from the top of the CT image, (M,) from its left) of the crops' centres."""
-    down, across = (
-        frame[name].to_numpy(dtype=float, na_value=np.nan) + HALF_CROP for name in ("row0", "col0")
-    )
-    return down, across
+    return numbers(frame, "row0") + HALF_CROP, numbers(frame, "col0") + HALF_CROP
 
 
 def rating_values(frame: pd.DataFrame, rating: str) -> np.ndarray:
@@ -108,5 +88,5 @@ def _whole(values: np.ndarray) -> np.ndarray:
 
 
 def _usable(attribute: Attribute) -> bool:
-    known = attribute.groups[attribute.groups >= 0]
-    return len(known) >= LEAST_UNITS and len(np.unique(known)) > 1
+    groups = attribute.groups[attribute.groups >= 0]
+    return len(groups) >= LEAST_UNITS and len(np.unique(groups)) > 1

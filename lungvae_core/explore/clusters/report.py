@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ from lungvae_core.explore.clusters.stability import featureless, stability, with
 from lungvae_core.explore.clusters.words import describe
 from lungvae_core.explore.maps import nodules
 from lungvae_core.explore.neighbours import lesion_features, metric
-from lungvae_core.files import write_text
+from lungvae_core.files import write_figures
 from lungvae_core.schema import read_as
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.encode import left_out_of
@@ -104,8 +103,7 @@ def make_clusters(
         "seconds": time.monotonic() - started,
         "versions": {name: version(name) for name in ("numpy", "scikit-learn", "classixclustering")},
     }
-    text = json.dumps(_plain(report), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    write_text(out or run.folder / FILE, text + "\n")
+    write_figures(out or run.folder / FILE, report)
     return report
 
 
@@ -287,14 +285,3 @@ def load_clusters(folder: Path, codes: np.ndarray, nodule_count: int) -> Cluster
 
 def _fingerprint(codes: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(codes, np.float32).tobytes()).hexdigest()[:16]
-
-
-def _plain(value: Any) -> Any:
-    """JSON's own kinds, numbers at four digits, None for what is not a number."""
-    if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, float | np.floating):
-        return float(f"{value:.4g}") if np.isfinite(value) else None
-    return value.item() if isinstance(value, np.generic) else value

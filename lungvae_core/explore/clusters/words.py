@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lungvae_core.data.columns import numbers
 from lungvae_core.data.labels import labels
 from lungvae_core.data.slices import RATINGS
 from lungvae_core.explore.clusters.attributes import RULE, place, rating_values
@@ -15,11 +16,12 @@ from lungvae_core.explore.colours import BANDS_MM
 from lungvae_core.number_text import plural
 from lungvae_core.statistics.intervals import percentile_interval, wilson
 from lungvae_core.statistics.patients import draw_counts
+from lungvae_core.statistics.rates import share
 
 # Standard deviations from the rest, and from all lesions, that a difference needs to be told of: where almost
 # all lesions are in one cluster, it is the rest that differs.
 TELLS, TELLS_OF_ALL = 0.3, 0.15
-MOST_TOLD = 4
+MOST_NAMED = 4
 LIKE_THE_REST = "like the rest"
 # Property -> how a cluster is called that has more of it than the rest, and less.
 WORDS = {
@@ -58,7 +60,7 @@ def describe(
     label = labels(frame, "mvb", RULE)
     values = properties(frame)
     nodules = frame["patient_id"].astype(str) + ":" + frame["nodule"].astype(str)
-    found = []
+    described = []
     for cluster in range(int(members.max()) + 1):
         inside = members == cluster
         labelled = inside & ~np.isnan(label)
@@ -81,84 +83,82 @@ def describe(
             "typical": _typical(points, inside, patient),
         }
         one["name"], one["words"] = cluster_name(one), cluster_words(one)
-        found.append(one)
-    return found
+        described.append(one)
+    return described
 
 
 def properties(frame: pd.DataFrame) -> dict[str, np.ndarray]:
     """Properties to compare clusters by, name -> (M,) float: log diameter, ratings, place in the CT image."""
-    found: dict[str, np.ndarray] = {}
+    values: dict[str, np.ndarray] = {}
     if "diameter_mm" in frame:
-        diameter = frame["diameter_mm"].to_numpy(dtype=float, na_value=np.nan)
-        found["diameter"] = np.log(np.where(diameter > 0, diameter, np.nan))
+        diameter = numbers(frame, "diameter_mm")
+        values["diameter"] = np.log(np.where(diameter > 0, diameter, np.nan))
     for rating in ["malignancy", *RATINGS]:
-        if rating in WORDS and rating not in found and f"{rating}_all" in frame:
-            found[rating] = rating_values(frame, rating)
+        if rating in WORDS and rating not in values and f"{rating}_all" in frame:
+            values[rating] = rating_values(frame, rating)
     if {"row0", "col0"} <= set(frame):
-        found["down"], found["across"] = place(frame)
-    return {name: value for name, value in found.items() if np.nanstd(value) > 1e-9}
+        values["down"], values["across"] = place(frame)
+    return {name: value for name, value in values.items() if np.nanstd(value) > 1e-9}
 
 
 def cluster_name(cluster: dict[str, Any]) -> str:
     """A short name from the two clearest differences of a description, as "larger, more solid"."""
-    told = _clear_differences(cluster)[:2]
-    return ", ".join(_word(one) for one in told) if told else LIKE_THE_REST
+    return ", ".join(_word(one) for one in _clear_differences(cluster)[:2]) or LIKE_THE_REST
 
 
 def cluster_words(cluster: dict[str, Any]) -> str:
     """A description of `describe` in sentences: counts, malignant share, size, differences from the rest."""
     unit = cluster["unit"]
     of = f" ({cluster['nodules']:,} nodules)" if unit != "nodule" else ""
-    said = [f"{plural(cluster['units'], unit)}{of} of {plural(cluster['patients'], 'patient')}."]
-    share = cluster["malignant"]
-    if share["value"] is not None:
-        said.append(
-            f"Malignant: {share['value']:.0%} of {cluster['labelled']:,} labelled (95 % interval "
-            f"{share['low']:.0%} to {share['high']:.0%}; of all {cluster['malignant_of_all']:.0%})."
+    sentences = [f"{plural(cluster['units'], unit)}{of} of {plural(cluster['patients'], 'patient')}."]
+    malignant = cluster["malignant"]
+    if malignant["value"] is not None:
+        sentences.append(
+            f"Malignant: {malignant['value']:.0%} of {cluster['labelled']:,} labelled (95 % interval "
+            f"{malignant['low']:.0%} to {malignant['high']:.0%}; of all {cluster['malignant_of_all']:.0%})."
         )
     else:
-        said.append("None is labelled malignant or benign.")
+        sentences.append("None is labelled malignant or benign.")
     if size := cluster["diameter_mm"]:
-        said.append(
+        sentences.append(
             f"Median diameter {size['median']:.1f} mm (middle half {size['low']:.1f} to {size['high']:.1f})."
         )
-    told = [f"{_word(one)} ({one['value']:+.1f} SD)" for one in _clear_differences(cluster)[:MOST_TOLD]]
-    if told:
-        said.append(f"Against the rest: {', '.join(told)}.")
-    else:
-        said.append(f"In size, ratings and place {LIKE_THE_REST}.")
-    return " ".join(said)
+    clear = [f"{_word(one)} ({one['value']:+.1f} SD)" for one in _clear_differences(cluster)[:MOST_NAMED]]
+    against = f"Against the rest: {', '.join(clear)}."
+    sentences.append(against if clear else f"In size, ratings and place {LIKE_THE_REST}.")
+    return " ".join(sentences)
 
 
 def in_words(method: dict[str, Any], unit: str) -> str:
     """A method's clusters in sentences: compared with codes without groups, and their attributes."""
     if method["count"] < 2:
-        found = "no group" if method["count"] == 0 else "one group only"
-        return f"{method['title']} finds {found} among these {unit}s: {method['chosen_by']}."
-    said = [f"{method['title']} finds {method['count']} clusters"]
+        groups = "no group" if method["count"] == 0 else "one group only"
+        return f"{method['title']} finds {groups} among these {unit}s: {method['chosen_by']}."
+    sentences = [f"{method['title']} finds {method['count']} clusters"]
     if method["noise"]:
-        said[0] += f" and leaves {method['noise']:.0%} of the {unit}s in none"
+        sentences[0] += f" and leaves {method['noise']:.0%} of the {unit}s in none"
     bare = method["featureless"]
     low, high = bare["clusters"]["low"], bare["clusters"]["high"]
     if bare["silhouette"]["value"] is None:
         none = {0: "no group", 1: "no two groups"}[min(high, 1)]
-        said[0] += f", and {none} in codes that have none."
+        sentences[0] += f", and {none} in codes that have none."
     else:
-        said[0] += (
+        sentences[0] += (
             f" ({low if low == high else f'{low} to {high}'} in codes that have none). Their silhouette is "
             f"{method['silhouette']:.2f}, there {bare['silhouette']['value']:.2f} (0: touching)."
         )
     above = [one for one in method["attributes"] if one["ami"]["value"] > one["ami"]["null_high"]]
-    above.sort(key=lambda one: -one["ami"]["value"])
     if above:
-        first = above[0]
-        said.append(f"Most of all they go with the {first['title']} (AMI {first['ami']['value']:.2f} of 1).")
+        most = max(above, key=lambda one: one["ami"]["value"])
+        sentences.append(
+            f"Most of all they go with the {most['title']} (AMI {most['ami']['value']:.2f} of 1)."
+        )
     malignancy = next((one for one in method["attributes"] if one["name"] == "malignancy"), None)
     if malignancy is not None:
         value, high = malignancy["ami"]["value"], malignancy["ami"]["null_high"]
         chance = "above chance" if value > high else "no more than chance gives"
-        said.append(f"Their AMI with malignancy is {value:.3f}, {chance} (up to {high:.3f}).")
-    return " ".join(said)
+        sentences.append(f"Their AMI with malignancy is {value:.3f}, {chance} (up to {high:.3f}).")
+    return " ".join(sentences)
 
 
 def _clear_differences(cluster: dict[str, Any]) -> list[dict[str, Any]]:
@@ -177,66 +177,53 @@ def _word(difference: dict[str, Any]) -> str:
     return WORDS[difference["name"]][0 if difference["value"] > 0 else 1]
 
 
-def _sums(values: np.ndarray, part: np.ndarray, patient: np.ndarray, patients: int) -> np.ndarray:
-    """(P, 2) sums and numbers of the values of `part` (M,) by patient."""
-    return np.stack(
-        [
-            np.bincount(patient[part], weights=values[part], minlength=patients),
-            np.bincount(patient[part], minlength=patients),
-        ],
-        axis=1,
-    )
-
-
 def _mean(values: np.ndarray, part: np.ndarray, patient: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(B,) means of the values of `part` under weights of patients (B, P)."""
-    sums = weights @ _sums(values, part, patient, weights.shape[1])
-    return np.divide(sums[:, 0], sums[:, 1], out=np.full(len(sums), np.nan), where=sums[:, 1] > 0)
+    """(B,) means of the values of `part` (M,) under weights of patients (B, P)."""
+    sums, counts = (
+        weights @ np.bincount(patient[part], weights=each, minlength=weights.shape[1])
+        for each in (values[part], None)
+    )
+    return share(sums, counts)
 
 
-def _interval(found: np.ndarray) -> dict[str, float | None]:
+def _interval(figures: np.ndarray) -> dict[str, float | None]:
     """The first is the value, the others are of resamples."""
-    interval = percentile_interval(found[0], found[1:])
-    if np.isnan(list(interval.values())).any():
-        return dict.fromkeys(interval)
-    return dict(interval)
+    interval = percentile_interval(figures[0], figures[1:])
+    return dict.fromkeys(interval) if np.isnan(list(interval.values())).any() else dict(interval)
 
 
 def _share(
     label: np.ndarray, part: np.ndarray, patient: np.ndarray, weights: np.ndarray
 ) -> dict[str, float | None]:
-    share = _interval(_mean(label, part, patient, weights))
-    if share["value"] in (0.0, 1.0):
+    malignant = _interval(_mean(label, part, patient, weights))
+    if malignant["value"] in (0.0, 1.0):
         # All alike, every resample is so as well; Wilson's interval is not of no width.
-        low, high = wilson(share["value"], len(np.unique(patient[part])))
-        share |= {"low": low, "high": high}
-    return share
+        low, high = wilson(malignant["value"], len(np.unique(patient[part])))
+        malignant |= {"low": low, "high": high}
+    return malignant
 
 
 def _difference(
     values: np.ndarray, inside: np.ndarray, patient: np.ndarray, weights: np.ndarray
 ) -> dict[str, float | None]:
     """How far the cluster's mean lies from the rest's, in standard deviations of all."""
-    known = ~np.isnan(values)
-    apart = _mean(values, inside & known, patient, weights) - _mean(values, ~inside & known, patient, weights)
+    rated = ~np.isnan(values)
+    apart = _mean(values, inside & rated, patient, weights) - _mean(values, ~inside & rated, patient, weights)
     return _interval(apart / max(float(np.nanstd(values)), 1e-12))
 
 
 def _quartiles(frame: pd.DataFrame, inside: np.ndarray) -> dict[str, float] | None:
-    if "diameter_mm" not in frame:
+    size = numbers(frame, "diameter_mm")[inside]
+    if np.isnan(size).all():
         return None
-    size = frame["diameter_mm"].to_numpy(dtype=float, na_value=np.nan)[inside]
-    size = size[~np.isnan(size)]
-    if not len(size):
-        return None
-    low, median, high = np.percentile(size, [25, 50, 75])
+    low, median, high = np.nanpercentile(size, [25, 50, 75])
     return {"median": float(median), "low": float(low), "high": float(high)}
 
 
 def _bands(frame: pd.DataFrame, inside: np.ndarray) -> list[int] | None:
     if "diameter_mm" not in frame:
         return None
-    size = frame["diameter_mm"].to_numpy(dtype=float, na_value=np.nan)[inside]
+    size = numbers(frame, "diameter_mm")[inside]
     return np.bincount(np.digitize(size[~np.isnan(size)], BANDS_MM), minlength=4).tolist()
 
 

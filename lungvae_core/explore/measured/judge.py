@@ -32,7 +32,7 @@ from lungvae_core.statistics.intervals import percentile_interval
 from lungvae_core.statistics.patients import patient_rows
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.cnn import Cnn, CnnConfig, fit_network, squared_error
-from lungvae_core.training.encode import TRAINED
+from lungvae_core.training.encode import trained_rows
 from lungvae_core.training.seen import shared_with
 from lungvae_core.vae.config import Rated
 
@@ -140,24 +140,19 @@ def samples(
     `table`, and is tested on patients that the model was not trained on.
     """
     patients = data.table["patient_id"].map(patient_key)
-    trained = patients.isin(_keys(table[table["split"] == TRAINED]) if "split" in table else ()).to_numpy()
+    trained = patients.isin(_keys(table[trained_rows(table)])).to_numpy()
     start = patients.isin(_keys(table.iloc[starts])).to_numpy()
     before = left_out_before(data.info.details)
     unfit = {
         "without a reader's rating": levels.isna().all(axis=1).to_numpy(),
         "of the same picture as another patient's": shared_with(data).notna().to_numpy(),
     }
-    return (
-        _sample(
-            unfit
-            | {
-                "of patients that the model was not trained on": ~trained,
-                "of patients of the starting lesions": start,
-            },
-            before,
-        ),
-        _sample(unfit | {"of patients that the model was trained on": trained}, before),
-    )
+    untrained = {
+        "of patients that the model was not trained on": ~trained,
+        "of patients of the starting lesions": start,
+    }
+    seen = {"of patients that the model was trained on": trained}
+    return _sample(unfit | untrained, before), _sample(unfit | seen, before)
 
 
 def agreement_with_readers(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from lungvae_core.errors import UserError
 from lungvae_core.explore.measured.name import NOTHING
 from lungvae_core.explore.measured.schema import JUDGED as JUDGED
 from lungvae_core.explore.measured.schema import Measured
-from lungvae_core.files import write_text
+from lungvae_core.files import write_figures
 from lungvae_core.schema import read_as
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.vae.latents import Latent
@@ -23,9 +22,8 @@ FILE, FORMAT = "measured.json", 1
 
 
 def save(run: Run, measured: dict[str, Any]) -> None:
-    """Write measured.json, on one line: it holds thousands of short numbers."""
-    text = json.dumps(_plain(measured), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    write_text(run.folder / FILE, text + "\n")
+    """Write measured.json."""
+    write_figures(run.folder / FILE, measured)
 
 
 def load(run: Run) -> dict[str, Any] | None:
@@ -41,19 +39,6 @@ def load(run: Run) -> dict[str, Any] | None:
     return measured
 
 
-def _plain(value: Any) -> Any:
-    """JSON's own kinds, numbers at four digits, None for what is not a number."""
-    if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, float | np.floating):
-        return float(f"{value:.4g}") if np.isfinite(value) else None
-    return value.item() if isinstance(value, np.generic) else value
-
-
 @dataclass(frozen=True)
 class Label:
     """A slider's label and help."""
@@ -64,17 +49,16 @@ class Label:
 
 def labels(measured: dict[str, Any]) -> list[Label]:
     """A label a dimension, in their order."""
-    found = []
+    labels = []
     for one in measured["dimensions"]:
-        numbers = [sentence(measured, one, key) for key in (*one["properties"], *one["others"])]
-        told = f"When it rises: {one['name']}. " + " ".join(numbers)
-        told += (
-            f" Mean of {measured['starts']['patients']} lesions over the range {one['low']:.3g} to "
-            f"{one['high']:.3g}, 95 % interval."
+        changes = [sentence(measured, one, key) for key in (*one["properties"], *one["others"])]
+        name = one["name"] if one["properties"] or one["name"] == NOTHING else ""
+        caption = (
+            f"When it rises: {one['name']}. {' '.join(changes)} Mean of {measured['starts']['patients']} "
+            f"lesions over the range {one['low']:.3g} to {one['high']:.3g}, 95 % interval."
         )
-        shown = one["name"] if one["properties"] or one["name"] == NOTHING else ""
-        found.append(Label(shown, told))
-    return found
+        labels.append(Label(name, caption))
+    return labels
 
 
 def sentence(measured: dict[str, Any], one: dict[str, Any], key: str) -> str:
@@ -82,13 +66,13 @@ def sentence(measured: dict[str, Any], one: dict[str, Any], key: str) -> str:
     about = measured["properties"][key]
     change, low, high, effect, spearman, _ = one["moved"][key]
     unit = f" {about['unit']}" if about["unit"] else ""
-    words = about["words"][0].upper() + about["words"][1:]
-    words += f" {number(change)}{unit} ({number(low)} to {number(high)})"
+    text = about["words"][0].upper() + about["words"][1:]
+    text += f" {number(change)}{unit} ({number(low)} to {number(high)})"
     in_mm = one["mm"].get({"diameter_px": "diameter_mm", "area_px": "area_mm2"}.get(key, ""))
     if in_mm:
         unit = "mm" if key == "diameter_px" else "mm²"
-        words += f", {number(in_mm[0])} {unit} ({number(in_mm[1])} to {number(in_mm[2])})"
-    return f"{words}; {number(effect)} SD of real lesions, Spearman {number(spearman)}."
+        text += f", {number(in_mm[0])} {unit} ({number(in_mm[1])} to {number(in_mm[2])})"
+    return f"{text}; {number(effect)} SD of real lesions, Spearman {number(spearman)}."
 
 
 def judged_sentence(measured: dict[str, Any], dimension: int, rating: str) -> str:

@@ -12,23 +12,24 @@ import numpy as np
 import pandas as pd
 
 import lungvae_core
+from lungvae_core.data.columns import numbers
 from lungvae_core.data.counted import chosen_rows, left_out_before
 from lungvae_core.data.outlines import DISTANCE, segment
 from lungvae_core.data.properties import PROPERTIES, measure
 from lungvae_core.data.properties import deviations as deviations_of
-from lungvae_core.data.resample import at_spacing
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.data.splits import strata
 from lungvae_core.errors import UserError
-from lungvae_core.explore.colours import BANDS_MM
+from lungvae_core.explore.colours import BANDS, BANDS_MM
 from lungvae_core.explore.measured.judge import EPOCHS, Judge, judge_for
 from lungvae_core.explore.measured.name import RULE, Moved, name_of
 from lungvae_core.explore.measured.record import FORMAT, JUDGED, load, save
 from lungvae_core.explore.measured.schema import MOVED
 from lungvae_core.statistics.intervals import percentiles
 from lungvae_core.statistics.patients import draw_counts
+from lungvae_core.statistics.rates import share
 from lungvae_core.training.checkpoints import Run
-from lungvae_core.training.encode import TRAINED, left_out_of
+from lungvae_core.training.encode import left_out_of, trained_rows
 from lungvae_core.vae.latents import Latent
 
 STEPS, RESAMPLES, REFERENCE = 9, 1000, 600
@@ -45,9 +46,7 @@ def pick_starts(table: pd.DataFrame, count: int, seed: int) -> np.ndarray:
     """
     generator = np.random.default_rng(seed)
     rows = _one_a_patient(_largest(table), table, generator)
-    size = table["diameter_mm"].to_numpy(float, na_value=np.nan) if "diameter_mm" in table else None
-    band = np.zeros(len(table), int) if size is None else np.digitize(size, BANDS_MM)
-    cell = (band * 4 + strata(table))[rows]
+    cell = (np.digitize(numbers(table, "diameter_mm"), BANDS_MM) * 4 + strata(table))[rows]
     # Lesions of a cell one after another, then dealt: the first of each cell, the second of each, and so on.
     turn = pd.Series(cell).groupby(cell).cumcount().to_numpy()
     return np.sort(rows[np.argsort(turn, kind="stable")[:count]])
@@ -58,7 +57,7 @@ def pick_from(table: pd.DataFrame) -> tuple[np.ndarray, str]:
 
     A model draws lesions that it was trained on better than others.
     """
-    held_out = table["split"].to_numpy() != TRAINED if "split" in table else np.zeros(len(table), bool)
+    held_out = ~trained_rows(table) if "split" in table else np.zeros(len(table), bool)
     if table.loc[held_out, "patient_id"].nunique() >= FEWEST_HELD_OUT:
         return np.flatnonzero(held_out), "patients that the model was not trained on"
     return np.arange(len(table)), "all patients"
@@ -102,16 +101,14 @@ def traverse(
     root mean square changes in HU, from the first step to the last, of the pixels in and around the lesion.
     `on_decoded` is given the slices (S * T, 64, 64) in HU of one dimension after the other.
     """
-    count = len(ranges)
-    values = np.empty((count, len(starts), steps, len(_KEYS)), np.float32)
-    changes = np.empty((count, len(starts), 2))
+    values = np.empty((len(ranges), len(starts), steps, len(_KEYS)), np.float32)
+    changes = np.empty((len(ranges), len(starts), 2))
     for dimension, (low, high) in enumerate(ranges):
         grid = np.linspace(low, high, steps, dtype=np.float32)
-        codes = np.concatenate([latent.path(start, dimension, grid) for start in starts])
-        slices = decode(codes)
+        slices = decode(np.concatenate([latent.path(start, dimension, grid) for start in starts]))
         on_decoded(slices)
         values[dimension], changes[dimension] = measure_walks(slices, steps)
-        on_progress(dimension + 1, count)
+        on_progress(dimension + 1, len(ranges))
     return values, changes
 
 
@@ -124,14 +121,8 @@ def measure_walks(hu: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
     inside = (outlines.reach() >= DISTANCE).reshape(shape).any(1)
     walks = hu.reshape(shape)
     square = (walks[:, -1].astype(np.float64) - walks[:, 0]) ** 2
-    changes = np.stack(
-        [
-            np.sqrt((square * part).sum((1, 2)) / np.maximum(part.sum((1, 2)), 1))
-            for part in (inside, ~inside)
-        ],
-        axis=1,
-    )
-    return values, changes
+    means = [(square * part).sum((1, 2)) / np.maximum(part.sum((1, 2)), 1) for part in (inside, ~inside)]
+    return values, np.sqrt(np.stack(means, axis=1))
 
 
 def summarise(
@@ -145,15 +136,15 @@ def summarise(
     line, which is robust to single steps.
     """
     steps = values.shape[2]
-    known = np.isfinite(values)
-    shows = known.sum(2) >= max(3, np.ceil(2 * steps / 3))  # (K, S, P)
-    known &= shows[:, :, None]
-    change = np.where(shows, _slope(values, known), np.nan)
-    rank = np.where(shows, _spearman(values, known), np.nan)
+    measured = np.isfinite(values)
+    shows = measured.sum(2) >= max(3, np.ceil(2 * steps / 3))  # (K, S, P)
+    measured &= shows[:, :, None]
+    change = np.where(shows, _slope(values, measured), np.nan)
+    rank = np.where(shows, _spearman(values, measured), np.nan)
     draws = draw_counts(values.shape[1], resamples, seed=seed)
     low, high = _interval(change, draws)
-    walks = _walks(values, known, draws)
-    found = []
+    walks = _walks(values, measured, draws)
+    rows = []
     for dimension in range(len(values)):
         row: dict[str, Moved] = {}
         for at, key in enumerate(_KEYS):
@@ -171,8 +162,8 @@ def summarise(
                 start=float(walks[dimension, 0, at, 0]),
                 end=float(walks[dimension, -1, at, 0]),
             )
-        found.append(row)
-    return found, walks
+        rows.append(row)
+    return rows, walks
 
 
 def judged_moves(
@@ -193,53 +184,50 @@ def judged_moves(
     return [dict(zip(ratings, one.tolist(), strict=True)) for one in figures]
 
 
-def _slope(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """(K, S, P) change over the whole range of the least-squares line through the known steps."""
-    time_ = np.linspace(-0.5, 0.5, values.shape[2])[None, None, :, None]
-    count = np.maximum(known.sum(2, keepdims=True), 1)
-    away = np.where(known, time_ - np.where(known, time_, 0).sum(2, keepdims=True) / count, 0)
+def _centred(values: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """Values (K, S, T, P) less their mean over the measured steps; 0 at the others."""
+    mean = np.where(measured, values, 0).sum(2, keepdims=True) / np.maximum(measured.sum(2, keepdims=True), 1)
+    return np.where(measured, values - mean, 0)
+
+
+def _slope(values: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """(K, S, P) change over the whole range of the least-squares line through the measured steps."""
+    away = _centred(np.linspace(-0.5, 0.5, values.shape[2])[None, None, :, None], measured)
     square = (away**2).sum(2)
-    return (away * np.where(known, values, 0)).sum(2) / np.where(square > 0, square, 1)
+    return (away * np.where(measured, values, 0)).sum(2) / np.where(square > 0, square, 1)
 
 
-def _spearman(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """(K, S, P) Spearman's correlation of each start's known steps with the dimension; 0 where none moves."""
-    filled = np.where(known, values, np.nan)
-    steps = np.arange(values.shape[2], dtype=np.float32)
+def _spearman(values: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """(K, S, P) Spearman's correlation of each start's measured steps with the dimension; 0: none moves."""
+    steps = np.arange(values.shape[2], dtype=np.float32)[:, None]
     ranks = []
-    for row in (filled, np.where(known, steps[:, None], np.nan)):
+    for row in (np.where(measured, values, np.nan), np.where(measured, steps, np.nan)):
         below = (row[:, :, None] < row[:, :, :, None]).sum(3)
         equal = (row[:, :, None] == row[:, :, :, None]).sum(3)
-        rank = np.where(known, below + (equal - 1) / 2, 0)
-        mean = rank.sum(2, keepdims=True) / np.maximum(known.sum(2, keepdims=True), 1)
-        ranks.append(np.where(known, rank - mean, 0))
+        ranks.append(_centred(below + (equal - 1) / 2, measured))
     own, order = ranks
     scale = np.sqrt((own**2).sum(2) * (order**2).sum(2))
     return (own * order).sum(2) / np.where(scale > 0, scale, 1)
 
 
-def _interval(numbers: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """95 % intervals of the means of numbers (K, S, ...) over the starts, by `draws` (B, S) of these."""
-    known = np.isfinite(numbers)
-    means = np.full((2, len(numbers), *numbers.shape[2:]), np.nan)
-    for at, (own, there) in enumerate(zip(numbers, known, strict=True)):
-        count = np.tensordot(draws, there.astype(float), 1)
+def _interval(figures: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """95 % intervals of the means of figures (K, S, ...) over the starts, by `draws` (B, S) of these."""
+    ends = np.full((2, len(figures), *figures.shape[2:]), np.nan)
+    for at, own in enumerate(figures):
+        there = np.isfinite(own)
         total = np.tensordot(draws, np.where(there, own, 0), 1)
-        means[:, at] = percentiles(np.where(count > 0, total / np.maximum(count, 1), np.nan))
-    return means[0], means[1]
+        ends[:, at] = percentiles(share(total, np.tensordot(draws, there.astype(float), 1)))
+    return ends[0], ends[1]
 
 
-def _walks(values: np.ndarray, known: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    filled = np.where(known, values.astype(np.float64), 0)
-    count = known.sum(2, keepdims=True)
-    level = filled.sum(2, keepdims=True) / np.maximum(count, 1)  # (K, S, 1, P) each start's own
-    there = count > 0
-    whole = (level * there).sum(1, keepdims=True) / np.maximum(there.sum(1, keepdims=True), 1)
-    moved = np.where(known, values - level + whole, np.nan)
-    low, high = _interval(moved, draws[:200])
-    seen = known.sum(1)
-    mean = np.where(seen > 0, np.where(known, moved, 0).sum(1) / np.maximum(seen, 1), np.nan)
-    return np.stack([mean, low, high], axis=-1)
+def _walks(values: np.ndarray, measured: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """(K, T, P, 3) mean, low and high of the walks, each start taken from its own mean over the steps."""
+    values = np.where(measured, values.astype(np.float64), 0)
+    level = share(values.sum(2, keepdims=True), measured.sum(2, keepdims=True))  # (K, S, 1, P)
+    of_all = share(np.nansum(level, axis=1, keepdims=True), np.isfinite(level).sum(1, keepdims=True))
+    moved = np.where(measured, values - level + of_all, np.nan)
+    mean = share(np.nan_to_num(moved).sum(1), measured.sum(1))
+    return np.stack([mean, *_interval(moved, draws[:200])], axis=-1)
 
 
 def names(moved: list[dict[str, Moved]], changes: np.ndarray) -> list[dict[str, Any]]:
@@ -268,12 +256,12 @@ def controls(values: np.ndarray, deviations: np.ndarray, *, seed: int, resamples
     mixed = values[which, np.arange(starts)]
     back = generator.random((count * repeats, starts)) < 0.5
     mixed = np.where(back[:, :, None, None], mixed[:, :, ::-1], mixed)
-    found = {}
+    counts = {}
     for key, made in (("shuffled", shuffled), ("mixed", mixed)):
         moved, _ = summarise(made, deviations, seed=seed, resamples=min(resamples, 300))
         named = sum(bool(each["properties"]) for each in names(moved, np.full((len(made), 1, 2), np.inf)))
-        found[key] = {"dimensions": len(made), "named": named}
-    return found
+        counts[key] = {"dimensions": len(made), "named": named}
+    return counts
 
 
 def measure_run(
@@ -303,7 +291,7 @@ def measure_run(
     def decode(some: np.ndarray) -> np.ndarray:
         return low + (high - low) * vae.decode_codes(some)
 
-    trained = table["split"].to_numpy() == TRAINED if "split" in table else np.zeros(len(table), bool)
+    trained = trained_rows(table)
     ranges = spans(codes[trained] if trained.any() else codes)
     reference = pick_reference(table, REFERENCE, seed)
     real = decode(codes[reference])
@@ -461,21 +449,14 @@ def check_outlines(run: Run, data: SliceSet, *, count: int = 400, seed: int = 0)
         )
     rows = outlined[pick_starts(data.table.iloc[outlined].reset_index(drop=True), count, seed)]
     table, model = data.table.iloc[rows], run.config.model
-    hu = at_spacing(data.slices[rows], table, model.spacing_mm)
-    masks = np.asarray(data.masks[rows]).astype(bool)
-    if model.spacing_mm:
-        # The masks stay as they were drawn; only native pixels can be held against them.
-        hu = np.asarray(data.slices[rows])
-    vae = run.load_model()
+    # The masks stay as they were drawn; only native pixels can be held against them.
+    hu, masks = np.asarray(data.slices[rows]), np.asarray(data.masks[rows]).astype(bool)
     seen = np.clip(hu, model.hu_low, model.hu_high).astype(np.float32)
-    counted = chosen_rows(
-        np.isin(outlined, rows),
-        f"not among the {len(rows):,} drawn, of each patient one",
-        before={
-            **left_out_before(data.info.details),
-            **({"without a mask": len(data) - len(outlined)} if len(outlined) < len(data) else {}),
-        },
-    )
+    before = left_out_before(data.info.details)
+    if unmasked := len(data) - len(outlined):
+        before["without a mask"] = unmasked
+    drawn_one = f"not among the {len(rows):,} drawn, of each patient one"
+    counted = chosen_rows(np.isin(outlined, rows), drawn_one, before=before)
     report: dict[str, Any] = {
         "slices": len(rows),
         "counted": counted.model_dump(),
@@ -483,6 +464,7 @@ def check_outlines(run: Run, data: SliceSet, *, count: int = 400, seed: int = 0)
         "real": agreement(seen, masks, table),
     }
     if not model.spacing_mm:
+        vae = run.load_model()
         drawn = vae.decode_codes(vae.encode_hu(hu))
         drawn = model.hu_low + (model.hu_high - model.hu_low) * drawn
         report["reconstructed"] = agreement(drawn, masks, table)
@@ -497,12 +479,11 @@ def agreement(hu: np.ndarray, masks: np.ndarray, table: pd.DataFrame) -> list[di
     area, true = outlines.area(), masks.sum((1, 2))
     groups = {"all": np.ones(len(hu), bool)}
     if "diameter_mm" in table:
-        band = np.digitize(table["diameter_mm"].to_numpy(float, na_value=np.nan), BANDS_MM)
-        words = ("under 6 mm", "6 to under 8 mm", "8 to under 15 mm", "15 mm and over")
-        groups |= {word: band == at for at, word in enumerate(words)}
+        band = np.digitize(numbers(table, "diameter_mm"), BANDS_MM)
+        groups |= {name: band == at for at, name in enumerate(BANDS)}
     return [
         {
-            "band": word,
+            "band": name,
             "n": int(part.sum()),
             "dice": dice[part].mean(),
             "dice_median": np.median(dice[part]),
@@ -510,7 +491,7 @@ def agreement(hu: np.ndarray, masks: np.ndarray, table: pd.DataFrame) -> list[di
             "area_ratio": np.median(area[part] / np.maximum(true[part], 1)),
             "outlined": outlines.trusted[part].mean(),
         }
-        for word, part in groups.items()
+        for name, part in groups.items()
         if part.any()
     ]
 
@@ -524,30 +505,21 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float | None:
 
 def _spacings(table: pd.DataFrame, rows: np.ndarray, fixed: float) -> np.ndarray:
     """(S,) mm per pixel of the starts as the model sees them; NaN where that is unknown."""
-    if fixed:
-        return np.full(len(rows), fixed)
-    if "pixel_spacing_mm" not in table:
-        return np.full(len(rows), np.nan)
-    return table["pixel_spacing_mm"].iloc[rows].to_numpy(float, na_value=np.nan)
+    return np.full(len(rows), fixed) if fixed else numbers(table, "pixel_spacing_mm")[rows]
 
 
 def _millimetres(
     values: np.ndarray, spacing: np.ndarray, seed: int, resamples: int
 ) -> dict[str, list[list[float] | None]]:
     """Change, low, high a dimension of diameter (mm) and area (mm²), over the starts of known spacing."""
-    known = np.isfinite(spacing)
-    if known.sum() < 5:
+    stated = np.isfinite(spacing)
+    if stated.sum() < 5:
         return {}
-    found = {}
+    in_mm = {}
     for key, name, power in (("diameter_px", "diameter_mm", 1), ("area_px", "area_mm2", 2)):
-        at = _KEYS.index(key)
-        scaled = values[:, known].copy()
-        scaled[..., at] *= (spacing[known] ** power)[None, :, None]
-        moved, _ = summarise(
-            scaled[..., [at] * len(_KEYS)], np.ones(len(_KEYS)), seed=seed, resamples=resamples
-        )
-        found[name] = [
-            None if _KEYS[0] not in row else [row[_KEYS[0]].change, row[_KEYS[0]].low, row[_KEYS[0]].high]
-            for row in moved
-        ]
-    return found
+        scaled = values[:, stated]
+        scaled[..., _KEYS.index(key)] *= (spacing[stated] ** power)[None, :, None]
+        rows, _ = summarise(scaled, np.ones(len(_KEYS)), seed=seed, resamples=resamples)
+        moved = [row.get(key) for row in rows]
+        in_mm[name] = [None if each is None else [each.change, each.low, each.high] for each in moved]
+    return in_mm

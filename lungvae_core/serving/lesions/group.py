@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from lungvae_core.data.labels import reader_mean
 from lungvae_core.data.slices import RATINGS
 from lungvae_core.explore import typical
-from lungvae_core.explore.colours import SCALES, TITLES, rating_means
+from lungvae_core.explore.colours import SCALES, TITLES
 from lungvae_core.explore.typical import Contrast
 from lungvae_core.serving.lesions import lesion
 from lungvae_core.serving.models.answers import kept
@@ -118,7 +119,7 @@ def _figures(model: LoadedModel) -> tuple[pd.DataFrame, np.ndarray]:
     table, found = model.table, {}
     for name in ["malignancy", "diameter_mm", "score", *FIGURES]:
         if f"{name}_all" in table:
-            found[name] = rating_means(table[f"{name}_all"])
+            found[name] = reader_mean(table, name)
         elif name in table:
             found[name] = table[name].to_numpy(float, na_value=np.nan)
     usable = {name: values for name, values in found.items() if np.isfinite(values).any()}
