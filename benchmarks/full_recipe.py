@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from time_to_quality import gflop
+from throughput import gflop
 
 from lungvae_core.data.phantom import make_phantom
 from lungvae_core.data.slices import SliceSet, write

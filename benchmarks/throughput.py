@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from time_to_quality import gflop
+from torch.utils.flop_counter import FlopCounterMode
 
 from lungvae_core.vae.config import Config, override, preset
 from lungvae_core.vae.model import VAE
@@ -28,6 +28,16 @@ from lungvae_core.vae.objective import objective
 
 BATCH = 64
 SIZES = (1, 4, 16, 64, 256)
+
+
+def gflop(config: Config) -> float:
+    """Floating-point operations of one image's training step, in 1e9."""
+    vae = VAE(config.model)
+    x = torch.rand(8, 1, 64, 64)
+    with FlopCounterMode(display=False) as counter:
+        y, posterior = vae(x)
+        objective(x, y, posterior, vae.latent, config, beta=1.0).loss.backward()
+    return counter.get_total_flops() / 8 / 1e9
 
 
 def rate(step: Callable[[], object], seconds: float, device: torch.device) -> float:
