@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -63,9 +63,17 @@ class Slices:
         return normalise(torch.tensor(self.data.slices[rows]), OURS.model)[:, None]
 
 
+class Look(NamedTuple):
+    """The mean SSIM of held-out slices after so much training."""
+
+    seconds: float
+    ssim: float  # in JUDGED
+    ssim_wide: float  # in WINDOW
+
+
 @dataclass
 class Watch:
-    """The time of a training without the looks at held-out slices, and the SSIM at each look."""
+    """The time of a training without that of its looks at held-out slices."""
 
     limit: float  # s
     images: Tensor  # (N, 1, 64, 64), held out
@@ -73,7 +81,7 @@ class Watch:
     began: float = field(default_factory=time.perf_counter)
     looking: float = 0.0  # s
     steps: int = 0
-    looks: list[tuple[float, float]] = field(default_factory=list)  # s, SSIM
+    looks: list[Look] = field(default_factory=list)
 
     def step(self, network: nn.Module, reconstruct: Callable[[Tensor], Tensor]) -> bool:
         """Count a step and look at the held-out slices if a look is due; return whether the time is up.
@@ -82,27 +90,30 @@ class Watch:
         """
         self.steps += 1
         now = time.perf_counter() - self.began - self.looking
-        last = self.looks[-1][0] if self.looks else 0.0
+        last = self.looks[-1].seconds if self.looks else 0.0
         if now >= min(max(last + self.pause, 1.05 * last), self.limit):
             began = time.perf_counter()
             network.eval()
-            with torch.inference_mode():
-                scores = [
-                    ssim(judged(x), judged(reconstruct(x)), reduce=False) for x in self.images.split(64)
-                ]
+            self.looks.append(Look(now, *self.scores(reconstruct)))
             network.train()
-            self.looks.append((now, float(torch.cat(scores).mean())))
             self.looking += time.perf_counter() - began
         return now >= self.limit
 
+    @torch.inference_mode()
+    def scores(self, reconstruct: Callable[[Tensor], Tensor]) -> tuple[float, float]:
+        """The mean SSIM of the held-out slices' reconstructions, in JUDGED and in WINDOW."""
+        pairs = [(x, reconstruct(x).float()) for x in self.images.split(64)]
+        narrow = torch.cat([ssim(judged(x), judged(y), reduce=False) for x, y in pairs])
+        return float(narrow.mean()), float(torch.cat([ssim(x, y, reduce=False) for x, y in pairs]).mean())
+
     def seconds_to(self, goal: float) -> float | None:
-        """The time of the first look with an SSIM of at least `goal`."""
-        return next((seconds for seconds, value in self.looks if value >= goal), None)
+        """The time of the first look with an SSIM in JUDGED of at least `goal`."""
+        return next((look.seconds for look in self.looks if look.ssim >= goal), None)
 
 
 def judged(images: Tensor) -> Tensor:
     """Images, 0..1 in WINDOW, as 0..1 in JUDGED."""
-    hu = images.float() * (WINDOW[1] - WINDOW[0]) + WINDOW[0]
+    hu = images * (WINDOW[1] - WINDOW[0]) + WINDOW[0]
     return ((hu - JUDGED[0]) / (JUDGED[1] - JUDGED[0])).clamp(0, 1)
 
 
@@ -167,7 +178,7 @@ def train_pythae(
         def __getitem__(self, index: int) -> Any:
             return DatasetOutput(data=self.data[index].expand(channels, -1, -1), labels=self.labels[index])
 
-    class Look(TrainingCallback):
+    class Step(TrainingCallback):
         """Watch every step."""
 
         def on_train_step_end(self, training_config: Any, **_: Any) -> None:
@@ -190,7 +201,7 @@ def train_pythae(
         )
         parts = (slices.images(rows) for rows in (slices.train, slices.held_out))
         train, held_out = (Images(images, torch.ones(len(images))) for images in parts)
-        TrainingPipeline(vae, training)(train, held_out, callbacks=[Look()])
+        TrainingPipeline(vae, training)(train, held_out, callbacks=[Step()])
     return vae, batch_size
 
 

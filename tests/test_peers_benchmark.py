@@ -58,10 +58,10 @@ def test_looks_at_held_out_slices_do_not_count_as_training_time(
         times_up.append(watch.step(network, reconstruct))
     assert network.training
     assert times_up == [False] * 5 + [True]
-    assert [seconds for seconds, _ in watch.looks] == [4, 8, 12]
+    assert [look.seconds for look in watch.looks] == [4, 8, 12]
     assert watch.steps == 6
-    assert watch.looks[0][1] < 0.5
-    assert watch.looks[1][1] == pytest.approx(1)
+    assert watch.looks[0].ssim_wide < 0.5
+    assert watch.looks[1][1:] == pytest.approx((1, 1))
     assert watch.seconds_to(0.7) == 8
     assert watch.seconds_to(1.1) is None
 
@@ -117,7 +117,7 @@ def test_our_preset_trains_in_a_process_of_its_own(
     (row,) = peers.json.loads(report.read_text(encoding="utf-8"))["rows"]
     assert row["seconds"] >= 0.6
     assert row["images_per_second"] * row["seconds"] == pytest.approx(row["epochs"] * row["slices"][0])
-    assert row["looks"][-1] == [row["seconds"], row["ssim"]]
+    assert row["looks"][-1] == [row["seconds"], row["ssim"], row["ssim_wide"]]
     assert row["peak_mb"] > 100
 
 
@@ -130,7 +130,7 @@ def test_the_packages_train(name: str, trainings: ModuleType, tiny_data: Path) -
     watch = trainings.Watch(limit=0.1, images=slices.images(slices.held_out))
     contestant.train(slices, watch, **contestant.settings)
     assert watch.steps >= 1
-    assert 0 <= watch.looks[-1][1] <= 1
+    assert 0 <= watch.looks[-1].ssim <= 1
 
 
 def row(name: str, seconds: float | None) -> dict[str, Any]:
