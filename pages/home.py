@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import plotly.graph_objects as go
 import streamlit as st
 
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation import report_words
-from lungvae_core.evaluation.card import Auc, Card, Some
+from lungvae_core.evaluation.report import HeldOut, Report, UnitFigures
+from lungvae_core.evaluation.report_view.blocks import ends
+from lungvae_core.evaluation.report_words import Row
 from lungvae_core.palette import ORANGE, SKY
 from lungvae_core.serving.http.routes import registry
 from lungvae_core.serving.jobs.evaluations import find_reports, read_report
@@ -15,11 +19,6 @@ from lungvae_core.serving.models.registry import LoadedModel, ModelEntry
 from lungvae_core.vae.latents import FAMILIES
 from pages.shared import charts, common, layout, tour
 
-SIZES = {"diameter": "Diameter alone", "area": "Area alone"}
-WHOSE = {
-    "diameter": "the readers' diameter",
-    "area": "the area that the readers outlined",
-}
 UPLOAD = {"source": "upload"}
 MODEL, SIZE = SKY, ORANGE
 
@@ -118,27 +117,24 @@ def figures() -> None:
 
 def overview(shown: list[ModelEntry]) -> None:
     """Show each model's AUC per nodule beside that of size: one chart, and one sentence per model."""
-    rows: list[tuple[str, Auc, bool]] = []
+    rows: list[Row] = []
     about: list[str] = []
     for entry in shown:
-        card = _honest_card(entry)
-        if card is None:
+        report = _honest_report(entry)
+        if report is None:
             continue
-        part, unseen = card.parts[-1]
-        nodules = part.units.nodule
+        part, unseen = report.parts[-1]
+        nodules = _nodules(part)
         whose = "never seen by the model" if unseen else "all, most of them seen without labels"
         about.append(f"{nodules.count:,} nodules of {nodules.patients:,} patients, {whose}")
-        rows.append((entry.title, nodules.auc, True))
-        for name, both in part.baselines.items():
-            if name in SIZES:
-                rows.append((SIZES[name], both.nodule.auc, False))
+        rows += report_words.forest(part, "nodule", entry.title)
     if not rows:
         st.info("No model here has been evaluated yet.", icon=":material/info:")
         return
     # Models evaluated on the same lesions share their baselines.
     rows = [row for at, row in enumerate(rows) if row not in rows[:at]]
-    rows.sort(key=lambda row: not row[2])
-    told = "; ".join(f"{name} AUC {report_words.figure(area, 2)}" for name, area, _ in rows)
+    rows.sort(key=lambda row: row.kind != "model")
+    told = "; ".join(f"{row.name} AUC {report_words.figure(row.interval, 2)}" for row in rows)
     charts.show(
         charts.kept(_intervals, rows),
         key="home-overview",
@@ -150,13 +146,19 @@ def overview(shown: list[ModelEntry]) -> None:
     )
 
 
-def _honest_card(entry: ModelEntry) -> Card | None:
+def _honest_report(entry: ModelEntry) -> Report | None:
     """The model's evaluation, or None if it has none or it leaks."""
     try:
-        card = registry().evaluation(entry)
+        report = registry().evaluation(entry)
     except UserError:
         return None  # described below, with the reason
-    return None if card is None or card.leaks else card
+    return None if report is None or report.leaks else report
+
+
+def _nodules(part: Report | HeldOut) -> UnitFigures:
+    """The figures per nodule, which every report of a run has."""
+    assert part.units.nodule is not None
+    return part.units.nodule
 
 
 def judged_honestly() -> None:
@@ -175,12 +177,9 @@ def judged_honestly() -> None:
 
 
 def against_diagnosis() -> None:
-    """Sum up the newest report with confirmed diagnoses, or else a model's own, in one sentence."""
+    """Sum up the newest report with confirmed diagnoses, a model's own last, in one sentence."""
     reports = (read_report(each.path) for each in find_reports()[0])
     part = next((each.diagnosis for each in reports if each.diagnosis and not each.leaks), None)
-    if part is None:
-        cards = filter(None, (_honest_card(entry) for entry in registry().entries()))
-        part = next((card.diagnosis for card in cards if card.diagnosis), None)
     if part is not None:
         st.markdown(report_words.diagnosis_verdict(part))
 
@@ -206,19 +205,16 @@ def describe(entry: ModelEntry) -> None:
         )
         return
     if report.leaks:
-        st.error(
-            "**These figures leak.** As in the paper's released code, labels of patients that test the "
-            "classifier have shaped the codes. They say nothing about new patients.",
-            icon=":material/report:",
-        )
+        reasons = " ".join(report.leaks)
+        st.error(f"**{report_words.LEAK_SENTENCE}** {reasons}", icon=":material/report:")
     verdict(*report.parts[-1])
     columns = st.columns(len(report.parts), gap="medium")
     for column, (part, unseen) in zip(columns, report.parts, strict=True):
         title = "Patients whose pixels the model never saw" if unseen else "All patients"
-        nodules = part.units.nodule
+        nodules, slices = _nodules(part), part.units.slice
         column.markdown(
             f"**{title}**  \n{nodules.patients:,} patients, {nodules.count:,} nodules "
-            f"({nodules.malignant:,} malignant), {part.units.slice.count:,} slices"
+            f"({nodules.malignant:,} malignant){f', {slices.count:,} slices' if slices else ''}"
         )
         charts.show(
             charts.kept(forest, part),
@@ -229,23 +225,25 @@ def describe(entry: ModelEntry) -> None:
     protocol(model, report)
 
 
-def verdict(part: Some, unseen: bool) -> None:
+def verdict(part: Report | HeldOut, unseen: bool) -> None:
     """Say in a sentence whether the model beats size on nodules."""
-    ours = part.units.nodule.auc
-    sizes = {name: both.nodule.auc for name, both in part.baselines.items() if name in SIZES}
-    if not sizes:
+    best = report_words.best_size(part, "nodule")
+    if best is None:
         st.info("This data set has no sizes to compare with.", icon=":material/info:")
         return
-    best = max(sizes, key=lambda name: sizes[name].value)
-    size = sizes[best]
+    ours, (name, size) = _nodules(part).auc, best
+    value, low, high = ends(ours)
+    size_value, size_low, size_high = ends(size)
     where = "nodules of patients that the model never saw" if unseen else "nodules"
-    by_size, by_model = report_words.figure(size, 2), report_words.figure(ours, 2)
-    figures = f"AUC {by_size} from {WHOSE[best]} against AUC {by_model} from the model, per nodule"
-    if size.low > ours.high:
+    figures = (
+        f"AUC {report_words.figure(size, 2)} from the {report_words.SIZE_WORDS.get(name, name)} against AUC "
+        f"{report_words.figure(ours, 2)} from the model, per nodule"
+    )
+    if size_low > high:
         st.warning(f"**Size alone is clearly better** on {where}: {figures}.", icon=":material/straighten:")
-    elif size.value >= ours.value:
+    elif size_value >= value:
         st.warning(f"**Size alone is better** on {where}: {figures}.", icon=":material/straighten:")
-    elif size.high >= ours.low:
+    elif size_high >= low:
         st.info(
             f"The model is ahead of size alone on {where}, but the intervals overlap: {figures}.",
             icon=":material/straighten:",
@@ -254,25 +252,26 @@ def verdict(part: Some, unseen: bool) -> None:
         st.success(f"The model is ahead of size alone on {where}: {figures}.", icon=":material/straighten:")
 
 
-def forest(part: Some) -> go.Figure:
+def forest(part: Report | HeldOut) -> go.Figure:
     """Draw AUCs with their intervals for the model and the size baselines, per nodule and per slice."""
-    rows = []
-    for unit in ("nodule", "slice"):
-        rows.append((f"Model, per {unit}", getattr(part.units, unit).auc, True))
-        for name, both in part.baselines.items():
-            if name in SIZES:
-                rows.append((f"{SIZES[name]}, per {unit}", getattr(both, unit).auc, False))
-    return _intervals(rows)
+    return _intervals(
+        [
+            replace(row, name=f"{row.name}, per {unit}")
+            for unit in ("nodule", "slice")
+            for row in report_words.forest(part, unit, "Model")
+        ]
+    )
 
 
-def _intervals(rows: list[tuple[str, Auc, bool]]) -> go.Figure:
-    """Draw (name, AUC, whether it is a model's) as points with bars, the first on top."""
+def _intervals(rows: list[Row]) -> go.Figure:
+    """Draw AUCs as points with bars, the first on top."""
     figure = go.Figure()
-    for name, area, is_model in reversed(rows):
-        value, low, high = area.value, area.low, area.high
+    for row in reversed(rows):
+        value, low, high = ends(row.interval)
+        is_model = row.kind == "model"
         figure.add_scatter(
             x=[value],
-            y=[name],
+            y=[row.name],
             error_x={
                 "array": [high - value],
                 "arrayminus": [value - low],
@@ -287,7 +286,7 @@ def _intervals(rows: list[tuple[str, Auc, bool]]) -> go.Figure:
             },
             text=f"{value:.2f}",
             textposition="top center",
-            hovertemplate=f"{name}<br>AUC {report_words.figure(area)}<extra></extra>",
+            hovertemplate=f"{row.name}<br>AUC {report_words.figure(row.interval)}<extra></extra>",
         )
     figure.update_layout(
         height=44 * len(rows) + 60,
@@ -295,7 +294,7 @@ def _intervals(rows: list[tuple[str, Auc, bool]]) -> go.Figure:
         showlegend=False,
         xaxis={
             "title": "AUC",
-            "range": [min(0.5, *(area.value for _, area, _ in rows)) - 0.02, 1.0],
+            "range": [min(0.5, *(ends(row.interval)[0] for row in rows)) - 0.02, 1.0],
             "zeroline": False,
         },
         yaxis={"range": [-0.5, len(rows) - 0.4]},
@@ -303,11 +302,11 @@ def _intervals(rows: list[tuple[str, Auc, bool]]) -> go.Figure:
     return figure
 
 
-def protocol(model: LoadedModel, report: Card) -> None:
+def protocol(model: LoadedModel, report: Report) -> None:
     """Show how the figures were made, and how well the model reconstructs."""
     lines = [
-        f"Labels: {report.label_rule}. Protocol: {report.protocol_in_words}; "
-        f"{'seed' if len(report.seeds) == 1 else 'seeds'} {', '.join(map(str, report.seeds))}."
+        f"Labels: {report_words.label_rule(report)}. Protocol: {report.protocol_in_words}; "
+        f"{report_words.seeds(report)}."
     ]
     if report.transductive and not report.leaks:
         lines.append(
@@ -316,12 +315,12 @@ def protocol(model: LoadedModel, report: Card) -> None:
         )
     lines.append("Intervals: 95 %, patients resampled. One training, so no conclusion about the prior.")
     st.caption(" ".join(lines))
-    drawn = report.reconstruction
+    drawn = report.validation
     if drawn is not None:
         low, high = model.window
         st.caption(
-            f"Reconstruction of held-out patients' slices, {drawn.scale} ({low:.0f} to {high:.0f} HU): "
-            f"SSIM {drawn.ssim:.2f}, mean squared error {drawn.mse:.4f}, "
+            "Reconstruction of held-out patients' slices, 0..1 of the model's HU window "
+            f"({low:.0f} to {high:.0f} HU): SSIM {drawn.ssim:.2f}, mean squared error {drawn.mse:.4f}, "
             f"{drawn.active_units} of {model.entry.dimensions} dimensions in use, "
             f"KL {drawn.kl:.0f} nats."
         )

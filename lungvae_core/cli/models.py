@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import mean, stdev
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -277,9 +278,9 @@ def _print_report(report: dict[str, Any]) -> None:
     from lungvae_core.data.counted import counted_in_words
 
     nodule = report["units"]["nodule"]
-    print(f"AUC, {report['label_rule']}; {report['protocol_in_words']}.")
+    print(f"AUC, {report['label_rule_in_words']}; {report['protocol_in_words']}.")
     print(f"{nodule['patients']} patients, {nodule['count']} nodules; 95 % interval by resampling patients.")
-    print(counted_in_words(report))
+    print(counted_in_words(report["data"]))
     _print_table(report["units"], report["baselines"])
     for leak in report["leaks"]:
         print(f"LEAKS: {leak}")
@@ -287,15 +288,13 @@ def _print_report(report: dict[str, Any]) -> None:
         print(
             "The run has no fingerprints, so slices were not compared between patients: `lungvae encode` it."
         )
-    if repeats := report.get("repeats"):
+    if rows := report["per_seed"]:
+        aucs = {unit: [row[unit] for row in rows] for unit in ("slice", "nodule")}
         spread = ", ".join(
-            f"{unit} {repeats[unit]['mean']:.3f} ± {repeats[unit]['deviation']:.3f} "
-            f"({repeats[unit]['low']:.3f} to {repeats[unit]['high']:.3f})"
-            for unit in ("slice", "nodule")
+            f"{unit} {mean(values):.3f} ± {stdev(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+            for unit, values in aucs.items()
         )
-        print(
-            f"\nOver {len(repeats['seeds'])} seeds, mean ± standard deviation (range) of the AUC: {spread}."
-        )
+        print(f"\nOver {len(rows)} seeds, mean ± standard deviation (range) of the AUC: {spread}.")
     if held := report["heldout"]:
         inner = held["units"]["nodule"]
         print(f"\nOf these, {held['what']}: {inner['patients']} patients, {inner['count']} nodules.")

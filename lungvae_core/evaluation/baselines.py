@@ -30,6 +30,7 @@ from lungvae_core.training.cnn import CnnConfig, fit_cnn
 
 NODULE = ["patient_id", "nodule"]
 JUDGED = [rating for rating in RATINGS if rating != "malignancy"]
+OUTLINED = ("diameter", "area")  # the sizes that need a reader's outline or diameter, beside a run's AUCs
 COMPONENTS = 64
 WINDOW = (-1000.0, 400.0)  # HU that become 0 and 1, for the components and the network
 QUICK_EPOCHS = 3

@@ -15,6 +15,7 @@ which cross-validates as that code does and says that it leaks.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -26,15 +27,17 @@ from scipy.special import expit
 
 from lungvae_core.data.counted import labelled_rows
 from lungvae_core.data.diagnoses import Diagnoses
+from lungvae_core.data.labels import TASKS, rule_in_words
 from lungvae_core.data.resample import at_spacing
 from lungvae_core.data.slices import KEY, SliceSet, malignant
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.baselines import filled, size_figures
-from lungvae_core.evaluation.card import CARD_SIZES, save_card
+from lungvae_core.evaluation.baselines import OUTLINED, filled, size_figures
 from lungvae_core.evaluation.diagnosis import against_diagnosis, check_known
 from lungvae_core.evaluation.figures import auc_units, frame_auc
 from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
+from lungvae_core.evaluation.provenance import data_part, provenance, run_model
+from lungvae_core.evaluation.report import OF_RUN, REPORT_FORMAT, save_report
 from lungvae_core.evaluation.units import RULES, by_nodule, nodule_logits
 from lungvae_core.statistics.roc import auc
 from lungvae_core.training.attention import FILE as ATTENTION_FILE
@@ -78,8 +81,9 @@ def classify(
 ) -> dict[str, Any]:
     """Cross-validate a classifier on the run's codes, save it, the scores and the report; return the report.
 
-    With more `seeds` the folds are drawn and the classifiers fitted again for each seed after the
-    configuration's, and the report gains `repeats`; everything else comes from the first seed. `members`
+    The report is that of docs/evaluation.md, in the run's evaluation.json. With more `seeds` the folds are
+    drawn and the classifiers fitted again for each seed after the configuration's, and the report gains
+    `per_seed`; everything else comes from the first seed. `members`
     classifiers, fitted on resampled patients, are saved beside the final one for the scores' bands (see
     `training.ensemble`). Slices that show the same picture as a slice of another patient are refused; with
     `seen` "leave_out" all but the first of such patients are left out, with "include" the report says that it
@@ -95,6 +99,7 @@ def classify(
     training patients are split into folds for their own scores, of kind SHAPED. Raises UserError without both
     classes, or with fewer than five labelled patients.
     """
+    began = time.monotonic()
     config = config or ClassifierConfig()
     if seeds < 1:
         raise UserError(f"{seeds} seeds give no figure; choose 1 or more.")
@@ -144,10 +149,11 @@ def classify(
         "views": None if of_views is None else _views(cohort, of_views, judges),
         "diagnosis": diagnoses
         and _confirmed(cohort.table, everywhere, kind != SHAPED, diagnoses, config.seed),
-        "repeats": _repeats(cohort, logits, config.seed) if seeds > 1 else None,
-        "reconstruction": _reconstruction(run),
+        "per_seed": _per_seed(cohort, logits, config.seed) if seeds > 1 else None,
+        "validation": run.metrics()[-1]["validation"] if run.metrics() else None,
+        **provenance(began),
     }
-    save_card(run, report)
+    save_report(run.folder / OF_RUN, report)
     return report
 
 
@@ -267,22 +273,29 @@ def _save(run: Run, judges: _Judges, ensemble: Ensemble | None) -> None:
 
 
 def _head(cohort: _Cohort, seed: int, config: ClassifierConfig) -> dict[str, Any]:
-    """Everything in the report except its figures."""
-    run, table = cohort.run, cohort.table
+    """What the report says of protocol, data and model."""
+    run, table, description = cohort.run, cohort.table, PROTOCOLS[cohort.protocol]
     counted = labelled_rows(table, cohort.labels, "mvb", "median_high", before=left_out_of(run, table))
     if cohort.held_out_only:
         counted = counted.without(int(cohort.trained.sum()), "of patients whose labels shaped the codes")
     return {
+        "format": REPORT_FORMAT,
         "protocol": cohort.protocol,
-        "protocol_in_words": PROTOCOLS[cohort.protocol].in_full,
-        "transductive": bool(cohort.trained[cohort.tested].any()),
+        "protocol_in_words": description.in_full,
         "task": "mvb",
-        "label_rule": "median_high of the readers' malignancy ratings; above 3 against below 3",
+        "task_in_words": TASKS["mvb"],
+        "label_rule": "median_high",
+        "label_rule_in_words": rule_in_words(table, "median_high"),
+        "leaks": [*description.leaks, *cohort.leaks],
+        "transductive": bool(cohort.trained[cohort.tested].any()),
+        "data": data_part(table, run.info.data, cohort.labels, counted),
+        "model": run_model(run),
+        "folds": 0 if cohort.held_out_only else FOLDS,
         "seeds": [seed],
+        "nodule_rule": "mean",
+        "nodule_rule_in_words": RULES["mean"],
         "classifier": config.model_dump(),
-        "leaks": cohort.leaks,
         "pixels_compared": cohort.pixels_compared,
-        "counted": counted.model_dump(),
     }
 
 
@@ -293,7 +306,7 @@ def _figures(cohort: _Cohort, logits: np.ndarray, judges: _Judges) -> dict[str, 
         part = cohort.inner[rows].reset_index(drop=True)
         return {
             "units": auc_units(part, cohort.truth[rows], logits[rows]),
-            "baselines": size_figures(part, cohort.truth[rows], CARD_SIZES),
+            "baselines": size_figures(part, cohort.truth[rows], OUTLINED),
         }
 
     tested = cohort.tested
@@ -321,12 +334,6 @@ def _views(cohort: _Cohort, of_views: np.ndarray, judges: _Judges) -> dict[str, 
         "units": auc_units(table, truth, logits[rows]),
         "nodule_rules": rules,
     }
-
-
-def _reconstruction(run: Run) -> dict[str, Any] | None:
-    """The last epoch's figures of held-out slices, or None without any."""
-    last = run.metrics()[-1]["validation"] if run.metrics() else None
-    return last and {"patients": "held out", "scale": "0..1 of the model's HU window", **last}
 
 
 @dataclass(frozen=True)
@@ -454,25 +461,13 @@ def _confirmed(
     return against_diagnosis(nodule_logits("mean", part, logits[unshaped]), part, diagnoses, seed=seed)
 
 
-def _repeats(cohort: _Cohort, logits: np.ndarray, first: int) -> dict[str, Any]:
-    """The AUC under each seed and the spread over seeds, from logits (seeds, M)."""
+def _per_seed(cohort: _Cohort, logits: np.ndarray, first: int) -> list[dict[str, Any]]:
+    """The AUCs under each seed from `first` on, from logits (seeds, M)."""
     tested = cohort.tested
     table, truth = cohort.inner[tested].reset_index(drop=True), cohort.truth[tested]
-    values: dict[str, list[float]] = {"slice": [], "nodule": []}
-    for scores in logits[:, tested]:
+    rows = []
+    for seed, scores in enumerate(logits[:, tested], first):
         nodules = by_nodule(table, label=(truth, "first"), score=(scores, "mean"))
-        values["slice"].append(auc(truth, scores))
-        values["nodule"].append(auc(nodules["label"].to_numpy(), nodules["score"].to_numpy()))
-    return {
-        "seeds": [first + repeat for repeat in range(len(logits))],
-        **{
-            unit: {
-                "auc": aucs,
-                "mean": float(np.mean(aucs)),
-                "deviation": float(np.std(aucs, ddof=1)),
-                "low": min(aucs),
-                "high": max(aucs),
-            }
-            for unit, aucs in values.items()
-        },
-    }
+        of_nodules = auc(nodules["label"].to_numpy(), nodules["score"].to_numpy())
+        rows.append({"seed": seed, "slice": auc(truth, scores), "nodule": of_nodules})
+    return rows

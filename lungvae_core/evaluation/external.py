@@ -24,11 +24,12 @@ from lungvae_core.data.resample import at_spacing
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.baselines import NODULE, nodule_sizes, size_figures
-from lungvae_core.evaluation.card import load_card
 from lungvae_core.evaluation.classify import CROSS_VALIDATED, SHAPED, TESTED
 from lungvae_core.evaluation.diagnosis import against_diagnosis, check_known
 from lungvae_core.evaluation.protocols.base import Protocol
+from lungvae_core.evaluation.provenance import run_model
 from lungvae_core.evaluation.reconstruction import reconstruction, trained_patients
+from lungvae_core.evaluation.report import load_run_report
 from lungvae_core.evaluation.shift import code_shift
 from lungvae_core.evaluation.units import RULES as NODULE_RULES
 from lungvae_core.evaluation.units import by_nodule, nodule_logits, patient_logits
@@ -184,12 +185,7 @@ class External(Protocol):
         return bool(self.leaks)
 
     def model(self) -> dict[str, Any]:
-        config = self.run.config
-        return {
-            "preset": config.preset,
-            "config": config.model_dump(mode="json", exclude={"preset": True}),
-            "name": self.model_name,
-        }
+        return run_model(self.run, self.model_name)
 
     def nodule_rule(self) -> tuple[str, str]:
         return self.rule, NODULE_RULES[self.rule] + self.rule_note
@@ -483,8 +479,8 @@ def _nodule_rule(run: Run, wish: str, attentions: Attentions | None) -> tuple[st
                 f"{run.folder}`, or choose another rule."
             )
         return wish, ""
-    card = load_card(run)
-    own = None if card is None else card.nodule_rule
+    report = load_run_report(run)
+    own = None if report is None else report.nodule_rule
     if own in ("mean", "max", "top3") or (own == "attention" and attentions is not None):
         return own, ""
     if own in NODULE_RULES:

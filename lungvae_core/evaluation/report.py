@@ -1,8 +1,8 @@
 """The report of an evaluation: one JSON file with its protocol, figures with intervals, and comparisons.
 
-The protocols write it; the page, the HTML file and the command line only show it. docs/evaluation.md
-describes the fields. docs/evaluation-report.schema.json is the JSON schema, generated from the models below
-by
+`lungvae evaluate`, `validate` and `classify` write it; pages, the HTML file, the model card and the command
+line only show it. docs/evaluation.md describes the fields. docs/evaluation-report.schema.json is the JSON
+schema, generated from the models below by
 
     python -m lungvae_core.evaluation.report
 
@@ -12,6 +12,7 @@ A figure that cannot be computed (an AUC of a single class) is null, never NaN, 
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -19,11 +20,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from lungvae_core.data.counted import Counted
 from lungvae_core.errors import UserError
+from lungvae_core.evaluation.older_reports import OLDER_FORMAT, is_older, upgraded
 from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS, Description
 from lungvae_core.files import read_json, write_json, write_text
 from lungvae_core.json_text import plain as plain
+from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.epochs import Validation
 
 REPORT_FORMAT = 1
+OF_RUN = "evaluation.json"  # the report of a run's own classifier, in its folder
 SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "evaluation-report.schema.json"
 UNITS = ("slice", "nodule", "patient")
 # The figures of a unit, in display order; `evaluation.figures` computes them.
@@ -150,7 +155,24 @@ class UnitFigures(SomeFigures):
     patients: Count
 
 
-class Units(_Part):
+class ByUnit(_Part):
+    """Figures per slice, nodule and patient."""
+
+    slice: SomeFigures | None = None
+    nodule: SomeFigures | None = None
+    patient: SomeFigures | None = None
+
+    def of(self, unit: str) -> SomeFigures | None:
+        """The figures of a unit by name, or None."""
+        return getattr(self, unit, None)
+
+    def auc(self, unit: str) -> Interval | None:
+        """The AUC of a unit by name, or None."""
+        figures = self.of(unit)
+        return None if figures is None else figures.auc
+
+
+class Units(ByUnit):
     """The model's figures per slice, nodule and patient."""
 
     slice: UnitFigures | None = None
@@ -183,18 +205,11 @@ class Stages(_Part):
     joint: StageUnits | None = None
 
 
-class BaselineFigures(_Part):
+class BaselineFigures(ByUnit):
     """A baseline on the same folds as the model."""
 
     words: str
     uses_readers: bool  # whether it needs a reader's outline, diameter or rating at prediction time
-    slice: SomeFigures | None = None
-    nodule: SomeFigures | None = None
-    patient: SomeFigures | None = None
-
-    def of(self, unit: str) -> SomeFigures | None:
-        """The figures of a unit by name, or None."""
-        return getattr(self, unit, None)
 
 
 class Difference(_Part):
@@ -268,16 +283,20 @@ class Labelled(_Part):
 
 
 class DataPart(_Part):
-    """The data set that was judged on."""
+    """The data set that was judged on.
+
+    `nodules`, `patients` and `labelled` are None only in an evaluation.json of OLDER_FORMAT: `lungvae
+    classify` did not count them then.
+    """
 
     name: str
     source: str = ""
     attribution: str = ""
     content_hash: str = ""
     slices: Count
-    nodules: Count
-    patients: Count
-    labelled: Labelled
+    nodules: Count | None = None
+    patients: Count | None = None
+    labelled: Labelled | None = None
     counted: Counted | None = None  # slices used and left out, with reasons; older reports have none
 
 
@@ -417,11 +436,27 @@ class DiagnosisPart(_Part):
     groups: list[DiagnosisGroup] = Field(min_length=1)
 
 
+class HeldOut(_Part):
+    """Figures of the patients whose pixels the VAE never saw, where it saw those of others."""
+
+    what: str
+    units: Units
+    baselines: dict[str, BaselineFigures] | None = None
+
+
+class Views(_Part):
+    """Figures of the same classifiers, from logits averaged over mirrored and turned views of each slice."""
+
+    count: Count
+    units: Units
+    nodule_rules: dict[str, JustAuc]
+
+
 class Report(_Part):
     """An evaluation, with everything that is needed to argue with it."""
 
-    format: Literal[1]
-    protocol: Literal["nested", "frozen", "paper", "external"]
+    format: Literal[0, 1]  # OLDER_FORMAT is never written
+    protocol: Literal["nested", "frozen", "paper", "external", "transductive", "joint", "released"]
     protocol_in_words: str
     task: str
     task_in_words: str
@@ -450,6 +485,11 @@ class Report(_Part):
     leak: Leak | None = None
     external: External | None = None
     diagnosis: DiagnosisPart | None = None  # if a table of diagnoses was given; older reports have none
+    classifier: dict[str, Any] | None = None  # its settings, of `lungvae classify`, as all of the next four
+    pixels_compared: bool | None = None  # whether slices were compared between patients
+    heldout: HeldOut | None = None
+    views: Views | None = None
+    validation: Validation | None = None  # the last epoch's figures of held-out slices
     seconds: float | None = None
     hardware: str = ""
     versions: dict[str, str] = {}
@@ -463,35 +503,65 @@ class Report(_Part):
             raise ValueError(f"a report of the {self.protocol} protocol must say how it leaks")
         return self
 
+    @model_validator(mode="after")
+    def _counted(self) -> Report:
+        if self.format != OLDER_FORMAT and None in (
+            self.data.nodules,
+            self.data.patients,
+            self.data.labelled,
+        ):
+            raise ValueError("the data's nodules, patients or labelled ones are not counted")
+        return self
+
+    @model_validator(mode="after")
+    def _of_run_whole(self) -> Report:
+        # Home, the model card and the comparison of two models show these AUCs of every run.
+        for part, _ in self.parts if self.description.of_run else []:
+            every: dict[str, ByUnit] = {"units": part.units}
+            every |= {f"baselines.{name}": one for name, one in (part.baselines or {}).items()}
+            for (name, one), unit in product(every.items(), ("slice", "nodule")):
+                auc = one.auc(unit)
+                if auc is None or None in (auc.value, auc.low, auc.high):
+                    raise ValueError(f"{name}.{unit}.auc lacks a number")
+        return self
+
     @property
     def description(self) -> Description:
         """Its protocol in words."""
         return PROTOCOLS[self.protocol]
 
+    @property
+    def parts(self) -> list[tuple[Report | HeldOut, bool]]:
+        """(figures, whether they are of patients that the VAE never saw), the fairest last."""
+        held_out = [] if self.heldout is None else [(self.heldout, True)]
+        return [(self, self.description.held_out_only), *held_out]
+
 
 def load_report(path: str | Path) -> Report:
     """Read a report from JSON. UserError if it is missing, damaged, from a newer version, or not a report."""
     path = Path(path)
-    found = read_json(path, what="The report")
-    if not isinstance(found, dict) or "format" not in found:
-        if isinstance(found, dict) and "classifier" in found and "units" in found:
-            raise UserError(
-                f"{path} is the card's report of `lungvae classify`, not an evaluation. Make one with "
-                "`lungvae evaluate`."
-            )
-        raise UserError(f"{path} is not a report of `lungvae evaluate` or `lungvae validate`.")
-    known = found["format"]
-    if isinstance(known, int) and known > REPORT_FORMAT:
+    value = read_json(path, what="The report")
+    if is_older(value):
+        value = upgraded(value, path)
+    if not isinstance(value, dict) or "format" not in value:
+        raise UserError(f"{path} is not a report of `lungvae evaluate`, `validate` or `classify`.")
+    made = value["format"]
+    if isinstance(made, int) and made > REPORT_FORMAT:
         raise UserError(
-            f"{path} was written by a newer version (format {known}; this one reads {REPORT_FORMAT}). "
+            f"{path} was written by a newer version (format {made}; this one reads {REPORT_FORMAT}). "
             "Update lungvae."
         )
     try:
-        return Report.model_validate(found)
+        return Report.model_validate(value)
     except ValidationError as error:
         raise UserError(
             f"The report {path} is damaged: {_first(error)}. Make it again with its command."
         ) from error
+
+
+def load_run_report(run: Run) -> Report | None:
+    """The report of a run's own classifier, or None without one; UserError if it is damaged."""
+    return load_report(run.folder / OF_RUN) if run.has(OF_RUN) else None
 
 
 def save_report(path: str | Path, report: Report | dict[str, Any]) -> Report:

@@ -16,6 +16,7 @@ from lungvae_core.evaluation.report import (
     Comparison,
     DiagnosisGroup,
     DiagnosisPart,
+    HeldOut,
     Interval,
     ReconstructionPart,
     Report,
@@ -81,6 +82,7 @@ SUBGROUP_WORDS = {
 }
 LEAK_FIGURES = {"slice": "AUC per slice", "accuracy": "Accuracy"}
 STAGE_WORDS = {"vae": "VAE without labels", "joint": "After the joint phase"}
+SIZE_WORDS = {"diameter": "readers' diameter", "area": "outline's area"}  # of the sizes beside a run's AUCs
 DIAGNOSIS_GROUPS = {"all": "All patients", "one_nodule": "Patients with one nodule"}
 
 
@@ -124,7 +126,7 @@ def about(report: Report) -> str:
 
 def facts(report: Report, unit: str, own: UnitFigures) -> str:
     """What must accompany every figure of a unit: protocol, task, label rule, n, seeds, interval."""
-    folds = f" {plural(report.folds, 'fold')} by patient," if report.description.trains else ""
+    folds = f" {plural(report.folds, 'fold')} by patient," if report.folds else ""
     return (
         f"Protocol **{report.protocol}**: {report.protocol_in_words.rstrip('.')}. Task {report.task}, "
         f"{report.task_in_words}; label rule {report.label_rule}: {report.label_rule_in_words.rstrip('.')}. "
@@ -132,6 +134,11 @@ def facts(report: Report, unit: str, own: UnitFigures) -> str:
         f"{seeds(report)}{', logits averaged' if len(report.seeds) > 1 else ''}. Intervals: 95 %, by drawing "
         f"whole patients again. Data: {report.data.name}."
     )
+
+
+def label_rule(report: Report) -> str:
+    """The label rule by its name and in words: "median_high, the higher median of ..."."""
+    return f"{report.label_rule}, {report.label_rule_in_words.rstrip('.')}"
 
 
 def attribution(report: Report) -> str:
@@ -167,26 +174,26 @@ def baseline_name(name: str) -> str:
     return BASELINE_WORDS.get(name, name.replace("_", " "))
 
 
-def kind_of(report: Report, baseline: str) -> str:
+def kind_of(part: Report | HeldOut, baseline: str) -> str:
     """What the named baseline uses: size, readers or pixels."""
-    one = (report.baselines or {}).get(baseline)
+    one = (part.baselines or {}).get(baseline)
     return "size" if baseline in SIZES else "readers" if one is not None and one.uses_readers else "pixels"
 
 
-def forest(report: Report, unit: str) -> list[Row]:
-    """The AUCs of the model and, beside it, of every baseline on the same folds, per `unit`."""
-    own = report.units.of(unit)
-    rows = [] if own is None else [Row(f"Model ({model_name(report)})", own.auc, "model")]
-    for name, baseline in ordered_baselines(report).items():
-        part = baseline.of(unit)
-        if part is not None and part.auc.value is not None:
-            rows.append(Row(baseline_name(name), part.auc, kind_of(report, name), note=baseline.words))
+def forest(part: Report | HeldOut, unit: str, model: str = "Model") -> list[Row]:
+    """The AUCs of the model, called `model`, and of every baseline on the same folds, per `unit`."""
+    own = part.units.auc(unit)
+    rows = [] if own is None else [Row(model, own, "model")]
+    for name, baseline in ordered_baselines(part).items():
+        auc = baseline.auc(unit)
+        if auc is not None and auc.value is not None:
+            rows.append(Row(baseline_name(name), auc, kind_of(part, name), note=baseline.words))
     return rows
 
 
-def ordered_baselines(report: Report) -> dict[str, BaselineFigures]:
+def ordered_baselines(part: Report | HeldOut) -> dict[str, BaselineFigures]:
     """The baselines, sizes first."""
-    return _ordered(report.baselines or {}, list(BASELINE_WORDS))
+    return _ordered(part.baselines or {}, list(BASELINE_WORDS))
 
 
 def _ordered(parts: dict[str, Part], order: list[str]) -> dict[str, Part]:
@@ -195,12 +202,12 @@ def _ordered(parts: dict[str, Part], order: list[str]) -> dict[str, Part]:
     return {name: parts[name] for name in names}
 
 
-def best_size(report: Report, unit: str) -> tuple[str, Interval] | None:
+def best_size(part: Report | HeldOut, unit: str) -> tuple[str, Interval] | None:
     """The size baseline with the highest AUC per `unit`: (its name, its AUC); None if there is none."""
     rows = [
-        (name, found.auc)
-        for name, baseline in (report.baselines or {}).items()
-        if name in SIZES and (found := baseline.of(unit)) is not None and found.auc.value is not None
+        (name, auc)
+        for name, baseline in (part.baselines or {}).items()
+        if name in SIZES and (auc := baseline.auc(unit)) is not None and auc.value is not None
     ]
     return max(rows, key=lambda row: row[1].value or 0.0) if rows else None
 
@@ -321,7 +328,7 @@ def limits(report: Report) -> list[str]:
         f"The label rule is {report.label_rule}: {report.label_rule_in_words}. Another rule moves AUCs by "
         "some 0.04; figures of different rules, tasks or units cannot be compared.",
     ]
-    if report.description.trains:
+    if report.protocol != "external":
         said.append(
             "Tested on patients of the same collection as it was fitted on: another hospital's scanners, "
             "readers and case mix may give other figures."

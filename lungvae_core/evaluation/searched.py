@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 from scipy.special import expit
 
 from lungvae_core.data.counted import Counted, labelled_rows, left_out_before
 from lungvae_core.data.slices import SliceSet, malignant
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.baselines import size_figures
-from lungvae_core.evaluation.card import CARD_SIZES, Some
+from lungvae_core.evaluation.baselines import OUTLINED, size_figures
 from lungvae_core.evaluation.figures import auc_units
 from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
 from lungvae_core.files import folder_lock, write_json
-from lungvae_core.schema import Count, Number, Part, read_as
+from lungvae_core.schema import Count, Number, Part, Share, read_as
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import ClassifierConfig, fit_classifier, inputs_of
 from lungvae_core.training.encode import left_out_of
@@ -45,6 +45,34 @@ class Redrawn(Part):
     kl: Number
 
 
+class Auc(Part):
+    """An AUC with its 95 % interval over patients."""
+
+    value: Share
+    low: Share
+    high: Share
+
+
+class UnitAuc(Part):
+    """The AUC on a unit."""
+
+    auc: Auc
+
+
+class Aucs(Part):
+    """The AUCs per slice and per nodule."""
+
+    slice: UnitAuc
+    nodule: UnitAuc
+
+
+class Classified(Part):
+    """A classifier of codes, and sizes alone, on the patients set aside."""
+
+    units: Aucs
+    baselines: dict[str, Aucs] = Field(default_factory=dict)
+
+
 class FinalReport(Part):
     """final.json."""
 
@@ -53,7 +81,7 @@ class FinalReport(Part):
     patients: Count
     slices: Count
     reconstruction: Redrawn | None = None
-    classifier: Some | None = None
+    classifier: Classified | None = None
 
 
 def read_final(folder: Path) -> dict[str, Any] | None:
@@ -191,7 +219,7 @@ def _classified(run: Run, data: SliceSet, patients: Patients, seed: int) -> dict
     return {
         "counted": _counted(data.table, patients, left_out_before(data.info.details)),
         "units": auc_units(table, labels[test], logits),
-        "baselines": size_figures(table, labels[test], CARD_SIZES),
+        "baselines": size_figures(table, labels[test], OUTLINED),
     }
 
 
@@ -213,7 +241,7 @@ def _mlp(config: SearchConfig, settings: dict[str, Any], threshold: float) -> di
         "seconds": round(time.monotonic() - began, 1),
         "classifier": {
             "units": auc_units(inner, labels[test], scores),
-            "baselines": size_figures(inner, labels[test], CARD_SIZES),
+            "baselines": size_figures(inner, labels[test], OUTLINED),
             "threshold": threshold,
             "balanced_accuracy": balanced_accuracy(labels[test], expit(scores), threshold),
         },

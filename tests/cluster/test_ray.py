@@ -209,5 +209,8 @@ def test_classify_spreads_folds_and_seeds(cluster: str, tiny_models: Path, tmp_p
         assert done.returncode == 0, text
         assert "Over 2 seeds" in text
         reports.append(json.loads((run / "evaluation.json").read_text()))
+    for report in reports:
+        for name in ("seconds", "command", "created"):
+            del report[name]
     assert reports[0] == reports[1]
-    assert reports[0]["repeats"]["seeds"] == [0, 1]
+    assert [row["seed"] for row in reports[0]["per_seed"]] == [0, 1]

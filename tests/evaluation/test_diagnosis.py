@@ -14,11 +14,10 @@ from lungvae_core.data.columns import patient_key
 from lungvae_core.data.diagnoses import Diagnoses, read_diagnoses
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation import report_words
-from lungvae_core.evaluation.card import load_card
 from lungvae_core.evaluation.classify import classify
 from lungvae_core.evaluation.diagnosis import against_diagnosis, check_known
 from lungvae_core.evaluation.html import to_html
-from lungvae_core.evaluation.report import DiagnosisPart, Report, load_report
+from lungvae_core.evaluation.report import DiagnosisPart, Report, load_report, load_run_report
 from lungvae_core.serving.http.routes import registry
 from lungvae_core.statistics.roc import auc
 from lungvae_core.training.checkpoints import Run
@@ -88,7 +87,7 @@ def test_classify_judges_its_own_scores_and_home_says_it_in_a_sentence(
     patients = sorted(set(table["patient_id"]))
     kinds = pd.Series({patient_key(one): 1 + at % 3 for at, one in enumerate(patients)})
     classify(run, ClassifierConfig(hidden=(8,), epochs=2), diagnoses=Diagnoses("truth.csv", kinds, 0))
-    part = load_card(run).diagnosis
+    part = load_run_report(run).diagnosis
     assert part.groups[0].patients == len(patients)
     for name, folder in (("MODELS", tmp_path / "models"), ("RUNS", tmp_path / "r"), ("DATA", tmp_path / "d")):
         monkeypatch.setenv(f"LUNGVAE_{name}", str(folder))

@@ -47,11 +47,10 @@ def change(folder: Path, model: float, size: float, *, width: float = 0.02) -> N
         return {"value": value, "low": value - width, "high": value + width}
 
     for part in (report, report["heldout"] or {}):
-        for unit in part.get("units", {}).values():
-            unit["auc"] = area(model)
-        for both in part.get("baselines", {}).values():
-            for unit in (both["slice"], both["nodule"]):
-                unit["auc"] = area(size)
+        for name in ("slice", "nodule") if part else ():
+            part["units"][name]["auc"] = area(model)
+            for both in part["baselines"].values():
+                both[name]["auc"] = area(size)
     write_json(folder / "evaluation.json", report)
 
 

@@ -19,8 +19,8 @@ from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.card import load_card
 from lungvae_core.evaluation.disentanglement import assess
+from lungvae_core.evaluation.report import load_run_report
 from lungvae_core.explore.clusters.report import _fingerprint, load_clusters
 from lungvae_core.explore.directions import load_directions
 from lungvae_core.explore.measured import record
@@ -119,7 +119,7 @@ def doors(folder: Path) -> dict[str, Callable[[], Any]]:
         "directions.json": lambda: load_directions(folder, codes),
         "measured.json": lambda: record.load(run),
         "disentanglement.json": lambda: assess.load(folder),
-        "evaluation.json": lambda: load_card(run),
+        "evaluation.json": lambda: load_run_report(run),
     }
 
 

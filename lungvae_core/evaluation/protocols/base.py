@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import platform
-import shlex
-import sys
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-import lungvae_core
-from lungvae_core.data.counted import labelled_rows, left_out_before
+from lungvae_core.data.counted import Counted, labelled_rows, left_out_before
 from lungvae_core.data.labels import TASKS, rule_in_words
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.evaluation.baselines import NODULE, available, nodule_sizes
 from lungvae_core.evaluation.compare import comparisons, size_matched
 from lungvae_core.evaluation.figures import unit_figures
 from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
+from lungvae_core.evaluation.provenance import data_part, provenance
 from lungvae_core.evaluation.report import REPORT_FORMAT
 from lungvae_core.evaluation.subgroups import attributes_of, subgroups
-from lungvae_core.workers import cores
 
 # Sections that a protocol may fill.
 EMPTY: dict[str, Any] = {
@@ -93,7 +85,7 @@ class Protocol(ABC):
             "label_rule_in_words": rule_in_words(self.data.table, self.label_rule),
             "leaks": self.leaks,
             "transductive": self.transductive,
-            "data": described(self.data, self.truth, self.task, self.label_rule),
+            "data": data_part(self.data.table, self.data.info, self.truth, self._counted()),
             "model": self.model(),
             "folds": self.folds_count,
             "seeds": self.seeds,
@@ -101,16 +93,12 @@ class Protocol(ABC):
             "nodule_rule": rule,
             "nodule_rule_in_words": rule_in_full,
             **sections,
-            "seconds": round(time.monotonic() - self.began, 1),
-            "hardware": hardware(),
-            "versions": {
-                "lungvae": lungvae_core.__version__,
-                "python": platform.python_version(),
-                **{name: importlib.import_module(name).__version__ for name in ("torch", "numpy", "sklearn")},
-            },
-            "command": shlex.join(["lungvae", *sys.argv[1:]]),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            **provenance(self.began),
         }
+
+    def _counted(self) -> Counted:
+        before = left_out_before(self.data.info.details)
+        return labelled_rows(self.data.table, self.truth, self.task, self.label_rule, before=before)
 
     def model_sections(
         self,
@@ -144,46 +132,3 @@ class Protocol(ABC):
             ),
             "size_matched": matched,
         }
-
-
-def described(data: SliceSet, labels: np.ndarray, task: str, rule: str) -> dict[str, Any]:
-    """Describe the data behind the figures; `labels` (N,) are NaN for slices left out."""
-    table = data.table
-    known = table[~np.isnan(labels)]
-    positive = table[labels == 1]
-
-    def count(part: pd.DataFrame) -> dict[str, int]:
-        return {
-            "slices": len(part),
-            "nodules": len(part[NODULE].drop_duplicates()),
-            "patients": int(part["patient_id"].nunique()),
-        }
-
-    return {
-        "name": data.info.name,
-        "source": data.info.source,
-        "attribution": data.info.attribution,
-        "content_hash": data.info.content_hash,
-        **count(table),
-        "labelled": {**count(known), "malignant_nodules": count(positive)["nodules"]},
-        "counted": labelled_rows(
-            table, labels, task, rule, before=left_out_before(data.info.details)
-        ).model_dump(),
-    }
-
-
-def hardware() -> str:
-    """A description of the computer in words."""
-    model = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    import torch
-
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    memory = ""
-    if hasattr(os, "sysconf"):
-        memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
-    return f"{cores()} cores ({model}){memory}, {gpu}"

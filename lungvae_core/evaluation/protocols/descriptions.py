@@ -25,6 +25,7 @@ class Description:
     why_leak: str = "What it is tested on was known to the model."  # why a report that leaks is shown
     held_out_only: bool = False  # whether only patients that the VAE never saw are tested
     trains: bool = True  # whether models are trained in folds; otherwise it tests a trained model
+    of_run: bool = False  # whether it is one of `lungvae classify`, for a run's own classifier
     labels_of: str | None = None  # whose labels the joint phase takes; None without a joint phase
     labels_rule: str = ""  # the sentence that refuses labels of others
     starts_with: Mapping[str, object] = field(default_factory=dict)  # settings that may be changed
@@ -88,12 +89,16 @@ PROTOCOLS: dict[str, Description] = {
         title="one VAE without labels for all folds",
         in_full="one VAE without labels for all folds, MLP on its codes, 5 patient-grouped stratified folds",
         trains=False,
+        of_run=True,
+        threshold="No threshold is set.",
     ),
     "joint": Description(
         title="held-out patients of a VAE with labels",
         in_full="VAE and MLP trained with labels of the training patients, tested on held-out patients only",
         held_out_only=True,
         trains=False,
+        of_run=True,
+        threshold="No threshold is set.",
     ),
     "released": Description(
         title="the released choice of labels",
@@ -102,6 +107,8 @@ PROTOCOLS: dict[str, Description] = {
             "Labels of 70 % of all patients shaped the codes on which the classifier is cross-validated.",
         ),
         trains=False,
+        of_run=True,
+        threshold="No threshold is set.",
     ),
     "searched": Description(
         title="the best trial of a search",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from lungvae_core import NOTICE
 from lungvae_core.evaluation import report_words
@@ -37,7 +38,7 @@ def protocol(report: Report, unit: str | None) -> list[Block]:
     folds = (
         f"{plural(report.folds, 'outer fold')} by patient, {report_words.seeds(report)}"
         f"{', whose logits are averaged' if len(report.seeds) > 1 else ''}."
-        if report.description.trains
+        if report.folds
         else "No folds: the model was trained elsewhere and is not changed."
     )
     blocks: list[Block] = [Text(f"{_sentence(report.protocol_in_words)} {folds}")]
@@ -61,31 +62,7 @@ def protocol(report: Report, unit: str | None) -> list[Block]:
 
 def data(report: Report, unit: str | None) -> list[Block]:
     """The data and how many of them were judged."""
-    part, labelled = report.data, report.data.labelled
-    malignant, rest = labelled.malignant_nodules, labelled.nodules - labelled.malignant_nodules
-
-    def share(count: int) -> list[str]:
-        return [f"{count:,} nodules", f"{count / labelled.nodules:.1%}" if labelled.nodules else DASH]
-
-    flow = Flow(
-        [
-            (
-                "In the data set",
-                [f"{part.patients:,} patients", f"{part.nodules:,} nodules", f"{part.slices:,} slices"],
-            ),
-            (
-                f"Labelled under {report.label_rule}",
-                [
-                    f"{labelled.patients:,} patients",
-                    f"{labelled.nodules:,} nodules",
-                    f"{labelled.slices:,} slices",
-                    f"left out: {part.nodules - labelled.nodules:,} nodules",
-                ],
-            ),
-            ("Malignant", share(malignant)),
-            ("Benign" if report.task == "mvb" else "The rest", share(rest)),
-        ]
-    )
+    part = report.data
     tested = "; ".join(
         f"{plural(own.count, one)} ({own.malignant:,} malignant)"
         for one in UNITS
@@ -95,10 +72,40 @@ def data(report: Report, unit: str | None) -> list[Block]:
     name = _sentence(f"{part.name}. {part.source}" if part.source else part.name)
     blocks: list[Block] = [
         Text(f"{name} Content hash `{part.content_hash[:16] or 'not known'}`."),
-        flow,
+        *_flow(report),
         Text(f"Tested, each exactly once: {tested}.{counted}"),
     ]
     return blocks
+
+
+def _flow(report: Report) -> list[Block]:
+    """How many of the data set have a label, and which; empty if an older report did not count them."""
+    part, labelled = report.data, report.data.labelled
+    if labelled is None or part.nodules is None:
+        return []
+    malignant, whole = labelled.malignant_nodules, labelled.nodules
+
+    def share(count: int) -> list[str]:
+        return [f"{count:,} nodules", f"{count / whole:.1%}" if whole else DASH]
+
+    boxes = [
+        (
+            "In the data set",
+            [f"{part.patients:,} patients", f"{part.nodules:,} nodules", f"{part.slices:,} slices"],
+        ),
+        (
+            f"Labelled under {report.label_rule}",
+            [
+                f"{labelled.patients:,} patients",
+                f"{whole:,} nodules",
+                f"{labelled.slices:,} slices",
+                f"left out: {part.nodules - whole:,} nodules",
+            ],
+        ),
+        ("Malignant", share(malignant)),
+        ("Benign" if report.task == "mvb" else "The rest", share(whole - malignant)),
+    ]
+    return [Flow(boxes)]
 
 
 def labels(report: Report, unit: str | None) -> list[Block]:
@@ -134,14 +141,18 @@ def reproduce(report: Report, unit: str | None) -> list[Block]:
     return blocks
 
 
-def checked(report: Report, unit: str | None) -> list[Block]:
-    """The checklist in the spirit of TRIPOD+AI and CLAIM."""
+def checked(report: Report, shown: set[str]) -> list[Block]:
+    """The checklist in the spirit of TRIPOD+AI and CLAIM, with links to the sections `shown`."""
     sources = "; ".join(f"{name} ({source})" for name, source in SOURCES)
     text = (
         f"In the spirit of {sources}, in our own words; the guidelines themselves are what counts. What was "
         "not done is said so."
     )
-    return [Text(text), Checklist(checklist(report))]
+    groups = [
+        (heading, [item if item.where in shown else replace(item, where="") for item in items])
+        for heading, items in checklist(report)
+    ]
+    return [Text(text), Checklist(groups)]
 
 
 def _sentence(text: str, *, capital: bool = True) -> str:

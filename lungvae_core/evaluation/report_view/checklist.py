@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lungvae_core.evaluation.report import Report
+from lungvae_core.evaluation.report_words import baseline_name
 
 YES, PARTLY, NOT, NONE = "answered", "partly", "not done", "does not apply"
 MARKS = {YES: "yes", PARTLY: "partly", NOT: "not", NONE: "none"}
@@ -74,7 +75,6 @@ def _purpose(report: Report) -> list[Item]:
 
 
 def _data(report: Report) -> list[Item]:
-    external = not report.description.trains
     return [
         Item(
             "TRIPOD+AI 5, CLAIM",
@@ -131,14 +131,17 @@ def _data(report: Report) -> list[Item]:
             "The patient, but labels of tested patients reached the model: it leaks."
             if report.leaks
             else "The patient. Another data set."
-            if external
-            else "The patient, in stratified folds.",
+            if report.protocol == "external"
+            else "The patient, in stratified folds."
+            if report.folds
+            else "The patient.",
         ),
     ]
 
 
 def _model(report: Report) -> list[Item]:
-    external = not report.description.trains
+    trained = not report.description.trains
+    thresholded = any(one is not None and one.balanced_accuracy for _, one in report.units)
     leaky = PARTLY if report.leaks else YES
     return [
         Item(
@@ -151,29 +154,29 @@ def _model(report: Report) -> list[Item]:
         Item(
             "TRIPOD+AI 12, CLAIM",
             "How it was trained, how settings were chosen, and on which data",
-            NONE if external else leaky,
+            NONE if trained else leaky,
             "protocol",
-            "Trained beforehand; see its model card." if external else "",
+            "Trained beforehand; see its model card." if trained else "",
         ),
         Item(
             "TRIPOD+AI 13",
             "Unequal classes",
-            YES,
+            YES if thresholded else NOT,
             "figures",
-            "Balanced accuracy and precision-recall stand beside accuracy.",
+            "Balanced accuracy and precision-recall stand beside accuracy." if thresholded else "AUC alone.",
         ),
         Item(
             "TRIPOD+AI 15, CLAIM",
             "What the output is, and how the threshold was chosen",
-            leaky,
+            leaky if thresholded else PARTLY,
             "calibration",
-            f"A score with a probability. {report.description.threshold}",
+            f"A score{' with a probability' if thresholded else ''}. {report.description.threshold}",
         ),
     ]
 
 
 def _figures(report: Report) -> list[Item]:
-    external = not report.description.trains
+    external = report.protocol == "external"
     return [
         Item(
             "TRIPOD+AI 12e, 23, CLAIM",
@@ -200,8 +203,8 @@ def _figures(report: Report) -> list[Item]:
             "CLAIM",
             "A comparison with simpler ways, on the same patients",
             YES if report.baselines else NOT,
-            "comparisons",
-            "Size, ratings, components of pixels, and a supervised network." if report.baselines else "",
+            "comparisons" if report.comparisons else "forest",
+            f"{', '.join(map(baseline_name, report.baselines))}." if report.baselines else "",
         ),
         Item(
             "CLAIM",

@@ -41,11 +41,13 @@ _BESIDE = ("auc", "balanced_accuracy", "sensitivity", "specificity", "average_pr
 
 def forest(report: Report, unit: str | None) -> list[Block]:
     """AUCs of the model and, beside it, of every baseline on the same folds."""
-    units = list(reversed(UNITS)) if unit is None else [unit]
+    model = f"Model ({report_words.model_name(report)})"
+    rows = {one: report_words.forest(report, one, model) for one in reversed(UNITS)}
+    units = list(rows) if unit is None else [unit]
     # No number is shown without its size baseline: patients have none, so nodules are shown below.
-    if unit is not None and len(report_words.forest(report, unit)) < 2:
-        units += ["nodule"] if unit != "nodule" and len(report_words.forest(report, "nodule")) > 1 else []
-    groups = [(f"Per {one}" if len(units) > 1 else "", report_words.forest(report, one)) for one in units]
+    if unit not in (None, "nodule") and len(rows[units[0]]) < 2 <= len(rows["nodule"]):
+        units += ["nodule"]
+    groups = [(f"Per {one}" if len(units) > 1 else "", rows[one]) for one in units]
     blocks = _forest(
         "forest", "AUC of the model and of every baseline, with 95 % intervals", groups, legend=True
     )
@@ -106,6 +108,8 @@ def figures(report: Report, unit: str | None) -> list[Block]:
     groups: dict[bool, list[Row]] = {True: [], False: []}
     rows: list[list[str]] = []
     for name in FIGURES:
+        if all(there.figure(name) is None for there in units.values()):
+            continue
         title, higher, about = report_words.FIGURE_WORDS[name]
         values = [figure(there.figure(name)) for there in units.values()]
         rows.append([title, *values, f"{about}; {'higher' if higher else 'lower'} is better"])
@@ -461,7 +465,7 @@ def reconstruction(report: Report, unit: str | None) -> list[Block]:
     """How well held-out slices are reconstructed."""
     part = report.reconstruction
     if part is None:
-        return []
+        return _validation(report)
     low, high = (number(end, 0) for end in part.window_hu)
     sizes, sizes_table = _by_size(part)
     details, details_table = _by_detail(part)
@@ -479,6 +483,20 @@ def reconstruction(report: Report, unit: str | None) -> list[Block]:
         ),
         *sizes_table,
         *details_table,
+    ]
+
+
+def _validation(report: Report) -> list[Block]:
+    """The last epoch's figures of held-out slices, which have no intervals; empty without them."""
+    part = report.validation
+    if part is None:
+        return []
+    return [
+        Text(
+            f"After the last epoch, held-out slices on 0..1 of the model's window: SSIM {number(part.ssim)}, "
+            f"mean squared error {number(part.mse, 5)}, mean absolute error {number(part.mae, 4)}; KL "
+            f"{number(part.kl, 1)} nats, {part.active_units} dimensions in use."
+        )
     ]
 
 

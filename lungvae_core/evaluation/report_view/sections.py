@@ -28,7 +28,6 @@ _SECTIONS = (
     ("reconstruction", "Reconstruction of held-out patients", WIDE, results.reconstruction),
     ("limits", "What these figures do not mean", WIDE, about.limits),
     ("reproduce", "How to do it again", SHUT, about.reproduce),
-    ("checklist", "Checklist", SHUT, about.checked),
 )
 _PER_UNIT = ("figures", "curves")
 
@@ -40,4 +39,5 @@ def sections(report: Report, unit: str | None = None) -> list[Section]:
         per = f", per {unit}" if unit and name in _PER_UNIT else ""
         if blocks := make(report, unit):
             shown.append(Section(name, title + per, place, blocks))
-    return shown
+    names = {"top", "summary", "attribution", *(section.name for section in shown)}
+    return [*shown, Section("checklist", "Checklist", SHUT, about.checked(report, names))]

@@ -10,9 +10,9 @@ from torch import Tensor
 from lungvae_core import NOTICE
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.card import Card, load_card
 from lungvae_core.evaluation.classify import classify
-from lungvae_core.evaluation.report_words import figure
+from lungvae_core.evaluation.report import ByUnit, Report, load_run_report
+from lungvae_core.evaluation.report_words import figure, label_rule
 from lungvae_core.files import atomic_folder, write_json, write_text
 from lungvae_core.parameters import LONGEST_NAME, text
 from lungvae_core.training.checkpoints import SERVED, Run, save_tensors
@@ -71,7 +71,7 @@ def _halved(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def card(run: Run) -> str:
     """The model card (Mitchell et al., arXiv 1810.03993) as Markdown, from the run's files."""
     info, config = run.info, run.info.config
-    report = load_card(run)
+    report = load_run_report(run)
     epochs = run.metrics()
     held_out = epochs[-1]["validation"]
     model, training = config.model, config.training
@@ -138,8 +138,9 @@ def _spacing(spacing_mm: float) -> str:
     return f"- Slices {words}."
 
 
-def _auc_table(report: Card) -> list[str]:
+def _auc_table(report: Report) -> list[str]:
     nodule = report.units.nodule
+    assert nodule is not None  # as of every run's own report
     lines = [
         f"AUC, malignant against benign, with the 95 % interval of a bootstrap over patients. Protocol "
         f"`{report.protocol}`: {report.protocol_in_words}; "
@@ -148,7 +149,7 @@ def _auc_table(report: Card) -> list[str]:
             if report.transductive and not report.leaks
             else ""
         )
-        + f"Labels: {report.label_rule}. {nodule.patients} patients, {nodule.count} nodules; seed "
+        + f"Labels: {label_rule(report)}. {nodule.patients} patients, {nodule.count} nodules; seed "
         f"{report.seeds[0]}.",
         "",
         "| | slice | nodule |",
@@ -156,13 +157,12 @@ def _auc_table(report: Card) -> list[str]:
     ]
     for part, unseen in report.parts:
         who = "all patients" if not unseen else "held-out patients"
-        if part is report.heldout:
+        if part is report.heldout and part.units.nodule is not None:
             who = f"{part.units.nodule.patients} patients that the VAE never saw"
-        rows = {"classifier on codes": part.units} | {
-            f"{name} alone": sizes for name, sizes in part.baselines.items()
-        }
+        sizes = {f"{name} alone": both for name, both in (part.baselines or {}).items()}
+        rows: dict[str, ByUnit] = {"classifier on codes": part.units, **sizes}
         lines += [
-            f"| {what}, {who} | {figure(both.slice.auc)} | {figure(both.nodule.auc)} |"
+            f"| {what}, {who} | {figure(both.auc('slice'))} | {figure(both.auc('nodule'))} |"
             for what, both in rows.items()
         ]
     return lines

@@ -2,7 +2,8 @@
 
 Reports are in three places: workspace/evaluations/NAME/report.json (made from the page, or by
 `lungvae evaluate` without --out), runs/RUN/*.json (next to a run), and models/reports/*.json and
-models/MODEL/report*.json (shipped with the project).
+models/MODEL/report*.json (shipped with the project). Those of runs' and models' own classifiers,
+evaluation.json, come last.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from lungvae_core.caches import bounded
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.report import Report, load_report
+from lungvae_core.evaluation.report import OF_RUN, Report, load_report
 from lungvae_core.files import check_name, modified, offered, read_json, shown
 from lungvae_core.serving.workspace.settings import Settings
 
@@ -59,17 +60,23 @@ def default_report(name: str, settings: Settings | None = None) -> Path:
 def find_reports(settings: Settings | None = None) -> tuple[list[FoundReport], dict[str, str]]:
     """(reports, those made here first, newest first; {file: why it was left out}).
 
-    JSON files of another kind (a run's config, a card's evaluation.json) are skipped silently.
+    JSON files of another kind (a run's config) are skipped silently, and so is a damaged evaluation.json,
+    which Home describes with its model.
     """
     settings = settings or Settings()
     own = [*_files(evaluations_folder(settings), "*/*.json"), *_files(settings.runs, "*/*.json")]
+    shipped = [
+        *_files(settings.models, "reports/*.json"),
+        *_files(settings.models, "*/report*.json"),
+        *_files(settings.models, f"*/{OF_RUN}"),
+    ]
     own.sort(key=modified, reverse=True)
-    shipped = [*_files(settings.models, "reports/*.json"), *_files(settings.models, "*/report*.json")]
+    paths = sorted([*own, *shipped], key=lambda path: path.name == OF_RUN)
     found: list[FoundReport] = []
     broken: dict[str, str] = {}
     seen: set[Path] = set()
     names: set[str] = set()
-    for path in [*own, *shipped]:
+    for path in paths:
         if path.resolve() in seen or not _is_report(path, modified(path)):
             continue
         seen.add(path.resolve())
@@ -78,7 +85,8 @@ def find_reports(settings: Settings | None = None) -> tuple[list[FoundReport], d
             check_name(path)
             report = read_report(path)
         except UserError as error:
-            broken[shown(path)] = str(error)
+            if path.name != OF_RUN:
+                broken[shown(path)] = str(error)
             continue
         name = _name(path, names)
         names.add(name)
@@ -139,7 +147,7 @@ def _read(path: Path, _changed: int) -> Report:
 @bounded(2**20)
 def _is_report(path: Path, _changed: int) -> bool:
     """Whether a JSON file is meant as a report, even a damaged one."""
-    if path.name == REPORT:
+    if path.name in (REPORT, OF_RUN):
         return True
     try:
         found = read_json(path, what="The report")

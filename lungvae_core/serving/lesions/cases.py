@@ -18,8 +18,8 @@ from lungvae_core.data.columns import spelled_as
 from lungvae_core.data.crops import crop
 from lungvae_core.data.slices import RATINGS, malignancy_meaning, malignant, rating_text
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.card import Card
-from lungvae_core.evaluation.report_words import figure
+from lungvae_core.evaluation.report import Report
+from lungvae_core.evaluation.report_words import SIZE_WORDS, figure, label_rule, units_of
 from lungvae_core.explore.colours import TITLES
 from lungvae_core.explore.neighbours import FAR, UNUSUAL
 from lungvae_core.palette import diverging
@@ -291,20 +291,21 @@ def score_histograms(model: LoadedModel, bins: int = 24) -> dict[str, list[float
     return found
 
 
-def evaluated(card: Card | None) -> tuple[pd.DataFrame, str] | None:
+def evaluated(report: Report | None) -> tuple[pd.DataFrame, str] | None:
     """(AUC with its interval and the size baselines, one row per unit; a description), or None."""
-    if card is None:
+    if report is None:
         return None
     rows = {}
-    for unit in ("slice", "nodule"):
-        figures = getattr(card.units, unit)
+    for unit in units_of(report):
+        figures = report.units.of(unit)
+        assert figures is not None
         row = {"model": figure(figures.auc, 2)}
-        for name, words in (("diameter", "readers' diameter alone"), ("area", "outline's area alone")):
-            baseline = getattr(card.baselines.get(name), unit, None)
-            row[words] = figure(baseline and baseline.auc, 2)
+        for name, words in SIZE_WORDS.items():
+            baseline = (report.baselines or {}).get(name)
+            row[f"{words} alone"] = figure(None if baseline is None else baseline.auc(unit), 2)
         rows[f"{figures.count:,} {unit}s, {figures.malignant:,} malignant"] = row
-    sentences = [card.protocol_in_words, card.label_rule]
-    if card.transductive:
+    sentences = [report.protocol_in_words, f"labels: {label_rule(report)}"]
+    if report.transductive:
         sentences.append("the VAE itself was trained on these slices, without labels")
     words = " ".join(f"{sentence[:1].upper()}{sentence[1:]}." for sentence in sentences if sentence)
     return pd.DataFrame.from_dict(rows, orient="index"), f"{words} Intervals cover 95 %."

@@ -22,8 +22,7 @@ from lungvae_core.data.labels import reader_mean
 from lungvae_core.data.resample import at_spacing, to_spacing
 from lungvae_core.data.slices import DatasetInfo
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.card import FILE as EVALUATION
-from lungvae_core.evaluation.card import Card, load_card
+from lungvae_core.evaluation.report import OF_RUN, Report, load_run_report
 from lungvae_core.explore import maps, traversal
 from lungvae_core.explore.measured import record
 from lungvae_core.files import offered
@@ -190,9 +189,9 @@ class LoadedModel:
         }
 
     @lazy
-    def evaluation(self) -> Card | None:
+    def evaluation(self) -> Report | None:
         """evaluation.json, or None; UserError when it is damaged."""
-        return load_card(self.run)
+        return load_run_report(self.run)
 
     @lazy
     def measured(self) -> dict[str, Any] | None:
@@ -431,7 +430,7 @@ class Registry:
         self.settings = settings or Settings()
         self._open: Renewed[LoadedModel] = Renewed(most_bytes)
         self._infos: Renewed[RunInfo] = Renewed()
-        self._evaluations: Renewed[Card | None] = Renewed(most_bytes)
+        self._evaluations: Renewed[Report | None] = Renewed(most_bytes)
 
     def entries(self) -> list[ModelEntry]:
         """All usable models: shipped ones first, guided ones before others, large before small; the
@@ -471,10 +470,10 @@ class Registry:
             return self.load(argument)
         return self._opened(self._entry(folder, shipped=False))
 
-    def evaluation(self, entry: ModelEntry) -> Card | None:
+    def evaluation(self, entry: ModelEntry) -> Report | None:
         """A listed model's evaluation.json, without opening the model; see `LoadedModel.evaluation`."""
-        state = _file_state(entry.folder / EVALUATION)
-        return self._evaluations.get(entry.folder, state, lambda: load_card(Run.open(entry.folder)))
+        state = _file_state(entry.folder / OF_RUN)
+        return self._evaluations.get(entry.folder, state, lambda: load_run_report(Run.open(entry.folder)))
 
     def _opened(self, entry: ModelEntry) -> LoadedModel:
         return self._open.get(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.card import Some
-from lungvae_core.evaluation.report_words import figure
+from lungvae_core.evaluation.report import HeldOut, Report
+from lungvae_core.evaluation.report_words import SIZE_WORDS, figure, label_rule
 from lungvae_core.explore.measured.record import labels
 from lungvae_core.number_text import DASH
 from lungvae_core.serving.lesions.cases import Case
@@ -18,7 +18,6 @@ from lungvae_core.serving.walks import walks
 from lungvae_core.vae.latents import FAMILIES
 
 KEY = ["patient_id", "nodule", "slice"]
-SIZES = {"diameter": "readers' diameter alone", "area": "outline's area alone"}
 UNSEEN, ALL = "patients that the model never saw", "all patients"
 
 
@@ -49,9 +48,9 @@ def facts(first: LoadedModel, second: LoadedModel) -> pd.DataFrame:
 def facts_note(first: LoadedModel, second: LoadedModel) -> str:
     """The note to the figures: label rule, protocol, seeds, what intervals are."""
     said = [
-        f"Labels: {card.label_rule}. {card.protocol_in_words[:1].upper()}{card.protocol_in_words[1:]}."
-        for card in (first.evaluation, second.evaluation)
-        if card is not None
+        f"Labels: {label_rule(report)}. {report.protocol_in_words[:1].upper()}{report.protocol_in_words[1:]}."
+        for report in (first.evaluation, second.evaluation)
+        if report is not None
     ]
     said.append(
         "Intervals: 95 %, by drawing patients again. One training each, so no claim about a prior; intervals "
@@ -99,8 +98,8 @@ def _facts(model: LoadedModel) -> dict[str, str | None]:
         "preset": entry.preset,
         "dimensions": str(entry.dimensions),
     }
-    card = model.evaluation
-    drawn = None if card is None else card.reconstruction
+    report = model.evaluation
+    drawn = None if report is None else report.validation
     found["dimensions in use"] = None if drawn is None else str(drawn.active_units)
     for name, words, digits in (
         ("ssim", "SSIM of held-out patients' reconstructions (1 is the same)", 3),
@@ -108,15 +107,15 @@ def _facts(model: LoadedModel) -> dict[str, str | None]:
         ("kl", "KL, nats", 1),
     ):
         found[words] = None if drawn is None else f"{getattr(drawn, name):.{digits}f}"
-    if card is not None and not card.leaks:
-        for part, unseen in reversed(card.parts):
+    if report is not None and not report.leaks:
+        for part, unseen in reversed(report.parts):
             found |= _aucs(part, UNSEEN if unseen else ALL)
     return found
 
 
-def _aucs(part: Some, whose: str) -> dict[str, str | None]:
-    found: dict[str, str | None] = {f"AUC per nodule, {whose}": figure(part.units.nodule.auc)}
-    for name, words in SIZES.items():
-        if name in part.baselines:
-            found[f"{words}, same nodules, {whose}"] = figure(part.baselines[name].nodule.auc)
+def _aucs(part: Report | HeldOut, whose: str) -> dict[str, str | None]:
+    found: dict[str, str | None] = {f"AUC per nodule, {whose}": figure(part.units.auc("nodule"))}
+    for name, words in SIZE_WORDS.items():
+        if part.baselines and name in part.baselines:
+            found[f"{words} alone, same nodules, {whose}"] = figure(part.baselines[name].auc("nodule"))
     return found

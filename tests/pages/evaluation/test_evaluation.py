@@ -58,7 +58,8 @@ def reports(models: Path) -> Path:
     return models
 
 
-def test_without_a_report_it_says_how_to_make_one(models):
+def test_without_a_report_it_says_how_to_make_one(models, monkeypatch, tmp_path):
+    monkeypatch.setenv("LUNGVAE_MODELS", str(tmp_path / "none"))
     app = open_page("evaluation/evaluation.py", {"evaluation-view": "Reports"})
     assert "lungvae evaluate --preset dirvae" in text(app)
     assert "What this does not mean" in [expander.label for expander in app.expander]
@@ -94,6 +95,17 @@ def test_an_honest_report_has_everything_beside_it(reports):
     assert len(app.get("download_button")) == 2
     assert app.query_params["report"] == "nested"
     assert app.query_params["unit"] == "nodule"
+
+
+def test_a_models_own_report_comes_last_and_is_shown(reports):
+    app = open_page("evaluation/evaluation.py", report="tiny-gvae-evaluation")
+    assert app.selectbox(key="evaluation-report").options[-2:] == [
+        f"{name}-evaluation: Tiny {name.removeprefix('tiny-')}, transductive, tiny discs"
+        for name in ("tiny-dirvae", "tiny-gvae")
+    ]
+    said = text(app)
+    for named in ("transductive", "Per nodule: n =", "Diameter alone", "held-out slices"):
+        assert named in said
 
 
 def test_the_unit_is_in_the_address_and_changes_the_figures(reports):
