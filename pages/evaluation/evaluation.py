@@ -7,6 +7,7 @@ import streamlit as st
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation import report_words
 from lungvae_core.evaluation.html import to_html
+from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
 from lungvae_core.evaluation.report import Report
 from lungvae_core.evaluation.report_view.sections import sections
 from lungvae_core.serving.jobs.evaluations import FoundReport, find_reports, read_report
@@ -40,7 +41,8 @@ def main() -> None:
         no_jobs = str(error)
     reports, broken = find_reports()
     if "evaluation-view" not in st.session_state:
-        st.session_state["evaluation-view"] = RESULTS if reports or waiting else NEW
+        evaluations = [report for report in reports if not PROTOCOLS[report.protocol].of_run]
+        st.session_state["evaluation-view"] = RESULTS if evaluations or waiting else NEW
     view = st.segmented_control(
         "View", [RESULTS, NEW], key="evaluation-view", required=True, label_visibility="collapsed"
     )
