@@ -15,6 +15,7 @@ import functools
 import importlib
 import importlib.util
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,30 +106,28 @@ def read_scans(ids: Sequence[int]) -> list[Scan]:
     Raises KeyError for an id that is not there.
     """
     # Ids are integers of our own, so they may stand in the text; SQLite limits the number of parameters.
-    wanted = f"({', '.join(str(int(scan)) for scan in ids)})"
+    within = f"IN ({', '.join(str(int(scan)) for scan in ids)})"
+    positions: dict[int, list[float]] = defaultdict(list)
+    rated: dict[int, list[tuple[int, dict[str, int]]]] = defaultdict(list)
+    drawn: dict[int, list[Contour]] = defaultdict(list)
     with _database() as database:
         about = {
             scan: rest
             for scan, *rest in database.execute(
                 "SELECT id, patient_id, series_instance_uid, slice_thickness, pixel_spacing, contrast_used "
-                f"FROM scans WHERE id IN {wanted}"
+                f"FROM scans WHERE id {within}"
             )
         }
-        positions: dict[int, list[float]] = {scan: [] for scan in about}
-        for scan, z in database.execute(f"SELECT scan_id, val FROM zvals WHERE scan_id IN {wanted}"):
+        for scan, z in database.execute(f"SELECT scan_id, val FROM zvals WHERE scan_id {within}"):
             positions[scan].append(z)
-        z_mm = {scan: np.sort(values) for scan, values in positions.items()}
-        rated: dict[int, list[tuple[int, dict[str, int]]]] = {scan: [] for scan in about}
-        drawn: dict[int, list[Contour]] = {}
+        z_mm = {scan: np.sort(positions[scan]) for scan in about}
         for scan, annotation, *ratings in database.execute(
-            f"SELECT scan_id, id, {', '.join(RATINGS)} FROM annotations WHERE scan_id IN {wanted} ORDER BY id"
+            f"SELECT scan_id, id, {', '.join(RATINGS)} FROM annotations WHERE scan_id {within} ORDER BY id"
         ):
             rated[scan].append((annotation, dict(zip(RATINGS, ratings, strict=True))))
-            drawn[annotation] = []
         for scan, annotation, inclusion, z, coords in database.execute(
             "SELECT scan_id, annotation_id, inclusion, image_z_position, coords FROM contours "
-            "JOIN annotations ON annotations.id = annotation_id "
-            f"WHERE scan_id IN {wanted} ORDER BY contours.id"
+            f"JOIN annotations ON annotations.id = annotation_id WHERE scan_id {within} ORDER BY contours.id"
         ):
             drawn[annotation].append(_contour(bool(inclusion), z, coords, z_mm[scan]))
     scans = []
@@ -185,10 +184,8 @@ def nodules(scan: Scan) -> list[list[Annotation]]:
         if tolerance < 0.1:
             break
         _, group = connected_components(distances <= tolerance, directed=False)
-    found: list[list[Annotation]] = [[] for _ in range(group.max() + 1)]
-    for annotation, index in zip(annotations, group, strict=True):
-        found[index].append(annotation)
-    return sorted(found, key=lambda nodule: np.mean([a.points.mean(axis=0)[2] for a in nodule]))
+    groups = [[annotations[at] for at in np.flatnonzero(group == one)] for one in range(group.max() + 1)]
+    return sorted(groups, key=lambda nodule: np.mean([a.points.mean(axis=0)[2] for a in nodule]))
 
 
 def _distances(annotations: Sequence[Annotation], limit: float) -> np.ndarray:
@@ -202,12 +199,9 @@ def _distances(annotations: Sequence[Annotation], limit: float) -> np.ndarray:
     near = np.sqrt((gap**2).sum(axis=2)) <= limit
     distances = np.full(near.shape, np.inf)
     np.fill_diagonal(distances, 0.0)
-    trees: dict[int, cKDTree] = {}
+    trees = [cKDTree(annotation.points) for annotation in annotations]
     for i, j in np.argwhere(np.triu(near, 1)):
-        if i not in trees:
-            trees[i] = cKDTree(annotations[i].points)
-        nearest = trees[i].query(annotations[j].points)[0].min()
-        distances[i, j] = distances[j, i] = nearest
+        distances[i, j] = distances[j, i] = trees[i].query(annotations[j].points)[0].min()
     return distances
 
 

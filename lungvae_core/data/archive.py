@@ -43,12 +43,12 @@ class Archive:
         self.name = name
         try:
             self._zip = zipfile.ZipFile(source)
-            found = self._zip.infolist()
-            if not all(entry.filename for entry in found):
+            entries = self._zip.infolist()
+            if not all(entry.filename for entry in entries):
                 raise ValueError("a member without a name")
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
             raise UserError(f"{name} is not a readable zip archive. Zip the folder again.") from error
-        files = [entry for entry in found if not entry.is_dir() and not _junk(entry.filename)]
+        files = [entry for entry in entries if not entry.is_dir() and not _junk(entry.filename)]
         if not files:
             raise UserError(f"{name} holds no files. Zip the folder with the DICOM files.")
         if len(files) > MOST_MEMBERS:

@@ -54,15 +54,15 @@ def same_slices(
 
     One row per pair: row (in slices), other (in stored), agreement (0.5 by chance, 1 the same slice).
     """
-    found = []
+    pairs = []
     book = _Book(stored)
     done = 0
     for block in _blocks(slices):
         clipped = _clipped(block)
-        found += [(done + row, other, share) for row, other, share in book.matches(clipped, agreement)]
+        pairs += [(done + row, other, share) for row, other, share in book.matches(clipped, agreement)]
         done += len(block)
         on_progress(done, len(slices))
-    table = pd.DataFrame(found, columns=["row", "other", "agreement"])
+    table = pd.DataFrame(pairs, columns=["row", "other", "agreement"])
     return table.astype({"row": int, "other": int, "agreement": float})
 
 
@@ -75,12 +75,9 @@ class _Book:
         self._coarse = _as_uint64(stored[:, :_COARSE])  # (M, 2)
         fine = np.unpackbits(stored[:, _COARSE:], axis=1)[:, : len(_dct_frequencies())].astype(bool)
         # The four ways that the first part tells apart, and the two of each that it does not: (4, M, 2, 6).
-        self._fine = np.stack(
-            [
-                np.stack([_as_uint64(_packed(fine[:, order] ^ flip, _FINE)) for order, flip in two], axis=1)
-                for two in _dct_ways()
-            ]
-        )
+        ways = ([fine[:, order] ^ flip for order, flip in two] for two in _dct_ways())
+        packed = [[_as_uint64(_packed(bits, _FINE)) for bits in two] for two in ways]
+        self._fine = np.array(packed).swapaxes(1, 2)
 
     def matches(self, clipped: np.ndarray, agreement: float) -> Iterator[tuple[int, int, float]]:
         """(row, other, agreement) of slices (N, 64, 64) that agree with a stored fingerprint."""
@@ -97,14 +94,13 @@ class _Book:
         """(P, 3) int: way, slice and stored fingerprint of the pairs whose first parts are alike."""
         coarse = _coarse_bits(clipped)
         most = round((1 - _CANDIDATE) * coarse.shape[1])  # bits that may differ
-        found = []
+        alike = []
         for way, order in enumerate(_ring_ways()):
             bits = _as_uint64(_packed(coarse[:, order], _COARSE))
             apart = np.bitwise_count(bits[:, None, 0] ^ self._coarse[None, :, 0])
             apart += np.bitwise_count(bits[:, None, 1] ^ self._coarse[None, :, 1])
-            pairs = np.argwhere(apart <= most)
-            found.append(np.insert(pairs, 0, way, axis=1))
-        pairs = np.concatenate(found)
+            alike.append(np.insert(np.argwhere(apart <= most), 0, way, axis=1))
+        pairs = np.concatenate(alike)
         return pairs[~_flat(clipped)[pairs[:, 1]]]
 
     def _confirmed(
@@ -139,14 +135,14 @@ def _fingerprints(clipped: np.ndarray) -> np.ndarray:
 def _moved(clipped: np.ndarray, shifts: Sequence[int], scales: Sequence[float]) -> Iterator[np.ndarray]:
     """The second part of each slice, moved and scaled in every way: (scales x shifts x shifts, 6) uint64."""
     for start in range(0, len(clipped), _BATCH):
-        block, found = clipped[start : start + _BATCH], []
+        block, parts = clipped[start : start + _BATCH], []
         for scale in scales:
             rows = np.concatenate([_transform(float(shift), scale) for shift in shifts])  # (shifts x K, 64)
             shape = (len(shifts), len(rows) // len(shifts))
             both = (rows @ block @ rows.T).reshape(len(block), *shape, *shape).transpose(0, 1, 3, 2, 4)
             signs = _signs(both.reshape(-1, shape[1], shape[1]))
-            found.append(_as_uint64(_packed(signs, _FINE)).reshape(len(block), len(shifts) ** 2, -1))
-        yield from np.concatenate(found, axis=1)
+            parts.append(_as_uint64(_packed(signs, _FINE)).reshape(len(block), len(shifts) ** 2, -1))
+        yield from np.concatenate(parts, axis=1)
 
 
 def _signs(coefficients: np.ndarray) -> np.ndarray:
@@ -224,12 +220,12 @@ def _ring_ways() -> list[np.ndarray]:
 
     In this order: as it is, mirrored, its axes exchanged, turned by a quarter.
     """
-    u, v, _ = _ring_frequencies()
+    u, v, _ = (each.tolist() for each in _ring_frequencies())
     index = {}
-    for at, (one, other) in enumerate(zip(u.tolist(), v.tolist(), strict=True)):
+    for at, (one, other) in enumerate(zip(u, v, strict=True)):
         index[one, other] = index[-one, -other] = at
     return [
-        np.array([index[way(one, other)] for one, other in zip(u.tolist(), v.tolist(), strict=True)])
+        np.array([index[way(one, other)] for one, other in zip(u, v, strict=True)])
         for way in (lambda a, b: (a, b), lambda a, b: (-a, b), lambda a, b: (b, a), lambda a, b: (-b, a))
     ]
 
@@ -249,10 +245,8 @@ def _flat(clipped: np.ndarray) -> np.ndarray:
 
 def _packed(bits: np.ndarray, size: int) -> np.ndarray:
     """(N, size) uint8 of bits (N, B); what is left over is zero."""
-    packed = np.zeros((len(bits), size), np.uint8)
     tight = np.packbits(bits, axis=1)
-    packed[:, : tight.shape[1]] = tight
-    return packed
+    return np.pad(tight, ((0, 0), (0, size - tight.shape[1])))
 
 
 def _as_uint64(packed: np.ndarray) -> np.ndarray:

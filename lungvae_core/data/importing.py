@@ -25,7 +25,6 @@ from lungvae_core.files import refuse_existing
 from lungvae_core.parameters import LONGEST_NAME, text
 
 _BLOCK = 256  # slices read at a time
-_FIRST = 5  # rows named in a sentence
 
 
 def import_arrays(
@@ -53,7 +52,12 @@ def import_arrays(
     pixels = _pixels(slices)
     outlines = load_array(masks) if masks else None
     counts = {str(slices): len(pixels), str(table): len(rows)}
-    _check_counts(counts if outlines is None else {**counts, str(masks): len(outlines)})
+    counts |= {} if outlines is None else {str(masks): len(outlines)}
+    if len(set(counts.values())) != 1:
+        listing = ", ".join(f"{path} has {count}" for path, count in counts.items())
+        raise UserError(
+            f"The files differ in their number of rows: {listing}. Row i of each must be one slice."
+        )
     seen = _SamePixels()
 
     def fill(into_slices: ArrayFile, into_masks: ArrayFile) -> None:
@@ -93,14 +97,6 @@ def _pixels(path: Path) -> np.ndarray:
         raise UserError(f"{path} has the shape {pixels.shape}, but (N, {SIZE}, {SIZE}) is needed.")
     check_numbers(pixels[:1], str(path))
     return pixels
-
-
-def _check_counts(counts: dict[str, int]) -> None:
-    if len(set(counts.values())) != 1:
-        listing = ", ".join(f"{path} has {count}" for path, count in counts.items())
-        raise UserError(
-            f"The files differ in their number of rows: {listing}. Row i of each must be one slice."
-        )
 
 
 def import_manifest(
@@ -188,9 +184,8 @@ def _in_rows(reasons: dict[int, str], count: int) -> str:
     first = next(iter(reasons.values()))
     if len(reasons) == 1:
         return first
-    named = ", ".join(map(str, list(reasons)[:_FIRST]))
-    more = f" and {len(reasons) - _FIRST:,} more" if len(reasons) > _FIRST else ""
-    return f"{first} So it is, or similar, with {len(reasons):,} of {count:,} rows: {named}{more}."
+    rows = _some(list(map(str, reasons)), 5, ", ")
+    return f"{first} So it is, or similar, with {len(reasons):,} of {count:,} rows: {rows}."
 
 
 class _SamePixels:
@@ -211,7 +206,7 @@ class _SamePixels:
         one: list[str] = []
         for rows in (rows for rows in self._rows.values() if len(rows) > 1):
             owners = sorted(set(patients[rows]))
-            listing = f"rows {', '.join(str(line) for line in lines[rows][:5])} ({', '.join(owners[:5])})"
+            listing = f"rows {', '.join(map(str, lines[rows][:5]))} ({', '.join(owners[:5])})"
             (one if len(owners) == 1 else several).append(listing)
         notes = []
         if several:
@@ -224,8 +219,10 @@ class _SamePixels:
         return notes
 
 
-def _some(listing: list[str], most: int = 10) -> str:
-    return "; ".join(listing[:most]) + (f" and {len(listing) - most:,} more" if len(listing) > most else "")
+def _some(listing: list[str], most: int = 10, between: str = "; ") -> str:
+    """The first `most` of a listing, and how many more there are."""
+    more = f" and {len(listing) - most:,} more" if len(listing) > most else ""
+    return between.join(listing[:most]) + more
 
 
 def _unpack(block: np.ndarray, path: Path | None) -> np.ndarray:

@@ -112,14 +112,13 @@ def centres(mask: np.ndarray) -> dict[int, tuple[float, float]]:
     chosen = np.flatnonzero(counts >= LEAST_PIXELS)
     if not len(chosen):
         chosen = np.flatnonzero(counts)
-    places = {}
-    for number in chosen:
-        rows, columns = np.nonzero(mask[number])
-        places[int(number)] = (
-            (int(rows.min()) + int(rows.max())) / 2,
-            (int(columns.min()) + int(columns.max())) / 2,
-        )
-    return places
+    return {int(number): middle(mask[number]) for number in chosen}
+
+
+def middle(mask: np.ndarray) -> tuple[float, float]:
+    """(row, column) in the middle of the bounding box of a slice's mask, which is not empty."""
+    rows, columns = np.nonzero(mask)
+    return (int(rows.min()) + int(rows.max())) / 2, (int(columns.min()) + int(columns.max())) / 2
 
 
 def _as_stored(labels: np.ndarray, name: str, series: Series) -> np.ndarray:
@@ -182,11 +181,10 @@ def _segmentation(data: Any, name: str, series: Series) -> np.ndarray:
     own = data.PerFrameFunctionalGroupsSequence
     shared = data.SharedFunctionalGroupsSequence[0] if "SharedFunctionalGroupsSequence" in data else {}
     placed = series.grid is not None and all("PlanePositionSequence" in frame for frame in own)
-    mask = np.zeros(series.hu.shape, bool)
     if placed:
         mask = np.zeros(series.hu.shape, bool)
-        for grid, numbers in _frame_grids(own, shared, series, frames):
-            mask |= resample_labels(pixels[numbers], grid, series.grid, series.hu.shape)  # type: ignore[arg-type]
+        for number, grid in enumerate(_frame_grids(own, shared, series, frames)):
+            mask |= resample_labels(pixels[[number]], grid, series.grid, series.hu.shape)  # type: ignore[arg-type]
         if not mask.any() and pixels.any():
             raise UserError(f"{name} lies elsewhere than its image. Choose the segmentation of this scan.")
         return mask
@@ -204,26 +202,26 @@ def _segmentation(data: Any, name: str, series: Series) -> np.ndarray:
     return _as_stored(mask, name, series)
 
 
-def _frame_grids(own: Any, shared: Any, series: Series, frames: int) -> list[tuple[Grid, np.ndarray]]:
-    """Each frame's own grid, one slice thick, and its number."""
+def _frame_grids(own: Any, shared: Any, series: Series, frames: int) -> list[Grid]:
+    """Each frame's own grid, one slice thick."""
 
     def group(frame: Any, name: str) -> Any:
-        return (frame if name in frame else shared)[name][0]
+        """A group of the frame's own, or of all frames; None where there is none."""
+        holder = frame if name in frame else shared
+        return holder[name][0] if name in holder else None
 
     assert series.grid is not None
-    found = []
-    for number in range(frames):
-        frame = own[number]
+    grids = []
+    for frame in (own[number] for number in range(frames)):
         corner = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
-        if "PlaneOrientationSequence" in frame or "PlaneOrientationSequence" in shared:
-            axes = np.array(group(frame, "PlaneOrientationSequence").ImageOrientationPatient, float)
-        else:
-            axes = np.concatenate([series.grid.column_mm, series.grid.row_mm]) / series.grid.spacing_mm[0]
         spacing = series.grid.spacing_mm
-        if "PixelMeasuresSequence" in frame or "PixelMeasuresSequence" in shared:
-            spacing = tuple(float(side) for side in group(frame, "PixelMeasuresSequence").PixelSpacing)  # type: ignore[assignment]
-        found.append((Grid(corner[None], axes[3:] * spacing[0], axes[:3] * spacing[1]), np.array([number])))
-    return found
+        axes = np.concatenate([series.grid.column_mm, series.grid.row_mm]) / spacing[0]
+        if (orientation := group(frame, "PlaneOrientationSequence")) is not None:
+            axes = np.array(orientation.ImageOrientationPatient, float)
+        if (measures := group(frame, "PixelMeasuresSequence")) is not None:
+            spacing = tuple(float(side) for side in measures.PixelSpacing)  # type: ignore[assignment]
+        grids.append(Grid(corner[None], axes[3:] * spacing[0], axes[:3] * spacing[1]))
+    return grids
 
 
 def _referred(frame: Any, series: Series) -> int | None:

@@ -118,9 +118,8 @@ def _of_masks(hu: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, ...]:
     share = rays(masks, RADII)
     inside = share >= 0.5
     last = np.where(inside.any(2), SAMPLES - 1 - inside[:, :, ::-1].argmax(2), 0)[:, :, None]
-    here, beyond = (
-        np.take_along_axis(share, at, 2)[:, :, 0] for at in (last, np.minimum(last + 1, SAMPLES - 1))
-    )
+    here = np.take_along_axis(share, last, 2)[:, :, 0]
+    beyond = np.take_along_axis(share, np.minimum(last + 1, SAMPLES - 1), 2)[:, :, 0]
     part = np.clip((here - 0.5) / np.maximum(here - beyond, 1e-6), 0, 1)
     radius = np.where(inside.any(2), RADII[last[:, :, 0]] + STEP * part, STEP).astype(float)
     core, lung = _levels(rays(np.minimum(np.asarray(hu, np.float32), Tuning.cap), RADII), radius)
@@ -201,13 +200,13 @@ def _best_path(gain: np.ndarray, bend: float) -> np.ndarray:
             came[at][better] = shift
         total = best + gain[:, ray]
     place = total.argmax(1)
-    found = np.zeros((count, lap), int)
+    path = np.zeros((count, lap), int)
     rows = np.arange(count)
     for at in range(len(order) - 1, 0, -1):
         if lap // 4 <= at < lap // 4 + lap:
-            found[:, order[at]] = place
+            path[:, order[at]] = place
         place = place + came[at, rows, place]
-    return found
+    return path
 
 
 def _levels(sampled: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,8 +14,9 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class Prepared:
 
 
 @dataclass
-class _Found:
+class _Headers:
     """What the headers say, as far as the cohort needs it."""
 
     files: int = 0
@@ -98,12 +99,13 @@ def prepare(
         table = paper.cohort(
             progress=lambda done, total: report("Cohort", done, total), workers=workers, ray=ray
         )
-        found = _read_headers(folder, [out, work], work, table, workers, ray, report)
-        _check_found(folder, found)
-        done, problems = _read_slices(found, work, table, workers, ray, report)
+        on_workers = partial(unordered, workers=workers, ray=ray)
+        headers = _read_headers(folder, [out, work], work, table, on_workers, report)
+        _check_series(folder, headers)
+        done, problems = _read_slices(headers, work, table, on_workers, report)
         _check_done(done, problems, strict)
         report("Writing", 0, 1)
-        prepared = _assemble(out, work, table, found, done, problems, overwrite)
+        prepared = _assemble(out, work, table, headers, done, problems, overwrite)
         report("Writing", 1, 1)
     return prepared
 
@@ -128,21 +130,19 @@ def _swept(work: Path) -> Iterator[None]:
 
 
 def _check_folder(folder: Path) -> None:
-    if not folder.exists():
-        raise UserError(f"{folder} does not exist. Name the folder that LIDC-IDRI was downloaded to.")
-    if not folder.is_dir():
-        raise UserError(f"{folder} is a file. Name the folder that LIDC-IDRI was downloaded to.")
+    fault = "" if folder.is_dir() else "is a file" if folder.exists() else "does not exist"
     try:
-        next(os.scandir(folder))
-    except StopIteration as error:
-        raise UserError(f"{folder} is empty. Name the folder that LIDC-IDRI was downloaded to.") from error
+        if not fault and not any(folder.iterdir()):
+            fault = "is empty"
     except OSError as error:
         raise UserError(
             f"{folder} cannot be read ({error.strerror}). Ask for permission to read it."
         ) from error
+    if fault:
+        raise UserError(f"{folder} {fault}. Name the folder that LIDC-IDRI was downloaded to.")
 
 
-def _batches(folder: Path, but: list[Path], found: _Found) -> list[tuple[str, str, list[str]]]:
+def _batches(folder: Path, but: list[Path], headers: _Headers) -> list[tuple[str, str, list[str]]]:
     """(fingerprint, folder, names) of all files below `folder`, at most BATCH of one folder at a time.
 
     Links are followed, and each folder is entered once. `but` are folders to leave out. Folders that cannot
@@ -169,9 +169,9 @@ def _batches(folder: Path, but: list[Path], found: _Found) -> list[tuple[str, st
                             at = entry.stat()
                             files.append((entry.name, f"{entry.path}\0{at.st_size}\0{at.st_mtime_ns}"))
                     except OSError as error:
-                        found.damaged.append((entry.path, f"cannot be read ({error.strerror})"))
+                        headers.damaged.append((entry.path, f"cannot be read ({error.strerror})"))
         except OSError as error:
-            found.damaged.append((parent, f"the folder cannot be read ({error.strerror})"))
+            headers.damaged.append((parent, f"the folder cannot be read ({error.strerror})"))
         files.sort()
         for start in range(0, len(files), BATCH):
             part = files[start : start + BATCH]
@@ -184,38 +184,37 @@ def _read_headers(
     but: list[Path],
     work: Path,
     table: pd.DataFrame,
-    workers: int | None,
-    ray: str | None,
+    on_workers: Callable[..., Iterable[Any]],
     report: Progress,
-) -> _Found:
+) -> _Headers:
     """Read every header below `folder`, going on from the journal of an interrupted run."""
-    wanted = {str(uid): np.unique(rows["z_mm"]) for uid, rows in table.groupby("series_uid")}
+    positions = {str(uid): np.unique(rows["z_mm"]) for uid, rows in table.groupby("series_uid")}
     journal = _Journal(work / f"headers-{paper.identity()}-{RULE}.jsonl")
-    found = _Found()
+    headers = _Headers()
 
     def take(result: dict[str, Any]) -> None:
-        found.files += result["files"]
-        found.kinds.update(result["kinds"])
-        found.series.update(result["series"])
-        found.slices.extend((uid, z, instance, path) for uid, z, instance, path in result["slices"])
-        found.damaged.extend((path, reason) for path, reason in result["damaged"])
-        report("Headers", found.files, total)
+        headers.files += result["files"]
+        headers.kinds.update(result["kinds"])
+        headers.series.update(result["series"])
+        headers.slices.extend(map(tuple, result["slices"]))
+        headers.damaged.extend(map(tuple, result["damaged"]))
+        report("Headers", headers.files, total)
 
-    batches = _batches(folder, but, found)
+    batches = _batches(folder, but, headers)
     total = sum(len(names) for _, _, names in batches)
     report("Headers", 0, total)
     for key, _, _ in batches:
         if key in journal.entries:
             take(journal.entries[key])
     left = [batch for batch in batches if batch[0] not in journal.entries]
-    for key, headers in unordered(_headers_of, left, workers, ray=ray):
-        result = _useful(headers, wanted)
+    for key, batch in on_workers(_headers_of, left):
+        result = _useful(batch, positions)
         journal.add(key, result)
         take(result)
     journal.close()
-    found.slices.sort()
-    found.damaged.sort()
-    return found
+    headers.slices.sort()
+    headers.damaged.sort()
+    return headers
 
 
 _Row = tuple[str, str, str, float | None, int]  # path, kind, series (or what is wrong), z_mm, instance
@@ -248,8 +247,11 @@ def _reason(error: UserError) -> str:
     return str(error).removeprefix("the file ")
 
 
-def _useful(headers: list[_Row], wanted: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Of a batch's headers, what the cohort needs: small, whatever lies in the folder."""
+def _useful(headers: list[_Row], positions: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Of a batch's headers, what the cohort needs: small, whatever lies in the folder.
+
+    `positions` are the z in mm of each series' lesion slices.
+    """
     kinds: Counter[str] = Counter()
     series: Counter[str] = Counter()
     slices, damaged = [], []
@@ -258,29 +260,24 @@ def _useful(headers: list[_Row], wanted: dict[str, np.ndarray]) -> dict[str, Any
             damaged.append((path, uid))
         elif kind != "CT" or z is None:
             kinds[kind] += 1
-        elif uid not in wanted:
+        elif uid not in positions:
             kinds["CT of other series"] += 1
         else:
             series[uid] += 1
-            nearest = float(wanted[uid][np.abs(wanted[uid] - z).argmin()])
+            nearest = float(positions[uid][np.abs(positions[uid] - z).argmin()])
             if abs(nearest - z) <= Z_TOLERANCE_MM:
                 slices.append((uid, nearest, instance, path))
-    return {
-        "files": len(headers),
-        "kinds": dict(kinds),
-        "series": dict(series),
-        "slices": slices,
-        "damaged": damaged,
-    }
+    counts = {"files": len(headers), "kinds": dict(kinds), "series": dict(series)}
+    return {**counts, "slices": slices, "damaged": damaged}
 
 
-def _check_found(folder: Path, found: _Found) -> None:
-    if found.series:
+def _check_series(folder: Path, headers: _Headers) -> None:
+    if headers.series:
         return
-    if found.files == 0:
+    if headers.files == 0:
         raise _Hopeless(f"There is no file below {folder}. Name the folder that LIDC-IDRI was downloaded to.")
-    others = ", ".join(f"{count:,} {kind}" for kind, count in found.kinds.most_common(5))
-    damaged = f"{len(found.damaged):,} damaged" if found.damaged else ""
+    others = ", ".join(f"{count:,} {kind}" for kind, count in headers.kinds.most_common(5))
+    damaged = f"{len(headers.damaged):,} damaged" if headers.damaged else ""
     there = ", ".join(part for part in (others, damaged) if part)
     raise _Hopeless(
         f"No CT series of LIDC-IDRI's cohort was found below {folder} (files: {there}). "
@@ -304,17 +301,21 @@ class _Series:
 
 
 def _read_slices(
-    found: _Found, work: Path, table: pd.DataFrame, workers: int | None, ray: str | None, report: Progress
+    headers: _Headers,
+    work: Path,
+    table: pd.DataFrame,
+    on_workers: Callable[..., Iterable[Any]],
+    report: Progress,
 ) -> tuple[dict[str, dict[str, Any]], list[tuple[int, str, str]]]:
     """Crop every lesion slice of the series found: each series' result by key, and (row, file, reason)."""
     files: dict[str, dict[float, list[str]]] = {}
     # Sorted: of two files at a place the one with the lower instance number is taken, as pylidc has it.
-    for series, z, _, path in found.slices:
+    for series, z, _, path in headers.slices:
         files.setdefault(series, {}).setdefault(z, []).append(path)
     journal = _Journal(work / f"slices-{paper.identity()}-{RULE}.jsonl")
     results: dict[str, dict[str, Any]] = {}
     tasks = []
-    for uid, rows in table[table["series_uid"].isin(set(found.series))].groupby("series_uid"):
+    for uid, rows in table[table["series_uid"].isin(set(headers.series))].groupby("series_uid"):
         places = zip(rows.index, rows["z_mm"], rows["row0"], rows["col0"], strict=True)
         chosen = [(int(row), float(z), int(i), int(j)) for row, z, i, j in places]
         mine = files.get(str(uid), {})
@@ -329,7 +330,7 @@ def _read_slices(
             )
     total = len(results) + len(tasks)
     report("Patients", len(results), total)
-    for key, result in unordered(_crops_of, tasks, workers, ray=ray):
+    for key, result in on_workers(_crops_of, tasks):
         journal.add(key, result)
         results[key] = result
         report("Patients", len(results), total)
@@ -392,15 +393,15 @@ def _first_readable(task: _Series, z: float) -> tuple[np.ndarray | None, str, st
 
 
 def _check_done(done: dict[str, dict[str, Any]], problems: list[tuple[int, str, str]], strict: bool) -> None:
-    wanted = sum(len(result["rows"]) for result in done.values()) + len(problems)
-    if len(problems) == wanted:
+    expected = sum(len(result["rows"]) for result in done.values()) + len(problems)
+    if len(problems) == expected:
         raise _Hopeless(
-            f"None of the {wanted:,} lesion slices of the LIDC series in this folder could be read; "
+            f"None of the {expected:,} lesion slices of the LIDC series in this folder could be read; "
             f"the first: {_where(problems[0])}. Download the series again."
         )
     if strict and problems:
         raise _Hopeless(
-            f"{len(problems):,} of {wanted:,} lesion slices are missing or damaged, the first: "
+            f"{len(problems):,} of {expected:,} lesion slices are missing or damaged, the first: "
             f"{_where(problems[0])}. Nothing was written; download them again, or leave out --strict."
         )
 
@@ -417,7 +418,7 @@ def _assemble(
     out: Path,
     work: Path,
     table: pd.DataFrame,
-    found: _Found,
+    headers: _Headers,
     done: dict[str, dict[str, Any]],
     problems: list[tuple[int, str, str]],
     overwrite: bool,
@@ -442,10 +443,10 @@ def _assemble(
             start = stop
         masks[:] = paper.cohort_masks(rows)
 
-    present = set(table.loc[table["series_uid"].isin(set(found.series)), "patient_id"])
+    present = set(table.loc[table["series_uid"].isin(set(headers.series)), "patient_id"])
     missing = sorted(set(table["patient_id"]) - present)
-    info = _info(len(present), len(missing), len(problems), len(found.damaged))
-    listed = _problem_table(table, problems, found.damaged)
+    info = _info(len(present), len(missing), len(problems), len(headers.damaged))
+    listed = _problem_table(table, problems, headers.damaged)
     # Written inside the work folder first, so that a kill leaves nothing beside it.
     whole = work / "whole"
     shutil.rmtree(whole, ignore_errors=True)
@@ -456,8 +457,8 @@ def _assemble(
     with atomic_folder(out, overwrite=overwrite) as temporary:
         for path in whole.iterdir():
             path.replace(temporary / path.name)
-    passed_over = dict(found.kinds.most_common())
-    if copies := len(found.slices) - len({(uid, z) for uid, z, _, _ in found.slices}):
+    passed_over = dict(headers.kinds.most_common())
+    if copies := len(headers.slices) - len({(uid, z) for uid, z, _, _ in headers.slices}):
         passed_over["at the place of one with a lower instance number"] = copies
     return Prepared(SliceSet.open(out, verify=False), len(rows) + len(problems), missing, listed, passed_over)
 

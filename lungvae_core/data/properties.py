@@ -127,10 +127,9 @@ def deviations(values: np.ndarray) -> np.ndarray:
     Crops have their lesion in the middle, so its place in the crop hardly varies: for place, a pixel counts
     as much as a pixel of radius.
     """
-    known = np.isfinite(values)
-    count = np.maximum(known.sum(0), 1)
-    mean = np.where(known, values, 0).sum(0) / count
-    spread = np.sqrt((np.where(known, values - mean, 0) ** 2).sum(0) / count)
+    measured = np.isfinite(values)
+    spread = np.zeros(values.shape[1])
+    spread[measured.any(0)] = np.nanstd(np.where(measured, values, np.nan)[:, measured.any(0)], axis=0)
     keys = list(PROPERTIES)
     for key, one in PROPERTIES.items():
         if one.family == "place":
@@ -144,11 +143,9 @@ def measure(hu: np.ndarray, outlines: Outlines) -> np.ndarray:
     In the order of `PROPERTIES` and in their units; NaN where the outline is not trusted, and where a lesion
     is too small (texture below a radius of 2 pixels).
     """
-    parts = [
-        _measure(np.asarray(hu[at : at + _CHUNK], np.float32), outlines[at : at + _CHUNK])
-        for at in range(0, len(hu), _CHUNK)
-    ]
-    return np.concatenate(parts) if parts else np.zeros((0, len(PROPERTIES)))
+    chunks = [slice(at, at + _CHUNK) for at in range(0, len(hu), _CHUNK)]
+    parts = [_measure(np.asarray(hu[chunk], np.float32), outlines[chunk]) for chunk in chunks]
+    return np.concatenate([np.zeros((0, len(PROPERTIES))), *parts])
 
 
 def _measure(hu: np.ndarray, outlines: Outlines) -> np.ndarray:
@@ -163,7 +160,7 @@ def _measure(hu: np.ndarray, outlines: Outlines) -> np.ndarray:
     right, down, eccentricity = _moments(share, weight)
     steep, width = _edge(hu, outlines, mean - outlines.outside_hu)
     around = reach + _APART < DISTANCE
-    found = {
+    columns = {
         "diameter_px": 2 * np.sqrt(area / np.pi),
         "area_px": area,
         "mean_hu": mean,
@@ -180,7 +177,7 @@ def _measure(hu: np.ndarray, outlines: Outlines) -> np.ndarray:
         "around_right_hu": _mean(hu, around & _RIGHT) - _mean(hu, around & ~_RIGHT),
         "around_down_hu": _mean(hu, around & _DOWN) - _mean(hu, around & ~_DOWN),
     }
-    values = np.stack([found[name] for name in PROPERTIES], axis=1).astype(float)
+    values = np.stack([columns[name] for name in PROPERTIES], axis=1).astype(float)
     values[~outlines.trusted] = np.nan
     return values
 
@@ -232,20 +229,27 @@ def edge_steepness(real: np.ndarray, drawn: np.ndarray, outlines: Outlines) -> t
     Both (N, 64, 64) in HU; medians over the same rays, those that end in lung in the slice, and NaN where
     these are too few or the slice has no edge.
     """
-    fall, last = _falls(real, outlines)
-    free = _free(last, outlines, outlines.inside_hu - outlines.outside_hu)
-    steep = _median(fall, free)
-    steep = np.where(steep > 1, steep, np.nan)
-    return steep, np.where(np.isnan(steep), np.nan, np.maximum(_median(_falls(drawn, outlines)[0], free), 0))
+    steep, free = _steepness(real, outlines, outlines.inside_hu - outlines.outside_hu)
+    of_drawn = np.maximum(_median(_falls(drawn, outlines)[0], free), 0)
+    return steep, np.where(np.isnan(steep), np.nan, of_drawn)
 
 
 def _edge(hu: np.ndarray, outlines: Outlines, contrast: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(steepness in HU/px, width in px) (N,), (N,) of the edges: medians over the rays that end in lung."""
-    fall, last = _falls(hu, outlines)
-    steep = _median(fall, _free(last, outlines, contrast))
-    steep = np.where(steep > 1, steep, np.nan)
+    steep, _ = _steepness(hu, outlines, contrast)
     width = np.maximum(contrast, 1) / steep
     return steep, np.where(width < _NO_EDGE, width, np.nan)
+
+
+def _steepness(hu: np.ndarray, outlines: Outlines, contrast: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(HU/px (N,), NaN where there is no edge; (N, RAYS) bool: the rays that end in lung).
+
+    A ray into the chest wall or a vessel has no edge.
+    """
+    fall, last = _falls(hu, outlines)
+    free = last < (outlines.outside_hu + 0.5 * np.maximum(contrast, 1))[:, None]
+    steep = _median(fall, free)
+    return np.where(steep > 1, steep, np.nan), free
 
 
 def _falls(hu: np.ndarray, outlines: Outlines) -> tuple[np.ndarray, np.ndarray]:
@@ -256,18 +260,12 @@ def _falls(hu: np.ndarray, outlines: Outlines) -> tuple[np.ndarray, np.ndarray]:
     return (profile[:, :, :-2] - profile[:, :, 2:]).max(2), profile[:, :, -1]
 
 
-def _free(last: np.ndarray, outlines: Outlines, contrast: np.ndarray) -> np.ndarray:
-    """(N, RAYS) bool: the rays that end in lung. One into the chest wall or a vessel has no edge."""
-    return last < (outlines.outside_hu + 0.5 * np.maximum(contrast, 1))[:, None]
-
-
 def _median(fall: np.ndarray, free: np.ndarray) -> np.ndarray:
     """(N,) the median over the free rays; NaN where they are fewer than a quarter."""
     enough = free.sum(1) >= RAYS // 4
-    steep = np.full(len(fall), np.nan)
-    if enough.any():
-        steep[enough] = np.nanmedian(np.where(free[enough], fall[enough], np.nan), axis=1)
-    return steep
+    median = np.full(len(fall), np.nan)
+    median[enough] = np.nanmedian(np.where(free[enough], fall[enough], np.nan), axis=1)
+    return median
 
 
 def _texture(hu: np.ndarray, reach: np.ndarray, radius: np.ndarray) -> np.ndarray:

@@ -54,6 +54,10 @@ class Series:
         """(slices,) rising, along the slices' normal; None if the files do not state positions."""
         return None if self.grid is None else self.grid.places_mm
 
+    def noted(self, *notes: str) -> Series:
+        """The same with further notes."""
+        return replace(self, notes=(*self.notes, *notes))
+
 
 @dataclass(frozen=True)
 class _File:
@@ -151,17 +155,14 @@ def _by_kind(files: list[_File]) -> _Upload:
 
 def _opened(name: str, content: bytes | BinaryIO) -> list[_File]:
     """The file itself, or what is in it if it is a zip or a gzipped DICOM file."""
-    if isinstance(content, bytes):
-        raw = content
-        file = _File(name, lambda: io.BytesIO(raw))
-    else:
-        stream = content
 
-        def rewound() -> BinaryIO:
-            stream.seek(0)
-            return stream
+    def rewound() -> BinaryIO:
+        if isinstance(content, bytes):
+            return io.BytesIO(content)
+        content.seek(0)
+        return content
 
-        file = _File(name, rewound)
+    file = _File(name, rewound)
     if not is_zip(file.open(), name):
         return [_unpacked(file)]
     archive = Archive(file.open(), name)
@@ -212,10 +213,8 @@ def _of_volume(file: _File, hu_range: tuple[float, float] | None, masks: Sequenc
 def _upright(series: Series, grid: Grid) -> tuple[Series, Turn]:
     """A series whose pixels lie on `grid`, turned upright, and how it was turned."""
     turn, grid, notes = upright(grid, series.hu.shape, series.name)
-    turned = replace(
-        series, hu=turn.of(series.hu), grid=grid, spacing_mm=grid.spacing_mm[0], notes=(*series.notes, *notes)
-    )
-    return turned, turn
+    turned = replace(series, hu=turn.of(series.hu), grid=grid, spacing_mm=grid.spacing_mm[0])
+    return turned.noted(*notes), turn
 
 
 def _contents(masks: Sequence[_File]) -> tuple[tuple[str, bytes], ...]:
@@ -250,7 +249,7 @@ def _of_volumes(files: list[_File], hu_range: tuple[float, float] | None) -> Ser
 
 def _of_dicom(upload: _Upload) -> Series:
     upload = _without_cut_off(upload)
-    slices = [file for file in upload.dicom if _is_slice(file.header)]
+    slices = [file for file in upload.dicom if file.header.is_slice]
     if not slices:
         _refuse_without_slices(upload)
     masks = [_File(file.name, file.open) for file in upload.dicom if file.header.sop_class in _MASKS]
@@ -271,7 +270,7 @@ def _of_dicom(upload: _Upload) -> Series:
         masks=_contents(masks),
     )
     if stack.grid is None:
-        series = _noted(series, "The files do not say how their slices lie; they are shown as stored.")
+        series = series.noted("The files do not say how their slices lie; they are shown as stored.")
     else:
         series = _turned(series, stack.grid)
     return replace(series, notes=tuple(dict.fromkeys(series.notes)))
@@ -283,20 +282,11 @@ def _turned(series: Series, grid: Grid) -> Series:
     if turn.order[0] != 0:  # its slices are no longer those of the files
         return replace(series, turn=turn, sop_uids=())
     if turn.within:
-        series = _noted(
-            series,
-            "The files store their pixels turned or mirrored; they are shown upright, the front on top.",
+        series = series.noted(
+            "The files store their pixels turned or mirrored; they are shown upright, the front on top."
         )
     uids = series.sop_uids[::-1] if turn.flips[0] else series.sop_uids
     return replace(series, turn=turn, sop_uids=uids)
-
-
-def _noted(series: Series, note: str) -> Series:
-    return replace(series, notes=(*series.notes, note))
-
-
-def _is_slice(header: Header) -> bool:
-    return is_ct_header(header) and not header.localizer
 
 
 def _without_cut_off(upload: _Upload) -> _Upload:
@@ -328,7 +318,7 @@ def _left_out(upload: _Upload) -> list[str]:
     kinds = Counter(
         "overview" if file.header.localizer else _kind(file.header)
         for file in upload.dicom
-        if not _is_slice(file.header) and file.header.sop_class not in _MASKS
+        if not file.header.is_slice and file.header.sop_class not in _MASKS
     )
     if others := sum(not is_mask_name(file.name) for file in upload.others):
         kinds["not DICOM"] += others
@@ -343,6 +333,4 @@ def _left_out(upload: _Upload) -> list[str]:
 
 
 def _kind(header: Header) -> str:
-    if header.sop_class == dicom.ENHANCED_CT:
-        return "enhanced CT"
-    return header.modality or "other DICOM"
+    return "enhanced CT" if header.sop_class == dicom.ENHANCED_CT else header.modality or "other DICOM"

@@ -131,12 +131,12 @@ class SliceSet:
             raise
         except Exception as error:  # pyarrow raises many kinds; to a person they are one
             raise UserError(f"The data set {folder} is damaged: table.parquet cannot be read.") from error
-        found = check(slices, masks, table, where=f"The table of {folder}", generated=info.generated)
+        checked_table = check(slices, masks, table, where=f"The table of {folder}", generated=info.generated)
         if len(table) != info.count:
             raise UserError(
                 f"The data set {folder} is damaged: {len(table)} rows, but dataset.json says {info.count}."
             )
-        return cls(folder, slices, masks, found.frame, info, tuple(found.notes))
+        return cls(folder, slices, masks, checked_table.frame, info, tuple(checked_table.notes))
 
     def labelled(self) -> np.ndarray:
         """(N,) float: 1 malignant (rating above 3), 0 benign (below 3), NaN indeterminate or unknown."""

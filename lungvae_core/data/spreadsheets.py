@@ -8,7 +8,7 @@ import gzip
 import io
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def _parquet(path: Path, content: bytes, needs: Sequence[str]) -> Cells:
         raise UserError(f"{path} cannot be read as a table ({_short(error)}).") from error
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index(names=[f"{name or 'index'}" for name in frame.index.names])
-    names = _header([str(name) for name in frame.columns])
+    names = _header(map(str, frame.columns))
     _require(path, names, needs)
     frame = frame.set_axis(names, axis=1).reset_index(drop=True)
     return Cells(frame, np.arange(1, len(frame) + 1))
@@ -232,7 +232,7 @@ def _of_rows(path: Path, rows: list[tuple[int, list[Any]]], needs: Sequence[str]
     (first, header), body = rows[start], rows[start + 1 :]
     while header and header[-1] is None:
         header = header[:-1]
-    names = _header(["" if cell is None else str(cell) for cell in header])
+    names = _header(header)
     _check_even(path, body, len(names))
     frame = pd.DataFrame([cells[: len(names)] for _, cells in body], columns=names, dtype=object)
     notes = [f"{start} rows above the header were not read."] if start else []
@@ -253,15 +253,16 @@ def _check_even(path: Path, rows: list[tuple[int, list[Any]]], columns: int) -> 
     ]
     if uneven:
         more = f" and {len(uneven) - 20:,} more" if len(uneven) > 20 else ""
+        have = "1 row has" if len(uneven) == 1 else f"{len(uneven):,} rows have"
         raise UserError(
-            f"{path}: the header has {columns} columns, but {_rows(len(uneven))} another number of cells: "
+            f"{path}: the header has {columns} columns, but {have} another number of cells: "
             f"{', '.join(uneven[:20])}{more}. Put text that holds the separator in quotes."
         )
 
 
-def _header(given: list[str]) -> list[str]:
+def _header(cells: Iterable[Any]) -> list[str]:
     """The columns' names, tidied; several may be the same."""
-    names = [tidy(name) for name in given]
+    names = ["" if cell is None else tidy(str(cell)) for cell in cells]
     return [
         f"column {number}" if not name or name.casefold().startswith("unnamed:") else name
         for number, name in enumerate(names, start=1)
@@ -284,15 +285,9 @@ def _first_names(rows: list[tuple[int, list[Any]]]) -> list[str]:
 
 
 def _empty(value: object) -> bool:
-    return (
-        value is None
-        or (isinstance(value, float) and np.isnan(value))
-        or (isinstance(value, str) and not value.strip())
-    )
-
-
-def _rows(count: int) -> str:
-    return "1 row has" if count == 1 else f"{count:,} rows have"
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, float) and np.isnan(value))
 
 
 def _short(error: Exception) -> str:

@@ -36,8 +36,9 @@ from lungvae_core.data.columns import (
 from lungvae_core.data.labels import over_readers
 from lungvae_core.data.spreadsheets import Cells, read_cells
 from lungvae_core.errors import UserError
+from lungvae_core.number_text import plural
 
-MOST_TOLD = 20  # bad cells named one by one
+MOST_LISTED = 20  # bad cells named one by one
 # How far rows may differ in a number that is their nodule's own: as a table's rounding does.
 SAME = 1e-3
 _ANY_NUMBER = Column("", "number", "slice", "", low=-cells.LARGEST, high=cells.LARGEST)
@@ -141,21 +142,20 @@ class _Problems:
 
     def __init__(self, where: str, lines: np.ndarray) -> None:
         self.where, self.lines = where, lines
-        self.results: list[tuple[int, str]] = []
+        self.cells: list[tuple[int, str]] = []
 
     def add(self, at: int, column: str, why: str) -> None:
         line = int(self.lines[at])
-        self.results.append((line, f"row {line}, {column}: {why}"))
+        self.cells.append((line, f"row {line}, {column}: {why}"))
 
     def stop(self) -> None:
         """Raise UserError where there are any."""
-        if not self.results:
+        if not self.cells:
             return
-        listing = [text for _, text in sorted(self.results, key=lambda one: one[0])]
-        more = f"\n  and {len(listing) - MOST_TOLD:,} more" if len(listing) > MOST_TOLD else ""
-        count = "1 cell" if len(listing) == 1 else f"{len(listing):,} cells"
-        listed = "".join(f"\n  {text}" for text in listing[:MOST_TOLD])
-        raise UserError(f"{self.where}: {count} cannot be used:{listed}{more}")
+        listing = [text for _, text in sorted(self.cells, key=lambda one: one[0])]
+        more = f"\n  and {len(listing) - MOST_LISTED:,} more" if len(listing) > MOST_LISTED else ""
+        listed = "".join(f"\n  {text}" for text in listing[:MOST_LISTED])
+        raise UserError(f"{self.where}: {plural(len(listing), 'cell')} cannot be used:{listed}{more}")
 
 
 def _named(
@@ -302,21 +302,17 @@ def _own(values: pd.Series, sign: str, name: str, notes: list[str]) -> pd.Series
     filled = [value for value in values if not cells.is_missing(value, cells.MISSING_TEXT)]
     if filled and all(isinstance(value, bool | np.bool_) for value in filled):
         return values.map(lambda value: None if cells.is_missing(value) else bool(value)).astype("boolean")
-    numbers, bad = cells.parse(values, lambda value: _own_number(value, sign))
-    present = [value for value in numbers if value is not None]
+    read, bad = cells.parse(values, lambda value: _own_number(value, sign))
+    present = [value for value in read if value is not None]
     if not present or bad:
         return pd.Series([_own_text(value) for value in values], dtype="string")
     if marks := _marks(present):
         listing = f"Your column {cells.shown(name)} has {', '.join(f'{mark:g}' for mark in marks)}"
         notes.append(f"{listing}, kept as a number. Leave cells empty where a value is not known.")
-    return _own_numbers(numbers, whole=all(value == int(value) for value in present))
-
-
-def _own_numbers(numbers: list[float | None], *, whole: bool) -> pd.Series:
-    if not whole:
-        return pd.Series(numbers, dtype="float64")
-    integers = pd.array([None if value is None else int(value) for value in numbers], dtype="Int64")
-    return pd.Series(integers, dtype="Int64" if None in numbers else "int64")
+    if not all(value.is_integer() for value in present):
+        return pd.Series(read, dtype="float64")
+    integers = pd.array([None if value is None else int(value) for value in read], dtype="Int64")
+    return pd.Series(integers, dtype="Int64" if None in read else "int64")
 
 
 def _marks(present: list[float]) -> list[float]:
@@ -364,29 +360,25 @@ def _nodule_column(
     if rule == "one_per_slice":
         table["nodule"] = keys.groupby(keys, dropna=False).cumcount()
         notes.append("Every slice is a nodule of its own, as stated.")
-    else:
-        if rule == "column" and several.any():
-            first = keys[several].iloc[0]
-            rows = [str(line) for line in lines[(keys == first).to_numpy()][:5]]
-            raise UserError(
-                f"{where} has no column nodule, and {keys[several].nunique():,} patients have several rows, "
-                f"as {table['patient_id'][keys == first].iloc[0]} (rows {', '.join(rows)}). Add a column "
-                "nodule with a number for each lesion of a patient; or state --one-nodule-per-patient, where "
-                "all slices of a patient are of one nodule, or --one-nodule-per-slice."
-            )
-        table["nodule"] = 0
-        stated = (
-            "as stated" if rule == "one_per_patient" else "there is no column nodule, and one row a patient"
+        return
+    if rule == "column" and several.any():
+        first = keys[several].iloc[0]
+        rows = ", ".join(map(str, lines[(keys == first).to_numpy()][:5]))
+        raise UserError(
+            f"{where} has no column nodule, and {keys[several].nunique():,} patients have several rows, "
+            f"as {table['patient_id'][keys == first].iloc[0]} (rows {rows}). Add a column nodule with a "
+            "number for each lesion of a patient; or state --one-nodule-per-patient, where all slices of a "
+            "patient are of one nodule, or --one-nodule-per-slice."
         )
-        notes.append(f"Every patient has one nodule: {stated}.")
+    table["nodule"] = 0
+    why = "as stated" if rule == "one_per_patient" else "there is no column nodule, and one row a patient"
+    notes.append(f"Every patient has one nodule: {why}.")
 
 
 def _number_nodules(table: pd.DataFrame, notes: list[str], problems: _Problems) -> None:
     names = table["nodule"]
-    if pd.api.types.is_integer_dtype(names):
+    if pd.api.types.is_integer_dtype(names) or names.isna().any():  # a missing one is refused already
         return
-    if names.isna().any():
-        return  # told already
     number = names.str.fullmatch(r"\+?\d+([.,]0+)?")
     if number.all():
         table["nodule"] = names.str.replace(r"[.,]0+$", "", regex=True).astype("int64")
@@ -417,8 +409,8 @@ def _merge_patients(table: pd.DataFrame, notes: list[str]) -> None:
     first = one_spelling(ids)
     merged = [list(each) for each in ids.groupby(first, sort=False).unique() if len(each) > 1]
     if merged:
-        listing = "; ".join(" = ".join(map(repr, each)) for each in merged[:MOST_TOLD])
-        more = f" and {len(merged) - MOST_TOLD:,} more" if len(merged) > MOST_TOLD else ""
+        listing = "; ".join(" = ".join(map(repr, each)) for each in merged[:MOST_LISTED])
+        more = f" and {len(merged) - MOST_LISTED:,} more" if len(merged) > MOST_LISTED else ""
         notes.append(
             "Patient ids that differ in case, punctuation or leading zeros alone are taken for one patient: "
             f"{listing}{more}."
@@ -432,7 +424,7 @@ def _check_units(
     """No slice is there twice; column -> {row: why} where rows disagree in what is their nodule's own."""
     twice = table.duplicated(KEY, keep=False).to_numpy()
     for _, part in table[twice].groupby(KEY, sort=False):
-        rows = ", ".join(str(problems.lines[at]) for at in part.index[:MOST_TOLD])
+        rows = ", ".join(str(problems.lines[at]) for at in part.index[:MOST_LISTED])
         key = ", ".join(f"{name} {part[name].iloc[0]}" for name in KEY)
         problems.add(int(part.index[1]), "slice", f"rows {rows} are the same slice ({key})")
     group = table.groupby(KEY[:2], sort=False).ngroup().to_numpy()
@@ -471,7 +463,7 @@ def _check_places(table: pd.DataFrame, problems: _Problems) -> None:
     """No two rows of a manifest are the same pixels: one file, slice and centre."""
     place = table.reindex(columns=["file", "index", "row", "column"]).astype(object)
     for _, part in place[place.duplicated(keep=False)].fillna("").groupby(list(place), sort=False):
-        rows = ", ".join(str(problems.lines[at]) for at in part.index[:MOST_TOLD])
+        rows = ", ".join(str(problems.lines[at]) for at in part.index[:MOST_LISTED])
         problems.add(int(part.index[1]), "file", f"rows {rows} are the same slice of the same file")
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lungvae_core.data.masks import middle
 from lungvae_core.data.outlines import CENTRE, CONTRAST, segment
 from lungvae_core.data.slices import SIZE
 from lungvae_core.errors import UserError
@@ -64,20 +65,17 @@ def outline_slice(hu: np.ndarray, row: float, column: float) -> Outline:
         starts = [(row, column)]
         starts += [(row + _RING * np.sin(turn), column + _RING * np.cos(turn)) for turn in turns]
         crops = [_crop(hu, *start) for start in starts]
-        found = segment(np.stack([crop for crop, _, _ in crops]))
-        masks = np.stack([
-            _placed(mask, top, left, hu.shape)
-            for mask, (_, top, left) in zip(found.masks(), crops, strict=True)
-        ])  # fmt: skip
-        votes = masks.mean(axis=0)
-        kept = votes >= 0.5
+        outlines = segment(np.stack([crop for crop, _, _ in crops]))
+        placed = zip(outlines.masks(), crops, strict=True)
+        masks = np.stack([_placed(mask, top, left, hu.shape) for mask, (_, top, left) in placed])
+        kept = masks.mean(axis=0) >= 0.5
         if not kept.any():
             break
         mask = kept
         agreement = float(np.mean([_dice(each, kept) for each in masks]))
-        inside, outside = float(np.median(found.inside_hu)), float(np.median(found.outside_hu))
-        trusted = bool(found.trusted.mean() > 0.5)
-        row, column = _middle(kept)
+        inside, outside = float(np.median(outlines.inside_hu)), float(np.median(outlines.outside_hu))
+        trusted = bool(outlines.trusted.mean() > 0.5)
+        row, column = middle(kept)
     return Outline(mask, inside, outside, trusted, agreement)
 
 
@@ -96,7 +94,7 @@ def outline_nodule(
             "Click the middle of the lesion, choose a range of slices instead, or bring a mask."
         )
     usual = None if places_mm is None or len(places_mm) < 2 else float(np.median(np.diff(places_mm)))
-    found = {at: first}
+    outlines = {at: first}
     for step in (1, -1):
         last, number = first, at + step
         areas = [int(first.mask.sum())]
@@ -105,16 +103,16 @@ def outline_nodule(
                 apart = abs(places_mm[number] - places_mm[number - step])
                 if apart > _GAP * usual or abs(places_mm[number] - places_mm[at]) > _MOST_MM:
                     break
-            following = outline_slice(hu[number], *_middle(last.mask))
+            following = outline_slice(hu[number], *middle(last.mask))
             if not _goes_on(first, last, following, areas):
                 break
-            found[number] = last = following
+            outlines[number] = last = following
             areas.append(int(following.mask.sum()))
             number += step
     mask = np.zeros(hu.shape, bool)
-    for number, outline in found.items():
+    for number, outline in outlines.items():
         mask[number] = outline.mask
-    numbers = tuple(sorted(found))
+    numbers = tuple(sorted(outlines))
     return NoduleOutline(mask, numbers, first.agreement, _caption(numbers, first))
 
 
@@ -136,14 +134,12 @@ def _goes_on(first: Outline, last: Outline, following: Outline, areas: list[int]
 def _caption(slices: tuple[int, ...], first: Outline) -> str:
     count = len(slices)
     where = f"in slice {slices[0] + 1}" if count == 1 else f"in slices {slices[0] + 1} to {slices[-1] + 1}"
-    sure = (
-        "From places around the click the outline is nearly the same."
-        if first.agreement >= 0.85
-        else "From places around the click the outline differs somewhat: look whether it is right."
-        if first.agreement >= 0.7
-        else "From places around the click the outline differs much: it is likely to be wrong."
-    )
-    return f"Outlined {where}. {sure}"
+    how = "differs much: it is likely to be wrong"
+    if first.agreement >= 0.7:
+        how = "differs somewhat: look whether it is right"
+    if first.agreement >= 0.85:
+        how = "is nearly the same"
+    return f"Outlined {where}. From places around the click the outline {how}."
 
 
 def _crop(hu: np.ndarray, row: float, column: float) -> tuple[np.ndarray, int, int]:
@@ -161,11 +157,6 @@ def _placed(mask: np.ndarray, top: int, left: int, shape: tuple[int, ...]) -> np
     part = mask[max(-top, 0) : shape[0] - top, max(-left, 0) : shape[1] - left]
     whole[rows, columns] = part
     return whole
-
-
-def _middle(mask: np.ndarray) -> tuple[float, float]:
-    rows, columns = np.nonzero(mask)
-    return (int(rows.min()) + int(rows.max())) / 2, (int(columns.min()) + int(columns.max())) / 2
 
 
 def _dice(one: np.ndarray, other: np.ndarray) -> float:

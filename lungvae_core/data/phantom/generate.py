@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +14,9 @@ import pandas as pd
 
 from lungvae_core.array_file import ArrayFile
 from lungvae_core.data.phantom.factors import COLUMNS, Factors, draw_from_ratings, draw_independent
-from lungvae_core.data.phantom.render import Slab, render_slab
-from lungvae_core.data.phantom.scene import Scanner
-from lungvae_core.data.slices import RATINGS, DatasetInfo, SliceSet, write_streaming
+from lungvae_core.data.phantom.render import render_slab
+from lungvae_core.data.phantom.scene import Scanner, Slab
+from lungvae_core.data.slices import KEY, RATINGS, DatasetInfo, SliceSet, write_streaming
 from lungvae_core.errors import UserError
 from lungvae_core.files import refuse_existing
 from lungvae_core.workers import unordered
@@ -30,20 +30,8 @@ ATTRIBUTION = (
 )
 MODES = ("lidc", "independent")
 _LIDC_COLUMNS = [
-    "patient_id",
-    "nodule",
-    "slice",
-    "malignancy",
-    "z_mm",
-    "row0",
-    "col0",
-    "area_px",
-    "pixel_spacing_mm",
-    "slice_thickness_mm",
-    "slice_spacing_mm",
-    "diameter_mm",
-    "volume_mm3",
-    "n_readers",
+    *(*KEY, "malignancy", "z_mm", "row0", "col0", "area_px"),
+    *("pixel_spacing_mm", "slice_thickness_mm", "slice_spacing_mm", "diameter_mm", "volume_mm3", "n_readers"),
     *(f"{rating}_all" for rating in RATINGS),
 ]
 _CHUNK = 24  # nodules that a process renders at a time
@@ -142,15 +130,13 @@ def _cohort() -> pd.DataFrame:
 
 def _plan_lidc(cohort: pd.DataFrame, seed: int, count: int | None) -> tuple[pd.DataFrame, list[_Job]]:
     """The table of the set and the nodules to render for it."""
-    whole = cohort.sort_values(["patient_id", "nodule", "slice"], kind="stable").reset_index(drop=True)
+    whole = cohort.sort_values(KEY, kind="stable").reset_index(drop=True)
     if count is not None and count > len(whole):
         raise UserError(
             f"The LIDC cohort has {len(whole)} slices, but {count} are asked for. Ask for fewer, or use "
             "--factors independent."
         )
-    groups = [
-        np.asarray(rows) for rows in whole.groupby(["patient_id", "nodule"], sort=True).indices.values()
-    ]
+    groups = list(whole.groupby(KEY[:2], sort=True).indices.values())
     kept = np.ones(len(whole), bool)
     if count is not None:
         # Nodules in an order that the seed alone decides: a smaller set is part of a larger one.
@@ -162,16 +148,10 @@ def _plan_lidc(cohort: pd.DataFrame, seed: int, count: int | None) -> tuple[pd.D
         if (place[rows] >= 0).any():
             # All of a nodule is rendered even where only part is kept: no slice depends on `count`.
             part = whole.iloc[rows]
-            rating = {f"{name}_all": part[f"{name}_all"].iloc[0] for name in RATINGS}
-            jobs.append(
-                _Job(
-                    str(part["patient_id"].iloc[0]),
-                    int(part["nodule"].iloc[0]),
-                    _slab(part),
-                    rating,
-                    place[rows],
-                )
-            )
+            first = part.iloc[0]
+            rating = {f"{name}_all": first[f"{name}_all"] for name in RATINGS}
+            job = _Job(str(first["patient_id"]), int(first["nodule"]), _slab(part), rating, place[rows])
+            jobs.append(job)
     columns = [name for name in _LIDC_COLUMNS if name in whole]
     return whole.loc[kept, columns].reset_index(drop=True), jobs
 
@@ -203,14 +183,7 @@ def _plan_independent(seed: int, count: int) -> tuple[pd.DataFrame, list[_Job]]:
         number = start // SLICES_PER_NODULE
         patient = f"PHANTOM-{number + 1:05d}"
         place = np.arange(start, start + SLICES_PER_NODULE)
-        slab = Slab(
-            z=z,
-            shift=np.zeros((len(z), 2)),
-            radius=np.zeros(len(z)),
-            slope=np.zeros(len(z)),
-            spacing_mm=INDEPENDENT_SPACING_MM,
-            thickness_mm=INDEPENDENT_THICKNESS_MM,
-        )
+        slab = Slab.at(z, INDEPENDENT_SPACING_MM, INDEPENDENT_THICKNESS_MM)
         jobs.append(_Job(patient, 0, slab, None, np.where(place < count, place, -1)))
         diameter = _draw_factors(jobs[-1], seed).diameter_mm
         rows += [
@@ -251,7 +224,7 @@ def _render_job(job: _Job, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
         # A ball, cut off the middle.
         half = factors.diameter_mm / 2
         radius = np.sqrt(half**2 - slab.z**2)
-        slab = Slab(slab.z, slab.shift, radius, np.abs(slab.z) / radius, slab.spacing_mm, slab.thickness_mm)
+        slab = replace(slab, radius=radius, slope=np.abs(slab.z) / radius)
     scanner = Scanner.draw(np.random.default_rng(_sequence(seed, job.patient)))
     hu, masks, diameters, distances = render_slab(
         factors, slab, scanner, _sequence(seed, job.patient, job.nodule, 2)
@@ -268,5 +241,6 @@ def _render_chunk(jobs: list[_Job], seed: int) -> tuple[np.ndarray, np.ndarray, 
 
     # One thread: the matrices are small, and how a product is split among threads could change its last bit.
     with threadpool_limits(1, user_api="blas"):
-        rows, hu, masks, columns = zip(*(_render_job(job, seed) for job in jobs), strict=True)
-    return np.concatenate(rows), np.concatenate(hu), np.concatenate(masks), np.concatenate(columns)
+        parts = zip(*(_render_job(job, seed) for job in jobs), strict=True)
+        rows, hu, masks, columns = map(np.concatenate, parts)
+    return rows, hu, masks, columns

@@ -9,7 +9,7 @@ from scipy import fft, ndimage
 from scipy.special import ndtr
 
 from lungvae_core.data.phantom.factors import Factors
-from lungvae_core.data.phantom.scene import CENTRE, SIZE, Scanner, Scene, Waves
+from lungvae_core.data.phantom.scene import CENTRE, SIZE, Scanner, Scene, Slab, Waves
 from lungvae_core.errors import UserError
 
 HU_LOW, HU_HIGH = -1024, 3071
@@ -74,19 +74,6 @@ class Shape:
         return radius / np.sqrt((radius**2).mean(axis=1, keepdims=True))
 
 
-@dataclass(frozen=True)
-class Slab:
-    """Consecutive slices of one nodule: where they lie and how large the nodule is in each."""
-
-    z: np.ndarray  # (n,) mm from the nodule's middle
-    shift: np.ndarray  # (n, 2) mm: x and y of the crop's centre in the scene
-    radius: np.ndarray  # (n,) mm, of the circle with the outline's area
-    slope: np.ndarray  # (n,) mm that the radius changes per mm of z; blurs the caps by partial volume
-    spacing_mm: float
-    thickness_mm: float
-    area_px: np.ndarray | None = None  # (n,) mask pixels wanted; the radius is adjusted to give exactly these
-
-
 def render(
     factors: Factors, *, seed: int, spacing_mm: float = 0.7, thickness_mm: float = 1.25
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -101,14 +88,7 @@ def render(
     """
     patient, nodule = np.random.SeedSequence([seed, 0x5EED]).spawn(2)
     scanner = Scanner.draw(np.random.default_rng(patient))
-    slab = Slab(
-        z=np.zeros(1),
-        shift=np.zeros((1, 2)),
-        radius=np.array([factors.diameter_mm / 2]),
-        slope=np.zeros(1),
-        spacing_mm=spacing_mm,
-        thickness_mm=thickness_mm,
-    )
+    slab = Slab.at(np.zeros(1), spacing_mm, thickness_mm, radius=factors.diameter_mm / 2)
     hu, mask, _, _ = render_slab(factors, slab, scanner, nodule)
     return hu[0], mask[0]
 
@@ -125,30 +105,28 @@ def render_slab(
     scene_seed, shape_seed, noise_seed = (
         np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, part)) for part in range(3)
     )
-    spacing = slab.spacing_mm
-    scene = Scene.draw(
-        scanner,
-        np.random.default_rng(scene_seed),
-        spacing_mm=spacing,
-        z_low=float(slab.z.min()),
-        z_high=float(slab.z.max()),
-    )
+    scene = Scene.draw(scanner, np.random.default_rng(scene_seed), slab)
     shape = Shape.draw(np.random.default_rng(shape_seed))
-    grid = (np.arange(SIZE) - CENTRE) * spacing
-    radius, inside, angle, beyond, mask = _outline(factors, slab, shape, grid)
-    offset, distances = _place_wall(factors.pleura_mm, slab, scene, radius)
-    hu = scene.image(
-        grid, slab.shift, slab.z, wall_offset=offset, spacing_mm=spacing, thickness_mm=slab.thickness_mm
-    )
-    hu = _add_nodule(hu, factors, slab, shape, scanner, radius, inside, angle, beyond, grid)
+    grid = (np.arange(SIZE) - CENTRE) * slab.spacing_mm
+    outline = _outline(factors, slab, shape, grid)
+    offset, distances = _place_wall(factors.pleura_mm, slab, scene, outline.radius)
+    hu = scene.image(grid, slab, wall_offset=offset)
+    hu = _add_nodule(hu, factors, slab, shape, scanner, outline, grid)
     hu = _scan(hu, scanner, np.random.default_rng(noise_seed))
-    return hu, mask, 2 * radius, distances
+    return hu, (outline.beyond <= 0).astype(np.uint8), 2 * outline.radius, distances
 
 
-def _outline(
-    factors: Factors, slab: Slab, shape: Shape, grid: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Radii (n,), signed distance inside the outline, angle, distance beyond it along the ray, masks."""
+@dataclass(frozen=True)
+class _Outline:
+    """A nodule's outline in n slices, and where the pixels lie to it."""
+
+    radius: np.ndarray  # (n,) mm
+    inside: np.ndarray  # (n, 64, 64) mm from the outline, below 0 outside
+    angle: np.ndarray  # (n, 64, 64) radians
+    beyond: np.ndarray  # (n, 64, 64) mm beyond the outline along the ray, below 0 inside
+
+
+def _outline(factors: Factors, slab: Slab, shape: Shape, grid: np.ndarray) -> _Outline:
     unit = shape.outline(factors, slab.z)  # (n, 512)
     # The crop is centred on the outline's bounding box, as LIDC's crops are on the mask's.
     edge_x, edge_y = unit * np.cos(_THETA), unit * np.sin(_THETA)
@@ -181,8 +159,7 @@ def _outline(
     steep = 1 / np.sqrt(1 + (steep * _ANGLES / (2 * np.pi) / unit) ** 2)
     cosine = steep[row, before] * (1 - part) + steep[row, after] * part
     inside = (-beyond * cosine).astype(np.float32)
-    mask = (beyond <= 0).astype(np.uint8)
-    return radius, inside, angle.astype(np.float32), beyond.astype(np.float32), mask
+    return _Outline(radius, inside, angle.astype(np.float32), beyond.astype(np.float32))
 
 
 def _radius_for_area(needed: np.ndarray, area_px: np.ndarray, radius: np.ndarray) -> np.ndarray:
@@ -190,12 +167,12 @@ def _radius_for_area(needed: np.ndarray, area_px: np.ndarray, radius: np.ndarray
 
     `needed` (n, 64, 64) is the radius at which the outline reaches each pixel's centre.
     """
-    found = np.empty(len(needed))
-    for i, wanted in enumerate(np.asarray(area_px, dtype=int)):
-        ordered = np.partition(needed[i].ravel(), [wanted - 1, wanted])[wanted - 1 : wanted + 1]
-        gap = 0.02 * (ordered[1] - ordered[0])
-        found[i] = np.clip(radius[i], ordered[0] + gap, ordered[1] - gap)
-    return found
+    radii = np.empty(len(needed))
+    for i, area in enumerate(np.asarray(area_px, dtype=int)):
+        last, beyond = np.partition(needed[i].ravel(), [area - 1, area])[area - 1 : area + 1]
+        gap = 0.02 * (beyond - last)
+        radii[i] = np.clip(radius[i], last + gap, beyond - gap)
+    return radii
 
 
 def _place_wall(pleura_mm: float, slab: Slab, scene: Scene, radius: np.ndarray) -> tuple[float, np.ndarray]:
@@ -211,51 +188,38 @@ def _add_nodule(
     slab: Slab,
     shape: Shape,
     scanner: Scanner,
-    radius: np.ndarray,
-    inside: np.ndarray,
-    angle: np.ndarray,
-    beyond: np.ndarray,
+    outline: _Outline,
     grid: np.ndarray,
 ) -> np.ndarray:
     """Blend the nodule into `hu` (n, 64, 64), by the share of each pixel that it fills."""
+    radius = outline.radius
     caps = np.minimum(np.abs(slab.slope) * slab.thickness_mm / np.sqrt(12), 0.9 * radius)
     blur = np.sqrt(scanner.psf_mm**2 + factors.margin_mm**2 + caps**2).astype(np.float32)[:, None, None]
-    share = ndtr(inside / blur)
+    share = ndtr(outline.inside / blur)
     if factors.spiculation > 0:
-        strands = _strands(factors, slab, shape, scanner, radius, angle, beyond)
-        share = 1 - (1 - share) * (1 - strands)
+        share = 1 - (1 - share) * (1 - _strands(factors, slab, shape, scanner, outline))
 
     # Ground glass is less even than solid tissue.
     uneven = np.float32(np.interp(factors.density_hu, [-700, -400, 0], [60, 80, 32]))
-    tissue = np.float32(factors.density_hu) + uneven * shape.inside.at(
-        grid, np.zeros_like(slab.shift), slab.z
-    )
+    texture = shape.inside.at(grid, np.zeros_like(slab.shift), slab.z)
+    tissue = np.float32(factors.density_hu) + uneven * texture
     if factors.calcification > 0:
         amount = factors.calcification
         core = np.sqrt(0.85 * amount) * radius
         centre = shape.core * radius[:, None] * (1 - np.sqrt(0.85 * amount))
-        away = np.hypot(
-            grid[None, None, :] - centre[:, :1, None], grid[None, :, None] - centre[:, 1:, None]
-        ).astype(np.float32)
-        edge = np.float32(scanner.psf_mm)
+        across, down = grid[None, None, :] - centre[:, :1, None], grid[None, :, None] - centre[:, 1:, None]
+        away = np.hypot(across, down).astype(np.float32)
+        reach, edge = core[:, None, None].astype(np.float32), np.float32(scanner.psf_mm)
         # The second term makes the core's share go to 0 with its size.
-        calcium = ndtr((core[:, None, None].astype(np.float32) - away) / edge)
-        calcium -= ndtr((-core[:, None, None].astype(np.float32) - away) / edge)
+        calcium = ndtr((reach - away) / edge) - ndtr((-reach - away) / edge)
         tissue += calcium * np.float32(350 + 950 * amount)
     # A vessel or the wall shows through ground glass.
     return hu + share * (np.maximum(tissue, hu) - hu)
 
 
-def _strands(
-    factors: Factors,
-    slab: Slab,
-    shape: Shape,
-    scanner: Scanner,
-    radius: np.ndarray,
-    angle: np.ndarray,
-    beyond: np.ndarray,
-) -> np.ndarray:
+def _strands(factors: Factors, slab: Slab, shape: Shape, scanner: Scanner, outline: _Outline) -> np.ndarray:
     """Share (n, 64, 64) of each pixel that is a strand of spiculation."""
+    radius, angle, beyond = outline.radius, outline.angle, outline.beyond
     outside = np.maximum(beyond, 0)
     # Strands are broad where they leave the nodule and thin out.
     width = 2 * (np.float32(scanner.psf_mm) ** 2 + (np.float32(0.9) / (1 + outside)) ** 2)

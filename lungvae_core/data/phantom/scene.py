@@ -60,6 +60,25 @@ class Scanner:
 
 
 @dataclass(frozen=True)
+class Slab:
+    """Consecutive slices of one nodule: where they lie and how large the nodule is in each."""
+
+    z: np.ndarray  # (n,) mm from the nodule's middle
+    shift: np.ndarray  # (n, 2) mm: x and y of the crop's centre in the scene
+    radius: np.ndarray  # (n,) mm, of the circle with the outline's area
+    slope: np.ndarray  # (n,) mm that the radius changes per mm of z; blurs the caps by partial volume
+    spacing_mm: float
+    thickness_mm: float
+    area_px: np.ndarray | None = None  # (n,) pixels of the masks, to which the radius is adjusted
+
+    @classmethod
+    def at(cls, z: np.ndarray, spacing_mm: float, thickness_mm: float, radius: float = 0.0) -> Slab:
+        """Slices at z (n,), each centred in its crop, of one radius."""
+        nothing = np.zeros(len(z))
+        return cls(z, np.zeros((len(z), 2)), nothing + radius, nothing, spacing_mm, thickness_mm)
+
+
+@dataclass(frozen=True)
 class Waves:
     """A smooth random field in 3D, a sum of plane waves; standard deviation 1."""
 
@@ -167,10 +186,8 @@ class Scene:
     fatty: Waves
 
     @classmethod
-    def draw(
-        cls, scanner: Scanner, rng: np.random.Generator, *, spacing_mm: float, z_low: float, z_high: float
-    ) -> Scene:
-        """Draw the surroundings of a nodule whose slices lie between z_low and z_high (mm)."""
+    def draw(cls, scanner: Scanner, rng: np.random.Generator, slab: Slab) -> Scene:
+        """Draw the surroundings of a nodule."""
         wall_rng, organ_rng, vessel_rng, field_rng = rng.spawn(4)
         wall = Wall.draw(wall_rng)
         organ = fissure = None
@@ -189,8 +206,9 @@ class Scene:
                 float(0.9 * (uniform[8] - 0.5)),
                 float(50 + 110 * uniform[9]),
             )
+        z_low, z_high = float(slab.z.min()) - 6, float(slab.z.max()) + 6
         ends, thickness = _vessels(
-            vessel_rng, scanner.vessels, wall.direction, spacing_mm, z_low - 6, z_high + 6
+            vessel_rng, scanner.vessels, wall.direction, slab.spacing_mm, z_low, z_high
         )
         return cls(
             scanner,
@@ -204,22 +222,13 @@ class Scene:
             fatty=Waves.draw(field_rng, 5.0),
         )
 
-    def image(
-        self,
-        grid: np.ndarray,
-        shift: np.ndarray,
-        z: np.ndarray,
-        *,
-        wall_offset: float,
-        spacing_mm: float,
-        thickness_mm: float,
-    ) -> np.ndarray:
+    def image(self, grid: np.ndarray, slab: Slab, *, wall_offset: float) -> np.ndarray:
         """HU (n, 64, 64) float32 without noise and nodule.
 
-        The pixels lie on `grid` (64,) along x and y, shifted by `shift` (n, 2), in the planes z (n,), all in
-        mm. `wall_offset` (mm) is the distance from the origin to the chest wall; all else is the scene's own.
+        The pixels lie on `grid` (64,) mm along x and y, in the slab's planes. `wall_offset` (mm) is the
+        distance from the origin to the chest wall; all else is the scene's own.
         """
-        scanner = self.scanner
+        scanner, shift, z = self.scanner, slab.shift, slab.z
         blur = np.float32(scanner.psf_mm)
         x, y = grid + shift[:, :1], grid + shift[:, 1:]
         grid_x, grid_y = x[:, None, :].astype(np.float32), y[:, :, None].astype(np.float32)
@@ -238,7 +247,7 @@ class Scene:
             across = across - np.float32(distance) - np.float32(tilt) * plane + coarse * np.float32(0.4)
             hu += np.float32(amount) * np.exp(-0.5 * (across / (blur + np.float32(0.25))) ** 2)
 
-        vessel = self._vessel_share(x, y, z, spacing_mm, thickness_mm)
+        vessel = self._vessel_share(x, y, slab)
         # The last millimetres below the pleura hold no vessel that CT could show.
         vessel *= np.clip(depth * np.float32(0.16), 0.1, 1)
         hu += vessel * (np.float32(scanner.tissue_hu - 10) - hu)
@@ -292,26 +301,22 @@ class Scene:
         hu += ndtr((into - np.float32(wall.skin_mm)) * 1.5) * (-1000 - hu)
         return hu
 
-    def _vessel_share(
-        self, x: np.ndarray, y: np.ndarray, z: np.ndarray, spacing_mm: float, thickness_mm: float
-    ) -> np.ndarray:
+    def _vessel_share(self, x: np.ndarray, y: np.ndarray, slab: Slab) -> np.ndarray:
         """Share of each pixel (n, 64, 64) that is vessel, averaged over the slice's thickness."""
-        share = np.zeros((len(z), SIZE, SIZE), np.float32)
+        share = np.zeros((len(slab.z), SIZE, SIZE), np.float32)
         low, high = self.ends.min(axis=1), self.ends.max(axis=1)
         reach = self.thickness + 2.5 * self.scanner.psf_mm
         in_x = (low[:, 0] - reach < x[:, -1:]) & (high[:, 0] + reach > x[:, :1])
         in_y = (low[:, 1] - reach < y[:, -1:]) & (high[:, 1] + reach > y[:, :1])
-        deep = reach + 0.34 * thickness_mm
-        in_z = (low[:, 2] - deep < z[:, None]) & (high[:, 2] + deep > z[:, None])
+        deep = reach + 0.34 * slab.thickness_mm
+        in_z = (low[:, 2] - deep < slab.z[:, None]) & (high[:, 2] + deep > slab.z[:, None])
         which, segment = np.nonzero(in_x & in_y & in_z)
         thin = self.thickness[segment] < 0.9
         for window, chosen in ((16, thin), (28, ~thin)):
             pairs = np.flatnonzero(chosen)
             for begin in range(0, len(pairs), _BATCH):
                 batch = pairs[begin : begin + _BATCH]
-                self._draw_vessels(
-                    share, x, y, z, which[batch], segment[batch], window, spacing_mm, thickness_mm
-                )
+                self._draw_vessels(share, x, y, slab, which[batch], segment[batch], window)
         return share
 
     def _draw_vessels(
@@ -319,17 +324,15 @@ class Scene:
         share: np.ndarray,
         x: np.ndarray,
         y: np.ndarray,
-        z: np.ndarray,
+        slab: Slab,
         which: np.ndarray,
         segment: np.ndarray,
         window: int,
-        spacing_mm: float,
-        thickness_mm: float,
     ) -> None:
         """Draw each `segment` (P,) into its slice `which` (P,), in a square around it, not in the whole."""
         steep = np.float32(0.8 / self.scanner.psf_mm)
         middle = self.ends[segment].mean(axis=1)
-        first = np.stack([middle[:, 0] - x[which, 0], middle[:, 1] - y[which, 0]], axis=1) / spacing_mm
+        first = np.stack([middle[:, 0] - x[which, 0], middle[:, 1] - y[which, 0]], axis=1) / slab.spacing_mm
         first = np.clip(np.round(first).astype(int) - window // 2, 0, SIZE - window)
         offsets = np.arange(window)
         columns, rows = first[:, :1] + offsets, first[:, 1:] + offsets
@@ -343,7 +346,8 @@ class Scene:
         flat = (px * run_x + py * run_y) * over_square
         total = np.zeros((len(which), window, window), np.float32)
         for step in (-1 / 3, 0.0, 1 / 3):
-            pz = (z[which] + step * thickness_mm - start[:, 2]).astype(np.float32)[:, None, None]
+            pz = slab.z[which] + step * slab.thickness_mm - start[:, 2]
+            pz = pz.astype(np.float32)[:, None, None]
             t = flat + pz * run_z * over_square
             np.minimum(np.maximum(t, 0, out=t), 1, out=t)
             distance = (px - t * run_x) ** 2

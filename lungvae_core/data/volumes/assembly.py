@@ -137,8 +137,7 @@ def _without_copies(files: list[Slice], notes: list[str]) -> list[Slice]:
     if copies:
         notes.append(f"{plural(copies, 'copy', 'copies')} of the same file left out.")
     identities = Counter(file.header.sop_uid for file in kept if file.header.sop_uid)
-    shared = sum(count for count in identities.values() if count > 1)
-    if shared:
+    if shared := sum(count for count in identities.values() if count > 1):
         notes.append(f"{shared:,} slices share their identity (SOP Instance UID) with others; all are kept.")
     return kept
 
@@ -247,12 +246,10 @@ def _number(file: Slice) -> int:
 
 def _placed(slices: list[Slice], notes: list[str]) -> list[Slice]:
     """Slices by their place along the normal; by their numbers where places are unknown."""
-    placed = [(place_of(file.header), file) for file in slices]
-    known = [(place, _number(file), at) for at, (place, file) in enumerate(placed) if place is not None]
-    if len(known) < len(placed):
+    if any(file.header.position_mm is None for file in slices):
         notes.append("The files do not say where their slices lie; they are in the order of their numbers.")
         return sorted(slices, key=lambda file: (_number(file), natural(file.name)))
-    return [slices[at] for _, _, at in sorted(known)]
+    return sorted(slices, key=lambda file: (place_of(file.header), _number(file)))
 
 
 def _say_gaps(places: np.ndarray, notes: list[str]) -> None:
@@ -260,8 +257,7 @@ def _say_gaps(places: np.ndarray, notes: list[str]) -> None:
     if len(gaps) < 2:
         return
     usual = float(np.median(gaps))
-    missing = int(sum(round(gap / usual) - 1 for gap in gaps if gap > 1.5 * usual))
-    if missing:
+    if missing := int(sum(round(gap / usual) - 1 for gap in gaps if gap > 1.5 * usual)):
         notes.append(
             f"About {missing:,} slices are missing: they lie {usual:.4g} mm apart, and the largest gap is "
             f"{gaps.max():.4g} mm. Outlines are not followed across a gap."
@@ -275,10 +271,8 @@ def _say_gaps(places: np.ndarray, notes: list[str]) -> None:
 
 
 def _read(slices: list[Slice], notes: list[str]) -> Stack:
-    kept: list[Slice] = []
+    kept, metas, failed = [], [], []
     images: list[np.ndarray] = []
-    metas: list[CTMeta] = []
-    failed: list[UserError] = []
     for file in slices:
         try:
             hu, meta = read_ct(file.open(), name=file.name)

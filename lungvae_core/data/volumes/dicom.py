@@ -18,12 +18,12 @@ from typing import Any, BinaryIO, ParamSpec, TypeVar
 import numpy as np
 
 from lungvae_core.data.volumes.grid import Grid, check_square
+from lungvae_core.data.volumes.volume import MOST_SIDE
 from lungvae_core.errors import UserError
 from lungvae_core.quiet import silence
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
-MAX_SIDE = 4096  # rows or columns; no CT has more, and a forged header could ask for gigabytes
 _META = b"\x02\0"  # the group of the file meta information
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -56,19 +56,6 @@ PHASES = {
     "ScanOptions": "scan options",
     "AcquisitionTime": "acquisition time",
 }
-_HEADER_TAGS = [
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "Modality",
-    "PatientID",
-    "SeriesInstanceUID",
-    "InstanceNumber",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    *FACTORS,
-    *PHASES,
-]
 # What names a patient, in words. The patient's id is not among them: research data have one, too.
 _NAMING = {
     "PatientName": "the patient's name",
@@ -79,7 +66,11 @@ _NAMING = {
     "OtherPatientNames": "other names of the patient",
     "PatientMotherBirthName": "the mother's name",
 }
-_HEADER_TAGS += [*_NAMING, "BurnedInAnnotation"]
+_HEADER_TAGS = [
+    *("SOPClassUID", "SOPInstanceUID", "Modality", "PatientID", "SeriesInstanceUID", "InstanceNumber"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "BurnedInAnnotation"),
+    *(*FACTORS, *PHASES, *_NAMING),
+]
 _NO_NAME = re.compile(r"anon|de-?id|removed|unknown|phantom|test|^[\W_0-9^]*$", re.IGNORECASE)
 
 Source = str | Path | BinaryIO
@@ -109,6 +100,11 @@ class Header:
     factors: tuple[str, ...] = ()  # the values of FACTORS, "" where the file has none
     phases: tuple[str, ...] = ()  # the values of PHASES
     naming: tuple[str, ...] = ()  # what in it seems to name the patient, in words; never the values
+
+    @property
+    def is_slice(self) -> bool:
+        """Whether it is a CT slice, and no overview."""
+        return is_ct_header(self) and not self.localizer
 
 
 @dataclass(frozen=True)
@@ -172,26 +168,26 @@ def read_header(source: Source, *, name: str | None = None) -> Header:
 
 def _factor(data: Any, keyword: str) -> str:
     """A value as text that is the same however its number is written, as 2.5 and 2.50000."""
-    words = _values(data, keyword) if keyword == "ImageType" else [_text(data, keyword)]
+    values = _values(data, keyword) if keyword == "ImageType" else [_text(data, keyword)]
     try:
-        return f"{float(words[0]):.4g}" if len(words) == 1 else "/".join(words)
+        return f"{float(values[0]):.4g}" if len(values) == 1 else "/".join(values)
     except ValueError:
-        return words[0]
+        return values[0]
 
 
 def _naming(data: Any) -> tuple[str, ...]:
     """What in a header seems to tell who the patient is."""
-    found = [
-        words
-        for keyword, words in _NAMING.items()
-        if (value := _text(data, keyword)) and (keyword == "PatientBirthDate" or not _NO_NAME.search(value))
+    stated = {keyword: value for keyword in _NAMING if (value := _text(data, keyword))}
+    if stated.get("PatientName") == _text(data, "PatientID"):
+        stated.pop("PatientName", None)  # an id that stands for the name
+    naming = [
+        _NAMING[keyword]
+        for keyword, value in stated.items()
+        if keyword == "PatientBirthDate" or not _NO_NAME.search(value)
     ]
-    name, identity = _text(data, "PatientName"), _text(data, "PatientID")
-    if name and name == identity and found[:1] == [_NAMING["PatientName"]]:
-        del found[0]  # an id that stands for the name
     if _text(data, "BurnedInAnnotation").upper() == "YES":
-        found.append("words within the image")
-    return tuple(found)
+        naming.append("words within the image")
+    return tuple(naming)
 
 
 def is_ct_header(header: Header) -> bool:
@@ -225,7 +221,7 @@ def read_ct(source: Source, *, name: str | None = None) -> tuple[np.ndarray, CTM
     meta = CTMeta(
         rows=hu.shape[0],
         columns=hu.shape[1],
-        pixel_spacing_mm=_pixel_spacing(data, name),
+        pixel_spacing_mm=None if (spacing := _pair(data)) is None else check_square(*spacing, name),
         slice_thickness_mm=thickness[0] if thickness and thickness[0] > 0 else None,
         z_mm=position[2] if position else None,
         patient_id=_text(data, "PatientID"),
@@ -294,10 +290,8 @@ def _bare(source: BinaryIO, start: bytes, name: str) -> Any:
         own = data.file_meta
         if "TransferSyntaxUID" not in own:
             own.TransferSyntaxUID = ImplicitVRLittleEndian if data.is_implicit_VR else ExplicitVRLittleEndian
-        bits = (
-            int(data.Rows) * int(data.Columns) * int(data.get("NumberOfFrames", 1)) * int(data.BitsAllocated)
-        )
-        whole = (bits + 7) // 8
+        pixels = int(data.Rows) * int(data.Columns) * int(data.get("NumberOfFrames", 1))
+        whole = (pixels * int(data.BitsAllocated) + 7) // 8
         named = all(_text(data, tag) for tag in ("SOPInstanceUID", "SeriesInstanceUID", "Modality"))
         proven = named and _sop_class(data).startswith(_STORAGE) and len(data.PixelData) - whole in (0, 1)
     except Exception as error:  # whatever forcing a file that is none leads pydicom to
@@ -355,13 +349,9 @@ def _rescale(data: Any, name: str) -> tuple[float, float]:
 def _pixels(data: Any, name: str) -> np.ndarray:
     """(rows, columns) stored values, float64."""
     rows, columns = _numbers(data, "Rows", 1), _numbers(data, "Columns", 1)
-    if "PixelData" not in data:  # the last element of a CT file, so a truncated one has lost it
-        raise UserError(
-            f"{name} has no pixels: it is truncated, or a mere header. Export or download it again."
-        )
     if not rows or not columns:
         raise UserError(f"{name} does not say how many pixels it has. Export it again with its full header.")
-    if not (0 < rows[0] <= MAX_SIDE and 0 < columns[0] <= MAX_SIDE):
+    if not (0 < rows[0] <= MOST_SIDE and 0 < columns[0] <= MOST_SIDE):
         raise UserError(
             f"{name} claims {rows[0]:.0f} x {columns[0]:.0f} pixels, which no CT has. Use another file."
         )
@@ -389,11 +379,6 @@ def _pixels(data: Any, name: str) -> np.ndarray:
     if stored.ndim != 2:
         raise UserError(f"{name} is not a single slice. Export it as single CT slices.")
     return stored.astype(np.float64)
-
-
-def _pixel_spacing(data: Any, name: str) -> float | None:
-    spacing = _pair(data)
-    return None if spacing is None else check_square(*spacing, name)
 
 
 def _pair(data: Any) -> tuple[float, float] | None:

@@ -62,11 +62,8 @@ def missing_part(content: bytes, name: str) -> str:
     part = look(content, name)[0]
     if not part:
         return ""
-    if (
-        "%" in part
-        or part.upper().startswith("LIST")
-        or (len(part.split()) > 1 and part.split()[-1].isdigit())
-    ):
+    ends_in_number = len(part.split()) > 1 and part.split()[-1].isdigit()
+    if "%" in part or part.upper().startswith("LIST") or ends_in_number:
         raise UserError(f"{name} spreads its numbers over many files. Save it as one, such as .mha or .nrrd.")
     if PurePosixPath(part.replace("\\", "/")).name != part:
         raise UserError(f"{name} refers to {part}, which does not lie beside it. Give both files together.")
@@ -82,10 +79,7 @@ def joined(content: bytes, name: str, part: bytes) -> bytes:
     return content[: line.start] + metaimage.LOCAL + part
 
 
-Fetch = Callable[[str], bytes | None]
-
-
-def whole(content: bytes, name: str, fetch: Fetch) -> bytes:
+def whole(content: bytes, name: str, fetch: Callable[[str], bytes | None]) -> bytes:
     """The file with the numbers that its header refers to.
 
     `fetch` gives a file beside it by its name, or None.

@@ -107,14 +107,14 @@ def upright(grid: Grid, shape: tuple[int, ...], where: str) -> tuple[Turn, Grid,
     """
     check_axes(grid, where)
     steps = np.array([grid.slice_mm, grid.row_mm, grid.column_mm])
-    notes = _tilt(np.array([grid.normal, grid.row_mm, grid.column_mm]), where)
-    order, flips = _to_lps(np.array([grid.normal, grid.row_mm, grid.column_mm]))
+    axes = np.array([grid.normal, grid.row_mm, grid.column_mm])
+    notes = _tilt(axes, where)
+    order, flips = _to_lps(axes)
     turn = Turn(order, flips, (shape[0], shape[1], shape[2]))
     if order[0] != 0 and shape[0] < 2:
         raise UserError(f"{where} is no axial slice. Choose an axial CT slice.")
     if order[0] == 0:
-        axes = [grid.row_mm, grid.column_mm]
-        rows, columns = axes[order[1] - 1], axes[order[2] - 1]
+        rows, columns = steps[order[1]], steps[order[2]]
         corners = grid.corners_mm.copy()
         corners += rows * (shape[order[1]] - 1) * flips[1] + columns * (shape[order[2]] - 1) * flips[2]
         corners = corners[::-1] if flips[0] else corners
@@ -138,10 +138,8 @@ def upright(grid: Grid, shape: tuple[int, ...], where: str) -> tuple[Turn, Grid,
 def check_axes(grid: Grid, where: str) -> None:
     """UserError for degenerate axes, such as zeros, and for a volume larger than a body."""
     axes = np.array([grid.slice_mm, grid.row_mm, grid.column_mm])
-    if (
-        not (np.isfinite(axes).all() and np.isfinite(grid.corners_mm).all())
-        or abs(np.linalg.det(_units(axes))) < 0.1
-    ):
+    finite = np.isfinite(axes).all() and np.isfinite(grid.corners_mm).all()
+    if not finite or abs(np.linalg.det(_units(axes))) < 0.1:
         raise UserError(f"{where} does not say how it lies: its axes are damaged. Export it again.")
     if (gap := float(np.linalg.norm(axes[0]))) > MOST_GAP_MM:
         raise UserError(
@@ -179,7 +177,7 @@ def resample_labels(labels: np.ndarray, source: Grid, target: Grid, shape: tuple
     if len(labels) == 1:
         thick = source.normal * max(np.linalg.norm(thick), abs(np.dot(target.slice_mm, source.normal)))
     _place(moving, source.corners_mm[0], thick, source.row_mm, source.column_mm)
-    found = np.zeros(shape, bool)
+    resampled = np.zeros(shape, bool)
     depth, along = len(labels), thick / np.dot(thick, thick)
     sides = [(0, 0), (shape[1] - 1, 0), (0, shape[2] - 1), (shape[1] - 1, shape[2] - 1)]
     for number, corner in enumerate(target.corners_mm):
@@ -191,8 +189,8 @@ def resample_labels(labels: np.ndarray, source: Grid, target: Grid, shape: tuple
         one = sitk.Image([shape[2], shape[1], 1], sitk.sitkUInt8)
         _place(one, corner, target.normal, target.row_mm, target.column_mm)
         moved = sitk.Resample(moving, one, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
-        found[number] = sitk.GetArrayViewFromImage(moved)[0] > 0
-    return found
+        resampled[number] = sitk.GetArrayViewFromImage(moved)[0] > 0
+    return resampled
 
 
 def _place(
@@ -237,7 +235,5 @@ def _tilt(axes: np.ndarray, where: str) -> list[str]:
         )
     if degrees.max() <= NOTED_TILT:
         return []
-    return [
-        f"The slices are tilted by {degrees.max():.0f} degrees against the body's axes; they are kept as "
-        "they are."
-    ]
+    tilt = f"{degrees.max():.0f} degrees against the body's axes"
+    return [f"The slices are tilted by {tilt}; they are kept as they are."]

@@ -21,12 +21,12 @@ def inflate(content: bytes, length: int, where: str, *, wbits: int = 31) -> byte
     Never inflates further than `length`. Raises UserError where it is damaged or holds fewer.
     """
     check_size(length, where)
-    found = _inflate(content, length, where, wbits=wbits)
-    if len(found) < length:
+    unpacked = _inflate(content, length, where, wbits=wbits)
+    if len(unpacked) < length:
         raise UserError(
             f"{where} is damaged and cannot be unpacked: it ends too early. Export or download it again."
         )
-    return found
+    return unpacked
 
 
 def check_size(length: int, where: str) -> None:

@@ -37,11 +37,11 @@ def data_file(content: bytes, where: str) -> tuple[str, slice]:
 
     Where the header says so.
     """
-    found = _DATA.search(content[:_MOST_HEADER])
-    if found is None:
+    line = _DATA.search(content[:_MOST_HEADER])
+    if line is None:
         raise UserError(f"{where} is no readable MetaImage: it does not say where its numbers are.")
-    name = found[1].decode("utf-8", "replace").strip()
-    return ("" if name.upper() == "LOCAL" else name), slice(found.start(), found.end())
+    name = line[1].decode("utf-8", "replace").strip()
+    return ("" if name.upper() == "LOCAL" else name), slice(*line.span())
 
 
 def read_metaimage(content: bytes, where: str) -> Volume:
@@ -80,10 +80,10 @@ def _fields(text: str) -> dict[str, str]:
 
 
 def _is_big_endian(fields: dict[str, str]) -> bool:
-    stated = fields.get(
-        "BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", str(sys.byteorder == "big"))
-    )
-    return stated.lower() == "true"
+    for name in ("BinaryDataByteOrderMSB", "ElementByteOrderMSB"):
+        if name in fields:
+            return fields[name].lower() == "true"
+    return sys.byteorder == "big"
 
 
 def _grid(fields: dict[str, str], dimensions: int, count: int, where: str) -> Grid | None:

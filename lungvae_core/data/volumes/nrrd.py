@@ -43,10 +43,8 @@ def data_file(content: bytes, where: str) -> tuple[str, slice]:
     Where the header says so.
     """
     head, _ = _split(content, where)
-    found = _DATA.search(head)
-    if found is None:
-        return "", slice(0, 0)
-    return found[1].decode("utf-8", "replace").strip(), slice(found.start(), found.end())
+    line = _DATA.search(head)
+    return (line[1].decode("utf-8", "replace").strip(), slice(*line.span())) if line else ("", slice(0, 0))
 
 
 def read_nrrd(content: bytes, where: str) -> Volume:
@@ -67,9 +65,8 @@ def read_nrrd(content: bytes, where: str) -> Volume:
             raise UserError(f"{where} does not say the order of its bytes (endian). Save it again.")
         dtype = dtype.newbyteorder(">" if fields["endian"].lower() == "big" else "<")
     size = check_shape((shape[2], shape[1], shape[0]), dtype.itemsize, where)
-    levels = np.frombuffer(_body(fields, body, size, where), dtype, size // dtype.itemsize).reshape(
-        shape[::-1]
-    )
+    numbers = np.frombuffer(_body(fields, body, size, where), dtype, size // dtype.itemsize)
+    levels = numbers.reshape(shape[::-1])
     grid = _grid(fields, axes, len(levels), where)
     return Volume(levels, grid, None if grid is not None else _spacing(fields, axes, where))
 
@@ -90,19 +87,16 @@ def _spacing(fields: dict[str, str], axes: list[int], where: str) -> float | Non
 
 def _split(content: bytes, where: str) -> tuple[bytes, memoryview]:
     """The header, and what follows the empty line behind it."""
-    start = content[:_MOST_HEADER]
-    ends = [(start.find(mark), len(mark)) for mark in (b"\n\n", b"\r\n\r\n")]
-    found = min(((at, length) for at, length in ends if at >= 0), default=None)
     if not content.startswith(b"NRRD000"):
         raise UserError(
             f"{where} is no readable NRRD file: it is damaged or of another kind. Export it again."
         )
-    if found is None:
+    end = re.search(rb"\n\n|\r\n\r\n", content[:_MOST_HEADER])
+    if end is None:
         if len(content) > _MOST_HEADER:
             raise UserError(f"{where} is no readable NRRD file: its header has no end. Export it again.")
         return content + b"\n", memoryview(b"")
-    at, length = found
-    return content[: at + length // 2], memoryview(content)[at + length :]
+    return content[: (end.start() + end.end()) // 2], memoryview(content)[end.end() :]
 
 
 def _fields(head: bytes) -> dict[str, str]:
@@ -130,13 +124,13 @@ def _sizes(fields: dict[str, str], where: str) -> tuple[list[int], list[int]]:
 
 
 def _vectors(text: str) -> list[list[float] | None]:
-    found: list[list[float] | None] = []
-    for part in re.findall(r"none|\([^)]*\)", text):
-        try:
-            found.append(None if part == "none" else [float(value) for value in part[1:-1].split(",")])
-        except ValueError:
-            return []
-    return found
+    parts = re.findall(r"none|\([^)]*\)", text)
+    try:
+        return [
+            None if part == "none" else [float(value) for value in part[1:-1].split(",")] for part in parts
+        ]
+    except ValueError:
+        return []
 
 
 def _body(fields: dict[str, str], body: memoryview, size: int, where: str) -> memoryview:

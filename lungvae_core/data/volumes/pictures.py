@@ -35,16 +35,18 @@ def read_picture(content: bytes, where: str, *, labels: bool = False) -> Volume:
             if labels and picture.format == "JPEG":
                 raise UserError(f"{where} is a JPEG, whose borders are not exact. Save the mask as png.")
             read = _labels if labels else _levels
-            found = [read(page, where) for page in ImageSequence.Iterator(picture)]
+            slices, whites = zip(
+                *(read(page, where) for page in ImageSequence.Iterator(picture)), strict=True
+            )
     except (UserError, MemoryError):
         raise
     except Exception as error:  # Pillow's readers raise whatever a damaged file makes them trip over
         raise UserError(
             f"{where} cannot be read as an image: it is damaged or of another kind. Save it again."
         ) from error
-    if len({levels.shape for levels, _ in found}) > 1 or len({white for _, white in found}) > 1:
+    if len({levels.shape for levels in slices}) > 1 or len(set(whites)) > 1:
         raise UserError(f"{where} has pages of several sizes or kinds. Save the one that is meant.")
-    return Volume(np.stack([levels for levels, _ in found]), white=found[0][1])
+    return Volume(np.stack(slices), white=whites[0])
 
 
 def _levels(page: Any, where: str) -> tuple[np.ndarray, float | None]:

@@ -8,7 +8,7 @@ Limits are physical, not fitted. Air is -1000 HU and water 0 by definition; 12-b
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -95,14 +95,8 @@ class _Span:
 
     @staticmethod
     def together(spans: list[_Span]) -> _Span:
-        return _Span(
-            min(span.low for span in spans),
-            max(span.high for span in spans),
-            min(span.least for span in spans),
-            sum(span.odd for span in spans) / len(spans),
-            sum(span.metal for span in spans) / len(spans),
-            sum(span.dense for span in spans) / len(spans),
-        )
+        low, high, least, *shares = zip(*map(astuple, spans), strict=True)
+        return _Span(min(low), max(high), min(least), *(sum(share) / len(spans) for share in shares))
 
 
 def why_not_hu(levels: np.ndarray, *, stated: bool = False) -> str:
