@@ -31,7 +31,7 @@ SCALES = {
     "malignancy": (1, 5, "highly unlikely", "highly suspicious"),
 }
 TITLES = {"internalStructure": "internal structure"}
-MALIGNANCY = [f"{rating} {words}" for rating, words in MALIGNANCY_WORDS.items()]
+MALIGNANCY = [f"{rating} {meaning}" for rating, meaning in MALIGNANCY_WORDS.items()]
 BANDS_MM = (6.0, 8.0, 15.0)  # the limits of the size bands: those of the guidelines on follow-up
 BANDS = ["under 6 mm", "6 to under 8 mm", "8 to under 15 mm", "15 mm and over"]
 

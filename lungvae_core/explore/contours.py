@@ -46,12 +46,9 @@ class Density:
 
     def lines(self, level: float) -> list[list[list[float]]]:
         """The region's border, as closed lines of [x, y]."""
-        found = []
-        for line in find_contours(np.pad(self.grid, 1), level):
-            places = (line - 1 + 0.5) * self.cell + self.low
-            if len(line) >= 8:
-                found.append(np.round(_thinned(places), 4).tolist())
-        return found
+        borders = (line for line in find_contours(np.pad(self.grid, 1), level) if len(line) >= 8)
+        places = ((line - 1 + 0.5) * self.cell + self.low for line in borders)
+        return [np.round(_thinned(line), 4).tolist() for line in places]
 
 
 def contours(xy: np.ndarray) -> list[dict[str, Any]]:

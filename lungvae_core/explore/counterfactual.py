@@ -329,7 +329,11 @@ class _Search:
         row, distance = self.lesions.nearest(points, self.rows)
         excess = np.maximum(distance - self.usual, 0)
         away = (points - self.lesions.points[row]) @ self.lesions.precision
-        return excess[:, None] * away / np.maximum(distance, 1e-12)[:, None]
+        return (excess / np.maximum(distance, 1e-12))[:, None] * away
+
+    def _excess(self, points: np.ndarray) -> np.ndarray:
+        """(R,) by how much the nearest lesion is farther than is usual; 0 where it is not."""
+        return np.maximum(self.lesions.nearest(points, self.rows)[1] - self.usual, 0)
 
     def _logits(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(logits (R,), their gradients (R, K)) at coordinates (R, K)."""
@@ -363,9 +367,8 @@ class _Search:
         if not len(points):
             return None
         steps = points - self.start
-        cost = np.einsum("ri,ij,rj->r", steps, self.quadratic, steps)
-        _, distance = self.lesions.nearest(points, self.rows)
-        return points[int((cost + np.maximum(distance - self.usual, 0) ** 2).argmin())]
+        cost = np.einsum("ri,ij,rj->r", steps, self.quadratic, steps) + self._excess(points) ** 2
+        return points[int(cost.argmin())]
 
     def sparse(
         self, end: np.ndarray, most: int, restarts: int, generator: np.random.Generator
@@ -373,25 +376,21 @@ class _Search:
         """A point past the threshold that differs in at most `most` dimensions (0: as few as are enough)."""
         # What each dimension's own change did to the score, to first order along the way.
         half = np.stack([self.start, (self.start + end) / 2, end])
-        worth = np.abs(self._logits(half)[1].mean(0) * (end - self.start))
-        order = np.argsort(-worth, kind="stable")
+        effects = np.abs(self._logits(half)[1].mean(0) * (end - self.start))
+        order = np.argsort(-effects, kind="stable")
         counts = [most] if most else [count for count in SPARSE if count < len(order)]
         for count in counts:
-            found = self.solve(np.sort(order[:count]), restarts, generator)
-            if found is not None and (most or self._near(found)):
-                return found
+            point = self.solve(np.sort(order[:count]), restarts, generator)
+            # As near to a lesion as lesions are, or as the start is.
+            if point is not None and (most or self._excess(point[None])[0] <= 0):
+                return point
         return None if most and most < len(order) else end
-
-    def _near(self, point: np.ndarray) -> bool:
-        """Whether a point is as near to a lesion as lesions are, or as the start is."""
-        return bool(self.lesions.nearest(point[None], self.rows)[1][0] <= self.usual)
 
 
 def _back(space: Space, points: Tensor) -> Tensor:
     """`Space.back` with a gradient."""
-    raw = points * torch.tensor(space.deviation, dtype=points.dtype) + torch.tensor(
-        space.mean, dtype=points.dtype
-    )
+    deviation, mean = (torch.tensor(each, dtype=points.dtype) for each in (space.deviation, space.mean))
+    raw = points * deviation + mean
     if not space.pseudo:
         return raw
     share = torch.softmax(raw, dim=1) * (1 + space.pseudo * space.dimensions) - space.pseudo
@@ -411,52 +410,52 @@ class Change:
 
 
 @dataclass(frozen=True)
-class _Told:
-    """How a property is spoken of: its title with unit, what is said when it rises or falls."""
+class _Wording:
+    """The wording for a property: its title with unit, and the sentences for a rise and a fall."""
 
     title: str
     rises: str
     falls: str
-    least: float  # the smallest change worth telling
+    least: float  # the smallest change that is mentioned
     digits: int = 0
 
 
-_TOLD = {
-    "area_px": _Told("area, px²", "grows by {} px²", "shrinks by {} px²", 1),
-    "diameter_px": _Told("diameter, px", "gets wider by {} px", "gets narrower by {} px", 0.2, 1),
-    "mean_hu": _Told("mean density, HU", "becomes {} HU denser", "becomes {} HU less dense", 5),
-    "eccentricity": _Told("eccentricity, 0 to 1", "lengthens by {}", "rounds by {}", 0.02, 2),
-    "solidity": _Told("solidity, 0 to 1", "fills its outline by {}", "indents its outline by {}", 0.01, 2),
-    "edge_hu_px": _Told("edge, HU/px", "sharpens by {} HU/px", "blurs by {} HU/px", 3),
-    "texture_hu": _Told("unevenness, HU", "becomes {} HU more uneven", "becomes {} HU more even", 3),
+_WORDINGS = {
+    "area_px": _Wording("area, px²", "grows by {} px²", "shrinks by {} px²", 1),
+    "diameter_px": _Wording("diameter, px", "gets wider by {} px", "gets narrower by {} px", 0.2, 1),
+    "mean_hu": _Wording("mean density, HU", "becomes {} HU denser", "becomes {} HU less dense", 5),
+    "eccentricity": _Wording("eccentricity, 0 to 1", "lengthens by {}", "rounds by {}", 0.02, 2),
+    "solidity": _Wording("solidity, 0 to 1", "fills its outline by {}", "indents its outline by {}", 0.01, 2),
+    "edge_hu_px": _Wording("edge, HU/px", "sharpens by {} HU/px", "blurs by {} HU/px", 3),
+    "texture_hu": _Wording("unevenness, HU", "becomes {} HU more uneven", "becomes {} HU more even", 3),
 }
 
 
 def changes(hu: np.ndarray) -> list[Change]:
     """Measurements of two decoded images hu (2, 64, 64), before and after, by property."""
-    found = []
+    measured = []
     for name, values in _measured(hu).items():
-        told = _TOLD[name]
+        wording = _WORDINGS[name]
         before, after = (None if np.isnan(value) else float(value) for value in values)
-        words = ""
-        if before is not None and after is not None and abs(after - before) >= told.least:
-            size = f"{abs(after - before):.{told.digits}f}"
-            words = (told.rises if after > before else told.falls).format(size)
-        found.append(Change(name, told.title, before, after, words))
-    return found
+        caption = ""
+        if before is not None and after is not None and abs(after - before) >= wording.least:
+            size = f"{abs(after - before):.{wording.digits}f}"
+            caption = (wording.rises if after > before else wording.falls).format(size)
+        measured.append(Change(name, wording.title, before, after, caption))
+    return measured
 
 
-def in_words(found: list[Change]) -> list[str]:
+def in_words(measured: list[Change]) -> list[str]:
     """What changed, as "grows by 14 px²" and "becomes 40 HU denser"."""
-    return [change.caption for change in found if change.caption]
+    return [change.caption for change in measured if change.caption]
 
 
 def measured_curves(hu: np.ndarray) -> dict[str, np.ndarray]:
     """Property with its unit -> (N,) what is measured in images hu (N, 64, 64); NaN: no lesion was found."""
-    return {_TOLD[name].title: values for name, values in _measured(hu).items()}
+    return {_WORDINGS[name].title: values for name, values in _measured(hu).items()}
 
 
 def _measured(hu: np.ndarray) -> dict[str, np.ndarray]:
     """Property -> (N,) what is measured within the outlines found in images hu (N, 64, 64)."""
     values = measure(hu, segment(hu))
-    return {name: values[:, list(PROPERTIES).index(name)] for name in _TOLD}
+    return {name: values[:, list(PROPERTIES).index(name)] for name in _WORDINGS}

@@ -15,6 +15,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from lungvae_core.cache_places import without_numba_cache
+from lungvae_core.data.columns import numbers
 from lungvae_core.errors import UserError
 from lungvae_core.explore.neighbours import lesion_features
 from lungvae_core.quiet import silence
@@ -49,8 +50,7 @@ def check_parameters(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """All parameters of a method, the given ones and defaults; UserError for unknown and impossible ones."""
     if method not in PARAMETERS:
         raise UserError(f"There is no method {str(method)[:20]!r}; choose one of {', '.join(METHODS)}.")
-    known = PARAMETERS[method]
-    settings: dict[str, Any] = {name: default for name, (_, _, default, _) in known.items()}
+    settings: dict[str, Any] = {name: default for name, (_, _, default, _) in PARAMETERS[method].items()}
     if method == "umap":
         settings["metric"] = METRICS[0]
     for name, value in given.items():
@@ -61,7 +61,7 @@ def check_parameters(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
                 raise UserError(f"The metric is one of {', '.join(METRICS)}.")
             settings[name] = value
             continue
-        low, high, default, _ = known[name]
+        low, high, default, _ = PARAMETERS[method][name]
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise UserError(f"{name} of {TITLES[method]} lies between {low:g} and {high:g}.")
         settings[name] = int(value) if isinstance(default, int) else float(value)
@@ -82,9 +82,8 @@ def project(
     """(N, dims) float32 positions of features (N, K), centred and scaled to about -1..1."""
     neighbours = max(2, min(neighbours, len(codes) - 1))
     if method == "pca" or len(codes) < 5:
-        found = PCA(min(dims, *codes.shape), random_state=seed).fit_transform(codes)
-        xy = np.zeros((len(codes), dims), np.float32)
-        xy[:, : found.shape[1]] = found
+        components = PCA(min(dims, *codes.shape), random_state=seed).fit_transform(codes)
+        xy = np.pad(components, ((0, 0), (0, dims - components.shape[1])))
     elif method == "tsne":
         perplexity = min(perplexity, (len(codes) - 1) / 3)
         xy = TSNE(dims, perplexity=perplexity, init="pca", random_state=seed).fit_transform(codes)
@@ -106,13 +105,11 @@ def nodules(table: pd.DataFrame, codes: np.ndarray) -> tuple[pd.DataFrame, np.nd
 
     The table has patient_id, nodule, `row` (the representative slice's row) and `slices` (how many).
     """
+    areas = np.nan_to_num(numbers(table, "area_px"))
     rows, means = [], []
     for (patient, nodule), part in table.groupby(["patient_id", "nodule"], sort=False):
         at = part.index.to_numpy()
-        if "area_px" in part and part["area_px"].notna().any() and part["area_px"].max() > 0:
-            chosen = at[int(np.nanargmax(part["area_px"].to_numpy(float)))]
-        else:
-            chosen = at[len(at) // 2]
+        chosen = at[areas[at].argmax()] if areas[at].max() > 0 else at[len(at) // 2]
         rows.append({"patient_id": patient, "nodule": nodule, "row": int(chosen), "slices": len(at)})
         means.append(codes[at].mean(0))
     return pd.DataFrame(rows), np.stack(means)
@@ -154,10 +151,10 @@ def make_maps(
         inputs = lesion_features(unit_codes, run.config)
         for method in methods:
             for count in dims:
-                wanted = columns(method, count)
-                if again or not set(wanted) <= set(frame):
+                axes = columns(method, count)
+                if again or not set(axes) <= set(frame):
                     places = project(inputs, method, dims=count, seed=seed)
-                    frame = frame.assign(**{axis: places[:, at] for at, axis in enumerate(wanted)})
+                    frame = frame.assign(**dict(zip(axes, places.T, strict=True)))
                 done += 1
                 on_progress(done, len(methods) * len(units) * len(dims))
         run.write_table(name, frame)

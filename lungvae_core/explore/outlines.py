@@ -27,8 +27,8 @@ def membership(clusters: Clusters, method: str, nodule_of_row: np.ndarray, unit:
     of slices reach the nodules by their most frequent cluster.
     """
     if method not in clusters.members:
-        known = ", ".join(clusters.members)
-        raise UserError(f"The model has no clusters by {method[:20]!r}; it has those by {known}.")
+        methods = ", ".join(clusters.members)
+        raise UserError(f"The model has no clusters by {method[:20]!r}; it has those by {methods}.")
     count = int(nodule_of_row.max()) + 1 if clusters.unit == "nodule" else len(nodule_of_row)
     own = np.full(count, -1)
     own[clusters.at] = clusters.members[method]
@@ -48,9 +48,9 @@ def outlines(clusters: Clusters, method: str, members: np.ndarray, xy: np.ndarra
     `members` (N,) is what `membership` gives for the map's points.
     """
     whole = Density(xy)
-    found = []
-    for told in clusters.report["methods"][method]["clusters"]:
-        number = int(told["cluster"])
+    outlined = []
+    for cluster in clusters.report["methods"][method]["clusters"]:
+        number = int(cluster["cluster"])
         own = xy[members == number]
         if len(own) < FEWEST:
             continue
@@ -61,15 +61,15 @@ def outlines(clusters: Clusters, method: str, members: np.ndarray, xy: np.ndarra
         # The label stands where the cluster is densest, which lies in it, unlike a mean.
         peak = np.unravel_index(int(density.grid.argmax()), density.grid.shape)
         centre = (np.array(peak) + 0.5) * density.cell + density.low
-        found.append(
+        outlined.append(
             {
                 "cluster": number,
-                "name": f"{number + 1}: {cluster_name(told)}",
-                "words": cluster_words(told),
+                "name": f"{number + 1}: {cluster_name(cluster)}",
+                "words": cluster_words(cluster),
                 "colour": OKABE_ITO[number % len(OKABE_ITO)],
                 "count": len(own),
                 "centre": np.round(centre, 4).tolist(),
                 "lines": lines,
             }
         )
-    return found
+    return outlined

@@ -99,11 +99,11 @@ class Graph:
         far, before = dijkstra(weights, directed=False, indices=count, return_predecessors=True)
         if not np.isfinite(far[count + 1]):
             raise UserError("No chain of neighbours leads from A to B. Go straight, or choose other lesions.")
-        found, at = [], int(before[count + 1])
+        passed, at = [], int(before[count + 1])
         while at != count:
-            found.append(at)
+            passed.append(at)
             at = int(before[at])
-        return np.array(found[::-1], int)
+        return np.array(passed[::-1], int)
 
 
 def along(a: np.ndarray, b: np.ndarray, through: np.ndarray, steps: int) -> np.ndarray:

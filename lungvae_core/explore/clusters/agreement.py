@@ -35,42 +35,39 @@ def agreement(
     lesions that are of their cluster's most frequent group; of patients also how often two lesions of one
     patient share a cluster, and two of different patients.
     """
-    known = attribute.groups >= 0
-    clusters = np.unique(members[known], return_inverse=True)[1]
-    names, groups = np.unique(attribute.groups[known], return_inverse=True)
-    if len(names) < 2 or clusters.max() < 1:
-        return None
+    rated, clusters, groups = _numbered(members, attribute)
     table = _table(clusters, groups)
+    if min(table.shape) < 2:
+        return None
     figures = _figures(attribute, table)
     generator = np.random.default_rng(seed)
     shuffles = (
         (generator.permutation(groups) for _ in range(permutations))
         if attribute.name == "patient"
-        else _between_patients(groups, patients[known], permutations, generator)
+        else _between_patients(groups, patients[rated], permutations, generator)
     )
-    null: dict[str, list[float]] = {name: [] for name in figures}
-    for shuffled in shuffles:
-        other = _table(clusters, shuffled, table.shape)
-        for name, figure in figures.items():
-            null[name].append(figure(other))
-    found: dict[str, Any] = {
+    null = [
+        [figure(other) for figure in figures.values()]
+        for other in (_table(clusters, shuffled, table.shape) for shuffled in shuffles)
+    ]
+    compared: dict[str, Any] = {
         "name": attribute.name,
         "title": attribute.title,
         "kind": attribute.kind,
-        "units": int(known.sum()),
-        "groups": len(names),
+        "units": int(rated.sum()),
+        "groups": table.shape[1],
     }
-    for name, figure in figures.items():
+    for at, (name, figure) in enumerate(figures.items()):
         value = figure(table)
-        found[name] = {"value": value, **against_null(value, np.array(null[name]))}
-    if "shared" in found:
-        sizes = table.sum(1)
-        pairs = sizes.sum() * (sizes.sum() - 1) / 2
-        same = (table.sum(0) * (table.sum(0) - 1) / 2).sum()
-        together = (sizes * (sizes - 1) / 2).sum() - (table * (table - 1) / 2).sum()
-        found["shared"]["others"] = float(together / max(pairs - same, 1))
-        found["shared"]["pairs"] = int(same)
-    return found
+        compared[name] = {"value": value, **against_null(value, np.array(null)[:, at])}
+    if "shared" in compared:
+        pairs, same, in_cluster, in_both = (
+            float((counts * (counts - 1) / 2).sum())
+            for counts in (table.sum(), table.sum(0), table.sum(1), table)
+        )
+        compared["shared"]["others"] = (in_cluster - in_both) / max(pairs - same, 1)
+        compared["shared"]["pairs"] = int(same)
+    return compared
 
 
 def _figures(attribute: Attribute, table: Table) -> dict[str, Callable[[Table], float]]:
@@ -85,11 +82,18 @@ def _figures(attribute: Attribute, table: Table) -> dict[str, Callable[[Table], 
 
 def ami(members: np.ndarray, attribute: Attribute) -> float:
     """The adjusted mutual information of clusters (M,) with an attribute, over lesions where it is known."""
-    known = attribute.groups >= 0
-    clusters = np.unique(members[known], return_inverse=True)[1]
-    groups = np.unique(attribute.groups[known], return_inverse=True)[1]
+    _, clusters, groups = _numbered(members, attribute)
     table = _table(clusters, groups)
     return _ami(table)(table) if min(table.shape) > 1 else 0.0
+
+
+def _numbered(members: np.ndarray, attribute: Attribute) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """((M,) bool, which lesions have the attribute; their clusters and groups, each numbered from 0)."""
+    rated = attribute.groups >= 0
+    clusters, groups = (
+        np.unique(each[rated], return_inverse=True)[1] for each in (members, attribute.groups)
+    )
+    return rated, clusters, groups
 
 
 def _table(clusters: np.ndarray, groups: np.ndarray, shape: tuple[int, ...] | None = None) -> Table:

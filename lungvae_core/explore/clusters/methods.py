@@ -49,11 +49,11 @@ def choose(name: str, points: np.ndarray, *, seed: int = 0, distances: np.ndarra
 
 def silhouette(distances: np.ndarray, members: np.ndarray) -> float:
     """The mean silhouette, -1 to 1, of clustered points; NaN with fewer than two clusters."""
-    known = members != NOISE
-    if not 2 <= len(np.unique(members[known])) < known.sum():
+    clustered = members != NOISE
+    if not 2 <= len(np.unique(members[clustered])) < clustered.sum():
         return np.nan
-    within = distances if known.all() else distances[np.ix_(known, known)]
-    return float(silhouette_score(within, members[known], metric="precomputed"))
+    within = distances if clustered.all() else distances[np.ix_(clustered, clustered)]
+    return float(silhouette_score(within, members[clustered], metric="precomputed"))
 
 
 def knee(numbers: list[int], falling: list[float]) -> int:
@@ -122,8 +122,7 @@ def fit_classix(points: np.ndarray, radius: float) -> np.ndarray:
         ) from error
 
     smallest = least(points)
-    found = CLASSIX(radius=radius, minPts=smallest, verbose=0).fit(points)
-    members = np.asarray(found.labels_)
+    members = np.asarray(CLASSIX(radius=radius, minPts=smallest, verbose=0).fit(points).labels_)
     # Without any group of the least size every crumb is left as a cluster of its own.
     if np.unique(members, return_counts=True)[1].min() < smallest:
         return np.zeros(len(points), int)
@@ -153,15 +152,11 @@ def _classix(points: np.ndarray, distances: np.ndarray, seed: int) -> Method:
     curve = [tried[radius] for radius in sorted(tried)]
     best = _best(curve)
     radius = best["radius"] if best else _edge(tried)
-    return Method(
-        "classix",
-        {"radius": radius, "least": least(points)},
-        f"the largest silhouette of {len(curve)} radii"
-        if best
-        else f"none of {len(curve)} radii gives two groups",
-        curve,
-        lambda other: fit_classix(other, radius),
-    )
+    chosen_by = f"the largest silhouette of {len(curve)} radii"
+    if not best:
+        chosen_by = f"none of {len(curve)} radii gives two groups"
+    settings = {"radius": radius, "least": least(points)}
+    return Method("classix", settings, chosen_by, curve, lambda other: fit_classix(other, radius))
 
 
 def _edge(tried: dict[float, dict[str, Any]]) -> float:
@@ -187,5 +182,5 @@ def _hdbscan(points: np.ndarray, distances: np.ndarray, seed: int) -> Method:
 
 
 def _best(curve: list[dict[str, Any]]) -> dict[str, Any] | None:
-    known = [one for one in curve if not np.isnan(one["silhouette"])]
-    return max(known, key=lambda one: one["silhouette"]) if known else None
+    grouped = [one for one in curve if not np.isnan(one["silhouette"])]
+    return max(grouped, key=lambda one: one["silhouette"], default=None)

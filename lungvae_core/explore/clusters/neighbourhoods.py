@@ -32,7 +32,7 @@ def map_quality(
     shuffled = table.iloc[generator.permutation(len(table))]
     one_each = np.sort(shuffled[~shuffled.duplicated(["patient_id", "nodule"])].index.to_numpy())
     units = {"nodule": (np.arange(len(frame)), means), "slice": (one_each, codes)}
-    found = []
+    qualities = []
     for unit, (rows, unit_codes) in units.items():
         if not run.has(f"map-{unit}.parquet"):
             continue
@@ -45,9 +45,9 @@ def map_quality(
         for method, title in TITLES.items():
             if {f"{method}_x", f"{method}_y"} <= set(places):
                 xy = places[[f"{method}_x", f"{method}_y"]].to_numpy()[rows]
-                found.append({"unit": unit, "method": method, "title": title, **quality(inputs, xy)})
+                qualities.append({"unit": unit, "method": method, "title": title, **quality(inputs, xy)})
                 on_step()
-    return found
+    return qualities
 
 
 def quality(inputs: np.ndarray, xy: np.ndarray) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +118,17 @@ def cluster(
     on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> dict[str, Any]:
     """Clusters of lesions `frame` (M rows of a run's table) at points (M, D), with all figures."""
-    known = attributes(frame)
-    patients = frame["patient_id"].astype(str).to_numpy()
-    distances = pairwise_distances(points)
-    sets = featureless(points, amount.featureless, seed)
+    lesions = _Lesions(
+        frame,
+        points,
+        pairwise_distances(points),
+        frame["patient_id"].astype(str).to_numpy(),
+        attributes(frame),
+        featureless(points, amount.featureless, seed),
+        unit,
+        seed,
+        amount,
+    )
     # The steps: choosing counts for ten, as the slowest of them does.
     steps = len(METHODS) * (10 + amount.resamples + amount.featureless)
     done = 0
@@ -130,24 +138,21 @@ def cluster(
         done += count
         on_progress(min(done, steps), steps)
 
-    found: dict[str, Any] = {}
+    judged: dict[str, Any] = {}
     members: dict[str, np.ndarray] = {}
     for name in METHODS:
-        method = choose(name, points, seed=seed, distances=distances)
+        method = choose(name, points, seed=seed, distances=lesions.distances)
         step(10)
         if name == "kmeans":
-            _beside(method, points, sets, known, seed)
+            lesions.compare_along_k(method)
         members[name] = method.fit(points)
-        found[name] = _judged(
-            method, members[name], frame, points, distances, patients, known, sets, unit, seed, amount, step
-        )
-    pairs = [(a, b) for at, a in enumerate(METHODS) for b in METHODS[at + 1 :]]
-    label = next((one.groups for one in known if one.name == "malignancy"), np.zeros(0, int))
+        judged[name] = lesions.judge(method, members[name], step)
+    label = next((one.groups for one in lesions.attributes if one.name == "malignancy"), np.zeros(0, int))
     return {
         "unit": unit,
         "units": len(points),
         "nodules": len(frame[["patient_id", "nodule"]].drop_duplicates()),
-        "patients": len(np.unique(patients)),
+        "patients": len(np.unique(lesions.patients)),
         "dimensions": points.shape[1],
         "label_rule": RULE,
         "label_rule_in_words": RULES[RULE],
@@ -156,71 +161,71 @@ def cluster(
         "resamples": amount.resamples,
         "permutations": amount.permutations,
         "featureless": amount.featureless,
-        "methods": found,
+        "methods": judged,
         "alike": [
             {"methods": pair, "rand": float(adjusted_rand_score(*(members[name] for name in pair)))}
-            for pair in pairs
+            for pair in combinations(METHODS, 2)
         ],
     }
 
 
-def _beside(
-    method: Method, points: np.ndarray, sets: list[np.ndarray], known: list[Attribute], seed: int
-) -> None:
-    """Beside each k of k-means: the silhouette of sets without groups, and what its clusters follow."""
-    apart = [pairwise_distances(one) for one in sets]
-    for one in method.curve:
-        widths = [
-            silhouette(distance, fit_kmeans(other, one["k"], seed=seed)[0])
-            for other, distance in zip(sets, apart, strict=True)
+@dataclass(frozen=True)
+class _Lesions:
+    """M lesions that are clustered, and what their clusters are compared with."""
+
+    frame: pd.DataFrame
+    points: np.ndarray  # (M, D)
+    distances: np.ndarray  # (M, M)
+    patients: np.ndarray  # (M,)
+    attributes: list[Attribute]
+    sets: list[np.ndarray]  # each (M, D), without groups
+    unit: str
+    seed: int
+    amount: Amount
+
+    def compare_along_k(self, method: Method) -> None:
+        """Add to each k of k-means the silhouette of sets without groups, and what its clusters follow."""
+        apart = [pairwise_distances(one) for one in self.sets]
+        for one in method.curve:
+            widths = [
+                silhouette(distance, fit_kmeans(other, one["k"], seed=self.seed)[0])
+                for other, distance in zip(self.sets, apart, strict=True)
+            ]
+            one["featureless"] = {
+                "value": float(np.mean(widths)),
+                "low": float(np.min(widths)),
+                "high": float(np.max(widths)),
+            }
+            members = fit_kmeans(self.points, one["k"], seed=self.seed)[0]
+            one["ami"] = {each.name: ami(members, each) for each in self.attributes if each.name in ALONG_K}
+
+    def judge(self, method: Method, members: np.ndarray, step: Callable[[], None]) -> dict[str, Any]:
+        """Everything about one clustering, ready for JSON."""
+        patients, seed, amount = self.patients, self.seed, self.amount
+        steady = stability(
+            method.fit, self.points, members, patients, resamples=amount.resamples, seed=seed, on_step=step
+        )
+        described = describe(self.frame, self.points, members, unit=self.unit, seed=seed)
+        for one, jaccard in zip(described, steady.pop("jaccard"), strict=True):
+            one["jaccard"] = jaccard
+        compared = [
+            agreement(members, each, patients, permutations=amount.permutations, seed=seed)
+            for each in self.attributes
         ]
-        one["featureless"] = {
-            "value": float(np.mean(widths)),
-            "low": float(np.min(widths)),
-            "high": float(np.max(widths)),
+        return {
+            "title": TITLES[method.name],
+            "settings": method.settings,
+            "chosen_by": method.chosen_by,
+            "curve": method.curve,
+            "count": int(members.max()) + 1,
+            "noise": float(np.mean(members == NOISE)),
+            "silhouette": silhouette(self.distances, members),
+            "stability": steady,
+            "featureless": without_groups(method.fit, self.sets, patients, seed=seed, on_step=step),
+            "attributes": [one for one in compared if one is not None],
+            "clusters": described,
+            "members": members.tolist(),
         }
-        members = fit_kmeans(points, one["k"], seed=seed)[0]
-        one["ami"] = {each.name: ami(members, each) for each in known if each.name in ALONG_K}
-
-
-def _judged(
-    method: Method,
-    members: np.ndarray,
-    frame: pd.DataFrame,
-    points: np.ndarray,
-    distances: np.ndarray,
-    patients: np.ndarray,
-    known: list[Attribute],
-    sets: list[np.ndarray],
-    unit: str,
-    seed: int,
-    amount: Amount,
-    step: Callable[[], None],
-) -> dict[str, Any]:
-    """Everything about one clustering, ready for JSON."""
-    steady = stability(
-        method.fit, points, members, patients, resamples=amount.resamples, seed=seed, on_step=step
-    )
-    described = describe(frame, points, members, unit=unit, seed=seed)
-    for one, jaccard in zip(described, steady.pop("jaccard"), strict=True):
-        one["jaccard"] = jaccard
-    compared = [
-        agreement(members, each, patients, permutations=amount.permutations, seed=seed) for each in known
-    ]
-    return {
-        "title": TITLES[method.name],
-        "settings": method.settings,
-        "chosen_by": method.chosen_by,
-        "curve": method.curve,
-        "count": int(members.max()) + 1,
-        "noise": float(np.mean(members == NOISE)),
-        "silhouette": silhouette(distances, members),
-        "stability": steady,
-        "featureless": without_groups(method.fit, sets, patients, seed=seed, on_step=step),
-        "attributes": [one for one in compared if one is not None],
-        "clusters": described,
-        "members": members.tolist(),
-    }
 
 
 def _not_drawn(sizes: np.ndarray, at: np.ndarray, unit: str) -> dict[str, int]:

@@ -38,21 +38,19 @@ def stability(
     Both as {value (mean), low, high (the middle 95 % of draws)}.
     """
     rows = draws(patients, resamples, seed)
-    found = []
+    redrawn = []
     for part in rows:
-        found.append(fit(points[part]))
+        redrawn.append(fit(points[part]))
         on_step()
     count = int(members.max()) + 1
-    alike = np.array(
-        [_jaccard(members[part], other, count) for part, other in zip(rows, found, strict=True)]
-    ).reshape(len(rows), count)
-    clusters = [int(each.max()) + 1 for each in found]
+    alike = [_jaccard(members[part], other, count) for part, other in zip(rows, redrawn, strict=True)]
+    clusters = [int(each.max()) + 1 for each in redrawn]
     return {
-        "rand": _spread(np.array(_in_a_row(rows, found))),
+        "rand": _spread(np.array(_in_a_row(rows, redrawn))),
         "clusters": {"low": min(clusters), "high": max(clusters)},
         "jaccard": [
             {**_spread(column), "dissolved": _spread((column <= DISSOLVED) + 0 * column)["value"]}
-            for column in alike.T
+            for column in np.array(alike).reshape(len(rows), count).T
         ],
     }
 
@@ -100,12 +98,11 @@ def without_groups(
 def draws(patients: np.ndarray, count: int, seed: int) -> list[np.ndarray]:
     """`count` times the rows of patients drawn with replacement, each patient once."""
     names, patient = np.unique(patients, return_inverse=True)
-    return [
-        np.flatnonzero(np.isin(patient, numbers)) for numbers in draw_numbers(len(names), count, seed=seed)
-    ]
+    drawn = draw_numbers(len(names), count, seed=seed)
+    return [np.flatnonzero(np.isin(patient, numbers)) for numbers in drawn]
 
 
-def _in_a_row(rows: list[np.ndarray], found: list[np.ndarray]) -> list[float]:
+def _in_a_row(rows: list[np.ndarray], members: list[np.ndarray]) -> list[float]:
     """Adjusted Rand indices of each draw and the next, the last and the first, on the lesions in both.
 
     Two draws that both come out as one group agree on nothing, and do not count.
@@ -114,7 +111,7 @@ def _in_a_row(rows: list[np.ndarray], found: list[np.ndarray]) -> list[float]:
     for at in range(len(rows)):
         other = (at + 1) % len(rows)
         _, here, there = np.intersect1d(rows[at], rows[other], return_indices=True)
-        one, two = found[at][here], found[other][there]
+        one, two = members[at][here], members[other][there]
         if other != at and len(here) and max(len(np.unique(one)), len(np.unique(two))) > 1:
             alike.append(float(adjusted_rand_score(one, two)))
     return alike
@@ -122,14 +119,12 @@ def _in_a_row(rows: list[np.ndarray], found: list[np.ndarray]) -> list[float]:
 
 def _jaccard(members: np.ndarray, other: np.ndarray, count: int) -> np.ndarray:
     """(count,) of each cluster the largest Jaccard index with one of `other`; NaN where it was not drawn."""
-    alike = np.full(count, np.nan)
-    for cluster in range(count):
-        mine = members == cluster
-        if mine.any():
-            sizes = np.bincount(other[other != NOISE], minlength=1)
-            both = np.bincount(other[mine & (other != NOISE)], minlength=len(sizes))
-            alike[cluster] = float((both / np.maximum(mine.sum() + sizes - both, 1)).max())
-    return alike
+    clustered, drawn = other != NOISE, members != NOISE
+    sizes = np.bincount(other[clustered], minlength=1)
+    own = np.bincount(members[drawn], minlength=count)
+    both = np.zeros((count, len(sizes)))
+    np.add.at(both, (members[clustered & drawn], other[clustered & drawn]), 1)
+    return np.where(own > 0, (both / np.maximum(own[:, None] + sizes - both, 1)).max(1), np.nan)
 
 
 def _spread(values: np.ndarray) -> dict[str, float | None]:

@@ -88,10 +88,10 @@ def name_of(moved: Mapping[str, Moved], *, inside_hu: float, outside_hu: float) 
     family = PROPERTIES[keys[0]].family
     selectivity = strength[family] / sum(strength.values())
     count = 1 if selectivity >= SELECTIVE else 2
-    words = " and ".join(verb(key, named[key]) for key in keys[:count])
+    text = " and ".join(verb(key, named[key]) for key in keys[:count])
     if len(keys) < count:
-        words += ", among others"
-    return Name(words, keys[:count], keys[count:], family, selectivity)
+        text += ", among others"
+    return Name(text, keys[:count], keys[count:], family, selectivity)
 
 
 def verb(key: str, moved: Moved) -> str:
