@@ -29,11 +29,11 @@ def audit(
     from lungvae_core.serving.workspace import audit as log
     from lungvae_core.serving.workspace.settings import Settings
 
-    found = log.read(Settings(), who=who, what=what, since=since, most=lines or None)
-    for line in found:
+    recorded = log.read(Settings(), who=who, what=what, since=since, most=lines or None)
+    for line in recorded:
         if as_json:
             print(json.dumps(asdict(line), ensure_ascii=False))
         else:
             print(f"{line.at[:19]}Z  {line.what:<12} {line.who:<32} {line.detail}".rstrip())
-    if not found and not as_json:
+    if not recorded and not as_json:
         print("Nothing is on record.")

@@ -35,7 +35,7 @@ def import_(
     overwrite: Annotated[bool, typer.Option(help="Replace an existing --out.")] = False,
 ) -> None:
     """Make a data set of arrays with a table, or of image files listed in a manifest."""
-    from lungvae_core.data.counted import Counted
+    from lungvae_core.data.counted import Counted, counts_in_words
     from lungvae_core.data.crops import stated_range
     from lungvae_core.data.importing import import_arrays, import_manifest
 
@@ -63,12 +63,7 @@ def import_(
         )
     else:
         raise UserError("Give either --slices and --table (and --masks), or --manifest alone.")
-    nodule_count = len(made.table[["patient_id", "nodule"]].drop_duplicates())
-    patients = made.table["patient_id"].nunique()
-    print(
-        f"{out}: {len(made):,} slices of {nodule_count:,} nodules and {patients:,} patients, "
-        f"hash {made.info.content_hash[:12]}."
-    )
+    print(f"{out}: {counts_in_words(made.table)}, hash {made.info.content_hash[:12]}.")
     read = made.info.details["import"]
     print(Counted(used=read["rows"], left_out=read["left_out"], unit="rows").in_words())
     for note in read["notes"]:
@@ -84,16 +79,15 @@ def _nodule_rule(one_per_patient: bool, one_per_slice: bool) -> NoduleRule:
 @app.command()
 def info(data: Annotated[Path, typer.Argument(help="A data set's folder.")]) -> None:
     """Say what a data set is, where it came from, and how its table was read."""
-    from lungvae_core.data.counted import Counted, left_out_before
+    from lungvae_core.data.counted import Counted, counts_in_words, left_out_before
     from lungvae_core.data.slices import SliceSet
 
     opened = SliceSet.open(data)
-    table, described = opened.table, opened.info
-    nodules = len(table[["patient_id", "nodule"]].drop_duplicates())
+    described = opened.info
     print(f"{described.name}: {described.source}; {described.rule}.")
-    print(f"{len(opened):,} slices of {nodules:,} nodules and {table['patient_id'].nunique():,} patients.")
+    print(f"{counts_in_words(opened.table)}.")
     print(Counted(used=len(opened), left_out=left_out_before(described.details)).in_words())
-    print(f"Columns: {', '.join(map(str, table.columns))}.")
+    print(f"Columns: {', '.join(map(str, opened.table.columns))}.")
     read = described.details.get("import")
     for note in [*(read.get("notes", ()) if isinstance(read, dict) else ()), *opened.notes]:
         print(f"  {note}")

@@ -88,8 +88,8 @@ def _print_report(path: Path, report: dict[str, Any]) -> None:
     if report["phantom"]:
         print(f"\nPhantom: {report['phantom']['what']}, n = {report['phantom']['sizes']['free']:,}.")
         _print_part(report["phantom"]["free"])
-        for name, words in PHANTOM_WORDS.items():
-            print(f"{words:<36}{_figure(report['phantom']['moved'][name])}")
+        for name, title in PHANTOM_WORDS.items():
+            print(f"{title:<36}{_figure(report['phantom']['moved'][name])}")
     print(
         f"\n95 % intervals; null: patients shuffled, mean and 95th percentile. {len(WORDS)} scores in 0..1."
     )
@@ -102,9 +102,11 @@ def _print_part(part: dict[str, Any]) -> None:
         print(f"{WORDS[name]:<36}{_figure(part['scores'][name])}")
     for name, probe in part["probes"].items():
         measure = "AUC" if probe["measure"] == "auc" else "R2"
-        told = f"linear {_figure(probe['linear'])}; boosted {_figure(probe['boosted'])}"
+        line = (
+            f"  {name:<16}{measure:<4}linear {_figure(probe['linear'])}; boosted {_figure(probe['boosted'])}"
+        )
         alone = part.get("size_alone", {}).get(name)
-        print(f"  {name:<16}{measure:<4}{told}" + ("" if alone is None else f"; size alone R2 {alone:.2f}"))
+        print(line if alone is None else f"{line}; size alone R2 {alone:.2f}")
 
 
 def _print_attributes(part: dict[str, Any] | None) -> None:
@@ -128,11 +130,11 @@ def _figure(figure: dict[str, Any]) -> str:
     return interval(figure) + (f", null {number(null['mean'])}, {number(null['high'])}" if null else "")
 
 
-def print_comparison(found: dict[str, Any]) -> None:
-    """Print what `compare` found: every group's mean and spread, then the differences between priors."""
+def print_comparison(comparison: dict[str, Any]) -> None:
+    """Print what `compare` returns: every group's mean and spread, then the differences between priors."""
     from lungvae_core.evaluation.disentanglement.compare import SPACE_WORDS, figure_words
 
-    for group in found["groups"]:
+    for group in comparison["groups"]:
         model, seeds = group["model"], sorted(run["seed"] for run in group["runs"])
         print(
             f"\n{group['prior']}, {SPACE_WORDS[group['space']]}: seed{'s' if len(seeds) > 1 else ''} "
@@ -144,14 +146,15 @@ def print_comparison(found: dict[str, Any]) -> None:
             if entry["sd"] is not None:
                 spread += f", SD {entry['sd']:.3f}, {entry['min']:.3f} to {entry['max']:.3f}"
             print(f"  {figure_words(name):<52}{spread}, null {entry['null']:.3f}")
-    if not found["differences"]:
+    if not comparison["differences"]:
         print("\nNo two priors with at least two alike runs each: nothing can be said of a difference.")
         return
-    print(f"\nGaussian less Dirichlet, Welch's 95 % interval over seeds, {found['comparisons']} comparisons:")
-    for entry in found["differences"]:
-        told = "clear after Bonferroni" if entry["clear"] else "not clear"
+    count = comparison["comparisons"]
+    print(f"\nGaussian less Dirichlet, Welch's 95 % interval over seeds, {count} comparisons:")
+    for entry in comparison["differences"]:
+        clear = "clear after Bonferroni" if entry["clear"] else "not clear"
         print(
             f"  {figure_words(entry['figure']):<52}against {SPACE_WORDS[entry['second'][1]]:<12}"
             f"{with_interval(*(entry[name] for name in ('difference', 'low', 'high')), signed=True)}, p "
-            f"{entry['p']:g}, higher in {entry['won']} of {entry['of']} pairs; {told}"
+            f"{entry['p']:g}, higher in {entry['won']} of {entry['of']} pairs; {clear}"
         )

@@ -23,16 +23,16 @@ def list_() -> None:
     """List all jobs, the newest first."""
     from lungvae_core.serving.jobs.queue import Jobs
 
-    jobs = Jobs()
-    found, refused = jobs.all(), jobs.refused()
-    for job in found:
+    queue = Jobs()
+    jobs, refused = queue.all(), queue.refused()
+    for job in jobs:
         print(
             f"{job.id:>4}  {job.status:<9} {job.kind:<11} {job.name:<24} {_when(job.created)}  "
             f"{job.who or '-'}  {job.message}".rstrip()
         )
     for reason in refused:
         print(reason)
-    if not found and not refused:
+    if not jobs and not refused:
         print("There is no job yet. Start one on the Train page.")
 
 

@@ -30,24 +30,24 @@ def leaks(
 
     if out is not None and (out.suffix.lower() != ".csv" or out.is_dir()):
         raise UserError(f"The offending pairs are a csv file; {out} is not named like one.")
-    found, pairs = find_leaks(split, images)
+    report, pairs = find_leaks(split, images)
     if out is not None:
         with atomic_path(out) as temporary:
             temporary.write_bytes(csv_bytes(pairs))
     if json_:
-        print(found.model_dump_json(indent=2))
+        print(report.model_dump_json(indent=2))
     else:
-        for part, counts in found.parts.items():
+        for part, counts in report.parts.items():
             print(f"{part}: " + ", ".join(f"{count:,} {kind}" for kind, count in counts.items()))
-        print(found.rows.in_words())
-        for note in found.notes:
+        print(report.rows.in_words())
+        for note in report.notes:
             print(note)
-        print(f"Compared: {', '.join(found.compared)}.")
-        for one in found.shared:
+        print(f"Compared: {', '.join(report.compared)}.")
+        for one in report.shared:
             print(f"LEAK: {one.in_words()}")
-        if found.clean:
+        if report.clean:
             print("No leak: the parts share nothing that was compared.")
-        if "pictures" not in found.compared:
+        if "pictures" not in report.compared:
             print("Pixels were not compared; --images does.")
-    if not found.clean:
+    if not report.clean:
         raise typer.Exit(1)

@@ -34,6 +34,7 @@ def cohort(
         raise UserError(f"{out} already exists. Choose another --out, or add --overwrite to replace it.")
     from lungvae_core.csv_files import write_csv
     from lungvae_core.data import cohort as paper
+    from lungvae_core.data.counted import counts_in_words
     from lungvae_core.files import atomic_path
 
     with task_bars() as progress:
@@ -42,12 +43,8 @@ def cohort(
         )
     with atomic_path(out) as temporary:
         write_csv(table, temporary)
-    counts = table["malignancy"].value_counts().sort_index()
-    nodules = len(table[["patient_id", "nodule"]].drop_duplicates())
-    print(
-        f"{len(table):,} slices of {nodules:,} nodules and {table['patient_id'].nunique():,} patients. "
-        f"Malignancy 1 to 5: {' / '.join(f'{count:,}' for count in counts)} slices. Written to {out}."
-    )
+    ratings = " / ".join(f"{count:,}" for count in table["malignancy"].value_counts().sort_index())
+    print(f"{counts_in_words(table)}. Malignancy 1 to 5: {ratings} slices. Written to {out}.")
 
 
 @app.command()
@@ -90,15 +87,9 @@ def prepare(
 
 def _account(prepared: Prepared, list_missing: bool) -> list[str]:
     """Return lines on what was prepared and what was not; at most LISTED about single slices and files."""
-    from lungvae_core.data.counted import MISSING, Counted
+    from lungvae_core.data.counted import MISSING, Counted, counts_in_words
 
-    table = prepared.dataset.table
-    nodules = len(table[["patient_id", "nodule"]].drop_duplicates())
-    patients = table["patient_id"].nunique()
-    lines = [
-        f"{plural(len(table), 'slice')} of {plural(nodules, 'nodule')} and {plural(patients, 'patient')} "
-        f"are in {prepared.dataset.folder}."
-    ]
+    lines = [f"{counts_in_words(prepared.dataset.table)} are in {prepared.dataset.folder}."]
     problems = prepared.problems
     slices = int(problems["slice"].notna().sum())
     whole = Counted(used=prepared.expected, unit="lesion slices of the patients in this folder")

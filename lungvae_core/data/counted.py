@@ -9,6 +9,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lungvae_core.data.labels import labels, reader_count
+from lungvae_core.number_text import plural
 
 MISSING = "missing or damaged in the folder of DICOM"
 
@@ -37,6 +38,13 @@ class Counted(BaseModel):
             return f"All {self.used:,} {self.unit} were used."
         why = "; ".join(f"{count:,} {reason}" for reason, count in self.left_out.items())
         return f"{self.used:,} of {self.total:,} {self.unit} were used. Left out: {why}."
+
+
+def counts_in_words(table: pd.DataFrame) -> str:
+    """As "6 slices of 4 nodules and 1 patient", of a data set's table."""
+    nodules = len(table[["patient_id", "nodule"]].drop_duplicates())
+    patients = plural(table["patient_id"].nunique(), "patient")
+    return f"{plural(len(table), 'slice')} of {plural(nodules, 'nodule')} and {patients}"
 
 
 def labelled_rows(
