@@ -71,8 +71,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--sample", type=int, default=500, help="slices that are changed")
-    asked = parser.parse_args()
-    data = SliceSet.open(asked.data)
+    chosen = parser.parse_args()
+    data = SliceSet.open(chosen.data)
     patients = data.table["patient_id"].astype(str).to_numpy()
     generator = np.random.default_rng(0)
     names = generator.permutation(np.unique(patients))
@@ -102,7 +102,7 @@ def main() -> None:
         print(
             f"  neighbours of one patient that agree: {int((pairs['agreement'][same] >= AGREEMENT).sum()):,}"
         )
-    rows = np.sort(generator.choice(len(data), min(asked.sample, len(data)), replace=False))
+    rows = np.sort(generator.choice(len(data), min(chosen.sample, len(data)), replace=False))
     hu = np.asarray(data.slices[rows]).astype(np.float32)
     for name, change in changes(generator).items():
         pairs = same_slices(np.rint(change(hu)), stored[rows])

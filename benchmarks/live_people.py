@@ -25,12 +25,8 @@ async def drag(address: str, person: int, seconds: float) -> list[float]:
         end = time.monotonic() + seconds
         while (now := time.monotonic()) < end:
             value = 0.5 + 0.4 * math.sin(3 * now + person)
-            wish = {
-                "id": len(waits),
-                "start": f"row:{37 * person}",
-                "move": [person % 16, value],
-                "quick": True,
-            }
+            move = [person % 16, value]
+            wish = {"id": len(waits), "start": f"row:{37 * person}", "move": move, "quick": True}
             sent = time.perf_counter()
             await socket.send(json.dumps(wish))
             await socket.recv()
@@ -49,8 +45,8 @@ async def main() -> None:
     chosen = parser.parse_args()
     address = chosen.url.replace("http", "ws", 1) + f"/api/live/{chosen.model}"
     for people in chosen.people:
-        found = await asyncio.gather(*(drag(address, person, chosen.seconds) for person in range(people)))
-        waits = np.concatenate([np.array(each[5:]) for each in found])
+        drags = await asyncio.gather(*(drag(address, person, chosen.seconds) for person in range(people)))
+        waits = np.concatenate([np.array(each[5:]) for each in drags])
         median, high = np.percentile(waits, [50, 95])
         print(
             f"{people} people: {len(waits)} images, median {median:.1f} ms, 95th percentile {high:.1f} ms, "

@@ -56,14 +56,14 @@ class Seen:
 
     def lines(self) -> list[str]:
         """A line a kind of wait."""
-        found = []
+        lines = []
         for what, waits in sorted(self.waits.items()):
             median, high, higher = np.percentile(waits, [50, 95, 99])
-            found.append(
+            lines.append(
                 f"{what:10} {len(waits):8,}   median {median:7.1f} ms   95th {high:7.1f}   99th {higher:7.1f}"
                 f"   largest {max(waits):7.0f}"
             )
-        return [*found, f"failed     {dict(self.failed) or 'nothing'}"]
+        return [*lines, f"failed     {dict(self.failed) or 'nothing'}"]
 
 
 class Person:
@@ -115,21 +115,21 @@ class Person:
 
     async def _page(self, page: ClientConnection, name: str, query: str) -> None:
         """Open a page and read until its script has ended."""
-        asked = BackMsg()
-        asked.rerun_script.query_string = query
-        asked.rerun_script.page_name = name
+        request = BackMsg()
+        request.rerun_script.query_string = query
+        request.rerun_script.page_name = name
         start = time.perf_counter()
-        await page.send(asked.SerializeToString())
+        await page.send(request.SerializeToString())
         while True:
-            told = ForwardMsg.FromString(await asyncio.wait_for(page.recv(), LONGEST))
-            kind = told.WhichOneof("type")
-            if strip := _STRIP.search(told.delta.new_element.html.body if kind == "delta" else ""):
+            answer = ForwardMsg.FromString(await asyncio.wait_for(page.recv(), LONGEST))
+            kind, element = answer.WhichOneof("type"), answer.delta.new_element
+            if strip := _STRIP.search(element.html.body if kind == "delta" else ""):
                 self.strip = strip[0]
-            if kind == "delta" and told.delta.new_element.WhichOneof("type") == "exception":
-                self.seen.failed[f"{name}: {told.delta.new_element.exception.message}"[:120]] += 1
+            if kind == "delta" and element.WhichOneof("type") == "exception":
+                self.seen.failed[f"{name}: {element.exception.message}"[:120]] += 1
             elif kind == "page_not_found":
                 self.seen.failed[f"{name}: page not found"] += 1
-            elif kind == "script_finished" and told.script_finished != told.FINISHED_EARLY_FOR_RERUN:
+            elif kind == "script_finished" and answer.script_finished != answer.FINISHED_EARLY_FOR_RERUN:
                 break
         self.seen.waits[f"page {name}"[:10]].append(1000 * (time.perf_counter() - start))
 
@@ -180,22 +180,22 @@ def resident_mb(process: int) -> float:
 
 async def watch(process: int, until: float, every: float = 5) -> list[tuple[float, float]]:
     """(seconds, MB) of the server until the moment `until`."""
-    start, found = time.monotonic(), []
+    start, samples = time.monotonic(), []
     while time.monotonic() < until:
-        found.append((time.monotonic() - start, resident_mb(process)))
+        samples.append((time.monotonic() - start, resident_mb(process)))
         await asyncio.sleep(every)
-    return found
+    return samples
 
 
-def memory_line(found: list[tuple[float, float]]) -> str:
+def memory_line(samples: list[tuple[float, float]]) -> str:
     """The server's memory after warm-up and at the end."""
-    last = found[-1][0]
-    width = max(min(60.0, last / 5), 10.0)
-    begin = np.median([mb for at, mb in found if last / 5 <= at <= last / 5 + width])
-    end = np.median([mb for at, mb in found if at >= last - width])
+    at, mb = np.array(samples).T
+    width = max(min(60.0, at[-1] / 5), 10.0)
+    begin = np.median(mb[(at >= at[-1] / 5) & (at <= at[-1] / 5 + width)])
+    end = np.median(mb[at >= at[-1] - width])
     return (
         f"memory     {begin:.0f} MB after warm-up, {end:.0f} MB at the end "
-        f"({100 * (end / begin - 1):+.1f} %), most {max(mb for _, mb in found):.0f} MB"
+        f"({100 * (end / begin - 1):+.1f} %), most {mb.max():.0f} MB"
     )
 
 

@@ -31,7 +31,7 @@ import pandas as pd
 from served import ROOT, app, chromium
 
 VIEWPORT = {"width": 1366, "height": 768}
-FIND = """
+SETUP = """
 const find = (node, wanted) => {
   for (const each of node.querySelectorAll("*")) {
     if (each.matches(wanted)) return each;
@@ -40,22 +40,20 @@ const find = (node, wanted) => {
   }
   return null;
 };
-"""
-POINTER = """
 const pointer = (canvas, kind, x, y, buttons) => canvas.dispatchEvent(new PointerEvent(kind, {
   clientX: x, clientY: y, buttons, button: kind === "pointermove" ? -1 : 0, pointerId: 1, bubbles: true,
   composed: true, isPrimary: true, pointerType: "mouse",
 }));
+const map = find(document, ".map");
+const canvas = find(document, "canvas.overlay");
+const box = canvas.getBoundingClientRect();
 """
 # Drags the map for `seconds`, a move at each frame: [ms between frames, ...].
 PAN = f"""
 async ([seconds]) => {{
-  {FIND} {POINTER}
-  const map = find(document, ".map");
-  const canvas = find(document, "canvas.overlay");
+  {SETUP}
   canvas.setPointerCapture = () => {{}};
   map.querySelector("[data-tool=pan]").click();
-  const box = canvas.getBoundingClientRect();
   const [x, y] = [box.left + box.width / 2, box.top + box.height / 2];
   pointer(canvas, "pointermove", x, y, 0);
   pointer(canvas, "pointerdown", x, y, 1);
@@ -76,12 +74,9 @@ async ([seconds]) => {{
 # A lasso around the left half: ms until the selection is drawn.
 LASSO = f"""
 async () => {{
-  {FIND} {POINTER}
-  const map = find(document, ".map");
-  const canvas = find(document, "canvas.overlay");
+  {SETUP}
   canvas.setPointerCapture = () => {{}};
   map.querySelector("[data-tool=lasso]").click();
-  const box = canvas.getBoundingClientRect();
   const [cx, cy] = [box.left + box.width / 2, box.top + box.height / 2];
   pointer(canvas, "pointerdown", cx, cy - 5, 1);
   for (let i = 0; i <= 200; i++) {{
@@ -101,11 +96,8 @@ async () => {{
 # Moves to 100 places: [ms until the card shows a lesion's image, ...].
 HOVER = f"""
 async () => {{
-  {FIND} {POINTER}
-  const map = find(document, ".map");
-  const canvas = find(document, "canvas.overlay");
+  {SETUP}
   const card = map.querySelector(".card");
-  const box = canvas.getBoundingClientRect();
   const times = [];
   for (let i = 0; times.length < 100 && i < 4000; i++) {{
     const [u, v] = [(0.1 + 0.618034 * i) % 0.8 + 0.1, (0.2 + 0.754878 * i) % 0.8 + 0.1];

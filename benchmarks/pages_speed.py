@@ -81,11 +81,11 @@ def main() -> None:
     for file in PAGES:
         path = "/map" if file == "map/latent_map.py" else "/" if file == "home.py" else f"/{Path(file).stem}"
         times = clicks.get(path, [])
-        said = ""
+        figures = ""
         if times:
             heading, all_ = (statistics.median(each) for each in zip(*times, strict=True))
-            said = f"{heading:13.0f}{all_:10.0f}{max(last for _, last in times):10.0f}"
-        print(f"{Path(file).stem:16}{statistics.median(scripts[file]):12.0f}{said}")
+            figures = f"{heading:13.0f}{all_:10.0f}{max(last for _, last in times):10.0f}"
+        print(f"{Path(file).stem:16}{statistics.median(scripts[file]):12.0f}{figures}")
 
 
 def imported() -> tuple[float, list[str]]:
@@ -95,10 +95,9 @@ def imported() -> tuple[float, list[str]]:
         "import pages.shared.common, pages.shared.lesion_card, pages.predict.upload, pages.shared.film; "
         f"print(time.perf_counter() - start, *[n for n in {HEAVY!r} if n in sys.modules])"
     )
-    said = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split()
-    return float(said[0]), said[1:]
+    output = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True)
+    seconds, *heavy = output.split()
+    return float(seconds), heavy
 
 
 def script(file: str, query: dict[str, str], runs: int) -> list[float]:
@@ -110,12 +109,12 @@ def script(file: str, query: dict[str, str], runs: int) -> list[float]:
     for name, value in query.items():
         app.query_params[name] = value
     app.run()
-    found = []
+    times = []
     for _ in range(runs):
         start = time.perf_counter()
         app.run()
-        found.append(1000 * (time.perf_counter() - start))
-    return found
+        times.append(1000 * (time.perf_counter() - start))
+    return times
 
 
 def browser(runs: int) -> dict[str, list[tuple[float, float]]]:
@@ -131,14 +130,14 @@ def _clicks(page: Any, runs: int) -> dict[str, list[tuple[float, float]]]:
     paths = page.locator("[data-testid='stSidebarNavLink']").evaluate_all(
         "links => links.map(link => new URL(link.href).pathname)"
     )
-    found: dict[str, list[tuple[float, float]]] = {path: [] for path in paths}
+    times: dict[str, list[tuple[float, float]]] = {path: [] for path in paths}
     for turn in range(runs + 1):
         for path in paths:
             page.wait_for_timeout(700)  # what the last page still loads is not counted against the next
             taken = page.evaluate(CLICK, path)
             if turn:
-                found[path].append(tuple(taken))
-    return found
+                times[path].append(tuple(taken))
+    return times
 
 
 if __name__ == "__main__":

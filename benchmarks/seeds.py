@@ -27,7 +27,7 @@ from lungvae_core.data.slices import SliceSet
 from lungvae_core.data.splits import holdout
 from lungvae_core.evaluation.disentanglement import assess, phantom_scores
 from lungvae_core.evaluation.disentanglement.compare import SPACE_WORDS, compare, figure_words
-from lungvae_core.files import read_json, write_json
+from lungvae_core.files import write_json
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.encode import encode
 from lungvae_core.training.fit import fit
@@ -97,13 +97,12 @@ def judge(task: tuple[str, int], *, out: str) -> tuple[str, float]:
 
 def quality(run: Run) -> dict[str, float]:
     """Figures of the run's last epoch on its validation patients."""
-    told = run.metrics()[-1]["validation"]
-    return {name: round(float(told[name]), 4) for name in ("ssim", "mse", "kl", "active_units")}
+    held_out = run.metrics()[-1]["validation"]
+    return {name: round(float(held_out[name]), 4) for name in ("ssim", "mse", "kl", "active_units")}
 
 
-def print_table(found: dict) -> None:
+def print_table(groups: list[dict]) -> None:
     """The groups' means and spreads as the table of docs/disentanglement.md."""
-    groups = found["groups"]
     titles = [
         f"{'GVAE' if g['prior'] == 'gaussian' else 'DirVAE'}, {SPACE_WORDS[g['space']]}" for g in groups
     ]
@@ -116,11 +115,6 @@ def print_table(found: dict) -> None:
                 "" if entry is None else f"{entry['mean']:.3f} ± {entry['sd']:.3f} ({entry['null']:.3f})"
             )
         print(f"| {figure_words(figure)} | {' | '.join(cells)} |")
-
-
-def run_versions(run: Run) -> dict[str, str]:
-    """The versions that trained a run."""
-    return dict(run.info.versions)
 
 
 def main() -> None:
@@ -140,6 +134,7 @@ def main() -> None:
         print(f"{name}: assessed in {seconds:.0f} s", flush=True)
     runs = [Run.open(Path(chosen.out) / f"{prior}-{seed}") for prior, seed in tasks]
     reports = [assess.load(run.folder) for run in runs]
+    comparison = compare(reports)
     data = SliceSet.open(chosen.data, verify=False)
     train_rows, validation, judged = split_of(data)
     patients = data.table["patient_id"].astype(str)
@@ -164,13 +159,13 @@ def main() -> None:
             "effort": dataclasses.asdict(EFFORT),
             "phantom": dataclasses.asdict(phantom_scores.FULL),
             "hardware": f"{platform.machine()} CPU, one thread a model",
-            "versions": run_versions(runs[0]),
+            "versions": dict(runs[0].info.versions),
             "quality": {run.info.title: quality(run) for run in runs},
-            **compare(reports),
+            **comparison,
         },
     )
-    print_table(read_json(Path(chosen.write), what="The table"))
-    print_comparison(compare(reports))
+    print_table(comparison["groups"])
+    print_comparison(comparison)
     print(chosen.write)
 
 

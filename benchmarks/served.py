@@ -19,12 +19,12 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"
 
 
 @contextmanager
-def app(*words: str, **folders: Path | str) -> Iterator[tuple[str, subprocess.Popen]]:
-    """(address, process) of a running app; `folders` are its LUNGVAE_* settings, `words` its options."""
+def app(*options: str, **folders: Path | str) -> Iterator[tuple[str, subprocess.Popen]]:
+    """(address, process) of a running app with these options; `folders` are its LUNGVAE_* settings."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "lungvae_core.cli", "app", "--port", str(port), *words]
+    command = [sys.executable, "-m", "lungvae_core.cli", "app", "--port", str(port), *options]
     environment = os.environ | {f"LUNGVAE_{name.upper()}": str(value) for name, value in folders.items()}
     server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"

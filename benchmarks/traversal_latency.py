@@ -60,8 +60,8 @@ def others(url: str, model: str, count: int) -> Iterator[None]:
         yield
         return
     script = Path(__file__).with_name("live_people.py")
-    words = ["--url", url, "--model", model, "--people", str(count), "--seconds", "3600"]
-    process = subprocess.Popen([sys.executable, str(script), *words], stdout=subprocess.DEVNULL)
+    options = ["--url", url, "--model", model, "--people", str(count), "--seconds", "3600"]
+    process = subprocess.Popen([sys.executable, str(script), *options], stdout=subprocess.DEVNULL)
     try:
         time.sleep(5)
         yield
@@ -97,7 +97,7 @@ def drag(page: Page, moves: int, pause_ms: float) -> dict:
 def latencies(record: dict) -> dict[str, np.ndarray]:
     """Milliseconds of each move, by kind; moves without any later pixels are an error."""
     puts = [put for put in record["puts"] if put["value"] is not None]
-    found: dict[str, list[float]] = {"handled": [], "moved": [], "on screen": []}
+    times: dict[str, list[float]] = {"handled": [], "moved": [], "on screen": []}
     at = 0
     order = []
     for put in puts:  # which input each answer belongs to; answers come in order
@@ -110,10 +110,10 @@ def latencies(record: dict) -> dict[str, np.ndarray]:
         shown = next((put for put, of in zip(puts, order, strict=True) if of >= number), None)
         if shown is None:
             raise SystemExit("a move was never shown")
-        found["handled"].append(shown["put"] - event["handled"])
-        found["moved"].append(shown["put"] - event["stamp"])
-        found["on screen"].append(shown["frame"] - event["stamp"])
-    return {name: np.array(values) for name, values in found.items()}
+        times["handled"].append(shown["put"] - event["handled"])
+        times["moved"].append(shown["put"] - event["stamp"])
+        times["on screen"].append(shown["frame"] - event["stamp"])
+    return {name: np.array(values) for name, values in times.items()}
 
 
 def main() -> None:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from generated import filled, read, write
 
 from lungvae_core.data.columns import MANIFEST, TABLE, Column
 
-TARGET = Path(__file__).resolve().parent / "formats.md"
+PAGE = "formats.md"
 
 
 def text() -> str:
     """The page with both tables as the description has them."""
-    page = TARGET.read_text(encoding="utf-8")
-    for name, columns in (("table", TABLE), ("manifest", MANIFEST)):
-        before, rest = page.split(f"<!-- columns: {name} -->\n")
-        _, after = rest.split("<!-- end -->", 1)
-        page = f"{before}<!-- columns: {name} -->\n{_rows(columns)}<!-- end -->{after}"
-    return page
+    page = filled(read(PAGE), "columns: table", _rows(TABLE))
+    return filled(page, "columns: manifest", _rows(MANIFEST))
 
 
 def _rows(columns: list[Column]) -> str:
@@ -28,11 +23,5 @@ def _rows(columns: list[Column]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    if "--check" in sys.argv:
-        sys.exit(TARGET.read_text(encoding="utf-8") != text())
-    TARGET.write_text(text(), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    write(PAGE, text())

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import typer
+from generated import write
 
 from lungvae_core.cli import app
-
-TARGET = Path(__file__).resolve().parent / "commands.md"
 
 
 def text() -> str:
@@ -44,11 +40,5 @@ def _describe(command, name: str, lines: list[str]) -> None:
         lines.append(f"| {shown} | {' '.join((parameter.help or '').split())} | {default} |")
 
 
-def main() -> None:
-    if "--check" in sys.argv:
-        sys.exit(TARGET.read_text(encoding="utf-8") != text())
-    TARGET.write_text(text(), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    write("commands.md", text())

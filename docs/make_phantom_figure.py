@@ -25,6 +25,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import ndimage
 
+from lungvae_core.data.labels import reader_mean
 from lungvae_core.data.phantom import FACTORS, Factors, make_phantom, render
 from lungvae_core.data.slices import SliceSet
 
@@ -124,27 +125,27 @@ def draw_beside(made: SliceSet, slices: np.ndarray, table: pd.DataFrame, path: P
 def measure(hu: np.ndarray, mask: np.ndarray, spacing_mm: float) -> dict[str, float]:
     """Numbers that describe one slice (64, 64): its lung, its wall, its noise, its nodule and their edge."""
     hu, mask = hu.astype(np.float32), mask.astype(bool)
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     # Whatever is brighter than -400 HU over 11 pixels or more, nodule aside, is wall, heart or diaphragm.
     disk = np.hypot(*np.mgrid[-5:6, -5:6]) <= 5.3
     bright = np.pad((hu > -400) & ~mask, 8, mode="edge")
     wall = ndimage.binary_opening(bright, disk)[8:-8, 8:-8]
     near = ndimage.binary_dilation(mask, iterations=3) | ndimage.binary_dilation(wall, iterations=4)
     away = ndimage.distance_transform_edt(~mask)
-    found["wall"] = float(wall.sum() > 20)
-    found["gap"] = away[wall].min() * spacing_mm if wall.sum() > 20 else np.nan
+    figures["wall"] = float(wall.sum() > 20)
+    figures["gap"] = away[wall].min() * spacing_mm if wall.sum() > 20 else np.nan
     inner = ndimage.binary_erosion(wall, iterations=2, border_value=1)
     if inner.sum() > 100:
-        found["wall_hu"] = float(np.median(hu[inner]))
-        found["bone"] = float((hu[inner] > 200).mean())
+        figures["wall_hu"] = float(np.median(hu[inner]))
+        figures["bone"] = float((hu[inner] > 200).mean())
     lung = (hu < -500) & ~near
     if lung.sum() > 200:
-        found["lung_hu"] = float(np.median(hu[lung]))
-        found["vessels"] = float((hu > -600)[~near].mean())
+        figures["lung_hu"] = float(np.median(hu[lung]))
+        figures["vessels"] = float((hu > -600)[~near].mean())
         quiet = ndimage.binary_erosion((hu < -650) & ~near)
         if quiet.sum() > 150:
             high = (hu - ndimage.median_filter(hu, 5))[quiet]
-            found["noise"] = float(1.4826 * np.median(np.abs(high - np.median(high))))
+            figures["noise"] = float(1.4826 * np.median(np.abs(high - np.median(high))))
             rest = np.clip(hu - np.median(hu[quiet]), -150, 150) * quiet
             whole = (rest**2).sum() / quiet.sum()
             for lag in LAGS:
@@ -153,17 +154,17 @@ def measure(hu: np.ndarray, mask: np.ndarray, spacing_mm: float) -> dict[str, fl
                     ("y", (slice(0, 64 - lag), slice(None)), (slice(lag, 64), slice(None))),
                 ):
                     pairs = (quiet[a] & quiet[b]).sum()
-                    found[f"corr_{way}{lag}"] = float((rest[a] * rest[b]).sum() / pairs / whole)
+                    figures[f"corr_{way}{lag}"] = float((rest[a] * rest[b]).sum() / pairs / whole)
     core = ndimage.binary_erosion(mask, iterations=2)
     core = core if core.sum() > 4 else mask
-    found["core_hu"] = float(np.median(hu[core]))
+    figures["core_hu"] = float(np.median(hu[core]))
     # Pixels by their distance from the outline, those at another border aside.
     signed = np.where(mask, 0.5 - ndimage.distance_transform_edt(mask), away - 0.5)
     free = mask | ~ndimage.binary_dilation(wall, iterations=3)
     for step in EDGE:
         at = (np.abs(signed - (step - 0.5)) <= 0.5) & free
-        found[f"edge{step}"] = float(hu[at].mean()) if at.sum() > 3 else np.nan
-    return found
+        figures[f"edge{step}"] = float(hu[at].mean()) if at.sum() > 3 else np.nan
+    return figures
 
 
 def measure_all(slices: np.ndarray, masks: np.ndarray, table: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -176,9 +177,7 @@ def measure_all(slices: np.ndarray, masks: np.ndarray, table: pd.DataFrame, coun
 
 def histogram(slices: np.ndarray, masks: np.ndarray, inside: bool) -> np.ndarray:
     """Share of pixels in each of BINS, inside or outside the masks."""
-    counts = np.zeros(len(BINS) - 1)
-    for hu, mask in zip(slices, masks, strict=True):
-        counts += np.histogram(hu[(mask > 0) == inside], BINS)[0]
+    counts, _ = np.histogram(slices[(masks > 0) == inside], BINS)
     return counts / counts.sum()
 
 
@@ -186,10 +185,8 @@ def draw_statistics(
     made: SliceSet, slices: np.ndarray, masks: np.ndarray, table: pd.DataFrame, count: int
 ) -> None:
     """Phantom against real: HU, noise, edges, the wall. Curves of many patients, no pixels."""
-    real, fake = (
-        measure_all(*parts, count)
-        for parts in ((slices, masks, table), (made.slices, made.masks, made.table))
-    )
+    real = measure_all(slices, masks, table, count)
+    fake = measure_all(made.slices, made.masks, made.table, count)
     figure, axes = plt.subplots(2, 3, figsize=(12, 6.6))
     middle = (BINS[1:] + BINS[:-1]) / 2
     for axis, inside, title in ((axes[0, 0], True, "HU inside the mask"), (axes[0, 1], False, "HU outside")):
@@ -207,7 +204,7 @@ def draw_statistics(
 
     axis = axes[0, 2]
     for numbers, colour in ((real, REAL), (fake, MADE)):
-        solid = numbers[_mean_rating(numbers, "texture") > 4.5]
+        solid = numbers[reader_mean(numbers, "texture") > 4.5]
         for low, high, style in ((9, 60, "--"), (60, 5000, "-")):
             part = solid[(solid["area_px"] >= low) & (solid["area_px"] < high)]
             profile = [part[f"edge{step}"].median() for step in EDGE]
@@ -264,21 +261,17 @@ def comparison(real: pd.DataFrame, fake: pd.DataFrame) -> str:
         digits = 0 if abs(mid) >= 20 else 1 if abs(mid) >= 2 else 3
         return f"{mid:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
-    for name, words in names.items():
-        lines.append(f"| {words} | {cell(real[name])} | {cell(fake[name])} |")
+    for name, title in names.items():
+        lines.append(f"| {title} | {cell(real[name])} | {cell(fake[name])} |")
     for low, high in ((1, 2), (2.5, 3.5), (4.5, 5)):
         parts = []
         for numbers in (real, fake):
-            texture = _mean_rating(numbers, "texture")
-            plain = _mean_rating(numbers, "calcification") > 5.5
+            texture = reader_mean(numbers, "texture")
+            plain = reader_mean(numbers, "calcification") > 5.5
             chosen = (texture >= low) & (texture <= high) & plain & (numbers["area_px"] >= 30)
             parts.append(cell(numbers.loc[chosen, "core_hu"]))
         lines.append(f"| core of nodules with texture {low:g} to {high:g}, HU | {' | '.join(parts)} |")
     return "\n".join(lines)
-
-
-def _mean_rating(table: pd.DataFrame, name: str) -> pd.Series:
-    return table[f"{name}_all"].astype(str).str.split("|").apply(lambda v: np.mean([float(x) for x in v]))
 
 
 def open_real(folder: Path) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:

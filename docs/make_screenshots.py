@@ -12,14 +12,13 @@ import argparse
 import io
 import math
 import os
-import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from served import app, chromium
 
 TRAINING = """
 from lungvae_core.serving.jobs.queue import Jobs
@@ -53,33 +52,21 @@ SMALL = ["--set", "epochs=3", "--set", "width=4", "--choices", "dimensions=4,8,1
 
 def main() -> None:
     """Start the app, look at each page, save a picture of it."""
-    from playwright.sync_api import sync_playwright
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent / "images")
     parser.add_argument("--seconds", type=float, default=6, help="how long each page settles")
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        own = {f"LUNGVAE_{name}": f"{folder}/{name.lower()}" for name in ("DATA", "RUNS", "WORKSPACE")}
-        environment = os.environ | own
+    with tempfile.TemporaryDirectory() as folder:
+        folders = {name: f"{folder}/{name}" for name in ("data", "runs", "workspace")}
+        environment = os.environ | {f"LUNGVAE_{name.upper()}": path for name, path in folders.items()}
         command = [sys.executable, "-m", "lungvae_core.cli"]
         phantom = ["phantom", "--out", f"{folder}/data/phantom", "--count", "800"]
         subprocess.run([*command, *phantom], env=environment, check=True)
         search = ["search", "--data", f"{folder}/data/phantom", "--out", f"{folder}/runs/demo"]
         subprocess.run([*command, *search, *SEARCH, *SMALL], env=environment, check=True)
         subprocess.run([sys.executable, "-c", TRAINING], env=environment, check=True)
-        server = subprocess.Popen(
-            [*command, "app", "--port", str(port)], env=environment, stdout=subprocess.DEVNULL
-        )
-        try:
-            url = f"http://127.0.0.1:{port}"
-            _wait(f"{url}/api/health")
-            binary = os.environ.get("LUNGVAE_CHROMIUM") or shutil.which("chromium")
-            browser = playwright.chromium.launch(executable_path=binary, args=["--no-sandbox"])
+        with app(**folders) as (url, _), chromium() as browser:
             page = browser.new_page(viewport={"width": 1366, "height": 768}, color_scheme="dark")
             for name, address in PAGES.items():
                 page.set_viewport_size({"width": 1366, "height": TALL.get(name, 768)})
@@ -94,11 +81,7 @@ def main() -> None:
                     _bring(page, Path(folder) / "data" / "phantom")
                 page.screenshot(path=chosen.out / f"{name}.png")
                 print(chosen.out / f"{name}.png")
-            browser.close()
             subprocess.run([*command, "jobs", "stop", "1"], env=environment, check=True)
-        finally:
-            server.terminate()
-            server.wait(10)
 
 
 def _lasso(page) -> None:
@@ -139,16 +122,6 @@ def _bring(page, phantom: Path) -> None:
         {"name": "phantom.npy", "mimeType": "application/octet-stream", "buffer": content.getvalue()}
     )
     page.wait_for_timeout(6000)
-
-
-def _wait(url: str) -> None:
-    for _ in range(300):
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise SystemExit("The app did not start.")
 
 
 if __name__ == "__main__":
