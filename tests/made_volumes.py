@@ -49,10 +49,10 @@ class Given:
     spacing: float | None = None
 
 
-def npy(array: np.ndarray) -> bytes:
+def npy(array: np.ndarray, **how: Any) -> bytes:
     """An npy file."""
     stream = io.BytesIO()
-    np.save(stream, array)
+    np.save(stream, array, **how)
     return stream.getvalue()
 
 

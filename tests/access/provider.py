@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +19,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
+
+from tests.running import free_port
 
 CLIENT, SECRET = "lungvae-tests", "client-secret-of-the-tests"
 ACCOUNTS = {
@@ -105,12 +106,6 @@ class Provider:
         return JSONResponse(
             {"access_token": "of no use", "token_type": "Bearer", "expires_in": 300, "id_token": token}
         )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

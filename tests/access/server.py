@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from typing import Any
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 
 from lungvae_core.serving.workspace.access import COOKIE
-from tests.access.provider import CLIENT, SECRET, Provider, free_port
+from tests.access.provider import CLIENT, SECRET, Provider
+from tests.running import environment_of, free_port, running
 
 COOKIE_SECRET = "a secret of the tests with more than 32 characters"
 
@@ -73,34 +73,11 @@ def serving(
     """`lungvae app --public` until the block ends."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LUNGVAE_")}
-    environment |= {f"LUNGVAE_{name.upper()}": str(path) for name, path in folders.items()}
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    path = settings_file(folder, url, provider.origin, rules)
+    others = {name: value for name, value in os.environ.items() if not name.startswith("LUNGVAE_")}
+    environment = environment_of(others, folders)
+    sign_in = settings_file(folder, url, provider.origin, rules)
     log = folder / "server.log"
     command = [sys.executable, "-m", "lungvae_core.cli", "app", "--public", "--port", str(port)]
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [*command, "--sign-in", str(path), *options],
-            cwd=folder,
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        until = time.monotonic() + 90
-        while True:
-            try:
-                with urllib.request.urlopen(f"{url}/api/health", timeout=2):
-                    break
-            except OSError:
-                assert process.poll() is None, log.read_text()[-3000:]
-                assert time.monotonic() < until, log.read_text()[-3000:]
-                time.sleep(0.2)
+    command += ["--sign-in", str(sign_in), *options]
+    with running(command, url, environment, cwd=folder, log=log) as process:
         yield Server(url, folder, environment, log, provider, process)
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()

@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
+from tests.running import environment_of, free_port, running
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -92,39 +89,13 @@ def served(
     base: Mapping[str, str] = os.environ,
 ) -> Iterator[str]:
     """An app with these folders, its log in `folder`, until the generator goes on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = dict(base) | {f"LUNGVAE_{name.upper()}": str(path) for name, path in folders.items()}
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    command = [*python, "-c", "from lungvae_core.cli import main; main()", "app", "--port", str(port)]
-    log = folder / "server.log"
-    with log.open("w") as output:
-        server = subprocess.Popen(
-            command, cwd=cwd or folder, env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
-    try:
-        _wait(f"{url}/api/health", server, log)
+    command = [*python, "-c", "from lungvae_core.cli import main; main()", "app", "--port", str(port)]
+    environment = environment_of(base, folders)
+    with running(command, url, environment, cwd=cwd or folder, log=folder / "server.log") as server:
         PROCESSES[url] = server.pid
         yield url
-    finally:
-        server.terminate()
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            server.kill()
-
-
-def _wait(url: str, server: subprocess.Popen, log: Path, seconds: float = 90) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and server.poll() is None:
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail(f"The app did not start:\n{log.read_text()[-4000:]}")
 
 
 @pytest.fixture(scope="session")

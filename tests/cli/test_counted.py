@@ -59,10 +59,10 @@ def test_every_figure_says_of_how_many_rows(name: str, forks: Forks, world: Worl
     out = world.out.with_suffix(OUTPUTS.get(name, ""))
     # A lesion is on one of the sides already: nothing needs to be found for that.
     sides = ("malignant", "benign") if name == "counterfactual" else ()
-    said = []
+    outputs = []
     for more in [["--towards", side] for side in sides] or [[]]:
-        words = [*world.words(name, out=out), *more]
-        done = forks.run(words, cwd=world.out.parent, env=world.environment, seconds=240)
+        arguments = [*world.words(name, out=out), *more]
+        done = forks.run(arguments, cwd=world.out.parent, env=world.environment, seconds=240)
         assert done.code in ((0, 2) if sides else (0, 1) if name == "leaks" else (0,)), done.text
-        said.append(" ".join(done.out.split()))
-    assert any(SENTENCE.search(text) for text in said), said
+        outputs.append(" ".join(done.out.split()))
+    assert any(SENTENCE.search(text) for text in outputs), outputs

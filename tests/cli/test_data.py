@@ -7,20 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
-from lungvae_core.cli import app
 from lungvae_core.data.slices import DatasetInfo, SliceSet, write
-from lungvae_core.errors import UserError
 from tests.conftest import blobs
 
 MEANS = [2.66667, 3.5, 3.0, 4.25, 1.33333, 5]
-
-
-def lungvae(*words: object) -> str:
-    done = CliRunner().invoke(app, list(map(str, words)), catch_exceptions=False)
-    assert done.exit_code == 0
-    return done.output
 
 
 @pytest.fixture
@@ -30,23 +21,24 @@ def arrays(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def imported(folder: Path, table: pd.DataFrame, *options: str) -> str:
+def import_of(folder: Path, table: pd.DataFrame) -> list[object]:
+    """The command that imports the slices in a folder with this table, which is written beside them."""
     table.to_csv(folder / "t.csv", index=False)
-    given = ["--slices", folder / "s.npy", "--table", folder / "t.csv", "--out", folder / "set"]
-    return lungvae("import", *given, *options)
+    return ["import", "--slices", folder / "s.npy", "--table", folder / "t.csv", "--out", folder / "set"]
 
 
-def test_the_mean_of_readers_is_kept_as_malignancy(arrays: Path) -> None:
-    imported(arrays, pd.DataFrame({"patient_id": [f"P{at}" for at in range(6)], "malignancy": MEANS}))
+def test_the_mean_of_readers_is_kept_as_malignancy(printed, arrays: Path) -> None:
+    table = pd.DataFrame({"patient_id": [f"P{at}" for at in range(6)], "malignancy": MEANS})
+    printed(*import_of(arrays, table))
     data = SliceSet.open(arrays / "set")
     assert data.table["malignancy"].tolist() == MEANS
     np.testing.assert_array_equal(data.labelled(), [0, 1, np.nan, 1, 0, 1])
 
 
-def test_what_was_read_is_printed_and_kept(arrays: Path) -> None:
+def test_what_was_read_is_printed_and_kept(printed, arrays: Path) -> None:
     ids = ["P1", "P1 ", "p01", "P2", "P3", "P4"]
     table = pd.DataFrame({"Patient ID": ids, "nodule": [0, 1, 2, 0, 0, 0], "score": 1})
-    said = imported(arrays, table)
+    text = printed(*import_of(arrays, table))
     for part in (
         "6 slices of 6 nodules and 4 patients",
         "All 6 rows were used.",
@@ -54,39 +46,35 @@ def test_what_was_read_is_printed_and_kept(arrays: Path) -> None:
         "patient_id of 1 rows",
         "'own:score'",
     ):
-        assert part in said, part
-    again = lungvae("info", arrays / "set")
-    assert "'P1' = 'p01'" in again
+        assert part in text, part
+    assert "'P1' = 'p01'" in printed("info", arrays / "set")
     assert SliceSet.open(arrays / "set").info.details["import"]["rows"] == 6
 
 
-def test_the_same_pixels_of_two_patients_are_said(arrays: Path) -> None:
+def test_the_same_pixels_of_two_patients_are_said(printed, arrays: Path) -> None:
     slices = np.load(arrays / "s.npy")
     slices[3] = slices[0]
     slices[5] = slices[4]
     np.save(arrays / "s.npy", slices)
     table = pd.DataFrame({"patient_id": ["A", "B", "C", "D", "E", "E"], "nodule": [0, 0, 0, 0, 0, 1]})
-    said = imported(arrays, table)
-    assert "WARNING: slices of different patients have the same pixels: rows 2, 5 (A, D)" in said
-    assert "Slices of one patient have the same pixels and are counted apart: rows 6, 7 (E)" in said
+    text = printed(*import_of(arrays, table))
+    assert "WARNING: slices of different patients have the same pixels: rows 2, 5 (A, D)" in text
+    assert "Slices of one patient have the same pixels and are counted apart: rows 6, 7 (E)" in text
 
 
-def test_without_a_column_nodule_the_person_says_what_rows_are(arrays: Path) -> None:
-    table = pd.DataFrame({"patient_id": ["A", "A", "A", "B", "B", "B"]})
-    with pytest.raises(UserError, match="no column nodule"):
-        imported(arrays, table)
-    assert "2 nodules and 2 patients" in imported(arrays, table, "--one-nodule-per-patient")
-    assert "6 nodules and 2 patients" in imported(arrays, table, "--one-nodule-per-slice", "--overwrite")
-    with pytest.raises(UserError, match="exclude each other"):
-        imported(arrays, table, "--one-nodule-per-slice", "--one-nodule-per-patient")
+def test_without_a_column_nodule_the_person_says_what_rows_are(printed, refused, arrays: Path) -> None:
+    command = import_of(arrays, pd.DataFrame({"patient_id": ["A", "A", "A", "B", "B", "B"]}))
+    refused("no column nodule", *command)
+    assert "2 nodules and 2 patients" in printed(*command, "--one-nodule-per-patient")
+    assert "6 nodules and 2 patients" in printed(*command, "--one-nodule-per-slice", "--overwrite")
+    refused("exclude each other", *command, "--one-nodule-per-slice", "--one-nodule-per-patient")
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])
-def test_what_a_set_made_by_hand_disagrees_in_is_told(command: str, tmp_path: Path) -> None:
+def test_what_a_set_made_by_hand_disagrees_in_is_told(run, command: str, tmp_path: Path) -> None:
     slices, masks, table = blobs(5)
     table.loc[2, "n_readers"] = 3
     write(tmp_path / "set", slices, masks, table, DatasetInfo(name="one patient", source="test", rule="none"))
-    words = [command, "--data", tmp_path / "set", "--out", tmp_path / "out.json"]
-    done = CliRunner().invoke(app, list(map(str, words)))
-    assert "Rows of one nodule differ in n_readers" in done.stderr
-    assert isinstance(done.exception, UserError)  # a single patient cannot be split
+    code, _, err = run(command, "--data", tmp_path / "set", "--out", tmp_path / "out.json")
+    assert "Rows of one nodule differ in n_readers" in err
+    assert code == 2  # a single patient cannot be split

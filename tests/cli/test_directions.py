@@ -32,52 +32,43 @@ def model(tiny_models: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.long
-def test_directions_are_written_and_told(run, model: Path, tiny_data: Path) -> None:
-    code, text, err = run("directions", model, "--quick", "--seed", 3)
-    assert code == 0, err
+def test_directions_are_written_and_told(printed, model: Path, tiny_data: Path) -> None:
+    text = printed("directions", model, "--quick", "--seed", 3)
     report = read_json(model / "directions.json", what="")
     assert (report["seed"], report["quick"]) == (3, True)
     assert "seed 3" in text
     assert "24 nodules of 24 patients" in text
     for name in ("diameter", "texture"):
         assert name in text
-    code, text, err = run("directions", model, "--quick", "--data", tiny_data)
-    assert code == 0, err
+    printed("directions", model, "--quick", "--data", tiny_data)
 
 
-def test_the_score_flips(run, model: Path) -> None:
-    code, text, err = run("counterfactual", model, "--row", 12, "--json")
-    assert code == 0, err
-    told = json.loads(text)
-    assert (told["score_before"] > 0.5) != (told["score_after"] > 0.5)
-    assert sum(told["after"]) == pytest.approx(1, abs=1e-5)
-    assert {"distance", "nearest_after", "warning", "changes", "notice"} <= told.keys()
-    code, again, _ = run("counterfactual", model, "--row", 12)
-    assert code == 0
+def test_the_score_flips(printed, model: Path) -> None:
+    flip = json.loads(printed("counterfactual", model, "--row", 12, "--json"))
+    assert (flip["score_before"] > 0.5) != (flip["score_after"] > 0.5)
+    assert sum(flip["after"]) == pytest.approx(1, abs=1e-5)
+    assert {"distance", "nearest_after", "warning", "changes", "notice"} <= flip.keys()
+    again = printed("counterfactual", model, "--row", 12)
     assert "TEST-0002, nodule 0, slice 2" in again
-    assert f"{told['score_before']:.3f}" in again
+    assert f"{flip['score_before']:.3f}" in again
     assert "Decoded, the lesion" in again
     assert "neither a cause nor a course" in again
 
 
-def test_an_image_has_one_too(run, model: Path, tiny_data: Path, tmp_path: Path) -> None:
+def test_an_image_has_one_too(printed, model: Path, tiny_data: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "slice.npy", SliceSet.open(tiny_data).slices[12])
-    code, text, err = run("counterfactual", model, "--image", tmp_path / "slice.npy", "--json")
-    assert code == 0, err
-    told = json.loads(text)
-    np.testing.assert_allclose(told["before"], Run.open(model).latents()[1][12], atol=1e-4)
+    flip = json.loads(printed("counterfactual", model, "--image", tmp_path / "slice.npy", "--json"))
+    np.testing.assert_allclose(flip["before"], Run.open(model).latents()[1][12], atol=1e-4)
 
 
-def test_a_lesion_on_the_wanted_side_is_left_alone(run, model: Path) -> None:
-    code, text, _ = run("counterfactual", model, "--row", 12, "--json")
-    side = "benign" if json.loads(text)["score_before"] < 0.5 else "malignant"
-    code, text, err = run("counterfactual", model, "--row", 12, "--towards", side)
-    assert code == 0, err
-    assert "already" in text
+def test_a_lesion_on_the_wanted_side_is_left_alone(printed, model: Path) -> None:
+    lesion = ("counterfactual", model, "--row", 12)
+    side = "benign" if json.loads(printed(*lesion, "--json"))["score_before"] < 0.5 else "malignant"
+    assert "already" in printed(*lesion, "--towards", side)
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("options", "sentence"),
     [
         ([], "--row"),
         (["--row", "5000"], "its rows are 0 to 119"),
@@ -85,14 +76,10 @@ def test_a_lesion_on_the_wanted_side_is_left_alone(run, model: Path) -> None:
         (["--row", "1", "--score", "2"], "above 0 and below 1"),
     ],
 )
-def test_bad_input_gets_a_sentence(run, model: Path, words: list[str], told: str) -> None:
-    code, _, err = run("counterfactual", model, *words)
-    assert code == 2
-    assert told in err
+def test_bad_input_gets_a_sentence(refused, model: Path, options: list[str], sentence: str) -> None:
+    refused(sentence, "counterfactual", model, *options)
 
 
-def test_without_a_classifier_a_sentence_says_so(run, model: Path) -> None:
+def test_without_a_classifier_a_sentence_says_so(refused, model: Path) -> None:
     (model / "classifier.safetensors").unlink()
-    code, _, err = run("counterfactual", model, "--row", 1)
-    assert code == 2
-    assert "lungvae classify" in err
+    refused("lungvae classify", "counterfactual", model, "--row", 1)

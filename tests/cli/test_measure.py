@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,11 +15,8 @@ def folder(tiny_models: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_models / "tiny-gvae", tmp_path / "tiny"))
 
 
-def test_a_run_is_measured_from_the_command_line(
-    run: Callable[..., tuple[int, str, str]], folder: Path, tiny_data: Path
-) -> None:
-    code, out, err = run("measure", folder, "--data", tiny_data, "--starts", 9, "--seed", 2, "--quick")
-    assert code == 0, err
+def test_a_run_is_measured_from_the_command_line(printed, folder: Path, tiny_data: Path) -> None:
+    out = printed("measure", folder, "--data", tiny_data, "--starts", 9, "--seed", 2, "--quick")
     written = json.loads((folder / "measured.json").read_text())
     assert (written["steps"], written["seed"], written["starts"]["patients"]) == (5, 2, 9)
     assert written["command"] == "lungvae measure tiny --data tiny --starts 9 --seed 2 --quick"
@@ -34,28 +30,19 @@ def test_a_run_is_measured_from_the_command_line(
             assert each["name"] in out
 
 
-def test_a_guided_rating_is_judged_unless_that_is_left_out(
-    run: Callable[..., tuple[int, str, str]], folder: Path, tiny_data: Path
-) -> None:
+def test_a_guided_rating_is_judged_unless_that_is_left_out(printed, folder: Path, tiny_data: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["config"]["objective"]["guided"] = ["diameter", "spiculation"]
     (folder / "config.json").write_text(json.dumps(config))
     command = ["measure", folder, "--data", tiny_data, "--starts", 9, "--quick"]
-    code, out, err = run(*command)
-    assert code == 0, err
+    out = printed(*command)
     assert "z 1, guided by spiculation. A judge of spiculation reads more of it in " in out
     assert "z 0, guided" not in out  # the diameter is measured, and needs no judge
-    code, out, err = run(*command, "--no-judge")
-    assert code == 0, err
-    assert "Nothing was judged." in out
+    assert "Nothing was judged." in printed(*command, "--no-judge")
     written = json.loads((folder / "measured.json").read_text())
     assert written["judge"] is None
     assert written["command"].endswith("--no-judge")
 
 
-def test_what_is_not_a_run_is_refused_in_a_sentence(
-    run: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
-    code, _, err = run("measure", tmp_path)
-    assert code == 2
-    assert "is not a model" in err
+def test_what_is_not_a_run_is_refused_in_a_sentence(refused, tmp_path: Path) -> None:
+    refused("is not a model", "measure", tmp_path)

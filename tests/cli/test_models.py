@@ -4,38 +4,25 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 
 from lungvae_core.vae.config import PARTS
 
 
-def test_help_is_quick_and_names_every_command(run: Callable[..., tuple[int, str, str]]) -> None:
+def test_help_is_quick_and_names_every_command() -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "lungvae_core.cli", "--help"],
         capture_output=True,
         text=True,
         check=True,
     )
-    for command in (
-        "cohort",
-        "prepare",
-        "import",
-        "phantom",
-        "train",
-        "encode",
-        "classify",
-        "map",
-        "predict",
-        "app",
-    ):
+    making = ("cohort", "prepare", "import", "phantom", "train")
+    for command in (*making, "encode", "classify", "map", "predict", "app"):
         assert f" {command} " in done.stdout
     assert "import time" in done.stderr
     assert not any(line.split("|")[-1].strip() in ("torch", "pandas") for line in done.stderr.splitlines())
 
 
-def test_presets_say_what_each_setting_means_and_can_be(run: Callable[..., tuple[int, str, str]]) -> None:
-    code, text, _ = run("presets", "--settings")
-    assert code == 0
-    lines = dict(line.split(" ", 1) for line in text.splitlines())
+def test_presets_say_what_each_setting_means_and_can_be(printed) -> None:
+    lines = dict(line.split(" ", 1) for line in printed("presets", "--settings").splitlines())
     assert lines.keys() == {name for part in PARTS.values() for name in part.model_fields} - {"prior"}
     assert lines["epochs"].startswith("(1 to 10000): Epochs. ")

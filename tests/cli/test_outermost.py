@@ -50,10 +50,10 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_not_the_programs_fault_is_a_sentence(error, code, text, capsys, tmp_path):
-    found, words = ended(raising(error), capsys)
-    assert found == code
-    assert text in words
-    assert len(words.splitlines()) == bool(text)
+    actual, sentence = ended(raising(error), capsys)
+    assert actual == code
+    assert text in sentence
+    assert len(sentence.splitlines()) == bool(text)
     assert not (tmp_path / "faults").exists()
 
 
@@ -65,12 +65,12 @@ def test_a_fault_is_one_sentence_with_a_number_and_a_log(error, workspace, capsy
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     if workspace:
         (tmp_path / "workspace").mkdir()
-    code, words = ended(raising(error), capsys)
+    code, sentence = ended(raising(error), capsys)
     assert code == 70
-    assert len(words.splitlines()) == 1
+    assert len(sentence.splitlines()) == 1
     [log] = tmp_path.rglob("error-*.log")
-    assert str(log) in words
-    assert log.name.split("-")[1] in words
+    assert str(log) in sentence
+    assert log.name.split("-")[1] in sentence
     assert log.parent == (tmp_path / "workspace" / "logs" if workspace else tmp_path)
     assert "Traceback" in log.read_text()
     assert "Traceback" in (tmp_path / "faults").read_text()
@@ -81,9 +81,9 @@ def test_where_no_log_can_be_written_it_says_so(capsys, monkeypatch):
         raise OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr("tempfile.mkstemp", full)
-    code, words = ended(raising(ValueError("the cause")), capsys)
+    code, sentence = ended(raising(ValueError("the cause")), capsys)
     assert code == 70
-    assert "could be written nowhere; its last line is: ValueError: the cause" in words
+    assert "could be written nowhere; its last line is: ValueError: the cause" in sentence
 
 
 def test_a_reader_that_goes_away_and_a_full_output_end_quietly(tmp_path):
@@ -115,7 +115,7 @@ def test_a_signal_ends_quietly_and_removes_what_was_half_written(number, tmp_pat
     process.stdout.readline()
     time.sleep(0.1)
     process.send_signal(number)
-    _, words = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == (130 if number == signal.SIGINT else -number)
-    assert words == b""
+    assert errors == b""
     assert list(tmp_path.iterdir()) == []

@@ -10,23 +10,18 @@ import time
 
 import pytest
 
-
-def lungvae(*arguments):
-    command = [sys.executable, "-c", "from lungvae_core.cli import main; main()", "phantom", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+from tests.commands import lungvae
 
 
 @pytest.mark.slow
 def test_the_command(tmp_path):
     out = str(tmp_path / "set")
-    done = lungvae("--out", out, "--factors", "independent", "--count", "10", "--seed", "4", "--workers", "1")
+    command = ["phantom", "--factors", "independent", "--count", "10", "--workers", "1"]
+    done = lungvae(*command, "--out", out, "--seed", "4", cwd=tmp_path)
     assert (done.returncode, "10 generated slices of 3 nodules" in done.stdout) == (0, True)
-    for wrong in (
-        ["--out", out],
-        ["--out", out + "2", "--factors", "x"],
-        ["--out", out + "2", "--count", "0"],
-    ):
-        refused = lungvae(*wrong)
+    other = ["--out", out + "2"]
+    for wrong in (["--out", out], [*other, "--factors", "x"], [*other, "--count", "0"]):
+        refused = lungvae("phantom", *wrong, cwd=tmp_path)
         assert refused.returncode == 2
         assert refused.stderr.startswith("Error: ")
         assert "Traceback" not in refused.stderr
@@ -35,15 +30,9 @@ def test_the_command(tmp_path):
 
 @pytest.mark.slow
 def test_an_interrupt_leaves_nothing(tmp_path):
-    command = [sys.executable, "-c", "from lungvae_core.cli import main; main()", "phantom"]
-    options = ["--out", str(tmp_path / "set"), "--factors", "independent", "--workers", "2"]
-    running = subprocess.Popen(
-        [*command, *options],
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    command = [sys.executable, "-m", "lungvae_core.cli", "phantom", "--out", str(tmp_path / "set")]
+    options = ["--factors", "independent", "--workers", "2"]
+    running = subprocess.Popen([*command, *options], start_new_session=True, stdout=subprocess.PIPE)
     deadline = time.monotonic() + 60
     while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.05)

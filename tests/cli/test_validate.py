@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,9 +23,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_model_is_judged_on_other_data(
-    run: Callable[..., tuple[int, str, str]], tiny_models: Path, others: Path, tmp_path: Path
-) -> None:
+def test_a_model_is_judged_on_other_data(run, tiny_models: Path, others: Path, tmp_path: Path) -> None:
     out = tmp_path / "report.json"
     model = tiny_models / "tiny-dirvae"
     code, text, err = run("validate", model, "--data", others, "--out", out, "--quick")
@@ -42,22 +39,19 @@ def test_a_model_is_judged_on_other_data(
 
 
 def test_the_models_own_data_are_refused(
-    run: Callable[..., tuple[int, str, str]], tiny_models: Path, tiny_data: Path, tmp_path: Path
+    printed, refused, tiny_models: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "report.json"
-    words = (tiny_models / "tiny-gvae", "--data", tiny_data, "--out", out, "--quick")
-    code, _, err = run("validate", *words)
-    assert code == 2
-    assert "--include-seen" in err
+    command = ("validate", tiny_models / "tiny-gvae", "--data", tiny_data, "--out", out, "--quick")
+    refused("--include-seen", *command)
     assert not out.exists()
-    code, text, err = run("validate", *words, "--include-seen")
-    assert code == 0, err
+    text = printed(*command, "--include-seen")
     assert "LEAK: The model has learned from 24 of the 24 patients" in text
     assert load_report(out).leaks
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("options", "sentence"),
     [
         (("--task", "mvx"), "no task 'mvx'"),
         (("--label-rule", "guess"), "no label rule 'guess'"),
@@ -66,14 +60,7 @@ def test_the_models_own_data_are_refused(
     ],
 )
 def test_what_cannot_be_is_told_in_a_sentence(
-    run: Callable[..., tuple[int, str, str]],
-    words: tuple[str, ...],
-    said: str,
-    tiny_models: Path,
-    others: Path,
-    tmp_path: Path,
+    refused, options: tuple[str, ...], sentence: str, tiny_models: Path, others: Path, tmp_path: Path
 ) -> None:
-    given = ("--data", others, "--out", tmp_path / "r.json", *words)
-    code, _, err = run("validate", tiny_models / "tiny-gvae", *given)
-    assert code == 2
-    assert said in err
+    data = ("--data", others, "--out", tmp_path / "r.json")
+    refused(sentence, "validate", tiny_models / "tiny-gvae", *data, *options)

@@ -11,6 +11,7 @@ import pytest
 
 from lungvae_core import NOTICE
 from lungvae_core.cli import main, web
+from tests.running import free_port
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +41,19 @@ def run(monkeypatch, capsys):
 
 
 @pytest.fixture
+def refused(run):
+    """refused("--port", "1") gives the sentence with which a command that starts nothing ends."""
+
+    def call(*arguments: str) -> str:
+        status, out, err, command = run(*arguments)
+        assert (status, out, command) == (2, "", None)
+        assert "Traceback" not in err
+        return err
+
+    return call
+
+
+@pytest.fixture
 def taken():
     """A port that somebody listens on."""
     with socket.socket() as other:
@@ -48,14 +62,8 @@ def taken():
         yield other.getsockname()[1]
 
 
-def free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def test_it_starts_the_pages_on_this_machine_only(run):
-    port = free()
+    port = free_port()
     status, out, _, command = run("--port", str(port))
     assert status == 0
     assert NOTICE in out
@@ -68,26 +76,19 @@ def test_it_starts_the_pages_on_this_machine_only(run):
     assert options["client.showErrorDetails"] == "none"
 
 
-def test_a_port_in_use_is_a_sentence(run, taken):
-    status, _, err, command = run("--port", str(taken))
-    assert status == 2
-    assert command is None
-    assert f"port {taken}" in err
-    assert "--port" in err
-    assert "Traceback" not in err
+def test_a_port_in_use_is_a_sentence(refused, taken):
+    sentence = refused("--port", str(taken))
+    assert f"port {taken}" in sentence
+    assert "--port" in sentence
 
 
-def test_an_address_of_another_machine_is_a_sentence(run):
-    status, _, err, command = run("--address", "192.0.2.1", "--port", str(free()))
-    assert (status, command) == (2, None)
-    assert "192.0.2.1" in err
+def test_an_address_of_another_machine_is_a_sentence(refused):
+    assert "192.0.2.1" in refused("--address", "192.0.2.1", "--port", str(free_port()))
 
 
-def test_an_installation_without_the_pages_says_so(run, monkeypatch, tmp_path):
+def test_an_installation_without_the_pages_says_so(refused, monkeypatch, tmp_path):
     monkeypatch.setattr(web, "FRONT_DOOR", tmp_path / "app.py")
-    status, _, err, command = run()
-    assert (status, command) == (2, None)
-    assert "Install lungvae anew" in err
+    assert "Install lungvae anew" in refused()
 
 
 WORDS = "anyone on this network may use it"
@@ -108,27 +109,23 @@ server_metadata_url = "https://id.example.org/.well-known/openid-configuration"
     return path
 
 
-@pytest.mark.parametrize("asked", [("--public",), ("--address", "0.0.0.0"), ("--public", "--address", "::")])
-def test_others_are_not_let_in_without_a_sign_in(run, asked):
-    status, _, err, command = run(*asked, "--port", str(free()))
-    assert (status, command) == (2, None)
-    assert "sign-in" in err
-    assert WORDS in err  # what to say instead
-    assert "Traceback" not in err
+@pytest.mark.parametrize("opened", [("--public",), ("--address", "0.0.0.0"), ("--public", "--address", "::")])
+def test_others_are_not_let_in_without_a_sign_in(refused, opened):
+    sentence = refused(*opened, "--port", str(free_port()))
+    assert "sign-in" in sentence
+    assert WORDS in sentence  # what to say instead
 
 
-@pytest.mark.parametrize("words", ["yes", "true", WORDS + "!", WORDS.upper()])
-def test_other_words_than_the_exact_ones_are_refused(run, words):
-    status, _, err, command = run("--public", "--no-sign-in", words, "--port", str(free()))
-    assert (status, command) == (2, None)
-    assert WORDS in err
+@pytest.mark.parametrize("other", ["yes", "true", WORDS + "!", WORDS.upper()])
+def test_other_words_than_the_exact_ones_are_refused(refused, other):
+    assert WORDS in refused("--public", "--no-sign-in", other, "--port", str(free_port()))
 
 
 def test_the_exact_words_let_others_in_and_are_on_record(run):
     from lungvae_core.serving.workspace import audit
     from lungvae_core.serving.workspace.settings import Settings
 
-    status, out, _, command = run("--public", "--no-sign-in", WORDS, "--port", str(free()))
+    status, out, _, command = run("--public", "--no-sign-in", WORDS, "--port", str(free_port()))
     assert status == 0
     assert json.loads(command[2])["server.address"] == "0.0.0.0"
     assert f"Open to: {WORDS}." in out
@@ -138,7 +135,9 @@ def test_the_exact_words_let_others_in_and_are_on_record(run):
 
 def test_with_a_sign_in_it_starts_and_tells_the_server_where_it_is(run, sign_in):
     pytest.importorskip("authlib")
-    status, out, _, command = run("--public", "--sign-in", str(sign_in), "--port", str(free()), "--log-json")
+    status, out, _, command = run(
+        "--public", "--sign-in", str(sign_in), "--port", str(free_port()), "--log-json"
+    )
     assert status == 0
     assert out == ""  # standard output is for machines now
     assert os.environ["LUNGVAE_SIGN_IN"] == str(sign_in)
@@ -146,21 +145,18 @@ def test_with_a_sign_in_it_starts_and_tells_the_server_where_it_is(run, sign_in)
     assert json.loads(command[2])["logger.hideWelcomeMessage"] is True
 
 
-def test_proxies_that_are_no_addresses_are_a_sentence(run, monkeypatch):
+def test_proxies_that_are_no_addresses_are_a_sentence(refused, monkeypatch):
     monkeypatch.setenv("LUNGVAE_PROXIES", "127.0.0.1, the-proxy")
-    status, _, err, command = run("--port", str(free()))
-    assert (status, command) == (2, None)
-    assert "LUNGVAE_PROXIES names 'the-proxy'" in err
+    assert "LUNGVAE_PROXIES names 'the-proxy'" in refused("--port", str(free_port()))
 
 
-def test_a_sign_in_that_cannot_work_is_a_sentence(run, sign_in, monkeypatch):
-    assert "There is no file" in run("--sign-in", str(sign_in) + "x")[2]
-    assert "Leave out --no-sign-in" in run("--sign-in", str(sign_in), "--no-sign-in", WORDS)[2]
+def test_a_sign_in_that_cannot_work_is_a_sentence(refused, sign_in, monkeypatch):
+    assert "There is no file" in refused("--sign-in", str(sign_in) + "x")
+    assert "Leave out --no-sign-in" in refused("--sign-in", str(sign_in), "--no-sign-in", WORDS)
     with monkeypatch.context() as patch:
         patch.setattr(web.importlib.util, "find_spec", lambda _name: None)
-        assert "lungvae[server]" in run("--sign-in", str(sign_in))[2]
+        assert "lungvae[server]" in refused("--sign-in", str(sign_in))
     sign_in.write_text(sign_in.read_text().replace("https://lungs", "http://lungs"))
-    status, _, err, command = run("--public", "--sign-in", str(sign_in))
-    assert (status, command) == (2, None)
-    assert "redirect_uri" in err
-    assert "0123456789" not in err
+    sentence = refused("--public", "--sign-in", str(sign_in))
+    assert "redirect_uri" in sentence
+    assert "0123456789" not in sentence

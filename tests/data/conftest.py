@@ -41,16 +41,22 @@ def image(seed: int, side: int = 512) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 3000, (side, side), dtype=np.int16)
 
 
-def ct(stored: np.ndarray, **changes) -> FileDataset:
-    """A CT data set of these stored values; `changes` are elements by keyword, None taking one out."""
+def file_of(kind: str, uid: str = "", **elements) -> FileDataset:
+    """A data set of a class, ready to be written; `elements` by keyword, None leaving one out."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = changes.get("SOPClassUID") or CT
-    meta.MediaStorageSOPInstanceUID = changes.get("SOPInstanceUID") or generate_uid()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = kind, uid or generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    own = {"SOPClassUID": kind, "SOPInstanceUID": meta.MediaStorageSOPInstanceUID}
+    for keyword, value in (own | elements).items():
+        if value is not None:
+            setattr(data, keyword, value)
+    return data
+
+
+def ct(stored: np.ndarray, **changes) -> FileDataset:
+    """A CT data set of these stored values; `changes` are elements by keyword, None taking one out."""
     elements = {
-        "SOPClassUID": CT,
-        "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
         "Modality": "CT",
         "Manufacturer": "Nobody",
         "PatientID": "anyone",
@@ -72,11 +78,9 @@ def ct(stored: np.ndarray, **changes) -> FileDataset:
         "RescaleSlope": 1,
         "RescaleIntercept": -1024,
         "PixelData": stored.astype(np.int16).tobytes(),
-    } | changes
-    for keyword, value in elements.items():
-        if value is not None:
-            setattr(data, keyword, value)
-    return data
+    }
+    kind, uid = changes.get("SOPClassUID") or CT, changes.get("SOPInstanceUID") or ""
+    return file_of(kind, uid, **(elements | changes))
 
 
 @pytest.fixture

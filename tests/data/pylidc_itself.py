@@ -30,18 +30,14 @@ def load_pylidc() -> types.ModuleType:
     with warnings.catch_warnings():  # of imports, once in a process; see `quiet` for what is read later
         warnings.simplefilter("ignore")
         # Real modules first: they must not be first imported while a stand-in lies in sys.modules.
-        for name in (
-            "matplotlib.pyplot",
-            "mpl_toolkits.mplot3d",
-            "pydicom",
-            "scipy.stats",
-            "skimage.measure",
-        ):
+        drawing = ("matplotlib.pyplot", "mpl_toolkits.mplot3d")
+        for name in (*drawing, "pydicom", "scipy.stats", "skimage.measure"):
             importlib.import_module(name)
         with _in_sys_modules(stand_ins):
             pylidc = importlib.import_module("pylidc")
             importlib.import_module("pylidc.utils")
-    numpy_then, configparser_then = _numpy_of_2019(), _configparser_of_2019()
+    numpy_then = _StandIn(np, int=int, float=float, bool=bool)  # both as they were in 2019
+    configparser_then = _StandIn(configparser, SafeConfigParser=configparser.ConfigParser)
     for name, module in list(sys.modules.items()):
         if name == "pylidc" or name.startswith("pylidc."):
             if hasattr(module, "np"):
@@ -60,14 +56,6 @@ class _StandIn(types.ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["_real"], name)
-
-
-def _numpy_of_2019() -> types.ModuleType:
-    return _StandIn(np, int=int, float=float, bool=bool)
-
-
-def _configparser_of_2019() -> types.ModuleType:
-    return _StandIn(configparser, SafeConfigParser=configparser.ConfigParser)
 
 
 def _pkg_resources() -> types.ModuleType:

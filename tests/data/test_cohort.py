@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -14,6 +12,7 @@ from hypothesis import strategies as st
 
 from lungvae_core.data import cohort as paper
 from lungvae_core.data.slices import KEY, RATINGS
+from tests.commands import lungvae
 
 TEXT = dict.fromkeys(["annotation_ids", *(f"{name}_all" for name in RATINGS)], str)
 
@@ -77,22 +76,16 @@ def test_masks_of_chosen_rows_come_in_their_order(table):
 @pytest.mark.slow
 @pytest.mark.lidc
 def test_agrees_with_every_known_slice(lidc, table):
-    known = pd.read_csv(lidc / "slices.csv", dtype=TEXT)
-    both = known[KEY].merge(table, on=KEY, how="left")
+    shipped = pd.read_csv(lidc / "slices.csv", dtype=TEXT)
+    both = shipped[KEY].merge(table, on=KEY, how="left")
     rounded = ["diameter_mm", "surface_mm2", "volume_mm3"]  # in the last bits, by numpy's version
-    same = [column for column in known if column in table and column not in rounded + KEY]
+    same = [column for column in shipped if column in table and column not in rounded + KEY]
     assert len(same) == 23
     for column in same:
-        assert (both[column] == known[column]).all(), column
-    np.testing.assert_allclose(both[rounded], known[rounded], rtol=1e-9)
+        assert (both[column] == shipped[column]).all(), column
+    np.testing.assert_allclose(both[rounded], shipped[rounded], rtol=1e-9)
     masks = np.unpackbits(np.load(lidc / "masks.npy"), axis=1).reshape(-1, 64, 64)
-    np.testing.assert_array_equal(paper.cohort_masks(known), masks)
-
-
-def lungvae(*arguments, cwd):
-    """Run the command line in a process of its own, as a person would."""
-    command = [sys.executable, "-c", "from lungvae_core.cli import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=200)
+    np.testing.assert_array_equal(paper.cohort_masks(shipped), masks)
 
 
 @pytest.mark.slow

@@ -70,10 +70,10 @@ def test_other_slices_are_not() -> None:
 
 def test_a_fingerprint_is_64_bytes_and_always_the_same() -> None:
     slices = crop(textures(3))
-    found = fingerprints(slices)
-    assert found.shape == (3, BYTES)
-    assert found.dtype == np.uint8
-    assert np.array_equal(found, fingerprints(slices))
+    prints = fingerprints(slices)
+    assert prints.shape == (3, BYTES)
+    assert prints.dtype == np.uint8
+    assert np.array_equal(prints, fingerprints(slices))
 
 
 def test_slices_without_structure_are_nobodys() -> None:

@@ -19,9 +19,9 @@ from tests.conftest import blobs
 @pytest.fixture
 def arrays(tmp_path: Path) -> dict[str, Path]:
     slices, masks, table = blobs(20)
-    np.save(tmp_path / "s.npy", slices)
-    np.save(tmp_path / "m.npy", masks)
-    np.save(tmp_path / "packed.npy", np.packbits(masks.reshape(20, -1), axis=1))
+    packed = np.packbits(masks.reshape(20, -1), axis=1)
+    for name, array in (("s.npy", slices), ("m.npy", masks), ("packed.npy", packed)):
+        np.save(tmp_path / name, array)
     table.to_csv(tmp_path / "t.csv", index=False)
     return {name: tmp_path / name for name in ("s.npy", "m.npy", "packed.npy", "t.csv", "out")}
 
@@ -62,7 +62,7 @@ def test_rows_that_differ_in_number_are_told(arrays: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "sentence"),
     [
         (lambda t: t.drop(columns="patient_id"), "needs a column patient_id"),
         (lambda t: t.assign(patient_id=None), "row 2, patient_id: is empty"),
@@ -70,20 +70,20 @@ def test_rows_that_differ_in_number_are_told(arrays: dict[str, Path]) -> None:
         (lambda t: t.iloc[:0], "no rows"),
     ],
 )
-def test_bad_tables_are_told(arrays: dict[str, Path], change, said: str) -> None:
+def test_bad_tables_are_told(arrays: dict[str, Path], change, sentence: str) -> None:
     change(pd.read_csv(arrays["t.csv"])).to_csv(arrays["t.csv"], index=False)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=sentence):
         import_arrays(arrays["s.npy"], arrays["t.csv"], arrays["out"])
 
 
 def test_bad_arrays_are_told(arrays: dict[str, Path]) -> None:
-    for bad, said in (
+    for bad, sentence in (
         (np.zeros((20, 32, 32), np.int16), "shape"),
         (np.full((20, 64, 64), np.nan), "not numbers"),
         (np.array([{"a": 1}] * 20), "holds objects"),
     ):
         np.save(arrays["s.npy"], bad)
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=sentence):
             import_arrays(arrays["s.npy"], arrays["t.csv"], arrays["out"])
     np.save(arrays["s.npy"], blobs(20)[0])
     np.save(arrays["m.npy"], np.zeros((20, 5)))
@@ -104,19 +104,12 @@ def test_a_manifest_of_mixed_files(tmp_path: Path) -> None:
     # Canonical NIfTI axes are right, anterior, superior; rows run to posterior and columns to the left.
     volume = np.stack([big[::-1, ::-1].T] * 3, axis=2)
     nibabel.save(nibabel.Nifti1Image(volume, np.diag([0.8, 0.8, 2, 1])), tmp_path / "c.nii.gz")
-    pd.DataFrame(
-        {
-            "file": ["a.npy", "b.png", "c.nii.gz"],
-            "patient_id": ["A", "B", "C"],
-            "row": [50, None, 50],
-            "column": [65, None, 65],
-            "index": [None, None, 1],
-            "hu_low": [None, -1000, None],
-            "hu_high": [None, 550, None],
-            "mask": ["mask.npy", None, None],
-            "malignancy": [5, 1, None],
-        }
-    ).to_csv(tmp_path / "manifest.csv", index=False)
+    (tmp_path / "manifest.csv").write_text(
+        "file,patient_id,row,column,index,hu_low,hu_high,mask,malignancy\n"
+        "a.npy,A,50,65,,,,mask.npy,5\n"
+        "b.png,B,,,,-1000,550,,1\n"
+        "c.nii.gz,C,50,65,1,,,,\n"
+    )
     made = import_manifest(tmp_path / "manifest.csv", tmp_path / "out")
     expected = big[50 - 31 - 1 :, 65 - 31 - 1 :][:64, :64]
     np.testing.assert_array_equal(made.slices[0], expected)
@@ -131,9 +124,7 @@ def test_a_manifest_of_mixed_files(tmp_path: Path) -> None:
 def test_a_manifest_names_the_bad_row(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", blobs(1)[0][0])
     Image.new("L", (64, 64)).save(tmp_path / "b.png")
-    pd.DataFrame({"file": ["a.npy", "b.png"], "patient_id": ["A", "B"]}).to_csv(
-        tmp_path / "m.csv", index=False
-    )
+    (tmp_path / "m.csv").write_text("file,patient_id\na.npy,A\nb.png,B\n")
     with pytest.raises(UserError, match=r"row 3: b\.png.*State the HU range"):
         import_manifest(tmp_path / "m.csv", tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -146,7 +137,7 @@ def test_bad_images_are_told(tmp_path: Path) -> None:
     np.save(tmp_path / "unit.npy", np.random.default_rng(0).random((64, 64)))
     np.save(tmp_path / "stack.npy", blobs(3)[0])
     np.save(tmp_path / "object.npy", np.array([{"a": 1}]))
-    for name, keywords, said in (
+    for name, keywords, sentence in (
         ("nowhere.npy", {}, "no image at"),
         ("text.txt", {}, "no kind that is read"),
         ("broken.png", {"hu_range": (-1000, 400)}, "damaged or of another kind"),
@@ -154,7 +145,7 @@ def test_bad_images_are_told(tmp_path: Path) -> None:
         ("object.npy", {}, "holds objects"),
         ("unit.npy", {}, "between 0 and 1"),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=sentence):
             read_path(tmp_path / name, **keywords)
     stack = read_path(tmp_path / "stack.npy")
     with pytest.raises(UserError, match="3 slices"):

@@ -82,11 +82,11 @@ def test_slices_of_a_nodule_share_their_label(lidc: Path) -> None:
     table = pd.read_csv(lidc / "slices.csv")
     for task in TASKS:
         for rule in RULES:
-            found = table[["patient_id", "nodule"]].assign(label=labels(table, task, rule))
-            kinds = found.groupby(["patient_id", "nodule"])["label"].nunique(dropna=False)
+            labelled = table[["patient_id", "nodule"]].assign(label=labels(table, task, rule))
+            kinds = labelled.groupby(["patient_id", "nodule"])["label"].nunique(dropna=False)
             assert (kinds == 1).all()
-    found = labels(table)
-    assert ((found == 1).sum(), (found == 0).sum()) == (3698, 2484)
+    label = labels(table)
+    assert ((label == 1).sum(), (label == 0).sum()) == (3698, 2484)
 
 
 def test_means_of_readers_are_read_where_there_is_no_list() -> None:

@@ -7,13 +7,13 @@ import gzip
 import nibabel
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.dataset import Dataset
 
 from lungvae_core.data.masks import read_mask
 from lungvae_core.data.series import read_series
 from lungvae_core.data.volumes.dicom import STRUCTURES
 from lungvae_core.errors import UserError
+from tests.data.conftest import file_of
 from tests.made_series import written
 from tests.made_volumes import (
     CORNER,
@@ -66,11 +66,11 @@ def test_dicom_and_nifti_of_one_scan_give_the_same_picture_and_the_mask_lies_on_
     stored, axes, corner = turned(MASK.astype(np.uint8), flips)
     mask = gzip.compress(nifti(stored, affine(axes, tuple(corner))))
     image = nifti(turned(HU, flips)[0], affine(axes, tuple(corner)))
-    found = read_series([*files(lies), ("mask.nii.gz", mask)])
-    np.testing.assert_array_equal(found.hu, HU)
+    series = read_series([*files(lies), ("mask.nii.gz", mask)])
+    np.testing.assert_array_equal(series.hu, HU)
     np.testing.assert_array_equal(read_series([("a.nii", image)]).hu, HU)
-    np.testing.assert_array_equal(read_mask(found.masks[0][1], "mask.nii.gz", found), MASK)
-    np.testing.assert_array_equal(read_mask(npy(stored), "m.npy", found), MASK)  # drawn on the stored pixels
+    np.testing.assert_array_equal(read_mask(series.masks[0][1], "mask.nii.gz", series), MASK)
+    np.testing.assert_array_equal(read_mask(npy(stored), "m.npy", series), MASK)  # drawn on the stored pixels
 
 
 def label(volume: np.ndarray, place: np.ndarray) -> bytes:
@@ -115,11 +115,6 @@ def test_a_mask_that_lies_elsewhere_is_refused(place: np.ndarray, says: str) -> 
 
 def structures(contours: list[np.ndarray]) -> bytes:
     """An RT structure set of these contours (points, 3) in mm."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = STRUCTURES, "1.2.9"
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    data.SOPClassUID, data.SOPInstanceUID, data.Modality = STRUCTURES, "1.2.9", "RTSTRUCT"
     structure, drawn = Dataset(), []
     for points in contours:
         contour = Dataset()
@@ -127,8 +122,7 @@ def structures(contours: list[np.ndarray]) -> bytes:
         contour.ContourData = [round(float(value), 3) for value in points.ravel()]
         drawn.append(contour)
     structure.ContourSequence = drawn
-    data.ROIContourSequence = [structure]
-    return written(data)
+    return written(file_of(STRUCTURES, Modality="RTSTRUCT", ROIContourSequence=[structure]))
 
 
 def circle(number: int, radius: float) -> np.ndarray:
@@ -141,11 +135,11 @@ def circle(number: int, radius: float) -> np.ndarray:
 @pytest.mark.parametrize("lies", AXES)
 def test_contours_lie_by_position_with_holes_cut_out(lies: str) -> None:
     content = structures([circle(0, 7.9), circle(2, 7.9), circle(2, 3.9)])
-    found = read_series([*files(lies), ("RS.dcm", content)])
-    mask = read_mask(found.masks[0][1], "RS.dcm", found)
+    series = read_series([*files(lies), ("RS.dcm", content)])
+    mask = read_mask(series.masks[0][1], "RS.dcm", series)
     assert not mask[1].any()
     assert (mask[0] ^ MASK[0]).sum() <= 4  # pixels on the outline itself
     assert mask[0][52, 40]
     assert not mask[2][52, 40]
     with pytest.raises(UserError, match="no closed contour"):
-        read_mask(structures([circle(300, 7.9)]), "RS.dcm", found)
+        read_mask(structures([circle(300, 7.9)]), "RS.dcm", series)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -66,14 +65,14 @@ def left_behind(out) -> list[str]:
     return sorted(path.name for path in out.parent.iterdir()) if out.parent.exists() else []
 
 
+def cropped(image: np.ndarray, row) -> np.ndarray:
+    """(64, 64) HU that a row of the cohort takes from an image of stored values."""
+    return image[row.row0 : row.row0 + 64, row.col0 : row.col0 + 64] - 1024
+
+
 def expected_crops(table: pd.DataFrame, make_image, seed: int = 0) -> np.ndarray:
-    order = {z: number for number, z in enumerate(sorted(set(table["z_mm"])))}
-    return np.array(
-        [
-            make_image(seed + order[row.z_mm])[row.row0 : row.row0 + 64, row.col0 : row.col0 + 64] - 1024
-            for row in table.itertuples()
-        ]
-    )
+    order = sorted(set(table["z_mm"]))
+    return np.array([cropped(make_image(seed + order.index(row.z_mm)), row) for row in table.itertuples()])
 
 
 def test_slices_are_found_whatever_the_folders_are_called(
@@ -146,11 +145,7 @@ def test_what_is_missing_or_damaged_is_listed_and_stops_nothing(
     table = rows(ONE)
     good = table[~table["z_mm"].isin(positions[:5])]
     assert len(done.dataset) == len(good) == done.expected - 5
-    order = positions.index
-    expected = [
-        make_image(order(row.z_mm))[row.row0 : row.row0 + 64, row.col0 : row.col0 + 64] - 1024
-        for row in good.itertuples()
-    ]
+    expected = [cropped(make_image(positions.index(row.z_mm)), row) for row in good.itertuples()]
     np.testing.assert_array_equal(done.dataset.slices, expected)
     report = pd.read_csv(out / "prepare-report.csv")
     slices = report[report["slice"].notna()].set_index("z_mm")["reason"].to_dict()
@@ -180,8 +175,7 @@ def test_of_two_files_at_one_position_the_lower_instance_counts(
     assert done.passed_over == {"at the place of one with a lower instance number": 2}
     for z in (first, second):
         (row,) = rows(ONE)[rows(ONE)["z_mm"] == z].itertuples()
-        crop = make_image(77)[row.row0 : row.row0 + 64, row.col0 : row.col0 + 64] - 1024
-        np.testing.assert_array_equal(done.dataset.slices[row.Index], crop)
+        np.testing.assert_array_equal(done.dataset.slices[row.Index], cropped(make_image(77), row))
 
 
 def test_a_link_to_a_parent_folder_and_a_target_inside_the_source(tmp_path, write_series):
@@ -198,8 +192,7 @@ def test_a_link_to_a_parent_folder_and_a_target_inside_the_source(tmp_path, writ
 def test_file_names_that_are_no_text(tmp_path, out, write_series):
     write_series(tmp_path / "dicom", ONE)
     odd = os.fsdecode(os.fsencode(tmp_path / "dicom") + b"/\xff\xfe.dcm")
-    with open(odd, "wb"):  # noqa: PTH123  (a name that is no UTF-8)
-        pass
+    Path(odd).touch()  # a name that is no UTF-8
     done = prepare(tmp_path / "dicom", out, workers=1)
     assert len(done.problems) == 1
     result = CliRunner().invoke(app, ["prepare", str(tmp_path / "dicom"), "--out", str(out), "--overwrite"])
@@ -210,68 +203,39 @@ def test_file_names_that_are_no_text(tmp_path, out, write_series):
 # --- bad input ----------------------------------------------------------------
 
 
-def missing(folder, **_):
-    shutil.rmtree(folder)
-
-
-def a_file(folder, **_):
-    shutil.rmtree(folder)
-    folder.write_text("x")
-
-
-def empty(folder, **_):
-    pass
-
-
-def empty_folders(folder, **_):
-    (folder / "a" / "b").mkdir(parents=True)
-
-
-def no_dicom(folder, **_):
-    (folder / "readme.txt").write_text("x")
-
-
-def no_ct(folder, write_ct, make_image, **_):
-    write_ct(folder / "1", make_image(1), SOPClassUID=MR, Modality="MR")
-
-
-def other_ct(folder, write_ct, make_image, **_):
-    write_ct(folder / "1", make_image(1))
-
-
-def all_truncated(folder, write_series, **_):
-    for path in write_series(folder, ONE).values():
+@pytest.fixture
+def useless(tmp_path, cohort_store, write_ct, write_series, make_image) -> dict[str, Path]:
+    """Paths from which nothing can be prepared, by what is wrong with them."""
+    image = make_image(1)
+    folders = {name: tmp_path / name for name in ("missing", "a file", "empty", "empty folders", "no DICOM")}
+    for name in ("empty", "empty folders/a/b", "no DICOM"):
+        (tmp_path / name).mkdir(parents=True)
+    folders["a file"].write_text("x")
+    (folders["no DICOM"] / "readme.txt").write_text("x")
+    folders["no CT"] = write_ct(tmp_path / "no CT" / "1", image, SOPClassUID=MR, Modality="MR").parent
+    folders["other CT"] = write_ct(tmp_path / "other CT" / "1", image).parent
+    for path in write_series(tmp_path / "truncated", ONE).values():
         os.truncate(path, 10_000)
+    write_series(tmp_path / "no lesion", ONE, positions=[500.0, 501.0])
+    return folders | {name: tmp_path / name for name in ("truncated", "no lesion")}
 
 
-def no_lesion(folder, write_series, **_):
-    write_series(folder, ONE, positions=[500.0, 501.0])
-
-
-@pytest.mark.parametrize(
-    ("make", "sentence"),
-    [
-        (missing, "does not exist"),
-        (a_file, "is a file"),
-        (empty, "is empty"),
-        (empty_folders, "There is no file"),
-        (no_dicom, "1 not DICOM"),
-        (no_ct, "1 MR"),
-        (other_ct, "1 CT of other series"),
-        (all_truncated, "None of the 11 lesion slices .* is truncated"),
-        (no_lesion, "None of the 11 lesion slices .* no file of this slice"),
-    ],
-)
-def test_a_folder_of_no_use_is_told_and_leaves_nothing(
-    tmp_path, out, cohort_store, write_ct, write_series, make_image, make, sentence
-):
-    folder = tmp_path / "dicom"
-    folder.mkdir()
-    make(folder, write_ct=write_ct, write_series=write_series, make_image=make_image)
-    with pytest.raises(UserError, match=sentence) as caught:
-        prepare(folder, out, workers=1)
-    assert "\n" not in str(caught.value)
-    assert left_behind(out) == []
+def test_a_folder_of_no_use_is_told_and_leaves_nothing(useless, out):
+    for name, sentence in (
+        ("missing", "does not exist"),
+        ("a file", "is a file"),
+        ("empty", "is empty"),
+        ("empty folders", "There is no file"),
+        ("no DICOM", "1 not DICOM"),
+        ("no CT", "1 MR"),
+        ("other CT", "1 CT of other series"),
+        ("truncated", "None of the 11 lesion slices .* is truncated"),
+        ("no lesion", "None of the 11 lesion slices .* no file of this slice"),
+    ):
+        with pytest.raises(UserError, match=sentence) as caught:
+            prepare(useless[name], out, workers=1)
+        assert "\n" not in str(caught.value)
+        assert left_behind(out) == []
 
 
 def test_strict_writes_nothing_when_a_slice_is_missing(tmp_path, out, write_series):
@@ -366,8 +330,7 @@ def test_files_that_came_or_changed_after_an_interruption_are_seen(
     done = prepare(folder, out, workers=1)
     assert set(done.dataset.table["patient_id"]) == {ONE, TWO}
     (row,) = rows(ONE)[rows(ONE)["z_mm"] == changed].itertuples()
-    crop = make_image(99)[row.row0 : row.row0 + 64, row.col0 : row.col0 + 64] - 1024
-    np.testing.assert_array_equal(done.dataset.slices[row.Index], crop)
+    np.testing.assert_array_equal(done.dataset.slices[row.Index], cropped(make_image(99), row))
 
 
 @pytest.fixture
@@ -375,15 +338,13 @@ def start(tmp_path):
     """start(*arguments): `lungvae prepare` in a process of its own, and a function that waits for its end."""
 
     def run(*arguments):
-        command = [sys.executable, "-c", "from lungvae_core.cli import main; main()", "prepare"]
-        told, said = tmp_path / "told", tmp_path / "said"
-        with told.open("w") as into, said.open("w") as errors:
-            process = subprocess.Popen(
-                [*command, *map(str, arguments)], stdout=into, stderr=errors, start_new_session=True
-            )
+        command = [sys.executable, "-m", "lungvae_core.cli", "prepare", *map(str, arguments)]
+        out, err = tmp_path / "stdout", tmp_path / "stderr"
+        with out.open("w") as output, err.open("w") as errors:
+            process = subprocess.Popen(command, stdout=output, stderr=errors, start_new_session=True)
 
         def wait() -> tuple[int, str, str]:
-            return process.wait(timeout=120), told.read_text(), said.read_text()
+            return process.wait(timeout=120), out.read_text(), err.read_text()
 
         return process, wait
 
@@ -407,19 +368,19 @@ def test_killed_it_goes_on_where_it_was(tmp_path, out, write_series, start, how,
         assert time.monotonic() < limit
         time.sleep(0.01)
     os.kill(process.pid, how)
-    returned, _, said = wait()
-    assert returned == code, said
+    returned, _, err = wait()
+    assert returned == code, err
     assert not out.exists()
     if how == signal.SIGINT:
-        assert "Traceback" not in said
-        assert "goes on where it was" in said
+        assert "Traceback" not in err
+        assert "goes on where it was" in err
     (journal,) = out.parent.glob(journals)
     assert 0 < journal.read_bytes().count(b"\n") < 40
 
     _, wait = start(folder, "--out", out)
-    returned, told, said = wait()
-    assert returned == 0, said
-    assert told.startswith("11 slices of 1 nodule and 1 patient are in ")
+    returned, text, err = wait()
+    assert returned == 0, err
+    assert text.startswith("11 slices of 1 nodule and 1 patient are in ")
     assert left_behind(out) == ["lidc"]
     assert len(SliceSet.open(out)) == 11
 
@@ -446,11 +407,11 @@ def test_a_journal_cut_anywhere_keeps_what_was_whole(tmp_path, cut):
 
 
 @given(
-    wanted=st.lists(st.integers(-1000, 1000), min_size=1, max_size=20, unique=True),
+    lesions=st.lists(st.integers(-1000, 1000), min_size=1, max_size=20, unique=True),
     z=st.floats(-1100, 1100, allow_nan=False),
 )
-def test_a_file_counts_only_at_a_lesions_position(wanted, z):
-    positions = np.sort(np.array(wanted, dtype=float))
+def test_a_file_counts_only_at_a_lesions_position(lesions, z):
+    positions = np.sort(np.array(lesions, dtype=float))
     result = preparing._useful([("path", "CT", "uid", z, 1)], {"uid": positions})
     near = [p for p in positions if abs(p - z) <= preparing.Z_TOLERANCE_MM]
     assert [place[1] for place in result["slices"]] == near
@@ -493,10 +454,10 @@ def test_a_long_account_is_cut(tmp_path, out, write_series):
 
 
 def test_the_command_ends_with_2_and_one_sentence(tmp_path, start):
-    returned, told, said = start(tmp_path / "nowhere", "--out", tmp_path / "out")[1]()
-    assert (returned, told) == (2, "")
-    assert said.startswith("Error: ")
-    assert said.count("\n") == 1
+    returned, text, err = start(tmp_path / "nowhere", "--out", tmp_path / "out")[1]()
+    assert (returned, text) == (2, "")
+    assert err.startswith("Error: ")
+    assert err.count("\n") == 1
 
 
 @pytest.mark.lidc
@@ -510,7 +471,6 @@ def test_the_real_series(lidc, out, rows):
     images = {}
     for path in (lidc / "dicom").iterdir():
         data = pydicom.dcmread(path)
-        images[float(data.ImagePositionPatient[2])] = data.pixel_array.astype(int) - 1024
+        images[float(data.ImagePositionPatient[2])] = data.pixel_array.astype(int)
     for index, row in enumerate(dataset.table.itertuples()):
-        crop = images[row.z_mm][row.row0 : row.row0 + 64, row.col0 : row.col0 + 64]
-        np.testing.assert_array_equal(dataset.slices[index], crop)
+        np.testing.assert_array_equal(dataset.slices[index], cropped(images[row.z_mm], row))

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import random
 
 import nibabel
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.dataset import Dataset
+from pydicom.pixels import pack_bits
 
 from lungvae_core.data.crops import crop
 from lungvae_core.data.masks import centres, lesion_of, read_mask
 from lungvae_core.data.series import SEGMENTATION, Series, read_series
 from lungvae_core.errors import UserError
+from tests.data.conftest import file_of
 from tests.made_series import MIDDLE, dicom, lesion, named, written, zipped
+from tests.made_volumes import npy
 
 HU, MASK = lesion(8, 70, 80)
 HU[:, 66:, 76:] = 40  # tissue in every slice, as on any CT
@@ -25,51 +26,42 @@ AFFINE = np.array([[-0.7, 0, 0, 180.0], [0, -0.7, 0, 190.0], [0, 0, 2.5, -100.0]
 
 
 def shuffled(files: dict[str, bytes]) -> list[tuple[str, bytes]]:
-    found = list(files.items())
-    random.Random(0).shuffle(found)
-    return found
-
-
-def npy(array: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, array)
-    return stream.getvalue()
+    return random.Random(0).sample([*files.items()], len(files))
 
 
 def test_files_are_sorted_by_their_place_whatever_their_order_and_numbers():
-    found = read_series(shuffled(named(dicom(HU))))
-    np.testing.assert_array_equal(found.hu, HU)
-    np.testing.assert_allclose(found.places_mm, -100 + 2.5 * np.arange(8))
-    assert (found.spacing_mm, found.patient_id, found.notes) == (0.7, "anyone", ())
+    series = read_series(shuffled(named(dicom(HU))))
+    np.testing.assert_array_equal(series.hu, HU)
+    np.testing.assert_allclose(series.places_mm, -100 + 2.5 * np.arange(8))
+    assert (series.spacing_mm, series.patient_id, series.notes) == (0.7, "anyone", ())
 
 
 def test_a_zip_of_nested_folders_gives_the_same_and_the_longest_series():
     small = named(dicom(HU[:3], SeriesInstanceUID="9.9"), "study/scout/")
     junk = {"study/DICOMDIR": b"x", "__MACOSX/._IM0": b"x", "study/readme.txt": b"hello"}
-    found = read_series([("all.zip", zipped(named(dicom(HU), "study/a/") | small | junk))])
-    np.testing.assert_array_equal(found.hu, HU)
-    assert "2 series" in found.notes[-1]
-    assert "(8)" in found.notes[-1]
-    assert any("1 file that is no CT slice left out" in note for note in found.notes)
+    series = read_series([("all.zip", zipped(named(dicom(HU), "study/a/") | small | junk))])
+    np.testing.assert_array_equal(series.hu, HU)
+    assert "2 series" in series.notes[-1]
+    assert "(8)" in series.notes[-1]
+    assert any("1 file that is no CT slice left out" in note for note in series.notes)
 
 
 def test_an_orientation_from_head_to_feet_still_rises_to_the_head():
     turned = dicom(HU, ImageOrientationPatient=[1, 0, 0, 0, -1, 0])
-    found = read_series(shuffled(named(turned)))
-    np.testing.assert_array_equal(found.hu, HU[:, ::-1])
-    assert "upright" in found.notes[0]
+    series = read_series(shuffled(named(turned)))
+    np.testing.assert_array_equal(series.hu, HU[:, ::-1])
+    assert "upright" in series.notes[0]
 
 
 def test_what_is_missing_double_or_damaged_is_said():
     files = dicom(HU)
     del files[4], files[4]
     files.append(dicom(HU[:1], SOPInstanceUID="1.2.77")[0])
-    found = read_series([*named(files).items(), ("bad", files[0][:200])])
-    said = " ".join(found.notes)
-    assert "About 2 slices are missing" in said
-    assert "1 slice at the place of another" in said
-    assert "damaged" in said
-    assert len(found.hu) == 6
+    series = read_series([*named(files).items(), ("bad", files[0][:200])])
+    notes = " ".join(series.notes)
+    for part in ("About 2 slices are missing", "1 slice at the place of another", "damaged"):
+        assert part in notes
+    assert len(series.hu) == 6
 
 
 def test_uneven_spacing_and_slices_that_are_not_axial_are_said():
@@ -77,28 +69,24 @@ def test_uneven_spacing_and_slices_that_are_not_axial_are_said():
     assert "unevenly spaced" in read_series([*named(files).items()]).notes[0]
 
     def sagittal(gap_mm: float) -> list[bytes]:
-        whole = np.stack([HU[4]] * 70)
+        axes = [0, 1, 0, 0, 0, -1]
+        places = [[gap_mm * number, 0, 0] for number in range(70)]
         return [
-            dicom(
-                whole[n : n + 1],
-                ImageOrientationPatient=[0, 1, 0, 0, 0, -1],
-                ImagePositionPatient=[gap_mm * n, 0, 0],
-            )[0]
-            for n in range(70)
+            dicom(HU[4:5], ImageOrientationPatient=axes, ImagePositionPatient=place)[0] for place in places
         ]
 
-    found = read_series(shuffled(named(sagittal(0.7))))
-    assert found.hu.shape == (70, 80, 70)
-    assert "cut anew" in found.notes[0]
-    np.testing.assert_array_equal(found.hu[:, :, 3], HU[4][::-1])
+    series = read_series(shuffled(named(sagittal(0.7))))
+    assert series.hu.shape == (70, 80, 70)
+    assert "cut anew" in series.notes[0]
+    np.testing.assert_array_equal(series.hu[:, :, 3], HU[4][::-1])
     with pytest.raises(UserError, match="not square"):
         read_series(shuffled(named(sagittal(5.0))))
 
 
 def test_pictures_and_arrays_become_a_stack_in_the_order_of_their_names():
     files = [(f"s{number}.npy", npy(HU[number % 8])) for number in (10, 2, 1)]
-    found = read_series(files)
-    np.testing.assert_array_equal(found.hu, HU[[1, 2, 2]])
+    series = read_series(files)
+    np.testing.assert_array_equal(series.hu, HU[[1, 2, 2]])
 
 
 def encrypted() -> bytes:
@@ -168,27 +156,12 @@ def test_masks_of_the_images_shape_are_taken(name, content):
     np.testing.assert_array_equal(read_mask(content, name, stack()), MASK)
 
 
-def segmentation(found: Series, *, by: str) -> bytes:
+def segmentation(series: Series, *, by: str) -> bytes:
     """MASK as a DICOM-SEG of the slices that have any, in an order of its own."""
-    from pydicom.pixels import pack_bits
-
     numbers = [number for number in (6, 4, 5) if MASK[number].any()]
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = SEGMENTATION, generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    data.SOPClassUID, data.SOPInstanceUID = SEGMENTATION, meta.MediaStorageSOPInstanceUID
-    data.Modality = "SEG"
-    data.Rows, data.Columns = MASK.shape[1:]
-    data.NumberOfFrames, data.SamplesPerPixel = len(numbers), 1
-    data.PhotometricInterpretation = "MONOCHROME2"
-    data.BitsAllocated = data.BitsStored = 1
-    data.HighBit, data.PixelRepresentation = 0, 0
-    shared = Dataset()
-    turned = Dataset()
+    shared, turned = Dataset(), Dataset()
     turned.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     shared.PlaneOrientationSequence = [turned]
-    data.SharedFunctionalGroupsSequence = [shared]
     frames = []
     for number in numbers:
         frame, place, derivation, source = Dataset(), Dataset(), Dataset(), Dataset()
@@ -196,28 +169,42 @@ def segmentation(found: Series, *, by: str) -> bytes:
             place.ImagePositionPatient = [-180.0, -190.0, -100.0 + 2.5 * number]
             frame.PlanePositionSequence = [place]
         else:
-            source.ReferencedSOPInstanceUID = found.sop_uids[number]
+            source.ReferencedSOPInstanceUID = series.sop_uids[number]
             derivation.SourceImageSequence = [source]
             frame.DerivationImageSequence = [derivation]
         frames.append(frame)
-    data.PerFrameFunctionalGroupsSequence = frames
-    data.PixelData = pack_bits(MASK[numbers].astype(np.uint8).ravel())
+    data = file_of(
+        SEGMENTATION,
+        Modality="SEG",
+        Rows=MASK.shape[1],
+        Columns=MASK.shape[2],
+        NumberOfFrames=len(numbers),
+        SamplesPerPixel=1,
+        PhotometricInterpretation="MONOCHROME2",
+        BitsAllocated=1,
+        BitsStored=1,
+        HighBit=0,
+        PixelRepresentation=0,
+        SharedFunctionalGroupsSequence=[shared],
+        PerFrameFunctionalGroupsSequence=frames,
+        PixelData=pack_bits(MASK[numbers].astype(np.uint8).ravel()),
+    )
     return written(data)
 
 
 @pytest.mark.parametrize("by", ["place", "reference"])
 def test_a_dicom_segmentation_finds_its_slices(by):
-    found = stack()
-    mask = read_mask(segmentation(found, by=by), "seg.dcm", found)
+    series = stack()
+    mask = read_mask(segmentation(series, by=by), "seg.dcm", series)
     np.testing.assert_array_equal(mask[4:7], MASK[4:7])
     assert not mask[:4].any()
 
 
 def test_a_segmentation_among_the_files_comes_with_the_series():
     files = named(dicom(HU))
-    found = read_series([*files.items(), ("seg", segmentation(stack(), by="place"))])
-    assert [name for name, _ in found.masks] == ["seg"]
-    assert read_mask(found.masks[0][1], "seg", found)[MIDDLE]
+    series = read_series([*files.items(), ("seg", segmentation(stack(), by="place"))])
+    assert [name for name, _ in series.masks] == ["seg"]
+    assert read_mask(series.masks[0][1], "seg", series)[MIDDLE]
     beside = read_series([("ct.npy", npy(HU)), ("ct_mask.npy", npy(MASK))])
     np.testing.assert_array_equal(read_mask(beside.masks[0][1], "ct_mask.npy", beside), MASK)
 
@@ -245,23 +232,23 @@ def test_the_box_on_a_real_nodule_is_the_papers_crop(lidc):
     from lungvae_core.data import annotations, cohort
 
     files = [(path.name, path.read_bytes()) for path in sorted((lidc / "dicom").glob("*.dcm"))]
-    found = read_series([("series.zip", zipped(dict(files)))])
-    assert found.hu.shape[1:] == (512, 512)
-    np.testing.assert_array_equal(found.hu, read_series(files[::-1]).hu)
-    scan = annotations.read_scans([annotations.first_scans()[found.patient_id]])[0]
+    series = read_series([("series.zip", zipped(dict(files)))])
+    assert series.hu.shape[1:] == (512, 512)
+    np.testing.assert_array_equal(series.hu, read_series(files[::-1]).hu)
+    scan = annotations.read_scans([annotations.first_scans()[series.patient_id]])[0]
     consensus, origin, _ = annotations.consensus(annotations.nodules(scan)[0])
-    mask = np.zeros(found.hu.shape, bool)
+    mask = np.zeros(series.hu.shape, bool)
     for layer in range(consensus.shape[2]):
-        at = int(np.abs(found.places_mm - scan.z_mm[origin[2] + layer]).argmin())
+        at = int(np.abs(series.places_mm - scan.z_mm[origin[2] + layer]).argmin())
         rows, columns = (slice(origin[axis], origin[axis] + consensus.shape[axis]) for axis in (0, 1))
         mask[at, rows, columns] = consensus[:, :, layer]
     table = cohort.cohort()
-    table = table[table["patient_id"] == found.patient_id]
+    table = table[table["patient_id"] == series.patient_id]
     boxes = centres(mask)
     assert len(boxes) == len(table) == 11
     for number, (row, column) in boxes.items():
-        entry = table.iloc[int((table["z_mm"] - found.places_mm[number]).abs().argmin())]
+        entry = table.iloc[int((table["z_mm"] - series.places_mm[number]).abs().argmin())]
         top, left = int(entry["row0"]), int(entry["col0"])
         np.testing.assert_array_equal(
-            crop(found.hu[number], row, column), found.hu[number, top : top + 64, left : left + 64]
+            crop(series.hu[number], row, column), series.hu[number, top : top + 64, left : left + 64]
         )

@@ -34,14 +34,14 @@ def folder(tiny_data: Path, tmp_path: Path) -> Path:
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     slices, masks, table = blobs(20)
     write(tmp_path / "a", slices, masks, table, INFO)
-    found = SliceSet.open(tmp_path / "a")
-    np.testing.assert_array_equal(found.slices, slices)
-    np.testing.assert_array_equal(found.masks, masks)
+    opened = SliceSet.open(tmp_path / "a")
+    np.testing.assert_array_equal(opened.slices, slices)
+    np.testing.assert_array_equal(opened.masks, masks)
     # Which of pandas' text types a stored text comes back as is up to its version.
-    pd.testing.assert_frame_equal(found.table, table.astype(found.table.dtypes))
-    assert isinstance(found.slices, np.memmap)
-    assert not found.slices.flags.writeable
-    assert found.info.count == len(found) == 20
+    pd.testing.assert_frame_equal(opened.table, table.astype(opened.table.dtypes))
+    assert isinstance(opened.slices, np.memmap)
+    assert not opened.slices.flags.writeable
+    assert opened.info.count == len(opened) == 20
 
 
 @pytest.mark.parametrize("name", ["slices.npy", "masks.npy", "table.parquet"])
@@ -66,7 +66,7 @@ def test_damage_is_told_even_without_the_hash(folder: Path, name: str, harm: str
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "sentence"),
     [
         ({"format": 99}, "Update lungvae"),
         ({"surprise": 1}, "expected fields"),
@@ -74,11 +74,11 @@ def test_damage_is_told_even_without_the_hash(folder: Path, name: str, harm: str
         (None, "damaged or not JSON"),
     ],
 )
-def test_a_wrong_description_is_told(folder: Path, change: dict | None, said: str) -> None:
+def test_a_wrong_description_is_told(folder: Path, change: dict | None, sentence: str) -> None:
     path = folder / "dataset.json"
     raw = json.loads(path.read_text())
     path.write_text("{" if change is None else json.dumps({**raw, **change}))
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=sentence):
         SliceSet.open(folder, verify=False)
 
 
@@ -90,7 +90,7 @@ def test_wrong_paths_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "sentence"),
     [
         (lambda s, m, t: (s[:, :32], m, t), "shape"),
         (lambda s, m, t: (s.astype(float), m, t), "float64"),
@@ -101,8 +101,8 @@ def test_wrong_paths_are_told(tmp_path: Path) -> None:
         (lambda s, m, t: (s, m, t.assign(patient_id=None)), "row 1, patient_id: is empty"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused_and_leave_nothing(tmp_path: Path, harm, said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_parts_that_do_not_fit_are_refused_and_leave_nothing(tmp_path: Path, harm, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
         write(tmp_path / "a", *harm(*blobs(10)), INFO)
     assert list(tmp_path.iterdir()) == []
 

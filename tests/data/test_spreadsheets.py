@@ -99,11 +99,8 @@ def test_files_that_are_no_tables_are_told(tmp_path: Path) -> None:
     two = [["patient_id"], ["A"]]
     with pytest.raises(UserError, match="several sheets"):
         read_table(excel(tmp_path / "two.xlsx", ("a", two), ("b", two)))
-    for name, content in (
-        ("a.xlsx", b"PK\x03\x04 no"),
-        ("a.parquet", b"no"),
-        ("a.xls", b"\xd0\xcf\x11\xe0xx"),
-    ):
+    damaged = {"a.xlsx": b"PK\x03\x04 no", "a.parquet": b"no", "a.xls": b"\xd0\xcf\x11\xe0xx"}
+    for name, content in damaged.items():
         with pytest.raises(UserError, match=r"cannot be read|old Excel"):
             read_table(put(tmp_path, content, name))
     with pytest.raises(UserError, match="no table at"):
@@ -111,14 +108,9 @@ def test_files_that_are_no_tables_are_told(tmp_path: Path) -> None:
 
 
 def test_parquet_with_an_index_number_names_and_lists(tmp_path: Path) -> None:
-    frame = pd.DataFrame(
-        {
-            "malignancy_all": [[4, 5], [2]],
-            "malignancy": [4.5, 2.0],
-            "when": pd.to_datetime(["2026-01-01"] * 2),
-        },
-        index=pd.Index(["A", "B"], name="patient_id"),
-    )
+    when = pd.to_datetime(["2026-01-01"] * 2)
+    columns = {"malignancy_all": [[4, 5], [2]], "malignancy": [4.5, 2.0], "when": when}
+    frame = pd.DataFrame(columns, index=pd.Index(["A", "B"], name="patient_id"))
     frame.to_parquet(tmp_path / "t.parquet")
     made = read_table(tmp_path / "t.parquet").frame
     assert made["patient_id"].tolist() == ["A", "B"]

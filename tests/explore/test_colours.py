@@ -39,12 +39,12 @@ def test_only_what_the_table_has_is_offered():
 
 @pytest.mark.parametrize("name", list(available(TABLE)))
 def test_every_colouring_has_a_colour_a_point(name):
-    found = colour(TABLE, name)
-    assert found.index.shape == (4,)
-    assert found.index.max() < len(found.palette)
-    assert all(len(each) == 7 and each.startswith("#") for each in found.palette)
-    assert not found.labels or len(found.labels) == len(found.palette)
-    json.dumps(found.summary())
+    coloured = colour(TABLE, name)
+    assert coloured.index.shape == (4,)
+    assert coloured.index.max() < len(coloured.palette)
+    assert all(len(each) == 7 and each.startswith("#") for each in coloured.palette)
+    assert not coloured.labels or len(coloured.labels) == len(coloured.palette)
+    json.dumps(coloured.summary())
 
 
 def test_unknown_values_have_no_colour():
@@ -59,16 +59,16 @@ def test_size_bands_have_their_edges_in_the_upper_band():
 
 
 def test_a_patient_keeps_its_colour_and_the_note_warns_of_repeats():
-    found = colour(TABLE, "patient")
-    assert found.index[0] == found.index[1]
-    assert "not the same patient" in found.note
-    assert colour(TABLE.iloc[2:], "patient").index.tolist() == found.index[2:].tolist()
+    coloured = colour(TABLE, "patient")
+    assert coloured.index[0] == coloured.index[1]
+    assert "not the same patient" in coloured.note
+    assert colour(TABLE.iloc[2:], "patient").index.tolist() == coloured.index[2:].tolist()
 
 
 def test_categories_are_okabe_ito():
-    found = colour(TABLE, "split")
-    assert found.palette == OKABE_ITO[:2]
-    assert found.labels == ["train", "validation"]
+    coloured = colour(TABLE, "split")
+    assert coloured.palette == OKABE_ITO[:2]
+    assert coloured.labels == ["train", "validation"]
 
 
 def test_an_unknown_colouring_names_the_known():

@@ -21,9 +21,9 @@ def test_a_region_holds_about_its_share_of_the_points(humps):
     generator = np.random.default_rng(0)
     centres = generator.normal(0, 3, (humps, 2))
     xy = centres[generator.integers(0, humps, 4000)] + generator.normal(0, 0.5, (4000, 2))
-    found = contours(xy)
-    assert [level["share"] for level in found] == sorted(SHARES, reverse=True)
-    for level in found:
+    regions = contours(xy)
+    assert [level["share"] for level in regions] == sorted(SHARES, reverse=True)
+    for level in regions:
         assert inside(level["lines"], xy).mean() == pytest.approx(level["share"], abs=0.05)
 
 

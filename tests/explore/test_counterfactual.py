@@ -50,15 +50,15 @@ def score(classifier: Classifier, code: np.ndarray) -> float:
 def test_the_score_flips_by_less_than_the_way_to_the_nearest_lesion_of_the_other_side(setting) -> None:
     lesions, classifier, codes = setting
     for row in range(0, 400, 20):
-        found = counterfactual(lesions, classifier, codes[row], patient=f"P{row // 4}")
-        assert (found.score_before < 0.5) == found.upwards
-        assert (score(classifier, found.after) > 0.5) == found.upwards
-        assert abs(found.score_after - 0.5) < 0.01  # just past, not more
-        assert found.straight is not None
-        assert 0 < found.distance < found.straight
-        np.testing.assert_array_equal(found.before, codes[row])
-        np.testing.assert_array_equal(found.path[0], codes[row])
-        np.testing.assert_array_equal(found.path[-1], found.after)
+        flip = counterfactual(lesions, classifier, codes[row], patient=f"P{row // 4}")
+        assert (flip.score_before < 0.5) == flip.upwards
+        assert (score(classifier, flip.after) > 0.5) == flip.upwards
+        assert abs(flip.score_after - 0.5) < 0.01  # just past, not more
+        assert flip.straight is not None
+        assert 0 < flip.distance < flip.straight
+        np.testing.assert_array_equal(flip.before, codes[row])
+        np.testing.assert_array_equal(flip.path[0], codes[row])
+        np.testing.assert_array_equal(flip.path[-1], flip.after)
 
 
 def test_a_linear_score_is_flipped_along_the_shortest_way() -> None:
@@ -73,10 +73,10 @@ def test_a_linear_score_is_flipped_along_the_shortest_way() -> None:
     slope = weights * space.deviation
     inside = 0
     for row in range(40):
-        found = counterfactual(lesions, classifier, codes[row])
+        flip = counterfactual(lesions, classifier, codes[row])
         shortest = abs(weights @ codes[row] + 0.2) / np.sqrt(slope @ covariance @ slope)
-        assert found.distance >= shortest * 0.99
-        inside += found.distance < shortest * 1.02 + 0.01
+        assert flip.distance >= shortest * 0.99
+        inside += flip.distance < shortest * 1.02 + 0.01
     assert inside > 30  # the others run into the border of what was seen, or leave the lesions
 
 
@@ -85,16 +85,16 @@ def test_every_code_is_on_the_simplex() -> None:
     corner = np.eye(K, dtype=np.float32)[0]
     for code in (codes[0], codes[7], corner):
         for dimensions in (None, 0):
-            found = counterfactual(lesions, classifier, code, dimensions=dimensions)
-            assert (found.path >= 0).all()
-            np.testing.assert_allclose(found.path.sum(1), 1, atol=1e-5)
+            flip = counterfactual(lesions, classifier, code, dimensions=dimensions)
+            assert (flip.path >= 0).all()
+            np.testing.assert_allclose(flip.path.sum(1), 1, atol=1e-5)
 
 
 def test_it_stays_within_the_lesions_range(setting) -> None:
     lesions, classifier, codes = setting
     for row in range(0, 60, 6):
-        found = counterfactual(lesions, classifier, codes[row], target=0.9, towards="malignant")
-        start, end = lesions.space.to(np.stack([found.before, found.after]))
+        flip = counterfactual(lesions, classifier, codes[row], target=0.9, towards="malignant")
+        start, end = lesions.space.to(np.stack([flip.before, flip.after]))
         low, high = np.minimum(lesions.low, start), np.maximum(lesions.high, start)
         slack = 0.15  # of a clipped step, put back into a sum of logarithms that is 0
         assert (end >= low - slack).all()
@@ -124,12 +124,12 @@ def test_the_same_seed_gives_the_same_code(setting) -> None:
 def test_a_code_on_the_wanted_side_is_left_as_it_is(setting) -> None:
     lesions, classifier, codes = setting
     row = int(np.argmax(classifier.logits(codes)))
-    found = counterfactual(lesions, classifier, codes[row], towards="malignant")
-    assert found.already
-    assert found.distance == 0
-    assert found.dimensions == ()
-    assert found.warning == ""
-    np.testing.assert_array_equal(found.after, codes[row])
+    flip = counterfactual(lesions, classifier, codes[row], towards="malignant")
+    assert flip.already
+    assert flip.distance == 0
+    assert flip.dimensions == ()
+    assert flip.warning == ""
+    np.testing.assert_array_equal(flip.after, codes[row])
     assert not counterfactual(lesions, classifier, codes[row], towards="benign").already
 
 
@@ -149,10 +149,10 @@ def test_a_code_far_from_all_lesions_is_warned_of(setting) -> None:
     lesions, classifier, codes = setting
     assert counterfactual(lesions, classifier, codes[0]).warning == ""
     far = lesions.space.back(6 * np.sign(lesions.points[:1]))[0]
-    found = counterfactual(lesions, classifier, far)
-    assert found.nearest_before > lesions.usual
-    assert "cannot" in found.warning or "neither" in found.warning
-    assert found.far_after >= 0.95
+    flip = counterfactual(lesions, classifier, far)
+    assert flip.nearest_before > lesions.usual
+    assert "cannot" in flip.warning or "neither" in flip.warning
+    assert flip.far_after >= 0.95
 
 
 def test_the_patients_own_slices_do_not_count_as_near(setting) -> None:
@@ -186,8 +186,8 @@ def test_one_takes_seconds_not_minutes_on_ten_thousand_lesions_of_64_dimensions(
     lesions = Lesions.of(classifier, codes, [f"P{row // 15}" for row in range(10_000)])
     target = float(expit(np.median(classifier.logits(codes))))
     start = time.process_time()
-    found = counterfactual(lesions, classifier, codes[0], patient="P0", target=target)
-    assert isinstance(found, Counterfactual)
+    flip = counterfactual(lesions, classifier, codes[0], patient="P0", target=target)
+    assert isinstance(flip, Counterfactual)
     assert time.process_time() - start < 10  # CPU seconds, of all threads; a quiet machine takes under one
 
 
@@ -199,15 +199,15 @@ def test_what_changed_is_told_in_measured_terms() -> None:
         return -850 + (density + 850) * np.clip(radius - away + 0.5, 0, 1)
 
     pair = np.stack([disc(6, -100), disc(8, 0)])
-    found = {change.name: change for change in changes(pair)}
-    grown = found["area_px"]
+    measured = {change.name: change for change in changes(pair)}
+    grown = measured["area_px"]
     assert grown.before == pytest.approx(np.pi * 36, rel=0.1)
     assert grown.after == pytest.approx(np.pi * 64, rel=0.1)
-    words = in_words(list(found.values()))
-    assert words[0].startswith("grows by ")
-    assert words[0].endswith(" px²")
-    assert any(each.startswith("gets wider by") for each in words)
-    assert any("HU denser" in each for each in words)
+    sentences = in_words(list(measured.values()))
+    assert sentences[0].startswith("grows by ")
+    assert sentences[0].endswith(" px²")
+    assert any(each.startswith("gets wider by") for each in sentences)
+    assert any("HU denser" in each for each in sentences)
     back = in_words(changes(pair[::-1]))
     assert any(each.startswith("shrinks by ") for each in back)
     assert any("HU less dense" in each for each in back)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -79,11 +80,11 @@ def report() -> dict:
 def test_the_pattern_is_the_planted_direction_and_the_filter_is_not(report: dict) -> None:
     along = planted()[2]
     deviation = np.array(report["space"]["deviation"])
-    found = report["directions"]["texture"]
-    assert cosine(np.array(found["pattern"]) * deviation, along["own"]) > 0.95
+    direction = report["directions"]["texture"]
+    assert cosine(np.array(direction["pattern"]) * deviation, along["own"]) > 0.95
     # The filter takes away the disturbance that coordinate 7 shows, which has nothing to do with the texture.
-    assert abs(np.array(found["pattern"])[7]) < 0.1
-    assert np.array(found["filter"])[7] < -0.2
+    assert abs(np.array(direction["pattern"])[7]) < 0.1
+    assert np.array(direction["filter"])[7] < -0.2
     assert cosine(np.array(report["directions"]["diameter"]["pattern"]) * deviation, along["size"]) > 0.95
 
 
@@ -131,24 +132,24 @@ def test_labels_that_are_random_by_patient_are_no_steadier_than_chance() -> None
     patient = pd.factorize(frame["patient_id"])[0]
     chance = np.random.default_rng(5).integers(0, 2, patient.max() + 1)[patient].astype(float)
     real = (frame["malignancy"] > 3).to_numpy(float)
-    found = {}
+    steady = {}
     for name, values in (("chance", chance), ("real", real)):
         fit = ridge_fit(points, classes=False, strength=10.0)
         folds = [
             (np.flatnonzero(patient % 5 != fold), np.flatnonzero(patient % 5 == fold)) for fold in range(5)
         ]
-        found[name] = stability(fit, points, values, frame, folds, resamples=40, seed=0)
+        steady[name] = stability(fit, points, values, frame, folds, resamples=40, seed=0)
     for vector in ("pattern", "filter"):
         for measure in ("halves", "bootstrap", "folds"):
-            figures = found["chance"][vector][measure]
+            figures = steady["chance"][vector][measure]
             assert figures["value"] < figures["null_high"] + 0.1
             assert figures["p"] > 0.05
-            figures = found["real"][vector][measure]
+            figures = steady["real"][vector][measure]
             assert figures["value"] > figures["null_high"]
             assert figures["p"] < 0.05
         # Folds share their patients: shuffled labels look steady there, but not between halves.
-        assert found["chance"][vector]["folds"]["null"] > 0.5
-        assert abs(found["chance"][vector]["halves"]["null"]) < 0.25
+        assert steady["chance"][vector]["folds"]["null"] > 0.5
+        assert abs(steady["chance"][vector]["halves"]["null"]) < 0.25
 
 
 @pytest.mark.parametrize("prior", ["gaussian", "dirichlet"])
@@ -219,8 +220,6 @@ def test_the_pattern_of_an_uncorrelated_filter_is_the_filter() -> None:
 def test_a_run_keeps_its_directions_and_other_data_can_be_used(
     tiny_models: Path, tiny_data: Path, tmp_path: Path, name: str
 ) -> None:
-    import shutil
-
     folder = shutil.copytree(tiny_models / name, tmp_path / name)
     run = Run.open(folder)
     codes = run.latents()[1]

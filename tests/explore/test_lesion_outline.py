@@ -18,21 +18,21 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
 def test_a_click_outlines_the_lesion_in_its_slice(off):
     hu, mask = lesion()
     at, row, column = MIDDLE
-    found = outline_slice(hu[at], row + off[0], column + off[1])
-    assert found.trusted
-    assert found.agreement > 0.9
-    assert dice(found.mask, mask[at]) > 0.9
+    outline = outline_slice(hu[at], row + off[0], column + off[1])
+    assert outline.trusted
+    assert outline.agreement > 0.9
+    assert dice(outline.mask, mask[at]) > 0.9
 
 
 def test_it_is_followed_through_the_slices_and_no_farther():
     hu, mask = lesion()
     hu[:, 51:54, 56:59] = 0  # a vessel beside it, that goes on
-    found = outline_nodule(hu, *MIDDLE, places_mm=2.5 * np.arange(len(hu)))
+    outline = outline_nodule(hu, *MIDDLE, places_mm=2.5 * np.arange(len(hu)))
     inside = np.flatnonzero(mask.any((1, 2)))
-    assert abs(found.slices[0] - inside[0]) <= 1
-    assert abs(found.slices[-1] - inside[-1]) <= 1
-    assert dice(found.mask, mask) > 0.8
-    assert f"slices {found.slices[0] + 1} to {found.slices[-1] + 1}" in found.caption
+    assert abs(outline.slices[0] - inside[0]) <= 1
+    assert abs(outline.slices[-1] - inside[-1]) <= 1
+    assert dice(outline.mask, mask) > 0.8
+    assert f"slices {outline.slices[0] + 1} to {outline.slices[-1] + 1}" in outline.caption
 
 
 def test_it_is_not_followed_across_missing_slices():
@@ -62,11 +62,11 @@ def test_on_real_slices_it_agrees_with_the_readers(lidc, pixels, least, tenth):
     slices = np.load(lidc / "slices.npy", mmap_mode="r")
     masks = np.load(lidc / "masks.npy", mmap_mode="r")
     generator = np.random.default_rng(0)
-    found = []
+    scores = []
     for row in np.sort(generator.choice(len(slices), 250, replace=False)):
         mask = np.unpackbits(masks[row]).reshape(64, 64).astype(bool)
         turn = generator.uniform(0, 2 * np.pi)
         middle = np.argwhere(mask).mean(0) + pixels * np.array([np.sin(turn), np.cos(turn)])
-        found.append(dice(outline_slice(np.asarray(slices[row]), *middle).mask, mask))
-    assert np.mean(found) > least
-    assert np.quantile(found, 0.1) > tenth
+        scores.append(dice(outline_slice(np.asarray(slices[row]), *middle).mask, mask))
+    assert np.mean(scores) > least
+    assert np.quantile(scores, 0.1) > tenth

@@ -55,8 +55,8 @@ def test_nearest_leaves_out_the_own_patient_and_repeats() -> None:
 
 def test_simplex_distances_are_hellingers() -> None:
     p, q = np.array([[0.5, 0.5, 0]]), np.array([[0, 0.5, 0.5]])
-    found = np.linalg.norm(features(p, "dirichlet") - features(q, "dirichlet")) / np.sqrt(2)
-    assert found == pytest.approx(np.sqrt(1 - np.sqrt(p * q).sum()))
+    distance = np.linalg.norm(features(p, "dirichlet") - features(q, "dirichlet")) / np.sqrt(2)
+    assert distance == pytest.approx(np.sqrt(1 - np.sqrt(p * q).sum()))
 
 
 def test_the_nearest_of_other_patients_vote() -> None:

@@ -29,7 +29,7 @@ def test_figures_under_weights_are_scikit_learns() -> None:
     truth = generator.integers(0, 2, 60).astype(float)
     scores = np.round(generator.standard_normal(60) + truth, 1)  # with ties
     weights = generator.integers(0, 3, (4, 60)).astype(float)
-    for found, known in ((weighted_aucs, roc_auc_score), (weighted_r2s, r2_score)):
-        wanted = [known(truth, scores, sample_weight=each) for each in weights]
-        np.testing.assert_allclose(found(truth, scores, weights), wanted)
-        assert np.isnan(found(np.ones(60), scores, weights)).all()
+    for ours, theirs in ((weighted_aucs, roc_auc_score), (weighted_r2s, r2_score)):
+        expected = [theirs(truth, scores, sample_weight=each) for each in weights]
+        np.testing.assert_allclose(ours(truth, scores, weights), expected)
+        assert np.isnan(ours(np.ones(60), scores, weights)).all()

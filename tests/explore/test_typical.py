@@ -24,20 +24,20 @@ def group_of(effect: float, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray, np
 def test_means_are_over_nodules_counted_once():
     values = pd.DataFrame({"size": [1.0, 3.0, 10.0, 20.0, 4.0, np.nan]})
     nodules, patients = np.array([0, 0, 1, 1, 2, 3]), np.array([0, 0, 0, 0, 1, 2])
-    (found,) = contrasts(values, nodules, patients, np.array([0, 1, 2]))
+    (contrast,) = contrasts(values, nodules, patients, np.array([0, 1, 2]))
     # Nodule 1 is in the group by its one selected slice; its other one counts nowhere.
-    assert found.group == pytest.approx((2 + 10) / 2)
-    assert found.rest == pytest.approx(4)
-    assert found.nodules == 2
-    assert np.isnan(found.low)
-    assert not found.differs
+    assert contrast.group == pytest.approx((2 + 10) / 2)
+    assert contrast.rest == pytest.approx(4)
+    assert contrast.nodules == 2
+    assert np.isnan(contrast.low)
+    assert not contrast.differs
 
 
 @pytest.mark.parametrize(("effect", "differs"), [(0.0, False), (3.0, True)])
 def test_the_interval_leaves_out_zero_only_where_patients_differ(effect, differs):
-    (found,) = contrasts(*group_of(effect))
-    assert found.low < found.difference < found.high
-    assert found.differs is differs
+    (contrast,) = contrasts(*group_of(effect))
+    assert contrast.low < contrast.difference < contrast.high
+    assert contrast.differs is differs
 
 
 def test_the_interval_is_over_patients_and_not_over_slices():
@@ -58,9 +58,9 @@ def test_the_same_seed_gives_the_same_interval():
 
 def test_a_group_of_everything_has_no_rest():
     values, nodules, patients, _ = group_of(1.0)
-    (found,) = contrasts(values, nodules, patients, np.arange(len(values)))
-    assert np.isnan(found.rest)
-    assert np.isnan(found.low)
+    (contrast,) = contrasts(values, nodules, patients, np.arange(len(values)))
+    assert np.isnan(contrast.rest)
+    assert np.isnan(contrast.low)
 
 
 def test_the_nearest_of_the_group_come_first():

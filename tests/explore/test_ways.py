@@ -36,13 +36,13 @@ def check(way: np.ndarray, a: np.ndarray, b: np.ndarray, prior: str) -> None:
 @given(seed=st.integers(0, 10_000), steps=st.integers(2, 40))
 @pytest.mark.parametrize("prior", ["gaussian", "dirichlet"])
 def test_every_way_is_valid_and_ends_where_it_should(prior, seed, steps):
-    known = codes(prior, seed=seed)
-    a, b = known[:2]
+    lesions = codes(prior, seed=seed)
+    a, b = lesions[:2]
     latent = GAUSSIAN if prior == "gaussian" else DIRICHLET
-    graph = Graph(known, prior)
-    through = known[graph.way(a, b, without=np.arange(60) < 2)]
+    graph = Graph(lesions, prior)
+    through = lesions[graph.way(a, b, without=np.arange(60) < 2)]
     ways = [straight(latent, a, b, steps), along(a, b, through, steps)]
-    ways.append(along_simplex(Space.fit(known, simplex=prior == "dirichlet"), a, b, steps))
+    ways.append(along_simplex(Space.fit(lesions, simplex=prior == "dirichlet"), a, b, steps))
     if prior == "gaussian":
         ways.append(round_way(a, b, steps))
     for way in ways:
@@ -79,22 +79,22 @@ def test_neighbours_lead_around_where_there_is_nothing():
 
 
 def test_a_way_leaves_out_what_it_is_told_to():
-    known = codes("gaussian")
+    lesions = codes("gaussian")
     without = np.arange(60) % 2 == 0
-    passed = Graph(known, "gaussian").way(known[0], known[2], without=without)
+    passed = Graph(lesions, "gaussian").way(lesions[0], lesions[2], without=without)
     assert len(passed)
     assert not without[passed].any()
     with pytest.raises(UserError):
-        Graph(known, "gaussian").way(known[0], known[1], without=np.ones(60, bool))
+        Graph(lesions, "gaussian").way(lesions[0], lesions[1], without=np.ones(60, bool))
 
 
 @pytest.mark.parametrize("prior", ["gaussian", "dirichlet"])
 def test_a_line_drawn_over_a_lesion_is_that_lesion_there(prior):
-    known = codes(prior)
+    lesions = codes(prior)
     xy = np.random.default_rng(1).uniform(-1, 1, (60, 2))
     latent = GAUSSIAN if prior == "gaussian" else DIRICHLET
-    way, places = along_map(xy, known, xy[[3, 7]], 15, latent)
-    np.testing.assert_allclose(way[[0, -1]], known[[3, 7]], atol=0.02)
+    way, places = along_map(xy, lesions, xy[[3, 7]], 15, latent)
+    np.testing.assert_allclose(way[[0, -1]], lesions[[3, 7]], atol=0.02)
     np.testing.assert_allclose(places[[0, -1]], xy[[3, 7]], atol=1e-6)
     if prior == "dirichlet":
         np.testing.assert_allclose(way.sum(1), 1, atol=1e-5)
@@ -111,13 +111,13 @@ def test_a_grid_and_a_sheet_take_their_dimensions_over_their_spans(prior):
     latent = GAUSSIAN if prior == "gaussian" else DIRICHLET
     code = codes(prior)[0]
     spans = np.array([[0.0, 0.4], [0.1, 0.5]])
-    found, across, up = grid(latent, code, 1, 4, spans, 5)
-    assert found.shape == (5, 5, K)
-    np.testing.assert_allclose(found[2, :, 1], across, atol=1e-6)
-    np.testing.assert_allclose(found[:, 2, 4], up, atol=1e-6)
+    square, across, up = grid(latent, code, 1, 4, spans, 5)
+    assert square.shape == (5, 5, K)
+    np.testing.assert_allclose(square[2, :, 1], across, atol=1e-6)
+    np.testing.assert_allclose(square[:, 2, 4], up, atol=1e-6)
     assert up[0] > up[-1]
-    found, values = sheet(latent, code, [2, 5], spans, 7)
-    assert found.shape == (2, 7, K)
-    np.testing.assert_allclose(found[1, :, 5], values[1], atol=1e-6)
+    walks, values = sheet(latent, code, [2, 5], spans, 7)
+    assert walks.shape == (2, 7, K)
+    np.testing.assert_allclose(walks[1, :, 5], values[1], atol=1e-6)
     with pytest.raises(UserError):
         grid(latent, code, 1, 1, spans, 5)

@@ -13,7 +13,7 @@ from lungvae_core.training.checkpoints import KNOWN
 from tests.conftest import ROOT
 from tests.fuzz.test_pages import PAGES
 from tests.pages.conftest import open_page
-from tests.serving.http.test_bad_contents import DATA_FILES, FILES, SOME_KINDS, damaged
+from tests.serving.http.test_bad_contents import CONTENTS, SOME_KINDS, damaged
 
 SOME_PAGES = ("home.py", "knowledge/clusters.py", "knowledge/factors.py")
 
@@ -56,19 +56,9 @@ def test_a_model_whose_every_report_is_a_list_is_on_every_page(page: str, place:
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", SOME_KINDS)
-@pytest.mark.parametrize("name", FILES)
-def test_bad_contents_of_a_run_on_every_page(name: str, kind: str, place: Path):
-    damaged(place / "runs" / "bad" / name, kind)
+@pytest.mark.parametrize("path", CONTENTS)
+def test_bad_contents_of_a_run_or_data_set_on_every_page(path: str, kind: str, place: Path):
+    damaged(place / path, kind)
     for page in PAGES:
         check(page)
         assert "good" in [entry.name for entry in registry().entries()]
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("kind", SOME_KINDS)
-@pytest.mark.parametrize("name", DATA_FILES)
-def test_bad_contents_of_a_data_set_on_every_page(name: str, kind: str, place: Path):
-    damaged(place / "data" / "bad" / name, kind)
-    for page in PAGES:
-        check(page)

@@ -25,8 +25,8 @@ from lungvae_core.serving.jobs.queue import Jobs
 from lungvae_core.serving.jobs.table import DONE, FAILED, RUNNING, Job
 from lungvae_core.serving.workspace.settings import Settings
 from lungvae_core.training.checkpoints import Run, load_tensors
-from tests.access.provider import free_port
 from tests.conftest import ROOT, wait
+from tests.running import free_port
 
 KILLS = 6
 TINY = {"width": 4, "dimensions": 2, "batch_size": 32}

@@ -335,7 +335,7 @@ def measure_run(
             before=left_out_of(run, table),
         ).model_dump(),
         "outlined": np.isfinite(values[..., 0]).mean(),
-        "properties": _properties(deviations),
+        "properties": property_entries(deviations),
         "dimensions": _dimensions(
             values, changes, ranges, deviations, spacing, judged, seed=seed, resamples=resamples
         ),
@@ -421,7 +421,8 @@ def _dimensions(
     ]
 
 
-def _properties(deviations: np.ndarray) -> dict[str, dict[str, Any]]:
+def property_entries(deviations: np.ndarray) -> dict[str, dict[str, Any]]:
+    """What the record says of each measured property, with its standard deviation (P,) over lesions."""
     return {
         key: {
             "words": one.label,

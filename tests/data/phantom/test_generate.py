@@ -77,17 +77,11 @@ def test_a_lidc_set_keeps_lidcs_rows_and_areas(tmp_path):
 
 def test_slices_of_a_nodule_change_coherently(tmp_path):
     made = lidc_set(tmp_path / "set")
-    still = [
-        np.corrcoef(made.slices[i].ravel(), made.slices[i + 1].ravel())[0, 1]
-        for i in range(len(made) - 1)
-        if (
-            made.table.loc[i, ["patient_id", "nodule"]] == made.table.loc[i + 1, ["patient_id", "nodule"]]
-        ).all()
-    ]
-    strangers = [
-        np.corrcoef(made.slices[i].ravel(), made.slices[(i + 17) % len(made)].ravel())[0, 1]
-        for i in range(len(made))
-    ]
+    correlation = np.corrcoef(made.slices.reshape(len(made), -1))
+    nodule = made.table.groupby(["patient_id", "nodule"]).ngroup().to_numpy()
+    still = np.diag(correlation, 1)[nodule[1:] == nodule[:-1]]
+    rows = np.arange(len(made))
+    strangers = correlation[rows, (rows + 17) % len(made)]
     assert np.median(still) > 0.7
     assert np.median(still) > np.median(strangers) + 0.3
 
@@ -112,8 +106,8 @@ def test_an_independent_set(tmp_path):
     assert made.info.attribution == ""
     area = made.masks.sum(axis=(1, 2))
     assert (made.table["area_px"] == area).all()
-    wanted = np.pi / 4 * (made.table["factor_diameter_mm"] / 0.7) ** 2
-    assert np.abs(area - wanted).max() < 12
+    expected = np.pi / 4 * (made.table["factor_diameter_mm"] / 0.7) ** 2
+    assert np.abs(area - expected).max() < 12
 
 
 @pytest.mark.parametrize("factors", ["lidc", "independent"])
@@ -141,7 +135,7 @@ def test_the_set_depends_on_the_seed_and_not_on_the_workers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "sentence"),
     [
         ({"factors": "both"}, "lidc or independent"),
         ({"count": 0}, "1 or more"),
@@ -151,8 +145,8 @@ def test_the_set_depends_on_the_seed_and_not_on_the_workers(tmp_path):
         ({"count": 10_000}, "The LIDC cohort has"),
     ],
 )
-def test_bad_options_are_refused_and_leave_nothing(tmp_path, options, words):
-    with pytest.raises(UserError, match=words):
+def test_bad_options_are_refused_and_leave_nothing(tmp_path, options, sentence):
+    with pytest.raises(UserError, match=sentence):
         make_phantom(tmp_path / "set", cohort=cohort, **options)
     assert list(tmp_path.iterdir()) == []
 

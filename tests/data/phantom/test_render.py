@@ -78,12 +78,12 @@ def test_margin_softens_the_edge_and_leaves_the_mask(seed):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_elongation_and_angle_are_those_of_the_mask(seed):
     for value in (1.0, 1.4, 1.8, 2.2):
-        found = properties(render(CLEAR.replace(elongation=value, angle_deg=30), seed=seed)[1])
-        assert found.major_axis_length / found.minor_axis_length == pytest.approx(value, rel=0.12)
+        outline = properties(render(CLEAR.replace(elongation=value, angle_deg=30), seed=seed)[1])
+        assert outline.major_axis_length / outline.minor_axis_length == pytest.approx(value, rel=0.12)
     for angle in (0, 30, 75, 120, 165):
-        found = properties(render(CLEAR.replace(elongation=2, angle_deg=angle), seed=seed)[1])
+        outline = properties(render(CLEAR.replace(elongation=2, angle_deg=angle), seed=seed)[1])
         # scikit-image measures counter-clockwise from the axis of rows, which runs down the image.
-        measured = np.rad2deg(found.orientation) + 90
+        measured = np.rad2deg(outline.orientation) + 90
         assert abs((measured - angle + 90) % 180 - 90) < 8
 
 

@@ -63,9 +63,9 @@ def tilted(number: int) -> list[float]:
     ],
 )
 def test_one_stack_stays_one(elements: dict) -> None:
-    found = read_series(series(**elements))
-    np.testing.assert_array_equal(found.hu, STACK)
-    assert not any("left out" in note for note in found.notes)
+    stack = read_series(series(**elements))
+    np.testing.assert_array_equal(stack.hu, STACK)
+    assert not any("left out" in note for note in stack.notes)
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,9 @@ def test_one_stack_stays_one(elements: dict) -> None:
 )
 def test_two_stacks_of_one_series_never_mix(elements: dict, says: str) -> None:
     other = series(STACK[:4] + np.int16(80), prefix="other", **elements)
-    found = read_series([*other, *series()])
-    np.testing.assert_array_equal(found.hu, STACK)
-    (note,) = [note for note in found.notes if "not mixed" in note]
+    stack = read_series([*other, *series()])
+    np.testing.assert_array_equal(stack.hu, STACK)
+    (note,) = [note for note in stack.notes if "not mixed" in note]
     assert says in note
     assert "6 slices are shown, 4 left out" in note
 
@@ -96,9 +96,9 @@ def test_two_stacks_of_one_series_never_mix(elements: dict, says: str) -> None:
 @pytest.mark.parametrize("number", [lambda n: n + 7, lambda n: 2 * n + 2], ids=["one by one", "by turns"])
 def test_repeats_that_no_header_tells_apart_are_told_by_their_numbers(number: Callable[[int], int]) -> None:
     first = series(InstanceNumber=lambda n: number(n) - (6 if number(0) == 7 else 1))
-    found = read_series([*first, *series(STACK + np.int16(80), prefix="other", InstanceNumber=number)])
-    np.testing.assert_array_equal(found.hu, STACK)
-    assert "6 slices at the place of another left out" in found.notes[0]
+    stack = read_series([*first, *series(STACK + np.int16(80), prefix="other", InstanceNumber=number)])
+    np.testing.assert_array_equal(stack.hu, STACK)
+    assert "6 slices at the place of another left out" in stack.notes[0]
 
 
 def test_a_mixture_that_nothing_tells_apart_is_refused() -> None:
@@ -108,17 +108,17 @@ def test_a_mixture_that_nothing_tells_apart_is_refused() -> None:
 
 
 def test_copies_of_a_file_count_once() -> None:
-    found = read_series([*series(), *((f"copy of {name}", content) for name, content in series())])
-    np.testing.assert_array_equal(found.hu, STACK)
-    assert found.notes == ("6 copies of the same file left out.",)
+    stack = read_series([*series(), *((f"copy of {name}", content) for name, content in series())])
+    np.testing.assert_array_equal(stack.hu, STACK)
+    assert stack.notes == ("6 copies of the same file left out.",)
 
 
 def test_what_is_no_slice_is_counted_by_kind() -> None:
     scout = slice_file(STACK[0], ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
-    found = read_series([*series(), ("scout", scout), ("notes.txt", b"hello")])
-    assert found.notes == ("2 files that are no CT slice left out (overview: 1, not DICOM: 1).",)
+    stack = read_series([*series(), ("scout", scout), ("notes.txt", b"hello")])
+    assert stack.notes == ("2 files that are no CT slice left out (overview: 1, not DICOM: 1).",)
 
 
 def test_loss_is_said() -> None:
-    found = read_series(series(LossyImageCompression=always("01")))
-    assert "6 slices compressed with loss" in found.notes[0]
+    stack = read_series(series(LossyImageCompression=always("01")))
+    assert "6 slices compressed with loss" in stack.notes[0]

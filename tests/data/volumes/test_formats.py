@@ -10,26 +10,14 @@ import re
 import nibabel
 import numpy as np
 import pytest
-from PIL import Image
 
 from lungvae_core.data.series import read_path, read_series
 from lungvae_core.data.volumes import inflate
 from lungvae_core.errors import UserError
+from tests.made_volumes import npy, picture
 
 PATCH = np.arange(64 * 64, dtype=np.int16).reshape(64, 64) % 900 - 700
 VOLUME = (np.arange(70 * 80 * 9) % 1300 - 1000).astype(np.int16).reshape(70, 80, 9)
-
-
-def npy(array: np.ndarray, **how) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, array, **how)
-    return stream.getvalue()
-
-
-def png(array: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(array).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def nifti(array: np.ndarray) -> bytes:
@@ -52,16 +40,16 @@ def test_memory_gives_what_the_file_gives(tmp_path, name, content):
     path.write_bytes(content)
     from_file = read_path(path)
     for source in (content, io.BytesIO(content)):
-        found = read_series([(name, source)])
-        np.testing.assert_array_equal(found.hu, from_file.hu)
-        assert found.spacing_mm == from_file.spacing_mm
+        series = read_series([(name, source)])
+        np.testing.assert_array_equal(series.hu, from_file.hu)
+        assert series.spacing_mm == from_file.spacing_mm
 
 
 def test_a_picture_spans_the_stated_range():
     grey = np.zeros((64, 64), np.uint8)
     grey[0, 0] = 255
-    found = read_series([("a.png", png(grey))], hu_range=(-1000, 400))
-    assert (found.hu.min(), found.hu.max()) == (-1000, 400)
+    series = read_series([("a.png", picture(grey, "PNG"))], hu_range=(-1000, 400))
+    assert (series.hu.min(), series.hu.max()) == (-1000, 400)
 
 
 FORGED = b"\x93NUMPY\x01\x00v\x00" + (
@@ -80,7 +68,7 @@ FORGED = b"\x93NUMPY\x01\x00v\x00" + (
         ("a.npy", npy(np.full((64, 64), np.nan)), "not numbers"),
         ("a.npy", npy(np.zeros((64, 64), np.uint8)), "State the HU range"),
         ("a.npy", npy(np.zeros(64)), "shape"),
-        ("a.png", png(np.zeros((64, 64), np.uint8)), "State the HU range"),
+        ("a.png", picture(np.zeros((64, 64), np.uint8), "PNG"), "State the HU range"),
         ("a.dcm", b"x" * 999, "not a DICOM"),
         ("a.nii", b"x" * 999, "NIfTI"),
         ("a.nii.gz", gzip.compress(nifti(np.zeros((9, 9, 9), np.int16)))[:40], "damaged"),
@@ -110,9 +98,9 @@ def test_a_gzip_that_grows_too_large_is_refused(monkeypatch):
 def test_a_ct_slice_needs_no_ending_and_no_disk(tmp_path, write_ct, make_image):
     path = tmp_path / "slice"
     write_ct(path, make_image(1))
-    found = read_series([("upload", path.read_bytes())])
-    np.testing.assert_array_equal(found.hu, read_path(path).hu)
-    assert found.patient_id == "anyone"
+    series = read_series([("upload", path.read_bytes())])
+    np.testing.assert_array_equal(series.hu, read_path(path).hu)
+    assert series.patient_id == "anyone"
 
 
 def test_a_dicom_that_is_no_ct_is_refused(tmp_path, write_ct, make_image):

@@ -21,14 +21,13 @@ def test_volumes_lie_where_simpleitk_says(tmp_path) -> None:
         (0, 1, 0, 1, 0, 0, 0, 0, -1),
     ):
         image.SetDirection(direction)
-        upright = sitk.GetArrayFromImage(sitk.DICOMOrient(image, "LPS"))
+        oriented = sitk.DICOMOrient(image, "LPS")
+        upright = sitk.GetArrayFromImage(oriented)
         for name in ("a.mha", "a.nrrd", "a.nii.gz"):
             sitk.WriteImage(image, tmp_path / name, useCompression=True)
-            found = read_series([(name, (tmp_path / name).read_bytes())])
-            np.testing.assert_array_equal(found.hu, upright)
-            np.testing.assert_allclose(
-                found.grid.corners_mm[0], sitk.DICOMOrient(image, "LPS").GetOrigin(), atol=1e-4
-            )
+            series = read_series([(name, (tmp_path / name).read_bytes())])
+            np.testing.assert_array_equal(series.hu, upright)
+            np.testing.assert_allclose(series.grid.corners_mm[0], oriented.GetOrigin(), atol=1e-4)
         sitk.WriteImage(image, tmp_path / "b.mhd")
         two = [(name, (tmp_path / name).read_bytes()) for name in ("b.mhd", "b.raw")]
         np.testing.assert_array_equal(read_series(two).hu, upright)

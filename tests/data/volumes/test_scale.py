@@ -85,8 +85,8 @@ def test_a_range_that_makes_no_sense_is_refused(numbers: np.ndarray, hu_range: t
 
 @pytest.mark.parametrize("white", [255, 65535])
 def test_grey_levels_span_the_stated_range(white: int) -> None:
-    found = to_hu(levels(HU, white), "a.npy", hu_range=(-1000, 400))
-    np.testing.assert_allclose(found, np.clip(HU, -1000, 400), atol=3 if white == 255 else 1)
+    hu = to_hu(levels(HU, white), "a.npy", hu_range=(-1000, 400))
+    np.testing.assert_allclose(hu, np.clip(HU, -1000, 400), atol=3 if white == 255 else 1)
 
 
 def test_real_slices_are_never_refused(lidc: Path) -> None:

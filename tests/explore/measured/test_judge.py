@@ -151,8 +151,7 @@ def test_a_picture_that_two_patients_share_is_in_neither_part(tiny_models, tiny_
 
 @pytest.fixture
 def run(tiny_models: Path, tmp_path: Path) -> Run:
-    shutil.copytree(tiny_models / "tiny-gvae", tmp_path / "tiny")
-    return Run.open(tmp_path / "tiny")
+    return Run.open(shutil.copytree(tiny_models / "tiny-gvae", tmp_path / "tiny"))
 
 
 def measured(run: Run, data: SliceSet | None, **options) -> dict:

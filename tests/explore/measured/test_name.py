@@ -33,9 +33,9 @@ def test_a_name_does_not_claim_more_than_was_found():
     clean = {"diameter_px": movement(1.0), "mean_hu": movement(0.4)}
     assert name_of(clean, inside_hu=9, outside_hu=9).text == "grows"
     mixed = clean | {"edge_px": movement(-0.8)}
-    found = name_of(mixed, inside_hu=9, outside_hu=9)
-    assert found.text == "grows and sharpens"
-    assert found.others == ("mean_hu",)
+    name = name_of(mixed, inside_hu=9, outside_hu=9)
+    assert name.text == "grows and sharpens"
+    assert name.others == ("mean_hu",)
     unsteady = {"diameter_px": movement(1.0)} | {
         key: movement(0.9, spearman=0.2) for key in ("mean_hu", "edge_px")
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,15 +107,15 @@ def measured() -> tuple[np.ndarray, np.ndarray]:
 def test_each_dimension_of_a_known_decoder_is_named_after_the_factor_that_it_moves(measured, lesions):
     values, changes = measured
     moved, _ = summarise(values, lesions)
-    found = names(moved, changes)
-    for (factor, *_, verb), row, one in zip(TRUTH, moved, found, strict=False):
+    named = names(moved, changes)
+    for (factor, *_, verb), row, one in zip(TRUTH, moved, named, strict=False):
         assert one["text"].startswith(verb), (factor, one)
         first = row[one["properties"][0]]
         assert abs(first.spearman) > 0.85, factor
         assert first.agree >= 0.9, factor
         assert first.low <= first.change <= first.high
-    assert found[UNUSED]["text"] == NOTHING
-    assert found[UNUSED]["properties"] == ()
+    assert named[UNUSED]["text"] == NOTHING
+    assert named[UNUSED]["properties"] == ()
 
 
 def test_changes_are_those_of_the_factor_in_pixels_and_hu(measured, lesions):
@@ -159,34 +160,32 @@ def test_a_direction_drawn_for_each_lesion_alone_gets_no_name(lesions):
 
 
 def test_dimensions_made_up_from_the_measurements_get_no_names(measured, lesions):
-    found = controls(measured[0], lesions, seed=0, resamples=200)
-    assert found["shuffled"]["dimensions"] > 100
-    assert found["shuffled"]["named"] <= 0.02 * found["shuffled"]["dimensions"]
-    assert found["mixed"]["named"] <= 0.1 * found["mixed"]["dimensions"]
+    named = controls(measured[0], lesions, seed=0, resamples=200)
+    assert named["shuffled"]["dimensions"] > 100
+    assert named["shuffled"]["named"] <= 0.02 * named["shuffled"]["dimensions"]
+    assert named["mixed"]["named"] <= 0.1 * named["mixed"]["dimensions"]
+
+
+def phantoms(factors: list[Factors]) -> tuple[np.ndarray, np.ndarray]:
+    """(slices in HU, their masks) of phantoms."""
+    slices, masks = zip(*(render(one, seed=seed) for seed, one in enumerate(factors)), strict=True)
+    return np.clip(np.stack(slices), -1000, 400), np.stack(masks).astype(bool)
 
 
 def test_outlines_of_phantoms_are_their_masks():
-    slices, masks = zip(*(render(start_factors(number), seed=number) for number in range(40)), strict=True)
-    hu, true = np.clip(np.stack(slices), -1000, 400), np.stack(masks).astype(bool)
-    table = pd.DataFrame({"diameter_mm": [start_factors(number).diameter_mm for number in range(40)]})
-    whole = agreement(hu, true, table)[0]
+    factors = [start_factors(number) for number in range(40)]
+    table = pd.DataFrame({"diameter_mm": [one.diameter_mm for one in factors]})
+    whole = agreement(*phantoms(factors), table)[0]
     assert whole["dice"] > 0.93
     assert whole["area_ratio"] == pytest.approx(1, abs=0.08)
     assert whole["outlined"] == 1
 
 
 def test_calcium_in_a_lesion_is_no_edge_of_it():
-    slices, masks = zip(
-        *(
-            render(start_factors(number).replace(calcification=0.3, density_hu=20), seed=number)
-            for number in range(20)
-        ),
-        strict=True,
-    )
-    hu, true = np.clip(np.stack(slices), -1000, 400), np.stack(masks).astype(bool)
-    found = agreement(hu, true, pd.DataFrame(index=range(20)))[0]
-    assert found["dice"] > 0.9
-    assert found["area_ratio"] == pytest.approx(1, abs=0.1)
+    factors = [start_factors(number).replace(calcification=0.3, density_hu=20) for number in range(20)]
+    figures = agreement(*phantoms(factors), pd.DataFrame(index=range(20)))[0]
+    assert figures["dice"] > 0.9
+    assert figures["area_ratio"] == pytest.approx(1, abs=0.1)
 
 
 def test_starts_are_one_a_patient_spread_over_sizes_and_labels():
@@ -235,14 +234,11 @@ def test_a_dirichlet_walk_stays_on_the_simplex():
 
 @pytest.mark.parametrize("name", ["tiny-gvae", "tiny-dirvae"])
 def test_a_run_is_measured_written_and_read(tiny_models: Path, tiny_data: Path, tmp_path: Path, name: str):
-    import shutil
-
-    folder = tmp_path / name
-    shutil.copytree(tiny_models / name, folder)
+    folder = shutil.copytree(tiny_models / name, tmp_path / name)
     run = Run.open(folder)
     assert record.load(run) is None
     shown = []
-    found = measure_run(
+    figures = measure_run(
         run,
         SliceSet.open(tiny_data),
         starts=8,
@@ -251,20 +247,20 @@ def test_a_run_is_measured_written_and_read(tiny_models: Path, tiny_data: Path, 
         on_progress=lambda done, of: shown.append((done, of)),
     )
     assert shown[-1] == (4, 4)
-    assert record.load(run) == found
-    assert found["starts"]["patients"] == found["counted"]["used"] == 8
-    assert sum(found["counted"]["left_out"].values()) == 112
-    assert len(found["dimensions"]) == len(record.labels(found)) == 4
-    assert sorted(record.order(found)) == [0, 1, 2, 3]
-    assert found["outlines"]["real"][0]["dice"] > 0.9
+    assert record.load(run) == figures
+    assert figures["starts"]["patients"] == figures["counted"]["used"] == 8
+    assert sum(figures["counted"]["left_out"].values()) == 112
+    assert len(figures["dimensions"]) == len(record.labels(figures)) == 4
+    assert sorted(record.order(figures)) == [0, 1, 2, 3]
+    assert figures["outlines"]["real"][0]["dice"] > 0.9
     table, codes = run.latents()
-    values, walk = record.mean_walk(run.load_model().latent, codes, found, 1)
+    values, walk = record.mean_walk(run.load_model().latent, codes, figures, 1)
     np.testing.assert_allclose(walk[:, 1], values, atol=1e-5)
     again = measure_run(run, starts=8, steps=3, resamples=50)
-    assert again["dimensions"] == [one | {"judged": {}} for one in found["dimensions"]]  # without a judge
+    assert again["dimensions"] == [one | {"judged": {}} for one in figures["dimensions"]]  # without a judge
     assert again["outlines"] is None
 
-    record.save(run, found | {"dimensions": found["dimensions"][:3], "dimensions_count": 3})
+    record.save(run, figures | {"dimensions": figures["dimensions"][:3], "dimensions_count": 3})
     with pytest.raises(UserError, match="not made from this model"):
         record.load(run)
     (folder / "measured.json").write_text("{")
@@ -282,20 +278,20 @@ def test_outlines_of_real_slices_agree_with_the_readers(lidc: Path):
     rows = pick_starts(table, 400, 1)
     hu = np.clip(np.load(lidc / "slices.npy", mmap_mode="r")[rows], -1000, 400).astype(np.float32)
     masks = np.unpackbits(np.load(lidc / "masks.npy", mmap_mode="r")[rows], axis=1).reshape(-1, 64, 64)
-    found = agreement(hu, masks.astype(bool), table.iloc[rows])
-    assert all(each["dice"] > 0.75 for each in found)
-    assert found[0]["dice"] > 0.8
-    assert found[0]["area_correlation"] > 0.88
+    figures = agreement(hu, masks.astype(bool), table.iloc[rows])
+    assert all(each["dice"] > 0.75 for each in figures)
+    assert figures[0]["dice"] > 0.8
+    assert figures[0]["area_correlation"] > 0.88
 
 
 def test_outlines_are_held_against_masks_that_are_there(tiny_models: Path, tiny_data: Path):
     run, data = Run.open(tiny_models / "tiny-gvae"), SliceSet.open(tiny_data)
     lack = (data.table["patient_id"] < "TEST-0003").to_numpy()
     partly = replace(data, masks=data.masks * ~lack[:, None, None])
-    found = check_outlines(run, partly)
-    assert found["slices"] == 21
-    assert found["real"][0]["dice"] > 0.9
-    assert found["counted"]["left_out"]["without a mask"] == 15
-    assert sum(found["counted"]["left_out"].values()) == 120 - 21
+    figures = check_outlines(run, partly)
+    assert figures["slices"] == 21
+    assert figures["real"][0]["dice"] > 0.9
+    assert figures["counted"]["left_out"]["without a mask"] == 15
+    assert sum(figures["counted"]["left_out"].values()) == 120 - 21
     with pytest.raises(UserError, match="has no masks"):
         check_outlines(run, replace(data, masks=np.zeros_like(data.masks)))

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from lungvae_core import NOTICE
 from lungvae_core.data.properties import PROPERTIES
 from lungvae_core.explore.measured.record import FORMAT
+from lungvae_core.explore.measured.traverse import property_entries
 from lungvae_core.serving.http.routes import registry
 from pages.knowledge import measured_figures
 from tests.pages.conftest import open_page
@@ -55,17 +56,7 @@ def made_up() -> dict[str, Any]:
         "seed": 0,
         "starts": {"rows": [0, 5, 10], "patients": 3, "with_spacing": 3},
         "outlined": 0.987,
-        "properties": {
-            key: {
-                "words": one.label,
-                "unit": one.unit,
-                "family": one.family,
-                "names": one.names,
-                "meaning": one.meaning,
-                "deviation": 5.0,
-            }
-            for key, one in PROPERTIES.items()
-        },
+        "properties": property_entries(np.full(len(PROPERTIES), 5.0)),
         "dimensions": [dimension(at) for at in range(4)],
         "controls": {"shuffled": {"dimensions": 200, "named": 0}},
         "judged": ["change", "low", "high", "spearman", "rises"],

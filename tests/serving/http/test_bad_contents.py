@@ -68,6 +68,7 @@ FILES = sorted(
     {*SERVED, *OPTIONAL, *KNOWN, *TRAINED, "report.json", "search.json", "trials.csv", "sprites.jpg"}
 )
 DATA_FILES = ["dataset.json", "table.parquet", "slices.npy", "masks.npy"]
+CONTENTS = [*(f"runs/bad/{name}" for name in FILES), *(f"data/bad/{name}" for name in DATA_FILES)]
 
 
 @pytest.fixture
@@ -166,17 +167,9 @@ def test_a_link_that_leads_nowhere_hurts_nobody_else(name, place, client):
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("kind", SOME_KINDS)
-@pytest.mark.parametrize("name", FILES)
-def test_bad_contents_of_a_run_hurt_nobody_else(name, kind, place, client):
-    trial(place, client, place / "runs" / "bad", name, kind)
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("kind", SOME_KINDS)
-@pytest.mark.parametrize("name", DATA_FILES)
-def test_bad_contents_of_a_data_set_hurt_nobody_else(name, kind, place, client):
-    trial(place, client, place / "data" / "bad", name, kind)
+@pytest.mark.parametrize("path", CONTENTS)
+def test_bad_contents_of_a_run_or_data_set_hurt_nobody_else(path, kind, place, client):
+    trial(place, client, (place / path).parent, Path(path).name, kind)
 
 
 @pytest.mark.long

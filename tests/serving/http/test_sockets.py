@@ -20,7 +20,7 @@ from lungvae_core.errors import UserError
 from lungvae_core.serving.http import crowd, shares, sockets
 from lungvae_core.serving.http.security import stack
 from lungvae_core.serving.workspace.access import Access
-from tests.access.provider import free_port
+from tests.running import free_port
 from tests.strangers import DEEDS, DEEDS_OF_GUESTS, Stranger
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at sockets as Linux shows them")
