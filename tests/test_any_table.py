@@ -172,12 +172,12 @@ def _must(code: int, words: tuple[object, ...]) -> None:
 def _every_column_filters_and_colours(model) -> None:
     from lungvae_core.explore import filters
     from lungvae_core.serving.lesions import selection
-    from lungvae_core.serving.maps import map_data
+    from lungvae_core.serving.maps import points
 
     for unit in ("slice", "nodule"):
-        table = map_data.unit_table(model, unit)
-        for choice in map_data.colour_choices(model):
-            map_data.colouring(model, unit, choice).summary()
+        table = points.unit_table(model, unit)
+        for choice in points.colour_choices(model):
+            points.colouring(model, unit, choice).summary()
         for column in filters.columns(table):
             assert column.title
             condition = (
@@ -186,7 +186,7 @@ def _every_column_filters_and_colours(model) -> None:
                 else {"column": column.name, "in": list(column.options)}
             )
             filters.mask(table, [condition])
-        map_data.lesions(model, unit)
+        points.lesions(model, unit)
     rows = list(range(0, 120, 7))
     selection.cards(model, rows)
     selection.composition(model, rows)

@@ -141,7 +141,7 @@ def counterfactual(
     from lungvae_core.explore.counterfactual import changes, in_words
     from lungvae_core.serving.models import scoring
     from lungvae_core.serving.models.registry import Registry
-    from lungvae_core.serving.walks import walks
+    from lungvae_core.serving.walks import paths
     from lungvae_core.training.encode import left_out_of
 
     if (row is None) == (image is None):
@@ -156,13 +156,13 @@ def counterfactual(
     else:
         assert row is not None
         code, patient, lesion = _lesion_in_row(loaded, row)
-    flip = walks.flip(
-        loaded, code, patient=patient, wanted=score, towards=towards, dimensions=dimensions, seed=seed
+    flip = paths.flip(
+        loaded, code, patient=patient, target=score, towards=towards, dimensions=dimensions, seed=seed
     )
     low, high = loaded.window
     changed = [] if flip.already else changes(low + (high - low) * loaded.decode(flip.path[[0, -1]]))
     note = scoring.of_walk(loaded, patient)
-    among = np.isin(np.arange(len(loaded.codes)), walks.flips(loaded).others(patient))
+    among = np.isin(np.arange(len(loaded.codes)), paths.flips(loaded).others(patient))
     counted = chosen_rows(among, "of the lesion's own patient", before=left_out_of(loaded.run, loaded.table))
     if json_:
         about = {"model": model, "lesion": lesion, "notice": NOTICE, "score_note": note, **flip.summary()}

@@ -21,7 +21,7 @@ from lungvae_core.number_text import interval
 from lungvae_core.palette import diverging
 from lungvae_core.serving.models import scoring
 from lungvae_core.serving.models.registry import LoadedModel
-from lungvae_core.serving.walks import walks
+from lungvae_core.serving.walks import paths
 from lungvae_core.serving.walks.live import DIFFERENCE_FULL
 from pages.knowledge import directions_figures
 from pages.shared import charts, common, figures, lesion_picker, url
@@ -218,20 +218,20 @@ def flip(name: str, row: int) -> None:
         side = st.segmented_control(
             "Take the score to", list(SIDES), format_func=SIDES.__getitem__, default="other", required=True
         )
-        wanted = st.slider("Past a model score of", 0.05, 0.95, 0.5, 0.05, width=260)
+        target = st.slider("Past a model score of", 0.05, 0.95, 0.5, 0.05, width=260)
         few = st.toggle(
             "Few dimensions", help="Change as few dimensions as possible, instead of all a little."
         )
     try:
         with st.spinner("Searching…"):
-            found = walks.flip_of_row(model, row, None if side == "other" else side, wanted, few)
+            found = paths.flip_of_row(model, row, None if side == "other" else side, target, few)
     except UserError as error:
         st.warning(str(error), icon=":material/warning:")
         return
     if found.already:
         st.info(
             f"The lesion's score is {found.score_before:.2f}: it is {'above' if found.upwards else 'below'} "
-            f"{wanted:g} already, and nothing needs to change.",
+            f"{target:g} already, and nothing needs to change.",
             icon=":material/info:",
         )
         return

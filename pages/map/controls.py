@@ -15,7 +15,7 @@ from lungvae_core.explore.filters import UNKNOWN, Column
 from lungvae_core.explore.maps import METRICS, PARAMETERS, TITLES, UNITS
 from lungvae_core.parameters import ParameterError, choice, integer, items, number
 from lungvae_core.parameters import shown as shown_value
-from lungvae_core.serving.maps import custom_maps, map_data
+from lungvae_core.serving.maps import custom_maps, points
 from lungvae_core.serving.maps.custom_maps import ABSENT, FAILED, MAKING, READY
 from lungvae_core.serving.models.answers import kept
 from lungvae_core.serving.models.registry import LoadedModel
@@ -48,7 +48,7 @@ class View:
 
 def show(model: LoadedModel) -> View:
     """Draw all controls in one line; their values are in the address."""
-    choices = map_data.colour_choices(model)
+    choices = points.colour_choices(model)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="xsmall"):
         unit = url.segmented(
             "unit",
@@ -77,7 +77,7 @@ def show(model: LoadedModel) -> View:
 
 @kept
 def _columns(model: LoadedModel, unit: str) -> dict[str, Column]:
-    return {column.name: column for column in filters.columns(map_data.unit_table(model, unit))}
+    return {column.name: column for column in filters.columns(points.unit_table(model, unit))}
 
 
 def _filter(model: LoadedModel, unit: str) -> str:
@@ -137,7 +137,7 @@ def _condition(model: LoadedModel, unit: str, column: Column) -> None:
 
 @kept
 def _options(model: LoadedModel, unit: str, column: Column) -> list[str]:
-    values = map_data.unit_table(model, unit)[column.name]
+    values = points.unit_table(model, unit)[column.name]
     found = list(column.options)
     if column.kind == "text":
         found = sorted(str(value) for value in values.dropna().unique())[:MOST_TEXTS]
@@ -196,8 +196,8 @@ def _clear() -> None:
 
 
 def shown(model: LoadedModel, view: View) -> pd.DataFrame:
-    """Return the rows of `map_data.unit_table` that pass the map's filter."""
-    table = map_data.unit_table(model, view.unit)
+    """Return the rows of `points.unit_table` that pass the map's filter."""
+    table = points.unit_table(model, view.unit)
     return table[filters.mask(table, filters.parse(view.where))] if view.where else table
 
 
@@ -207,7 +207,7 @@ def shown(model: LoadedModel, view: View) -> pd.DataFrame:
 @kept
 def _cluster_methods(model: LoadedModel) -> dict[str, str]:
     try:
-        methods = map_data.clusters(model).report["methods"]
+        methods = points.clusters(model).report["methods"]
     except UserError:
         return {}
     return {name: str(one["title"]) for name, one in methods.items()}

@@ -8,9 +8,9 @@ import streamlit as st
 from lungvae_core.errors import UserError
 from lungvae_core.explore.neighbours import VOTERS, metric
 from lungvae_core.number_text import interval, plural
-from lungvae_core.serving.maps import map_data
+from lungvae_core.serving.maps import points
 from lungvae_core.serving.models import scoring
-from lungvae_core.serving.walks import walks
+from lungvae_core.serving.walks import paths
 from pages.components.latent_map import latent_map_state
 from pages.map import controls, group
 from pages.shared import common, film, layout, selection
@@ -79,7 +79,7 @@ with map_column:
         "Drag to draw around points, hold Shift to add; turn the wheel to zoom, until points become images. "
         "Distances and axes have no clinical meaning."
     )
-    apart = map_data.separation(model, view.unit, view.method, view.dims, view.map_key)
+    apart = points.separation(model, view.unit, view.method, view.dims, view.map_key)
     if apart is not None:
         st.caption(
             f"How far malignant and benign lie apart: the {VOTERS} nearest nodules of other patients vote "
@@ -104,9 +104,9 @@ drawn = (told or {}).get("path")
 if drawn and drawn.get("points"):
     st.subheader("Along the line that you drew")
     try:
-        xy = map_data.places(model, view.unit, view.method, 2, view.map_key)
+        xy = points.places(model, view.unit, view.method, 2, view.map_key)
         codes = model.codes if view.unit == "slice" else model.nodules[1]
-        way, places = walks.drawn(model, xy, codes, np.array(drawn["points"], float))
+        way, places = paths.drawn(model, xy, codes, np.array(drawn["points"], float))
         film.show(model, way.codes, patient=None, key="drawn", title="a line drawn on the map", places=places)
         st.caption("Each point has the weighted mean code of the lesions nearest to it on the map.")
     except UserError as error:

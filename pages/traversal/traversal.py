@@ -13,7 +13,7 @@ from lungvae_core.palette import ORANGE, SKY
 from lungvae_core.parameters import choice, integer, number
 from lungvae_core.serving.models import scoring
 from lungvae_core.serving.models.registry import LoadedModel
-from lungvae_core.serving.walks import walks
+from lungvae_core.serving.walks import paths
 from lungvae_core.serving.walks.live import DIFFERENCE_FULL, FARTHEST, moved_along, start_code
 from lungvae_core.serving.walks.render import Walk, gif, mp4, strip_png
 from lungvae_core.serving.walks.strips import Strip, offer
@@ -66,7 +66,7 @@ def walk(name: str, start: starts.Start) -> None:
     _remember(start, dimension, released)
     moved = moved_along(model, start_code(model, start.name), list(released.along.items()))
     code = model.latent.edited(moved, released.edits)
-    span = walks.span(model, dimension, code).tolist()
+    span = paths.span(model, dimension, code).tolist()
     shown = _strip(model, start, code, dimension, span, STRIP_STEPS)
     alt = f"Generated images: the whole range of dimension {dimension}, all else as set above"
     address = offer(model, shown, difference_full=DIFFERENCE_FULL)
@@ -100,10 +100,10 @@ def live(model: LoadedModel, start: starts.Start) -> Released:
             words += " The slice itself is not on this machine; its reconstruction is shown instead."
     words = f"{words} {scoring.of_walk(model, start.patient)}".strip()
     where = model.latent.edited(moved_along(model, code, list(along.items())), edits)
-    used, unused, ordered_by = walks.carried(model)
+    used, unused, ordered_by = paths.carried(model)
     sliders = []
     for dimension in used + unused:
-        low, high = walks.span(model, dimension, where).tolist()
+        low, high = paths.span(model, dimension, where).tolist()
         low, high = min(low, float(code[dimension])), max(high, float(code[dimension]))
         sliders.append(Slider(dimension, low, high, float(code[dimension])))
     low, high = model.window
@@ -117,7 +117,7 @@ def live(model: LoadedModel, start: starts.Start) -> Released:
         spacing_mm=spacing,
         start_score=None if scores is None else float(scores[0]),
         sliders=sliders,
-        names={at: (label.name, label.sentence) for at, label in walks.names(model).items()},
+        names={at: (label.name, label.sentence) for at, label in paths.names(model).items()},
         used=len(used),
         ordered_by=ordered_by,
         ways=directions(model, code),
@@ -132,7 +132,7 @@ def live(model: LoadedModel, start: starts.Start) -> Released:
 
 def directions(model: LoadedModel, code: np.ndarray) -> list[Way]:
     """List the directions with a slider, and each slider's range from the start in standard deviations."""
-    known = walks.directions(model)
+    known = paths.directions(model)
     if known is None:
         return []
     point = known.space.to(code[None])
@@ -164,12 +164,12 @@ def pick_dimension(model: LoadedModel, released: Released) -> int:
     if released.dimension is not None and released.turn > st.session_state.get("traversal-turn", 0):
         st.session_state["traversal-turn"] = released.turn
         st.session_state[key] = released.dimension
-    used, unused, _ = walks.carried(model)
+    used, unused, _ = paths.carried(model)
     order = used + unused
     if st.session_state.get(key) not in order:
         asked = _dimension_asked(model)
         st.session_state[key] = order[0] if asked is None else asked
-    named = {at: label.name for at, label in walks.names(model).items() if label.name}
+    named = {at: label.name for at, label in paths.names(model).items() if label.name}
     left, right = st.columns([1, 2] if named else [1, 3], vertical_alignment="bottom")
     dimension = left.selectbox(
         "Whole range of one dimension",
@@ -313,7 +313,7 @@ def _edits_asked(model: LoadedModel) -> dict[int, float]:
 
 
 def _along_asked(model: LoadedModel) -> dict[str, float]:
-    known = walks.directions(model)
+    known = paths.directions(model)
     names = [] if known is None else list(known.directions)
 
     def step(name: str, value: str) -> tuple[str, float]:

@@ -15,7 +15,7 @@ from lungvae_core.palette import ORANGE, SKY
 from lungvae_core.serving.lesions.selection import card
 from lungvae_core.serving.models import scoring
 from lungvae_core.serving.models.registry import LoadedModel
-from lungvae_core.serving.walks import walks
+from lungvae_core.serving.walks import paths
 from lungvae_core.serving.walks.live import start_code
 from lungvae_core.serving.walks.render import Sheet, sheet_png
 from pages.components.lesion_cards import lesion_cards
@@ -68,7 +68,7 @@ def between(model: LoadedModel, start: starts.Start) -> None:
         help="  \n".join(known.values()),
     )
     a, b = start_code(model, start.name), start_code(model, end.name)
-    way = walks.between(model, kind, a, b, rows=(start.row, end.row))
+    way = paths.between(model, kind, a, b, rows=(start.row, end.row))
     title = f"{known[kind].partition(':')[0].lower()} to {end.label}"
     ends = (start.label, end.label)
     film.show(model, way.codes, patient=start.patient, key="between", title=title, ends=ends)
@@ -86,7 +86,7 @@ def between(model: LoadedModel, start: starts.Start) -> None:
 def grid(model: LoadedModel, start: starts.Start) -> None:
     """Show two dimensions at once, as one picture."""
     order = model.order.tolist()
-    names = {str(at): walks.named(model, at) for at in order}
+    names = {str(at): paths.named(model, at) for at in order}
     left, right = st.columns(2)
     with left:
         first = int(url.selectbox("across", "Across", names, key="grid-across"))
@@ -94,7 +94,7 @@ def grid(model: LoadedModel, start: starts.Start) -> None:
     with right:
         second = int(url.selectbox("up", "Up", names, key="grid-up"))
     with st.spinner("Decoding…"):
-        made = walks.grid(
+        made = paths.grid(
             model, start_code(model, start.name), first, second, GRID, start.label, start.patient
         )
     _picture(made, f"{model.entry.name}_z{first}_z{second}", "A grid of generated images: two dimensions")
@@ -109,7 +109,7 @@ def sheet(model: LoadedModel, start: starts.Start) -> None:
         more = st.toggle(f"All {len(order)} dimensions", help=f"Else the {FEW} that carry most.")
     chosen = order if more else order[:FEW]
     with st.spinner("Decoding…"):
-        made = walks.contact_sheet(
+        made = paths.contact_sheet(
             model, start_code(model, start.name), chosen, SHEET_STEPS, start.label, start.patient
         )
     _picture(
@@ -120,11 +120,11 @@ def sheet(model: LoadedModel, start: starts.Start) -> None:
 def flip(model: LoadedModel, start: starts.Start) -> None:
     """Show the smallest change of the start's code that moves the score to the other side."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        wanted = st.slider("Past a model score of", 0.05, 0.95, 0.5, 0.05, width=260, key="flip-wanted")
+        target = st.slider("Past a model score of", 0.05, 0.95, 0.5, 0.05, width=260, key="flip-target")
         few = st.toggle("As few dimensions as possible", key="flip-few")
     code = start_code(model, start.name)
     with st.spinner("Searching…"):
-        found = walks.flip(model, code, patient=start.patient, wanted=wanted, dimensions=0 if few else None)
+        found = paths.flip(model, code, patient=start.patient, target=target, dimensions=0 if few else None)
     if found.already:
         st.info(f"The score is {found.score_before:.2f} and lies on that side already.")
         return
@@ -132,14 +132,14 @@ def flip(model: LoadedModel, start: starts.Start) -> None:
     told = in_words(changes(low + (high - low) * model.decode(found.path[[0, -1]])))
     verb = "raises" if found.upwards else "lowers"
     st.markdown(
-        f"**What {verb} the score from {found.score_before:.2f} past {wanted:g}:** the generated lesion "
+        f"**What {verb} the score from {found.score_before:.2f} past {target:g}:** the generated lesion "
         f"{', '.join(told) if told else 'changes by nothing that is measured'}."
     )
     if found.warning:
         st.warning(found.warning, icon=":material/warning:")
     film.show(
         model,
-        along_simplex(walks.space(model), found.before, found.after, walks.STEPS),
+        along_simplex(paths.space(model), found.before, found.after, paths.STEPS),
         patient=start.patient,
         key="flip",
         title="the smallest change",
@@ -150,7 +150,7 @@ def flip(model: LoadedModel, start: starts.Start) -> None:
 
 def direction(model: LoadedModel, start: starts.Start) -> None:
     """Show a film along malignancy or size."""
-    known = walks.directions(model)
+    known = paths.directions(model)
     if known is None:
         st.info(
             f"This model has no directions yet. Make them with `lungvae directions {model.entry.folder}`.",
@@ -159,7 +159,7 @@ def direction(model: LoadedModel, start: starts.Start) -> None:
         return
     offered = {name: words for name, words in DIRECTIONS.items() if name in known.directions}
     name = url.segmented("along", "Along", offered, key="way-along")
-    codes = walks.along_direction(model, name, start_code(model, start.name))
+    codes = paths.along_direction(model, name, start_code(model, start.name))
     film.show(
         model,
         codes,
@@ -173,11 +173,11 @@ def direction(model: LoadedModel, start: starts.Start) -> None:
 
 def _changed(model: LoadedModel, found: Counterfactual) -> go.Figure:
     """Draw which dimensions changed, in the lesions' standard deviations."""
-    largest = walks.largest_changes(model, found.before, found.after)[::-1]  # plotly draws from below
+    largest = paths.largest_changes(model, found.before, found.after)[::-1]  # plotly draws from below
     figure = go.Figure(
         go.Bar(
             x=[change for _, change in largest],
-            y=[walks.named(model, dimension) for dimension, _ in largest],
+            y=[paths.named(model, dimension) for dimension, _ in largest],
             orientation="h",
             marker_color=[SKY if change < 0 else ORANGE for _, change in largest],
         )

@@ -25,7 +25,7 @@ from lungvae_core.serving.http.routes import registry, routes
 from lungvae_core.serving.lesions import cases, lesion_facts, selection
 from lungvae_core.serving.models import scoring
 from lungvae_core.serving.models.registry import LoadedModel
-from lungvae_core.serving.walks import live, walks
+from lungvae_core.serving.walks import live, paths
 from lungvae_core.serving.walks.film import make_film
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import ClassifierConfig
@@ -120,7 +120,7 @@ def of_socket(model: LoadedModel, row: int) -> float:
 
 def of_film(model: LoadedModel, row: int) -> float:
     start = f"row:{row}"
-    way = walks.between(model, "straight", live.start_code(model, start), model.starts["prior"])
+    way = paths.between(model, "straight", live.start_code(model, start), model.starts["prior"])
     return make_film(model, way.codes, patient=live.start_patient(model, start)).scores[0]
 
 
@@ -247,7 +247,7 @@ def test_an_uploaded_picture_of_the_set_is_scored_as_its_patient_whatever_it_is_
 
 def test_no_page_or_route_takes_a_classifier_by_itself():
     """Whoever scores names the patient: `LoadedModel.score` and `classifier_of` know the classifiers."""
-    own = {"registry.py", "walks.py", "scoring.py"}
+    own = {"registry.py", "paths.py", "scoring.py"}
     files = [*(ROOT / "pages").rglob("*.py"), *(ROOT / "lungvae_core" / "serving").rglob("*.py")]
     for path in files:
         if path.name not in own:

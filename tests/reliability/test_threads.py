@@ -144,13 +144,13 @@ FUNCTIONS: dict[str, Call | str] = {
     "live.moved_along": lambda m: called("live", "moved_along", m, code(m), [("malignancy", 0.5)]),
     "live.start_code": lambda m: [called("live", "start_code", m, start) for start in (*m.starts, "row:5")],
     "live.start_patient": lambda m: called("live", "start_patient", m, "row:5"),
-    "map_data.clusters": lambda m: called("map_data", "clusters", m),
-    "map_data.colour_choices": lambda m: called("map_data", "colour_choices", m),
-    "map_data.colouring": lambda m: called("map_data", "colouring", m, "slice", "malignancy"),
-    "map_data.lesions": lambda m: called("map_data", "lesions", m, "nodule"),
-    "map_data.places": lambda m: called("map_data", "places", m, "slice", "umap", 2, ""),
-    "map_data.separation": lambda m: called("map_data", "separation", m, "nodule", "pca", 2, ""),
-    "map_data.unit_table": lambda m: called("map_data", "unit_table", m, "slice"),
+    "points.clusters": lambda m: called("points", "clusters", m),
+    "points.colour_choices": lambda m: called("points", "colour_choices", m),
+    "points.colouring": lambda m: called("points", "colouring", m, "slice", "malignancy"),
+    "points.lesions": lambda m: called("points", "lesions", m, "nodule"),
+    "points.places": lambda m: called("points", "places", m, "slice", "umap", 2, ""),
+    "points.separation": lambda m: called("points", "separation", m, "nodule", "pca", 2, ""),
+    "points.unit_table": lambda m: called("points", "unit_table", m, "slice"),
     "nodule_score.combine": lambda m: called(
         "nodule_score", "combine", m, np.array([0.2, 0.4]), m.codes[:2], patient=patient(m)
     ),
@@ -172,27 +172,27 @@ FUNCTIONS: dict[str, Call | str] = {
         Strip("row 5", 0, np.linspace(-1, 1, 3), m.codes[:3], code(m), patient(m)),
         difference_full=0.5,
     ),
-    "walks.along_direction": lambda m: called("walks", "along_direction", m, "malignancy", code(m)),
-    "walks.between": lambda m: [
-        called("walks", "between", m, kind, code(m), code(m, 50), rows=(5, 50))
+    "paths.along_direction": lambda m: called("paths", "along_direction", m, "malignancy", code(m)),
+    "paths.between": lambda m: [
+        called("paths", "between", m, kind, code(m), code(m, 50), rows=(5, 50))
         for kind in ("straight", "neighbours")
     ],
-    "walks.carried": lambda m: called("walks", "carried", m),
-    "walks.contact_sheet": lambda m: called("walks", "contact_sheet", m, code(m), [0, 1], 3, "row 5", None),
-    "walks.directions": lambda m: called("walks", "directions", m),
-    "walks.drawn": lambda m: called(
-        "walks", "drawn", m, m.map("slice", "pca"), m.codes, m.map("slice", "pca")[[5, 50]]
+    "paths.carried": lambda m: called("paths", "carried", m),
+    "paths.contact_sheet": lambda m: called("paths", "contact_sheet", m, code(m), [0, 1], 3, "row 5", None),
+    "paths.directions": lambda m: called("paths", "directions", m),
+    "paths.drawn": lambda m: called(
+        "paths", "drawn", m, m.map("slice", "pca"), m.codes, m.map("slice", "pca")[[5, 50]]
     ),
-    "walks.flip": lambda m: called("walks", "flip", m, code(m), patient=patient(m), wanted=0.5),
-    "walks.flip_of_row": lambda m: called("walks", "flip_of_row", m, 5, None, 0.5, False),
-    "walks.largest_changes": lambda m: called("walks", "largest_changes", m, m.codes[5], m.codes[7]),
-    "walks.flips": lambda m: called("walks", "flips", m),
-    "walks.graph": lambda m: called("walks", "graph", m),
-    "walks.grid": lambda m: called("walks", "grid", m, code(m), 0, 1, 3, "row 5", patient(m)),
-    "walks.named": lambda m: called("walks", "named", m, 1),
-    "walks.names": lambda m: called("walks", "names", m),
-    "walks.space": lambda m: called("walks", "space", m),
-    "walks.span": lambda m: called("walks", "span", m, 1, code(m)),
+    "paths.flip": lambda m: called("paths", "flip", m, code(m), patient=patient(m), target=0.5),
+    "paths.flip_of_row": lambda m: called("paths", "flip_of_row", m, 5, None, 0.5, False),
+    "paths.largest_changes": lambda m: called("paths", "largest_changes", m, m.codes[5], m.codes[7]),
+    "paths.flips": lambda m: called("paths", "flips", m),
+    "paths.graph": lambda m: called("paths", "graph", m),
+    "paths.grid": lambda m: called("paths", "grid", m, code(m), 0, 1, 3, "row 5", patient(m)),
+    "paths.named": lambda m: called("paths", "named", m, 1),
+    "paths.names": lambda m: called("paths", "names", m),
+    "paths.space": lambda m: called("paths", "space", m),
+    "paths.span": lambda m: called("paths", "span", m, 1, code(m)),
 }
 
 

@@ -18,10 +18,10 @@ from lungvae_core.explore.directions import walk
 from lungvae_core.explore.maps import METHODS, TITLES, UNITS
 from lungvae_core.explore.traversal import strip
 from lungvae_core.serving.lesions.cases import evaluated
-from lungvae_core.serving.maps.map_data import lesions, unit_table
+from lungvae_core.serving.maps.points import lesions, unit_table
 from lungvae_core.serving.models import scoring
 from lungvae_core.serving.models.registry import LoadedModel
-from lungvae_core.serving.walks import walks
+from lungvae_core.serving.walks import paths
 
 SIDES = {"slice": 32, "nodule": 64}  # pixels per side of a point's image
 STEPS = 11  # of a traversal
@@ -157,15 +157,15 @@ def _traversals(
 ) -> dict[str, Any]:
     """For each start, a sheet with one line of STEPS images per traversal, and the scores along it."""
     dimensions = [int(at) for at in model.order[:DIMENSIONS]]
-    labels, directions = walks.names(model), _directions(model)
+    labels, directions = paths.names(model), _directions(model)
     walked = [{"name": f"towards {name}", "told": ""} for name in directions]
     for at in dimensions:
         label = labels.get(at)
-        walked.append({"name": walks.named(model, at), "told": label.sentence if label else ""})
+        walked.append({"name": paths.named(model, at), "told": label.sentence if label else ""})
     found = []
     for name, code, patient in starts:
         lines = [walk(space, direction, code, STEPS)[1] for space, direction in directions.values()]
-        lines += [strip(model.latent, code, at, walks.span(model, at, code), STEPS)[1] for at in dimensions]
+        lines += [strip(model.latent, code, at, paths.span(model, at, code), STEPS)[1] for at in dimensions]
         codes = np.concatenate([code[None], *lines])
         images = _grey(model.decode(codes))
         tall = np.zeros((len(lines) + 1, 64, STEPS, 64), np.uint8)
@@ -188,7 +188,7 @@ def _traversals(
 
 
 def _directions(model: LoadedModel) -> dict[str, Any]:
-    known = walks.directions(model)
+    known = paths.directions(model)
     if known is None:
         return {}
     return {

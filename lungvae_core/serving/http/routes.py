@@ -13,7 +13,7 @@ import lungvae_core
 from lungvae_core.errors import UserError
 from lungvae_core.serving.http.live_socket import live_route
 from lungvae_core.serving.lesions import images, lesion, uploads
-from lungvae_core.serving.maps import map_data
+from lungvae_core.serving.maps import points
 from lungvae_core.serving.models.registry import Registry
 from lungvae_core.serving.walks import film, strips
 from lungvae_core.serving.workspace.database import session
@@ -47,7 +47,7 @@ def routes() -> list[BaseRoute]:
         Route("/api/health", health),
         live_route(registry),
         *images.routes(registry),
-        *map_data.routes(registry),
+        *points.routes(registry),
         *lesion.routes(registry),
         *film.routes(registry),
         *strips.routes(registry),

@@ -14,7 +14,7 @@ from lungvae_core.number_text import DASH
 from lungvae_core.serving.lesions.cases import Case
 from lungvae_core.serving.models.answers import kept
 from lungvae_core.serving.models.registry import LoadedModel, ModelEntry, Registry
-from lungvae_core.serving.walks import walks
+from lungvae_core.serving.walks import paths
 from lungvae_core.vae.latents import FAMILIES
 
 KEY = ["patient_id", "nodule", "slice"]
@@ -81,7 +81,7 @@ def named_dimensions(model: LoadedModel) -> pd.DataFrame | None:
             return None
     except UserError:  # the page of the measured traversals reports it
         return None
-    used, _, _ = walks.carried(model)
+    used, _, _ = paths.carried(model)
     names = labels(model.measured)
     return pd.DataFrame(
         {

@@ -43,7 +43,7 @@ from lungvae_core.errors import UserError
 from lungvae_core.json_text import parse_json
 from lungvae_core.serving.lesions.cases import known_patient
 from lungvae_core.serving.models.registry import LoadedModel
-from lungvae_core.serving.walks import walks
+from lungvae_core.serving.walks import paths
 from lungvae_core.serving.walks.film import in_words, make_film
 from lungvae_core.vae.latents import LARGEST
 
@@ -140,7 +140,7 @@ def moved_along(model: LoadedModel, code: np.ndarray, along: Sequence[tuple[str,
     along = [(name, value) for name, value in along if value]
     if not along:
         return code
-    known = walks.directions(model)
+    known = paths.directions(model)
     point = None
     for name, value in along:
         if known is None or name not in known.directions:

@@ -16,7 +16,7 @@ def opened(**query: str) -> AppTest:
     return open_page("map/latent_map.py", **query)
 
 
-def map_data(app: AppTest) -> dict:
+def map_component(app: AppTest) -> dict:
     found = told(app, "latent_map")
     assert found is not None
     return found
@@ -33,7 +33,7 @@ def test_the_page_says_what_it_shows_and_what_that_does_not_mean(models):
 
 def test_the_address_carries_the_view(models):
     app = opened(model="tiny-dirvae", unit="nodule", method="pca", colour="rating-texture")
-    told = map_data(app)
+    told = map_component(app)
     assert told["api"].endswith("/tiny-dirvae")
     assert (told["unit"], told["method"], told["by"]) == ("nodule", "pca", "rating-texture")
     app.selectbox(key="map_colour").set_value("size").run()
@@ -43,14 +43,14 @@ def test_the_address_carries_the_view(models):
 
 def test_a_nonsense_address_falls_back(models):
     app = opened(unit="planet", method="magic", colour="<script>", row="-1", model="none")
-    told = map_data(app)
+    told = map_component(app)
     assert (told["unit"], told["method"], told["by"]) == ("slice", "umap", "malignancy")
     assert told["selection"]["rows"] == []
 
 
 def test_a_row_in_the_address_is_selected_and_listed(models):
     app = opened(row="7")
-    assert map_data(app)["selection"]["rows"] == [7]
+    assert map_component(app)["selection"]["rows"] == [7]
     assert "1 slice of 1 nodule of 1 patient" in text(app)
     assert app.session_state["selected_rows"] == [7]
 
@@ -61,7 +61,7 @@ def test_the_selection_outlives_a_change_of_colour_and_of_model(models):
     assert app.session_state["selected_rows"] == [7]
     app.sidebar.selectbox[0].set_value("tiny-dirvae").run()
     assert not app.exception
-    assert map_data(app)["selection"]["rows"] == [7]
+    assert map_component(app)["selection"]["rows"] == [7]
 
 
 def test_a_selection_of_other_data_is_dropped(models):
@@ -69,7 +69,7 @@ def test_a_selection_of_other_data_is_dropped(models):
     app.session_state["selected_rows"] = [7]
     app.session_state["selected_data"] = "other"
     app.run()
-    assert map_data(app)["selection"]["rows"] == []
+    assert map_component(app)["selection"]["rows"] == []
 
 
 def test_a_group_in_the_address_is_selected_and_stays_there(models):

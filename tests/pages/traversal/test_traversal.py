@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from lungvae_core import NOTICE
 from lungvae_core.serving.http.routes import registry
-from lungvae_core.serving.walks import walks
+from lungvae_core.serving.walks import paths
 from lungvae_core.vae.config import override
 from tests.pages.conftest import open_page, told
 from tests.pages.knowledge.test_measured import made_up
@@ -196,7 +196,7 @@ def test_guided_dimensions_say_so_beside_what_they_were_measured_to_do(models, m
     config = override(model.run.config, {"guided": "density,edge,diameter"})
     info = model.run.info.model_copy(update={"config": config})
     monkeypatch.setattr(model, "run", replace(model.run, info=info))
-    names = walks.names.__wrapped__(model)
+    names = paths.names.__wrapped__(model)
     assert {at: label.name for at, label in names.items()} == {
         0: "guided: density",
         1: "guided: edge",
@@ -204,14 +204,14 @@ def test_guided_dimensions_say_so_beside_what_they_were_measured_to_do(models, m
     }
     assert "has not been measured" in names[2].sentence
     monkeypatch.setattr(model, "measured", made_up())
-    names = walks.names.__wrapped__(model)
+    names = paths.names.__wrapped__(model)
     assert names[2].name == "guided: diameter · grows"
     assert names[2].sentence.startswith(
         "Trained to rise with the training patients' diameter. When it rises: grows."
     )
     assert names[1].name == "guided: edge"
     assert not names[3].name.startswith("guided")
-    used, unused, _ = walks.carried.__wrapped__(model)
+    used, unused, _ = paths.carried.__wrapped__(model)
     assert sorted(used + unused) == [0, 1, 2, 3]
     for part in (used, unused):  # the guided ones come first, in the guides' order
         guided = [at for at in part if at < 3]
@@ -224,7 +224,7 @@ def test_a_guide_that_is_a_rating_says_what_a_judge_reads_and_how_good_it_is(mod
     info = model.run.info.model_copy(update={"config": config})
     monkeypatch.setattr(model, "run", replace(model.run, info=info))
     monkeypatch.setattr(model, "measured", made_up())
-    names = walks.names.__wrapped__(model)
+    names = paths.names.__wrapped__(model)
     assert "A judge of spiculation reads more of it in 2 of 3 lesions (67%)" in names[0].sentence
     assert "Spearman +0.97 (median)" in names[0].sentence
     assert (

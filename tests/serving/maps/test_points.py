@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from lungvae_core.errors import UserError
 from lungvae_core.explore.clusters.report import make_clusters
 from lungvae_core.serving.lesions.lesion import nodule_of
-from lungvae_core.serving.maps import map_data
+from lungvae_core.serving.maps import points
 from lungvae_core.serving.models.registry import Registry
 from lungvae_core.serving.workspace.settings import Settings
 from lungvae_core.training.checkpoints import Run
@@ -34,7 +34,7 @@ def with_data(tiny_models, tiny_data, tmp_path_factory):
 
 
 def client_of(registry: Registry) -> TestClient:
-    return TestClient(Starlette(routes=map_data.routes(lambda: registry)), base_url="http://testserver")
+    return TestClient(Starlette(routes=points.routes(lambda: registry)), base_url="http://testserver")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -61,7 +61,7 @@ def test_lesions_have_a_value_a_point(with_data, unit):
 
 def test_every_slice_knows_its_nodule(with_data):
     model = with_data.load("tiny-gvae")
-    told = map_data.lesions(model, "nodule")
+    told = points.lesions(model, "nodule")
     for row, point in enumerate(told["point_of_row"]):
         shown = model.table.iloc[told["row"][point]]
         assert (shown["patient_id"], shown["nodule"]) == tuple(
@@ -96,10 +96,10 @@ def test_colours_are_a_legend_and_an_index_a_point(with_data, by):
 def test_everything_that_is_offered_can_be_coloured_by(with_data):
     for name in NAMES:
         model = with_data.load(name)
-        for by in map_data.colour_choices(model):
+        for by in points.colour_choices(model):
             for unit in ("slice", "nodule"):
-                assert len(map_data.colouring(model, unit, by).index) == len(model.map(unit, "pca"))
-    assert any(by.startswith("cluster-") for by in map_data.colour_choices(with_data.load("tiny-gvae")))
+                assert len(points.colouring(model, unit, by).index) == len(model.map(unit, "pca"))
+    assert any(by.startswith("cluster-") for by in points.colour_choices(with_data.load("tiny-gvae")))
 
 
 def test_a_filter_is_a_byte_a_point(with_data):
@@ -132,8 +132,8 @@ def test_a_cluster_s_outline_tells_what_it_is(with_data):
 
 def test_clusters_of_nodules_reach_their_slices(with_data):
     model = with_data.load("tiny-gvae")
-    slices = map_data.colouring(model, "slice", "cluster-kmeans").index
-    nodules = map_data.colouring(model, "nodule", "cluster-kmeans").index
+    slices = points.colouring(model, "slice", "cluster-kmeans").index
+    nodules = points.colouring(model, "nodule", "cluster-kmeans").index
     np.testing.assert_array_equal(slices, nodules[nodule_of(model)])
 
 
@@ -176,4 +176,4 @@ def test_a_refusal_says_what_can_be_had(with_data):
 
 def test_there_is_no_map_of_another_unit(with_data):
     with pytest.raises(UserError, match="patient"):
-        map_data.unit_table(with_data.load("tiny-gvae"), "patient")
+        points.unit_table(with_data.load("tiny-gvae"), "patient")

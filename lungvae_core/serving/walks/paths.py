@@ -1,4 +1,4 @@
-"""Walks through one model's latent space: what `ways` needs from a model, cached while it is open."""
+"""Paths through one model's latent space, and what they need from it, cached while it is open."""
 
 from __future__ import annotations
 
@@ -172,12 +172,12 @@ def flip(
     code: np.ndarray,
     *,
     patient: str | None,
-    wanted: float,
+    target: float,
     towards: str | None = None,
     dimensions: int | None = None,
     seed: int = 0,
 ) -> Counterfactual:
-    """The smallest change of a code (K,) that takes its score past `wanted`: see `counterfactual`.
+    """The smallest change of a code (K,) that takes its score past `target`: see `counterfactual`.
 
     The score comes from the classifier used everywhere for `patient`, whose lesion it is:
     `LoadedModel.classifier_of`.
@@ -187,7 +187,7 @@ def flip(
         model.classifier_of(patient),
         code,
         patient=patient,
-        target=wanted,
+        target=target,
         towards=towards,
         dimensions=dimensions,
         seed=seed,
@@ -196,13 +196,13 @@ def flip(
 
 @kept
 def flip_of_row(
-    model: LoadedModel, row: int, towards: str | None, wanted: float, few: bool
+    model: LoadedModel, row: int, towards: str | None, target: float, few: bool
 ) -> Counterfactual:
-    """The smallest change that takes the score of the slice `row` past `wanted`; `few` dimensions or any."""
+    """The smallest change that takes the score of the slice `row` past `target`; `few` dimensions or any."""
     patient = str(model.lesion(row)["patient_id"])
     dimensions = 0 if few else None
     return flip(
-        model, model.codes[row], patient=patient, wanted=wanted, towards=towards, dimensions=dimensions
+        model, model.codes[row], patient=patient, target=target, towards=towards, dimensions=dimensions
     )
 
 
