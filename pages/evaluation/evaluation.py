@@ -12,7 +12,7 @@ from lungvae_core.evaluation.report import Report
 from lungvae_core.evaluation.report_view.sections import sections
 from lungvae_core.serving.jobs.evaluations import FoundReport, find_reports, read_report
 from pages.evaluation import parts
-from pages.evaluation.form import JOBS, NEW, REFRESH_SECONDS, RESULTS, new_evaluation, open_jobs, watch
+from pages.evaluation.form import JOBS, NEW, REFRESH_SECONDS, new_evaluation, open_jobs, watch
 from pages.shared import common, url
 
 
@@ -40,14 +40,10 @@ def main() -> None:
     except UserError as error:  # shipped reports can be read even if nothing can be written
         no_jobs = str(error)
     reports, broken = find_reports()
-    if "evaluation-view" not in st.session_state:
-        evaluations = [report for report in reports if not PROTOCOLS[report.protocol].of_run]
-        st.session_state["evaluation-view"] = RESULTS if evaluations or waiting else NEW
-    view = st.segmented_control(
-        "View", [RESULTS, NEW], key="evaluation-view", required=True, label_visibility="collapsed"
-    )
+    evaluations = [report for report in reports if not PROTOCOLS[report.protocol].of_run]
+    form_picked = JOBS.form_picked(jobs_at_first=bool(evaluations or waiting))
     JOBS.show_error()
-    if view == NEW:
+    if form_picked:
         if no_jobs:
             common.stop(no_jobs)
         new_evaluation()
@@ -64,25 +60,16 @@ def main() -> None:
             icon=":material/info:",
         )
         return
-    found = pick(reports)
+    titles = {report.name: report.title for report in reports}
+    name = url.selectbox("report", "Report", titles, key="evaluation-report")
+    listed = next(report for report in reports if report.name == name)
     try:
-        show(found, read_report(found.path))
+        show(listed, read_report(listed.path))
     except UserError as error:
         st.error(str(error))
 
 
-def pick(reports: list[FoundReport]) -> FoundReport:
-    """Choose a report; its name is in the address."""
-    by_name = {report.name: report for report in reports}
-    url.start("report", by_name, key="evaluation-report")
-    st.selectbox(
-        "Report", list(by_name), key="evaluation-report", format_func=lambda name: by_name[name].title
-    )
-    url.keep("report", key="evaluation-report")
-    return by_name[st.session_state["evaluation-report"]]
-
-
-def show(found: FoundReport, report: Report) -> None:
+def show(listed: FoundReport, report: Report) -> None:
     """Show a report, from its summary sentence to how it was made."""
     parts.leak_band(report)
     if report.quick:
@@ -95,13 +82,9 @@ def show(found: FoundReport, report: Report) -> None:
     main_unit = report_words.main_unit(report) or units[0]
     url.start("unit", [main_unit, *(one for one in units if one != main_unit)], key="evaluation-unit")
     with left:
-        st.segmented_control(
-            "Unit", units, key="evaluation-unit", required=True, format_func=lambda name: f"Per {name}"
-        )
-    url.keep("unit", key="evaluation-unit")
+        unit = url.segmented("unit", "Unit", {one: f"Per {one}" for one in units}, key="evaluation-unit")
     with right, st.container(horizontal=True, horizontal_alignment="right"):
-        downloads(found, report)
-    unit = st.session_state["evaluation-unit"]
+        downloads(listed, report)
     own = report.units.of(unit)
     if own is not None:
         st.caption(report_words.facts(report, unit, own))
@@ -118,12 +101,12 @@ def verdict(report: Report) -> None:
     mark(report_words.verdict(report), icon=":material/straighten:")
 
 
-def downloads(found: FoundReport, report: Report) -> None:
+def downloads(listed: FoundReport, report: Report) -> None:
     """Offer the report as JSON and as an HTML file to send."""
     st.download_button(
         "HTML to send",
         to_html(report),
-        f"{found.name}.html",
+        f"{listed.name}.html",
         "text/html",
         icon=":material/description:",
         key="evaluation-html",
@@ -132,8 +115,8 @@ def downloads(found: FoundReport, report: Report) -> None:
     )
     st.download_button(
         "JSON",
-        found.path.read_bytes(),
-        f"{found.name}.json",
+        listed.path.read_bytes(),
+        f"{listed.name}.json",
         "application/json",
         icon=":material/data_object:",
         key="evaluation-json",

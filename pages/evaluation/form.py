@@ -13,22 +13,16 @@ from lungvae_core.evaluation.protocols.config import EvaluationConfig, Protocol
 from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
 from lungvae_core.number_text import duration, plural
 from lungvae_core.serving.jobs import form
-from lungvae_core.serving.jobs.evaluations import (
-    REPORT,
-    evaluations_folder,
-    find_reports,
-    read_progress,
-)
+from lungvae_core.serving.jobs.evaluations import REPORT, evaluations_folder, find_reports, read_progress
 from lungvae_core.serving.jobs.kinds import Evaluation
 from lungvae_core.serving.jobs.queue import Jobs
-from lungvae_core.serving.jobs.table import FAILED, QUEUED, RUNNING, STOPPED, STOPPING, Job
-from lungvae_core.serving.workspace.datasets import FoundData, find_data
+from lungvae_core.serving.jobs.table import DONE, FAILED, RUNNING, Job
+from lungvae_core.serving.workspace.datasets import FoundData
 from lungvae_core.serving.workspace.settings import Settings
-from lungvae_core.vae.config import PRESETS
 from pages.shared import setting_fields
 from pages.shared.job_panel import JobPanel
 
-NEW, RESULTS = "New evaluation", "Reports"
+NEW = "New evaluation"
 REFRESH_SECONDS = 3
 STEPS = {
     "training": "Training the folds' models",
@@ -36,19 +30,11 @@ STEPS = {
     "classifiers": "Fitting the classifiers",
     "figures": "Working out figures and intervals",
 }
-WORDS = {
-    QUEUED: "waits for its turn",
-    RUNNING: "is running",
-    STOPPING: "is stopping",
-    FAILED: "failed",
-    STOPPED: "was stopped and can be resumed",
-}
-
-
 JOBS = JobPanel(
     "evaluation",
-    RESULTS,
-    lambda _: None,  # the address names a report, and there is none yet
+    NEW,
+    "Reports",
+    jobs_left=True,
     stop_help="What is done is kept.",
     resume_help="Finished folds are kept; the others continue.",
 )
@@ -80,11 +66,8 @@ def start(name_key: str) -> None:
 def new_evaluation() -> None:
     """Draw the form that starts an evaluation."""
     settings = Settings()
-    sets, broken = find_data(settings)
-    for name, reason in broken.items():
-        st.warning(f"The data set {name} was left out. {reason}")
-    sets = [data for data in sets if not data.generated] + [data for data in sets if data.generated]
-    if not sets:
+    data_sets = sorted(setting_fields.data_sets(), key=lambda data: data.generated)
+    if not data_sets:
         st.info(f"There is no data set in {settings.data} yet. The Train page says how to make one.")
         return
     reports, _ = find_reports(settings)
@@ -92,13 +75,11 @@ def new_evaluation() -> None:
     name = Jobs(settings).suggest("evaluation", among=evaluations_folder(settings))
     with st.form("evaluation-form", enter_to_submit=False):
         left, right = st.columns(2)
-        left.selectbox("Data", sets, format_func=FoundData.in_words, key="evaluation-data")
-        right.selectbox(
-            "Preset",
-            list(PRESETS),
-            index=list(PRESETS).index("dirvae"),
-            key="evaluation-preset",
-            help="Trained again in every fold. Other settings: `lungvae evaluate --set`.",
+        left.selectbox("Data", data_sets, format_func=FoundData.in_words, key="evaluation-data")
+        setting_fields.preset(
+            right,
+            "evaluation-preset",
+            "Trained again in every fold. Other settings: `lungvae evaluate --set`.",
         )
         left, right = st.columns(2)
         left.selectbox(
@@ -152,7 +133,7 @@ def new_evaluation() -> None:
 
 def open_jobs() -> list[Job]:
     """List evaluations that have not finished (waiting, running, stopped or failed), newest first."""
-    return [job for job in Jobs().all() if job.kind == Evaluation.kind and job.status in WORDS]
+    return [job for job in Jobs().all() if job.kind == Evaluation.kind and job.status != DONE]
 
 
 def watch() -> None:
@@ -169,21 +150,19 @@ def _show(jobs: Jobs, job: Job) -> None:
     """Show one evaluation: its state, its progress, and Stop or Resume."""
     left, right = st.columns([4, 1], vertical_alignment="center")
     settings = job.request
-    state = (
-        f"**{job.name}**: {settings['preset']}, {settings['protocol']}, {settings['task']}, "
-        f"{settings['label_rule']}, {plural(settings['seeds'], 'seed')}{', quick' * settings['quick']}; "
-        f"{WORDS[job.status]}. "
-        f"{job.message}"
-    )
-    (left.error if job.status == FAILED else left.markdown)(state)
+    with left:
+        JOBS.show_status(
+            job,
+            f"**{job.name}**, {settings['preset']}, {settings['protocol']}, {settings['task']}, "
+            f"{settings['label_rule']}, {plural(settings['seeds'], 'seed')}{', quick' * settings['quick']}",
+        )
     with right:
         JOBS.stop_or_resume(jobs, job)
     progress = read_progress(Path(job.folder) / REPORT)
     if progress is not None:
-        done = f"{STEPS.get(progress.what, progress.what)}: {progress.done:.0f} of {progress.total:.0f}"
+        step = f"{STEPS.get(progress.what, progress.what)}: {progress.done:.0f} of {progress.total:.0f}"
         if job.status == RUNNING and progress.seconds_left is not None:
-            done += f", about {duration(progress.seconds_left)} left"
-        st.progress(progress.fraction, text=done)
+            step += f", about {duration(progress.seconds_left)} left"
+        st.progress(progress.fraction, text=step)
     if job.status == FAILED:
-        with st.expander("Output"):
-            st.code(jobs.output(job, 15) or "No output.", language=None)
+        JOBS.show_output(jobs, job)

@@ -11,28 +11,72 @@ import streamlit as st
 from lungvae_core.errors import UserError
 from lungvae_core.serving.jobs.kinds import Phantom
 from lungvae_core.serving.jobs.queue import Jobs
-from lungvae_core.serving.jobs.table import FAILED, STOPPED, STOPPING, Job
-from pages.shared import access
+from lungvae_core.serving.jobs.table import DONE, FAILED, QUEUED, RUNNING, STOPPED, STOPPING, Job
+from pages.shared import access, url
 
 Result = TypeVar("Result")
+STATUS = {
+    QUEUED: "waiting for its turn",
+    RUNNING: "running",
+    STOPPING: "stopping",
+    DONE: "finished",
+    FAILED: "failed",
+    STOPPED: "stopped",
+}
 
 
 @dataclass(frozen=True)
 class JobPanel:
-    """The jobs of one page, shown in one of its views."""
+    """The jobs of one page, which shows either them or the form that starts one."""
 
     page: str  # prefix of the page's keys in the session state
-    view: str  # the view that shows the jobs
-    remember: Callable[[Job], None]  # writes a job to the address
+    form_view: str
+    jobs_view: str
     stop_help: str
     resume_help: str
+    address: str = ""  # the parameter that names the picked job, if the address has it
+    value: Callable[[Job], str] = lambda job: str(job.id)  # of that parameter
+    jobs_left: bool = False  # whether the button for the jobs is on the left
+
+    def form_picked(self, *, jobs_at_first: bool) -> bool:
+        """Draw the buttons for both views and return whether the form is to be shown."""
+        views = [self.form_view, self.jobs_view]
+        st.session_state.setdefault(f"{self.page}-view", views[jobs_at_first])
+        view = st.segmented_control(
+            "View",
+            views[::-1] if self.jobs_left else views,
+            key=f"{self.page}-view",
+            required=True,
+            label_visibility="collapsed",
+            on_change=self.forget_error,
+        )
+        return view == self.form_view
+
+    def pick(self, label: str, options: Iterable[str]) -> str:
+        """Draw the select box of jobs, kept in the address; see `url.selectbox`."""
+        return url.selectbox(self.address, label, options, key=f"{self.page}-picked")
 
     def act(self, what: Callable[..., Job], *arguments: Any) -> None:
-        """Start, stop or resume a job; on success switch to the view of the jobs."""
+        """Start, stop or resume a job; on success switch to the view of the jobs and pick it there."""
         job = self.attempt(access.WORK, what, *arguments)
         if job is not None:
-            st.session_state[f"{self.page}-view"] = self.view
-            self.remember(job)
+            st.session_state[f"{self.page}-view"] = self.jobs_view
+            if self.address:
+                url.write(self.address, self.value(job))
+                st.session_state[f"{self.page}-picked"] = self.value(job)
+
+    @staticmethod
+    def show_status(job: Job, name: str) -> None:
+        """State the status of a job in a sentence."""
+        show = st.error if job.status == FAILED else st.markdown
+        show(f"{name}: {STATUS[job.status]}. {job.message}")
+
+    @staticmethod
+    def show_output(jobs: Jobs, job: Job) -> None:
+        """Show the last lines of a job's output, at once if it failed."""
+        with st.expander("Output", expanded=job.status == FAILED):
+            st.code(jobs.output(job, 15) or "Nothing yet.", language=None)
+            st.caption(f"The whole of it: {job.log}")
 
     def attempt(self, right: str, what: Callable[..., Result], *arguments: Any) -> Result | None:
         """Do what needs `right` of `access`; `show_error` shows why it failed, until the next attempt."""

@@ -8,7 +8,23 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from lungvae_core.serving.jobs.form import Setting, devices
+from lungvae_core.serving.workspace.datasets import FoundData, find_data
+from lungvae_core.serving.workspace.settings import Settings
+from lungvae_core.vae.config import PRESETS
 from lungvae_core.workers import cores
+
+
+def data_sets() -> list[FoundData]:
+    """List the data sets of this server; the page says why others are left out."""
+    usable, broken = find_data(Settings())
+    for name, reason in broken.items():
+        st.warning(f"The data set {name} was left out. {reason}")
+    return usable
+
+
+def preset(column: DeltaGenerator, key: str, help: str | None = None) -> str:
+    """Draw the select box of presets."""
+    return column.selectbox("Preset", list(PRESETS), list(PRESETS).index("dirvae"), key=key, help=help)
 
 
 def show(setting: Setting, key: str) -> None:

@@ -16,9 +16,8 @@ from lungvae_core.serving.jobs import form
 from lungvae_core.serving.jobs.kinds import Search
 from lungvae_core.serving.jobs.queue import Jobs
 from lungvae_core.serving.jobs.searches import SearchState, find_searches, read_search
-from lungvae_core.serving.jobs.table import FAILED, QUEUED, RUNNING, STOPPED, STOPPING, Job
+from lungvae_core.serving.jobs.table import DONE, FAILED, RUNNING, Job
 from lungvae_core.serving.models.registry import ModelEntry
-from lungvae_core.serving.workspace.datasets import find_data
 from lungvae_core.serving.workspace.settings import Settings
 from lungvae_core.training.search.setup import OBJECTIVES, SearchConfig, make
 from lungvae_core.training.search.spaces import SPACES
@@ -37,19 +36,12 @@ SPACE_WORDS = {
     "mlp": "the classifier on a model's codes",
     "paper-mlp": "the paper's published ranges of the classifier",
 }
-JOB_WORDS = {
-    QUEUED: "waiting for its turn",
-    RUNNING: "running",
-    STOPPING: "stopping after the current batches",
-    FAILED: "failed",
-    STOPPED: "stopped; it can continue from its checkpoints",
-}
-
-
 JOBS = JobPanel(
     "search",
+    NEW,
     RESULTS,
-    remember=lambda job: url.write("search", Path(job.folder).name),
+    address="search",
+    value=lambda job: Path(job.folder).name,
     stop_help="Stops after the current batches, with checkpoints to continue from.",
     resume_help="Finished trials count; the others continue from their checkpoints.",
 )
@@ -154,10 +146,8 @@ def sources_of(of_codes: bool) -> tuple[list[Any], str]:
     """Return (what can be searched on, what to do if there is nothing)."""
     if of_codes:
         return registry().entries(), "There is no model yet. Train one on the Train page."
-    found, broken = find_data(Settings())
-    for name, reason in broken.items():
-        st.warning(f"The data set {name} was left out. {reason}")
-    return found, f"There is no data set in {Settings().data} yet. The Train page tells how to make one."
+    nothing = f"There is no data set in {Settings().data} yet. The Train page tells how to make one."
+    return setting_fields.data_sets(), nothing
 
 
 def describe(source: Any) -> str:
@@ -176,17 +166,18 @@ def show_searches() -> None:
     if not folders:
         st.info(f"There is no search yet. Choose “{NEW}” to begin, or run `lungvae search`.")
         return
-    names = [folder.name for folder in folders]
-    asked = url.choice("search", names)
+    by_name = {folder.name: folder for folder in folders}
     left, right = st.columns([3, 2], vertical_alignment="bottom")
-    chosen = left.selectbox("Search", names, names.index(asked) if asked in names else 0)
-    url.write("search", chosen)
-    folder = folders[names.index(chosen)]
+    with left:
+        folder = by_name[JOBS.pick("Search", list(by_name))]
     job = own.get(folder)
     if job is not None:
         with right:
             JOBS.stop_or_resume(jobs, job)
-        say_job(jobs, job)
+        if job.status != DONE:
+            JOBS.show_status(job, f"**{job.name}**")
+        if job.status == FAILED:
+            JOBS.show_output(jobs, job)
     try:
         state = read_search(folder)
     except UserError as error:
@@ -194,14 +185,6 @@ def show_searches() -> None:
         return
     if state is not None:
         show_state(state, job)
-
-
-def say_job(jobs: Jobs, job: Job) -> None:
-    """State the job's status in a sentence, and show its output if it failed."""
-    if words := JOB_WORDS.get(job.status):
-        (st.error if job.status == FAILED else st.markdown)(f"**{job.name}**: {words}. {job.message}")
-    if job.status == FAILED:
-        st.code(jobs.output(job, 15) or "No output.", language=None)
 
 
 def show_state(state: SearchState, job: Job | None) -> None:
@@ -247,17 +230,9 @@ def show_state(state: SearchState, job: Job | None) -> None:
         if boxed:
             st.dataframe(state.table[state.table["number"].isin(boxed)], hide_index=True)
     if len(state.complete) >= 2:
-        charts.show(
-            best_so_far(state),
-            alt="The best value so far, trial by trial",
-            key="search-best",
-        )
+        charts.show(best_so_far(state), alt="The best value so far, trial by trial", key="search-best")
         st.subheader("Value against settings")
-        charts.show(
-            scatters(state),
-            alt="Value against each setting",
-            key="search-scatters",
-        )
+        charts.show(scatters(state), alt="Value against each setting", key="search-scatters")
         st.caption(
             "In brackets, how strongly the value depends on the setting over the complete trials, 0 to 1 "
             "(rank correlation, or correlation ratio for words). Settings vary at random together: with "
@@ -280,18 +255,18 @@ def show_best(state: SearchState) -> None:
     st.code(shlex.join(state.command()), language="bash", wrap_lines=True)
     if state.final is None:
         return
-    said = f"On the **{state.final['patients']} patients set aside**, once: "
+    sentence = f"On the **{state.final['patients']} patients set aside**, once: "
     if figures := state.final.get("reconstruction"):
-        said += f"SSIM {figures['ssim']:.3f}, MSE {figures['mse']:.5f} (0..1 of the HU window). "
+        sentence += f"SSIM {figures['ssim']:.3f}, MSE {figures['mse']:.5f} (0..1 of the HU window). "
     if classified := state.final.get("classifier"):
         rows = {"codes": classified["units"]} | {
             f"{name} alone": units for name, units in classified["baselines"].items()
         }
-        said += "AUC per nodule, malignant against benign, 95 % interval: " + "; ".join(
+        sentence += "AUC per nodule, malignant against benign, 95 % interval: " + "; ".join(
             f"{name} {interval(area)}"
             for name, area in ((name, units["nodule"]["auc"]) for name, units in rows.items())
         )
-    st.markdown(said)
+    st.markdown(sentence)
 
 
 def watch() -> None:
@@ -315,15 +290,11 @@ common.introduce(
         "- A setting that correlates with good values need not cause them."
     ),
 )
-known_jobs = common.jobs()
-if "search-view" not in st.session_state:
-    st.session_state["search-view"] = RESULTS if find_searches() or url.sent("search") else NEW
-view = st.segmented_control(
-    "View", [NEW, RESULTS], key="search-view", required=True, label_visibility="collapsed"
-)
+all_jobs = common.jobs()
+form_picked = JOBS.form_picked(jobs_at_first=bool(find_searches() or url.sent("search")))
 JOBS.show_error()
-if view == NEW:
+if form_picked:
     new_search()
 else:
-    running = any(job.active and job.kind == Search.kind for job in known_jobs)
+    running = any(job.active and job.kind == Search.kind for job in all_jobs)
     st.fragment(watch, run_every=REFRESH_SECONDS if running else None)()

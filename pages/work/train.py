@@ -21,18 +21,11 @@ from lungvae_core.training.validate import ACTIVE
 from lungvae_core.vae.config import override
 from lungvae_core.vae.config import preset as preset_named
 from pages.shared import access, charts, common, url
+from pages.shared.job_panel import STATUS
 from pages.work.train_curves import curves, dimensions, held_out_words
-from pages.work.train_form import JOBS, NEW, WATCH, new_training
+from pages.work.train_form import JOBS, NEW, new_training
 
 REFRESH_SECONDS = 2
-WORDS = {
-    QUEUED: "waiting for its turn",
-    RUNNING: "running",
-    STOPPING: "stopping",
-    DONE: "finished",
-    FAILED: "failed",
-    STOPPED: "stopped",
-}
 HALVE = "on_nonfinite=halve"  # appears in the message of a training that it may help
 KINDS = {
     Training.kind: "training",
@@ -54,34 +47,27 @@ def watch_jobs() -> None:
     """List all jobs, and show the current state of the picked one."""
     jobs = Jobs()
     try:
-        known = jobs.all()
+        by_number = {str(job.id): job for job in jobs.all()}
     except UserError as error:
         common.stop(str(error))
-    JOBS.rerun_when_changed(known)
+    JOBS.rerun_when_changed(by_number.values())
     JOBS.show_error()
-    if not known:
+    if not by_number:
         st.info(f"Nothing has been trained from here yet. Choose “{NEW}” to begin.")
         return
-    numbers = [job.id for job in known]
-    asked = url.choice("job", [str(number) for number in numbers])
-    index = 0 if asked is None else numbers.index(int(asked))
-    names = {job.id: f"{name_of(job)} (job {job.id})" for job in known}
     left, right = st.columns([3, 2], vertical_alignment="bottom")
-    chosen = left.selectbox("Job", numbers, index, format_func=names.__getitem__)
-    url.write("job", str(chosen))
-    job = known[numbers.index(chosen)]
+    with left:
+        titles = {number: f"{name_of(job)} (job {number})" for number, job in by_number.items()}
+        job = by_number[JOBS.pick("Job", titles)]
     with right:
         buttons(jobs, job)
     if job.kind == Training.kind:
         training(job)
     else:
-        said = f"**{name_of(job)}**, {KINDS[job.kind]}: {WORDS[job.status]}."
-        (st.error if job.status == FAILED else st.markdown)(f"{said} {job.message}")
-    with st.expander("Output", expanded=job.status == FAILED):
-        st.code(jobs.output(job, 15) or "Nothing yet.", language=None)
-        st.caption(f"The whole of it: {job.log}")
-    with st.expander(f"All jobs ({len(known)})"):
-        st.dataframe([table_row(job) for job in known], hide_index=True)
+        JOBS.show_status(job, f"**{name_of(job)}**, {KINDS[job.kind]}")
+    JOBS.show_output(jobs, job)
+    with st.expander(f"All jobs ({len(by_number)})"):
+        st.dataframe([table_row(job) for job in by_number.values()], hide_index=True)
 
 
 def buttons(jobs: Jobs, job: Job) -> None:
@@ -148,11 +134,7 @@ def training(job: Job) -> None:
         st.caption("Curves and samples appear when the first epoch is done.")
         return
     st.markdown(figures_words(state))
-    charts.show(
-        curves(state),
-        alt="Loss and held-out figures by epoch",
-        key=f"train-curves-{job.id}",
-    )
+    charts.show(curves(state), alt="Loss and held-out figures by epoch", key=f"train-curves-{job.id}")
     st.caption(curves_words(state))
     if state.units is not None:
         charts.show(
@@ -225,10 +207,10 @@ def figures_words(state: TrainingState) -> str:
 def hardware_words(job: Job, state: TrainingState) -> str:
     """Describe the training's hardware, and which settings were left to `auto`."""
     training = state.config.training
-    asked = override(preset_named(job.request["preset"]), job.request["changes"]).training
+    as_set = override(preset_named(job.request["preset"]), job.request["changes"]).training
 
     def chosen(name: str) -> str:
-        return ", chosen by auto" if getattr(asked, name) == "auto" else ""
+        return ", chosen by auto" if getattr(as_set, name) == "auto" else ""
 
     device = {"cpu": "the CPU", "cuda": "a CUDA GPU", "mps": "the Apple GPU"}.get(state.device, state.device)
     threads = job.request.get("threads") or 0
@@ -329,7 +311,7 @@ def table_row(job: Job) -> dict[str, Any]:
         "Job": job.id,
         "Name": name_of(job),
         "Kind": KINDS[job.kind],
-        "State": WORDS[job.status],
+        "State": STATUS[job.status],
         "Asked by": job.who,
         "Started": began.strftime("%Y-%m-%d %H:%M"),
         "Took": took or "",
@@ -341,8 +323,8 @@ def name_of(job: Job) -> str:
     """Name what the job makes; a map's own name is only a key."""
     if job.kind != Map.kind:
         return job.name
-    asked = job.request
-    return f"{TITLES[asked['method']]} of {Path(asked['run']).name}'s {asked['unit']}s"
+    made = job.request
+    return f"{TITLES[made['method']]} of {Path(made['run']).name}'s {made['unit']}s"
 
 
 def times(count: int) -> str:
@@ -364,19 +346,8 @@ common.introduce(
         "- Held-out figures come from patients of the same archive, not from another hospital."
     ),
 )
-known_jobs = common.jobs()
-pace = REFRESH_SECONDS if any(job.active for job in known_jobs) else None
-if "train-view" not in st.session_state:
-    st.session_state["train-view"] = WATCH if pace or url.sent("job") else NEW
-view = st.segmented_control(
-    "View",
-    [NEW, WATCH],
-    key="train-view",
-    required=True,
-    label_visibility="collapsed",
-    on_change=JOBS.forget_error,
-)
-if view == NEW:
+pace = REFRESH_SECONDS if any(job.active for job in common.jobs()) else None
+if JOBS.form_picked(jobs_at_first=bool(pace or url.sent("job"))):
     JOBS.show_error()
     new_training()
     st.fragment(lambda: JOBS.rerun_when_changed(Jobs().all()), run_every=pace)()

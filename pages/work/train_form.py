@@ -7,14 +7,14 @@ import streamlit as st
 from lungvae_core.serving.jobs import form
 from lungvae_core.serving.jobs.kinds import Phantom, Preparation, Training
 from lungvae_core.serving.jobs.queue import Jobs
-from lungvae_core.serving.workspace.datasets import FoundData, find_data
+from lungvae_core.serving.workspace.datasets import FoundData
 from lungvae_core.serving.workspace.settings import Settings
 from lungvae_core.vae.config import PRESETS
 from lungvae_core.workers import cores
-from pages.shared import setting_fields, url
+from pages.shared import setting_fields
 from pages.shared.job_panel import JobPanel
 
-NEW, WATCH = "New training", "Jobs"
+NEW = "New training"
 PHANTOM_SLICES = 2000
 # The purpose of each group of settings, shown above its fields.
 GROUP_WORDS = {
@@ -35,8 +35,9 @@ GROUP_WORDS = {
 
 JOBS = JobPanel(
     "train",
-    WATCH,
-    remember=lambda job: url.write("job", str(job.id)),
+    NEW,
+    "Jobs",
+    address="job",
     stop_help="Stops after the current batch, with a checkpoint to continue from.",
     resume_help="Continues where it stopped, a training from its last checkpoint, with its original "
     "settings.",
@@ -67,15 +68,13 @@ def start(preset: str, name_key: str) -> None:
 def new_training() -> None:
     """Draw the form that starts a training, or say how to get data for one."""
     settings = Settings()
-    found, broken = find_data(settings)
-    for name, reason in broken.items():
-        st.warning(f"The data set {name} was left out. {reason}")
-    if not found:
+    data_sets = setting_fields.data_sets()
+    if not data_sets:
         no_data(settings)
         return
     left, right = st.columns(2)
-    left.selectbox("Data", found, format_func=FoundData.in_words, key="train-data")
-    preset = right.selectbox("Preset", list(PRESETS), index=list(PRESETS).index("dirvae"), key="train-preset")
+    left.selectbox("Data", data_sets, format_func=FoundData.in_words, key="train-data")
+    preset = setting_fields.preset(right, "train-preset")
     right.caption(form.describe_preset(preset))
     left.caption("Patients, not slices, are held out: no patient is on both sides.")
 

@@ -262,7 +262,7 @@ def test_progress_is_shown(models, monkeypatch, tiny_data):
     told = {"what": "training", "done": 2, "total": 5, "seconds_left": 600}
     (work / "progress.json").write_text(json.dumps(told))
     app = open_page("evaluation/evaluation.py")
-    assert "waits for its turn" in text(app)
+    assert "waiting for its turn" in text(app)
     assert app.get("progress")[0].text.startswith("Training the folds' models: 2 of 5")
     assert app.get("progress")[0].value == 40
     assert app.button(key=f"evaluation-stop-{job.id}").label == "Stop"
