@@ -19,7 +19,7 @@ from lungvae_core.serving.walks import comparison
 from pages.components.latent_map import latent_map
 from pages.components.lesion_cards import lesion_cards
 from pages.predict import parts
-from pages.shared import common, figures, layout, selection, url
+from pages.shared import common, figures, selection, url
 
 HEIGHT = 380
 NEIGHBOURS = 6
@@ -28,7 +28,7 @@ LINK = "compare"
 
 def main() -> None:
     """Draw the page from top to bottom."""
-    layout.compact()
+    common.compact()
     common.introduce(
         "Compare",
         shows="Two models trained on the same lesions, side by side. Point at a lesion in one map, and a "
@@ -49,8 +49,8 @@ def main() -> None:
     second = beside(first, place)
     unit, method, by = controls(first, second, rest)
     maps(first, second, unit, method, by)
+    selection.to_address(first)
     row = selection.focus(first)
-    url.write("row", None if row is None else str(row))
     if row is None:
         st.info("Nothing selected yet. Click a lesion in either map.", icon=":material/touch_app:")
     else:
@@ -85,8 +85,8 @@ def controls(
     first: LoadedModel, second: LoadedModel, columns: Sequence[DeltaGenerator]
 ) -> tuple[str, str, str]:
     """Show the controls that both maps share; return the unit of a point, the method and the colour."""
-    known = colours.available(second.table)
-    choices = {name: title for name, title in colours.available(first.table).items() if name in known}
+    of_second = colours.available(second.table)
+    choices = {name: title for name, title in colours.available(first.table).items() if name in of_second}
     with columns[0]:
         unit = url.segmented("unit", "A point is a", UNITS, key="compare_unit")
     with columns[1]:
@@ -99,14 +99,8 @@ def controls(
 def maps(first: LoadedModel, second: LoadedModel, unit: str, method: str, by: str) -> None:
     """Draw both maps; they share the hovered lesion and the selection."""
     for side in ("left", "right"):
-        selection.from_map(first, (st.session_state.get(f"compare_{side}") or {}).get("selection"))
-    # A row in the address is read once; after that the address follows the selection, even a cleared one.
-    asked = url.integer("row", 0, len(first.codes) - 1)
-    fresh = str(asked) != st.session_state.get("compare_row")
-    if asked is not None and fresh and asked not in selection.rows(first):
-        selection.select(first, [asked], asked)
-    chosen = selection.rows(first)
-    st.session_state["compare_row"] = None if not chosen else str(selection.focus(first))
+        selection.from_map(first, f"compare_{side}")
+    selection.from_address(first)
     for side, model, column in zip(("left", "right"), (first, second), st.columns(2), strict=True):
         with column:
             st.markdown(f"**{model.entry.title}**")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation import report_words
@@ -17,15 +20,14 @@ from lungvae_core.serving.http.routes import registry
 from lungvae_core.serving.jobs.evaluations import find_reports, read_report
 from lungvae_core.serving.models.registry import LoadedModel, ModelEntry
 from lungvae_core.vae.latents import FAMILIES
-from pages.shared import charts, common, layout, tour
+from pages.shared import charts, common, tour
 
-UPLOAD = {"source": "upload"}
 MODEL, SIZE = SKY, ORANGE
 
 
 def main() -> None:
     """Draw the page from top to bottom."""
-    layout.compact()
+    common.compact()
     common.introduce(
         tour.HOME,
         shows="A variational autoencoder compresses a CT slice of a lung lesion into a few dozen numbers "
@@ -51,42 +53,52 @@ def main() -> None:
 def ways_in() -> None:
     """Show links for a clinician, for a researcher and for anyone who has two minutes."""
     clinician, researcher, visitor = st.columns(3)
-    with clinician, st.container(border=True, height="stretch", gap="xsmall"):
-        st.markdown(":material/stethoscope: **As a clinician**")
-        st.caption(
-            "Browse lesions as the model arranges them, with the readers' ratings of each; or upload one "
-            "of your own, which stays on this machine."
+    with way_in(
+        clinician,
+        ":material/stethoscope: **As a clinician**",
+        "Browse lesions as the model arranges them, with the readers' ratings of each; or upload one of your "
+        "own, which stays on this machine.",
+    ):
+        st.page_link("map/latent_map.py", label="Look at the map", icon=":material/scatter_plot:")
+        st.page_link(
+            "predict/predict.py",
+            label="Bring a lesion",
+            icon=":material/biotech:",
+            query_params={"source": "upload"},
         )
-        with st.container(horizontal=True, gap="xsmall"):
-            st.page_link("map/latent_map.py", label="Look at the map", icon=":material/scatter_plot:")
-            st.page_link(
-                "predict/predict.py", label="Bring a lesion", icon=":material/biotech:", query_params=UPLOAD
-            )
-    with researcher, st.container(border=True, height="stretch", gap="xsmall"):
-        st.markdown(":material/science: **As a researcher**")
-        st.caption(
-            "Analyse the latent space, compare a Gaussian with a Dirichlet prior, evaluate models without "
-            "leaks, and train your own."
+    with way_in(
+        researcher,
+        ":material/science: **As a researcher**",
+        "Analyse the latent space, compare a Gaussian with a Dirichlet prior, evaluate models without leaks, "
+        "and train your own.",
+    ):
+        st.page_link("traversal/traversal.py", label="Walk", icon=":material/tune:")
+        st.page_link("compare.py", label="Compare", icon=":material/compare:")
+        st.page_link("work/train.py", label="Train a model", icon=":material/model_training:")
+    with way_in(
+        visitor,
+        ":material/play_circle: **With two minutes**",
+        "Follow one lesion from the map to its score in seven steps; or just drag a slider and watch the "
+        "image change.",
+    ):
+        if st.button("Take the tour", type="primary", icon=":material/tour:"):
+            tour.go(1)
+        st.page_link(
+            "traversal/traversal.py",
+            label="Drag a slider",
+            icon=":material/swipe:",
+            query_params={"start": "malignant"},
         )
-        with st.container(horizontal=True, gap="xsmall"):
-            st.page_link("traversal/traversal.py", label="Walk", icon=":material/tune:")
-            st.page_link("compare.py", label="Compare", icon=":material/compare:")
-            st.page_link("work/train.py", label="Train a model", icon=":material/model_training:")
-    with visitor, st.container(border=True, height="stretch", gap="xsmall"):
-        st.markdown(":material/play_circle: **With two minutes**")
-        st.caption(
-            "Follow one lesion from the map to its score in seven steps; or just drag a slider and watch "
-            "the image change."
-        )
-        with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-            if st.button("Take the tour", type="primary", icon=":material/tour:"):
-                tour.go(1)
-            st.page_link(
-                "traversal/traversal.py",
-                label="Drag a slider",
-                icon=":material/swipe:",
-                query_params={"start": "malignant"},
-            )
+
+
+@contextmanager
+def way_in(column: DeltaGenerator, title: str, text: str) -> Iterator[None]:
+    """Draw a box with a title and a text; what the block draws stands below them in a row."""
+    with column, st.container(border=True, height="stretch", gap="xsmall"):
+        st.markdown(title)
+        st.caption(text)
+        with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
+            yield
 
 
 def figures() -> None:
@@ -134,11 +146,11 @@ def overview(shown: list[ModelEntry]) -> None:
     # Models evaluated on the same lesions share their baselines.
     rows = [row for at, row in enumerate(rows) if row not in rows[:at]]
     rows.sort(key=lambda row: row.kind != "model")
-    told = "; ".join(f"{row.name} AUC {report_words.figure(row.interval, 2)}" for row in rows)
+    areas = "; ".join(f"{row.name} AUC {report_words.figure(row.interval, 2)}" for row in rows)
     charts.show(
         charts.kept(_intervals, rows),
         key="home-overview",
-        alt=f"AUC per nodule with 95 % intervals. {told}.",
+        alt=f"AUC per nodule with 95 % intervals. {areas}.",
     )
     st.caption(
         f"AUC per nodule, 95 % intervals over patients; {'; '.join(dict.fromkeys(about))}. Malignancy is the "
@@ -163,16 +175,16 @@ def _nodules(part: Report | HeldOut) -> UnitFigures:
 
 def judged_honestly() -> None:
     """Sum up the newest report of the nested protocol in a sentence, if there is one."""
-    found = next((each for each in find_reports()[0] if each.protocol == "nested"), None)
-    if found is None:
+    nested = next((each for each in find_reports()[0] if each.protocol == "nested"), None)
+    if nested is None:
         return
-    report = read_report(found.path)
+    report = read_report(nested.path)
     st.markdown(f"**With labels, every patient tested unseen:** {report_words.verdict(report)}")
     st.page_link(
         "evaluation/evaluation.py",
         label="The whole evaluation",
         icon=":material/fact_check:",
-        query_params={"report": found.name},
+        query_params={"report": nested.name},
     )
 
 

@@ -71,6 +71,15 @@ class Counterfactual:
             "lesions are from their nearest: neither the image nor the score can be relied on there."
         )
 
+    def in_words(self, measured: list[Change]) -> str:
+        """A sentence in Markdown on what changes in the generated lesion, given `changes` along the path."""
+        verb = "raises" if self.upwards else "lowers"
+        what = ", ".join(in_words(measured)) or "changes by nothing that is measured"
+        return (
+            f"**What {verb} the score from {self.score_before:.2f} past {self.target:g}:** the generated "
+            f"lesion {what}."
+        )
+
     def summary(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
         plain = {name: value for name, value in vars(self).items() if not isinstance(value, np.ndarray)}

@@ -124,12 +124,9 @@ def follow(method: dict[str, Any]) -> None:
     if not method["attributes"]:
         st.info("With fewer than two clusters there is nothing to compare.", icon=":material/info:")
         return
-    measure = st.segmented_control(
+    measure = common.segmented(
         "Measure",
-        ["ami", "nmi"],
-        format_func=str.upper,
-        default="ami",
-        required=True,
+        {"ami": "AMI", "nmi": "NMI"},
         help="By chance, AMI is 0 on average; NMI is not: the more groups, the higher.",
     )
     charts.show(
@@ -155,28 +152,28 @@ def follow(method: dict[str, Any]) -> None:
 
 def purity_sentences(by_name: dict[str, dict[str, Any]]) -> list[str]:
     """Sentences about purity and about how patients share clusters."""
-    said = []
+    sentences = []
     if (malignancy := by_name.get("malignancy")) is not None:
         purity = malignancy["purity"]
-        said.append(
+        sentences.append(
             f"**Purity by malignancy {purity['value']:.1%}**: so many labelled lesions are of their "
             f"cluster's more frequent class; chance gives {purity['null']:.1%} (up to "
             f"{purity['null_high']:.1%})."
         )
     if (patient := by_name.get("patient")) is not None:
-        said.append(
+        sentences.append(
             f"**Patient, the confound**: NMI is {patient['nmi']['value']:.2f}, but with "
             f"{patient['groups']:,} patients chance alone gives {patient['nmi']['null']:.2f}; AMI is "
             f"{patient['ami']['value']:.3f} (chance up to {patient['ami']['null_high']:.3f})."
         )
         if "shared" in patient:
             shared = patient["shared"]
-            said.append(
+            sentences.append(
                 f"Two lesions of one patient share a cluster in {shared['value']:.0%} of "
                 f"{shared['pairs']:,} pairs, of different patients in {shared['others']:.0%} "
                 f"(p {shared['p']:.3f})."
             )
-    return said
+    return sentences
 
 
 def again(report: dict[str, Any], method: dict[str, Any]) -> None:
@@ -237,21 +234,14 @@ def card(model: LoadedModel, clusters: Clusters, method: str, one: dict[str, Any
         row = int(clusters.rows[one["typical"][0]])
         key = f"clusters-{method}-{one['cluster']}"
         if st.button("Walk from its most typical lesion", key=key, icon=":material/tune:"):
-            st.switch_page(
-                "traversal/traversal.py", query_params={"model": model.entry.name, "row": str(row)}
-            )
+            common.walk(model, row=row)
 
 
 def trust(report: dict[str, Any], unit: str) -> None:
     """Show the trustworthiness and continuity of the run's maps."""
-    units = list(dict.fromkeys(one["unit"] for one in report["maps"]))
-    chosen = st.segmented_control(
-        "Maps of",
-        units,
-        format_func=lambda unit: f"{unit}s",
-        default=unit if unit in units else units[0],
-        required=True,
-    )
+    units = dict.fromkeys(one["unit"] for one in report["maps"])
+    first = [unit] if unit in units else []
+    chosen = common.segmented("Maps of", {each: f"{each}s" for each in [*first, *units]})
     charts.show(
         charts.kept(clusters_figures.maps, report["maps"], chosen),
         alt="Trustworthiness and continuity of each map",

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
 from lungvae_core.data.counted import counted_in_words
 from lungvae_core.data.slices import malignancy_meaning, rating_text
 from lungvae_core.errors import UserError
-from lungvae_core.explore.counterfactual import (
-    Change,
-    Counterfactual,
-    changes,
-    in_words,
-    measured_curves,
-)
+from lungvae_core.explore.counterfactual import Change, Counterfactual, changes, in_words, measured_curves
 from lungvae_core.explore.directions import Directions, load_directions, walk
 from lungvae_core.number_text import interval
 from lungvae_core.palette import diverging
@@ -52,7 +45,9 @@ def main() -> None:
         ),
     )
     model = common.current_model()
-    row = pick_lesion(model)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        row = lesion_picker.pick_in_address(model, key="directions")
+        st.caption(lesion_words(model, row))
     st.header("Along a direction", anchor="along")
     try:
         opened = load_directions(model.entry.folder, model.codes)
@@ -64,25 +59,16 @@ def main() -> None:
     flip(model.entry.name, row)
 
 
-def pick_lesion(model: LoadedModel) -> int:
-    """Pick the lesion that both parts of the page can start from; the address has it as ?row=number."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        row = lesion_picker.pick(model, lesion_picker.asked_row(model), key="directions")
-        st.caption(lesion_words(model, row))
-    url.write("row", str(row))
-    return row
-
-
 def lesion_words(model: LoadedModel, row: int) -> str:
     """What the readers said of a slice's nodule."""
     entry = model.lesion(row)
-    words = []
+    parts = []
     rating, diameter = entry.get("malignancy"), entry.get("diameter_mm")
     if rating is not None and not pd.isna(rating):
-        words.append(f"readers: malignancy {rating_text(rating)}, {malignancy_meaning(rating)}")
+        parts.append(f"readers: malignancy {rating_text(rating)}, {malignancy_meaning(rating)}")
     if diameter is not None and not pd.isna(diameter):
-        words.append(f"diameter {diameter:.1f} mm")
-    return "; ".join(words)
+        parts.append(f"diameter {diameter:.1f} mm")
+    return "; ".join(parts)
 
 
 def directions(model: LoadedModel, opened: Directions, row: int) -> None:
@@ -91,7 +77,7 @@ def directions(model: LoadedModel, opened: Directions, row: int) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         titles = {each: directions_figures.title(each) for each in opened.directions}
         name = url.selectbox("direction", "Direction", titles, key="direction", width=290)
-        starts = {each: words for each, words in STARTS.items() if each == "lesion" or each in model.starts}
+        starts = {each: title for each, title in STARTS.items() if each == "lesion" or each in model.starts}
         start = url.segmented("from", "Walk from", starts, key="direction-from")
     direction = opened.directions[name]
     code = model.codes[row] if start == "lesion" else model.starts[start]
@@ -100,10 +86,10 @@ def directions(model: LoadedModel, opened: Directions, row: int) -> None:
     images, scores = model.decode(codes), model.score(codes, patient=patient)
     for step, column in enumerate(st.columns(STEPS, gap="small")):
         with column:
-            told = "" if scores is None else f" · score {scores[step]:.2f}"
-            figures.generated(model, images[step], f"{values[step]:+.1f} SD{told}")
+            score = "" if scores is None else f" · score {scores[step]:.2f}"
+            figures.generated(model, images[step], f"{values[step]:+.1f} SD{score}")
     at = float(direction.score(opened.space.to(code[None]))[0])
-    curves = measured_curves(_hu(model, images))
+    curves = measured_curves(model.hu(images))
     if curves or scores is not None:
         charts.show(
             charts.kept(directions_figures.along, values, curves, scores, at),
@@ -126,16 +112,16 @@ def held_out_figures(entry: dict) -> list[tuple[str, str]]:
     """A direction's figures on patients that it was not fitted on, as (label, value)."""
     score = entry["score"]
     name = "AUC" if score["name"] == "auc" else "R²"
-    found = [(f"{name} on held-out patients, {entry['judged']['nodules']:,} nodules", interval(score, 2))]
+    shown = [(f"{name} on held-out patients, {entry['judged']['nodules']:,} nodules", interval(score, 2))]
     if entry["matched"]:
-        found.append(("AUC among diameters within 10 %", interval(entry["matched"]["size"]["auc"], 2)))
+        shown.append(("AUC among diameters within 10 %", interval(entry["matched"]["size"]["auc"], 2)))
     if entry["with_diameter"] is not None:
-        found.append(("Rank correlation with the diameter", f"{entry['with_diameter']:.2f}"))
+        shown.append(("Rank correlation with the diameter", f"{entry['with_diameter']:.2f}"))
     halves = entry["stability"]["pattern"]["halves"]
     if halves["value"] is not None:
-        told = f"{halves['value']:.2f} (shuffled {halves['null']:.2f})"
-        found.append(("Cosine between two halves of the patients", told))
-    return found
+        cosine = f"{halves['value']:.2f} (shuffled {halves['null']:.2f})"
+        shown.append(("Cosine between two halves of the patients", cosine))
+    return shown
 
 
 def compare(report: dict) -> None:
@@ -168,14 +154,8 @@ def compare(report: dict) -> None:
             )
     with sure:
         with st.container(horizontal=True):
-            measure = st.segmented_control(
-                "Directions from",
-                list(directions_figures.MEASURES),
-                format_func=directions_figures.MEASURES.__getitem__,
-                default="halves",
-                required=True,
-            )
-            vector = st.segmented_control("Of the", ["pattern", "filter"], default="pattern", required=True)
+            measure = common.segmented("Directions from", directions_figures.MEASURES)
+            vector = common.segmented("Of the", {"pattern": "pattern", "filter": "filter"})
         charts.show(
             charts.kept(directions_figures.steadiness, report, measure, vector),
             alt="Stability of each direction over other patients",
@@ -187,13 +167,8 @@ def compare(report: dict) -> None:
         )
     with angle:
         kinds = {"cosine": "angles of patterns", "correlation": "correlation of scores"}
-        kind = st.segmented_control(
-            "Show", list(kinds), format_func=kinds.__getitem__, default="cosine", required=True
-        )
-        charts.show(
-            charts.kept(directions_figures.angles, report, kind),
-            alt="Angles between the directions",
-        )
+        kind = common.segmented("Show", kinds)
+        charts.show(charts.kept(directions_figures.angles, report, kind), alt="Angles between the directions")
         st.caption(
             "Cosines between patterns: 1 is the same direction, 0 at right angles, -1 opposite. "
             "Correlations of the directions' scores over nodules also say by how many standard deviations "
@@ -215,42 +190,41 @@ def flip(name: str, row: int) -> None:
         )
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        side = st.segmented_control(
-            "Take the score to", list(SIDES), format_func=SIDES.__getitem__, default="other", required=True
-        )
+        side = common.segmented("Take the score to", SIDES)
         target = st.slider("Past a model score of", 0.05, 0.95, 0.5, 0.05, width=260)
         few = st.toggle(
             "Few dimensions", help="Change as few dimensions as possible, instead of all a little."
         )
     try:
         with st.spinner("Searching…"):
-            found = paths.flip_of_row(model, row, None if side == "other" else side, target, few)
+            change = paths.flip_of_row(model, row, None if side == "other" else side, target, few)
     except UserError as error:
         st.warning(str(error), icon=":material/warning:")
         return
-    if found.already:
+    if change.already:
+        side = "above" if change.upwards else "below"
         st.info(
-            f"The lesion's score is {found.score_before:.2f}: it is {'above' if found.upwards else 'below'} "
-            f"{target:g} already, and nothing needs to change.",
+            f"The lesion's score is {change.score_before:.2f}: it is {side} {target:g} already, and nothing "
+            "needs to change.",
             icon=":material/info:",
         )
         return
-    show(model, row, found)
+    show(model, row, change)
 
 
-def show(model: LoadedModel, row: int, found: Counterfactual) -> None:
+def show(model: LoadedModel, row: int, change: Counterfactual) -> None:
     """Show before, after and the difference, and say what changed."""
-    images = model.decode(found.path[[0, -1]])
-    measured = changes(_hu(model, images))
+    images = model.decode(change.path[[0, -1]])
+    measured = changes(model.hu(images))
     columns = st.columns(4 if model.real[row] else 3)
     if model.real[row]:
         with columns[0]:
             figures.lesion(model, model.image(row)[0], "The CT slice", spacing_mm=model.shown_spacing(row))
     before, after, difference = columns[-3:]
     with before:
-        figures.generated(model, images[0], f"Before: score {found.score_before:.2f}")
+        figures.generated(model, images[0], f"Before: score {change.score_before:.2f}")
     with after:
-        figures.generated(model, images[1], f"After: score {found.score_after:.2f}")
+        figures.generated(model, images[1], f"After: score {change.score_after:.2f}")
     with difference:
         colours = diverging(images[1] - images[0], DIFFERENCE_FULL)
         full = DIFFERENCE_FULL * (model.window[1] - model.window[0])
@@ -260,40 +234,33 @@ def show(model: LoadedModel, row: int, found: Counterfactual) -> None:
             width="stretch",
             alt=f"After less before: {', '.join(in_words(measured)) or 'nothing measured changes'}",
         )
-    words = in_words(measured)
-    verb = "raises" if found.upwards else "lowers"
-    st.markdown(
-        f"**What {verb} the score from {found.score_before:.2f} past {found.target:g}:** the generated "
-        f"lesion {', '.join(words) if words else 'changes by nothing that is measured'}."
-    )
+    st.markdown(change.in_words(measured))
     left, right = st.columns([1.2, 1])
     with left:
         table = change_table(measured)
         if len(table):
             st.table(table)
-        st.caption(f"{where(found)} {scoring.of_row(model, row)}")
-        if found.warning:
-            st.warning(found.warning, icon=":material/warning:")
+        st.caption(f"{where(change)} {scoring.of_row(model, row)}")
+        if change.warning:
+            st.warning(change.warning, icon=":material/warning:")
     charts.show(
-        charts.kept(directions_figures.path, found),
+        charts.kept(directions_figures.path, change),
         where=right,
         alt="Measurements along the smallest change",
     )
 
 
-def where(found: Counterfactual) -> str:
+def where(change: Counterfactual) -> str:
     """Say how large the change is and where it leads."""
-    straight = (
-        ""
-        if found.straight is None
-        else f" The nearest lesion that scores on that side is {found.straight:.1f} away."
-    )
+    straight = ""
+    if change.straight is not None:
+        straight = f" The nearest lesion that scores on that side is {change.straight:.1f} away."
     return (
-        f"The code changes by {found.distance:.2f} standard deviations of the lesions, in "
-        f"{len(found.dimensions)} dimension(s), most in "
-        f"{', '.join(f'z {at}' for at in found.dimensions[:4])}.{straight} The nearest lesion of another "
-        f"patient is {found.nearest_before:.1f} away before and {found.nearest_after:.1f} after "
-        f"({min(found.far_after, 0.99):.0%} of the lesions have a nearer one). Seed {found.seed}."
+        f"The code changes by {change.distance:.2f} standard deviations of the lesions, in "
+        f"{len(change.dimensions)} dimension(s), most in "
+        f"{', '.join(f'z {at}' for at in change.dimensions[:4])}.{straight} The nearest lesion of another "
+        f"patient is {change.nearest_before:.1f} away before and {change.nearest_after:.1f} after "
+        f"({min(change.far_after, 0.99):.0%} of the lesions have a nearer one). Seed {change.seed}."
     )
 
 
@@ -310,11 +277,6 @@ def change_table(measured: list[Change]) -> pd.DataFrame:
         },
         index=[change.title for change in measured],
     )
-
-
-def _hu(model: LoadedModel, images: np.ndarray) -> np.ndarray:
-    low, high = model.window
-    return low + (high - low) * images
 
 
 main()

@@ -51,7 +51,7 @@ def main() -> None:
 def show_report(report: dict[str, Any]) -> None:
     """Show the report of the model in use."""
     data, effort = report["data"], report["effort"]
-    options = {name: words for name, words in ON.items() if name == "lesions" or report["phantom"]}
+    options = {name: title for name, title in ON.items() if name == "lesions" or report["phantom"]}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         on = url.segmented("on", "Look at", options, key="factors-on")
         space = "code"
@@ -85,9 +85,7 @@ def show_report(report: dict[str, Any]) -> None:
     st.header("Dimensions by factors", anchor="dimensions")
     dimensions(variants)
     st.header("What all dimensions together predict", anchor="probes")
-    kind = st.segmented_control(
-        "By", list(KINDS), format_func=KINDS.__getitem__, default="linear", required=True, key="factors-probe"
-    )
+    kind = common.segmented("By", KINDS, key="factors-probe")
     charts.show(
         charts.kept(factors_figures.probe_bars, variants, kind),
         alt="How well codes predict each factor, compared with size",
@@ -135,22 +133,9 @@ def dimensions(variants: dict[str, dict[str, Any]]) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         variant = next(iter(variants))
         if len(variants) > 1:
-            variant = st.segmented_control(
-                "Factors",
-                list(variants),
-                format_func=factors_figures.NAMES.__getitem__,
-                default=variant,
-                required=True,
-                key="factors-variant",
-            )
-        measure = st.segmented_control(
-            "Show",
-            list(SHOWN),
-            format_func=SHOWN.__getitem__,
-            default="information",
-            required=True,
-            key="factors-show",
-        )
+            names = {each: factors_figures.NAMES[each] for each in variants}
+            variant = common.segmented("Factors", names, key="factors-variant")
+        measure = common.segmented("Show", SHOWN, key="factors-show")
         part = variants[variant]
         count = len(part["information"])
         every = count > 24 and st.toggle(f"All {count} dimensions", key="factors-all")

@@ -12,7 +12,7 @@ from lungvae_core.evaluation.disentanglement.compare import figure_words
 from lungvae_core.evaluation.disentanglement.seeds import read_over_seeds
 from lungvae_core.number_text import with_interval
 from pages.knowledge import factors_figures
-from pages.shared import charts
+from pages.shared import charts, common
 
 SEEDS = ROOT / "docs" / "seeds.json"  # written by benchmarks/seeds.py
 
@@ -28,30 +28,22 @@ def show() -> None:
         )
         return
     try:
-        found = read_over_seeds(SEEDS)
+        report = read_over_seeds(SEEDS)
     except UserError as error:
         st.warning(f"docs/seeds.json cannot be shown: {error}", icon=":material/warning:")
         return
-    keys = {key.split("/")[0] for group in found["groups"] for key in group["figures"]}
+    keys = {key.split("/")[0] for group in report["groups"] for key in group["figures"]}
     names = {"raw": "Lesions", "without_size": "Lesions, without size", "phantom": "Phantom"}
-    options = [name for name in names if name in keys]
-    variant = st.segmented_control(
-        "Figures of",
-        options,
-        format_func=names.__getitem__,
-        default=options[0],
-        required=True,
-        key="factors-seeds",
-    )
+    options = {name: title for name, title in names.items() if name in keys}
+    variant = common.segmented("Figures of", options, key="factors-seeds")
     charts.show(
-        charts.kept(factors_figures.over_seeds, found, variant),
-        alt="Scores of both priors over seeds",
+        charts.kept(factors_figures.over_seeds, report, variant), alt="Scores of both priors over seeds"
     )
-    st.caption(source(found))
-    clear = [entry for entry in found["differences"] if entry["clear"]]
-    st.markdown(verdict(clear, found["comparisons"]))
-    with st.expander(f"All {found['comparisons']} differences"):
-        st.markdown("\n".join(f"- {difference(entry)}" for entry in found["differences"]))
+    st.caption(source(report))
+    clear = [entry for entry in report["differences"] if entry["clear"]]
+    st.markdown(verdict(clear, report["comparisons"]))
+    with st.expander(f"All {report['comparisons']} differences"):
+        st.markdown("\n".join(f"- {difference(entry)}" for entry in report["differences"]))
 
 
 def source(report: dict[str, Any]) -> str:

@@ -85,8 +85,8 @@ def choose(model: LoadedModel, dimensions: list[int]) -> int:
         if clicked in dimensions:
             st.session_state[key] = clicked
     if st.session_state.get(key) not in dimensions:
-        asked = url.choice("dimension", [str(each) for each in dimensions])
-        st.session_state[key] = dimensions[0] if asked is None else int(asked)
+        named = url.choice("dimension", [str(each) for each in dimensions])
+        st.session_state[key] = dimensions[0] if named is None else int(named)
     return int(st.session_state[key])
 
 
@@ -114,15 +114,12 @@ def detail(model: LoadedModel, measured: dict[str, Any], dimensions: list[int]) 
     one = measured["dimensions"][dimension]
     middle.markdown(effect_sentences(measured, one))
     if right.button("Walk it", icon=":material/tune:", help="Take this dimension to the Traversal page"):
-        st.switch_page(
-            "traversal/traversal.py", query_params={"model": model.entry.name, "dimension": str(dimension)}
-        )
+        common.walk(model, dimension=dimension)
     values, codes = record.mean_walk(model.latent, model.codes, measured, dimension)
     low, high = model.window
     images = model.decode(codes)
-    drawn = record.outlines(low + (high - low) * images)
     charts.show(
-        charts.kept(measured_figures.strip, images, drawn, values),
+        charts.kept(measured_figures.strip, images, record.outlines(model.hu(images)), values),
         alt="Generated images along the dimension, each with the lesion outlined",
         key="measured-strip",
     )
@@ -169,9 +166,9 @@ def judged(measured: dict[str, Any], one: dict[str, Any]) -> None:
 
 def effect_sentences(measured: dict[str, Any], one: dict[str, Any]) -> str:
     """Say what a dimension does, with the numbers behind its name."""
-    told = [record.sentence(measured, one, key) for key in one["properties"]]
-    if told:
-        return f"{' '.join(told)} Selectivity {one['selectivity']:.0%}."
+    sentences = [record.sentence(measured, one, key) for key in one["properties"]]
+    if sentences:
+        return f"{' '.join(sentences)} Selectivity {one['selectivity']:.0%}."
     return (
         f"No property changes steadily enough for a name. Over the range the pixels change by "
         f"{one['inside_hu']:.0f} HU in the lesion and {one['outside_hu']:.0f} HU around it (root mean "
@@ -182,12 +179,13 @@ def effect_sentences(measured: dict[str, Any], one: dict[str, Any]) -> str:
 def trust(measured: dict[str, Any]) -> None:
     """Show the rule, the controls, and how the outlines compare with the readers' masks."""
     st.markdown(f"**Rule.** {measured['rule']}")
-    told = {
+    kinds = {
         "shuffled": "each lesion's steps in a random order",
         "mixed": "each lesion moved along another dimension, drawn for it",
     }
     controls = [
-        f"{each['named']} of {each['dimensions']} ({told[key]})" for key, each in measured["controls"].items()
+        f"{each['named']} of {each['dimensions']} ({kinds[key]})"
+        for key, each in measured["controls"].items()
     ]
     if controls:
         st.markdown(f"**Control.** Of random artificial dimensions the rule named {', '.join(controls)}.")

@@ -27,11 +27,11 @@ _OPENED = "opened_set"  # (id as written in the address, its rows)
 
 def from_address(model: LoadedModel) -> None:
     """Select the set named in the address as ?set=, once; call this before reading the selection."""
-    asked = url.sent("set")
-    if not asked or asked == st.session_state.get(_OPENED, ("", []))[0]:
+    sent = url.sent("set")
+    if not sent or sent == st.session_state.get(_OPENED, ("", []))[0]:
         return
     try:
-        _open(model, integer("set", asked, 1, sets.LARGEST_ID))
+        _open(model, integer("set", sent, 1, sets.LARGEST_ID))
     except UserError as error:
         url.say(error)
         url.write("set", None)
@@ -107,14 +107,14 @@ def _parts(model: LoadedModel, rows: list[int], key: str) -> None:
 
 
 def _gallery(model: LoadedModel, rows: list[int], key: str) -> None:
-    known = {name: words for name, words in group.ORDERS.items() if group.can_order(model, name)}
+    orders = {name: title for name, title in group.ORDERS.items() if group.can_order(model, name)}
     pages = -(-len(rows) // A_PAGE)
     page = 1
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         order = st.selectbox(
             "Order",
-            list(known),
-            format_func=known.__getitem__,
+            list(orders),
+            format_func=orders.__getitem__,
             key=f"{key}_order",
             label_visibility="collapsed",
             width=190,
@@ -126,12 +126,11 @@ def _gallery(model: LoadedModel, rows: list[int], key: str) -> None:
             st.caption(f"{page} of {pages}", width="content")
     chosen = group.ordered(model, rows, order)
     shown = chosen[(page - 1) * A_PAGE : page * A_PAGE]
-    focus = selection.focus(model)
     picked = lesion_cards(
         model.entry.name,
         cards(model, shown),
         key=f"{key}_cards",
-        picked=focus,
+        picked=selection.focus(model),
         smallest=82,
         action="Show this lesion",
         label="Lesions of the group",
@@ -145,18 +144,18 @@ def _gallery(model: LoadedModel, rows: list[int], key: str) -> None:
 
 
 def _typical(model: LoadedModel, rows: list[int], key: str) -> None:
-    found = group.contrasts(model, rows)
+    differences = group.contrasts(model, rows)
     patients = model.table["patient_id"].iloc[rows].nunique()
     if len(rows) == len(model.codes):
         st.info(
             "The group contains all lesions, so there is nothing to compare it with.", icon=":material/info:"
         )
-    elif not found:
+    elif not differences:
         st.info("This model's table has no ratings, sizes or scores to compare.", icon=":material/info:")
     else:
-        differ = [group.FIGURES[each.name].title for each in found if each.differs]
+        differ = [group.FIGURES[each.name].title for each in differences if each.differs]
         charts.show(
-            contrasts(found),
+            contrasts(differences),
             key=f"{key}_contrasts",
             alt="The group's ratings, size and scores against the rest. Different: "
             + (", ".join(differ) or "none"),
@@ -169,24 +168,23 @@ def _typical(model: LoadedModel, rows: list[int], key: str) -> None:
                 if patients < FEWEST_PATIENTS
                 else ""
             )
-            + f"{len(found)} figures are compared at once, and the group was drawn on a map of the same "
-            "codes that the score uses: this describes the group and is not a test."
+            + f"{len(differences)} figures are compared at once, and the group was drawn on a map of the "
+            "same codes that the score uses: this describes the group and is not a test."
         )
     rated = composition(model, rows)
     if len(rated):
         st.markdown("**Malignancy: the readers' rating**")
-        told = "; ".join(f"{rating}: {share:.0%}" for rating, share in rated["selection"].items())
-        charts.show(shares(rated), key=f"{key}_shares", alt=f"The group's ratings. {told}.")
+        ratings = "; ".join(f"{rating}: {share:.0%}" for rating, share in rated["selection"].items())
+        charts.show(shares(rated), key=f"{key}_shares", alt=f"The group's ratings. {ratings}.")
         st.caption(
             "Shares of rated slices, compared with those of all slices. Suspicion on CT, not pathology."
         )
     st.markdown("**Nearest to the group's mean code**")
-    focus = selection.focus(model)
     picked = lesion_cards(
         model.entry.name,
         cards(model, group.most_typical(model, rows), readers=True),
         key=f"{key}_most_typical",
-        picked=focus,
+        picked=selection.focus(model),
         smallest=96,
         action="Show this lesion",
         label="Most typical lesions of the group",
@@ -195,17 +193,17 @@ def _typical(model: LoadedModel, rows: list[int], key: str) -> None:
 
 
 def _mean(model: LoadedModel, rows: list[int]) -> None:
-    found = group.mean_image(model, rows)
+    mean = group.mean_image(model, rows)
     of_pixels, of_codes = st.columns(2)
-    kind = "CT slices" if found.real else "reconstructions"
-    sample = "" if found.count == found.of else f", an even sample of {found.of:,}"
-    words = f"Mean of {found.count:,} {kind}{sample}"
+    kind = "CT slices" if mean.real else "reconstructions"
+    sample = "" if mean.count == mean.of else f", an even sample of {mean.of:,}"
+    caption = f"Mean of {mean.count:,} {kind}{sample}"
     with of_pixels:
-        if found.real:
+        if mean.real:
             spacing = model.spacing_mm or None  # crops with different pixel sizes have no common scale
-            figures.lesion(model, found.image, words, spacing_mm=spacing)
+            figures.lesion(model, mean.image, caption, spacing_mm=spacing)
         else:
-            figures.generated(model, found.image, words)
+            figures.generated(model, mean.image, caption)
     with of_codes:
         figures.generated(
             model, model.decode(group.mean_code(model, rows)[None])[0], "Their mean code, decoded"
@@ -230,14 +228,14 @@ def _sets(model: LoadedModel, rows: list[int], key: str) -> None:
     try:
         if rows:
             _save(model, rows, key)
-        known = sets.sets(settings, model)
-        if known:
+        saved = sets.sets(settings, model)
+        if saved:
             st.markdown("**Sets of this data**")
         elif rows:
             st.caption(
                 "No set has been saved yet. Sets are saved in the workspace, for every model of this data."
             )
-        for each in known:
+        for each in saved:
             _set(model, each, key)
     except UserError as error:
         st.error(str(error))
@@ -250,35 +248,36 @@ def _save(model: LoadedModel, rows: list[int], key: str) -> None:
             "Save this group as", max_chars=sets.LONGEST_NAME, key=f"{key}_name", placeholder="A name"
         )
         note = st.text_input("Note", max_chars=sets.LONGEST_NOTE, key=f"{key}_note", placeholder="Optional")
-        asked = st.form_submit_button("Save", icon=":material/bookmark_add:")
+        save = st.form_submit_button("Save", icon=":material/bookmark_add:")
     clash = f"{key}_clash"
     replace = st.session_state.get(clash) == name and st.session_state.get(f"{key}_replace", False)
-    if asked or replace:
+    if save or replace:
         st.session_state[clash] = None
         try:
             with access.allowed(access.DELETE) if replace else contextlib.nullcontext():
                 kept = sets.save(registry().settings, model, name, rows, note=note, replace=replace)
-            st.success(f"Saved “{_plain(kept.name)}”: {kept.count:,} slices.", icon=":material/check:")
+            st.success(f"Saved “{url.plain(kept.name)}”: {kept.count:,} slices.", icon=":material/check:")
         except SetExistsError:
             st.session_state[clash] = name
         except UserError as error:
             st.error(str(error))
     if name and st.session_state.get(clash) == name:
-        st.warning(f"There is a set “{_plain(' '.join(name.split()))}” already.", icon=":material/warning:")
+        taken = url.plain(" ".join(name.split()))
+        st.warning(f"There is a set “{taken}” already.", icon=":material/warning:")
         st.button("Replace it", key=f"{key}_replace")
 
 
 def _set(model: LoadedModel, one: NamedSet, key: str) -> None:
     with st.container(border=True, gap="xsmall"):
-        st.markdown(f"**{_plain(one.name)}**, {plural(one.count, 'slice')}, {one.created[:10]}")
+        st.markdown(f"**{url.plain(one.name)}**, {plural(one.count, 'slice')}, {one.created[:10]}")
         if one.note:
-            st.caption(_plain(one.note))
+            st.caption(url.plain(one.note))
         with st.container(horizontal=True, gap="xsmall"):
             if st.button("Open", icon=":material/folder_open:", key=f"{key}_open_{one.id}"):
                 _open(model, one.id)
                 st.rerun()
             with st.popover("Delete", icon=":material/delete:"):
-                st.markdown(f"Delete “{_plain(one.name)}”? The lesions stay; only their list is lost.")
+                st.markdown(f"Delete “{url.plain(one.name)}”? The lesions stay; only their list is lost.")
                 if st.button("Delete the set", type="primary", key=f"{key}_delete_{one.id}"):
                     try:
                         with access.allowed(access.DELETE):
@@ -287,8 +286,3 @@ def _set(model: LoadedModel, one: NamedSet, key: str) -> None:
                         st.error(str(error))
                         return
                     st.rerun()
-
-
-def _plain(text: str) -> str:
-    """Escape a user's text so that Markdown shows it as it is."""
-    return "".join(f"\\{letter}" if letter in "\\`*_{}[]()<>#+-.!|~$:" else letter for letter in text)

@@ -13,12 +13,12 @@ from lungvae_core.serving.models import scoring
 from lungvae_core.serving.walks import paths
 from pages.components.latent_map import latent_map_state
 from pages.map import controls, group
-from pages.shared import common, film, layout, selection
+from pages.shared import common, film, selection
 
 HEIGHT = 450
 MAP_KEY = "latent_map"
 
-layout.compact()
+common.compact()
 model = common.current_model()
 generated = not model.real.any()
 common.introduce(
@@ -53,14 +53,13 @@ except UserError as error:
     common.stop(f"{error} Or choose 2D or another map.")
 
 # Apply what the map reported since the last run before drawing anything.
-selection.from_map(model, st.session_state.get(MAP_KEY, {}).get("selection"))
+selection.from_map(model, MAP_KEY)
 group.from_address(model)
-# The selection in the address is read once; after that the address follows the selection, even a cleared one.
 selection.from_address(model)
 
 map_column, list_column = st.columns([1.5, 1], gap="small")
 with map_column:
-    told = latent_map_state(
+    state = latent_map_state(
         model.entry.name,
         unit=view.unit,
         method=view.method,
@@ -88,19 +87,17 @@ with map_column:
             + (" of patients that the model was not trained on." if apart.held_out else ".")
         )
 
-chosen = selection.rows(model)
+selected = selection.rows(model)
 with list_column, st.container(height=HEIGHT + 40, border=True):
-    if not chosen:
+    if not selected:
         st.markdown("**Selection**")
         st.caption(
             "Nothing selected yet. Click a point for its card, or draw around a group: what is typical of "
             "it appears here, and you can save, download or open it on other pages."
         )
-        group.show(model, [], key="map-group")
-    else:
-        group.show(model, chosen, key="map-group")
+    group.show(model, selected, key="map-group")
 
-drawn = (told or {}).get("path")
+drawn = state["path"]
 if drawn and drawn.get("points"):
     st.subheader("Along the line that you drew")
     try:

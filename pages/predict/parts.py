@@ -278,11 +278,6 @@ def heading(text: str) -> None:
     st.html(f'<h2 style="font-size: 1.35rem; padding: 0; margin: 0">{escape(text)}</h2>')
 
 
-def walk(model: LoadedModel, **query: str) -> None:
-    """Go to the Traversal page."""
-    st.switch_page("traversal/traversal.py", query_params={"model": model.entry.name, **query})
-
-
 def sentences(texts: Sequence[str]) -> None:
     """Show short remarks one after the other."""
     if texts:

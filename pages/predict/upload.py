@@ -21,6 +21,7 @@ from lungvae_core.serving.lesions.uploads import KEPT, MOST_UPLOAD_MB, Upload
 from lungvae_core.serving.models.registry import LoadedModel
 from pages.predict import parts
 from pages.predict.upload_place import Placed, place
+from pages.shared import common
 
 _FILES = "upload_files"
 _KEPT = "upload_kept"  # (what was read, token)
@@ -227,7 +228,7 @@ def results(model: LoadedModel, case: Case, nodule: NoduleCase | None, placed: P
         st.session_state["start_code_name"] = f"your image, {case.title}"
         st.session_state["start_code_model"] = model.entry.name
         st.session_state[f"start-{model.entry.name}"] = "Your image"
-        parts.walk(model)
+        common.walk(model)
     if case.score is not None:
         with st.expander("How well do such scores rank lesions?", icon=":material/fact_check:"):
             parts.sorting_table(model)

@@ -13,6 +13,7 @@ from lungvae_core.errors import UserError
 from lungvae_core.serving.workspace import audit
 from lungvae_core.serving.workspace.access import Person, Role, current
 from lungvae_core.serving.workspace.settings import Settings
+from pages.shared.url import plain
 
 WORK = "start, stop or resume work"
 DELETE = "delete or replace saved data"
@@ -33,7 +34,7 @@ def gate() -> None:
         return
     with st.sidebar:
         left, right = st.columns([3, 2], vertical_alignment="center")
-        left.caption(f"{_plain(who.name)}, {who.role_name}")
+        left.caption(f"{plain(who.name)}, {who.role_name}")
         if right.button("Sign out", key="access-sign-out", type="tertiary"):
             st.logout()
     _wait(who.until)
@@ -76,7 +77,7 @@ def _ask(who: Person) -> None:
     st.set_page_config(page_title="Lung lesion explorer: sign in")
     st.title("Lung lesion explorer")
     st.warning(NOTICE, icon=":material/warning:")
-    (st.error if who.name else st.markdown)(_plain(who.reason) if who.name else who.reason)
+    (st.error if who.name else st.markdown)(plain(who.reason) if who.name else who.reason)
     # A link and not a button: it still works when the connection has ended with the session.
     st.html('<a href="/" target="_self">Sign in again</a>')
 
@@ -90,8 +91,3 @@ def _wait(until: float) -> None:
             st.rerun()
 
     watch()
-
-
-def _plain(text: str) -> str:
-    """Escape outside text so that Markdown shows it as it is."""
-    return "".join(f"\\{letter}" if letter in "\\`*_{}[]()<>#+-!|~$:" else letter for letter in text)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import NoReturn
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
 
 import streamlit as st
 
@@ -55,22 +55,19 @@ def frame(page: str) -> None:
     with st.sidebar:
         with st.container(key="sidebar_notice"):
             st.warning(NOTICE, icon=":material/warning:")
-        entries = registry().entries()
-        names = [entry.name for entry in entries]
-        if names:
-            asked = url.choice("model", names) or st.session_state.get("model_name")
-            if asked not in names:
-                asked = names[0]
-            titles = {entry.name: entry.title for entry in entries}
-            chosen = st.selectbox(
+        titles = {entry.name: entry.title for entry in registry().entries()}
+        if titles:
+            names = list(titles)
+            current = url.choice("model", names) or st.session_state.get("model_name")
+            name = st.selectbox(
                 "Model",
                 names,
-                index=names.index(asked),
-                format_func=lambda name: titles[name],
+                index=names.index(current) if current in names else 0,
+                format_func=titles.__getitem__,
                 help="Models that ship with the project, and your own finished runs.",
             )
-            st.session_state["model_name"] = chosen
-            url.write("model", chosen)
+            st.session_state["model_name"] = name
+            url.write("model", name)
         for folder, reason in registry().broken().items():
             st.error(f"{folder} was left out. {reason}")
         _text_size()
@@ -83,9 +80,7 @@ def _text_size() -> None:
     if "larger_text" not in st.session_state:
         st.session_state["larger_text"] = url.choice("text", ("large",)) == "large"
     larger = st.toggle(
-        "Larger text",
-        key="larger_text",
-        help="For a projector. Light or dark: the menu at the top right.",
+        "Larger text", key="larger_text", help="For a projector. Light or dark: the menu at the top right."
     )
     url.write("text", "large" if larger else None)
     if larger:
@@ -149,6 +144,32 @@ def contained(what: str) -> Iterator[None]:
         st.error(str(error))
     except Exception:
         st.error(f"{what} cannot be shown. {faults.record()}")
+
+
+def segmented(label: str, options: Mapping[str, str], **look: Any) -> str:
+    """Draw a row of buttons (value -> label) with one pressed, the first at first; the address has it not."""
+    return st.segmented_control(
+        label,
+        list(options),
+        format_func=options.__getitem__,
+        default=next(iter(options)),
+        required=True,
+        **look,
+    )
+
+
+def walk(model: LoadedModel, **where: int) -> None:
+    """Go to the Traversal page, `where` in the address: a `row` to start from, or a `dimension`."""
+    query = {name: str(value) for name, value in where.items()}
+    st.switch_page("traversal/traversal.py", query_params={"model": model.entry.name, **query})
+
+
+def compact() -> None:
+    """Reduce the page's margins, so that a map or an image fits on a laptop's screen."""
+    st.html(
+        "<style>[data-testid='stMainBlockContainer'] {padding: 2.2rem 2.5rem 3rem}"
+        " [data-testid='stMainBlockContainer'] h1 {padding: 0.4rem 0; font-size: 2rem}</style>"
+    )
 
 
 def stop(message: str) -> NoReturn:

@@ -46,7 +46,8 @@ def show(
     def walk(frames: np.ndarray) -> Walk:
         return _walk(model, make_film(model, codes, patient=patient), title, ends, frames)
 
-    downloads(f"{model.entry.name}_{key}", lambda: walk(np.arange(len(codes))), lambda: walk(few), key=key)
+    name = f"{model.entry.name}_{key}"
+    downloads(name, "Film", lambda: walk(np.arange(len(codes))), lambda: walk(few), key=key)
     st.caption(
         "Every frame is generated. The score's band contains 90 % of classifiers fitted to resampled "
         "patients; size, density and edge are measured on the decoded image, if it shows a lesion. Not "
@@ -54,13 +55,24 @@ def show(
     )
 
 
-def downloads(name: str, whole: Callable[[], Walk], few: Callable[[], Walk], *, key: str) -> None:
-    """Offer a PNG strip of a `few` frames, GIF and MP4 of the `whole`, each marked and made on request."""
+def downloads(
+    name: str,
+    what: str,
+    whole: Callable[[], Walk],
+    few: Callable[[], Walk],
+    *,
+    key: str,
+    note: str = 'Marked "generated, not for clinical use".',
+) -> None:
+    """Offer a PNG strip of a `few` frames, and GIF and MP4 of the `whole`, each marked and made on request.
+
+    `name` is that of the files, `what` the word for them on the buttons.
+    """
     columns = st.columns([1, 1, 1, 2], vertical_alignment="center")
     offers = (
         ("Strip as PNG", lambda: strip_png(few()), "png", "image/png"),
-        ("Film as GIF", lambda: gif(whole()), "gif", "image/gif"),
-        ("Film as MP4", lambda: mp4(whole()), "mp4", "video/mp4"),
+        (f"{what} as GIF", lambda: gif(whole()), "gif", "image/gif"),
+        (f"{what} as MP4", lambda: mp4(whole()), "mp4", "video/mp4"),
     )
     for column, (label, make, ending, kind) in zip(columns, offers, strict=False):
         column.download_button(
@@ -73,7 +85,7 @@ def downloads(name: str, whole: Callable[[], Walk], few: Callable[[], Walk], *, 
             icon=":material/download:",
             width="stretch",
         )
-    columns[3].caption('Marked "generated, not for clinical use".')
+    columns[3].caption(note)
 
 
 def _walk(model: LoadedModel, film: Film, title: str, ends: tuple[str, str], frames: np.ndarray) -> Walk:

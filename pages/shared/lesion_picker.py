@@ -14,19 +14,16 @@ from pages.shared import selection, url
 Option = TypeVar("Option")
 
 
-def asked_row(model: LoadedModel) -> int | None:
-    """Return the row that the page starts with: ?row in the address, else the one selected on the map."""
-    row = url.integer("row", 0, len(model.codes) - 1)
-    return selection.focus(model) if row is None else row
+def pick_in_address(model: LoadedModel, *, key: str, widths: tuple[int, int, int] = (190, 90, 90)) -> int:
+    """Pick a row that the address keeps as ?row; at first the one selected on the map, if there is one."""
+    row = url.row(model)
+    row = pick(model, selection.focus(model) if row is None else row, key=key, widths=widths)
+    url.write("row", str(row))
+    return row
 
 
 def pick(
-    model: LoadedModel,
-    row: int | None,
-    *,
-    key: str,
-    suffix: str = "",
-    widths: tuple[int, int, int] = (190, 90, 90),
+    model: LoadedModel, row: int | None, *, key: str, suffix: str = "", widths: tuple[int, int, int]
 ) -> int:
     """Pick a row of the model's table; the three boxes start with `row`, by default a usual lesion.
 

@@ -51,7 +51,10 @@ def set_focus(row: int) -> None:
 
 
 def from_address(model: LoadedModel) -> None:
-    """Apply the selection in the address, once: ?row=5, or ?rows=3-9,12 with the row in focus as ?row."""
+    """Apply the selection in the address, once: ?row=5, or ?rows=3-9,12 with the row in focus as ?row.
+
+    After that the address follows the selection, even a cleared one.
+    """
     row, many = url.sent("row"), url.sent("rows")
     if (row, many) == st.session_state.get(_ADDRESS, ("", "")):
         return
@@ -60,7 +63,7 @@ def from_address(model: LoadedModel) -> None:
     except UserError as error:
         url.say(error)
         chosen = []
-    at = url.integer("row", 0, len(model.codes) - 1)
+    at = url.row(model)
     if chosen:
         if chosen != sorted(rows(model)):
             select(model, chosen, at)
@@ -84,8 +87,9 @@ def for_map(model: LoadedModel) -> dict:
     return {"id": st.session_state.get(_ID, 0), "rows": rows(model)}
 
 
-def from_map(model: LoadedModel, told: dict | None) -> None:
-    """Apply what the map component reports, unless it is a repeat or a newer selection replaced it."""
-    if told and told["id"] > st.session_state.get(_ID, 0):
-        select(model, told["rows"], told.get("focus"))
-        st.session_state[_ID] = told["id"]
+def from_map(model: LoadedModel, key: str) -> None:
+    """Apply what the map component `key` reports, unless it is a repeat or a newer selection replaced it."""
+    report = st.session_state.get(key, {}).get("selection")
+    if report and report["id"] > st.session_state.get(_ID, 0):
+        select(model, report["rows"], report.get("focus"))
+        st.session_state[_ID] = report["id"]

@@ -15,10 +15,11 @@ import streamlit as st
 from lungvae_core import parameters
 from lungvae_core.errors import UserError
 from lungvae_core.parameters import ParameterError
+from lungvae_core.serving.models.registry import LoadedModel
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-!|$~:])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-!|$~:]|(?<=\d)\.(?=\s))")  # the last one begins a list
 
 
 def sent(name: str) -> str:
@@ -53,6 +54,11 @@ def integer(name: str, low: int, high: int) -> int | None:
     return read(name, lambda name, value: parameters.integer(name, value, low, high))
 
 
+def row(model: LoadedModel, name: str = "row") -> int | None:
+    """Parse a parameter of the address as a row of the model's table."""
+    return integer(name, 0, len(model.codes) - 1)
+
+
 def choice(name: str, options: Collection[str]) -> str | None:
     """Parse a parameter of the address as one of `options`."""
     return read(name, lambda name, value: parameters.choice(name, value, options))
@@ -62,21 +68,21 @@ def pairs(
     name: str, most: int, understand: Callable[[str, str], tuple[Key, Value]], *, longest: int
 ) -> dict[Key, Value]:
     """Parse "key:value,key:value" in the address with `understand(key, value)`; leave out refused pairs."""
-    found: dict[Key, Value] = {}
+    parsed: dict[Key, Value] = {}
 
     def parts(name: str, text: str) -> None:
         refused: list[ParameterError] = []
         for part in parameters.items(name, text, most, longest=longest):
             key, _, value = part.partition(":")
             try:
-                found.update([understand(key, value)])
+                parsed.update([understand(key, value)])
             except ParameterError as error:
                 refused.append(error)
         if refused:
             raise refused[0]
 
     read(name, parts)
-    return found
+    return parsed
 
 
 def plain(text: str) -> str:

@@ -15,14 +15,9 @@ from lungvae_core.data.slices import malignancy_meaning, rating_text
 from lungvae_core.parameters import integer
 from lungvae_core.serving.models.registry import LoadedModel
 from lungvae_core.serving.walks.live import code_name
-from pages.shared import lesion_picker, url
+from pages.shared import lesion_picker, selection, url
 
-NAMED = {
-    "prior": "Prior",
-    "malignant": "Malignant",
-    "benign": "Benign",
-    "indeterminate": "Indeterminate",
-}
+NAMED = {"prior": "Prior", "malignant": "Malignant", "benign": "Benign", "indeterminate": "Indeterminate"}
 DRAWN = "Prior draw"
 PICKED, LESION, UPLOADED = "Picked on the map", "Lesion", "Your image"
 MOST_DRAWS = 10**9
@@ -52,19 +47,19 @@ def parameters(key: str = KEY) -> tuple[str, str]:
 
 def pick(model: LoadedModel, *, key: str = KEY, label: str = "Start from") -> Start:
     """Draw the picker; the choice is in the address once `remember` has been called with it."""
-    picked = [int(row) for row in st.session_state.get("selected_rows", []) if 0 <= row < len(model.codes)]
+    picked = selection.rows(model)
     named = {NAMED[name]: name for name in NAMED if name in model.starts}
     upload = uploaded(model)
     kinds = [*([UPLOADED] if upload else []), *([PICKED] if picked else []), LESION, *named, DRAWN]
-    by_name, _ = parameters(key)
-    row = _row_asked(model, key)
+    by_name, by_row = parameters(key)
+    row = url.row(model, by_row)
     widget = f"{key}-{model.entry.name}"
     if st.session_state.get(widget) not in kinds:
-        wish = url.sent(by_name)
-        asked = DRAWN if wish.startswith("draw:") else NAMED.get(wish)
-        if wish and asked not in kinds:
-            url.choice(by_name, [*(name for name in NAMED if name in model.starts), "draw:N"])
-        st.session_state[widget] = asked if asked in kinds else LESION if row is not None else kinds[0]
+        name = url.sent(by_name)
+        kind = DRAWN if name.startswith("draw:") else NAMED.get(name)
+        if name and kind not in kinds:
+            url.choice(by_name, [*named.values(), "draw:N"])  # says that there is no such start
+        st.session_state[widget] = kind if kind in kinds else LESION if row is not None else kinds[0]
     with st.container(horizontal=True):
         st.segmented_control(
             label,
@@ -74,26 +69,25 @@ def pick(model: LoadedModel, *, key: str = KEY, label: str = "Start from") -> St
             help="A lesion's code, the prior's mean, the mean code of the slices that readers rated "
             "malignant (above 3), benign (below 3) or indeterminate (3), or a code drawn from the prior.",
         )
-        kind: str = st.session_state[widget]
+        kind = st.session_state[widget]
         if kind == UPLOADED and upload is not None:
             return upload
         if kind == PICKED:
-            chosen = st.selectbox(
+            row = st.selectbox(
                 f"Lesion ({len(picked)} picked)",
                 picked,
                 format_func=lambda at: lesion_words(model, at),
                 width=340,
                 key=f"{widget}-picked",
             )
-            return lesion(model, chosen)
+            return lesion(model, row)
         if kind == LESION:
-            kept = st.session_state.get(f"{key}-row-{model.entry.name}")
+            last = f"{key}-row-{model.entry.name}"
+            row = st.session_state.get(last) if row is None else row
             suffix = "" if key == KEY else f" {key.upper()}"
-            chosen = lesion_picker.pick(
-                model, kept if row is None else row, key=key, suffix=suffix, widths=(165, 75, 75)
-            )
-            st.session_state[f"{key}-row-{model.entry.name}"] = chosen
-            return lesion(model, chosen)
+            row = lesion_picker.pick(model, row, key=key, suffix=suffix, widths=(165, 75, 75))
+            st.session_state[last] = row
+            return lesion(model, row)
         if kind == DRAWN:
             return draw(key)
         return Start(named[kind], f"the {kind.lower()} mean")
@@ -129,8 +123,8 @@ def uploaded(model: LoadedModel) -> Start | None:
     if code is None or st.session_state.get("start_code_model") != model.entry.name:
         return None
     patient = st.session_state.get("start_code_patient")
-    words = st.session_state.get("start_code_name", "your image")
-    return Start(code_name(code, patient), words, patient=patient)
+    label = st.session_state.get("start_code_name", "your image")
+    return Start(code_name(code, patient), label, patient=patient)
 
 
 def lesion_words(model: LoadedModel, row: int) -> str:
@@ -146,7 +140,3 @@ def lesion_words(model: LoadedModel, row: int) -> str:
 def lesion(model: LoadedModel, row: int) -> Start:
     """Return a lesion of the set as a start."""
     return Start(f"row:{row}", lesion_words(model, row), row, str(model.lesion(row)["patient_id"]))
-
-
-def _row_asked(model: LoadedModel, key: str) -> int | None:
-    return url.integer(parameters(key)[1], 0, len(model.codes) - 1)

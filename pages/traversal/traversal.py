@@ -15,10 +15,9 @@ from lungvae_core.serving.models import scoring
 from lungvae_core.serving.models.registry import LoadedModel
 from lungvae_core.serving.walks import paths
 from lungvae_core.serving.walks.live import DIFFERENCE_FULL, FARTHEST, moved_along, start_code
-from lungvae_core.serving.walks.render import Walk, gif, mp4, strip_png
 from lungvae_core.serving.walks.strips import Strip, offer
-from pages.components.traversal import Released, Slider, Way, traversal_view
-from pages.shared import charts, common, layout, url
+from pages.components.traversal import DirectionSlider, Released, Slider, traversal_view
+from pages.shared import charts, common, film, url
 from pages.traversal import starts, ways
 
 STRIP_STEPS, GIF_STEPS = 11, 25
@@ -27,7 +26,7 @@ DIRECTIONS = {"malignancy": "More malignant", "diameter": "Larger"}
 
 def main() -> None:
     """Draw the page from top to bottom."""
-    layout.compact()
+    common.compact()
     common.introduce(
         "Traversal",
         shows="Drag a slider, and the decoder draws the changed code as you move. Images labelled "
@@ -66,8 +65,13 @@ def walk(name: str, start: starts.Start) -> None:
     _remember(start, dimension, released)
     moved = moved_along(model, start_code(model, start.name), list(released.along.items()))
     code = model.latent.edited(moved, released.edits)
-    span = paths.span(model, dimension, code).tolist()
-    shown = _strip(model, start, code, dimension, span, STRIP_STEPS)
+    span = paths.span(model, dimension, code)
+
+    def strip_of(steps: int) -> Strip:
+        values, codes = strip(model.latent, code, dimension, span, steps)
+        return Strip(start.label, dimension, values, codes, start_code(model, start.name), start.patient)
+
+    shown = strip_of(STRIP_STEPS)
     alt = f"Generated images: the whole range of dimension {dimension}, all else as set above"
     address = offer(model, shown, difference_full=DIFFERENCE_FULL)
     st.html(f'<img src="{escape(address)}" alt="{alt}" loading="lazy" style="width: 100%">')
@@ -77,28 +81,34 @@ def walk(name: str, start: starts.Start) -> None:
             score_chart(shown.values, scores, float(code[dimension])),
             alt=f"The model's score over the whole range of dimension {dimension}",
         )
-    smooth = _strip(model, start, code, dimension, span, GIF_STEPS)
-    downloads(model, f"{model.entry.name}_{start.short}_z{dimension}", shown, smooth)
+    film.downloads(
+        f"{model.entry.name}_{start.short}_z{dimension}",
+        "Walk",
+        lambda: strip_of(GIF_STEPS).walk(model, difference_full=DIFFERENCE_FULL),
+        lambda: shown.walk(model, difference_full=DIFFERENCE_FULL),
+        key="walk",
+        note="All carry the notice. The address of this page restores this model, start and dimension.",
+    )
 
 
 def live(model: LoadedModel, start: starts.Start) -> Released:
     """Show the component with the sliders."""
     code = start_code(model, start.name)
     here = _is_here(model, start)
-    edits = _edits_asked(model) if here else {}
-    along = _along_asked(model) if here else {}
+    edits = _edits_in_address(model) if here else {}
+    along = _along_in_address(model) if here else {}
     scores = model.score(code[None], patient=start.patient)
-    real, spacing, words = None, None, f"From {start.label}."
+    real, spacing, label = None, None, f"From {start.label}."
     if start.row is not None:
         image, is_real = model.image(start.row)
         if is_real:
             real = image
             spacing = model.shown_spacing(start.row)
             if model.spacing_words:
-                words += f" Its slice is {model.spacing_words}."
+                label += f" Its slice is {model.spacing_words}."
         else:
-            words += " The slice itself is not on this machine; its reconstruction is shown instead."
-    words = f"{words} {scoring.of_walk(model, start.patient)}".strip()
+            label += " The slice itself is not on this machine; its reconstruction is shown instead."
+    label = f"{label} {scoring.of_walk(model, start.patient)}".strip()
     where = model.latent.edited(moved_along(model, code, list(along.items())), edits)
     used, unused, ordered_by = paths.carried(model)
     sliders = []
@@ -111,7 +121,7 @@ def live(model: LoadedModel, start: starts.Start) -> Released:
         key="traversal",
         model=model.entry.name,
         start=start.name,
-        start_label=words,
+        start_label=label,
         start_image=model.decode(code[None])[0],
         real_image=real,
         spacing_mm=spacing,
@@ -120,34 +130,34 @@ def live(model: LoadedModel, start: starts.Start) -> Released:
         names={at: (label.name, label.sentence) for at, label in paths.names(model).items()},
         used=len(used),
         ordered_by=ordered_by,
-        ways=directions(model, code),
+        directions=directions(model, code),
         has_map=has_map(model),
         edits=edits,
         along=along,
-        dimension=_dimension_asked(model),
+        dimension=_dimension_in_address(model),
         window=model.window,
         difference_hu=DIFFERENCE_FULL * (high - low),
     )
 
 
-def directions(model: LoadedModel, code: np.ndarray) -> list[Way]:
+def directions(model: LoadedModel, code: np.ndarray) -> list[DirectionSlider]:
     """List the directions with a slider, and each slider's range from the start in standard deviations."""
-    known = paths.directions(model)
-    if known is None:
+    learned = paths.directions(model)
+    if learned is None:
         return []
-    point = known.space.to(code[None])
-    found = []
+    point = learned.space.to(code[None])
+    sliders = []
     for name, title in DIRECTIONS.items():
-        if name in known.directions:
-            direction = known.directions[name]
+        if name in learned.directions:
+            direction = learned.directions[name]
             at = float(direction.score(point)[0])
             low, high = direction.span
-            told = (
+            description = (
                 f"Moves the whole code the way in which {direction.label} rises among the lesions, by "
                 "standard deviations from the start. For its accuracy see the page Directions."
             )
-            found.append(Way(name, title, min(low - at, 0.0), max(high - at, 0.0), told))
-    return found
+            sliders.append(DirectionSlider(name, title, min(low - at, 0.0), max(high - at, 0.0), description))
+    return sliders
 
 
 def has_map(model: LoadedModel) -> bool:
@@ -167,8 +177,8 @@ def pick_dimension(model: LoadedModel, released: Released) -> int:
     used, unused, _ = paths.carried(model)
     order = used + unused
     if st.session_state.get(key) not in order:
-        asked = _dimension_asked(model)
-        st.session_state[key] = order[0] if asked is None else asked
+        dimension = _dimension_in_address(model)
+        st.session_state[key] = order[0] if dimension is None else dimension
     named = {at: label.name for at, label in paths.names(model).items() if label.name}
     left, right = st.columns([1, 2] if named else [1, 3], vertical_alignment="bottom")
     dimension = left.selectbox(
@@ -226,55 +236,6 @@ def score_chart(along: np.ndarray, scores: np.ndarray, value: float) -> charts.C
     )
 
 
-def downloads(model: LoadedModel, name: str, shown: Strip, smooth: Strip) -> None:
-    """Offer PNG, GIF and MP4, made on request."""
-
-    def walk(strip: Strip) -> Walk:
-        return strip.walk(model, difference_full=DIFFERENCE_FULL)
-
-    left, right, third, rest = st.columns([1, 1, 1, 2], vertical_alignment="center")
-    left.download_button(
-        "Strip as PNG",
-        lambda: strip_png(walk(shown)),
-        f"{name}.png",
-        "image/png",
-        on_click="ignore",
-        icon=":material/image:",
-        width="stretch",
-    )
-    right.download_button(
-        "Walk as GIF",
-        lambda: gif(walk(smooth)),
-        f"{name}.gif",
-        "image/gif",
-        on_click="ignore",
-        icon=":material/animation:",
-        width="stretch",
-    )
-    third.download_button(
-        "Walk as MP4",
-        lambda: mp4(walk(smooth)),
-        f"{name}.mp4",
-        "video/mp4",
-        on_click="ignore",
-        icon=":material/movie:",
-        width="stretch",
-    )
-    rest.caption("All carry the notice. The address of this page restores this model, start and dimension.")
-
-
-def _strip(
-    model: LoadedModel,
-    start: starts.Start,
-    code: np.ndarray,
-    dimension: int,
-    span: list[float],
-    steps: int,
-) -> Strip:
-    values, codes = strip(model.latent, code, dimension, np.array(span), steps)
-    return Strip(start.label, dimension, values, codes, start_code(model, start.name), start.patient)
-
-
 MOST_PAIRS, LONGEST_PAIRS = 4_096, 200_000  # edits: one per dimension, for the most that a model can have
 # The address holds what a link shares: ?model, ?start or ?row, ?dimension, and ?edits=12:0.3,5:-1.2.
 _OURS = ("start", "row", "edits", "along-by", "dimension")
@@ -290,7 +251,7 @@ def _remember(start: starts.Start, dimension: int, released: Released) -> None:
     url.replace(_OURS, address)
 
 
-def _dimension_asked(model: LoadedModel) -> int | None:
+def _dimension_in_address(model: LoadedModel) -> int | None:
     return url.integer("dimension", 0, model.entry.dimensions - 1)
 
 
@@ -303,7 +264,7 @@ def _is_here(model: LoadedModel, start: starts.Start) -> bool:
     return True
 
 
-def _edits_asked(model: LoadedModel) -> dict[int, float]:
+def _edits_in_address(model: LoadedModel) -> dict[int, float]:
 
     def edit(at: str, value: str) -> tuple[int, float]:
         dimension = integer("edits", at, 0, model.entry.dimensions - 1)
@@ -312,9 +273,9 @@ def _edits_asked(model: LoadedModel) -> dict[int, float]:
     return url.pairs("edits", MOST_PAIRS, edit, longest=LONGEST_PAIRS)
 
 
-def _along_asked(model: LoadedModel) -> dict[str, float]:
-    known = paths.directions(model)
-    names = [] if known is None else list(known.directions)
+def _along_in_address(model: LoadedModel) -> dict[str, float]:
+    learned = paths.directions(model)
+    names = [] if learned is None else list(learned.directions)
 
     def step(name: str, value: str) -> tuple[str, float]:
         return choice("along-by", name, names), number("along-by", value, -FARTHEST, FARTHEST)

@@ -9,7 +9,7 @@ import streamlit as st
 
 from lungvae_core.caches import BoundedCache
 from lungvae_core.errors import UserError
-from lungvae_core.explore.counterfactual import Counterfactual, changes, in_words
+from lungvae_core.explore.counterfactual import Counterfactual, changes
 from lungvae_core.explore.ways import NEIGHBOURS, along_simplex, ways_of
 from lungvae_core.palette import ORANGE, SKY
 from lungvae_core.serving.lesions.selection import card
@@ -22,13 +22,6 @@ from pages.components.lesion_cards import lesion_cards
 from pages.shared import charts, film, url
 from pages.traversal import starts
 
-SECTIONS = {
-    "between": "From A to B",
-    "grid": "Two dimensions",
-    "sheet": "All dimensions",
-    "flip": "Smallest change that flips the score",
-    "direction": "Malignancy and size",
-}
 GRID, SHEET_STEPS, FEW = 9, 7, 16
 DIRECTIONS = {
     "malignancy": "Malignancy",
@@ -42,15 +35,10 @@ _pngs: BoundedCache[bytes] = BoundedCache(32 * 2**20)
 
 def show(model: LoadedModel, start: starts.Start) -> None:
     """Show the picker of a path and the path itself; the choice is in the address."""
-    section = url.segmented("way", "More ways from this start", SECTIONS, key="way")
+    titles = {name: title for name, (title, _) in SECTIONS.items()}
+    section = url.segmented("way", "More ways from this start", titles, key="way")
     try:
-        {
-            "between": between,
-            "grid": grid,
-            "sheet": sheet,
-            "flip": flip,
-            "direction": direction,
-        }[section](model, start)
+        SECTIONS[section][1](model, start)
     except UserError as error:
         st.warning(str(error), icon=":material/warning:")
 
@@ -59,19 +47,19 @@ def between(model: LoadedModel, start: starts.Start) -> None:
     """Show a film from the start to another code."""
     end = starts.pick(model, key="b", label="To B")
     url.replace(("b", "b_row"), starts.remembered(end, "b"))
-    known = ways_of(model.entry.prior)
-    kind = url.segmented(
-        "by",
-        "Way",
-        {name: words.partition(":")[0] for name, words in known.items()},
-        key="way-by",
-        help="  \n".join(known.values()),
-    )
+    descriptions = ways_of(model.entry.prior)
+    titles = {name: description.partition(":")[0] for name, description in descriptions.items()}
+    kind = url.segmented("by", "Way", titles, key="way-by", help="  \n".join(descriptions.values()))
     a, b = start_code(model, start.name), start_code(model, end.name)
     way = paths.between(model, kind, a, b, rows=(start.row, end.row))
-    title = f"{known[kind].partition(':')[0].lower()} to {end.label}"
-    ends = (start.label, end.label)
-    film.show(model, way.codes, patient=start.patient, key="between", title=title, ends=ends)
+    film.show(
+        model,
+        way.codes,
+        patient=start.patient,
+        key="between",
+        title=f"{titles[kind].lower()} to {end.label}",
+        ends=(start.label, end.label),
+    )
     own = model.score(b[None], patient=end.patient)
     if own is not None and end.patient != start.patient:
         st.caption(f"B's own score is {own[0]:.2f}. {scoring.of_walk(model, end.patient)}")
@@ -94,26 +82,26 @@ def grid(model: LoadedModel, start: starts.Start) -> None:
     with right:
         second = int(url.selectbox("up", "Up", names, key="grid-up"))
     with st.spinner("Decoding…"):
-        made = paths.grid(
+        sheet = paths.grid(
             model, start_code(model, start.name), first, second, GRID, start.label, start.patient
         )
-    _picture(made, f"{model.entry.name}_z{first}_z{second}", "A grid of generated images: two dimensions")
+    _picture(sheet, f"{model.entry.name}_z{first}_z{second}", "A grid of generated images: two dimensions")
     st.caption("The blue frame is the tile nearest to the start. The rest of the code stays the same.")
 
 
-def sheet(model: LoadedModel, start: starts.Start) -> None:
+def contact_sheet(model: LoadedModel, start: starts.Start) -> None:
     """Show all dimensions as a contact sheet, those that carry little on request."""
     order = model.order.tolist()
-    more = False
-    if len(order) > FEW:
-        more = st.toggle(f"All {len(order)} dimensions", help=f"Else the {FEW} that carry most.")
-    chosen = order if more else order[:FEW]
+    if len(order) > FEW and not st.toggle(
+        f"All {len(order)} dimensions", help=f"Else the {FEW} that carry most."
+    ):
+        order = order[:FEW]
     with st.spinner("Decoding…"):
-        made = paths.contact_sheet(
-            model, start_code(model, start.name), chosen, SHEET_STEPS, start.label, start.patient
+        sheet = paths.contact_sheet(
+            model, start_code(model, start.name), order, SHEET_STEPS, start.label, start.patient
         )
     _picture(
-        made, f"{model.entry.name}_dimensions", "A contact sheet of generated images, one row per dimension"
+        sheet, f"{model.entry.name}_dimensions", "A contact sheet of generated images, one row per dimension"
     )
 
 
@@ -124,62 +112,56 @@ def flip(model: LoadedModel, start: starts.Start) -> None:
         few = st.toggle("As few dimensions as possible", key="flip-few")
     code = start_code(model, start.name)
     with st.spinner("Searching…"):
-        found = paths.flip(model, code, patient=start.patient, target=target, dimensions=0 if few else None)
-    if found.already:
-        st.info(f"The score is {found.score_before:.2f} and lies on that side already.")
+        change = paths.flip(model, code, patient=start.patient, target=target, dimensions=0 if few else None)
+    if change.already:
+        st.info(f"The score is {change.score_before:.2f} and lies on that side already.")
         return
-    low, high = model.window
-    told = in_words(changes(low + (high - low) * model.decode(found.path[[0, -1]])))
-    verb = "raises" if found.upwards else "lowers"
-    st.markdown(
-        f"**What {verb} the score from {found.score_before:.2f} past {target:g}:** the generated lesion "
-        f"{', '.join(told) if told else 'changes by nothing that is measured'}."
-    )
-    if found.warning:
-        st.warning(found.warning, icon=":material/warning:")
+    st.markdown(change.in_words(changes(model.hu(model.decode(change.path[[0, -1]])))))
+    if change.warning:
+        st.warning(change.warning, icon=":material/warning:")
     film.show(
         model,
-        along_simplex(paths.space(model), found.before, found.after, paths.STEPS),
+        along_simplex(paths.space(model), change.before, change.after, paths.STEPS),
         patient=start.patient,
         key="flip",
         title="the smallest change",
         ends=(start.label, "score flipped"),
     )
-    charts.show(_changed(model, found), alt="Which dimensions changed, and by how much")
+    charts.show(_changed(model, change), alt="Which dimensions changed, and by how much")
 
 
 def direction(model: LoadedModel, start: starts.Start) -> None:
     """Show a film along malignancy or size."""
-    known = paths.directions(model)
-    if known is None:
+    learned = paths.directions(model)
+    if learned is None:
         st.info(
             f"This model has no directions yet. Make them with `lungvae directions {model.entry.folder}`.",
             icon=":material/info:",
         )
         return
-    offered = {name: words for name, words in DIRECTIONS.items() if name in known.directions}
-    name = url.segmented("along", "Along", offered, key="way-along")
+    titles = {name: title for name, title in DIRECTIONS.items() if name in learned.directions}
+    name = url.segmented("along", "Along", titles, key="way-along")
     codes = paths.along_direction(model, name, start_code(model, start.name))
     film.show(
         model,
         codes,
         patient=start.patient,
         key="direction",
-        title=f"{offered[name].lower()} through {start.label}",
+        title=f"{titles[name].lower()} through {start.label}",
         ends=("least", "most"),
     )
     st.page_link("knowledge/directions.py", label="How well each direction predicts, and how certain it is")
 
 
-def _changed(model: LoadedModel, found: Counterfactual) -> go.Figure:
+def _changed(model: LoadedModel, change: Counterfactual) -> go.Figure:
     """Draw which dimensions changed, in the lesions' standard deviations."""
-    largest = paths.largest_changes(model, found.before, found.after)[::-1]  # plotly draws from below
+    largest = paths.largest_changes(model, change.before, change.after)[::-1]  # plotly draws from below
     figure = go.Figure(
         go.Bar(
-            x=[change for _, change in largest],
+            x=[deviations for _, deviations in largest],
             y=[paths.named(model, dimension) for dimension, _ in largest],
             orientation="h",
-            marker_color=[SKY if change < 0 else ORANGE for _, change in largest],
+            marker_color=[SKY if deviations < 0 else ORANGE for _, deviations in largest],
         )
     )
     figure.update_layout(
@@ -190,9 +172,19 @@ def _changed(model: LoadedModel, found: Counterfactual) -> go.Figure:
     return figure
 
 
-def _picture(made: Sheet, name: str, alt: str) -> None:
-    content = _pngs.get(made.heading + hashlib.sha256(made.images.data).hexdigest(), lambda: sheet_png(made))
+def _picture(sheet: Sheet, name: str, alt: str) -> None:
+    key = sheet.heading + hashlib.sha256(sheet.images.data).hexdigest()
+    content = _pngs.get(key, lambda: sheet_png(sheet))
     st.image(content, caption=alt, width="stretch")
     st.download_button(
         "PNG", content, f"{name}.png", "image/png", on_click="ignore", icon=":material/download:"
     )
+
+
+SECTIONS = {
+    "between": ("From A to B", between),
+    "grid": ("Two dimensions", grid),
+    "sheet": ("All dimensions", contact_sheet),
+    "flip": ("Smallest change that flips the score", flip),
+    "direction": ("Malignancy and size", direction),
+}

@@ -59,6 +59,7 @@ MEMBERS: dict[type, dict[str, Call]] = {
         "band": lambda m: m.band(m.codes[:3], patient=patient(m)),
         "decode": lambda m: [m.decode(m.codes[:3]), m.decode(m.codes[:3], quick=True)],
         "familiarity": lambda m: m.familiarity(m.codes[:3], exclude_patient=patient(m)),
+        "hu": lambda m: m.hu(m.decode(m.codes[:2])),
         "classifier_of": lambda m: m.classifier_of(patient(m)),
         "image": lambda m: m.image(5),
         "images": lambda m: m.images(np.array(ROWS)),

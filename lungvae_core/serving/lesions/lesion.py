@@ -78,9 +78,8 @@ def hu(model: LoadedModel, row: int) -> tuple[np.ndarray, bool]:
     """
     if model.real[row] and model.pixels is not None:
         return model.pixels.slices(np.array([row]))[0], False
-    low, high = model.window
     image = model.decode(model.codes[row][None])[0]
-    return np.rint(low + np.clip(image, 0, 1) * (high - low)).astype(np.int16), True
+    return np.rint(model.hu(np.clip(image, 0, 1))).astype(np.int16), True
 
 
 def mask(model: LoadedModel, row: int) -> np.ndarray | None:

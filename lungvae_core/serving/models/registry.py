@@ -239,6 +239,11 @@ class LoadedModel:
             return self._quick(codes)
         return self.vae.decode_codes(codes)
 
+    def hu(self, images: np.ndarray) -> np.ndarray:
+        """Images in 0..1 of the model's window as HU."""
+        low, high = self.window
+        return low + (high - low) * images
+
     @lazy
     def _quick(self) -> Callable[[np.ndarray], np.ndarray] | None:
         return quick_decoder(self.vae)

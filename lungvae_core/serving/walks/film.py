@@ -146,8 +146,7 @@ def _curve(
 
 def _made(model: LoadedModel, codes: np.ndarray, patient: str | None) -> Film:
     images = model.decode(codes)
-    low, high = model.window
-    measured = measured_curves(low + images * (high - low))
+    measured = measured_curves(model.hu(images))
     return Film(
         codes=codes,
         images=images,

@@ -32,7 +32,7 @@ class Slider:
 
 
 @dataclass(frozen=True)
-class Way:
+class DirectionSlider:
     """One direction: its name in the protocol, its title, its slider's range in deviations, a sentence."""
 
     name: str
@@ -65,7 +65,7 @@ def traversal_view(
     sliders: list[Slider],
     used: int,
     ordered_by: str,
-    ways: Sequence[Way],
+    directions: Sequence[DirectionSlider],
     has_map: bool,
     edits: Mapping[int, float],
     along: Mapping[str, float],
@@ -77,15 +77,14 @@ def traversal_view(
     """Show the view and return its state as of the last release.
 
     The first `used` of `sliders` are the dimensions that the model uses; `ordered_by` describes their order
-    in words. `ways` are directions that move the whole code; `has_map` says whether a map can show the walk.
+    in words. `directions` are those that move the whole code; `has_map` says whether a map can show the walk.
     `start_image` and `real_image` are (64, 64) in 0..1 of `window`, (low, high) HU. `names` gives dimensions
     a name for their label, which may be empty, and a sentence to show on hover. The view applies `edits` and
     `along` when the model or the start changes, or when they differ from what it last reported (because an
     address was opened).
     """
-    said = _last_release(st.session_state.get(key), model, start)
-    known = said.edits if said is not None else dict(edits)
-    moved = said.along if said is not None else dict(along)
+    released = _last_release(st.session_state.get(key), model, start)
+    state = released or Released(dict(edits), dict(along), None)
     low, high = window
     _VIEW(
         key=key,
@@ -101,18 +100,18 @@ def traversal_view(
             "names": {str(at): list(both) for at, both in (names or {}).items()},
             "used": used,
             "orderedBy": ordered_by,
-            "directions": [vars(way) for way in ways],
+            "directions": [vars(direction) for direction in directions],
             "api": f"/api/models/{quote(model)}",
             "hasMap": has_map,
-            "along": [[name, float(value)] for name, value in moved.items()],
-            "edits": [[int(at), float(value)] for at, value in known.items()],
-            "dimension": dimension if said is None else said.dimension,
+            "along": [[name, float(value)] for name, value in state.along.items()],
+            "edits": [[int(at), float(value)] for at, value in state.edits.items()],
+            "dimension": dimension if released is None else released.dimension,
             "window": f"W {high - low:.0f}  L {(low + high) / 2:.0f} HU",
             "differenceHu": round(difference_hu),
         },
         on_released_change=lambda: None,
     )
-    return said or Released(dict(edits), dict(along), None)
+    return state
 
 
 def _last_release(state: Any, model: str, start: str) -> Released | None:
