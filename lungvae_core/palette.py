@@ -34,6 +34,11 @@ def to_rgb(colour: str) -> tuple[int, int, int]:
 LESS, NONE, MORE = (to_rgb(colour) for colour in (SKY, _COLOURS["night"], ORANGE))  # of differences
 
 
+def grey(image: np.ndarray) -> np.ndarray:
+    """Grey levels (uint8) of an image in 0..1; values beyond are clipped."""
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
 def diverging(difference: np.ndarray, full: float) -> np.ndarray:
     """(..., 3) uint8 colours of differences: blue below zero, black at it, orange above; full at +-`full`."""
     share = np.clip(difference / full, -1, 1)[..., None]

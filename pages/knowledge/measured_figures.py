@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from lungvae_core.data.outlines import SIZE
 from lungvae_core.explore.measured import record
 from lungvae_core.explore.measured.record import number
-from lungvae_core.palette import BLUE, ORANGE, SKY, VERMILLION
+from lungvae_core.palette import BLUE, ORANGE, SKY, VERMILLION, grey
 
 LESS, MORE, LINE = BLUE, ORANGE, SKY
 # Blue below zero; at zero a grey that shows on light and dark pages; orange above.
@@ -153,8 +153,7 @@ def strip(images: np.ndarray, outlines: np.ndarray, values: np.ndarray) -> go.Fi
     step = SIZE + GAP
     wide = np.full((SIZE, step * len(images) - GAP, 3), 255, np.uint8)
     for at, image in enumerate(images):
-        grey = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-        wide[:, at * step : at * step + SIZE] = grey[:, :, None]
+        wide[:, at * step : at * step + SIZE] = grey(image)[:, :, None]
     figure = go.Figure(go.Image(z=wide, hoverinfo="skip"))
     for at, (line, value) in enumerate(zip(outlines, values, strict=True)):
         figure.add_scatter(

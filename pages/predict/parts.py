@@ -69,7 +69,7 @@ def pictures(model: LoadedModel, case: Case) -> None:
 
 def error(model: LoadedModel, case: Case) -> None:
     """Show the difference between slice and reconstruction; nothing if this machine lacks the slice."""
-    png, words = cases.error_png(case), cases.error_words(model, case)
+    png, caption = cases.error_png(case), cases.error_words(model, case)
     if png is None:
         return
     low, high = model.window
@@ -77,9 +77,9 @@ def error(model: LoadedModel, case: Case) -> None:
     source = base64.b64encode(png).decode()
     st.html(
         f'{_STYLE}<figure class="error"><div class="picture">'
-        f'<img alt="Reconstruction less CT slice, {escape(words)}" src="data:image/png;base64,{source}">'
+        f'<img alt="Reconstruction less CT slice, {escape(caption)}" src="data:image/png;base64,{source}">'
         f'<div class="scale">−{full}<i></i>+{full} HU</div></div>'
-        f"<figcaption>Error: {escape(words)}</figcaption></figure>"
+        f"<figcaption>Error: {escape(caption)}</figcaption></figure>"
     )
 
 
@@ -99,9 +99,9 @@ def score(model: LoadedModel, case: Case, *, of: str = "") -> None:
     st.caption(f"{cases.score_context(model, case.score)} {case.score_note}")
 
 
-def interval(band: tuple[float | None, float | None] | None) -> str:
+def interval(band: tuple[float, float] | None) -> str:
     """Describe a score's interval in words."""
-    if band is None or band[0] is None or band[1] is None:
+    if band is None:
         return "No interval: this model has none for its scores."
     return f"90 % interval: **{band[0]:.2f} to {band[1]:.2f}**"
 
@@ -120,9 +120,9 @@ def _among(value: float, band: tuple[float, float] | None, histograms: dict[str,
     field = ""
     if band is not None:
         field = f'<div class="band" style="left: {band[0]:.2%}; width: {band[1] - band[0]:.2%}"></div>'
-    words = f"Score {value:.2f} among the stored scores of benign slices above and malignant ones below"
+    alt = f"Score {value:.2f} among the stored scores of benign slices above and malignant ones below"
     st.html(
-        f'{_STYLE}<div class="among" role="img" aria-label="{words}">{bars}{field}'
+        f'{_STYLE}<div class="among" role="img" aria-label="{alt}">{bars}{field}'
         f'<div class="at" style="left: {value:.2%}"></div>'
         '<div class="ends"><span>0</span><span>benign above, malignant below</span><span>1</span></div></div>'
     )
@@ -155,7 +155,7 @@ def nodule(case: NoduleCase, shown: int, *, go: Callable[[int], None]) -> None:
     with value:
         label = f"Nodule score {SCORE_WORDS}"
         st.metric(label, f"{judged.score:.2f}", label_visibility="collapsed")
-        st.markdown(f":small[{interval((judged.low, judged.high))}]")
+        st.markdown(f":small[{interval(judged.band)}]")
         st.markdown(f":small[{attended_words(judged)}]")
     with chart:
         charts.show(
@@ -182,14 +182,14 @@ def nodule(case: NoduleCase, shown: int, *, go: Callable[[int], None]) -> None:
 
 def sorting_table(model: LoadedModel) -> None:
     """Show how well the model's scores rank the set's lesions, beside size alone."""
-    found = cases.evaluated(model.evaluation)
-    if found is None:
+    evaluated = cases.evaluated(model.evaluation)
+    if evaluated is None:
         st.warning("This model was not evaluated, so the quality of its scores is unknown.")
         return
-    figures_table, words = found
+    table, description = evaluated
     st.markdown("**How well such scores rank the data's lesions** (AUC)")
-    st.table(figures_table)
-    st.caption(words)
+    st.table(table)
+    st.caption(description)
 
 
 def readers(model: LoadedModel, row: int) -> None:

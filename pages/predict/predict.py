@@ -87,7 +87,7 @@ def of_the_nodule(model: LoadedModel, row: int) -> None:
     if scores is not None and len(scores.nodule.slices) > 1:
         nodule = scores.nodule
         st.markdown(f"**Nodule score**, mean of {len(nodule.slices)} slices: **{nodule.score:.2f}**")
-        st.caption(f"{parts.interval((nodule.low, nodule.high))}  \n{attended_words(nodule)}")
+        st.caption(f"{parts.interval(nodule.band)}  \n{attended_words(nodule)}")
 
 
 main()

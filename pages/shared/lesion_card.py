@@ -43,10 +43,10 @@ def show(model: LoadedModel, row: int, *, key: str, wide: bool = False) -> int |
         _buttons(model, row, key)
         _slices(model, row, rows, key, 520 if wide else 420)
     with right:
-        said = lesion_facts.ratings(model, row)
-        if said:
+        readers = lesion_facts.ratings(model, row)
+        if readers:
             st.markdown("**What every reader said**")
-            ratings_table(said)
+            ratings_table(readers)
             st.caption("Suspicion on CT, not pathology. Readers differ between scans.")
         with st.expander("Size and scan", icon=":material/straighten:", expanded=wide):
             facts_table(lesion_facts.facts(model, row))
@@ -100,23 +100,23 @@ def _of_pixels(model: LoadedModel, real: bool, outlined: bool) -> str:
             "The CT is not on this machine: these are the model's reconstructions, **generated**. They "
             "contain no HU outside the model's window."
         )
-    words = ["CT in its own pixels."]
+    sentences = ["CT in its own pixels."]
     if outlined:
-        words.append(
+        sentences.append(
             "The outline comes from the data set; in LIDC-IDRI, it contains what at least half of "
             "the readers outlined."
         )
     if model.spacing_words:
-        words.append(f"The model sees it {model.spacing_words}.")
-    return " ".join(words)
+        sentences.append(f"The model sees it {model.spacing_words}.")
+    return " ".join(sentences)
 
 
 def _scores(scores: Scores, at: int, count: int, key: str, go: Callable[[int], None]) -> None:
     """Show the scores in words and as bars; `go` is called with the slice that the user wants."""
     nodule = scores.nodule
-    lines = [f"Slice {at + 1} of {count}: **{scores.slice:.2f}**{_interval(scores.low, scores.high)}"]
+    lines = [f"Slice {at + 1} of {count}: **{scores.slice:.2f}**{_interval(scores.band)}"]
     if count > 1:
-        lines.append(f"Nodule: **{nodule.score:.2f}**{_interval(nodule.low, nodule.high)}")
+        lines.append(f"Nodule: **{nodule.score:.2f}**{_interval(nodule.band)}")
     st.markdown("**Model score**, not a probability of cancer  \n" + "  \n".join(lines))
     if count > 1:
         charts.show(
@@ -144,14 +144,14 @@ def _scores(scores: Scores, at: int, count: int, key: str, go: Callable[[int], N
             + (
                 "The interval contains 90 % of classifiers fitted to resampled patients without this one; "
                 "the score itself can lie outside it."
-                if scores.low is not None
+                if scores.band is not None
                 else "This model has no interval for its scores."
             )
         )
 
 
-def _interval(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f" (90 %: {low:.2f} to {high:.2f})"
+def _interval(band: tuple[float, float] | None) -> str:
+    return "" if band is None else f" (90 %: {band[0]:.2f} to {band[1]:.2f})"
 
 
 def _buttons(model: LoadedModel, row: int, key: str) -> None:
@@ -173,8 +173,8 @@ def _buttons(model: LoadedModel, row: int, key: str) -> None:
         "path": ("Path", ":material/route:", "A path from this lesion to another", "traversal/traversal.py"),
     }
     with st.container(horizontal=True, gap="xsmall"):
-        for name, (label, icon, words, page) in ways.items():
-            if st.button(label, icon=icon, help=words, key=f"{key}_{name}"):
+        for name, (label, icon, what, page) in ways.items():
+            if st.button(label, icon=icon, help=what, key=f"{key}_{name}"):
                 st.switch_page(page, query_params=query | ({"way": "between"} if name == "path" else {}))
 
 
@@ -188,20 +188,19 @@ def _neighbours(model: LoadedModel, row: int, key: str) -> int | None:
     st.markdown("**Most similar to the model, from other patients**")
     far = float(model.familiarity(code[None], exclude_patient=patient)[0])
     if far >= UNUSUAL:
-        words = "far from all lesions" if far >= FAR else "unusual"
+        how = "far from all lesions" if far >= FAR else "unusual"
         st.caption(
-            f"This slice is {words}: its nearest lesion is farther than that of {min(far, 0.99):.0%} of the "
+            f"This slice is {how}: its nearest lesion is farther than that of {min(far, 0.99):.0%} of the "
             "model's own slices."
         )
-    chosen = [int(found) for found in rows]
     picked = lesion_cards(
         model.entry.name,
-        cards(model, chosen, readers=True),
+        cards(model, rows.tolist(), readers=True),
         key=f"{key}_neighbours",
         smallest=96,
         action="Show this lesion",
         label="Most similar lesions of other patients",
     )
     with st.expander("All their ratings", icon=":material/table:"):
-        st.dataframe(ratings(model, chosen, [float(each) for each in distances]), hide_index=True)
+        st.dataframe(ratings(model, rows.tolist(), distances.tolist()), hide_index=True)
     return picked

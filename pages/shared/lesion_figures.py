@@ -92,9 +92,10 @@ def slice_scores(nodule: NoduleScore, shown: int, *, numbers: Sequence[int] | No
             **across,
         }
     ]
-    if nodule.low is not None and nodule.high is not None:
-        band = {"y0": nodule.low, "y1": nodule.high, "fillcolor": GREY, "opacity": 0.25, "layer": "below"}
-        shapes.insert(0, {"type": "rect", "line": {"width": 0}, **band, **across})
+    if nodule.band is not None:
+        low, high = nodule.band
+        look = {"fillcolor": GREY, "opacity": 0.25, "layer": "below", "line": {"width": 0}}
+        shapes.insert(0, {"type": "rect", "y0": low, "y1": high, **look, **across})
     return Chart(
         [bars],
         {

@@ -57,6 +57,7 @@ SPACED = {"spacing_mm": 0.7}
 MEMBERS: dict[type, dict[str, Call]] = {
     LoadedModel: {
         "band": lambda m: m.band(m.codes[:3], patient=patient(m)),
+        "band_of": lambda m: m.band_of(m.codes[3], patient=patient(m)),
         "decode": lambda m: [m.decode(m.codes[:3]), m.decode(m.codes[:3], quick=True)],
         "familiarity": lambda m: m.familiarity(m.codes[:3], exclude_patient=patient(m)),
         "hu": lambda m: m.hu(m.decode(m.codes[:2])),

@@ -44,12 +44,8 @@ FORMAT = 1
 DATABASE = "workspace.db"
 MANIFEST = "manifest.json"
 PARTS = ("workspace", "runs", "data")
-_PASSED_OVER = {
-    "cache",
-    DATABASE,
-    f"{DATABASE}-wal",
-    f"{DATABASE}-shm",
-}  # of the workspace; a cache can be rebuilt
+# Of the workspace; a cache can be rebuilt.
+_PASSED_OVER = {"cache", DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm"}
 _NAME = re.compile(r"(?:workspace|runs|data)(?:/[^/\0]+)+")
 # Limits far above anything the product writes; another program's archive may exceed them.
 LONGEST_NAME, DEEPEST, MOST_FILES = 1_000, 40, 200_000
@@ -83,9 +79,8 @@ def back_up(settings: Settings, target: Path, *, with_data: bool = False) -> Sum
         raise UserError(f"{target} already exists. Choose another --out.")
     made = Summary(datetime.now(UTC).isoformat(timespec="seconds"))
     files: dict[str, str] = {}
-    busy = (
-        {Path(job.folder) for job in Jobs(settings).all() if job.active} if _has_database(settings) else set()
-    )
+    jobs = Jobs(settings).all() if _has_database(settings) else []
+    busy = {Path(job.folder) for job in jobs if job.active}
     with atomic_path(target) as temporary, tarfile.open(temporary, "w") as archive:
         _add_database(settings, archive, files, made)
         roots = {"workspace": settings.workspace, "runs": settings.runs}
@@ -121,10 +116,10 @@ def restore(archive: Path, settings: Settings) -> Summary:
     targets = {part: getattr(settings, part).resolve() for part in PARTS}
     with contextlib.ExitStack() as opened:
         manifest = _read_manifest(archive)
-        wanted = {name.partition("/")[0] for name in manifest.files}
-        for part in sorted(wanted):
+        parts = sorted({name.partition("/")[0] for name in manifest.files})
+        for part in parts:
             refuse_restoring_into(targets[part])
-        places = {part: opened.enter_context(atomic_folder(targets[part])) for part in sorted(wanted)}
+        places = {part: opened.enter_context(atomic_folder(targets[part])) for part in parts}
         return _extract(archive, places, settings)
 
 
@@ -193,18 +188,15 @@ def _add_folder(
         try:
             with folder_lock(path, what="the folder"):
                 for each in sorted(path.rglob("*")):
-                    if (
-                        each.is_file()
-                        and not each.is_symlink()
-                        and not (each.name.endswith(".lock") or in_the_making(each))
-                    ):
-                        inside = f"{name}/{each.relative_to(path).as_posix()}"
-                        if _is_name(inside):
-                            _add_file(archive, each, inside, files, made)
-                        else:
-                            made.left_out.append(
-                                f"{parameters.printable(inside, 200)}: its name is too long or deep."
-                            )
+                    unfinished = each.name.endswith(".lock") or in_the_making(each)
+                    if unfinished or each.is_symlink() or not each.is_file():
+                        continue
+                    inside = f"{name}/{each.relative_to(path).as_posix()}"
+                    if _is_name(inside):
+                        _add_file(archive, each, inside, files, made)
+                    else:
+                        shown = parameters.printable(inside, 200)
+                        made.left_out.append(f"{shown}: its name is too long or deep.")
         except UserError:
             if not any(known.startswith(f"{name}/") for known in files):
                 made.left_out.append(f"{name}: something is writing it. Back up again when it has ended.")

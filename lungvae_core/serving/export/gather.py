@@ -17,6 +17,7 @@ from lungvae_core.explore import colours
 from lungvae_core.explore.directions import walk
 from lungvae_core.explore.maps import METHODS, TITLES, UNITS
 from lungvae_core.explore.traversal import strip
+from lungvae_core.palette import grey
 from lungvae_core.serving.lesions.cases import evaluated
 from lungvae_core.serving.maps.points import lesions, unit_table
 from lungvae_core.serving.models import scoring
@@ -129,7 +130,7 @@ def _sheet(model: LoadedModel, rows: np.ndarray, side: int, real: bool, steps: _
         images = model.images(part)[0] if real else model.decode(model.codes[part])
         factor = images.shape[-1] // side
         small = images.reshape(len(part), side, factor, side, factor).mean((2, 4))
-        sheet[start // across, :, : len(part)] = _grey(small).transpose(1, 0, 2)
+        sheet[start // across, :, : len(part)] = grey(small).transpose(1, 0, 2)
         steps(len(part))
     return sheet.reshape(lines * side, across * side)
 
@@ -167,7 +168,7 @@ def _traversals(
         lines = [walk(space, direction, code, STEPS)[1] for space, direction in directions.values()]
         lines += [strip(model.latent, code, at, paths.span(model, at, code), STEPS)[1] for at in dimensions]
         codes = np.concatenate([code[None], *lines])
-        images = _grey(model.decode(codes))
+        images = grey(model.decode(codes))
         tall = np.zeros((len(lines) + 1, 64, STEPS, 64), np.uint8)
         tall[0, :, 0] = images[0]  # the start itself comes first
         tall[1:] = images[1:].reshape(len(lines), STEPS, 64, 64).transpose(0, 2, 1, 3)
@@ -217,10 +218,6 @@ def _figures(model: LoadedModel) -> dict[str, Any] | None:
         ],
         "words": words,
     }
-
-
-def _grey(image: np.ndarray) -> np.ndarray:
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
 def _jpeg(sheet: np.ndarray) -> str:

@@ -70,7 +70,7 @@ def live_route(registry: Callable[[], Registry]) -> WebSocketRoute:
                     return
                 text = message.get("text")
                 if text is None or len(text) > session.longest_message:
-                    raise UserError("A wish is JSON text of moderate length.")
+                    raise UserError("A request is JSON text of moderate length.")
                 if _FACTS.search(text):
                     await websocket.send_text(await loop.run_in_executor(_beside(), session.facts, text))
                 else:

@@ -39,11 +39,8 @@ from lungvae_core.serving.workspace.settings import Settings
 
 STREAM = "/_stcore/stream"  # Streamlit's WebSocket: its pages
 UPLOAD = "/_stcore/upload_file"
-OPEN = {
-    "/api/health",
-    "/_stcore/health",
-    "/_stcore/host-config",
-}  # for monitoring, and to show the sign-in page
+# For monitoring, and to show the sign-in page.
+OPEN = {"/api/health", "/_stcore/health", "/_stcore/host-config"}
 CLOSED = {"api", "media", "component", "_stcore", "app"}  # first parts of paths that need a sign-in
 MOST_BODY = 2**20  # bytes of a request that is not an upload
 GRACE_SECONDS = 10  # for the page to show that the session has ended, before its connection closes
@@ -167,10 +164,7 @@ class Guard:
     def _refusal(self, scope: Scope, headers: HeaderMap) -> tuple[int, str]:
         client = scope.get("client")
         if self.access.local_only and not is_loopback(client[0] if client else None):
-            return (
-                403,
-                "This server answers to its own machine only. To let others in: docs/server.md.",
-            )
+            return 403, "This server answers to its own machine only. To let others in: docs/server.md."
         host = headers.get("host")
         if not self.access.host_allowed(host):
             return 400, "This server has another name. If it is yours, add the name to LUNGVAE_HOSTS."
@@ -349,13 +343,13 @@ def _most(path: str) -> int:
 
 def _cookies_set(message: Message) -> dict[str, str]:
     """The cookies that a response sets."""
-    found: dict[str, str] = {}
+    cookies: dict[str, str] = {}
     for text in HeaderMap(raw=message["headers"]).getlist("set-cookie"):
         try:
-            found |= {name: morsel.value for name, morsel in SimpleCookie(text).items() if morsel.value}
+            cookies |= {name: morsel.value for name, morsel in SimpleCookie(text).items() if morsel.value}
         except CookieError:
             continue
-    return found
+    return cookies
 
 
 async def _by(receive: Callable[[], Awaitable[Message]], until: float | None) -> Message | None:

@@ -72,7 +72,7 @@ def find_reports(settings: Settings | None = None) -> tuple[list[FoundReport], d
     ]
     own.sort(key=modified, reverse=True)
     paths = sorted([*own, *shipped], key=lambda path: path.name == OF_RUN)
-    found: list[FoundReport] = []
+    reports: list[FoundReport] = []
     broken: dict[str, str] = {}
     seen: set[Path] = set()
     names: set[str] = set()
@@ -91,12 +91,9 @@ def find_reports(settings: Settings | None = None) -> tuple[list[FoundReport], d
         name = _name(path, names)
         names.add(name)
         title = f"{name}: {report.model.name or report.model.preset}, {report.protocol}, {report.data.name}"
-        found.append(
-            FoundReport(
-                name, path, report.protocol, path in shipped, title + (" (LEAKS)" if report.leaks else "")
-            )
-        )
-    return found, broken
+        title += " (LEAKS)" if report.leaks else ""
+        reports.append(FoundReport(name, path, report.protocol, path in shipped, title))
+    return reports, broken
 
 
 def read_report(path: str | Path) -> Report:
@@ -113,13 +110,13 @@ def read_progress(out: str | Path) -> EvaluationProgress | None:
     """How far the evaluation that writes the report `out` has come; None before it has written anything."""
     out = Path(out)
     with contextlib.suppress(UserError, AttributeError, KeyError, TypeError, ValueError):
-        told = read_json(out.parent / f"{out.stem}.work" / "progress.json", what="")
-        left = told.get("seconds_left")
+        progress = read_json(out.parent / f"{out.stem}.work" / "progress.json", what="")
+        left = progress.get("seconds_left")
         return EvaluationProgress(
-            str(told["what"]),
-            float(told["done"]),
-            float(told["total"]),
-            None if left is None else float(left),
+            what=str(progress["what"]),
+            done=float(progress["done"]),
+            total=float(progress["total"]),
+            seconds_left=None if left is None else float(left),
         )
     return None
 
@@ -150,7 +147,7 @@ def _is_report(path: Path, _changed: int) -> bool:
     if path.name in (REPORT, OF_RUN):
         return True
     try:
-        found = read_json(path, what="The report")
+        content = read_json(path, what="The report")
     except UserError:
         return path.name.startswith("report")
-    return isinstance(found, dict) and {"format", "protocol", "units"} <= set(found)
+    return isinstance(content, dict) and {"format", "protocol", "units"} <= set(content)

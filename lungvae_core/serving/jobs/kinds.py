@@ -37,10 +37,7 @@ class Request(BaseModel):
 
     kind: ClassVar[str]
     makes: ClassVar[str] = "run"
-    place: ClassVar[tuple[str, str]] = (
-        "runs",
-        "{}",
-    )  # of its output: one of `places.roots`, and the path below it
+    place: ClassVar[tuple[str, str]] = ("runs", "{}")  # of its output: one of `places.roots`, the path below
     paths: ClassVar[tuple[str, ...]] = ()  # the fields that are stored paths
     lane: ClassVar[str] = "data"  # jobs of one lane run one at a time
 
@@ -289,8 +286,8 @@ class Evaluation(OnDevice):
         from lungvae_core.training.device import pick_device
 
         stored = places.stored(settings, data)
-        asked = evaluation_of(preset=preset, **options)
-        configure(asked, asked.seed)
+        config = evaluation_of(preset=preset, **options)
+        configure(config, config.seed)
         if workers < 1:
             raise UserError(f"{workers} trainings at once cannot be; choose 1 or more.")
         beside = None if nested is None else places.stored(settings, nested)
@@ -300,17 +297,17 @@ class Evaluation(OnDevice):
             diagnoses = places.source_file(settings, diagnoses)
         device = str(pick_device(device))
         table = SliceSet.open(data, verify=False).table
-        truth = labels(table, asked.task, asked.label_rule)
+        truth = labels(table, config.task, config.label_rule)
         if not ((truth == 1).any() and (truth == 0).any()):
             raise UserError(
-                f"{data} lacks lesions of both classes under the label rule {asked.label_rule}, so there is "
+                f"{data} lacks lesions of both classes under the label rule {config.label_rule}, so there is "
                 "nothing to evaluate."
             )
-        plan_folds(table, asked)
+        plan_folds(table, config)
         if diagnoses is not None:
-            read_confirmed(Path(diagnoses), table, asked.protocol)
+            read_confirmed(Path(diagnoses), table, config.protocol)
         request = {
-            **asked.model_dump(),  # the request keeps what it has a field for
+            **config.model_dump(),  # the request keeps what it has a field for
             "data": stored,
             "nested": beside,
             "diagnoses": None if diagnoses is None else places.stored(settings, diagnoses),

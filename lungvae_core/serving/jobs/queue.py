@@ -143,13 +143,13 @@ class Jobs:
         with session(self.settings) as db:
             is_job = JobRow.id == job_id
             back = change(db, is_job, JobRow.status == QUEUED, status=STOPPED, ended=time.time(), holds=None)
-            asked = change(db, is_job, JobRow.status == RUNNING, status=STOPPING)
+            stopping = change(db, is_job, JobRow.status == RUNNING, status=STOPPING)
             job = as_job(self.settings, db.get_one(JobRow, job_id))
-            if back or asked:
+            if back or stopping:
                 db.add(audit.line(audit.JOB_STOP, _named(job)))
         # Exactly one signal is sent: by the call that changed running to stopping (here) or, if the command
         # has no pid yet, by the keeper. A second one would make `lungvae train` drop the current batch.
-        if asked and job.pid is not None:
+        if stopping and job.pid is not None:
             self._terminate(job)
         return job
 
@@ -262,21 +262,13 @@ class Jobs:
         """The job's current state; an active job without a process is marked as ended."""
         if not job.active or self._locks.alive(job.id):
             return job
-        if job.status == STOPPING:
-            status, message = STOPPED, ""
-        elif job.status == QUEUED:
-            status, message = (
-                FAILED,
-                "Its process ended while it waited for its turn. Resume queues it again.",
-            )
-        else:
-            status, message = (
-                FAILED,
-                (
-                    "Its process ended without a word: it was killed, ran out of memory, or the machine was "
-                    "restarted. Resume goes on from the last checkpoint."
-                ),
-            )
+        status = STOPPED if job.status == STOPPING else FAILED
+        message = {
+            STOPPING: "",
+            QUEUED: "Its process ended while it waited for its turn. Resume queues it again.",
+            RUNNING: "Its process ended without a word: it was killed, ran out of memory, or the machine was "
+            "restarted. Resume goes on from the last checkpoint.",
+        }[job.status]
         # Unless the row has changed: a keeper may just have recorded the real end, or a resume.
         with session(self.settings) as db:
             change(db, *_as_read(job), status=status, message=message, **_ended())

@@ -80,7 +80,6 @@ def case_of_row(model: LoadedModel, row: int, *, count: int = 8) -> Case:
     rows, distances = model.nearness.neighbours(model.codes[row], count, exclude_patient=patient)
     image, real = model.image(row)
     score, ssim = _number(entry, "score"), _number(entry, "ssim")
-    band = model.band(model.codes[row][None], patient=patient) if score is not None else None
     return Case(
         title=f"{patient}, nodule {entry['nodule']}, slice {entry['slice']}",
         code=model.codes[row],
@@ -90,12 +89,12 @@ def case_of_row(model: LoadedModel, row: int, *, count: int = 8) -> Case:
         score_note=scoring.of_row(model, row) if score is not None else "",
         ssim_rank=None if ssim is None else model.ssim_rank(ssim),
         distance_rank=None,
-        neighbours=[int(found) for found in rows],
-        distances=[float(distance) for distance in distances],
+        neighbours=rows.tolist(),
+        distances=distances.tolist(),
         spacing_mm=model.shown_spacing(row),
         row=row,
         patient=patient,
-        band=None if band is None else (float(band[0, 0]), float(band[0, 1])),
+        band=None if score is None else model.band_of(model.codes[row], patient=patient),
     )
 
 
@@ -150,8 +149,8 @@ def own_slice_words(model: LoadedModel, hu: np.ndarray) -> str:
 
 def patient_of_upload(model: LoadedModel, hu: np.ndarray, patient_id: str = "") -> str | None:
     """The data set's patient whose slices hu (N, 64, 64) are: matched by id, or by an identical slice."""
-    if known := known_patient(model, patient_id):
-        return known
+    if patient := known_patient(model, patient_id):
+        return patient
     own = recognised(model.run, hu)
     return None if own is None else known_patient(model, str(own["patient_id"]))
 
@@ -183,36 +182,36 @@ def nodule_of_upload(
     numbers = tuple(sorted(boxes))
     crops = np.stack([crop(stack[at], *boxes[at]) for at in numbers])
     codes, quality = encode_with_quality(model.vae, np.stack([model.seen(hu, spacing_mm) for hu in crops]))
-    known = patient_of_upload(model, crops, patient_id)
+    patient = patient_of_upload(model, crops, patient_id)
     ranks = [model.ssim_rank(float(ssim)) for ssim in quality["ssim"]]
     return NoduleCase(
         slices=numbers,
         codes=codes,
-        judged=nodule_score.judge(model, codes, patient=known),
-        distance_ranks=model.familiarity(codes, exclude_patient=known),
+        judged=nodule_score.judge(model, codes, patient=patient),
+        distance_ranks=model.familiarity(codes, exclude_patient=patient),
         ssim_ranks=np.array([np.nan if rank is None else rank for rank in ranks]),
     )
 
 
 def nodule_words(case: NoduleCase) -> list[str]:
     """Sentences: which slices drive the nodule's score, and which differ from the model's own data."""
-    found = []
+    sentences = []
     judged = case.judged
     if judged is not None and len(case.slices) > 1:
         most = int(np.abs(judged.drives).argmax())
         way = "raises" if judged.drives[most] > 0 else "lowers"
-        found.append(
+        sentences.append(
             f"Slice {case.slices[most] + 1} drives it most: it {way} the score by "
             f"{abs(judged.drives[most]):.2f}. The slices' own scores go from {judged.slices.min():.2f} to "
             f"{judged.slices.max():.2f}."
         )
     far = [at + 1 for at, rank in zip(case.slices, case.distance_ranks, strict=True) if rank >= FAR]
     badly = [at + 1 for at, rank in zip(case.slices, case.ssim_ranks, strict=True) if rank >= FAR]
-    for numbers, words in ((far, "far from all lesions that the model knows"), (badly, "drawn badly")):
+    for numbers, what in ((far, "far from all lesions that the model knows"), (badly, "drawn badly")):
         if numbers:
             many = f"slice {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} of its slices"
-            found.append(f"{many[:1].upper()}{many[1:]} {'is' if len(numbers) == 1 else 'are'} {words}.")
-    return found
+            sentences.append(f"{many[:1].upper()}{many[1:]} {'is' if len(numbers) == 1 else 'are'} {what}.")
+    return sentences
 
 
 def error_words(model: LoadedModel, case: Case) -> str:
@@ -234,42 +233,36 @@ def error_png(case: Case) -> bytes | None:
 
 def hints(case: Case) -> list[tuple[bool, str]]:
     """(whether it is a warning, sentence): how typical the image is for the model."""
-    found = []
-    if case.ssim_rank is not None:
-        worse = _percent(case.ssim_rank)
-        if case.ssim_rank >= FAR:
-            text = f"The model draws this image worse than {worse} of its own slices. It may show something "
-            found.append((True, text + "that the model has not learned: do not rely on the score."))
-        elif case.ssim_rank >= UNUSUAL:
-            found.append((True, f"Unusual: the model draws this image worse than {worse} of its own slices."))
-        else:
-            found.append((False, f"Reconstruction: as usual (worse than {worse} of the model's own slices)."))
-    if case.distance_rank is not None:
-        nearer = _percent(case.distance_rank)
-        if case.distance_rank >= FAR:
-            text = f"Far from all lesions: its nearest is farther than that of {nearer} of the model's own "
-            found.append(
-                (True, text + "slices. It has seen hardly anything like it: do not rely on the score.")
-            )
-        elif case.distance_rank >= UNUSUAL:
-            text = f"Unusual: its nearest lesion is farther than that of {nearer} of the model's own slices."
-            found.append((True, text))
-        else:
-            text = f"Nearest lesion: as near as usual (farther than that of {nearer} of the own slices)."
-            found.append((False, text))
-    return found
+    sentences = (
+        (
+            case.ssim_rank,
+            "The model draws this image worse than {} of its own slices. It may show something that the "
+            "model has not learned: do not rely on the score.",
+            "Unusual: the model draws this image worse than {} of its own slices.",
+            "Reconstruction: as usual (worse than {} of the model's own slices).",
+        ),
+        (
+            case.distance_rank,
+            "Far from all lesions: its nearest is farther than that of {} of the model's own slices. It has "
+            "seen hardly anything like it: do not rely on the score.",
+            "Unusual: its nearest lesion is farther than that of {} of the model's own slices.",
+            "Nearest lesion: as near as usual (farther than that of {} of the own slices).",
+        ),
+    )
+    chosen = []
+    for rank, far, unusual, usual in sentences:
+        if rank is not None:
+            sentence = far if rank >= FAR else unusual if rank >= UNUSUAL else usual
+            chosen.append((rank >= UNUSUAL, sentence.format(_percent(rank))))
+    return chosen
 
 
 def score_context(model: LoadedModel, score: float) -> str:
     """Where a score lies among those of the labelled slices; empty without labelled slices."""
-    table = model.table
-    if "score" not in table:
+    groups = _scores_by_label(model)
+    if len(groups) < 2:
         return ""
-    labels, scores = malignant(table), table["score"].to_numpy(float)
-    groups = [scores[(labels == label) & ~np.isnan(scores)] for label in (0, 1)]
-    if not all(len(group) for group in groups):
-        return ""
-    benign, suspicious = (float((group < score).mean()) for group in groups)
+    benign, suspicious = (float((group < score).mean()) for group in groups.values())
     return (
         f"Higher than {_percent(benign)} of the slices that readers took for benign (1, 2) and than "
         f"{_percent(suspicious)} of those they took for malignant (4, 5)."
@@ -278,17 +271,21 @@ def score_context(model: LoadedModel, score: float) -> str:
 
 def score_histograms(model: LoadedModel, bins: int = 24) -> dict[str, list[float]]:
     """Shares (0..1) of the benign and the malignant slices' stored scores in `bins` equal bins of 0..1."""
+    return {
+        name: (np.histogram(scores, bins, range=(0, 1))[0] / len(scores)).tolist()
+        for name, scores in _scores_by_label(model).items()
+    }
+
+
+def _scores_by_label(model: LoadedModel) -> dict[str, np.ndarray]:
+    """The stored scores of the benign and of the malignant slices; without a class that has none."""
     table = model.table
     if "score" not in table:
         return {}
     labels, scores = malignant(table), table["score"].to_numpy(float)
-    found = {}
-    for name, label in (("benign", 0), ("malignant", 1)):
-        group = scores[(labels == label) & ~np.isnan(scores)]
-        if len(group):
-            counts, _ = np.histogram(group, bins, range=(0, 1))
-            found[name] = (counts / len(group)).tolist()
-    return found
+    scored = ~np.isnan(scores)
+    groups = {"benign": scores[scored & (labels == 0)], "malignant": scores[scored & (labels == 1)]}
+    return {name: group for name, group in groups.items() if len(group)}
 
 
 def evaluated(report: Report | None) -> tuple[pd.DataFrame, str] | None:
@@ -300,42 +297,42 @@ def evaluated(report: Report | None) -> tuple[pd.DataFrame, str] | None:
         figures = report.units.of(unit)
         assert figures is not None
         row = {"model": figure(figures.auc, 2)}
-        for name, words in SIZE_WORDS.items():
+        for name, size in SIZE_WORDS.items():
             baseline = (report.baselines or {}).get(name)
-            row[f"{words} alone"] = figure(None if baseline is None else baseline.auc(unit), 2)
+            row[f"{size} alone"] = figure(None if baseline is None else baseline.auc(unit), 2)
         rows[f"{figures.count:,} {unit}s, {figures.malignant:,} malignant"] = row
     sentences = [report.protocol_in_words, f"labels: {label_rule(report)}"]
     if report.transductive:
         sentences.append("the VAE itself was trained on these slices, without labels")
-    words = " ".join(f"{sentence[:1].upper()}{sentence[1:]}." for sentence in sentences if sentence)
-    return pd.DataFrame.from_dict(rows, orient="index"), f"{words} Intervals cover 95 %."
+    how = " ".join(f"{sentence[:1].upper()}{sentence[1:]}." for sentence in sentences if sentence)
+    return pd.DataFrame.from_dict(rows, orient="index"), f"{how} Intervals cover 95 %."
 
 
 def ratings(model: LoadedModel, rows: Sequence[int], distances: Sequence[float]) -> pd.DataFrame:
     """The lesions of `rows`, nearest first, with each reader's rating ("4, 5, 3")."""
     lesions = [model.lesion(row) for row in rows]  # a hundred times faster than rows of the table
-    columns = set(model.table)
-    found: dict[str, Any] = {
+    stored = set(model.table)
+    columns: dict[str, Any] = {
         "lesion": [
             f"{each['patient_id']}, nodule {each['nodule']}, slice {each['slice']}" for each in lesions
         ],
         "distance": [round(float(distance), 2) for distance in distances],
     }
-    if "malignancy" in columns:
-        found["malignancy (median)"] = [
+    if "malignancy" in stored:
+        columns["malignancy (median)"] = [
             "not rated" if pd.isna(rating) else f"{rating_text(rating)} {malignancy_meaning(rating)}"
             for rating in (each["malignancy"] for each in lesions)
         ]
-    if "diameter_mm" in columns:
-        found["diameter mm"] = [
+    if "diameter_mm" in stored:
+        columns["diameter mm"] = [
             None if pd.isna(each["diameter_mm"]) else round(float(each["diameter_mm"]), 1) for each in lesions
         ]
     for name in ["malignancy", *(name for name in RATINGS if name != "malignancy")]:
-        if (column := f"{name}_all") in columns:
-            found[f"{TITLES.get(name, name)}, each reader"] = [
+        if (column := f"{name}_all") in stored:
+            columns[f"{TITLES.get(name, name)}, each reader"] = [
                 "" if pd.isna(each[column]) else str(each[column]).replace("|", ", ") for each in lesions
             ]
-    return pd.DataFrame(found, index=pd.RangeIndex(1, len(lesions) + 1, name="no."))
+    return pd.DataFrame(columns, index=pd.RangeIndex(1, len(lesions) + 1, name="no."))
 
 
 def _percent(share: float) -> str:

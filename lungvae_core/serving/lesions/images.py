@@ -23,6 +23,7 @@ from starlette.routing import BaseRoute, Route
 
 from lungvae_core.errors import UserError
 from lungvae_core.files import atomic_path
+from lungvae_core.palette import grey
 from lungvae_core.parameters import Query
 from lungvae_core.serving.models.answers import BASE, HEADERS, MOST_ROWS, answering, kept
 from lungvae_core.serving.models.registry import LoadedModel, Registry
@@ -35,7 +36,8 @@ SPRITES_A_LINE = 128  # 4,096 pixels wide, which every browser supports
 def png(image: np.ndarray) -> bytes:
     """An image (rows, columns), uint8 or float in 0..1, as a greyscale PNG."""
     stream = io.BytesIO()
-    Image.fromarray(_grey(image)).save(stream, "PNG", compress_level=1)
+    grey_levels = image if image.dtype == np.uint8 else grey(image)
+    Image.fromarray(grey_levels).save(stream, "PNG", compress_level=1)
     return stream.getvalue()
 
 
@@ -142,13 +144,7 @@ def _atlas(model: LoadedModel) -> bytes:
         rows = np.arange(start, min(start + SPRITES_A_LINE, count))
         images, _ = model.images(rows)
         small = images.reshape(len(rows), SPRITE, 2, SPRITE, 2).mean((2, 4))
-        sheet[rows // SPRITES_A_LINE, :, rows % SPRITES_A_LINE] = _grey(small)
+        sheet[rows // SPRITES_A_LINE, :, rows % SPRITES_A_LINE] = grey(small)
     stream = io.BytesIO()
     Image.fromarray(sheet.reshape(lines * SPRITE, SPRITES_A_LINE * SPRITE)).save(stream, "JPEG", quality=85)
     return stream.getvalue()
-
-
-def _grey(image: np.ndarray) -> np.ndarray:
-    if image.dtype == np.uint8:
-        return image
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)

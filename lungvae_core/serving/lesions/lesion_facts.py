@@ -21,13 +21,7 @@ from lungvae_core.serving.models.registry import LoadedModel
 # LIDC's own words for every value of each rating.
 _MARKED = ("none", "nearly none", "medium", "near marked", "marked")
 WORDS: dict[str, tuple[str, ...]] = {
-    "subtlety": (
-        "extremely subtle",
-        "moderately subtle",
-        "fairly subtle",
-        "moderately obvious",
-        "obvious",
-    ),
+    "subtlety": ("extremely subtle", "moderately subtle", "fairly subtle", "moderately obvious", "obvious"),
     "internalStructure": ("soft tissue", "fluid", "fat", "air"),
     "calcification": ("popcorn", "laminated", "solid", "non-central", "central", "absent"),
     "sphericity": ("linear", "ovoid to linear", "ovoid", "ovoid to round", "round"),
@@ -61,8 +55,7 @@ class Scores:
     """A slice's score and its nodule's."""
 
     slice: float
-    low: float | None  # 90 % of the classifiers fitted on resampled patients; None without them
-    high: float | None
+    band: tuple[float, float] | None  # 90 % of the classifiers fitted on resampled patients; None without
     note: str  # how the scores were obtained
     nodule: NoduleScore  # its arrays are in the order of lesion.slices
 
@@ -70,41 +63,41 @@ class Scores:
 def ratings(model: LoadedModel, row: int) -> list[Rating]:
     """Every reader's ratings of the nodule of `row`, malignancy first; omits what nobody rated."""
     entry = model.lesion(row)
-    found = []
+    rated = []
     for name in ["malignancy", *(name for name in RATINGS if name != "malignancy")]:
         values = _joined(entry.get(f"{name}_all"))
         if values:
-            words = [_word(name, value) for value in values]
-            found.append(Rating(TITLES.get(name, name), values, words, SCALES[name][:2]))
-    return found
+            meanings = [_word(name, value) for value in values]
+            rated.append(Rating(TITLES.get(name, name), values, meanings, SCALES[name][:2]))
+    return rated
 
 
 def facts(model: LoadedModel, row: int) -> list[tuple[str, str]]:
     """(name, value with its unit) of the known facts about the nodule of `row` and its scan."""
     entry, rows = model.lesion(row), lesion.slices(model, row)
     known = {name: value for name, value in entry.items() if not pd.isna(value)}
-    found = []
+    lines = []
 
     def add(name: str, column: str, text: str) -> None:
         if column in known:
-            found.append((name, text.format(known[column])))
+            lines.append((name, text.format(known[column])))
 
     add("diameter", "diameter_mm", "{:.1f} mm")
     add("volume", "volume_mm3", "{:,.0f} mm³")
     add("readers who outlined it", "n_readers", "{}")
-    found.append(("slices", f"{len(rows)}"))
+    lines.append(("slices", f"{len(rows)}"))
     add("pixel spacing", "pixel_spacing_mm", "{:.2f} mm")
     add("slice thickness", "slice_thickness_mm", "{:g} mm")
     add("distance between slices", "slice_spacing_mm", "{:g} mm")
     if "contrast" in known:
-        found.append(("contrast medium", "yes" if known["contrast"] else "no"))
+        lines.append(("contrast medium", "yes" if known["contrast"] else "no"))
     add("scanner", "manufacturer", "{}")
     if float(known.get("hu_step", 0)) > 1:
         add("HU in steps of", "hu_step", "{:.1f}")
     learned = {"train": "yes", "validation": "no, held out", "unseen": "no"}
     if str(known.get("split")) in learned:
-        found.append(("model learned from it", learned[str(known["split"])]))
-    return found
+        lines.append(("model learned from it", learned[str(known["split"])]))
+    return lines
 
 
 def scores(model: LoadedModel, row: int) -> Scores | None:
@@ -127,11 +120,9 @@ def scores(model: LoadedModel, row: int) -> Scores | None:
         note = scoring.of_walk(model, patient)
     if nodule is None:
         return None
-    band = model.band(model.codes[row][None], patient=patient)
     return Scores(
         slice=float(nodule.slices[rows.index(row)]),
-        low=None if band is None else float(band[0, 0]),
-        high=None if band is None else float(band[0, 1]),
+        band=model.band_of(model.codes[row], patient=patient),
         note=note,
         nodule=nodule,
     )

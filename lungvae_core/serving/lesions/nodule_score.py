@@ -20,8 +20,7 @@ class NoduleScore:
     """A nodule's score from those of its slices; a model score, never a probability of cancer."""
 
     score: float  # 0..1
-    low: float | None  # 90 % of the classifiers fitted on resampled patients; None without them
-    high: float | None
+    band: tuple[float, float] | None  # 90 % of the classifiers fitted on resampled patients; None without
     slices: np.ndarray  # (M,) each slice's score
     drives: np.ndarray  # (M,) the score minus the score without the slice; 0 if it is the only one
     attended: float | None = None  # 0..1, by attention over the slices; None for runs without it
@@ -54,8 +53,7 @@ def combine(model: LoadedModel, slices: np.ndarray, codes: np.ndarray, *, patien
         attended=attended,
         weights=weights,
         score=score,
-        low=None if band is None else float(band[0, 0]),
-        high=None if band is None else float(band[0, 1]),
+        band=None if band is None else (float(band[0, 0]), float(band[0, 1])),
         slices=slices,
         drives=score - without if count > 1 else np.zeros(count),
     )

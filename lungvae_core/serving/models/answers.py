@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import pandas as pd
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from lungvae_core.caches import CachePerOwner
 from lungvae_core.errors import UserError
@@ -24,6 +25,7 @@ MOST_ROWS = 10**9  # no table is longer
 MOST_BYTES = 256 * 2**20  # of results of one model: tables, places, colours, outlines
 
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 _results: CachePerOwner[Any] = CachePerOwner(MOST_BYTES)
 
 
@@ -68,3 +70,31 @@ def answering(
             return refusal(error)
 
     return endpoint
+
+
+class Offers(Generic[Item]):
+    """What pages offer browsers to fetch once it is in view, each under a key."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._items: CachePerOwner[Item] = CachePerOwner(most_bytes)  # of one model
+
+    def put(self, model: LoadedModel, key: str, item: Item) -> None:
+        """Keep an item of a model under a key, until newer ones need the space."""
+        self._items.of(model).put(key, item)
+
+    def route(
+        self, registry: Callable[[], Registry], path: str, make: Callable[[LoadedModel, Item], Response]
+    ) -> Route:
+        """The route `path` below BASE, with {key} in it; it answers with what `make` makes of the item."""
+
+        def endpoint(request: Request) -> Response:
+            try:
+                model = registry().load(request.path_params["name"])
+                item = self._items.of(model).peek(request.path_params["key"])
+                if item is None:
+                    raise UserError("This picture is kept no longer. Reload the page.")
+                return make(model, item)
+            except UserError as error:
+                return refusal(error)
+
+        return Route(f"{BASE}/{path}", endpoint)

@@ -66,9 +66,7 @@ class Prediction:
     score: float | None  # 0 benign .. 1 malignant; None without a classifier
     ssim: float
     mse: float
-    ssim_rank: (
-        float | None
-    )  # share of the model's own slices that are reconstructed better; None if not known
+    ssim_rank: float | None  # share of the model's own slices that are reconstructed better, if known
     distance_rank: float  # share of them whose nearest other patient is nearer than this slice's
     neighbours: list[dict[str, Any]]  # nearest first: patient_id, nodule, slice, malignancy, row, distance
     band: tuple[float, float] | None = None  # the range of 90 % of classifiers fitted on resampled patients
@@ -286,6 +284,11 @@ class LoadedModel:
         """
         return None if self.ensemble is None else self.ensemble.band(codes, patient=patient)
 
+    def band_of(self, code: np.ndarray, *, patient: str | None) -> tuple[float, float] | None:
+        """`band` of a single code (K,)."""
+        band = self.band(code[None], patient=patient)
+        return None if band is None else (float(band[0, 0]), float(band[0, 1]))
+
     def familiarity(self, codes: np.ndarray, *, exclude_patient: str | None = None) -> np.ndarray:
         """(M,) 0..1; see `Nearness.familiarity`."""
         return self.nearness.familiarity(codes, exclude_patient=exclude_patient)
@@ -350,7 +353,6 @@ class LoadedModel:
         codes, quality = encode_with_quality(self.vae, self.seen(hu, spacing_mm)[None])
         rows, distances = self.nearness.neighbours(codes[0], count, exclude_patient=exclude_patient)
         scores = self.score(codes, patient=exclude_patient)
-        band = self.band(codes, patient=exclude_patient)
         ssim = float(quality["ssim"][0])
         return Prediction(
             code=codes[0],
@@ -364,7 +366,7 @@ class LoadedModel:
                 self._neighbour(int(row), float(distance))
                 for row, distance in zip(rows, distances, strict=True)
             ],
-            band=None if band is None else (float(band[0, 0]), float(band[0, 1])),
+            band=self.band_of(codes[0], patient=exclude_patient),
         )
 
     def ssim_rank(self, ssim: float) -> float | None:

@@ -47,27 +47,27 @@ def facts(first: LoadedModel, second: LoadedModel) -> pd.DataFrame:
 
 def facts_note(first: LoadedModel, second: LoadedModel) -> str:
     """The note to the figures: label rule, protocol, seeds, what intervals are."""
-    said = [
+    sentences = [
         f"Labels: {label_rule(report)}. {report.protocol_in_words[:1].upper()}{report.protocol_in_words[1:]}."
         for report in (first.evaluation, second.evaluation)
         if report is not None
     ]
-    said.append(
+    sentences.append(
         "Intervals: 95 %, by drawing patients again. One training each, so no claim about a prior; intervals "
         "that overlap show no difference."
     )
-    return " ".join(dict.fromkeys(said))
+    return " ".join(dict.fromkeys(sentences))
 
 
 def overlap(model: LoadedModel, cases: Sequence[Case]) -> str:
     """How many of the two cases' neighbours are the same nodules, in a sentence."""
     table = model.table
-    found = []
+    nodules = []
     for case in cases:
         rows = table.iloc[case.neighbours]
-        found.append(set(zip(rows["patient_id"], rows["nodule"], strict=True)))
-    shared = len(found[0] & found[1])
-    most = max(len(nodules) for nodules in found)
+        nodules.append(set(zip(rows["patient_id"], rows["nodule"], strict=True)))
+    shared = len(nodules[0] & nodules[1])
+    most = max(map(len, nodules))
     if shared == 0:
         return f"None of the {most} nearest nodules is the same."
     return f"{shared} of the {most} nearest nodules {'is' if shared == 1 else 'are'} the same."
@@ -93,29 +93,29 @@ def named_dimensions(model: LoadedModel) -> pd.DataFrame | None:
 
 def _facts(model: LoadedModel) -> dict[str, str | None]:
     entry = model.entry
-    found: dict[str, str | None] = {
+    figures: dict[str, str | None] = {
         "prior": FAMILIES[entry.prior].label,
         "preset": entry.preset,
         "dimensions": str(entry.dimensions),
     }
     report = model.evaluation
     drawn = None if report is None else report.validation
-    found["dimensions in use"] = None if drawn is None else str(drawn.active_units)
-    for name, words, digits in (
+    figures["dimensions in use"] = None if drawn is None else str(drawn.active_units)
+    for name, title, digits in (
         ("ssim", "SSIM of held-out patients' reconstructions (1 is the same)", 3),
         ("mse", "mean squared error of them, 0..1 scale", 5),
         ("kl", "KL, nats", 1),
     ):
-        found[words] = None if drawn is None else f"{getattr(drawn, name):.{digits}f}"
+        figures[title] = None if drawn is None else f"{getattr(drawn, name):.{digits}f}"
     if report is not None and not report.leaks:
         for part, unseen in reversed(report.parts):
-            found |= _aucs(part, UNSEEN if unseen else ALL)
-    return found
+            figures |= _aucs(part, UNSEEN if unseen else ALL)
+    return figures
 
 
-def _aucs(part: Report | HeldOut, whose: str) -> dict[str, str | None]:
-    found: dict[str, str | None] = {f"AUC per nodule, {whose}": figure(part.units.auc("nodule"))}
-    for name, words in SIZE_WORDS.items():
-        if part.baselines and name in part.baselines:
-            found[f"{words} alone, same nodules, {whose}"] = figure(part.baselines[name].auc("nodule"))
-    return found
+def _aucs(part: Report | HeldOut, whose: str) -> dict[str, str]:
+    return {f"AUC per nodule, {whose}": figure(part.units.auc("nodule"))} | {
+        f"{size} alone, same nodules, {whose}": figure(part.baselines[name].auc("nodule"))
+        for name, size in SIZE_WORDS.items()
+        if part.baselines and name in part.baselines
+    }

@@ -15,15 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from lungvae_core.caches import CachePerOwner
-from lungvae_core.errors import UserError
 from lungvae_core.explore.counterfactual import measured_curves
 from lungvae_core.explore.neighbours import FAR, UNUSUAL
-from lungvae_core.serving.models.answers import BASE, HEADERS, refusal
+from lungvae_core.palette import grey
+from lungvae_core.serving.models.answers import HEADERS, Offers
 from lungvae_core.serving.models.registry import LoadedModel, Registry
 
 SHOWN = ("diameter, px", "mean density, HU", "edge, HU/px")  # measured, to show: size, HU, sharpness
@@ -61,7 +60,7 @@ class Film:
 
 
 _films: CachePerOwner[Film] = CachePerOwner(MOST_BYTES)
-_offered: CachePerOwner[tuple[np.ndarray, str | None]] = CachePerOwner(MOST_OFFERED_BYTES)
+_offers: Offers[tuple[np.ndarray, str | None]] = Offers(MOST_OFFERED_BYTES)
 
 
 def make_film(model: LoadedModel, codes: np.ndarray, *, patient: str | None) -> Film:
@@ -77,13 +76,12 @@ def offer(model: LoadedModel, codes: np.ndarray, *, patient: str | None) -> str:
     """The key under which browsers may request the film of codes (T, K); see `make_film`."""
     codes = np.array(codes, np.float32, order="C")
     key = _key(codes, patient)
-    _offered.of(model).put(key, (codes, patient))
+    _offers.put(model, key, (codes, patient))
     return key
 
 
 def for_browser(film: Film) -> dict[str, Any]:
     """A film ready for JSON: its frames, curves along the path, and a caption for each frame."""
-    grey = np.rint(np.clip(film.images, 0, 1) * 255).astype(np.uint8)
     curves = []
     if film.scores is not None:
         curves.append(_curve("Model score", film.scores, film.bands, span=(0.0, 1.0)))
@@ -91,8 +89,8 @@ def for_browser(film: Film) -> dict[str, Any]:
         curves.append(_curve(name[:1].upper() + name[1:], values, digits=1))
     curves.append(_curve("Distance from lesions", film.familiarity, span=(0.0, 1.0), limit=FAR))
     return {
-        "frames": base64.b64encode(grey.tobytes()).decode(),
-        "count": len(grey),
+        "frames": base64.b64encode(grey(film.images).tobytes()).decode(),
+        "count": len(film.images),
         "curves": curves,
         "words": [in_words(float(value)) for value in film.familiarity],
         "far": [bool(far) for far in film.far],
@@ -103,18 +101,11 @@ def for_browser(film: Film) -> dict[str, Any]:
 def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
     """This module's route; `registry` returns the process's single registry."""
 
-    def get(request: Request) -> Response:
-        try:
-            model = registry().load(request.path_params["name"])
-            offered = _offered.of(model).peek(request.path_params["key"])
-            if offered is None:
-                raise UserError("This film is kept no longer. Reload the page.")
-            codes, patient = offered
-            return JSONResponse(for_browser(make_film(model, codes, patient=patient)), headers=HEADERS)
-        except UserError as error:
-            return refusal(error)
+    def get(model: LoadedModel, offer: tuple[np.ndarray, str | None]) -> Response:
+        codes, patient = offer
+        return JSONResponse(for_browser(make_film(model, codes, patient=patient)), headers=HEADERS)
 
-    return [Route(f"{BASE}/films/{{key}}", get)]
+    return [_offers.route(registry, "films/{key}", get)]
 
 
 def _key(codes: np.ndarray, patient: str | None) -> str:

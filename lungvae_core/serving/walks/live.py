@@ -41,6 +41,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lungvae_core.errors import UserError
 from lungvae_core.json_text import parse_json
+from lungvae_core.palette import grey
 from lungvae_core.serving.lesions.cases import known_patient
 from lungvae_core.serving.models.registry import LoadedModel
 from lungvae_core.serving.walks import paths
@@ -72,7 +73,7 @@ class DecodeRequest(BaseModel):
 class Question:
     """A parsed request: the code to decode, and the start to compare it with."""
 
-    wish: DecodeRequest
+    request: DecodeRequest
     code: np.ndarray  # (K,)
     start: np.ndarray  # (K,)
     patient: str | None  # of the data set, whose lesion is the start
@@ -96,35 +97,36 @@ class Session:
     def question(self, text: str) -> Question:
         """Parse a request in JSON; UserError says what is wrong with it."""
         try:
-            wish = DecodeRequest.model_validate(parse_json(text, what="A wish"))
+            request = DecodeRequest.model_validate(parse_json(text, what="A request"))
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
-            raise UserError(f"A wish was not understood: {place} {first['msg']}.") from error
-        for dimension, value in (*wish.edits, *([wish.move] if wish.move else [])):
+            raise UserError(f"A request was not understood: {place} {first['msg']}.") from error
+        for dimension, value in (*request.edits, *([request.move] if request.move else [])):
             self._check(dimension, value)
-        start = self._starts(wish.start)
-        code = self.model.latent.edited(moved_along(self.model, start, wish.along), dict(wish.edits))
-        if wish.move is not None:
-            dimension, value = wish.move
+        start = self._starts(request.start)
+        code = self.model.latent.edited(moved_along(self.model, start, request.along), dict(request.edits))
+        if request.move is not None:
+            dimension, value = request.move
             code = self.model.latent.path(code, dimension, np.array([value], np.float32))[0]
-        return Question(wish, code, start, self._patients(wish.start))
+        return Question(request, code, start, self._patients(request.start))
 
     def frame(self, question: Question, image: np.ndarray, score: float) -> bytes:
         """The answer, given the decoded image (64, 64)."""
-        return frame(question.wish.id, question.code, score, image, self._at_start(question.wish.start))
+        return frame(question.request.id, question.code, score, image, self._at_start(question.request.start))
 
     def answer(self, text: str) -> bytes:
         """The frame for a single request in JSON; UserError says what is wrong with it."""
         question = self.question(text)
         scores = self.model.score(question.code[None], patient=question.patient)
-        image = self.model.decode(question.code[None], quick=question.wish.quick)[0]
+        image = self.model.decode(question.code[None], quick=question.request.quick)[0]
         return self.frame(question, image, float("nan") if scores is None else float(scores[0]))
 
     def facts(self, text: str) -> str:
         """The facts about a request's code, as JSON; UserError says what is wrong with the request."""
         question = self.question(text)
-        return json.dumps({"id": question.wish.id, **facts_of(self.model, question.code, question.patient)})
+        facts = facts_of(self.model, question.code, question.patient)
+        return json.dumps({"id": question.request.id, **facts})
 
     def _check(self, dimension: int, value: float) -> None:
         count = self.model.entry.dimensions
@@ -140,18 +142,18 @@ def moved_along(model: LoadedModel, code: np.ndarray, along: Sequence[tuple[str,
     along = [(name, value) for name, value in along if value]
     if not along:
         return code
-    known = paths.directions(model)
+    learned = paths.directions(model)
     point = None
     for name, value in along:
-        if known is None or name not in known.directions:
+        if learned is None or name not in learned.directions:
             raise UserError(f"The model has no direction {name[:40]!r}.")
         if abs(value) > FARTHEST:
             raise UserError(f"{value:g} standard deviations are too far; {FARTHEST:g} are the most.")
-        point = known.space.to(code[None]) if point is None else point
-        point = point + value * known.directions[name].pattern
-    assert known is not None
+        point = learned.space.to(code[None]) if point is None else point
+        point = point + value * learned.directions[name].pattern
+    assert learned is not None
     assert point is not None
-    return known.space.back(point)[0]
+    return learned.space.back(point)[0]
 
 
 def facts_of(model: LoadedModel, code: np.ndarray, patient: str | None) -> dict[str, Any]:
@@ -224,7 +226,7 @@ def frame(identity: int, code: np.ndarray, score: float, image: np.ndarray, at_s
         (
             struct.pack("<IIf", identity, len(code), score),
             np.asarray(code, "<f4").tobytes(),
-            np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8).tobytes(),
+            grey(image).tobytes(),
             np.rint(difference * 127).astype(np.int8).tobytes(),
         )
     )

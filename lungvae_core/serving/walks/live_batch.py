@@ -55,7 +55,7 @@ class Decoder:
                 continue  # the connection is closed
             try:
                 question = session.question(text)
-                together = (id(session.model), question.wish.quick)
+                together = (id(session.model), question.request.quick)
                 asked.setdefault(together, []).append((session, question, future))
             except BaseException as error:  # of this request; the others are answered
                 future.set_exception(error)
@@ -74,7 +74,7 @@ def _decode(group: list[tuple[Session, Question, Future[bytes]]]) -> list[bytes]
     """The frames for requests to one model, either all quick or none."""
     model = group[0][0].model
     codes = np.stack([question.code for _, question, _ in group])
-    images = model.decode(codes, quick=group[0][1].wish.quick)
+    images = model.decode(codes, quick=group[0][1].request.quick)
     scores = _scores(model, codes, [question.patient for _, question, _ in group])
     return [
         session.frame(question, image, score)

@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from lungvae_core import ATTRIBUTION, NOTICE
 from lungvae_core.errors import UserError
-from lungvae_core.palette import LESS, MORE, diverging
+from lungvae_core.palette import LESS, MORE, diverging, grey
 
 GENERATED = "Generated, not for clinical use. For research and education."
 _NIGHT, _DIM, _LIGHT = (17, 17, 17), (160, 160, 160), (235, 235, 235)
@@ -88,7 +88,7 @@ def strip_png(walk: Walk, *, side: int = 128) -> bytes:
     for step in range(steps):
         left = step * pitch + _GAP // 2
         centre = left + side / 2
-        picture.paste(_enlarged(Image.fromarray(_grey(walk.images[step])), side), (left, top))
+        picture.paste(_enlarged(Image.fromarray(grey(walk.images[step])), side), (left, top))
         picture.paste(_enlarged(Image.fromarray(differences[step]), side), (left, top + pitch))
         for row in range(2):
             picture.paste(mark, (left + 4, top + row * pitch + 3), mark)
@@ -179,7 +179,7 @@ def sheet_png(sheet: Sheet, *, side: int = 96, margin: int = 250) -> bytes:
             _write(draw, (_MARGIN, y + 8 + 19 * number), part, 14, _LIGHT if number == 0 else _DIM)
         for column in range(columns):
             x = margin + column * pitch
-            picture.paste(_enlarged(Image.fromarray(_grey(sheet.images[line, column])), side), (x, y))
+            picture.paste(_enlarged(Image.fromarray(grey(sheet.images[line, column])), side), (x, y))
             if sheet.scores is not None:
                 share = float(sheet.scores[line, column])
                 draw.rectangle((x, y + side - 4, x + side, y + side), fill=(60, 60, 60))
@@ -211,7 +211,7 @@ def _gif_frame(walk: Walk, step: int, side: int) -> Image.Image:
     draw = ImageDraw.Draw(picture)
     _write(draw, (_MARGIN, 6), f"{walk.title} · {walk.along}", 14, 235)
     _write(draw, (_MARGIN, 24), f"from {walk.start}", 12, 160)
-    picture.paste(_enlarged(Image.fromarray(_grey(walk.images[step])), side), (_MARGIN, top))
+    picture.paste(_enlarged(Image.fromarray(grey(walk.images[step])), side), (_MARGIN, top))
     _write(draw, (_MARGIN + 5, top + 4), "generated", 13, 235, outlined=True)
     _write(draw, (_MARGIN + 5, top + side - 20), walk.window_text, 12, 235, outlined=True)
     rail, right = top + side + 14, _MARGIN + side
@@ -224,10 +224,6 @@ def _gif_frame(walk: Walk, step: int, side: int) -> Image.Image:
     _write(draw, (_MARGIN, rail + 34), "Generated, not for clinical use.", 13, 235)
     _write(draw, (_MARGIN, rail + 51), NOTICE, 11, 200)
     return picture
-
-
-def _grey(image: np.ndarray) -> np.ndarray:
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
 def _enlarged(image: Image.Image, side: int) -> Image.Image:

@@ -11,16 +11,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
-from lungvae_core.caches import CachePerOwner
-from lungvae_core.errors import UserError
-from lungvae_core.serving.models.answers import BASE, HEADERS, refusal
+from lungvae_core.serving.models.answers import BASE, HEADERS, Offers
 from lungvae_core.serving.models.registry import LoadedModel, Registry
 from lungvae_core.serving.walks.render import Walk, strip_png
 
@@ -54,7 +50,7 @@ class Strip:
         )
 
 
-_offered: CachePerOwner[tuple[Strip, float]] = CachePerOwner(MOST_OFFERED_BYTES)
+_offers: Offers[tuple[Strip, float]] = Offers(MOST_OFFERED_BYTES)
 
 
 def offer(model: LoadedModel, strip: Strip, *, difference_full: float) -> str:
@@ -63,23 +59,16 @@ def offer(model: LoadedModel, strip: Strip, *, difference_full: float) -> str:
     for numbers in (strip.values, strip.codes, strip.at_start):
         digest.update(np.ascontiguousarray(numbers, np.float32).tobytes())
     key = digest.hexdigest()
-    _offered.of(model).put(key, (strip, difference_full))
+    _offers.put(model, key, (strip, difference_full))
     return f"{BASE.format(name=model.entry.name)}/strips/{key}.png"
 
 
 def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
     """This module's route; `registry` returns the process's single registry."""
 
-    def get(request: Request) -> Response:
-        try:
-            model = registry().load(request.path_params["name"])
-            offered: Any = _offered.of(model).peek(request.path_params["key"])
-            if offered is None:
-                raise UserError("This picture is kept no longer. Reload the page.")
-            strip, full = offered
-            picture = strip_png(strip.walk(model, difference_full=full))
-            return Response(picture, media_type="image/png", headers=HEADERS)
-        except UserError as error:
-            return refusal(error)
+    def get(model: LoadedModel, offer: tuple[Strip, float]) -> Response:
+        strip, full = offer
+        picture = strip_png(strip.walk(model, difference_full=full))
+        return Response(picture, media_type="image/png", headers=HEADERS)
 
-    return [Route(f"{BASE}/strips/{{key}}.png", get)]
+    return [_offers.route(registry, "strips/{key}.png", get)]

@@ -112,8 +112,8 @@ def read(
     if since:
         query = query.where(_Line.at >= _moment(since))
     with session(settings) as opened:
-        found = list(opened.scalars(query))
-    return [Line(one.id, *(printable(str(text), most) for text, most in _texts(one))) for one in found]
+        rows = list(opened.scalars(query))
+    return [Line(row.id, *(printable(str(text), most) for text, most in _texts(row))) for row in rows]
 
 
 def _texts(line: _Line) -> list[tuple[object, int]]:

@@ -31,14 +31,14 @@ class FoundData:
 
 def find_data(settings: Settings) -> tuple[list[FoundData], dict[str, str]]:
     """(usable data sets by folder, {folder: why it was left out})."""
-    found, broken = [], {}
+    usable, broken = [], {}
     for path in settings.data_sets():
         try:
             check_name(path.parent)
-            found.append(_describe(path.parent, path.stat().st_mtime_ns))
+            usable.append(_describe(path.parent, path.stat().st_mtime_ns))
         except (UserError, OSError) as error:
             broken[shown(Path(path.parent.name))] = str(error)
-    return found, broken
+    return usable, broken
 
 
 @bounded(2**20)

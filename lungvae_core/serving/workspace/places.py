@@ -10,6 +10,7 @@ home folder of the user who runs the server; if others can reach the server, onl
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from lungvae_core import parameters
@@ -41,22 +42,16 @@ def sources(settings: Settings) -> list[Path]:
 
 def source(settings: Settings, text: str | Path) -> Path:
     """The folder of scans that a person named, with links resolved; UserError unless it may be read."""
-    resolved = _named(settings, text, "folder")
-    if not resolved.is_dir():
-        raise UserError(f"There is no folder {shown(text)} on this server.")
-    return resolved
+    return _named(settings, text, "folder", Path.is_dir)
 
 
 def source_file(settings: Settings, text: str | Path) -> Path:
     """The file that a person named, with links resolved; UserError unless it may be read."""
-    resolved = _named(settings, text, "file")
-    if not resolved.is_file():
-        raise UserError(f"There is no file {shown(text)} on this server.")
-    return resolved
+    return _named(settings, text, "file", Path.is_file)
 
 
-def _named(settings: Settings, text: str | Path, kind: str) -> Path:
-    """A path that a person named, with links resolved; UserError unless it lies below a source."""
+def _named(settings: Settings, text: str | Path, kind: str, is_kind: Callable[[Path], bool]) -> Path:
+    """A path that a person named, with links resolved; UserError unless it exists below a source."""
     given = Path(parameters.text(f"The {kind}", str(text), LONGEST)).expanduser()
     resolved = _resolved(given) if given.is_absolute() else None
     # The same message whether it exists or not, so that nobody learns what lies elsewhere on the machine.
@@ -65,6 +60,8 @@ def _named(settings: Settings, text: str | Path, kind: str) -> Path:
             f"{shown(text)} is not below a folder that this server reads. Whoever runs the server names such "
             f"folders with {SOURCES} or `lungvae app --sources`. Give the whole path, from / on."
         )
+    if not is_kind(resolved):
+        raise UserError(f"There is no {kind} {shown(text)} on this server.")
     return resolved
 
 

@@ -34,9 +34,7 @@ class Leftover:
     kind: str  # the end of its name
     size: int  # bytes
     held: bool  # by a running process: then it is not a leftover
-    becomes: Path | None = (
-        None  # the name to restore it to, if it is the former state of something now missing
-    )
+    becomes: Path | None = None  # the name to restore it to, if what had replaced it is missing
 
     @property
     def resumable(self) -> bool:
@@ -49,9 +47,8 @@ class Leftover:
         if self.held:
             return f"{size}, in use by a living process; it stays."
         if self.becomes is not None:
-            return (
-                f"{size}, the former {self.becomes.name}, which a killed command was replacing; it goes back."
-            )
+            name = self.becomes.name
+            return f"{size}, the former {name}, which a killed command was replacing; it goes back."
         if self.resumable:
             return f"{size}, of an unfinished `lungvae prepare`, which would go on from it."
         return f"{size}, left by a killed command."

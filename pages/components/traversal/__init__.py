@@ -16,6 +16,7 @@ from urllib.parse import quote
 import numpy as np
 import streamlit as st
 
+from lungvae_core.palette import grey
 from pages.components.register import register
 
 _VIEW = register("lungvae_traversal", Path(__file__).parent / "view")
@@ -126,5 +127,4 @@ def _last_release(state: Any, model: str, start: str) -> Released | None:
 
 
 def _pixels(image: np.ndarray) -> str:
-    grey = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-    return base64.b64encode(grey.tobytes()).decode()
+    return base64.b64encode(grey(image).tobytes()).decode()

@@ -17,7 +17,7 @@ def test_a_slice_drives_the_score_by_what_the_mean_would_be_without_it(model):
         rest = np.delete(found.slices, at).mean()
         assert found.drives[at] == pytest.approx(found.score - rest)
     assert found.score == pytest.approx(found.slices.mean())
-    assert 0 <= found.low < found.high <= 1
+    assert 0 <= found.band[0] < found.band[1] <= 1
 
 
 def test_one_slice_alone_drives_nothing(model):
@@ -25,7 +25,7 @@ def test_one_slice_alone_drives_nothing(model):
     assert found.score == pytest.approx(float(model.score(model.codes[:1], patient=None)[0]))
     np.testing.assert_array_equal(found.drives, [0.0])
     band = model.band(model.codes[:1], patient=None)
-    np.testing.assert_allclose([found.low, found.high], band[0])
+    np.testing.assert_allclose(found.band, band[0])
 
 
 def test_a_nodule_of_the_set_is_judged_by_members_that_did_not_learn_from_it(model):
@@ -35,7 +35,7 @@ def test_a_nodule_of_the_set_is_judged_by_members_that_did_not_learn_from_it(mod
     found = combine(model, stored, model.codes[rows], patient=patient)
     assert found.score == pytest.approx(stored.mean())
     means = model.ensemble.scores(model.codes[rows]).mean(1)[model.ensemble.unseen(patient)]
-    np.testing.assert_allclose([found.low, found.high], np.quantile(means, [0.05, 0.95]))
+    np.testing.assert_allclose(found.band, np.quantile(means, [0.05, 0.95]))
 
 
 def test_without_a_classifier_there_is_no_score(model, monkeypatch):

@@ -41,14 +41,14 @@ class Person:
         self.model = model
 
     def question(self, text: str) -> Question:
-        wish = DecodeRequest(start="prior", **json.loads(text))
-        if wish.id == 13:
+        request = DecodeRequest(start="prior", **json.loads(text))
+        if request.id == 13:
             raise UserError("There is no 13.")
-        return Question(wish, np.full(3, wish.id, np.float32), np.zeros(3, np.float32), None)
+        return Question(request, np.full(3, request.id, np.float32), np.zeros(3, np.float32), None)
 
     def frame(self, question: Question, image: np.ndarray, score: float) -> bytes:
         assert np.isnan(score)
-        return f"{question.wish.id}: {image[5, 5]:.0f}".encode()
+        return f"{question.request.id}: {image[5, 5]:.0f}".encode()
 
 
 def asked(decoder: Decoder, model: Any, number: int, **more: Any) -> Any:
