@@ -284,12 +284,7 @@ def _intervals(rows: list[Row]) -> go.Figure:
         figure.add_scatter(
             x=[value],
             y=[row.name],
-            error_x={
-                "array": [high - value],
-                "arrayminus": [value - low],
-                "thickness": 2,
-                "width": 5,
-            },
+            error_x={"array": [high - value], "arrayminus": [value - low], "thickness": 2, "width": 5},
             mode="markers+text",
             marker={
                 "color": MODEL if is_model else SIZE,

@@ -16,7 +16,6 @@ from lungvae_core.palette import GREY, ORANGE, PURPLE, SKY
 # Okabe and Ito's colours, each with its own shape; readable on light and dark pages.
 COLOURS = {"model": SKY, "size": ORANGE, "readers": PURPLE, "pixels": GREY}
 SHAPES = {"model": "circle", "size": "square", "readers": "diamond", "pixels": "triangle-up"}
-GREY = "#8f959b"
 _NO_GRID = {"zeroline": False, "showgrid": False}
 LINE = 30  # height of one line of a forest
 

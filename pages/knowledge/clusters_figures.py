@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lungvae_core.palette import BLUE, GREY, OKABE_ITO, ORANGE, SKY, VERMILLION
+from pages.shared.charts import MARGIN, error_bars
 
-_MARGIN = {"l": 10, "r": 10, "t": 40, "b": 10}
 _SYMBOLS = ("circle", "diamond-tall", "cross")
 _MARKS = ("●", "♦", "✚")  # the same in text
 # For each kind of attribute: the name of its bars, their colour and hatching.
@@ -127,7 +127,7 @@ def tried(method: dict[str, Any]) -> go.Figure | None:
     figure.update_xaxes(title_text=title, row=2 if bends else 1, col=1)
     figure.update_layout(
         height=430 if bends else 300,
-        margin=_MARGIN,
+        margin=MARGIN,
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         showlegend=bends,
     )
@@ -145,7 +145,7 @@ def sizes(method: dict[str, Any]) -> go.Figure:
     )
     figure.update_xaxes(title_text="cluster", type="category")
     figure.update_yaxes(title_text="share of the lesions", tickformat=".0%")
-    figure.update_layout(height=300, margin=_MARGIN)
+    figure.update_layout(height=300, margin=MARGIN)
     return figure
 
 
@@ -181,7 +181,7 @@ def follows(method: dict[str, Any], measure: str) -> go.Figure:
     figure.update_yaxes(categoryorder="array", categoryarray=labels)
     figure.update_layout(
         height=90 + 26 * len(rows),
-        margin=_MARGIN,
+        margin=MARGIN,
         barmode="overlay",
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
     )
@@ -207,7 +207,7 @@ def along_k(method: dict[str, Any], titles: dict[str, str]) -> go.Figure | None:
     figure.add_vline(method["settings"]["k"], line={"color": GREY, "dash": "dot"}, annotation_text="chosen")
     figure.update_xaxes(title_text="k: number of clusters")
     figure.update_yaxes(title_text="AMI")
-    figure.update_layout(height=300, margin=_MARGIN, legend={"orientation": "h", "y": 1.18})
+    figure.update_layout(height=300, margin=MARGIN, legend={"orientation": "h", "y": 1.18})
     return figure
 
 
@@ -237,7 +237,7 @@ def steadiness(method: dict[str, Any]) -> go.Figure:
     figure.update_yaxes(range=[0, 1.05], row=1, col=1)
     lowest = min([0.0, *(one["low"] for one in rand.values())])
     figure.update_yaxes(range=[lowest - 0.02, 1.05], row=1, col=2)
-    figure.update_layout(height=320, margin=_MARGIN, showlegend=False)
+    figure.update_layout(height=320, margin=MARGIN, showlegend=False)
     return figure
 
 
@@ -249,7 +249,7 @@ def _bars(
         x=names,
         y=value,
         marker_color=colours[: len(names)],
-        error_y={"array": high - value, "arrayminus": value - low, "color": GREY, "thickness": 1.5},
+        error_y=error_bars(value, low, high, color=GREY, thickness=1.5),
         customdata=np.stack([low, high], axis=1) if len(rows) else None,
         hovertemplate="%{x}: %{y:.2f} (%{customdata[0]:.2f} to %{customdata[1]:.2f})<extra></extra>",
         row=1,
@@ -280,7 +280,5 @@ def maps(quality: list[dict[str, Any]], unit: str) -> go.Figure:
             )
     figure.update_xaxes(title_text="neighbours", type="category")
     figure.update_yaxes(range=[0.48, 1.01])
-    figure.update_layout(
-        height=320, margin=_MARGIN, legend={"orientation": "h", "y": -0.25, "yanchor": "top"}
-    )
+    figure.update_layout(height=320, margin=MARGIN, legend={"orientation": "h", "y": -0.25, "yanchor": "top"})
     return figure

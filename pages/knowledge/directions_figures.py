@@ -11,9 +11,9 @@ from plotly.subplots import make_subplots
 from lungvae_core.explore.counterfactual import Counterfactual
 from lungvae_core.number_text import with_interval
 from lungvae_core.palette import BLUE, GREEN, GREY, ORANGE, SKY, VERMILLION
+from pages.shared.charts import MARGIN, error_bars, panel
 
 _DIVERGING = [[0, BLUE], [0.5, "#f2f2f2"], [1, VERMILLION]]
-_MARGIN = {"l": 10, "r": 10, "t": 40, "b": 10}
 TITLES = {
     "malignancy": "malignancy",
     "diameter": "diameter",
@@ -51,27 +51,27 @@ def held_out(report: dict[str, Any]) -> go.Figure:
         ]
         _dots(figure, rows, BLUE, column=column)
         figure.add_vline(nothing, line={"color": GREY, "dash": "dot"}, row=1, col=column)
-    figure.update_layout(height=300, margin=_MARGIN, showlegend=False)
+    figure.update_layout(height=300, margin=MARGIN, showlegend=False)
     return figure
 
 
 def like_sizes(report: dict[str, Any]) -> go.Figure | None:
     """Draw the AUC for malignancy over all nodules and within similar sizes, directions beside diameter."""
-    told = {name: entry for name, entry in report["directions"].items() if entry["matched"]}
-    if not told:
+    matched = {name: entry for name, entry in report["directions"].items() if entry["matched"]}
+    if not matched:
         return None
     figure = go.Figure()
-    diameter = next(iter(told.values()))["matched"]
+    diameter = next(iter(matched.values()))["matched"]
     for number, (key, (name, colour, symbol)) in enumerate(_GROUPS.items()):
         rows = [
             (title(each), entry["score"] if key == "all" else entry["matched"][key]["auc"])
-            for each, entry in told.items()
+            for each, entry in matched.items()
         ]
         rows.append(("diameter itself", diameter[key]["diameter"]))
         _dots(figure, rows, colour, name=name, symbol=symbol, shift=0.22 * (1 - number))
     figure.add_vline(0.5, line={"color": GREY, "dash": "dot"})
     figure.update_xaxes(title_text="AUC, malignant against benign, per nodule")
-    figure.update_layout(height=320, margin=_MARGIN, legend={"orientation": "h", "y": 1.18})
+    figure.update_layout(height=320, margin=MARGIN, legend={"orientation": "h", "y": 1.18})
     return figure
 
 
@@ -97,7 +97,7 @@ def _dots(
         mode="markers",
         name=name,
         marker={"color": colour, "size": 9, "symbol": symbol},
-        error_x={"array": high - value, "arrayminus": value - low, "color": colour, "thickness": 1.5},
+        error_x=error_bars(value, low, high, color=colour, thickness=1.5),
         text=[
             f"{label}: {with_interval(one, a, b)}"
             for (label, _), one, a, b in zip(rows, value, low, high, strict=True)
@@ -124,7 +124,7 @@ def steadiness(report: dict[str, Any], measure: str, vector: str) -> go.Figure:
         y=value,
         name="the direction",
         marker_color=BLUE,
-        error_y={"array": high - value, "arrayminus": value - low, "color": GREY},
+        error_y=error_bars(value, low, high, color=GREY),
         customdata=[entry["p"] for entry in entries.values()],
         hovertemplate="%{x}: cosine %{y:.2f}, p %{customdata:.3f}<extra></extra>",
     )
@@ -134,11 +134,11 @@ def steadiness(report: dict[str, Any], measure: str, vector: str) -> go.Figure:
         mode="markers",
         name="values shuffled between patients, up to their 95th percentile",
         marker={"color": ORANGE, "symbol": "line-ew", "size": 22, "line": {"color": ORANGE, "width": 3}},
-        error_y={"array": null_high - null, "arrayminus": np.zeros(len(null)), "color": ORANGE},
+        error_y=error_bars(null, null, null_high, color=ORANGE),
         hovertemplate="%{x}, shuffled: %{y:.2f}<extra></extra>",
     )
     figure.update_yaxes(title_text="cosine", range=[min(-0.2, float(low.min())), 1.05])
-    figure.update_layout(height=320, margin=_MARGIN, legend={"orientation": "h", "y": 1.15})
+    figure.update_layout(height=320, margin=MARGIN, legend={"orientation": "h", "y": 1.15})
     return figure
 
 
@@ -161,15 +161,12 @@ def angles(report: dict[str, Any], kind: str) -> go.Figure:
         )
     )
     figure.update_yaxes(autorange="reversed")
-    figure.update_layout(height=460, margin=_MARGIN)
+    figure.update_layout(height=460, margin=MARGIN)
     return figure
 
 
 def along(
-    values: np.ndarray,
-    curves: dict[str, np.ndarray],
-    scores: np.ndarray | None,
-    at: float,
+    values: np.ndarray, curves: dict[str, np.ndarray], scores: np.ndarray | None, at: float
 ) -> go.Figure:
     """Draw what is measured in the decoded images along a walk, a panel per property, and the model score."""
     panels = {**({} if scores is None else {"model score, 0 to 1": scores}), **curves}
@@ -177,30 +174,29 @@ def along(
     rows = -(-len(panels) // columns)
     figure = make_subplots(rows, columns, subplot_titles=list(panels), vertical_spacing=0.22)
     for number, (name, curve) in enumerate(panels.items()):
-        row, column = number // columns + 1, number % columns + 1
+        place = panel(number, columns)
         figure.add_scatter(
             x=values,
             y=curve,
             mode="lines+markers",
             line={"color": ORANGE if name.startswith("model score") else SKY, "width": 2},
             hovertemplate="at %{x:.1f}: %{y:.3g}<extra></extra>",
-            row=row,
-            col=column,
+            **place,
         )
-        figure.add_vline(at, line={"color": GREY, "dash": "dot"}, row=row, col=column)
+        figure.add_vline(at, line={"color": GREY, "dash": "dot"}, **place)
     figure.update_annotations(font_size=13)
-    figure.update_layout(height=40 + 190 * rows, margin=_MARGIN, showlegend=False)
+    figure.update_layout(height=40 + 190 * rows, margin=MARGIN, showlegend=False)
     return figure
 
 
-def path(found: Counterfactual) -> go.Figure:
+def path(change: Counterfactual) -> go.Figure:
     """Draw the model score from the lesion's code to the changed one."""
-    share = np.linspace(0, found.distance, len(found.path_scores))
+    share = np.linspace(0, change.distance, len(change.path_scores))
     figure = go.Figure(
-        go.Scatter(x=share, y=found.path_scores, mode="lines+markers", line={"color": ORANGE, "width": 2})
+        go.Scatter(x=share, y=change.path_scores, mode="lines+markers", line={"color": ORANGE, "width": 2})
     )
-    figure.add_hline(found.target, line={"color": GREY, "dash": "dot"}, annotation_text="to pass")
+    figure.add_hline(change.target, line={"color": GREY, "dash": "dot"}, annotation_text="to pass")
     figure.update_xaxes(title_text="change of the code, standard deviations of the lesions")
     figure.update_yaxes(title_text="model score", range=[-0.03, 1.03])
-    figure.update_layout(height=230, margin=_MARGIN, showlegend=False)
+    figure.update_layout(height=230, margin=MARGIN, showlegend=False)
     return figure

@@ -16,6 +16,7 @@ from lungvae_core.evaluation.disentanglement.scores import WORDS
 from lungvae_core.number_text import DASH, interval, number
 from lungvae_core.palette import BLUE, GREEN, GREY, ORANGE
 from lungvae_core.vae.latents import FAMILIES
+from pages.shared.charts import MARGIN, error_bars, panel
 
 MEASURES = {
     "information": "mutual information, share of the factor's entropy",
@@ -26,7 +27,6 @@ COLOURS = {"raw": BLUE, "without_size": ORANGE}
 SYMBOLS = {"raw": "circle", "without_size": "square"}
 NAMES = {"raw": "as it is", "without_size": "without size"}
 _ACROSS = 5  # panels in a row
-_MARGIN = {"l": 10, "r": 10, "t": 40, "b": 10}
 _LEGEND = {"orientation": "h", "y": 1.14}
 
 
@@ -53,29 +53,29 @@ def attributes_table(part: dict[str, Any]) -> pd.DataFrame:
 def heat_map(part: dict[str, Any], measure: str, most: int) -> go.Figure:
     """Draw the `most` informative dimensions (rows) by factors; outline cells above their factor's null."""
     rows = ordered(part)[:most]
-    told = np.array(part["information"])[rows]
+    information = np.array(part["information"])[rows]
     null = np.array(part["information_null"]["high"])
     signed, importance = np.array(part["spearman"])[rows], np.array(part["importance"])[rows]
     # Relative to the entropy, the bias of counting in bins is similar for all factors.
     shown = {
-        "information": told / np.maximum(part["entropy"], 1e-9),
+        "information": information / np.maximum(part["entropy"], 1e-9),
         "spearman": np.abs(signed),
         "importance": importance,
     }[measure]
     figure = go.Figure(
         go.Heatmap(
             z=shown,
-            x=np.arange(told.shape[1]),
+            x=np.arange(information.shape[1]),
             y=np.arange(len(rows)),
             zmin=0,
             colorscale="Cividis",
             colorbar={"title": {"text": MEASURES[measure], "side": "right"}, "thickness": 14},
             customdata=np.stack(
                 [
-                    np.broadcast_to([title(name) for name in part["factors"]], told.shape),
-                    np.broadcast_to(np.array(rows)[:, None], told.shape),
-                    np.round(told, 3),
-                    np.broadcast_to(np.round(null, 3), told.shape),
+                    np.broadcast_to([title(name) for name in part["factors"]], information.shape),
+                    np.broadcast_to(np.array(rows)[:, None], information.shape),
+                    np.round(information, 3),
+                    np.broadcast_to(np.round(null, 3), information.shape),
                     signed,
                     importance,
                 ],
@@ -88,19 +88,13 @@ def heat_map(part: dict[str, Any], measure: str, most: int) -> go.Figure:
     )
     x: list[float | None] = []
     y: list[float | None] = []
-    for row, column in zip(*np.nonzero(told > null), strict=True):
+    for row, column in zip(*np.nonzero(information > null), strict=True):
         x += [column - 0.46, column + 0.46, column + 0.46, column - 0.46, column - 0.46, None]
         y += [row - 0.44, row - 0.44, row + 0.44, row + 0.44, row - 0.44, None]
-    figure.add_scatter(
-        x=x,
-        y=y,
-        mode="lines",
-        line={"color": "white", "width": 1.5},
-        hoverinfo="skip",
-        showlegend=False,
-    )
+    line = {"color": "white", "width": 1.5}
+    figure.add_scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", showlegend=False)
     figure.update_xaxes(
-        tickvals=list(range(told.shape[1])),
+        tickvals=list(range(information.shape[1])),
         ticktext=[title(name) for name in part["factors"]],
         side="top",
         showgrid=False,
@@ -111,7 +105,7 @@ def heat_map(part: dict[str, Any], measure: str, most: int) -> go.Figure:
         autorange="reversed",
         showgrid=False,
     )
-    figure.update_layout(height=130 + 17 * len(rows), margin={**_MARGIN, "t": 90})
+    figure.update_layout(height=130 + 17 * len(rows), margin={**MARGIN, "t": 90})
     return figure
 
 
@@ -128,13 +122,13 @@ def probe_bars(variants: dict[str, dict[str, Any]], kind: str) -> go.Figure:
     )
     for variant, part in variants.items():
         for column, measure in ((1, "r2"), (2, "auc")):
-            told = {
+            entries = {
                 title(name): probe[kind]
                 for name, probe in part["probes"].items()
                 if probe["measure"] == measure and probe[kind]["value"] is not None
             }
-            if told:
-                _bars(figure, told, variant, column)
+            if entries:
+                _bars(figure, entries, variant, column)
     alone = variants.get("without_size", {}).get("size_alone", {})
     figure.add_scatter(
         x=[title(name) for name in alone],
@@ -148,23 +142,25 @@ def probe_bars(variants: dict[str, dict[str, Any]], kind: str) -> go.Figure:
     )
     figure.update_yaxes(range=[0.45, 1], row=1, col=2) if two else None
     figure.update_layout(
-        height=400, margin={**_MARGIN, "t": 80}, barmode="group", legend={**_LEGEND, "y": 1.25}
+        height=400, margin={**MARGIN, "t": 80}, barmode="group", legend={**_LEGEND, "y": 1.25}
     )
     return figure
 
 
-def _bars(figure: go.Figure, told: dict[str, Any], variant: str, column: int) -> None:
-    value, low, high = (np.array([entry[key] for entry in told.values()]) for key in ("value", "low", "high"))
-    null = np.array([(entry["null"] or {"high": np.nan})["high"] for entry in told.values()])
+def _bars(figure: go.Figure, entries: dict[str, Any], variant: str, column: int) -> None:
+    value, low, high = (
+        np.array([entry[key] for entry in entries.values()]) for key in ("value", "low", "high")
+    )
+    null = np.array([(entry["null"] or {"high": np.nan})["high"] for entry in entries.values()])
     figure.add_bar(
-        x=list(told),
+        x=list(entries),
         y=value,
         name=NAMES.get(variant, variant),
         legendgroup=variant,
         showlegend=column == 1,
         offsetgroup=variant,
         marker_color=COLOURS.get(variant, BLUE),
-        error_y={"array": high - value, "arrayminus": value - low, "color": GREY, "thickness": 1.2},
+        error_y=error_bars(value, low, high, color=GREY, thickness=1.2),
         customdata=np.stack([low, high, null], axis=1),
         hovertemplate="%{x}: %{y:.3f} (%{customdata[0]:.3f} to %{customdata[1]:.3f}), null's 95th percentile "
         "%{customdata[2]:.3f}<extra></extra>",
@@ -172,7 +168,7 @@ def _bars(figure: go.Figure, told: dict[str, Any], variant: str, column: int) ->
         col=column,
     )
     figure.add_scatter(
-        x=list(told),
+        x=list(entries),
         y=null,
         mode="markers",
         name="null, 95th percentile",
@@ -189,9 +185,9 @@ def _bars(figure: go.Figure, told: dict[str, Any], variant: str, column: int) ->
 
 def score_panels(variants: dict[str, dict[str, Any]], moved: dict[str, Any] | None = None) -> go.Figure:
     """Draw a panel per score, each with its own scale: the score with its interval beside its null."""
-    words = WORDS | PHANTOM_WORDS
+    titles = WORDS | PHANTOM_WORDS
     names = [*WORDS, *(moved or {})]
-    figure = _panels([words[name] for name in names])
+    figure = _panels([titles[name] for name in names])
     for index, name in enumerate(names):
         for variant, part in variants.items():
             entry = (moved or {}).get(name) or part["scores"][name]
@@ -217,7 +213,7 @@ def score_panels(variants: dict[str, dict[str, Any]], moved: dict[str, Any] | No
                     showlegend=first and variant == next(iter(variants)),
                     marker={"symbol": "line-ew", "size": 16, "line": {"color": GREY, "width": 3}},
                     hovertemplate=f"null: mean %{{y:.3f}}, 95th percentile {null['high']:.3f}<extra></extra>",
-                    **_place(index),
+                    **panel(index, _ACROSS),
                 )
             figure.add_scatter(
                 x=at,
@@ -237,7 +233,7 @@ def score_panels(variants: dict[str, dict[str, Any]], moved: dict[str, Any] | No
                     "size": 10,
                 },
                 hovertemplate=f"%{{y:.3f}} ({entry['low']:.3f} to {entry['high']:.3f})<extra></extra>",
-                **_place(index),
+                **panel(index, _ACROSS),
             )
     figure.update_yaxes(rangemode="tozero")
     return figure
@@ -254,22 +250,22 @@ def _looks() -> dict[tuple[str, str], tuple[str, str, str]]:
     return {key: (label, *look) for (key, label), look in zip(labels.items(), looks, strict=False)}
 
 
-def over_seeds(found: dict[str, Any], variant: str) -> go.Figure:
+def over_seeds(report: dict[str, Any], variant: str) -> go.Figure:
     """Draw a panel per figure: each seed's value by prior, mean and standard deviation, beside the null."""
-    words = WORDS | PHANTOM_WORDS | {kind: f"{text}, mean R²" for kind, text in PROBES.items()}
+    titles = WORDS | PHANTOM_WORDS | {kind: f"{text}, mean R²" for kind, text in PROBES.items()}
     looks = _looks()
     shown = [
-        group for group in found["groups"] if any(key.startswith(f"{variant}/") for key in group["figures"])
+        group for group in report["groups"] if any(key.startswith(f"{variant}/") for key in group["figures"])
     ]
-    names = [name for name in words if f"{variant}/{name}" in shown[0]["figures"]]
-    figure = _panels([words[name] for name in names])
+    names = [name for name in titles if f"{variant}/{name}" in shown[0]["figures"]]
+    figure = _panels([titles[name] for name in names])
     for index, name in enumerate(names):
         for group in shown:
             label, colour, symbol = looks[(group["prior"], group["space"])]
             entry = group["figures"].get(f"{variant}/{name}")
             if entry is None:
                 continue
-            look = {"legendgroup": label, **_place(index)}
+            look = {"legendgroup": label, **panel(index, _ACROSS)}
             figure.add_scatter(
                 x=[label],
                 y=[entry["null"]],
@@ -314,10 +310,6 @@ def _panels(titles: list[str]) -> go.Figure:
     )
     figure.update_xaxes(showticklabels=False)
     figure.update_annotations(font_size=12)
-    figure.update_layout(height=80 + 240 * rows, margin={**_MARGIN, "t": 90}, legend={**_LEGEND, "y": 1.35})
+    figure.update_layout(height=80 + 240 * rows, margin={**MARGIN, "t": 90}, legend={**_LEGEND, "y": 1.35})
     figure.update_layout(legend={"y": 1 + 0.33 / rows})
     return figure
-
-
-def _place(index: int) -> dict[str, int]:
-    return {"row": index // _ACROSS + 1, "col": index % _ACROSS + 1}

@@ -13,6 +13,7 @@ from lungvae_core.data.outlines import SIZE
 from lungvae_core.explore.measured import record
 from lungvae_core.explore.measured.record import number
 from lungvae_core.palette import BLUE, ORANGE, SKY, VERMILLION, grey
+from pages.shared.charts import panel
 
 LESS, MORE, LINE = BLUE, ORANGE, SKY
 # Blue below zero; at zero a grey that shows on light and dark pages; orange above.
@@ -199,7 +200,7 @@ def curves(measured: dict[str, Any], dimension: int, count: int = 6) -> go.Figur
     columns = min(3, max(len(keys), 1))
     figure = make_subplots(-(-len(keys) // columns) or 1, columns, subplot_titles=titles)
     for at, key in enumerate(keys):
-        row, column = at // columns + 1, at % columns + 1
+        place = panel(at, columns)
         mean, low, high = (np.array(each, float) for each in one["walk"][key])
         figure.add_scatter(
             x=np.concatenate([values, values[::-1]]),
@@ -209,8 +210,7 @@ def curves(measured: dict[str, Any], dimension: int, count: int = 6) -> go.Figur
             mode="lines",
             line={"width": 0},
             hoverinfo="skip",
-            row=row,
-            col=column,
+            **place,
         )
         figure.add_scatter(
             x=values,
@@ -220,14 +220,13 @@ def curves(measured: dict[str, Any], dimension: int, count: int = 6) -> go.Figur
             customdata=np.stack([low, high], axis=1),
             hovertemplate="z %{x:.3g}: %{y:.4g} (%{customdata[0]:.4g} to %{customdata[1]:.4g})"
             "<extra></extra>",
-            row=row,
-            col=column,
+            **place,
         )
         # A change below a tenth of the spread between lesions must not fill the panel.
         least = 0.1 * measured["properties"][key]["deviation"]
         bottom, top = np.nanmin(low), np.nanmax(high)
         pad = max(0.08 * (top - bottom), (least - (top - bottom)) / 2)
-        figure.update_yaxes(range=[bottom - pad, top + pad], row=row, col=column)
+        figure.update_yaxes(range=[bottom - pad, top + pad], **place)
     figure.update_annotations(font_size=12)
     figure.update_layout(
         height=170 * (-(-len(keys) // columns) or 1) + 30,
@@ -256,18 +255,8 @@ def effects(measured: dict[str, Any], dimension: int) -> go.Figure:
             x=points,
             y=names,
             mode="markers",
-            marker={
-                "size": 9,
-                "color": [MORE if name in named else LINE for name in names],
-            },
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": high,
-                "arrayminus": low,
-                "color": "#888",
-                "thickness": 1.5,
-            },
+            marker={"size": 9, "color": [MORE if name in named else LINE for name in names]},
+            error_x={"array": high, "arrayminus": low, "color": "#888", "thickness": 1.5},
             text=texts,
             hovertemplate="%{text}<extra></extra>",
         )
@@ -290,8 +279,8 @@ def strongest(measured: dict[str, Any], dimension: int) -> list[str]:
 
 
 def _title(about: dict[str, Any]) -> str:
-    said = not about["unit"] or about["words"].endswith(about["unit"])
-    return about["words"] if said else f"{about['words']}, {about['unit']}"
+    with_unit = not about["unit"] or about["words"].endswith(about["unit"])
+    return about["words"] if with_unit else f"{about['words']}, {about['unit']}"
 
 
 def _hover_text(measured: dict[str, Any], one: dict[str, Any], key: str) -> str:

@@ -15,12 +15,12 @@ from lungvae_core.serving.lesions.group import FIGURES
 _LINE_PX = 40
 
 
-def contrasts(found: Sequence[Contrast]) -> go.Figure:
+def contrasts(differences: Sequence[Contrast]) -> go.Figure:
     """Draw how far the group is from the rest, one line per figure, in standard deviations and its own unit.
 
     The intervals of filled points exclude zero. Intervals are 95 % over resampled patients.
     """
-    shown = [contrast for contrast in found if np.isfinite(contrast.difference) and contrast.spread > 0][::-1]
+    shown = [each for each in differences if np.isfinite(each.difference) and each.spread > 0][::-1]
     x, low, high = (
         np.array([getattr(contrast, name) / contrast.spread for contrast in shown])
         for name in ("difference", "low", "high")

@@ -19,6 +19,7 @@ import streamlit as st
 from lungvae_core.caches import BoundedCache
 
 MOST_BYTES = 32 * 2**20
+MARGIN = {"l": 10, "r": 10, "t": 40, "b": 10}  # around figures with titles above their panels
 
 
 class Chart(go.Figure):
@@ -58,6 +59,16 @@ def show(figure: go.Figure | None, *, alt: str, where: Any = st, toolbar: bool =
     """
     config = None if toolbar else {"displayModeBar": False}
     return where.plotly_chart(figure, alt=alt, config=config, **named)
+
+
+def error_bars(value: Any, low: Any, high: Any, **look: Any) -> dict[str, Any]:
+    """Return plotly's error bars of points at `value` that reach from `low` to `high`: numbers or arrays."""
+    return {"array": high - value, "arrayminus": value - low, **look}
+
+
+def panel(number: int, across: int) -> dict[str, int]:
+    """Return the place of a panel, counted from 0, in rows of `across`, as plotly takes it."""
+    return {"row": number // across + 1, "col": number % across + 1}
 
 
 def _content(value: Any) -> Any:

@@ -14,6 +14,7 @@ from plotly.subplots import make_subplots
 from lungvae_core.palette import BLUE, GREY, ORANGE
 from lungvae_core.serving.jobs.searches import SearchState
 from lungvae_core.training.search.book import COMPLETE
+from pages.shared.charts import MARGIN, panel
 
 COMPLETED, OTHERS, BEST = BLUE, GREY, ORANGE
 SCATTERS = 8  # maximum number of settings with their own scatter plot
@@ -39,7 +40,7 @@ def parallel(state: SearchState) -> go.Figure:
     figure = go.Figure()
     for at in np.argsort(shade if state.config.maximise else -shade):  # the best are drawn on top
         number = int(table["number"].iloc[at])
-        told = "<br>".join(f"{axis.label}: {axis.texts[at]}" for axis in axes)
+        values = "<br>".join(f"{axis.label}: {axis.texts[at]}" for axis in axes)
         figure.add_scatter(
             x=list(range(len(axes))),
             y=[axis.height[at] for axis in axes],
@@ -47,7 +48,7 @@ def parallel(state: SearchState) -> go.Figure:
             line={"color": colours[at], "width": 2},
             marker={"color": colours[at], "size": 7},
             customdata=[[number]] * len(axes),
-            hovertemplate=f"trial {number}<br>{told}<extra></extra>",
+            hovertemplate=f"trial {number}<br>{values}<extra></extra>",
             showlegend=False,
         )
     for place, axis in enumerate(axes):
@@ -120,7 +121,7 @@ def scatters(state: SearchState) -> go.Figure:
     )
     table = state.table[state.table["value"].notna()]
     for index, name in enumerate(names):
-        row, column = index // columns + 1, index % columns + 1
+        place = panel(index, columns)
         for part, label, colour, shape in (
             (table[table["state"] == COMPLETE], "complete", COMPLETED, "circle"),
             (table[table["state"] != COMPLETE], "fewer epochs", OTHERS, "circle-open"),
@@ -136,20 +137,17 @@ def scatters(state: SearchState) -> go.Figure:
                 marker={"color": colour, "size": 8, "symbol": shape},
                 customdata=part[["number"]],
                 hovertemplate="trial %{customdata[0]}: %{x}, %{y:.5f}<extra></extra>",
-                row=row,
-                col=column,
+                **place,
             )
         if parameter.choices:
             order = [str(value) for value in _choices(table[name])]
-            figure.update_xaxes(
-                type="category", categoryorder="array", categoryarray=order, row=row, col=column
-            )
+            figure.update_xaxes(type="category", categoryorder="array", categoryarray=order, **place)
         elif parameter.log:
-            figure.update_xaxes(type="log", row=row, col=column)
+            figure.update_xaxes(type="log", **place)
     figure.update_annotations(font_size=13)
     figure.update_layout(
         height=60 + 210 * rows,
-        margin={"l": 10, "r": 10, "t": 40, "b": 10},
+        margin=MARGIN,
         legend={"orientation": "h", "y": -0.25 / rows},
     )
     return figure
@@ -169,12 +167,12 @@ def _axis(values: pd.Series, name: str) -> _Axis:
     """Place numbers on a linear or logarithmic axis, and words in order."""
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     distinct = _choices(values)
-    words = [f"{value:.4g}" if numeric else str(value) for value in values]
+    labels = [f"{value:.4g}" if numeric else str(value) for value in values]
     if not numeric or len(distinct) <= TICKS:
         heights = [at / max(len(distinct) - 1, 1) for at in range(len(distinct))]
         texts = [f"{value:.4g}" if numeric else str(value) for value in distinct]
         place = [heights[distinct.index(value)] for value in values]
-        return _Axis(name, place, words, list(zip(heights, texts, strict=True)))
+        return _Axis(name, place, labels, list(zip(heights, texts, strict=True)))
     low, high = float(values.min()), float(values.max())
     heights = np.linspace(0, 1, TICKS).tolist()
     if low > 0 and high / low >= 10:
@@ -184,11 +182,11 @@ def _axis(values: pd.Series, name: str) -> _Axis:
     else:
         place = [(float(value) - low) / (high - low) for value in values]
         texts = [f"{low + (high - low) * height:.3g}" for height in heights]
-    return _Axis(name, place, words, list(zip(heights, texts, strict=True)))
+    return _Axis(name, place, labels, list(zip(heights, texts, strict=True)))
 
 
 def _choices(values: pd.Series) -> list:
     """Return the distinct values in order: numbers by size, others alphabetically."""
-    found = list(values.drop_duplicates())
-    numeric = all(isinstance(value, int | float | np.number) for value in found)
-    return sorted(found) if numeric else sorted(found, key=str)
+    distinct = list(values.drop_duplicates())
+    numeric = all(isinstance(value, int | float | np.number) for value in distinct)
+    return sorted(distinct) if numeric else sorted(distinct, key=str)

@@ -9,14 +9,14 @@ from typing import Literal
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lungvae_core.palette import ORANGE, PURPLE, SKY, VERMILLION
+from lungvae_core.palette import GREY, ORANGE, PURPLE, SKY, VERMILLION
 from lungvae_core.serving.jobs.progress import TrainingState, Units
 from lungvae_core.training.validate import ACTIVE, DEAD
+from pages.shared.charts import panel
 
 # Okabe-Ito colours, each with its own dash.
 TRAINED, HELD_OUT, SCHEDULE, UNUSED = ORANGE, SKY, PURPLE, VERMILLION
 _DASHES = {TRAINED: "dot", HELD_OUT: "solid", SCHEDULE: "dashdot"}
-_GREY = "#8f959b"  # shows on light and dark pages
 _COLUMNS = 3
 _PANEL_PX = 205
 _BELOW = 100  # a logarithmic axis starts at the threshold divided by this; smaller values are drawn there
@@ -46,7 +46,7 @@ def curves(state: TrainingState) -> go.Figure:
     figure = make_subplots(
         rows,
         _COLUMNS,
-        subplot_titles=[panel.title for panel in panels],
+        subplot_titles=[each.title for each in panels],
         vertical_spacing=62 / height,
         horizontal_spacing=0.07,
     )
@@ -54,9 +54,9 @@ def curves(state: TrainingState) -> go.Figure:
     named: set[str] = set()
     # Show all planned epochs, unless that would squeeze the curves into a corner.
     last = max(2, min(state.config.epochs, max(10, 2 * len(state.rows))))
-    for number, panel in enumerate(panels):
-        row, column = number // _COLUMNS + 1, number % _COLUMNS + 1
-        for line in panel.lines:
+    for number, each in enumerate(panels):
+        place = panel(number, _COLUMNS)
+        for line in each.lines:
             epochs, values = state.history(line.part, line.name)
             figure.add_scatter(
                 x=epochs,
@@ -65,20 +65,19 @@ def curves(state: TrainingState) -> go.Figure:
                 mode="lines+markers" if len(epochs) < 30 else "lines",
                 line={"color": line.colour, "width": 2, "dash": _DASHES[line.colour]},
                 marker={"size": 5},
-                row=row,
-                col=column,
                 legendgroup=line.colour,
                 showlegend=line.colour not in named,
+                **place,
             )
             named.add(line.colour)
-        if panel.axis == "log":
-            figure.update_yaxes(type="log", exponentformat="power", row=row, col=column)
+        if each.axis == "log":
+            figure.update_yaxes(type="log", exponentformat="power", **place)
         else:
-            figure.update_yaxes(rangemode=panel.axis, tickformat="~g", row=row, col=column)
+            figure.update_yaxes(rangemode=each.axis, tickformat="~g", **place)
         # The lowest panel of each column labels the shared axis.
         below = number + _COLUMNS >= len(panels)
-        figure.update_xaxes(title_text="epoch" if below else "", title_standoff=4, row=row, col=column)
-        _mark_rounds(figure, state, row, column)
+        figure.update_xaxes(title_text="epoch" if below else "", title_standoff=4, **place)
+        _mark_rounds(figure, state, place)
     figure.update_xaxes(range=[0.5, last + 0.5], tickformat="d")
     figure.for_each_annotation(lambda note: note.update(font_size=10 if note.textangle else 13))
     figure.update_layout(
@@ -127,19 +126,18 @@ def _panels(state: TrainingState) -> list[_Panel]:
     return [panel for panel in panels if any(state.history(line.part, line.name)[0] for line in panel.lines)]
 
 
-def _mark_rounds(figure: go.Figure, state: TrainingState, row: int, column: int) -> None:
+def _mark_rounds(figure: go.Figure, state: TrainingState, place: dict[str, int]) -> None:
     """Draw a labelled vertical line where each joint round starts."""
     begun = state.rounds_begun()
     every = math.ceil(len(begun) / _MOST_NAMES)
     for number, first in begun:
-        words = f"joint round {number}" if (number - 1) % every == 0 else ""
+        label = f"joint round {number}" if (number - 1) % every == 0 else ""
         figure.add_vline(
             x=first - 0.5,
-            line={"color": _GREY, "width": 1, "dash": "dash"},
-            annotation={"text": words, "textangle": -90, "font": {"color": _GREY}},
+            line={"color": GREY, "width": 1, "dash": "dash"},
+            annotation={"text": label, "textangle": -90, "font": {"color": GREY}},
             annotation_position="top right",
-            row=row,
-            col=column,
+            **place,
         )
 
 
