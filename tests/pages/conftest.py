@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +72,41 @@ def run(widget: Any) -> AppTest:
 
 
 def text(app: AppTest) -> str:
-    """What the page says, without its headings."""
-    kinds = (app.markdown, app.info, app.warning, app.error, app.caption)
+    """All text of the page, kind by kind."""
+    headings = (app.title, app.header, app.subheader)
+    kinds = (*headings, app.markdown, app.info, app.warning, app.success, app.error, app.caption)
     return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
-def told(app: AppTest, component: str) -> dict[str, Any] | None:
+def html(app: AppTest) -> str:
+    """The HTML that the page shows by itself."""
+    return "\n".join(element.proto.body for element in app.get("html"))
+
+
+def charts(app: AppTest) -> list[dict[str, Any]]:
+    """The page's figures as plotly.js gets them, from top to bottom."""
+    return [json.loads(element.proto.spec) for element in app.get("plotly_chart")]
+
+
+def labelled(widgets: Sequence[Any], label: str) -> Any:
+    """The first of these widgets that has a label."""
+    return next(widget for widget in widgets if widget.label == label)
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    """The page, run after the button of that label was pressed, without an exception."""
+    return run(labelled(app.button, label).click())
+
+
+def all_component_data(app: AppTest, component: str) -> list[dict[str, Any]]:
+    """What each use of a component on the page is given, from top to bottom."""
+    protos = [element.proto for element in app.get("bidi_component")]
+    return [json.loads(proto.json) for proto in protos if proto.component_name == component]
+
+
+def component_data(app: AppTest, component: str) -> dict[str, Any] | None:
     """What a component of the page is given, or None where it is not shown."""
-    found = [element.proto for element in app.get("bidi_component")]
-    return next((json.loads(proto.json) for proto in found if proto.component_name == component), None)
+    return next(iter(all_component_data(app, component)), None)
 
 
 def fetched(source: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import pytest
@@ -10,18 +9,12 @@ import pytest
 from lungvae_core.serving.http.routes import registry
 from lungvae_core.serving.lesions.cases import case_of_row
 from lungvae_core.serving.walks import comparison
-from tests.pages.conftest import open_page
-
-
-def maps(app) -> list[dict]:
-    """What the page's maps are given, from left to right."""
-    protos = [element.proto for element in app.get("bidi_component")]
-    return [json.loads(proto.json) for proto in protos if proto.component_name == "latent_map"]
+from tests.pages.conftest import all_component_data, open_page
 
 
 def test_both_maps_are_linked_and_follow_one_control(models):
     app = open_page("compare.py", model="tiny-gvae", unit="nodule", method="pca", row="12")
-    left, right = maps(app)
+    left, right = all_component_data(app, "latent_map")
     assert (left["model"], right["model"]) == ("tiny-gvae", "tiny-dirvae")
     assert left["link"] == right["link"] != ""
     for key in ("unit", "method", "by", "selection"):

@@ -11,8 +11,8 @@ from streamlit.testing.v1 import AppTest
 from lungvae_core import NOTICE
 from lungvae_core.files import read_json, write_json
 from lungvae_core.serving.http.routes import registry
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.conftest import ROOT
+from tests.pages.conftest import run, text
 
 
 @pytest.fixture
@@ -29,14 +29,7 @@ def models(tiny_models, tmp_path, monkeypatch):
 
 
 def opened() -> AppTest:
-    app = AppTest.from_file(str(ROOT / "pages" / "shell.py"), default_timeout=60).run()
-    assert not app.exception
-    return app
-
-
-def text(app: AppTest) -> str:
-    kinds = (app.title, app.markdown, app.info, app.warning, app.success, app.error, app.caption)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
+    return run(AppTest.from_file(str(ROOT / "pages" / "shell.py"), default_timeout=60))
 
 
 def change(folder: Path, model: float, size: float, *, width: float = 0.02) -> None:

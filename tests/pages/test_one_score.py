@@ -30,7 +30,7 @@ from lungvae_core.serving.walks.film import make_film
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import ClassifierConfig
 from tests.conftest import ROOT
-from tests.pages.conftest import open_page, told
+from tests.pages.conftest import component_data, open_page
 
 NAMES = ["tiny-gvae", "tiny-dirvae"]
 # Learns the labels by heart, so that who has seen a patient scores them unlike who has not.
@@ -66,7 +66,7 @@ def number(pattern: str, said: str) -> float:
 
 
 def of_traversal(model: LoadedModel, row: int) -> float:
-    return told(
+    return component_data(
         open_page("traversal/traversal.py", model=model.entry.name, row=str(row)), "lungvae_traversal"
     )["startScore"]
 
@@ -203,7 +203,7 @@ def test_each_page_says_what_has_seen_the_patient(models):
     for page in ("predict/predict.py", "compare.py", "knowledge/directions.py"):
         assert words in text(open_page(page, model="tiny-gvae", row=str(row))), page
     walk = open_page("traversal/traversal.py", model="tiny-gvae", row=str(row))
-    assert words in told(walk, "lungvae_traversal")["startLabel"]
+    assert words in component_data(walk, "lungvae_traversal")["startLabel"]
     assert words in text(walk)
     assert "had not seen this patient" in text(open_page("map/latent_map.py", model="tiny-gvae"))
 
@@ -225,12 +225,8 @@ def test_a_run_without_folds_opens_and_says_what_its_walks_are_scored_by(models,
     words = scoring.of_walk(model, str(model.table["patient_id"].iloc[row]))
     assert "this patient's among them" in words
     assert "lungvae classify" in words
-    assert (
-        words
-        in told(open_page("traversal/traversal.py", model="old", row=str(row)), "lungvae_traversal")[
-            "startLabel"
-        ]
-    )
+    page = open_page("traversal/traversal.py", model="old", row=str(row))
+    assert words in component_data(page, "lungvae_traversal")["startLabel"]
     assert of_predict(model, row) == pytest.approx(float(model.table["score"].iloc[row]), abs=0.0051)
 
 

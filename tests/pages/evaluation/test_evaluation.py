@@ -20,25 +20,7 @@ from lungvae_core.serving.jobs.queue import Jobs
 from pages.evaluation import figures
 from tests.evaluation.made_up import made_up
 from tests.evaluation.test_diagnosis import made as patients_with_diagnoses
-from tests.pages.conftest import open_page
-
-
-def text(app: AppTest) -> str:
-    kinds = (
-        app.title,
-        app.subheader,
-        app.markdown,
-        app.info,
-        app.warning,
-        app.success,
-        app.error,
-        app.caption,
-    )
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
-
-
-def html(app: AppTest) -> str:
-    return "\n".join(str(element.proto.body) for element in app.get("html"))
+from tests.pages.conftest import html, open_page, text
 
 
 def charts(app: AppTest) -> dict[str, dict]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from lungvae_core.explore.clusters.methods import METHODS
 from lungvae_core.explore.clusters.report import FILE, make_clusters
 from lungvae_core.files import read_json, write_json
 from lungvae_core.training.checkpoints import Run
-from tests.pages.conftest import open_page
+from tests.pages.conftest import charts, labelled, open_page, text
 
 NAMES = ("tiny-gvae", "tiny-dirvae")
 
@@ -42,15 +41,6 @@ def clustered(tiny_models: Path, made: dict[str, Path]) -> Iterator[Path]:
 
 def opened(**query: str) -> AppTest:
     return open_page("knowledge/clusters.py", **query)
-
-
-def text(app: AppTest) -> str:
-    kinds = (app.title, app.header, app.markdown, app.info, app.warning, app.error, app.caption)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
-
-
-def charts(app: AppTest) -> list[dict]:
-    return [json.loads(element.proto.spec) for element in app.get("plotly_chart")]
 
 
 @pytest.mark.parametrize(("name", "unit"), [("tiny-gvae", "nodules"), ("tiny-dirvae", "slices")])
@@ -89,11 +79,11 @@ def test_patient_is_marked_and_chance_is_beside(models, clustered):
 
 def test_another_method_and_measure_can_be_picked(models, clustered):
     app = opened(model="tiny-gvae")
-    next(each for each in app.segmented_control if each.label == "Method").set_value("hdbscan").run()
+    labelled(app.segmented_control, "Method").set_value("hdbscan").run()
     assert not app.exception
     assert app.query_params["method"] == "hdbscan"
     app = opened(model="tiny-gvae", method="kmeans")
-    next(each for each in app.segmented_control if each.label == "Measure").set_value("nmi").run()
+    labelled(app.segmented_control, "Measure").set_value("nmi").run()
     assert not app.exception
     assert "NMI between clusters" in text(app)
 

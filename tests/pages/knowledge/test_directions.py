@@ -17,7 +17,7 @@ from lungvae_core.explore.directions import FILE, make_directions
 from lungvae_core.files import write_json
 from lungvae_core.serving.http.routes import registry
 from lungvae_core.training.checkpoints import Run
-from tests.pages.conftest import open_page
+from tests.pages.conftest import html, labelled, open_page, text
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +57,6 @@ def opened(**query: str) -> AppTest:
     return open_page("knowledge/directions.py", **query)
 
 
-def text(app: AppTest) -> str:
-    kinds = (app.title, app.header, app.markdown, app.info, app.warning, app.error, app.caption)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
-
-
-def pictures(app: AppTest) -> str:
-    return "\n".join(str(element.proto.body) for element in app.get("html"))
-
-
 @pytest.mark.parametrize("name", ["tiny-gvae", "tiny-dirvae"])
 def test_a_walk_and_its_held_out_score_are_shown(models, fitted, name):
     app = opened(model=name, direction="diameter", row="12")
@@ -77,7 +68,7 @@ def test_a_walk_and_its_held_out_score_are_shown(models, fitted, name):
     labels = [metric.label for metric in app.metric]
     assert any(label.startswith("R² on held-out patients") for label in labels)
     assert any("two halves of the patients" in label for label in labels)
-    assert pictures(app).count("generated</div>") == 7
+    assert html(app).count("generated</div>") == 7
     assert "seed 0" in said
     assert "All 120 slices were used." in said
     assert app.query_params["direction"] == "diameter"
@@ -90,15 +81,15 @@ def test_the_lesions_score_is_flipped_and_told(models, fitted, scored):
     assert "the score from" in said
     assert "the generated lesion" in said
     assert "standard deviations of the lesions" in said
-    assert "The CT slice" in pictures(app)
-    assert "After: score" in pictures(app)
+    assert "The CT slice" in html(app)
+    assert "After: score" in html(app)
 
 
 def test_a_lesion_already_there_says_so(models, fitted, scored):
     model = registry().load("tiny-gvae")
     scores = model.score(model.codes, patient=None)
     app = opened(model="tiny-gvae", row=str(int(scores.argmax())))
-    control = next(each for each in app.segmented_control if each.label == "Take the score to")
+    control = labelled(app.segmented_control, "Take the score to")
     control.set_value("malignant").run()
     assert not app.exception
     assert "already" in text(app)
@@ -129,11 +120,11 @@ def test_a_row_that_is_not_there_is_told_of(models, fitted):
 
 def test_another_lesion_and_start_can_be_picked(models, fitted):
     app = opened(model="tiny-gvae", row="12")
-    next(box for box in app.selectbox if box.label == "Patient").set_value("TEST-0009").run()
+    labelled(app.selectbox, "Patient").set_value("TEST-0009").run()
     assert not app.exception
     row = int(app.query_params["row"])
     assert registry().load("tiny-gvae").table["patient_id"].iloc[row] == "TEST-0009"
-    next(each for each in app.segmented_control if each.label == "Walk from").set_value("lesion").run()
+    labelled(app.segmented_control, "Walk from").set_value("lesion").run()
     assert not app.exception
     assert app.query_params["from"] == "lesion"
     assert app.query_params["row"] == str(row)

@@ -19,7 +19,7 @@ from lungvae_core.files import write_json
 from lungvae_core.serving.http.routes import registry
 from lungvae_core.training.checkpoints import Run
 from pages.knowledge import factors_figures
-from tests.pages.conftest import open_page, text
+from tests.pages.conftest import charts, open_page, text
 from tests.wrong_shapes import WRONG, places, replaced
 
 EFFORT = assess.Effort(draws=3, refits=1, groups=2, resamples=5)
@@ -45,10 +45,6 @@ def assessed(models, report, tmp_path, monkeypatch):
 
 def opened(**query: str) -> AppTest:
     return open_page("knowledge/factors.py", **query)
-
-
-def charts(app: AppTest) -> list[dict]:
-    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
 
 
 def test_without_a_report_the_page_says_how_to_make_one(models):

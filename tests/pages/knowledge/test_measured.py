@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from lungvae_core.explore.measured.record import FORMAT
 from lungvae_core.explore.measured.traverse import property_entries
 from lungvae_core.serving.http.routes import registry
 from pages.knowledge import measured_figures
-from tests.pages.conftest import open_page
+from tests.pages.conftest import charts, open_page, text
 
 STEPS = 3
 
@@ -104,15 +103,6 @@ def measured(models, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def opened(**query: str) -> AppTest:
     return open_page("knowledge/measured.py", **query)
-
-
-def text(app: AppTest) -> str:
-    kinds = (app.title, app.markdown, app.info, app.warning, app.error, app.caption)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
-
-
-def charts(app: AppTest) -> list[dict[str, Any]]:
-    return [json.loads(element.proto.spec) for element in app.get("plotly_chart")]
 
 
 def test_without_measurements_the_page_says_how_to_make_them(models):

@@ -6,7 +6,7 @@ from streamlit.testing.v1 import AppTest
 
 from lungvae_core.serving.http.routes import registry
 from lungvae_core.serving.lesions import sets
-from tests.pages.conftest import told
+from tests.pages.conftest import component_data, press, text
 
 
 def panel() -> None:
@@ -33,24 +33,13 @@ def opened(rows: list[int], **state: object) -> AppTest:
     return app
 
 
-def text(app: AppTest) -> str:
-    kinds = (app.markdown, app.caption, app.warning, app.success, app.info, app.error)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
-
-
-def press(app: AppTest, label: str) -> AppTest:
-    next(button for button in app.button if button.label == label).click().run()
-    assert not app.exception
-    return app
-
-
 def test_the_gallery_pages_through_the_whole_group_in_the_order_asked_for(models):
     app = opened(list(range(100)), group_order="size")
     assert "100 slices of 20 nodules of 20 patients" in text(app)
-    first = [card["row"] for card in told(app, "lesion_cards")["cards"]]
+    first = [card["row"] for card in component_data(app, "lesion_cards")["cards"]]
     app.session_state["group_page"] = 2
     app.run()
-    second = [card["row"] for card in told(app, "lesion_cards")["cards"]]
+    second = [card["row"] for card in component_data(app, "lesion_cards")["cards"]]
     assert sorted(first + second) == list(range(100))
     sizes = registry().load("tiny-gvae").table["diameter_mm"].iloc[first + second]
     assert sizes.is_monotonic_decreasing
@@ -60,7 +49,7 @@ def test_what_is_typical_is_told_with_its_limits(models):
     app = opened(list(range(60)), group_part="typical")
     assert len(app.get("plotly_chart")) == 2
     assert "is not a test" in text(app)
-    assert len(told(app, "lesion_cards")["cards"]) == 6
+    assert len(component_data(app, "lesion_cards")["cards"]) == 6
     assert "no intervals" in text(opened([0, 1, 5], group_part="typical"))
     assert "nothing to compare it with" in text(opened(list(range(120)), group_part="typical"))
 
@@ -117,10 +106,10 @@ def test_a_set_in_the_address_is_selected_until_the_selection_moves_on(models):
 
 
 def test_one_lesion_is_its_card_and_a_clicked_one_leads_back_to_the_group(models):
-    assert told(opened([7]), "slice_viewer")["at"] == 2
+    assert component_data(opened([7]), "slice_viewer")["at"] == 2
     app = opened([3, 9], group_one=(9, [3, 9]))
-    assert told(app, "slice_viewer")["source"].endswith("/nodules/5")
+    assert component_data(app, "slice_viewer")["source"].endswith("/nodules/5")
     press(app, "Back to the group")
-    assert told(app, "slice_viewer") is None
+    assert component_data(app, "slice_viewer") is None
     app = opened([3, 8], group_one=(9, [3, 9]))  # of another group
-    assert told(app, "slice_viewer") is None
+    assert component_data(app, "slice_viewer") is None

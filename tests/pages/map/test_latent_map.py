@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 from lungvae_core import NOTICE
 from lungvae_core.files import read_json, write_json
 from lungvae_core.serving.http.routes import registry
-from tests.pages.conftest import open_page, text, told
+from tests.pages.conftest import component_data, open_page, press, text
 
 
 def opened(**query: str) -> AppTest:
@@ -17,7 +17,7 @@ def opened(**query: str) -> AppTest:
 
 
 def map_component(app: AppTest) -> dict:
-    found = told(app, "latent_map")
+    found = component_data(app, "latent_map")
     assert found is not None
     return found
 
@@ -88,8 +88,7 @@ def test_the_selection_can_be_taken_to_the_other_pages(models):
     app = opened(row="7")
     labels = {button.label for button in app.button}
     assert {"Walk", "Predict", "Path"} <= labels
-    next(button for button in app.button if button.label == "Predict").click().run()
-    assert not app.exception
+    press(app, "Predict")
     assert app.title[0].value == "Predict"
     assert app.query_params["row"] == "7"
 

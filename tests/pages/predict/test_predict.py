@@ -15,7 +15,7 @@ from lungvae_core.data.masks import centres
 from lungvae_core.files import read_json, write_json
 from lungvae_core.serving.http.routes import registry
 from tests.made_series import MIDDLE, dicom, lesion, zipped
-from tests.pages.conftest import open_page, text, told
+from tests.pages.conftest import component_data, labelled, open_page, press, text
 
 
 def opened(**query: str) -> AppTest:
@@ -42,19 +42,19 @@ def test_a_lesion_of_the_set_shows_its_stored_score_and_other_patients(models, n
     model = registry().load(name)
     assert app.metric[0].value == f"{model.table['score'].iloc[12]:.2f}"
     assert "not a probability" in app.metric[0].label
-    rows = [card["row"] for card in told(app, "lesion_cards")["cards"]]
+    rows = [card["row"] for card in component_data(app, "lesion_cards")["cards"]]
     patients = model.table["patient_id"].iloc[[12, *rows]]
     assert patients.is_unique
     said = text(app)
     assert NOTICE in said
     assert "not seen this patient" in said
     assert "no clinical meaning" in said
-    np.testing.assert_allclose(told(app, "latent_map")["marker"], model.map("slice", "umap")[12])
+    np.testing.assert_allclose(component_data(app, "latent_map")["marker"], model.map("slice", "umap")[12])
 
 
 def test_another_lesion_can_be_picked(models):
     app = opened(row="12")
-    next(box for box in app.selectbox if box.label == "Patient").set_value("TEST-0009").run()
+    labelled(app.selectbox, "Patient").set_value("TEST-0009").run()
     assert not app.exception
     row = int(app.query_params["row"])
     assert registry().load("tiny-gvae").table["patient_id"].iloc[row] == "TEST-0009"
@@ -71,21 +71,16 @@ def test_a_small_array_is_scored_as_it_is(models, tiny_data):
     patch = np.load(tiny_data / "slices.npy")[12]
     app = uploaded("mine.npy", npy(patch))
     assert len(app.metric) == 1
-    viewer = told(app, "slice_viewer")
+    viewer = component_data(app, "slice_viewer")
     assert (viewer["place"], viewer["count"]) == (False, 1)
-    assert told(app, "latent_map")["marker"] is not None
-    button = next(button for button in app.button if button.label == "Walk from this lesion")
+    assert component_data(app, "latent_map")["marker"] is not None
+    button = labelled(app.button, "Walk from this lesion")
     button.click().run()
     assert app.title[0].value == "Traversal"
     assert app.session_state["start_code"].shape == (4,)
     assert app.session_state["start_code_name"] == "your image, mine.npy"
     assert app.segmented_control[0].value == "Your image"
     assert "code:" not in str(app.query_params)
-
-
-def press(app: AppTest, label: str) -> None:
-    next(button for button in app.button if button.label == label).click().run()
-    assert not app.exception
 
 
 def place(app: AppTest, at: int, row: float, column: float) -> None:
@@ -100,12 +95,12 @@ def test_a_large_image_is_scored_once_the_lesion_is_shown(models):
     app = uploaded("mine.npy", npy(lesion()[0][MIDDLE[0]]))
     assert len(app.metric) == 0
     assert "Click the middle of the lesion" in app.info[0].value
-    viewer = told(app, "slice_viewer")
+    viewer = component_data(app, "slice_viewer")
     assert viewer["place"]
     assert viewer["source"].startswith("/api/uploads/")
     assert list(viewer["presets"]) == ["Lung", "Mediastinum", "Bone", "Model's"]
     place(app, 0, 50, 60)
-    assert told(app, "slice_viewer")["position"] == [50, 60]
+    assert component_data(app, "slice_viewer")["position"] == [50, 60]
     assert len(app.metric) == 1
     assert viewer["source"].rsplit("/", 1)[1] not in str(app.query_params)
 
@@ -114,12 +109,12 @@ def test_a_series_is_outlined_and_its_nodule_judged(models):
     hu, mask = lesion()
     files = {f"a/IM{number}": content for number, content in enumerate(dicom(hu))}
     app = uploaded("series.zip", zipped(files))
-    assert told(app, "slice_viewer")["count"] == len(hu)
+    assert component_data(app, "slice_viewer")["count"] == len(hu)
     place(app, *MIDDLE)
     assert len(app.metric) == 1
     press(app, "Outline it")
     assert [metric.label.split(" ")[0] for metric in app.metric] == ["Nodule", "Model"]
-    viewer = told(app, "slice_viewer")
+    viewer = component_data(app, "slice_viewer")
     assert viewer["outlines"]
     slices = sorted(int(number) for number in viewer["positions"])
     assert abs(len(slices) - mask.any((1, 2)).sum()) <= 1
@@ -128,10 +123,10 @@ def test_a_series_is_outlined_and_its_nodule_judged(models):
     most = next(button for button in app.button if "drives it most" in button.label)
     if not most.disabled:
         most.click().run()
-        assert told(app, "slice_viewer")["at"] in slices
+        assert component_data(app, "slice_viewer")["at"] in slices
     press(app, "Clear")
     assert len(app.metric) == 1
-    assert not told(app, "slice_viewer")["outlines"]
+    assert not component_data(app, "slice_viewer")["outlines"]
 
 
 def test_a_mask_beside_the_image_puts_the_box_by_the_papers_rule(models):
@@ -140,7 +135,7 @@ def test_a_mask_beside_the_image_puts_the_box_by_the_papers_rule(models):
     app.file_uploader[0].set_value([("ct.npy", npy(hu), "x/y"), ("ct_mask.npy", npy(mask), "x/y")])
     app.run()
     assert not app.exception
-    assert told(app, "slice_viewer")["positions"] == {
+    assert component_data(app, "slice_viewer")["positions"] == {
         str(number): list(pair) for number, pair in sorted(centres(mask).items())
     }
     assert app.metric[0].label.startswith("Nodule score")
@@ -204,7 +199,7 @@ def test_without_the_data_reconstructions_are_shown_and_called_so(models, tmp_pa
     said = text(app)
     assert "reconstructions, generated by" in said
     assert "was not evaluated" in said
-    assert not any(card["real"] for card in told(app, "lesion_cards")["cards"])
+    assert not any(card["real"] for card in component_data(app, "lesion_cards")["cards"])
 
 
 def test_a_model_without_a_classifier_has_no_score(models, tmp_path, monkeypatch):

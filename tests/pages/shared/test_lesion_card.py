@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from lungvae_core.files import read_json, write_json
 from lungvae_core.serving.http.routes import registry
-from tests.pages.conftest import text, told
+from tests.pages.conftest import component_data, html, text
 
 
 def card(row: int, wide: bool) -> None:
@@ -29,10 +29,6 @@ def opened(row: int, *, wide: bool = False) -> AppTest:
     return app
 
 
-def html(app: AppTest) -> str:
-    return "\n".join(element.proto.body for element in app.get("html"))
-
-
 def test_the_card_tells_readers_scores_size_and_neighbours(models):
     app, table = opened(12), registry().load("tiny-gvae").table
     said = text(app)
@@ -49,12 +45,12 @@ def test_the_card_tells_readers_scores_size_and_neighbours(models):
         "0.70 mm",
     ):
         assert word in tables
-    viewer = told(app, "slice_viewer")
+    viewer = component_data(app, "slice_viewer")
     assert (viewer["count"], viewer["at"], viewer["generated"]) == (5, 2, False)
     assert viewer["spacing"] == 0.7
     assert viewer["outlines"]
     assert viewer["presets"]["Model's"] == [1400, -300]
-    neighbours = told(app, "lesion_cards")["cards"]
+    neighbours = component_data(app, "lesion_cards")["cards"]
     patients = table["patient_id"].iloc[[each["row"] for each in neighbours]]
     assert patients.is_unique
     assert table["patient_id"].iloc[12] not in set(patients)
@@ -70,7 +66,7 @@ def test_the_slice_that_drives_the_score_can_be_gone_to(models):
     button = next(each for each in app.button if each.label.startswith("Show slice"))
     most = int(button.label.split()[-1])
     button.click().run()
-    assert told(app, "slice_viewer")["at"] == most - 1
+    assert component_data(app, "slice_viewer")["at"] == most - 1
     assert f"Slice {most} of 5" in text(app)
 
 
@@ -94,5 +90,5 @@ def test_a_table_without_ratings_and_scores_still_has_a_card(models, tmp_path, m
     assert "Model score" not in text(app)
     assert "What every reader said" not in text(app)
     assert "generated" in text(app)
-    viewer = told(app, "slice_viewer")
+    viewer = component_data(app, "slice_viewer")
     assert (viewer["generated"], viewer["outlines"], viewer["spacing"]) == (True, "", None)

@@ -13,7 +13,7 @@ from lungvae_core import NOTICE
 from lungvae_core.serving.http.routes import registry
 from lungvae_core.serving.walks import paths
 from lungvae_core.vae.config import override
-from tests.pages.conftest import open_page, told
+from tests.pages.conftest import component_data, labelled, open_page, press, text
 from tests.pages.knowledge.test_measured import made_up
 
 
@@ -21,13 +21,8 @@ def opened(state: dict | None = None, **query: str) -> AppTest:
     return open_page("traversal/traversal.py", state, **query)
 
 
-def text(app: AppTest) -> str:
-    kinds = (app.title, app.markdown, app.info, app.warning, app.error, app.caption)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
-
-
 def view(app: AppTest) -> dict:
-    found = told(app, "lungvae_traversal")
+    found = component_data(app, "lungvae_traversal")
     assert found is not None
     return found
 
@@ -81,7 +76,7 @@ def test_the_boxes_follow_an_address_that_changes(models):
     app.query_params["row"] = "41"
     app.run()
     assert view(app)["start"] == "row:41"
-    assert next(box for box in app.selectbox if box.label == "Patient").value == "TEST-0008"
+    assert labelled(app.selectbox, "Patient").value == "TEST-0008"
 
 
 def test_lesions_picked_on_the_map_come_first(models):
@@ -119,7 +114,7 @@ def test_another_start_begins_without_the_edits(models):
 
 def test_another_dimension_can_be_chosen_for_the_strip(models):
     app = opened(model="tiny-gvae", start="prior")
-    box = next(box for box in app.selectbox if box.label == "Whole range of one dimension")
+    box = labelled(app.selectbox, "Whole range of one dimension")
     box.set_value(3).run()
     assert app.query_params["dimension"] == "3"
     assert app.get("plotly_chart")
@@ -173,8 +168,7 @@ def test_the_prior_can_be_drawn_from_again_and_the_address_keeps_it(models, name
     app = opened(model=name, start="draw:7")
     assert app.segmented_control[0].value == "Prior draw"
     assert app.query_params["start"] == "draw:7"
-    next(button for button in app.button if button.label == "Draw another").click().run()
-    assert not app.exception
+    press(app, "Draw another")
     assert app.query_params["start"] == "draw:8"
 
 
@@ -186,7 +180,7 @@ def test_measured_dimensions_carry_their_names_and_the_numbers_behind_them(model
     assert "Diameter +4.50 px" in names["2"][1]
     assert names["1"][0] == ""  # nothing steady is not a name, but the pointer tells of it
     assert "nothing steady" in names["1"][1]
-    box = next(box for box in app.selectbox if box.label == "Whole range of one dimension")
+    box = labelled(app.selectbox, "Whole range of one dimension")
     assert "z 2 · grows" in box.options
     assert "z 1" in box.options
 
@@ -244,5 +238,5 @@ def test_without_measurements_the_dimensions_have_numbers_only(models, damage):
         (models / "tiny-gvae" / "measured.json").unlink(missing_ok=True)
     assert view(app)["names"] == {}
     assert not app.error
-    box = next(box for box in app.selectbox if box.label == "Whole range of one dimension")
+    box = labelled(app.selectbox, "Whole range of one dimension")
     assert set(box.options) == {"z 0", "z 1", "z 2", "z 3"}

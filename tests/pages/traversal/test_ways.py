@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.pages.conftest import fetched, open_page, told
+from tests.pages.conftest import component_data, fetched, open_page
 
 
 @pytest.mark.parametrize("model", ["tiny-gvae", "tiny-dirvae"])
@@ -12,7 +12,7 @@ def test_a_film_from_a_to_b_is_in_the_address(models, model):
     app = open_page(
         "traversal/traversal.py", model=model, row="3", way="between", b_row="70", by="neighbours"
     )
-    film = told(app, "filmstrip")
+    film = component_data(app, "filmstrip")
     answer = fetched(film["source"])
     assert answer["count"] == 25
     assert {curve["name"] for curve in answer["curves"]} >= {"Model score", "Distance from lesions"}
@@ -32,7 +32,7 @@ def test_pictures_of_many_codes_can_be_taken_away(models, way):
 
 def test_a_score_is_flipped_or_said_why_not(models):
     app = open_page("traversal/traversal.py", model="tiny-gvae", row="3", way="flip")
-    assert told(app, "filmstrip") or app.warning or app.info
+    assert component_data(app, "filmstrip") or app.warning or app.info
 
 
 def test_without_directions_the_page_says_how_to_make_them(models):
@@ -42,4 +42,4 @@ def test_without_directions_the_page_says_how_to_make_them(models):
 
 def test_an_unknown_way_is_the_first(models):
     app = open_page("traversal/traversal.py", model="tiny-gvae", start="prior", way="sideways", by="nowhere")
-    assert fetched(told(app, "filmstrip")["source"])["count"] == 25
+    assert fetched(component_data(app, "filmstrip")["source"])["count"] == 25

@@ -25,14 +25,9 @@ from lungvae_core.serving.workspace.settings import Settings
 from lungvae_core.training import fit as engine
 from lungvae_core.vae.config import override, preset
 from tests.conftest import ROOT, blobs, wait
-from tests.pages.conftest import run, text
+from tests.pages.conftest import open_page, run, text
 
 TINY = {"epochs": 10_000, "width": 4, "dimensions": 4, "batch_size": 16}
-
-
-def open_page() -> AppTest:
-    app = AppTest.from_file(str(ROOT / "pages" / "shell.py"), default_timeout=60).run()
-    return run(app.switch_page("work/train.py"))
 
 
 def fill(app: AppTest, name: str, **settings: float) -> None:
@@ -44,7 +39,7 @@ def fill(app: AppTest, name: str, **settings: float) -> None:
 
 
 def test_form_has_the_presets_settings_within_their_ranges(folders):
-    app = open_page()
+    app = open_page("work/train.py")
     assert "Not for clinical use" in text(app)
     assert "What this does not mean" in [expander.label for expander in app.expander]
     app = run(app.selectbox(key="train-preset").select("gvae"))
@@ -64,8 +59,8 @@ def test_form_has_the_presets_settings_within_their_ranges(folders):
 
 def test_without_data_it_says_how_to_get_some_and_can_make_some(folders, monkeypatch):
     monkeypatch.setenv("LUNGVAE_DATA", str(folders / "no-data"))
-    monkeypatch.setattr("lungvae_core.serving.jobs.queue.Jobs._launch", lambda self, job_id, lock: None)
-    app = open_page()
+    monkeypatch.setattr(Jobs, "_launch", lambda self, job_id, lock: None)
+    app = open_page("work/train.py")
     assert "There is no data set" in text(app)
     assert any("lungvae phantom" in code.value for code in app.code)
     run(app.button(key="train-phantom").click())
@@ -74,9 +69,9 @@ def test_without_data_it_says_how_to_get_some_and_can_make_some(folders, monkeyp
 
 
 def test_dicom_of_the_server_is_prepared_from_the_page(folders, monkeypatch):
-    monkeypatch.setattr("lungvae_core.serving.jobs.queue.Jobs._launch", lambda self, job_id, lock: None)
+    monkeypatch.setattr(Jobs, "_launch", lambda self, job_id, lock: None)
     monkeypatch.setenv("LUNGVAE_SOURCES", str(folders.parent))
-    app = open_page()
+    app = open_page("work/train.py")
     app = run(app.button(key="prepare-start").click())
     assert "is not below a folder" in app.error[0].value
     app.text_input(key="prepare-folder").set_value(str(folders))
@@ -87,7 +82,7 @@ def test_dicom_of_the_server_is_prepared_from_the_page(folders, monkeypatch):
 
 
 def test_bad_names_and_settings_are_sentences_and_start_nothing(folders):
-    app = open_page()
+    app = open_page("work/train.py")
     fill(app, "../up")
     app = run(app.button(key="train-start").click())
     assert "cannot be the name of a run" in app.error[0].value
@@ -101,7 +96,7 @@ def test_bad_names_and_settings_are_sentences_and_start_nothing(folders):
 
 @pytest.mark.slow
 def test_start_watch_leave_return_stop(folders):
-    app = open_page()
+    app = open_page("work/train.py")
     app = run(app.selectbox(key="train-preset").select("gvae"))
     fill(app, "mine", **TINY)
     app = run(app.button(key="train-start").click())
@@ -111,7 +106,7 @@ def test_start_watch_leave_return_stop(folders):
     assert "mine" in text(app)
 
     wait(lambda: (state := read_state(job.folder)) and len(state.rows) >= 2)
-    app = open_page()  # another tab: the training is found again
+    app = open_page("work/train.py")  # another tab: the training is found again
     said = text(app)
     assert "You can close this tab" in said
     assert "held-out patients" in said
@@ -131,33 +126,29 @@ def test_start_watch_leave_return_stop(folders):
 
 def test_failed_job_says_why_and_what_to_do(folders, tiny_data, monkeypatch):
     # Its keeper never comes to life.
-    monkeypatch.setattr("lungvae_core.serving.jobs.queue.Jobs._launch", lambda self, job_id, lock: None)
+    monkeypatch.setattr(Jobs, "_launch", lambda self, job_id, lock: None)
     Jobs().start(Training.of, "lost", tiny_data, "gvae", {}, device="cpu")
-    app = open_page()
-    app.segmented_control(key="train-view").set_value("Jobs")
-    app = run(app)
+    app = watch()
     assert "lost" in app.error[0].value
     assert "Resume" in app.error[0].value
 
 
 def test_collapse_is_named(folders, tiny_models, tiny_data, monkeypatch):
     run_folder = folders / "runs" / "flat"
-    monkeypatch.setattr("lungvae_core.serving.jobs.queue.Jobs._launch", lambda self, job_id, lock: None)
+    monkeypatch.setattr(Jobs, "_launch", lambda self, job_id, lock: None)
     Jobs().start(Training.of, "flat", tiny_data, "gvae", {}, device="cpu")
     shutil.copytree(tiny_models / "tiny-gvae", run_folder)
     rows = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
     rows[-1]["validation"] |= {"active_units": 1, "dead_columns": 2}
     (run_folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    app = open_page()
-    app.segmented_control(key="train-view").set_value("Jobs")
-    warnings = " ".join(str(warning.value) for warning in run(app).warning)
+    warnings = " ".join(str(warning.value) for warning in watch().warning)
     assert "only 1 of 4 dimensions" in warnings
     assert "does not use 2 of 4" in warnings
 
 
 def test_a_run_is_deleted_from_the_page_by_researchers_only(folders, tiny_models, tiny_data, monkeypatch):
     run_folder = folders / "runs" / "old"
-    monkeypatch.setattr("lungvae_core.serving.jobs.queue.Jobs._launch", lambda self, job_id, lock: None)
+    monkeypatch.setattr(Jobs, "_launch", lambda self, job_id, lock: None)
     job = Jobs().start(Training.of, "old", tiny_data, "gvae", {}, device="cpu")
     shutil.copytree(tiny_models / "tiny-gvae", run_folder)
     monkeypatch.setattr("pages.shared.access.person", lambda: Person("v@example.org", Role.VIEWER))
@@ -172,7 +163,7 @@ def test_a_run_is_deleted_from_the_page_by_researchers_only(folders, tiny_models
 
 
 def watch() -> AppTest:
-    app = open_page()
+    app = open_page("work/train.py")
     app.segmented_control(key="train-view").set_value("Jobs")
     return run(app)
 
@@ -186,7 +177,7 @@ def state_of(folder: Path) -> TrainingState:
 @pytest.fixture
 def stillborn(folders, tiny_data, monkeypatch):
     """start(name, preset, changes) queues a job whose process never comes to life."""
-    monkeypatch.setattr("lungvae_core.serving.jobs.queue.Jobs._launch", lambda self, job_id, lock: None)
+    monkeypatch.setattr(Jobs, "_launch", lambda self, job_id, lock: None)
 
     def start(name: str, preset_name: str, changes: dict) -> Job:
         return Jobs().start(Training.of, name, tiny_data, preset_name, changes, device="cpu")
@@ -213,7 +204,7 @@ def joint_run(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path
 
 
 def test_settings_are_grouped_and_those_that_do_not_apply_are_hidden(folders):
-    app = open_page()
+    app = open_page("work/train.py")
     groups = [expander.label for expander in app.expander if expander.label in GROUPS]
     assert sorted(groups) == sorted(set(GROUPS) - {MAIN})
     dirichlet = {"train-dirvae-alpha_floor", "train-dirvae-prior_alpha"}
@@ -233,7 +224,7 @@ def test_joint_rounds_without_labels_of_both_classes_are_refused(folders, tmp_pa
     info = DatasetInfo(name="all malignant", source="made by the tests", rule="discs", generated=True)
     write(tmp_path / "sets" / "one-class", slices, masks, table, info)
     monkeypatch.setenv("LUNGVAE_DATA", str(tmp_path / "sets"))
-    app = open_page()
+    app = open_page("work/train.py")
     fill(app, "joint", rounds=1)
     app = run(app.button(key="train-start").click())
     assert "needs labels of both classes" in app.error[0].value
@@ -241,8 +232,8 @@ def test_joint_rounds_without_labels_of_both_classes_are_refused(folders, tmp_pa
 
 
 def test_guides_are_picked_and_what_the_data_lack_is_refused(folders, monkeypatch):
-    monkeypatch.setattr("lungvae_core.serving.jobs.queue.Jobs._launch", lambda self, job_id, lock: None)
-    app = open_page()
+    monkeypatch.setattr(Jobs, "_launch", lambda self, job_id, lock: None)
+    app = open_page("work/train.py")
     app = run(app.selectbox(key="train-preset").select("gvae"))
     guided = app.multiselect(key="train-gvae-guided")
     assert guided.value == []
@@ -256,7 +247,7 @@ def test_guides_are_picked_and_what_the_data_lack_is_refused(folders, monkeypatc
     app = run(app.button(key="train-start").click())
     (job,) = Jobs().all()
     assert '--set=guided=["density", "texture"]' in job.argv
-    app = run(open_page().selectbox(key="train-preset").select("gvae-guided"))
+    app = run(open_page("work/train.py").selectbox(key="train-preset").select("gvae-guided"))
     assert app.multiselect(key="train-gvae-guided-guided").value[:2] == ["diameter", "density"]
 
 
