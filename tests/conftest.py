@@ -206,3 +206,21 @@ def world(tmp_path: Path, tiny_models: Path, inputs: dict[str, object]) -> World
     (tmp_path / "there").mkdir()
     (tmp_path / "temporary").mkdir()
     return World(tmp_path / "there", tiny_models, inputs, tmp_path / "temporary")
+
+
+@pytest.fixture
+def job_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_data: Path) -> Iterator[Path]:
+    """Folders of the test's own, without models, for jobs on the tiny data; jobs that are left are killed."""
+    from lungvae_core.serving.jobs.queue import Jobs
+
+    for name in ("models", "runs", "workspace"):
+        monkeypatch.setenv(f"LUNGVAE_{name.upper()}", str(tmp_path / name))
+    monkeypatch.setenv("LUNGVAE_DATA", str(tiny_data.parent))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("LUNGVAE_DATABASE", raising=False)
+    yield tmp_path
+    for job in Jobs().all():
+        if job.active and job.keeper:
+            os.killpg(job.keeper, signal.SIGKILL)
+        elif job.active:
+            Jobs().stop(job.id)

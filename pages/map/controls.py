@@ -6,15 +6,13 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from lungvae_core.errors import UserError
 from lungvae_core.explore import filters
 from lungvae_core.explore.filters import UNKNOWN, Column
 from lungvae_core.explore.maps import METRICS, PARAMETERS, TITLES, UNITS
-from lungvae_core.parameters import ParameterError, choice, integer, items, number
-from lungvae_core.parameters import shown as shown_value
+from lungvae_core.parameters import ParameterError, choice, integer, items, number, shown
 from lungvae_core.serving.maps import custom_maps, points
 from lungvae_core.serving.maps.custom_maps import ABSENT, FAILED, MAKING, READY
 from lungvae_core.serving.models.answers import kept
@@ -40,10 +38,6 @@ class View:
     where: str  # a filter as JSON, or empty
     contours: bool
     clusters: str  # the method whose clusters are outlined, or empty
-
-    def place(self, model: LoadedModel) -> str:
-        """Return the key of this map's coordinates, which mean nothing on another map."""
-        return f"{model.entry.name}/{self.unit}/{self.method}/{self.dims}/{self.map_key}"
 
 
 def show(model: LoadedModel) -> View:
@@ -82,10 +76,10 @@ def _columns(model: LoadedModel, unit: str) -> dict[str, Column]:
 
 def _filter(model: LoadedModel, unit: str) -> str:
     """Draw the popover of search and conditions; return the filter as JSON, empty if none is set."""
-    known = _columns(model, unit)
-    _take_over(known)
-    st.session_state[_COLUMNS] = [name for name in st.session_state.get(_COLUMNS, []) if name in known]
-    conditions = _conditions(known)
+    columns = _columns(model, unit)
+    _take_over(columns)
+    st.session_state[_COLUMNS] = [name for name in st.session_state.get(_COLUMNS, []) if name in columns]
+    conditions = _conditions(columns)
     count = f" ({len(conditions)})" if conditions else ""
     with st.popover(
         f"Filter{count}",
@@ -101,13 +95,13 @@ def _filter(model: LoadedModel, unit: str) -> str:
         )
         st.multiselect(
             "Conditions on",
-            list(known),
-            format_func=lambda name: known[name].title,
+            list(columns),
+            format_func=lambda name: columns[name].title,
             key=_COLUMNS,
             placeholder="Any columns of the table",
         )
         for name in st.session_state[_COLUMNS]:
-            _condition(model, unit, known[name])
+            _condition(model, unit, columns[name])
         if conditions:
             st.button("Show all", icon=":material/filter_alt_off:", on_click=_clear, key="map_where_clear")
     where = json.dumps(conditions, ensure_ascii=False, separators=(",", ":")) if conditions else ""
@@ -138,30 +132,30 @@ def _condition(model: LoadedModel, unit: str, column: Column) -> None:
 @kept
 def _options(model: LoadedModel, unit: str, column: Column) -> list[str]:
     values = points.unit_table(model, unit)[column.name]
-    found = list(column.options)
+    options = list(column.options)
     if column.kind == "text":
-        found = sorted(str(value) for value in values.dropna().unique())[:MOST_TEXTS]
-    return [*found, UNKNOWN] if values.isna().any() else found
+        options = sorted(str(value) for value in values.dropna().unique())[:MOST_TEXTS]
+    return [*options, UNKNOWN] if values.isna().any() else options
 
 
-def _conditions(known: dict[str, Column]) -> list[dict[str, Any]]:
+def _conditions(columns: dict[str, Column]) -> list[dict[str, Any]]:
     """Read the filter from the widgets."""
     state = st.session_state
-    found: list[dict[str, Any]] = []
-    if str(state.get(_SEARCH) or "").strip():
-        found.append({"search": str(state[_SEARCH]).strip()})
+    conditions: list[dict[str, Any]] = []
+    if search := str(state.get(_SEARCH) or "").strip():
+        conditions.append({"search": search})
     for name in state.get(_COLUMNS, []):
-        if known[name].kind == "number":
+        if columns[name].kind == "number":
             ends = {end: state.get(f"map_where_{name}_{end}") for end in ("from", "to")}
             ends = {end: value for end, value in ends.items() if value is not None}
             if ends:
-                found.append({"column": name, **ends})
+                conditions.append({"column": name, **ends})
         elif state.get(f"map_where_{name}"):
-            found.append({"column": name, "in": list(state[f"map_where_{name}"])})
-    return found
+            conditions.append({"column": name, "in": list(state[f"map_where_{name}"])})
+    return conditions
 
 
-def _take_over(known: dict[str, Column]) -> None:
+def _take_over(columns: dict[str, Column]) -> None:
     """Give the widgets initial values: from the address, else those set when the user left the page."""
     if _COLUMNS in st.session_state:
         return
@@ -177,8 +171,8 @@ def _take_over(known: dict[str, Column]) -> None:
             st.session_state[_SEARCH] = condition["search"]
             continue
         name = condition["column"]
-        if name not in known or ("in" in condition) == (known[name].kind == "number"):
-            url.say(UserError(f"There is no {shown_value(name)} to filter by so; it was left out."))
+        if name not in columns or ("in" in condition) == (columns[name].kind == "number"):
+            url.say(UserError(f"There is no {shown(name)} to filter by so; it was left out."))
             continue
         names.append(name)
         if "in" in condition:
@@ -193,12 +187,6 @@ def _clear() -> None:
         if name != "map_where_clear":
             del st.session_state[name]
     st.session_state[_COLUMNS], st.session_state[_SEARCH] = [], ""
-
-
-def shown(model: LoadedModel, view: View) -> pd.DataFrame:
-    """Return the rows of `points.unit_table` that pass the map's filter."""
-    table = points.unit_table(model, view.unit)
-    return table[filters.mask(table, filters.parse(view.where))] if view.where else table
 
 
 # ---- layers --------------------------------------------------------------------------------------
@@ -266,26 +254,26 @@ def _own_map(model: LoadedModel, unit: str, method: str, dims: int) -> str:
         url.say(error)
         parameters, made[method] = {}, ""
     with st.popover("Method", icon=":material/tune:", width="content"):
-        if not PARAMETERS[method]:
-            st.caption("PCA has no parameters.")
-            asked = None
+        submitted = None
+        if PARAMETERS[method]:
+            submitted = _form(method, parameters)
         else:
-            asked = _form(method, parameters)
+            st.caption("PCA has no parameters.")
         if made.get(method) and st.button("Back to the stored map", icon=":material/undo:", key="map_stored"):
             made[method] = ""
             st.rerun()
     key = ""
     try:
-        if asked is not None:
+        if submitted is not None:
             with access.acting():
-                custom_maps.request(model, unit, method, dims, asked)
-            made[method] = ",".join(f"{name}:{value}" for name, value in asked.items())
+                custom_maps.request(model, unit, method, dims, submitted)
+            made[method] = ",".join(f"{name}:{value}" for name, value in submitted.items())
             st.rerun()
         if made.get(method):
             key = custom_maps.key_of(model, unit, method, dims, parameters)
     except UserError as error:
         st.toast(str(error), icon=":material/warning:")
-        if asked is None:
+        if submitted is None:
             made[method] = ""
     url.write("made", made.get(method, "") or None)
     if not key:
@@ -299,23 +287,16 @@ def _own_map(model: LoadedModel, unit: str, method: str, dims: int) -> str:
 
 def _form(method: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
     """Draw the widgets of a method's parameters; return their values when the user submits the form."""
-    asked: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     with st.form(f"map_form_{method}", border=False):
         for name, (low, high, default, title) in PARAMETERS[method].items():
+            kind = int if isinstance(default, int) else float
+            field = st.number_input if name == "seed" else st.slider
             value = parameters.get(name, default)
-            if name == "seed":
-                asked[name] = st.number_input(
-                    title, int(low), int(high), int(value), key=f"map_{method}_{name}"
-                )
-            elif isinstance(default, int):
-                asked[name] = st.slider(title, int(low), int(high), int(value), key=f"map_{method}_{name}")
-            else:
-                asked[name] = st.slider(
-                    title, float(low), float(high), float(value), key=f"map_{method}_{name}"
-                )
+            values[name] = field(title, kind(low), kind(high), kind(value), key=f"map_{method}_{name}")
         if method == "umap":
             metric = parameters.get("metric", METRICS[0])
-            asked["metric"] = st.radio(
+            values["metric"] = st.radio(
                 "Distance",
                 METRICS,
                 index=METRICS.index(metric) if metric in METRICS else 0,
@@ -323,55 +304,54 @@ def _form(method: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
                 key="map_umap_metric",
             )
         st.caption("Takes a minute or two on one core. Other parameters give another view of the same codes.")
-        return asked if st.form_submit_button("Make this map", icon=":material/play_arrow:") else None
+        return values if st.form_submit_button("Make this map", icon=":material/play_arrow:") else None
 
 
 def _parse(method: str, text: str) -> dict[str, Any]:
     """Parse a method's parameters from the address: "neighbours:30,metric:cosine"."""
-    found: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
     for part in items("made", text, MOST_PARAMETERS, longest=200):
         name, _, value = part.partition(":")
         if name == "metric" and method == "umap":
-            found[name] = choice(name, value, METRICS)
+            parameters[name] = choice(name, value, METRICS)
             continue
         low, high, default, _ = PARAMETERS[method][choice("made", name, PARAMETERS[method])]
         if isinstance(default, int):
-            found[name] = integer(name, value, int(low), int(high))
+            parameters[name] = integer(name, value, int(low), int(high))
         else:
-            found[name] = number(name, value, low, high)
-    return found
+            parameters[name] = number(name, value, low, high)
+    return parameters
 
 
 def waiting(model: LoadedModel) -> None:
     """Show the progress of a custom map that was requested and is not ready yet."""
-    asked = st.session_state.pop("map_waiting", None)
-    if asked is not None:
-        _progress(model, *asked)
+    request = st.session_state.pop("map_waiting", None)
+    if request is not None:
+        _progress(model, *request)
 
 
 @st.fragment(run_every=1.0)
 def _progress(
     model: LoadedModel, key: str, unit: str, method: str, dims: int, parameters: dict[str, Any]
 ) -> None:
-    found = custom_maps.status(model, key)
-    if found.state == READY:
+    status = custom_maps.status(model, key)
+    if status.state == READY:
         st.rerun()
-    words = f"{TITLES[method]} of {unit}s in {dims} dimensions, with your own parameters"
+    title = f"{TITLES[method]} of {unit}s in {dims} dimensions, with your own parameters"
     with st.container(horizontal=True, vertical_alignment="center", key="map_making"):
-        if found.state == MAKING:
-            st.caption(
-                f":material/progress_activity: {words}: {found.progress}. The stored map is shown until then."
-            )
+        if status.state == MAKING:
+            progress = f"{title}: {status.progress}. The stored map is shown until then."
+            st.caption(f":material/progress_activity: {progress}")
             if st.button("Stop", icon=":material/stop:", key="map_stop"):
                 with access.acting():
                     custom_maps.stop(model, key)
                 st.session_state[_MADE][method] = ""
                 st.rerun()
             return
-        if found.state == FAILED:
-            st.caption(f":material/error: {words}: {found.error}")
-        elif found.state == ABSENT:
-            st.caption(f"{words}: not made yet. The stored map is shown.")
+        if status.state == FAILED:
+            st.caption(f":material/error: {title}: {status.error}")
+        elif status.state == ABSENT:
+            st.caption(f"{title}: not made yet. The stored map is shown.")
         if st.button("Make it", icon=":material/play_arrow:", key="map_make"):
             try:
                 with access.acting():

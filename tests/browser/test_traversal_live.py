@@ -95,8 +95,8 @@ def test_the_image_changes_while_the_button_is_down(open_page, settled_page, err
         """([model, dimension, value]) => new Promise((resolve) => {
           const socket = new WebSocket(`ws://${location.host}/api/live/${model}`);
           socket.binaryType = "arraybuffer";
-          const wish = { id: 1, start: "prior", move: [dimension, value] };
-          socket.onopen = () => socket.send(JSON.stringify(wish));
+          const request = { id: 1, start: "prior", move: [dimension, value] };
+          socket.onopen = () => socket.send(JSON.stringify(request));
           socket.onmessage = (event) => { resolve(Array.from(new Uint8Array(event.data))); socket.close(); };
         })""",
         [model, dimension, value],

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
 from lungvae_core.serving.http.routes import registry, routes
-from lungvae_core.serving.jobs.queue import Jobs
 from tests.conftest import ROOT
 
 
@@ -34,21 +31,11 @@ def models(
 
 
 @pytest.fixture
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_data: Path) -> Iterator[Path]:
+def folders(job_folders: Path) -> Iterator[Path]:
     """Folders of the test's own, without models; jobs that are left are killed."""
-    for name in ("models", "runs", "workspace"):
-        monkeypatch.setenv(f"LUNGVAE_{name.upper()}", str(tmp_path / name))
-    monkeypatch.setenv("LUNGVAE_DATA", str(tiny_data.parent))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("LUNGVAE_DATABASE", raising=False)
     registry.cache_clear()
-    yield tmp_path
+    yield job_folders
     registry.cache_clear()
-    for job in Jobs().all():
-        if job.active and job.keeper:
-            os.killpg(job.keeper, signal.SIGKILL)
-        elif job.active:
-            Jobs().stop(job.id)
 
 
 def open_page(file: str, state: dict[str, Any] | None = None, **query: str) -> AppTest:

@@ -92,11 +92,11 @@ def _has(model: LoadedModel, units: tuple[str, ...], method: str) -> bool:
 
 def _unit(model: LoadedModel, unit: str, real: bool, steps: _Steps) -> dict[str, Any]:
     table = unit_table(model, unit)
-    known = lesions(model, unit)
+    columns = lesions(model, unit)
     shown = {
-        name: known[name]
+        name: columns[name]
         for name in ("row", "patient", "patients", "nodule", "slice", "malignancy", "diameter", "score")
-        if name in known
+        if name in columns
     }
     rows = table["row"].to_numpy()
     offered = colours.available(model.table)
@@ -137,7 +137,7 @@ def _sheet(model: LoadedModel, rows: np.ndarray, side: int, real: bool, steps: _
 
 def _starts(model: LoadedModel) -> list[tuple[str, np.ndarray, str | None]]:
     """(name, code (K,), its patient): means of the prior and the classes, and lesions of different scores."""
-    found: list[tuple[str, np.ndarray, str | None]] = [
+    starts: list[tuple[str, np.ndarray, str | None]] = [
         ("Prior mean" if name == "prior" else f"{name.capitalize()} mean", code, None)
         for name, code in model.starts.items()
     ]
@@ -149,8 +149,8 @@ def _starts(model: LoadedModel) -> list[tuple[str, np.ndarray, str | None]]:
     for row in rows[np.rint(at).astype(int)]:
         entry = model.lesion(row)
         patient = str(entry["patient_id"])
-        found.append((f"{patient}, nodule {entry['nodule']}", model.codes[row], patient))
-    return found
+        starts.append((f"{patient}, nodule {entry['nodule']}", model.codes[row], patient))
+    return starts
 
 
 def _traversals(
@@ -163,7 +163,7 @@ def _traversals(
     for at in dimensions:
         label = labels.get(at)
         walked.append({"name": paths.named(model, at), "told": label.sentence if label else ""})
-    found = []
+    sheets = []
     for name, code, patient in starts:
         lines = [walk(space, direction, code, STEPS)[1] for space, direction in directions.values()]
         lines += [strip(model.latent, code, at, paths.span(model, at, code), STEPS)[1] for at in dimensions]
@@ -173,50 +173,45 @@ def _traversals(
         tall[0, :, 0] = images[0]  # the start itself comes first
         tall[1:] = images[1:].reshape(len(lines), STEPS, 64, 64).transpose(0, 2, 1, 3)
         scores = model.score(codes, patient=patient)
-        familiar = model.familiarity(codes)
-        found.append(
+        sheets.append(
             {
                 "name": name,
                 "sheet": _jpeg(tall.reshape(-1, STEPS * 64)),
                 "scores": None if scores is None else np.round(scores, 3).tolist(),
                 "scored": scoring.of_walk(model, patient),
-                "familiarity": np.round(familiar, 3).tolist(),
-                "near": _nearest_steps(lines, code),
+                "familiarity": np.round(model.familiarity(codes), 3).tolist(),
+                # The step nearest to the start, where a slider begins.
+                "near": [int(np.abs(line - code).sum(1).argmin()) for line in lines],
             }
         )
         steps(1)
-    return {"steps": STEPS, "walks": walked, "starts": found}
+    return {"steps": STEPS, "walks": walked, "starts": sheets}
 
 
 def _directions(model: LoadedModel) -> dict[str, Any]:
-    known = paths.directions(model)
-    if known is None:
+    learned = paths.directions(model)
+    if learned is None:
         return {}
     return {
-        words: (known.space, known.directions[name])
-        for name, words in WALKED.items()
-        if name in known.directions
+        title: (learned.space, learned.directions[name])
+        for name, title in WALKED.items()
+        if name in learned.directions
     }
-
-
-def _nearest_steps(lines: list[np.ndarray], code: np.ndarray) -> list[int]:
-    """For each traversal, the step nearest to the start, where a slider begins."""
-    return [int(np.abs(line - code).sum(1).argmin()) for line in lines]
 
 
 def _figures(model: LoadedModel) -> dict[str, Any] | None:
     """The evaluation's AUCs, those of size alone, and how they were computed, in words."""
-    found = evaluated(model.evaluation)
-    if found is None:
+    figures = evaluated(model.evaluation)
+    if figures is None:
         return None
-    table, words = found
+    table, description = figures
     return {
         "columns": [str(name) for name in table.columns],
         "rows": [
             [str(name), *(str(value) for value in row)]
             for name, row in zip(table.index, table.to_numpy(), strict=True)
         ],
-        "words": words,
+        "words": description,
     }
 
 

@@ -81,12 +81,12 @@ class TrainingState:
 
         `part` is train or validation, with a `name` such as loss or alpha0, or beta or learning_rate alone.
         """
-        found = [
-            (row["epoch"], value)
+        values = {
+            row["epoch"]: value
             for row in self.rows
             if (value := row.get(part, {}).get(name) if name else row.get(part)) is not None
-        ]
-        return [epoch for epoch, _ in found], [value for _, value in found]
+        }
+        return list(values), list(values.values())
 
 
 def read_state(folder: str | Path) -> TrainingState | None:
@@ -100,6 +100,7 @@ def read_state(folder: str | Path) -> TrainingState | None:
     run = Run.open(folder)
     rows = run.metrics()
     epochs = run.config.epochs
+    at = read_not_finite(folder)
     progress = read_position(folder) or {"epoch": 1, "batch": 0, "batches": 1}
     batches, rate = progress["batches"], progress.get("images_per_second")
     done = progress["epoch"] - 1 + progress["batch"] / batches
@@ -124,14 +125,9 @@ def read_state(folder: str | Path) -> TrainingState | None:
         units=Units(last["units"]["kl"], last["units"]["column_norm"]) if last.get("units") else None,
         alpha0=last["validation"].get("alpha0") if last else None,
         halvings=last.get("halvings", 0),
-        not_finite=_not_finite(folder),
+        not_finite=None if at is None else NotFinite(at["epoch"], at["batch"], at["slices"]),
         warnings=signs_of_collapse(run.config, last["validation"]) if last else [],
     )
-
-
-def _not_finite(folder: Path) -> NotFinite | None:
-    at = read_not_finite(folder)
-    return None if at is None else NotFinite(at["epoch"], at["batch"], at["slices"])
 
 
 def _picture(path: Path) -> bytes | None:

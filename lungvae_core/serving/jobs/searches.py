@@ -98,8 +98,8 @@ class SearchState:
 def find_searches(settings: Settings | None = None) -> list[Path]:
     """The folders of the searches below the runs folder, newest first."""
     settings = settings or Settings()
-    found = [path for path in offered(settings.runs, "*/search.json") if path.is_file()]
-    return [path.parent for path in sorted(found, key=modified, reverse=True)]
+    files = [path for path in offered(settings.runs, "*/search.json") if path.is_file()]
+    return [path.parent for path in sorted(files, key=modified, reverse=True)]
 
 
 def read_search(folder: str | Path) -> SearchState | None:

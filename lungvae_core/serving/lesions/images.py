@@ -110,20 +110,16 @@ def sprites(model: LoadedModel, cache: Path) -> Sprites:
 def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
     """This module's routes; `registry` returns the process's single registry."""
 
-    def sheet(model: LoadedModel, _query: Query) -> Response:
-        return _get_sprites(model, registry().settings.workspace / "cache")
+    def get_sprites(model: LoadedModel, _query: Query) -> Response:
+        jpeg = sprites(model, registry().settings.workspace / "cache").get()
+        if jpeg is None:
+            return JSONResponse({"making": True}, status_code=202, headers=HEADERS)
+        return Response(jpeg, media_type="image/jpeg", headers=HEADERS)
 
     return [
-        Route(f"{BASE}/sprites", answering(registry, sheet)),
+        Route(f"{BASE}/sprites", answering(registry, get_sprites)),
         Route(f"{BASE}/slices/{{row}}.png", answering(registry, _get_slice, row=(0, MOST_ROWS))),
     ]
-
-
-def _get_sprites(model: LoadedModel, cache: Path) -> Response:
-    jpeg = sprites(model, cache).get()
-    if jpeg is None:
-        return JSONResponse({"making": True}, status_code=202, headers=HEADERS)
-    return Response(jpeg, media_type="image/jpeg", headers=HEADERS)
 
 
 def _get_slice(model: LoadedModel, query: Query, row: int) -> Response:

@@ -55,12 +55,8 @@ class Walk:
 
     def tick(self, step: int) -> str:
         """The text below a step."""
-        return self.ticks[step] if self.ticks else _number(self.values[step])
-
-    @property
-    def notice(self) -> str:
-        """The notice burned into the picture."""
-        return GENERATED
+        value = self.values[step]
+        return self.ticks[step] if self.ticks else f"{value:.{3 if 0 < abs(value) < 0.0995 else 2}f}"
 
     @property
     def window_text(self) -> str:
@@ -98,11 +94,11 @@ def strip_png(walk: Walk, *, side: int = 128) -> bytes:
             _write(draw, (centre, below + line + 2), text, 15, _DIM, anchor="ma")
     full = walk.difference_full * (walk.window[1] - walk.window[0])
     foot = size[1] - 26
-    _write(draw, (_GAP, foot), walk.notice, 16, _LIGHT)
+    _write(draw, (_GAP, foot), GENERATED, 16, _LIGHT)
     legend = f"second row: difference to the start, blue -{full:.0f} to orange +{full:.0f} HU"
     _write(draw, (size[0] - _GAP, foot), legend, 15, _DIM, anchor="ra")
     stream = io.BytesIO()
-    picture.save(stream, "PNG", pnginfo=_metadata(walk), compress_level=_COMPRESSION)
+    picture.save(stream, "PNG", pnginfo=_metadata(walk.heading), compress_level=_COMPRESSION)
     return stream.getvalue()
 
 
@@ -118,7 +114,7 @@ def gif(walk: Walk, *, side: int = 320, milliseconds: int = 90) -> bytes:
         append_images=frames[1:],
         duration=milliseconds,
         loop=0,
-        comment=f"{walk.heading}. {walk.notice} {ATTRIBUTION}".encode("ascii", "replace"),
+        comment=f"{walk.heading}. {GENERATED} {ATTRIBUTION}".encode("ascii", "replace"),
     )
     return stream.getvalue()
 
@@ -134,7 +130,7 @@ def mp4(walk: Walk, *, side: int = 384, frames_a_second: int = 12) -> bytes:
     stream = io.BytesIO()
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     with av.open(stream, "w", format="mp4") as container:
-        container.metadata.update({"title": walk.heading, "comment": walk.notice, "copyright": ATTRIBUTION})
+        container.metadata.update({"title": walk.heading, "comment": GENERATED, "copyright": ATTRIBUTION})
         first = _gif_frame(walk, 0, side)
         # Both sides must be even: the encoder halves the colour resolution.
         size = (first.size[0] + first.size[0] % 2, first.size[1] + first.size[1] % 2)
@@ -175,7 +171,7 @@ def sheet_png(sheet: Sheet, *, side: int = 96, margin: int = 250) -> bytes:
     _write(draw, (_GAP, 8), sheet.heading, 16, _LIGHT)
     for line in range(lines):
         y = top + line * pitch
-        for number, part in enumerate(_wrapped(sheet.lines[line], 34)[:3]):
+        for number, part in enumerate(textwrap.wrap(sheet.lines[line], 34)[:3]):
             _write(draw, (_MARGIN, y + 8 + 19 * number), part, 14, _LIGHT if number == 0 else _DIM)
         for column in range(columns):
             x = margin + column * pitch
@@ -186,23 +182,16 @@ def sheet_png(sheet: Sheet, *, side: int = 96, margin: int = 250) -> bytes:
                 draw.rectangle((x, y + side - 4, x + share * side, y + side), fill=MORE)
             if sheet.outlined == (line, column):
                 draw.rectangle((x, y, x + side - 1, y + side - 1), outline=LESS, width=2)
-    for column, words in enumerate(sheet.columns):
+    for column, label in enumerate(sheet.columns):
         at = (margin + column * pitch + side / 2, top + lines * pitch)
-        _write(draw, at, words, 13, _DIM, anchor="ma")
+        _write(draw, at, label, 13, _DIM, anchor="ma")
     _write(draw, (_GAP, size[1] - 26), GENERATED, 15, _LIGHT)
     if sheet.scores is not None:
         legend = "orange bar: model score, not a probability of cancer"
         _write(draw, (size[0] - _GAP, size[1] - 26), legend, 14, _DIM, anchor="ra")
     stream = io.BytesIO()
-    info = PngInfo()
-    for name, text in (("Description", sheet.heading), ("Disclaimer", GENERATED), ("Source", ATTRIBUTION)):
-        info.add_text(name, text)
-    picture.save(stream, "PNG", pnginfo=info, compress_level=_COMPRESSION)
+    picture.save(stream, "PNG", pnginfo=_metadata(sheet.heading), compress_level=_COMPRESSION)
     return stream.getvalue()
-
-
-def _wrapped(text: str, most: int) -> list[str]:
-    return textwrap.wrap(text, most) or [""]
 
 
 def _gif_frame(walk: Walk, step: int, side: int) -> Image.Image:
@@ -228,10 +217,6 @@ def _gif_frame(walk: Walk, step: int, side: int) -> Image.Image:
 
 def _enlarged(image: Image.Image, side: int) -> Image.Image:
     return image.resize((side, side), Image.Resampling.NEAREST)
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if 0 < abs(value) < 0.0995 else f"{value:.2f}"
 
 
 # Pillow's function decodes and opens the font again on each call.
@@ -268,9 +253,9 @@ def _write(
     )
 
 
-def _metadata(walk: Walk) -> PngInfo:
+def _metadata(heading: str) -> PngInfo:
     info = PngInfo()
-    info.add_text("Description", walk.heading)
-    info.add_text("Disclaimer", walk.notice)
+    info.add_text("Description", heading)
+    info.add_text("Disclaimer", GENERATED)
     info.add_text("Source", ATTRIBUTION)
     return info

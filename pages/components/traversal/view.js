@@ -1,6 +1,6 @@
 // Sliders that decode while they are dragged. The server's side is lungvae_core/serving/walks/live.py.
 //
-// At most one wish is under way; while it is, only the newest value of the slider in hand waits behind it.
+// At most one request is under way; while it is, only the newest value of the slider in hand waits behind it.
 // `edits` holds the dimensions that differ from the start. A drag begins from the edits as they were then (its
 // anchor), so that moving a slider there and back comes home exactly, on the simplex too. `along` holds how far
 // the start was moved along directions, before any edit.
@@ -35,9 +35,9 @@ class View {
     this.along = new Map(); // direction -> standard deviations
     this.history = []; // facts of the last places
     this.facts = new Map(); // measured property -> its line's elements
-    this.queue = []; // wishes that wait; at most one for each drag
-    this.sent = null; // the wish under way
-    this.count = 0; // of wishes
+    this.queue = []; // requests that wait; at most one for each drag
+    this.sent = null; // the request under way
+    this.count = 0; // of requests
     this.drag = 0; // of drags
     this.failures = 0;
     this.turn = Date.now(); // grows with all that is said, also by a view that comes after this one
@@ -106,33 +106,19 @@ class View {
     const names = this.data.names ?? {};
     this.root.classList.toggle("named", Object.values(names).some(([label]) => label));
     const { used } = this.data;
-    this.data.sliders.forEach(([dimension, low, high, start], position) => {
-      const row = element("div", "row");
-      const [label, told] = names[dimension] ?? ["", ""];
-      const words = label ? `z ${dimension} · ${label}` : `z ${dimension}`;
-      const name = element("button", "name", words);
+    this.data.sliders.forEach(([dimension, ...range], position) => {
+      const [label, sentence] = names[dimension] ?? ["", ""];
+      const name = element("button", "name", label ? `z ${dimension} · ${label}` : `z ${dimension}`);
       name.type = "button";
-      name.title = [told, "Show this dimension's whole range below"].filter(Boolean).join("\n");
-      const input = element("input");
-      Object.assign(input, { type: "range", min: low, max: high, step: (high - low) / 250, value: start });
-      input.setAttribute("aria-label", label ? `Dimension ${dimension}, ${label}` : `Dimension ${dimension}`);
-      input.dataset.dimension = dimension;
-      const output = element("output");
-      const reset = element("button", "reset", "↺");
-      reset.type = "button";
-      reset.setAttribute("aria-label", `Reset dimension ${dimension}`);
-      reset.title = "Back to the start";
-      row.append(name, input, output, reset);
-      folders[position >= used ? 2 : position < SHOWN ? 0 : 1].append(row);
-      this.rows.set(dimension, { row, input, output, reset, label, folded: position >= SHOWN });
+      name.title = [sentence, "Show this dimension's whole range below"].filter(Boolean).join("\n");
       name.onclick = () => this.choose(dimension, true);
-      input.oninput = () => this.move(dimension, Number(input.value));
-      input.onchange = () => this.release();
-      reset.onclick = () => {
-        const edits = new Map(this.edits);
-        edits.delete(dimension);
-        this.set(edits, this.along);
-      };
+      const row = this.buildRow(name, range, (value) => this.move(dimension, value));
+      row.input.setAttribute("aria-label", label ? `Dimension ${dimension}, ${label}` : `Dimension ${dimension}`);
+      row.input.dataset.dimension = dimension;
+      row.reset.setAttribute("aria-label", `Reset dimension ${dimension}`);
+      row.reset.onclick = () => this.set(without(this.edits, dimension), this.along);
+      folders[position >= used ? 2 : position < SHOWN ? 0 : 1].append(row.row);
+      this.rows.set(dimension, { ...row, label, folded: position >= SHOWN });
     });
     const folded = used - SHOWN;
     this.find("#more").hidden = folded <= 0;
@@ -147,30 +133,32 @@ class View {
   buildWays() {
     this.ways = new Map();
     const rows = this.data.directions.map(({ name, title, low, high, description }) => {
-      const row = element("div", "row way");
       const label = element("span", "name", title);
       label.title = description;
-      const input = element("input");
-      Object.assign(input, { type: "range", min: low, max: high, step: (high - low) / 250, value: 0 });
-      input.setAttribute("aria-label", `Direction ${title}, in standard deviations from the start`);
-      input.dataset.direction = name;
-      const output = element("output");
-      const reset = element("button", "reset", "↺");
-      reset.type = "button";
-      reset.setAttribute("aria-label", `Reset ${title}`);
-      row.append(label, input, output, reset);
-      this.ways.set(name, { row, input, output, reset });
-      input.oninput = () => this.moveAlong(name, Number(input.value));
-      input.onchange = () => this.release();
-      reset.onclick = () => {
-        const along = new Map(this.along);
-        along.delete(name);
-        this.set(this.edits, along);
-      };
-      return row;
+      const row = this.buildRow(label, [low, high, 0], (value) => this.moveAlong(name, value));
+      row.row.classList.add("way");
+      row.input.setAttribute("aria-label", `Direction ${title}, in standard deviations from the start`);
+      row.input.dataset.direction = name;
+      row.reset.setAttribute("aria-label", `Reset ${title}`);
+      row.reset.onclick = () => this.set(this.edits, without(this.along, name));
+      this.ways.set(name, row);
+      return row.row;
     });
     this.find("#ways").replaceChildren(...rows);
     this.find("#ways").hidden = !rows.length;
+  }
+
+  // A name, a slider over [low, high, value] that calls `move` with its values, its value, and a reset button.
+  buildRow(name, [low, high, value], move) {
+    const [row, input, output] = [element("div", "row"), element("input"), element("output")];
+    Object.assign(input, { type: "range", min: low, max: high, step: (high - low) / 250, value });
+    input.oninput = () => move(Number(input.value));
+    input.onchange = () => this.release();
+    const reset = element("button", "reset", "↺");
+    reset.type = "button";
+    reset.title = "Back to the start";
+    row.append(name, input, output, reset);
+    return { row, input, output, reset };
   }
 
   choose(dimension, tell) {
@@ -223,29 +211,29 @@ class View {
 
   // ---- the wire ----
 
-  ask(wish) {
+  ask(request) {
     const last = this.queue.at(-1);
-    const same = last?.move && wish.move && last.move[0] === wish.move[0];
-    if (last && (same || last.drag === wish.drag)) this.queue.pop();
-    this.queue.push(wish);
+    const same = last?.move && request.move && last.move[0] === request.move[0];
+    if (last && (same || last.drag === request.drag)) this.queue.pop();
+    this.queue.push(request);
     this.send();
   }
 
   send() {
     if (this.sent || this.socket?.readyState !== WebSocket.OPEN) return;
     if (!this.queue.length) return this.askFacts();
-    const wish = this.queue.shift();
-    if (wish.edits) this.edits = new Map(wish.edits);
-    if (wish.along) this.along = new Map([...wish.along].filter(([, value]) => value));
-    if (this.anchored !== wish.drag) {
-      this.anchored = wish.drag;
+    const request = this.queue.shift();
+    if (request.edits) this.edits = new Map(request.edits);
+    if (request.along) this.along = new Map([...request.along].filter(([, value]) => value));
+    if (this.anchored !== request.drag) {
+      this.anchored = request.drag;
       this.anchor = [...this.edits];
     }
-    this.sent = wish;
+    this.sent = request;
     this.count = (this.count + 1) % 2 ** 32;
     const message = { id: this.count, start: this.data.start, along: [...this.along], edits: this.anchor };
-    if (wish.move) message.move = wish.move;
-    message.quick = wish.quick = (this.held ?? null) !== null;
+    if (request.move) message.move = request.move;
+    message.quick = request.quick = (this.held ?? null) !== null;
     this.socket.send(JSON.stringify(message));
     return undefined;
   }
@@ -373,7 +361,7 @@ class View {
     this.sent = null;
     if (move) this.edits.set(...move);
     for (const at of this.edits.keys()) this.edits.set(at, this.code[at]);
-    this.send(); // the next wish travels while this answer's numbers are written
+    this.send(); // the next request travels while this answer's numbers are written
     this.find("#now").dispatchEvent(
       new CustomEvent("decoded", { bubbles: true, composed: true, detail: { id, move, put: performance.now() } }),
     );
@@ -402,7 +390,7 @@ class View {
       if (folded && !open) continue;
       const value = this.code[at];
       const edited = this.edits.has(at);
-      // A slider in hand, or with a newer wish under way, is ahead of this answer.
+      // A slider in hand, or with a newer request under way, is ahead of this answer.
       if (at !== this.held && at !== this.sent?.move?.[0] && row.dataset.value !== String(value)) {
         row.dataset.value = value;
         input.value = value;
@@ -469,6 +457,8 @@ function spark(canvas, values, colour) {
     high > low ? height - 3 - ((height - 6) * (value - low)) / (high - low) : height / 2,
   ]);
 }
+
+const without = (map, key) => new Map([...map].filter(([each]) => each !== key));
 
 // The same words again would have the browser lay them out again.
 function write(node, words) {

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -32,20 +30,10 @@ DIAGNOSES = "patient_id,diagnosis\nTEST-0001,1\nTEST-0002,2\nTEST-0003,3\n"
 
 
 @pytest.fixture
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_data: Path) -> Iterator[Settings]:
+def folders(job_folders: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Folders of the test's own; jobs that are left are killed."""
-    for name in ("models", "runs", "workspace"):
-        monkeypatch.setenv(f"LUNGVAE_{name.upper()}", str(tmp_path / name))
-    monkeypatch.setenv("LUNGVAE_DATA", str(tiny_data.parent))
-    monkeypatch.setenv("LUNGVAE_SOURCES", str(tmp_path))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("LUNGVAE_DATABASE", raising=False)
-    yield Settings()
-    for job in Jobs().all():
-        if job.active and job.keeper:
-            os.killpg(job.keeper, signal.SIGKILL)
-        elif job.active:
-            Jobs().stop(job.id)
+    monkeypatch.setenv("LUNGVAE_SOURCES", str(job_folders))
+    return Settings()
 
 
 def start(data: Path, name: str = "mine", **options) -> Job:

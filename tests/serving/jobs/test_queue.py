@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,26 +33,14 @@ ENDLESS = {**TINY, "epochs": 10_000}
 
 
 @pytest.fixture
-def workspace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_data: Path
-) -> Iterator[Callable[..., Job]]:
+def workspace(job_folders: Path, tiny_data: Path) -> Callable[..., Job]:
     """start(name, changes) starts a tiny training in folders of the test's own; what is left is killed."""
-    for name in ("models", "runs", "workspace"):
-        monkeypatch.setenv(f"LUNGVAE_{name.upper()}", str(tmp_path / name))
-    monkeypatch.setenv("LUNGVAE_DATA", str(tiny_data.parent))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("LUNGVAE_DATABASE", raising=False)
 
     def start(name: str, changes: dict | None = None, **options: object) -> Job:
         options = {"device": "cpu", "threads": 1, "finish": False, **options}
         return Jobs().start(Training.of, name, tiny_data, "gvae", changes or ENDLESS, **options)
 
-    yield start
-    for job in Jobs().all():
-        if job.active and job.keeper:
-            os.killpg(job.keeper, signal.SIGKILL)
-        elif job.active:
-            Jobs().stop(job.id)
+    return start
 
 
 def until_status(job: Job, *statuses: str) -> Job:

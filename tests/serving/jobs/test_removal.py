@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import shutil
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -23,6 +25,22 @@ def settings(tiny_models, tiny_data, tmp_path):
     folders = {name: tmp_path / name for name in ("models", "runs", "workspace")}
     shutil.copytree(tiny_models / "tiny-gvae", folders["models"] / "shipped")
     return Settings(**folders, data=tiny_data.parent)
+
+
+def at_once(count: int, act: Callable[[int], object]) -> list[str]:
+    """What each of so many threads gets that act at the same moment: "done", or why not."""
+    gate = threading.Barrier(count)
+
+    def attempt(number: int) -> str:
+        gate.wait()
+        try:
+            act(number)
+        except UserError as error:
+            return str(error)
+        return "done"
+
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(attempt, range(count)))
 
 
 def test_a_deleted_run_is_gone_and_on_record(settings):
@@ -49,24 +67,8 @@ def test_only_ones_own_runs_are_deleted(settings, name, says):
 
 
 def test_of_many_who_delete_at_once_one_does(settings):
-    said: list[str] = []
-    gate = threading.Barrier(8)
-
-    def try_it() -> None:
-        gate.wait()
-        try:
-            delete_run(settings, "mine")
-            said.append("deleted")
-        except UserError as error:
-            said.append(str(error))
-
-    threads = [threading.Thread(target=try_it) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert said.count("deleted") == 1
-    assert len(said) == 8
+    results = at_once(8, lambda _: delete_run(settings, "mine"))
+    assert results.count("done") == 1
     assert len(audit.read(settings, what=audit.DELETE)) == 1
     assert list(settings.runs.iterdir()) == []
 
@@ -89,21 +91,6 @@ def test_of_many_who_name_a_set_alike_one_does(settings):
     from lungvae_core.serving.lesions import sets
 
     model = Registry(settings).load("mine")
-    said: list[str] = []
-    gate = threading.Barrier(6)
-
-    def try_it(number: int) -> None:
-        gate.wait()
-        try:
-            sets.save(settings, model, "spiculated", [number])
-            said.append("saved")
-        except sets.SetExistsError as error:
-            said.append(str(error))
-
-    threads = [threading.Thread(target=try_it, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert said.count("saved") == 1
-    assert sum("There is a set" in each for each in said) == 5
+    results = at_once(6, lambda number: sets.save(settings, model, "spiculated", [number]))
+    assert results.count("done") == 1
+    assert sum("There is a set" in each for each in results) == 5
