@@ -110,10 +110,10 @@ def figures() -> None:
     if not shown:
         st.info("There is no model yet. Train one on the Train page.", icon=":material/info:")
         return
-    chart, words = st.columns([1.15, 1], gap="large")
+    chart, summary = st.columns([1.15, 1], gap="large")
     with chart:
         overview(shown)
-    with words:
+    with summary:
         st.markdown(
             "How well a score ranks lesions that readers rated malignant above those they rated benign "
             "(AUC: 0.5 is chance, 1 is perfect). **The lesion's size alone** is shown for comparison, on "

@@ -34,10 +34,10 @@ def show(model: LoadedModel) -> None:
     left, right = st.columns([1, 1.3], gap="medium")
     viewer = left.container()  # above the files, so that a laptop's screen shows it whole
     with left:
-        found = files()
-    if found is None:
+        kept = files()
+    if kept is None:
         return
-    token, upload = found
+    token, upload = kept
     with viewer:
         spacing = ask_spacing(model, upload.series, token)
         placed = place(token, upload, window=model.window, spacing_mm=spacing)

@@ -111,10 +111,10 @@ def moved(state: State, upload: Upload) -> None:
     state.at, state.trouble = int(view["slice"]), ""
     if view["row"] is None:
         return
-    told = (float(view["row"]), float(view["column"]))
-    if told == (state.boxes.get(state.at) if state.boxes else state.position):
+    position = (float(view["row"]), float(view["column"]))
+    if position == (state.boxes.get(state.at) if state.boxes else state.position):
         return
-    put(state, upload, told)
+    put(state, upload, position)
 
 
 def put(state: State, upload: Upload, position: Box) -> None:
@@ -222,14 +222,14 @@ def find(state: State, upload: Upload) -> None:
     at = min(state.all_boxes(), key=lambda number: abs(number - state.at))
     row, column = state.all_boxes()[at]
     try:
-        found = outline_nodule(upload.series.hu, at, row, column, upload.series.places_mm)
+        outline = outline_nodule(upload.series.hu, at, row, column, upload.series.places_mm)
     except UserError as error:
         state.trouble = str(error)
         return
     upload.marked, state.drawn, state.trouble, state.slices = None, "found", "", None
-    state.caption = f"{found.caption} It was found automatically: check it. Clear it if it is wrong."
+    state.caption = f"{outline.caption} It was found automatically: check it. Clear it if it is wrong."
     state.at = at
-    follow(state, upload, found.mask)
+    follow(state, upload, outline.mask)
 
 
 def follow(state: State, upload: Upload, mask: np.ndarray) -> None:

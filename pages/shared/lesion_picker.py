@@ -39,14 +39,14 @@ def pick(
         options: list[Option],
         first: object,
         *of: object,
-        words: Callable[[Option], str] = str,
+        as_text: Callable[[Option], str] = str,
     ) -> Option:
         """Draw a box that starts with `first` for each new `row` and `of`, on which the options depend."""
         widget = f"{key}-{label}-{model.entry.name}-{of}"
         if st.session_state.get(widget) not in options or st.session_state.get(f"{widget}-row") != row:
             st.session_state[widget] = first if first in options else options[0]
         st.session_state[f"{widget}-row"] = row
-        return st.selectbox(f"{label}{suffix}", options, format_func=words, key=widget, width=width)
+        return st.selectbox(f"{label}{suffix}", options, format_func=as_text, key=widget, width=width)
 
     patient = box("Patient", widths[0], list(patients), at["patient_id"])
     nodule = box("Nodule", widths[1], list(patients[patient]), at["nodule"], patient)
@@ -59,5 +59,5 @@ def pick(
         first,
         patient,
         nodule,
-        words=lambda each: str(model.lesion(each)["slice"]),
+        as_text=lambda each: str(model.lesion(each)["slice"]),
     )

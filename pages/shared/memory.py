@@ -26,10 +26,10 @@ def forget_stale_widgets() -> None:
         state: Any = context.session_state
         while isinstance(state, SafeSessionState):  # wrapped in one lock, in tests in two
             state = state._state
-        known = state._new_widget_state.widget_metadata
+        metadata = state._new_widget_state.widget_metadata
         in_use = {*state._new_widget_state.states, *state._old_state}
-        for widget in [each for each in known if each not in in_use]:
-            del known[widget]
+        for widget in [each for each in metadata if each not in in_use]:
+            del metadata[widget]
 
 
 @contextlib.asynccontextmanager

@@ -103,9 +103,9 @@ def banner(page: str) -> None:
     here = page == step.path
     st.html(_STYLE)
     with st.container(key="tour", horizontal=True, wrap=False, vertical_alignment="center", gap="small"):
-        words = step.text if here else "You left the tour; look around, then go on."
+        text = step.text if here else "You left the tour; look around, then go on."
         title = step.title if step.title.endswith("?") else f"{step.title}."
-        st.markdown(f"**{at} of {last} · {title}** {words}", width="stretch")
+        st.markdown(f"**{at} of {last} · {title}** {text}", width="stretch")
         with st.container(horizontal=True, wrap=False, gap="xsmall", width="content"):
             if not here and st.button("Go on", type="primary", key="tour_on", icon=":material/undo:"):
                 go(at)
@@ -149,9 +149,9 @@ def tells_limits(title: str) -> bool:
 
 def _step() -> int | None:
     """Return the step named by the address or the session, and write it to the address."""
-    asked = url.integer("tour", 1, len(STEPS))
-    if asked is not None:
-        st.session_state[_STEP] = asked
+    number = url.integer("tour", 1, len(STEPS))
+    if number is not None:
+        st.session_state[_STEP] = number
     at = st.session_state.get(_STEP)
     url.write("tour", None if at is None else str(at))
     return at

@@ -130,11 +130,11 @@ def uploaded(model: LoadedModel) -> Start | None:
 def lesion_words(model: LoadedModel, row: int) -> str:
     """Describe a slice by its key and, if there is one, the readers' rating."""
     entry = model.lesion(row)
-    words = f"{entry['patient_id']}, nodule {entry['nodule']}, slice {entry['slice']}"
+    text = f"{entry['patient_id']}, nodule {entry['nodule']}, slice {entry['slice']}"
     rating = entry.get("malignancy")
     if rating is not None and not pd.isna(rating):
-        words += f" (readers: malignancy {rating_text(rating)}, {malignancy_meaning(rating)})"
-    return words
+        text += f" (readers: malignancy {rating_text(rating)}, {malignancy_meaning(rating)})"
+    return text
 
 
 def lesion(model: LoadedModel, row: int) -> Start:

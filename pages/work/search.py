@@ -200,10 +200,10 @@ def show_state(state: SearchState, job: Job | None) -> None:
         st.warning(notice)
     if progress:
         share = progress["epochs_done"] / max(1, progress["epochs_expected"])
-        words = f"{progress['done']} of {progress['trials']} trials have ended"
+        text = f"{progress['done']} of {progress['trials']} trials have ended"
         if job is not None and job.status == RUNNING and progress["seconds_left"] is not None:
-            words += f", {progress['running']} run, about {duration(progress['seconds_left'])} left"
-        st.progress(min(1.0, share), text=words)
+            text += f", {progress['running']} run, about {duration(progress['seconds_left'])} left"
+        st.progress(min(1.0, share), text=text)
     if not len(state.table):
         st.caption("Results appear after the first trial.")
         return

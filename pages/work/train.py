@@ -168,8 +168,8 @@ def say_not_finite(job: Job, state: TrainingState) -> None:
             f"went back to its last checkpoint{halved}.",
             icon=":material/trending_down:",
         )
-    words = f"The {len(broken.slices)} slices of epoch {broken.epoch}, batch {broken.batch}"
-    with st.expander(words, expanded=failed):
+    title = f"The {len(broken.slices)} slices of epoch {broken.epoch}, batch {broken.batch}"
+    with st.expander(title, expanded=failed):
         st.caption(
             "As patient/nodule/slice. One of them may be the cause, for instance a damaged image; more "
             "often the learning rate is too high."
@@ -224,29 +224,29 @@ def hardware_words(job: Job, state: TrainingState) -> str:
 
 def curves_words(state: TrainingState) -> str:
     """Say which figures are held out, and what the curves do not show."""
-    words = [
+    sentences = [
         f"Solid: {held_out_words(state)}. Dotted: the training slices, averaged over the epoch while the "
         "weights changed. Held-out slices are reconstructed from their codes, training slices from random "
         "samples."
     ]
     if state.history("validation", "loss")[0]:
-        words.append(
+        sentences.append(
             "The held-out loss counts the KL with the full β, the training loss with that of its epoch."
         )
     if state.config.joint.rounds:
-        words.append(
+        sentences.append(
             "In joint rounds the training loss includes the weighted label loss, for labels that the "
             "encoder trains on: its fall says nothing about other patients."
         )
     if state.history("train", "gradient_norm")[0]:
-        limit = state.config.training.clip_norm
-        words.append("The gradient's norm is the epoch's mean" + (", before its limit." if limit else "."))
-    return " ".join(words)
+        limited = ", before its limit" if state.config.training.clip_norm else ""
+        sentences.append(f"The gradient's norm is the epoch's mean{limited}.")
+    return " ".join(sentences)
 
 
 def dimensions_words(state: TrainingState) -> str:
     """Say what the bars of the dimensions show and do not mean."""
-    words = (
+    text = (
         f"After epoch {len(state.rows)}. Above: how much information each dimension carries about a slice, "
         f"mean over {held_out_words(state)}; one below the line equals the prior. Below: how much the "
         "decoder uses it; a bar near 0 changes no image. A high KL says that a dimension is used, not "
@@ -254,10 +254,10 @@ def dimensions_words(state: TrainingState) -> str:
     )
     family = state.config.model.family
     if not family.independent:
-        words += (
+        text += (
             f" A {family.label}'s dimensions are not independent: these KLs do not add up to that of a slice."
         )
-    return words
+    return text
 
 
 def say_status(job: Job, state: TrainingState | None) -> None:
@@ -289,19 +289,19 @@ def say_status(job: Job, state: TrainingState | None) -> None:
 def progress_words(job: Job, state: TrainingState) -> str:
     if state.phase != "training":
         return PHASES[state.phase] if job.active or state.phase == "finished" else PHASES["trained"]
-    words = f"Epoch {state.epoch} of {state.config.epochs}"
+    text = f"Epoch {state.epoch} of {state.config.epochs}"
     if state.joint_round:
-        words += f", joint round {state.joint_round} of {state.config.joint.rounds}"
+        text += f", joint round {state.joint_round} of {state.config.joint.rounds}"
     elif state.config.joint.rounds:
-        words += f", before {plural(state.config.joint.rounds, 'joint round')}"
+        text += f", before {plural(state.config.joint.rounds, 'joint round')}"
     if job.status == RUNNING and state.seconds_left is not None:
-        words += f", about {duration(state.seconds_left)} of training left"
+        text += f", about {duration(state.seconds_left)} of training left"
         if state.seconds_per_epoch is not None:
-            words += f", {duration(state.seconds_per_epoch)} an epoch"
-        words += f", {state.images_per_second:.0f} slices a second"
+            text += f", {duration(state.seconds_per_epoch)} an epoch"
+        text += f", {state.images_per_second:.0f} slices a second"
     if state.loss is not None:
-        words += f", loss {state.loss:.1f} (the objective, a slice)"
-    return words
+        text += f", loss {state.loss:.1f} (the objective, a slice)"
+    return text
 
 
 def table_row(job: Job) -> dict[str, Any]:

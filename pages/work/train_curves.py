@@ -50,7 +50,7 @@ def curves(state: TrainingState) -> go.Figure:
         vertical_spacing=62 / height,
         horizontal_spacing=0.07,
     )
-    words = {TRAINED: "training slices", HELD_OUT: held_out_words(state), SCHEDULE: "as set"}
+    names = {TRAINED: "training slices", HELD_OUT: held_out_words(state), SCHEDULE: "as set"}
     named: set[str] = set()
     # Show all planned epochs, unless that would squeeze the curves into a corner.
     last = max(2, min(state.config.epochs, max(10, 2 * len(state.rows))))
@@ -61,7 +61,7 @@ def curves(state: TrainingState) -> go.Figure:
             figure.add_scatter(
                 x=epochs,
                 y=[value * line.factor for value in values],
-                name=words[line.colour],
+                name=names[line.colour],
                 mode="lines+markers" if len(epochs) < 30 else "lines",
                 line={"color": line.colour, "width": 2, "dash": _DASHES[line.colour]},
                 marker={"size": 5},
@@ -172,7 +172,7 @@ def dimensions(units: Units) -> go.Figure:
 
 
 def _bars(
-    figure: go.Figure, row: int, figures: list[float], order: list[int], least: float, words: str
+    figure: go.Figure, row: int, figures: list[float], order: list[int], least: float, hover: str
 ) -> None:
     """Draw bars whose colour shows whether they exceed `least`, and a line there.
 
@@ -186,7 +186,7 @@ def _bars(
         x=list(range(1, len(order) + 1)),
         y=[max(value, floor) for value in values],
         customdata=[[number, f"{value:.3g}"] for number, value in zip(order, values, strict=True)],
-        hovertemplate="z %{customdata[0]}: " + words.format("%{customdata[1]}") + "<extra></extra>",
+        hovertemplate="z %{customdata[0]}: " + hover.format("%{customdata[1]}") + "<extra></extra>",
         marker={
             "color": [HELD_OUT if value > least else UNUSED for value in values],
             "line": {"width": 0},

@@ -198,7 +198,7 @@ def _add_folder(
                         shown = parameters.printable(inside, 200)
                         made.left_out.append(f"{shown}: its name is too long or deep.")
         except UserError:
-            if not any(known.startswith(f"{name}/") for known in files):
+            if not any(copied.startswith(f"{name}/") for copied in files):
                 made.left_out.append(f"{name}: something is writing it. Back up again when it has ended.")
                 return
             raise

@@ -132,10 +132,10 @@ def _epochs(config: Config) -> str:
 
 def _spacing(spacing_mm: float) -> str:
     if spacing_mm:
-        words = f"are resampled to {spacing_mm:g} mm a pixel; where the crop ends, its border is mirrored"
+        how = f"are resampled to {spacing_mm:g} mm a pixel; where the crop ends, its border is mirrored"
     else:
-        words = "keep their native pixel spacing, so that size in pixels differs from size in millimetres"
-    return f"- Slices {words}."
+        how = "keep their native pixel spacing, so that size in pixels differs from size in millimetres"
+    return f"- Slices {how}."
 
 
 def _auc_table(report: Report) -> list[str]:

@@ -28,17 +28,17 @@ def registry() -> Registry:
 def health(_request: Request) -> JSONResponse:
     """For monitoring: version, models and database; 503 if something is broken. Names no folder."""
     settings = registry().settings
-    found: dict[str, object] = {"version": lungvae_core.__version__, "models": len(registry().entries())}
+    state: dict[str, object] = {"version": lungvae_core.__version__, "models": len(registry().entries())}
     try:
         # A workspace is created when it is first needed; a health check does not need one.
         if settings.workspace.exists():
             with session(settings) as opened:
                 opened.execute(text("SELECT 1"))
-        found["database"] = "ok"
+        state["database"] = "ok"
     except UserError:
-        found["database"] = "cannot be used"
-    well = found["database"] == "ok"
-    return JSONResponse({"status": "ok" if well else "trouble", **found}, status_code=200 if well else 503)
+        state["database"] = "cannot be used"
+    well = state["database"] == "ok"
+    return JSONResponse({"status": "ok" if well else "trouble", **state}, status_code=200 if well else 503)
 
 
 def routes() -> list[BaseRoute]:

@@ -154,13 +154,13 @@ def settings_of(config: Config) -> list[Setting]:
     """The settings that matter for a preset, group by group in the order of GROUPS."""
     family = config.model.family
     hidden = _FIXED.union(*(other.settings for other in FAMILIES.values())) - family.settings
-    found = {}
+    settings = {}
     for part, kind in PARTS.items():
         for name, field in kind.model_fields.items():
             if name in hidden:
                 continue
-            found[name] = _setting(name, field, getattr(getattr(config, part), name))
-    return [found[name] for names in GROUPS.values() for name in names if name in found]
+            settings[name] = _setting(name, field, getattr(getattr(config, part), name))
+    return [settings[name] for names in GROUPS.values() for name in names if name in settings]
 
 
 def setting_of(kind: type[BaseModel], name: str, default: Any = None) -> Setting:
@@ -196,8 +196,8 @@ def _setting(name: str, field: FieldInfo, value: Any) -> Setting:
     minimum = limits["ge"] if limits["gt"] is None else limits["gt"] + _SMALLEST
     group = next((group for group, names in GROUPS.items() if name in names), "")
     step = _step(name, value) if kind in ("whole", "real") else 0.0
-    title, words = field.title or name, field.description or ""
-    return Setting(name, title, words, kind, value, minimum, limits["le"], choices, group, step)
+    title, description = field.title or name, field.description or ""
+    return Setting(name, title, description, kind, value, minimum, limits["le"], choices, group, step)
 
 
 def _step(name: str, value: float) -> float:

@@ -46,8 +46,8 @@ class SearchState:
     @property
     def objective(self) -> str:
         """The objective in words, with its direction."""
-        higher, words = OBJECTIVES[self.config.objective]
-        return f"{words}; {'higher' if higher else 'lower'} is better"
+        higher, description = OBJECTIVES[self.config.objective]
+        return f"{description}; {'higher' if higher else 'lower'} is better"
 
     @property
     def searched(self) -> list[str]:

@@ -116,11 +116,11 @@ def _by_nearness(model: LoadedModel, rows: Sequence[int]) -> np.ndarray:
 @kept
 def _figures(model: LoadedModel) -> tuple[pd.DataFrame, np.ndarray]:
     """((N slices, the figures that the model's table has), (N,) each slice's patient by number)."""
-    table, found = model.table, {}
+    table, columns = model.table, {}
     for name in ["malignancy", "diameter_mm", "score", *FIGURES]:
         if f"{name}_all" in table:
-            found[name] = reader_mean(table, name)
+            columns[name] = reader_mean(table, name)
         elif name in table:
-            found[name] = table[name].to_numpy(float, na_value=np.nan)
-    usable = {name: values for name, values in found.items() if np.isfinite(values).any()}
+            columns[name] = table[name].to_numpy(float, na_value=np.nan)
+    usable = {name: values for name, values in columns.items() if np.isfinite(values).any()}
     return pd.DataFrame(usable), pd.factorize(table["patient_id"].astype(str))[0]

@@ -87,8 +87,8 @@ def mask(model: LoadedModel, row: int) -> np.ndarray | None:
     pixels = model.pixels
     if pixels is None or pixels.at[row] < 0:
         return None
-    found = np.asarray(pixels.data.masks[pixels.at[row]])
-    return found if found.any() else None
+    outline = np.asarray(pixels.data.masks[pixels.at[row]])
+    return outline if outline.any() else None
 
 
 def outlined(model: LoadedModel, rows: list[int]) -> bool:
@@ -106,8 +106,8 @@ def spacing_mm(model: LoadedModel, rows: list[int]) -> float | None:
         return model.spacing_mm or None
     if not real.all() or "pixel_spacing_mm" not in model.table:
         return None
-    found = model.table["pixel_spacing_mm"].iloc[rows].unique()
-    return float(found[0]) if len(found) == 1 and not pd.isna(found[0]) else None
+    spacings = model.table["pixel_spacing_mm"].iloc[rows].unique()
+    return float(spacings[0]) if len(spacings) == 1 and not pd.isna(spacings[0]) else None
 
 
 def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
@@ -134,12 +134,12 @@ def _get_hu(model: LoadedModel, _query: Query, row: int, index: int) -> Response
 
 
 def _get_mask(model: LoadedModel, _query: Query, row: int, index: int) -> Response:
-    found = mask(model, _row_of(model, row, index))
-    if found is None:
+    outline = mask(model, _row_of(model, row, index))
+    if outline is None:
         raise UserError(
             "This slice has no outline: nobody drew one, or its CT is not here and it is generated."
         )
-    return _bytes(found, False)
+    return _bytes(outline, False)
 
 
 def _bytes(values: np.ndarray, generated: bool) -> Response:

@@ -75,12 +75,12 @@ def ratings(model: LoadedModel, row: int) -> list[Rating]:
 def facts(model: LoadedModel, row: int) -> list[tuple[str, str]]:
     """(name, value with its unit) of the known facts about the nodule of `row` and its scan."""
     entry, rows = model.lesion(row), lesion.slices(model, row)
-    known = {name: value for name, value in entry.items() if not pd.isna(value)}
+    values = {name: value for name, value in entry.items() if not pd.isna(value)}
     lines = []
 
     def add(name: str, column: str, text: str) -> None:
-        if column in known:
-            lines.append((name, text.format(known[column])))
+        if column in values:
+            lines.append((name, text.format(values[column])))
 
     add("diameter", "diameter_mm", "{:.1f} mm")
     add("volume", "volume_mm3", "{:,.0f} mm³")
@@ -89,14 +89,14 @@ def facts(model: LoadedModel, row: int) -> list[tuple[str, str]]:
     add("pixel spacing", "pixel_spacing_mm", "{:.2f} mm")
     add("slice thickness", "slice_thickness_mm", "{:g} mm")
     add("distance between slices", "slice_spacing_mm", "{:g} mm")
-    if "contrast" in known:
-        lines.append(("contrast medium", "yes" if known["contrast"] else "no"))
+    if "contrast" in values:
+        lines.append(("contrast medium", "yes" if values["contrast"] else "no"))
     add("scanner", "manufacturer", "{}")
-    if float(known.get("hu_step", 0)) > 1:
+    if float(values.get("hu_step", 0)) > 1:
         add("HU in steps of", "hu_step", "{:.1f}")
     learned = {"train": "yes", "validation": "no, held out", "unseen": "no"}
-    if str(known.get("split")) in learned:
-        lines.append(("model learned from it", learned[str(known["split"])]))
+    if str(values.get("split")) in learned:
+        lines.append(("model learned from it", learned[str(values["split"])]))
     return lines
 
 
@@ -136,5 +136,5 @@ def _joined(value: Any) -> list[int]:
 
 
 def _word(name: str, value: int) -> str:
-    words = WORDS[name]
-    return words[value - 1] if 1 <= value <= len(words) else str(value)
+    meanings = WORDS[name]
+    return meanings[value - 1] if 1 <= value <= len(meanings) else str(value)

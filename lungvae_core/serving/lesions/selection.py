@@ -91,9 +91,9 @@ def cards(model: LoadedModel, rows: Sequence[int], *, readers: bool = False) -> 
     """
 
     def lines(entry: Mapping[str, Any]) -> Iterator[str]:
-        def column_text(column: str, words: Callable[[Any], str]) -> Iterator[str]:
+        def column_text(column: str, as_text: Callable[[Any], str]) -> Iterator[str]:
             if column in entry and not pd.isna(entry[column]):
-                yield words(entry[column])
+                yield as_text(entry[column])
 
         yield f"nodule {entry['nodule']}, slice {entry['slice']}"
         if readers and "malignancy_all" in entry:

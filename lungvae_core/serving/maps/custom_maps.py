@@ -44,14 +44,14 @@ def key_of(model: LoadedModel, unit: str, method: str, dims: int, parameters: di
     """The key of a map; UserError for parameters that the method does not have."""
     if unit not in maps.UNITS or dims not in maps.DIMS:
         raise UserError(f"A map is of {' or '.join(maps.UNITS)}, in 2 or 3 dimensions.")
-    told = {
+    inputs = {
         "codes": hashlib.sha256(np.ascontiguousarray(model.codes).tobytes()).hexdigest()[:16],
         "unit": unit,
         "method": method,
         "dims": dims,
         "parameters": maps.check_parameters(method, parameters),
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:_KEY]
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:_KEY]
 
 
 def request(
@@ -60,9 +60,9 @@ def request(
     """Start making the map unless it exists or is being made; UserError if it cannot be made."""
     parameters = parameters or {}
     key = key_of(model, unit, method, dims, parameters)
-    found = status(model, key)
-    if found.state in (READY, MAKING):
-        return found
+    current = status(model, key)
+    if current.state in (READY, MAKING):
+        return current
     jobs, path = Jobs(model.settings), _path(model, key)
     if sum(job.kind == Map.kind and job.active for job in jobs.all()) >= MOST_WAITING:
         raise UserError(f"{MOST_WAITING} maps are being made already. Wait for one, or stop it.")
@@ -102,13 +102,13 @@ def read(model: LoadedModel, unit: str, key: str) -> np.ndarray:
     if status(model, key).state != READY:
         raise UserError("This map is not made yet. Make it under Method beside the map.")
     try:
-        found = np.load(_path(model, key), allow_pickle=False)
+        positions = np.load(_path(model, key), allow_pickle=False)
     except (OSError, ValueError) as error:
         raise UserError("This map is damaged. Make it again under Method beside the map.") from error
     count = len(model.table if unit == "slice" else model.nodules[0])
-    if found.ndim != 2 or len(found) != count:
+    if positions.ndim != 2 or len(positions) != count:
         raise UserError("This map is of other lesions. Make it again under Method beside the map.")
-    return found.astype(np.float32)
+    return positions.astype(np.float32)
 
 
 def checked_key(key: str) -> str:

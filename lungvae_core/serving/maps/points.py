@@ -69,7 +69,7 @@ def lesions(model: LoadedModel, unit: str) -> dict[str, Any]:
     """The facts about each point of a map, column by column, ready for JSON; unknown values are None."""
     points = unit_table(model, unit)
     patients, names = pd.factorize(points["patient_id"].astype(str))
-    found: dict[str, Any] = {
+    columns: dict[str, Any] = {
         "row": points["row"].tolist(),
         "patient": patients.tolist(),
         "patients": list(names),
@@ -79,11 +79,11 @@ def lesions(model: LoadedModel, unit: str) -> dict[str, Any]:
     }
     for column, name, digits in _SHOWN:
         if column in points:
-            found[name] = _plain(points[column], digits)
+            columns[name] = _plain(points[column], digits)
     if unit == "nodule":
-        found["slices"] = points["slices"].tolist()
-        found["point_of_row"] = nodule_of(model).tolist()
-    return found
+        columns["slices"] = points["slices"].tolist()
+        columns["point_of_row"] = nodule_of(model).tolist()
+    return columns
 
 
 @kept
@@ -102,20 +102,20 @@ _SHOWN = [
 @kept
 def colour_choices(model: LoadedModel) -> dict[str, str]:
     """The colourings of a model's map: name -> title, in the order of a menu."""
-    found = dict(colours.available(model.table))
-    known = {"malignancy", "score", "diameter_mm", "patient_id", "split", "ssim"}
-    known |= set(RATINGS)
+    titles = dict(colours.available(model.table))
+    built_in = {"malignancy", "score", "diameter_mm", "patient_id", "split", "ssim"}
+    built_in |= set(RATINGS)
     try:
         methods = clusters(model).report["methods"]
-        found |= {f"{_CLUSTER}{name}": f"Cluster: {one['title']}" for name, one in methods.items()}
+        titles |= {f"{_CLUSTER}{name}": f"Cluster: {one['title']}" for name, one in methods.items()}
     except UserError:  # the model has none
         pass
     for column in filters.columns(unit_table(model, "slice")):
-        if column.name not in known and column.name != "size_band" and column.kind != "text":
-            found[f"{_COLUMN}{column.name}"] = column.title
+        if column.name not in built_in and column.name != "size_band" and column.kind != "text":
+            titles[f"{_COLUMN}{column.name}"] = column.title
     for at in model.order.tolist():
-        found[f"{_DIMENSION}{at}"] = f"Latent dimension z {at}"
-    return found
+        titles[f"{_DIMENSION}{at}"] = f"Latent dimension z {at}"
+    return titles
 
 
 @kept
@@ -136,18 +136,18 @@ def colouring(model: LoadedModel, unit: str, by: str) -> Colouring:
     if by.startswith(_CLUSTER):
         method = by.removeprefix(_CLUSTER)
         members = _members(model, unit, method)
-        told = clusters(model).report["methods"][method]
+        described = clusters(model).report["methods"][method]
         count = int(members.max()) + 1
         return colours.groups(
-            f"Cluster: {told['title']}",
+            f"Cluster: {described['title']}",
             members,
             [f"cluster {number + 1}" for number in range(count)],
             "Made in the latent space, not on the map. Grey: in none.",
         )
     if by.startswith(_COLUMN):
         name = by.removeprefix(_COLUMN)
-        known = {column.name for column in filters.columns(table)}
-        if name not in known:
+        columns = {column.name for column in filters.columns(table)}
+        if name not in columns:
             raise UserError(f"There is no column {name[:40]!r} to colour by.")
         return colours.column(table[name], filters.title(name))
     return colours.colour(table, by)
@@ -271,9 +271,9 @@ def _get_points(model: LoadedModel, query: Query) -> Response:
 
 def _get_colours(model: LoadedModel, query: Query) -> Response:
     unit = query.choice("unit", maps.UNITS, "slice")
-    found = colouring(model, unit, query.get("by", "malignancy"))
-    legend = json.dumps(found.summary(), ensure_ascii=False).encode()
-    return _binary(struct.pack("<I", len(legend)) + legend + found.index.astype("<i2").tobytes())
+    shades = colouring(model, unit, query.get("by", "malignancy"))
+    legend = json.dumps(shades.summary(), ensure_ascii=False).encode()
+    return _binary(struct.pack("<I", len(legend)) + legend + shades.index.astype("<i2").tobytes())
 
 
 def _get_lesions(model: LoadedModel, query: Query) -> Response:

@@ -43,11 +43,11 @@ def locate(info: DatasetInfo, table: pd.DataFrame, folders: Iterable[Path]) -> P
     best: Pixels | None = None
     for folder in folders:
         try:
-            found = _look(info, table, folder)
+            located = _look(info, table, folder)
         except UserError:
             continue
-        if found is not None and (best is None or (found.at >= 0).sum() > (best.at >= 0).sum()):
-            best = found
+        if located is not None and (best is None or (located.at >= 0).sum() > (best.at >= 0).sum()):
+            best = located
             if (best.at >= 0).all():
                 break
     return best

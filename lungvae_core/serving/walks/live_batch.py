@@ -49,17 +49,17 @@ class Decoder:
             self._answer(taken)
 
     def _answer(self, taken: list[tuple[Session, str, Future[bytes]]]) -> None:
-        asked: dict[tuple[int, bool], list[tuple[Session, Question, Future[bytes]]]] = {}
+        groups: dict[tuple[int, bool], list[tuple[Session, Question, Future[bytes]]]] = {}
         for session, text, future in taken:
             if not future.set_running_or_notify_cancel():
                 continue  # the connection is closed
             try:
                 question = session.question(text)
                 together = (id(session.model), question.request.quick)
-                asked.setdefault(together, []).append((session, question, future))
+                groups.setdefault(together, []).append((session, question, future))
             except BaseException as error:  # of this request; the others are answered
                 future.set_exception(error)
-        for group in asked.values():
+        for group in groups.values():
             try:
                 frames = _decode(group)
             except BaseException as error:

@@ -155,16 +155,16 @@ def drawn(
     model: LoadedModel, xy: np.ndarray, codes: np.ndarray, points: np.ndarray
 ) -> tuple[Way, np.ndarray]:
     """(the path, its positions (T, 2)) along a line of points (P, 2) drawn on the map xy (N, 2) of codes."""
-    found, places = ways.along_map(xy, codes, points, STEPS, model.latent)
-    return Way(found), places
+    codes_along, places = ways.along_map(xy, codes, points, STEPS, model.latent)
+    return Way(codes_along), places
 
 
 def along_direction(model: LoadedModel, name: str, code: np.ndarray, steps: int = STEPS) -> np.ndarray:
     """(steps, K) along a direction of directions.json through a code; UserError if it is unknown."""
-    known = directions(model)
-    if known is None or name not in known.directions:
+    learned = directions(model)
+    if learned is None or name not in learned.directions:
         raise UserError(f"The model has no direction {name[:40]!r}. Make it with `lungvae directions`.")
-    return walk(known.space, known.directions[name], code, steps)[1]
+    return walk(learned.space, learned.directions[name], code, steps)[1]
 
 
 def flip(

@@ -176,14 +176,14 @@ class Access:
         name = host_name(header or "")
         if not name:
             return False
-        known = {*LOCAL, *self.rules.hosts}
+        names = {*LOCAL, *self.rules.hosts}
         if self.sign_in is not None:
-            known.add(host_name(urlsplit(self.sign_in.origin).netloc))
+            names.add(host_name(urlsplit(self.sign_in.origin).netloc))
         elif self.open_words:
             if _is_address(name):
                 return True
-            known |= {socket.gethostname().lower(), socket.getfqdn().lower()}
-        return name in known
+            names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
+        return name in names
 
     def person_of(self, scope: MutableMapping[str, Any]) -> Person:
         """The person behind an ASGI connection; its cookies are verified only once."""
@@ -228,20 +228,20 @@ class Access:
 
 def read_access(environment: Mapping[str, str] | None = None) -> Access:
     """The access configured by files and environment; UserError for anything wrong in them."""
-    told = os.environ if environment is None else environment
-    path = sign_in_file(told)
+    variables = os.environ if environment is None else environment
+    path = sign_in_file(variables)
     tables = {} if path is None else _read_toml(path)
     rules = tables.get("lungvae", {})
     if not isinstance(rules, dict) or not isinstance(tables.get("auth", {}), dict):
         raise UserError(f"In {path}, [auth] and [lungvae] must be tables; see docs/server.md.")
-    rules = {**rules, **_from_environment(told)}
-    named = told.get("LUNGVAE_SIGN_IN")
+    rules = {**rules, **_from_environment(variables)}
+    named = variables.get("LUNGVAE_SIGN_IN")
     if named and "auth" not in tables:
         raise UserError(f"LUNGVAE_SIGN_IN names {named}, which has no table [auth]; see docs/server.md.")
     return Access(
         sign_in=_model(SignIn, tables["auth"], f"[auth] in {path}") if "auth" in tables else None,
         rules=_model(Rules, rules, f"Access rules (table [lungvae]{f' in {path}' if path else ''})"),
-        open_words=told.get("LUNGVAE_NO_SIGN_IN", ""),
+        open_words=variables.get("LUNGVAE_NO_SIGN_IN", ""),
     )
 
 
@@ -251,9 +251,9 @@ def current() -> Access:
     return read_access()
 
 
-def sign_in_file(told: Mapping[str, str]) -> Path | None:
+def sign_in_file(environment: Mapping[str, str]) -> Path | None:
     """The file that holds the sign-in, or None."""
-    if named := told.get("LUNGVAE_SIGN_IN"):
+    if named := environment.get("LUNGVAE_SIGN_IN"):
         return Path(named)
     places = [folder / ".streamlit" / "secrets.toml" for folder in (Path.cwd(), Path.home())]
     return next((path for path in places if path.is_file()), None)
@@ -265,10 +265,10 @@ def read_cookie(cookies: Mapping[str, str], secret: str) -> tuple[dict[str, Any]
     A cookie that was too long is split into parts, each signed; the first says how many there are. The oldest
     part gives the time.
     """
-    found = _signed(cookies, COOKIE, secret)
-    if found is None:
+    signed = _signed(cookies, COOKIE, secret)
+    if signed is None:
         return {}, 0.0
-    text, since = found
+    text, since = signed
     if parts := _CHUNKS.fullmatch(text):
         if int(parts[1]) > MOST_CHUNKS:
             return {}, 0.0
@@ -342,14 +342,14 @@ def _secure(url: str) -> str:
     return url
 
 
-def _from_environment(told: Mapping[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    rules: dict[str, Any] = {}
     for name, info in Rules.model_fields.items():
-        if not (value := told.get(f"LUNGVAE_{name.upper()}")):
+        if not (value := environment.get(f"LUNGVAE_{name.upper()}")):
             continue
         many = info.annotation == tuple[str, ...]
-        found[name] = [part.strip() for part in value.split(",") if part.strip()] if many else value
-    return found
+        rules[name] = [part.strip() for part in value.split(",") if part.strip()] if many else value
+    return rules
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

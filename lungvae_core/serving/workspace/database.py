@@ -112,10 +112,10 @@ def _make_tables(engine: Engine, settings: Settings) -> None:
 
 def _add_columns(engine: Engine) -> None:
     """Add missing columns to tables of an earlier version; each such column has a server default."""
-    known = inspect(engine)
+    existing = inspect(engine)
     with engine.begin() as connection:
         for table in Base.metadata.sorted_tables:
-            there = {column["name"] for column in known.get_columns(table.name)}
+            there = {column["name"] for column in existing.get_columns(table.name)}
             for column in table.columns:
                 if column.name not in there:
                     spec = CreateColumn(column).compile(dialect=engine.dialect)

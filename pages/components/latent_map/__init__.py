@@ -81,7 +81,7 @@ def latent_map_state(
             "neighbours": [int(row) for row in neighbours],
             "selectable": selectable,
             "height": height,
-            "words": {str(rating): words for rating, words in MALIGNANCY_WORDS.items()},
+            "words": {str(rating): meaning for rating, meaning in MALIGNANCY_WORDS.items()},
         },
         key=key,
         height="content",
