@@ -11,7 +11,7 @@ from lungvae_core.number_text import interval, plural
 from lungvae_core.serving.maps import points
 from lungvae_core.serving.models import scoring
 from lungvae_core.serving.walks import paths
-from pages.components.latent_map import latent_map_state
+from pages.components.latent_map import latent_map
 from pages.map import controls, group
 from pages.shared import common, film, selection
 
@@ -59,7 +59,7 @@ selection.from_address(model)
 
 map_column, list_column = st.columns([1.5, 1], gap="small")
 with map_column:
-    state = latent_map_state(
+    state = latent_map(
         model.entry.name,
         unit=view.unit,
         method=view.method,

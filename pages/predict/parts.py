@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from html import escape
 
 import pandas as pd
@@ -276,9 +276,3 @@ def place(model: LoadedModel, case: Case) -> None:
 def heading(text: str) -> None:
     """Draw a second-level heading in a size that fits half a page."""
     st.html(f'<h2 style="font-size: 1.35rem; padding: 0; margin: 0">{escape(text)}</h2>')
-
-
-def sentences(texts: Sequence[str]) -> None:
-    """Show short remarks one after the other."""
-    if texts:
-        st.caption(" ".join(texts))

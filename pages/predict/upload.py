@@ -47,7 +47,8 @@ def show(model: LoadedModel) -> None:
                 "stored here, but remove it before files leave your hospital.",
                 icon=":material/person_alert:",
             )
-        parts.sentences(upload.series.notes)
+        if upload.series.notes:
+            st.caption(" ".join(upload.series.notes))
     with right:
         if placed is None:
             st.info(
@@ -110,7 +111,12 @@ def read(
     Raises UserError for unreadable files, a range with a missing end, and slices that are too small.
     """
     series = read_series(files, hu_range=None if stated is None else stated_range(*stated))
-    check(series)
+    _, rows, columns = series.hu.shape
+    if min(rows, columns) < SIZE:
+        raise UserError(
+            f"The image has {rows}x{columns} pixels; at least {SIZE}x{SIZE} are needed. Export it in its "
+            "original size, or add a margin around the lesion."
+        )
     return series
 
 
@@ -131,16 +137,6 @@ def drop() -> None:
     """Remove this session's upload from memory."""
     KEPT.drop(st.session_state.pop(_KEPT, (None, ""))[1])
     st.session_state.pop(_CASES, None)
-
-
-def check(series: Series) -> None:
-    """Reject slices that are too small for the box."""
-    _, rows, columns = series.hu.shape
-    if min(rows, columns) < SIZE:
-        raise UserError(
-            f"The image has {rows}x{columns} pixels; at least {SIZE}x{SIZE} are needed. Export it in its "
-            "original size, or add a margin around the lesion."
-        )
 
 
 def ask_range(names: list[str]) -> tuple[float | None, float | None] | None:

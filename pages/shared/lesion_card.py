@@ -157,25 +157,16 @@ def _interval(band: tuple[float, float] | None) -> str:
 def _buttons(model: LoadedModel, row: int, key: str) -> None:
     """Draw the buttons that lead to other pages with this lesion."""
     query = {"model": model.entry.name, "row": str(row)}
-    ways = {
-        "walk": (
-            "Walk",
-            ":material/tune:",
-            "Walk from this lesion, dimension by dimension",
-            "traversal/traversal.py",
-        ),
-        "predict": (
-            "Predict",
-            ":material/biotech:",
-            "The model's prediction for this slice",
-            "predict/predict.py",
-        ),
-        "path": ("Path", ":material/route:", "A path from this lesion to another", "traversal/traversal.py"),
-    }
+    traversal, predict = "traversal/traversal.py", "predict/predict.py"
+    buttons: tuple[tuple[str, str, str, str, dict[str, str]], ...] = (
+        ("Walk", "tune", "Walk from this lesion, dimension by dimension", traversal, {}),
+        ("Predict", "biotech", "The model's prediction for this slice", predict, {}),
+        ("Path", "route", "A path from this lesion to another", traversal, {"way": "between"}),
+    )
     with st.container(horizontal=True, gap="xsmall"):
-        for name, (label, icon, what, page) in ways.items():
-            if st.button(label, icon=icon, help=what, key=f"{key}_{name}"):
-                st.switch_page(page, query_params=query | ({"way": "between"} if name == "path" else {}))
+        for label, icon, what, page, more in buttons:
+            if st.button(label, icon=f":material/{icon}:", help=what, key=f"{key}_{label.lower()}"):
+                st.switch_page(page, query_params=query | more)
 
 
 def _neighbours(model: LoadedModel, row: int, key: str) -> int | None:

@@ -24,30 +24,31 @@ class Step:
     """One stop: its page, whether it uses the example lesion, and what to look at."""
 
     page: str  # its file
-    path: str  # its path in the address
     title: str
     text: str
     lesion: bool = False
+
+    @property
+    def path(self) -> str:
+        """The page's path in the address."""
+        return self.page.rpartition("/")[0]
 
 
 STEPS = (
     Step(
         "home.py",
-        "",
         "What this is",
         "A model learned to describe each of thousands of lung lesions by a few dozen numbers and to draw "
         "it from them. This tour follows one lesion through it, in two minutes.",
     ),
     Step(
         "map/latent_map.py",
-        "map",
         "The map",
         "Every point is a lesion; similar ones, for the model, are close together. Point at some to see "
         "their images. Yellow points are lesions that readers found suspicious.",
     ),
     Step(
         "map/latent_map.py",
-        "map",
         "One lesion",
         "This one is among those that readers found suspicious. Its card is beside the map: its slices, "
         "every reader's ratings, the model's score with its interval, and the most similar lesions.",
@@ -55,7 +56,6 @@ STEPS = (
     ),
     Step(
         "traversal/traversal.py",
-        "traversal",
         "Change it",
         "Drag the first slider. The image changes as you move; blue and orange show where it got darker "
         "and brighter. The images are generated, not scans.",
@@ -63,7 +63,6 @@ STEPS = (
     ),
     Step(
         "predict/predict.py",
-        "predict",
         "Judge it",
         "The same lesion, its reconstruction, and its score among those of all others. The interval shows "
         "how much the score depends on the patients in the data.",
@@ -71,14 +70,12 @@ STEPS = (
     ),
     Step(
         "evaluation/evaluation.py",
-        "evaluation",
         "How good is that?",
         "Figures without a leak: every patient is tested by a model that has not seen them, and compared "
         "with size alone. A model that cannot beat a ruler has learned little more than size.",
     ),
     Step(
         "home.py",
-        "",
         "What it does not mean",
         "Before you go: the list below says what this does not mean. Every page has one.",
     ),

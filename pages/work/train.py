@@ -263,27 +263,18 @@ def dimensions_words(state: TrainingState) -> str:
 def say_status(job: Job, state: TrainingState | None) -> None:
     """State the job's status in a sentence."""
     what = f"**{job.name}**" + ("" if state is None else f", {state.config.preset} on {state.data_name}")
-    if job.status == FAILED:
-        st.error(f"{what}: failed. {job.message}")
-    elif job.status == QUEUED:
-        st.info(
-            f"{what}: waiting for its turn; another training has the device ({job.lane}). "
-            "It starts by itself."
-        )
-    elif job.status == RUNNING:
-        st.markdown(
-            f"{what}: running{', getting ready' if state is None else ''}. You can close this tab; the job "
-            "continues, and you find it here again."
-        )
-    elif job.status == STOPPING:
-        st.markdown(f"{what}: stopping after the current batch.")
-    elif job.status == STOPPED:
-        st.markdown(
-            f"{what}: stopped. {'' if state is None else 'It can continue from its last checkpoint.'}"
-        )
-    else:
-        served = state is not None and state.phase == "finished"
-        st.markdown(f"{what}: finished.{' The model is in the picker on the left.' if served else ''}")
+    served = state is not None and state.phase == "finished"
+    sentence = {
+        FAILED: f"failed. {job.message}",
+        QUEUED: f"waiting for its turn; another training has the device ({job.lane}). It starts by itself.",
+        RUNNING: f"running{', getting ready' if state is None else ''}. You can close this tab; the job "
+        "continues, and you find it here again.",
+        STOPPING: "stopping after the current batch.",
+        STOPPED: f"stopped. {'' if state is None else 'It can continue from its last checkpoint.'}",
+        DONE: f"finished.{' The model is in the picker on the left.' if served else ''}",
+    }[job.status]
+    show = {FAILED: st.error, QUEUED: st.info}.get(job.status, st.markdown)
+    show(f"{what}: {sentence}")
 
 
 def progress_words(job: Job, state: TrainingState) -> str:

@@ -78,13 +78,24 @@ def around(page, *, shift=False):
     top, bottom = box["y"] + 6, box["y"] + box["height"] - 6
     if shift:
         page.keyboard.down("Shift")
-    page.mouse.move(left, top)
-    page.mouse.down()
-    for x, y in ((right, top), (right, bottom), (left, bottom)):
-        page.mouse.move(x, y, steps=5)
-    page.mouse.up()
+    drag(page, (left, top), (right, top), (right, bottom), (left, bottom))
     if shift:
         page.keyboard.up("Shift")
+
+
+def drag(page, start, *line, steps=5):
+    """Press at the start, move along the line and let go."""
+    page.mouse.move(*start)
+    page.mouse.down()
+    for x, y in line:
+        page.mouse.move(x, y, steps=steps)
+    page.mouse.up()
+
+
+def middle(page):
+    """The middle of the map on the page."""
+    box = page.locator("canvas.overlay").bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
 def test_the_map_is_painted(map_page, errors):
@@ -148,10 +159,7 @@ def test_a_box_selects(map_page):
     spots = places(page)
     page.locator(".map [data-tool=box]").click()
     x, y = spots[lonely(spots)]
-    page.mouse.move(x - 7, y - 7)
-    page.mouse.down()
-    page.mouse.move(x + 7, y + 7, steps=4)
-    page.mouse.up()
+    drag(page, (x - 7, y - 7), (x + 7, y + 7))
     page.locator(".map:not([data-selected='0'])").wait_for()
 
 
@@ -232,12 +240,8 @@ def test_a_map_in_space_turns_under_the_pointer(map_page, errors):
     page.locator(".map[data-dims='3']").wait_for()
     turned = page.locator(".map").get_attribute("data-turned")
     before = pixels(page.locator("canvas.points"))
-    box = page.locator("canvas.overlay").bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x + 120, y + 40, steps=6)
-    page.mouse.up()
+    x, y = middle(page)
+    drag(page, (x, y), (x + 120, y + 40))
     assert page.locator(".map").get_attribute("data-turned") != turned
     assert pixels(page.locator("canvas.points")) != before
     assert page.locator(".map").get_attribute("data-selected") == "0"
@@ -249,13 +253,8 @@ def test_a_map_in_space_turns_under_the_pointer(map_page, errors):
 def test_a_line_that_is_drawn_is_decoded(map_page, settled_page, errors):
     page = map_page("&method=pca")
     page.locator(".map [data-tool=path]").click()
-    box = page.locator("canvas.overlay").bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x - 90, y)
-    page.mouse.down()
-    page.mouse.move(x, y - 40, steps=10)
-    page.mouse.move(x + 90, y + 30, steps=10)
-    page.mouse.up()
+    x, y = middle(page)
+    drag(page, (x - 90, y), (x, y - 40), (x + 90, y + 30), steps=10)
     page.get_by_text("Along the line that you drew").wait_for()
     film = page.locator(".film")
     film.scroll_into_view_if_needed()  # it is fetched when it is seen

@@ -21,7 +21,7 @@ from pages.components.register import register
 _COMPONENT = register("latent_map", Path(__file__).parent / "map")
 
 
-def latent_map_state(
+def latent_map(
     model: str,
     *,
     unit: str,
@@ -89,10 +89,3 @@ def latent_map_state(
         on_path_change=on_change,
     )
     return {"selection": result.get("selection"), "path": result.get("path")}
-
-
-def latent_map(
-    model: str, *, unit: str, method: str, by: str, key: str, **settings: Any
-) -> dict[str, Any] | None:
-    """Draw the map as `latent_map_state` does; return the latest selection, or None."""
-    return latent_map_state(model, unit=unit, method=method, by=by, key=key, **settings)["selection"]
