@@ -17,6 +17,7 @@ from collections import OrderedDict, defaultdict
 from typing import Protocol
 
 from lungvae_core.errors import UserError
+from lungvae_core.serving.workspace.access import ip_address
 
 STRANGERS = 1_024  # strangers' connections in total
 STRANGERS_EACH = 128  # from one address: a browser opens six, and many people may share an address
@@ -110,13 +111,9 @@ def abort(transport: asyncio.Transport) -> None:
 
 def place(address: str) -> str:
     """The address to count by: for IPv6, the /64 network that one customer has."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
+    parsed = ip_address(address)
+    if parsed is None:
         return address[:64]
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    if mapped is not None:
-        return str(mapped)
     return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else str(parsed)
 
 

@@ -180,7 +180,7 @@ class Access:
         if self.sign_in is not None:
             names.add(host_name(urlsplit(self.sign_in.origin).netloc))
         elif self.open_words:
-            if _is_address(name):
+            if ip_address(name) is not None:
                 return True
             names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
         return name in names
@@ -311,20 +311,17 @@ def is_loopback(host: str | None) -> bool:
     """Whether an address is this machine's; a Unix socket has no address and counts as this machine."""
     if host is None or host == "localhost":
         return True
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
+    address = ip_address(host.strip("[]"))
+    return address is not None and address.is_loopback
 
 
-def _is_address(host: str) -> bool:
+def ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An IP address, as IPv4 where it only maps one into IPv6; None for any other text."""
     try:
-        ipaddress.ip_address(host)
+        address = ipaddress.ip_address(text)
     except ValueError:
-        return False
-    return True
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _listed(email: str, entries: tuple[str, ...]) -> bool:

@@ -2,6 +2,7 @@
 // path, what is pointed at, and a lasso in the making.
 
 import { BLUE, SKY, VERMILLION } from "../lib/colours.js";
+import { strokeEdged } from "../lib/curves.js";
 import { element } from "../lib/elements.js";
 import { formatCount } from "../lib/numbers.js";
 
@@ -286,11 +287,7 @@ export class Layers {
       }
       above.lineTo(...at[at.length - 1]);
       above.lineCap = "round";
-      for (const [colour, wide] of [["#ffffff", 5], [VERMILLION, 2.8]]) {
-        above.strokeStyle = colour;
-        above.lineWidth = wide;
-        above.stroke();
-      }
+      strokeEdged(above, VERMILLION, 2.8, 2.2);
     }
     this.disc(at[0], "A", VERMILLION, "#7a3300");
     if (at.length > 1) this.disc(at[at.length - 1], "B", VERMILLION, "#7a3300");
@@ -350,11 +347,7 @@ export class Layers {
     above.beginPath();
     for (const [dx, dy] of [[0, -15], [15, 0], [0, 15], [-15, 0]]) above.lineTo(dx, dy);
     above.closePath();
-    for (const [colour, wide] of [["#ffffff", 5.5], [VERMILLION, 3]]) {
-      above.strokeStyle = colour;
-      above.lineWidth = wide;
-      above.stroke();
-    }
+    strokeEdged(above, VERMILLION, 3, 2.5);
     above.restore();
     const label = this.trail.length ? view.liveLabel : view.data.markerLabel;
     if (label) {

@@ -2,6 +2,7 @@
 
 import { Camera } from "../lib/camera.js";
 import { VERMILLION } from "../lib/colours.js";
+import { strokeEdged } from "../lib/curves.js";
 import { element, toRgb } from "../lib/elements.js";
 import { colours, places } from "../lib/places.js";
 import { PLAIN, PointPainter } from "../lib/points.js";
@@ -58,12 +59,7 @@ export class MiniMap {
     const line = trail.map(([x, y]) => this.camera.toScreen(x, y, canvas.width, canvas.height));
     context.beginPath();
     for (const place of line) context.lineTo(...place);
-    context.strokeStyle = "#ffffff";
-    context.lineWidth = 4;
-    context.stroke();
-    context.strokeStyle = VERMILLION;
-    context.lineWidth = 2;
-    context.stroke();
+    strokeEdged(context, VERMILLION, 2, 2);
     context.beginPath();
     context.arc(...line.at(-1), 7, 0, 7);
     context.fillStyle = VERMILLION;

@@ -20,7 +20,7 @@ from lungvae_core.serving.jobs.queue import Jobs
 from pages.evaluation import figures
 from tests.evaluation.made_up import made_up
 from tests.evaluation.test_diagnosis import made as patients_with_diagnoses
-from tests.pages.conftest import html, open_page, text
+from tests.pages.conftest import html, open_page, run, text
 
 
 def charts(app: AppTest) -> dict[str, dict]:
@@ -98,8 +98,7 @@ def test_the_unit_is_in_the_address_and_changes_the_figures(reports):
     forest = json.loads(app.get("plotly_chart")[0].proto.spec)
     assert "<b>Per nodule</b>" in forest["layout"]["yaxis"]["ticktext"]
     assert "Diameter alone" in forest["layout"]["yaxis"]["ticktext"]
-    app = app.segmented_control(key="evaluation-unit").set_value("slice").run()
-    assert not app.exception
+    run(app.segmented_control(key="evaluation-unit").set_value("slice"))
     assert app.query_params["unit"] == "slice"
     assert "Per slice: n = 8,494" in text(app)
 
@@ -183,8 +182,7 @@ def test_form_starts_an_evaluation(models, monkeypatch):
     app.selectbox(key="evaluation-rule").select("strict")
     app.number_input(key="evaluation-seeds").set_value(2)
     app.toggle(key="evaluation-quick").set_value(True)
-    app = app.button(key="evaluation-start").click().run()
-    assert not app.exception
+    run(app.button(key="evaluation-start").click())
     (job,) = Jobs().all()
     assert job.kind == Evaluation.kind
     assert {"--preset=gvae", "--label-rule=strict", "--seeds=2", "--quick"} <= set(job.argv)
@@ -216,8 +214,7 @@ def test_form_takes_a_table_of_diagnoses_below_the_owners_folders(
     assert "is not below a folder that this server reads" in app.error[0].value
     assert Jobs().all() == []
     app.text_input(key="evaluation-diagnoses").set_value(f" {table} ")
-    app = app.button(key="evaluation-start").click().run()
-    assert not app.exception
+    run(app.button(key="evaluation-start").click())
     if message is not None:
         assert message in app.error[0].value
         assert Jobs().all() == []

@@ -14,7 +14,7 @@ from lungvae_core.explore.clusters.methods import METHODS
 from lungvae_core.explore.clusters.report import FILE, make_clusters
 from lungvae_core.files import read_json, write_json
 from lungvae_core.training.checkpoints import Run
-from tests.pages.conftest import charts, labelled, open_page, text
+from tests.pages.conftest import charts, labelled, open_page, run, text
 
 NAMES = ("tiny-gvae", "tiny-dirvae")
 
@@ -79,12 +79,10 @@ def test_patient_is_marked_and_chance_is_beside(models, clustered):
 
 def test_another_method_and_measure_can_be_picked(models, clustered):
     app = opened(model="tiny-gvae")
-    labelled(app.segmented_control, "Method").set_value("hdbscan").run()
-    assert not app.exception
+    run(labelled(app.segmented_control, "Method").set_value("hdbscan"))
     assert app.query_params["method"] == "hdbscan"
     app = opened(model="tiny-gvae", method="kmeans")
-    labelled(app.segmented_control, "Measure").set_value("nmi").run()
-    assert not app.exception
+    run(labelled(app.segmented_control, "Measure").set_value("nmi"))
     assert "NMI between clusters" in text(app)
 
 

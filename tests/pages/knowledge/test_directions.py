@@ -17,7 +17,7 @@ from lungvae_core.explore.directions import FILE, make_directions
 from lungvae_core.files import write_json
 from lungvae_core.serving.http.routes import registry
 from lungvae_core.training.checkpoints import Run
-from tests.pages.conftest import html, labelled, open_page, text
+from tests.pages.conftest import html, labelled, open_page, run, text
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +90,7 @@ def test_a_lesion_already_there_says_so(models, fitted, scored):
     scores = model.score(model.codes, patient=None)
     app = opened(model="tiny-gvae", row=str(int(scores.argmax())))
     control = labelled(app.segmented_control, "Take the score to")
-    control.set_value("malignant").run()
-    assert not app.exception
+    run(control.set_value("malignant"))
     assert "already" in text(app)
 
 
@@ -120,11 +119,9 @@ def test_a_row_that_is_not_there_is_told_of(models, fitted):
 
 def test_another_lesion_and_start_can_be_picked(models, fitted):
     app = opened(model="tiny-gvae", row="12")
-    labelled(app.selectbox, "Patient").set_value("TEST-0009").run()
-    assert not app.exception
+    run(labelled(app.selectbox, "Patient").set_value("TEST-0009"))
     row = int(app.query_params["row"])
     assert registry().load("tiny-gvae").table["patient_id"].iloc[row] == "TEST-0009"
-    labelled(app.segmented_control, "Walk from").set_value("lesion").run()
-    assert not app.exception
+    run(labelled(app.segmented_control, "Walk from").set_value("lesion"))
     assert app.query_params["from"] == "lesion"
     assert app.query_params["row"] == str(row)

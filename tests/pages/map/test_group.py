@@ -6,7 +6,7 @@ from streamlit.testing.v1 import AppTest
 
 from lungvae_core.serving.http.routes import registry
 from lungvae_core.serving.lesions import sets
-from tests.pages.conftest import component_data, press, text
+from tests.pages.conftest import component_data, press, run, text
 
 
 def panel() -> None:
@@ -28,9 +28,7 @@ def opened(rows: list[int], **state: object) -> AppTest:
     app.session_state["selected_data"] = registry().load("tiny-gvae").entry.data.content_hash
     for name, value in state.items():
         app.session_state[name] = value
-    app.run()
-    assert not app.exception
-    return app
+    return run(app)
 
 
 def test_the_gallery_pages_through_the_whole_group_in_the_order_asked_for(models):

@@ -15,7 +15,7 @@ from lungvae_core.data.masks import centres
 from lungvae_core.files import read_json, write_json
 from lungvae_core.serving.http.routes import registry
 from tests.made_series import MIDDLE, dicom, lesion, zipped
-from tests.pages.conftest import component_data, labelled, open_page, press, text
+from tests.pages.conftest import component_data, labelled, open_page, press, run, text
 
 
 def opened(**query: str) -> AppTest:
@@ -25,9 +25,7 @@ def opened(**query: str) -> AppTest:
 def uploaded(name: str, content: bytes) -> AppTest:
     app = opened(source="upload")
     app.file_uploader[0].set_value((name, content, "application/octet-stream"))
-    app.run()
-    assert not app.exception
-    return app
+    return run(app)
 
 
 def npy(array: np.ndarray) -> bytes:
@@ -54,8 +52,7 @@ def test_a_lesion_of_the_set_shows_its_stored_score_and_other_patients(models, n
 
 def test_another_lesion_can_be_picked(models):
     app = opened(row="12")
-    labelled(app.selectbox, "Patient").set_value("TEST-0009").run()
-    assert not app.exception
+    run(labelled(app.selectbox, "Patient").set_value("TEST-0009"))
     row = int(app.query_params["row"])
     assert registry().load("tiny-gvae").table["patient_id"].iloc[row] == "TEST-0009"
 
@@ -87,8 +84,7 @@ def place(app: AppTest, at: int, row: float, column: float) -> None:
     """What a click in the viewer comes to."""
     state = app.session_state["upload_place"]
     state.at, state.position = at, (row, column)
-    app.run()
-    assert not app.exception
+    run(app)
 
 
 def test_a_large_image_is_scored_once_the_lesion_is_shown(models):
@@ -133,8 +129,7 @@ def test_a_mask_beside_the_image_puts_the_box_by_the_papers_rule(models):
     hu, mask = lesion()
     app = opened(source="upload")
     app.file_uploader[0].set_value([("ct.npy", npy(hu), "x/y"), ("ct_mask.npy", npy(mask), "x/y")])
-    app.run()
-    assert not app.exception
+    run(app)
     assert component_data(app, "slice_viewer")["positions"] == {
         str(number): list(pair) for number, pair in sorted(centres(mask).items())
     }

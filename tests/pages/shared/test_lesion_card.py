@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from lungvae_core.files import read_json, write_json
 from lungvae_core.serving.http.routes import registry
-from tests.pages.conftest import component_data, html, text
+from tests.pages.conftest import component_data, html, run, text
 
 
 def card(row: int, wide: bool) -> None:
@@ -24,9 +24,7 @@ def card(row: int, wide: bool) -> None:
 
 def opened(row: int, *, wide: bool = False) -> AppTest:
     app = AppTest.from_function(card, default_timeout=60, args=(row, wide))
-    app.run()
-    assert not app.exception
-    return app
+    return run(app)
 
 
 def test_the_card_tells_readers_scores_size_and_neighbours(models):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from streamlit.runtime.state import SessionState
 
-from tests.pages.conftest import open_page
+from tests.pages.conftest import open_page, run
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,6 @@ def test_widgets_of_lesions_looked_at_before_are_forgotten(models, page):
     counts = []
     for row in range(5, 60, 5):
         app.query_params["row"] = str(row)
-        app.run()
-        assert not app.exception
+        run(app)
         counts.append(known())
     assert max(counts[5:]) <= max(counts[1:4])

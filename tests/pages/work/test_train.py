@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import shutil
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -24,7 +22,8 @@ from lungvae_core.serving.workspace.access import Person, Role
 from lungvae_core.serving.workspace.settings import Settings
 from lungvae_core.training import fit as engine
 from lungvae_core.vae.config import override, preset
-from tests.conftest import ROOT, blobs, wait
+from pages.work import train_curves
+from tests.conftest import blobs, wait
 from tests.pages.conftest import open_page, run, text
 
 TINY = {"epochs": 10_000, "width": 4, "dimensions": 4, "batch_size": 16}
@@ -185,13 +184,6 @@ def stillborn(folders, tiny_data, monkeypatch):
     return start
 
 
-@pytest.fixture
-def figures(monkeypatch) -> ModuleType:
-    """The page's figures, wherever the tests were started from."""
-    monkeypatch.syspath_prepend(str(ROOT))
-    return importlib.import_module("pages.work.train_curves")
-
-
 JOINT = {"width": 4, "dimensions": 4, "batch_size": 64, "epochs": 2, "rounds": 2, "round_epochs": 1}
 
 
@@ -251,7 +243,7 @@ def test_guides_are_picked_and_what_the_data_lack_is_refused(folders, monkeypatc
     assert app.multiselect(key="train-gvae-guided-guided").value[:2] == ["diameter", "density"]
 
 
-def test_joint_rounds_are_told_and_marked(folders, joint_run, stillborn, figures):
+def test_joint_rounds_are_told_and_marked(folders, joint_run, stillborn):
     job = stillborn("joint", "dirvae", JOINT)
     shutil.copytree(joint_run, job.folder)
     said = text(watch())
@@ -259,7 +251,7 @@ def test_joint_rounds_are_told_and_marked(folders, joint_run, stillborn, figures
     assert "never trained on" in said
     assert "label loss" in said
     assert "α₀" in said
-    figure = figures.curves(state_of(joint_run))
+    figure = train_curves.curves(state_of(joint_run))
     words = [note.text for note in figure.layout.annotations]
     assert {"joint round 1", "joint round 2"} <= set(words)
     assert "Classifier's label loss (nats a slice)" in words
@@ -326,13 +318,15 @@ def test_runs_older_than_the_new_figures_still_show(folders, tiny_models, stillb
     assert "held-out patients" in text(app)
 
 
-def test_bars_show_both_faces_of_collapse_in_one_order(figures):
-    used, unused = figures.HELD_OUT, figures.UNUSED
-    figure = figures.dimensions(Units(kl=[0.001, 2.0, 0.5, 0.00001], column_norm=[1.0, 0.0001, 2.0, 1.5]))
+def test_bars_show_both_faces_of_collapse_in_one_order():
+    used, unused = train_curves.HELD_OUT, train_curves.UNUSED
+    figure = train_curves.dimensions(
+        Units(kl=[0.001, 2.0, 0.5, 0.00001], column_norm=[1.0, 0.0001, 2.0, 1.5])
+    )
     kl, norms = (trace for trace in figure.data if trace.type == "bar")
     assert [entry[0] for entry in kl.customdata] == [entry[0] for entry in norms.customdata] == [1, 2, 0, 3]
     assert list(kl.marker.color) == [used, used, unused, unused]
     assert list(norms.marker.color) == [unused, used, used, used]
     assert figure.layout.yaxis.type == "log"  # or the line at 0.01 would lie on the axis
-    even = figures.dimensions(Units(kl=[2.0, 1.5], column_norm=[1.0, 1.1]))
+    even = train_curves.dimensions(Units(kl=[2.0, 1.5], column_norm=[1.0, 1.1]))
     assert even.layout.yaxis.type is None
