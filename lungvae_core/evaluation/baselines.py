@@ -36,47 +36,19 @@ WINDOW = (-1000.0, 400.0)  # HU that become 0 and 1, for the components and the 
 QUICK_EPOCHS = 3
 
 
-@dataclass(frozen=True)
-class Baseline:
-    """A predictor that does not use a latent space."""
-
-    name: str
-    label: str
-    uses_readers: bool  # whether it needs a reader's outline, diameter or rating at prediction time
-
-
+# The predictors that do not use a latent space.
 BASELINES = {
-    one.name: one
-    for one in (
-        Baseline("diameter", "the readers' diameter of the nodule alone, logistic", True),
-        Baseline(
-            "area",
-            "the root of the readers' outlined area in the slice alone, of a nodule in its largest slice, "
-            "logistic",
-            True,
-        ),
-        Baseline(
-            "slices", "the number of slices in which the readers outlined the nodule alone, logistic", True
-        ),
-        Baseline("ratings", "the readers' eight ratings other than malignancy, means, logistic", True),
-        Baseline(
-            "ratings_size",
-            "the readers' eight ratings other than malignancy and their diameter, boosted trees",
-            True,
-        ),
-        Baseline(
-            "pca",
-            f"{COMPONENTS} principal components of the slice's pixels, logistic; the mean logit over slices",
-            False,
-        ),
-        Baseline(
-            "cnn",
-            "a small convolutional network on the slice's pixels, trained on the same labels; the highest "
-            "logit over slices",
-            False,
-        ),
-    )
+    "diameter": "the readers' diameter of the nodule alone, logistic",
+    "area": "the root of the readers' outlined area in the slice alone, of a nodule in its largest slice, "
+    "logistic",
+    "slices": "the number of slices in which the readers outlined the nodule alone, logistic",
+    "ratings": "the readers' eight ratings other than malignancy, means, logistic",
+    "ratings_size": "the readers' eight ratings other than malignancy and their diameter, boosted trees",
+    "pca": f"{COMPONENTS} principal components of the slice's pixels, logistic; the mean logit over slices",
+    "cnn": "a small convolutional network on the slice's pixels, trained on the same labels; the highest "
+    "logit over slices",
 }
+FROM_PIXELS = ("pca", "cnn")  # all others need a reader's outline, diameter or rating at prediction time
 
 
 @dataclass(frozen=True)
@@ -144,8 +116,8 @@ def size_figures(
         slices = table[["patient_id"]].assign(label=labels, logit=sizes(name, table))
         nodules = by_nodule(table, label=(labels, "first"), logit=(slices["logit"].to_numpy(), "max"))
         figures[name] = {
-            "words": BASELINES[name].label.removesuffix(", logistic"),
-            "uses_readers": BASELINES[name].uses_readers,
+            "words": BASELINES[name].removesuffix(", logistic"),
+            "uses_readers": name not in FROM_PIXELS,
             **{
                 unit: {"auc": frame_auc(frame, resamples=resamples, seed=seed)}
                 for unit, frame in (("slice", slices), ("nodule", nodules))
@@ -186,11 +158,13 @@ def score(
     score_rows = np.asarray(score_rows)
     if len(np.unique(labels[fit_rows])) < 2:
         raise UserError(f"The baseline {name!r} needs malignant and benign lesions to learn from.")
-    if name in ("pca", "cnn"):
-        make = _pca if name == "pca" else _cnn
-        found = make(data.slices, labels, fit_rows, score_rows, seed, quick)
-        table = data.table.iloc[score_rows]
-        return Scored(found, _nodules(table, found, "max" if name == "cnn" else "mean"))
+    if name in FROM_PIXELS:
+        known, learned, asked = data.slices[fit_rows], labels[fit_rows], data.slices[score_rows]
+        found = (
+            _cnn(known, learned, asked, seed, quick) if name == "cnn" else _pca(known, learned, asked, seed)
+        )
+        how = "max" if name == "cnn" else "mean"
+        return Scored(found, by_nodule(data.table.iloc[score_rows], logit=(found, how)))
     if name == "area":
         return _area(data.table, labels, fit_rows, score_rows)
     return _of_nodules(name, data.table, labels, fit_rows, score_rows, seed)
@@ -205,7 +179,7 @@ def _of_nodules(
     seed: int,
 ) -> Scored:
     """A baseline of properties that all slices of a nodule share, fitted with one row per nodule."""
-    fit = _first_of_nodule(table, fit_rows)
+    fit = fit_rows[~table.iloc[fit_rows].duplicated(NODULE).to_numpy()]
     if name in SIZES:
         features, model = np.log(np.maximum(sizes(name, table), 1e-3))[:, None], _logistic()
     elif name == "ratings":
@@ -222,7 +196,7 @@ def _of_nodules(
         )
     model.fit(features[fit], labels[fit])
     found = model.decision_function(features[score_rows])
-    return Scored(found, _nodules(table.iloc[score_rows], found, "first"))
+    return Scored(found, by_nodule(table.iloc[score_rows], logit=(found, "first")))
 
 
 def _area(table: pd.DataFrame, labels: np.ndarray, fit_rows: np.ndarray, score_rows: np.ndarray) -> Scored:
@@ -236,34 +210,18 @@ def _area(table: pd.DataFrame, labels: np.ndarray, fit_rows: np.ndarray, score_r
     return Scored(slices.decision_function(size[score_rows, None]), asked[[*NODULE, "logit"]])
 
 
-def _pca(
-    slices: np.ndarray,
-    labels: np.ndarray,
-    fit_rows: np.ndarray,
-    score_rows: np.ndarray,
-    seed: int,
-    _quick: bool,
-) -> np.ndarray:
-    """(len(score_rows),) logits from the principal components of the pixels."""
-    size = min(COMPONENTS, len(fit_rows) - 1)
+def _pca(known: np.ndarray, labels: np.ndarray, asked: np.ndarray, seed: int) -> np.ndarray:
+    """(M,) logits of the slices `asked`, from the principal components of the pixels of `known`."""
+    size = min(COMPONENTS, len(known) - 1)
     model = make_pipeline(PCA(size, svd_solver="randomized", random_state=seed), _logistic())
-    model.fit(_pixels(slices[fit_rows]), labels[fit_rows])
-    return model.decision_function(_pixels(slices[score_rows]))
+    return model.fit(_pixels(known), labels).decision_function(_pixels(asked))
 
 
-def _cnn(
-    slices: np.ndarray,
-    labels: np.ndarray,
-    fit_rows: np.ndarray,
-    score_rows: np.ndarray,
-    seed: int,
-    quick: bool,
-) -> np.ndarray:
-    """(len(score_rows),) logits from the supervised network."""
-    config = CnnConfig(
-        epochs=QUICK_EPOCHS if quick else CnnConfig.epochs, hu_low=WINDOW[0], hu_high=WINDOW[1]
-    )
-    return fit_cnn(slices[fit_rows], labels[fit_rows], seed=seed, config=config).logits(slices[score_rows])
+def _cnn(known: np.ndarray, labels: np.ndarray, asked: np.ndarray, seed: int, quick: bool) -> np.ndarray:
+    """(M,) logits of the slices `asked`, from the supervised network fitted on `known`."""
+    epochs = QUICK_EPOCHS if quick else CnnConfig.epochs
+    config = CnnConfig(epochs=epochs, hu_low=WINDOW[0], hu_high=WINDOW[1])
+    return fit_cnn(known, labels, seed=seed, config=config).logits(asked)
 
 
 def _logistic() -> Any:
@@ -279,15 +237,6 @@ def _pixels(hu: np.ndarray) -> np.ndarray:
 def _ratings(table: pd.DataFrame) -> np.ndarray:
     """(N, 8) means over readers; for calcification, a category, the share of readers who saw any."""
     return np.column_stack([rating_level(table, rating) for rating in JUDGED])
-
-
-def _first_of_nodule(table: pd.DataFrame, rows: np.ndarray) -> np.ndarray:
-    """The first of the rows of each nodule."""
-    return rows[~table.iloc[rows].duplicated(NODULE).to_numpy()]
-
-
-def _nodules(table: pd.DataFrame, logits: np.ndarray, how: str) -> pd.DataFrame:
-    return by_nodule(table, logit=(logits, how))
 
 
 def filled(table: pd.DataFrame, column: str) -> bool:

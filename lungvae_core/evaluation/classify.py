@@ -34,7 +34,7 @@ from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.baselines import OUTLINED, filled, size_figures
 from lungvae_core.evaluation.diagnosis import against_diagnosis, check_known
-from lungvae_core.evaluation.figures import auc_units, frame_auc
+from lungvae_core.evaluation.figures import auc_of, auc_units, frame_auc
 from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
 from lungvae_core.evaluation.provenance import data_part, provenance, run_model
 from lungvae_core.evaluation.report import OF_RUN, REPORT_FORMAT, save_report
@@ -467,7 +467,6 @@ def _per_seed(cohort: _Cohort, logits: np.ndarray, first: int) -> list[dict[str,
     table, truth = cohort.inner[tested].reset_index(drop=True), cohort.truth[tested]
     rows = []
     for seed, scores in enumerate(logits[:, tested], first):
-        nodules = by_nodule(table, label=(truth, "first"), score=(scores, "mean"))
-        of_nodules = auc(nodules["label"].to_numpy(), nodules["score"].to_numpy())
-        rows.append({"seed": seed, "slice": auc(truth, scores), "nodule": of_nodules})
+        nodules = by_nodule(table, label=(truth, "first"), logit=(scores, "mean"))
+        rows.append({"seed": seed, "slice": auc(truth, scores), "nodule": auc_of(nodules)})
     return rows

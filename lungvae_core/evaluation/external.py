@@ -29,7 +29,7 @@ from lungvae_core.evaluation.diagnosis import against_diagnosis, check_known
 from lungvae_core.evaluation.protocols.base import Protocol
 from lungvae_core.evaluation.provenance import run_model
 from lungvae_core.evaluation.reconstruction import reconstruction, trained_patients
-from lungvae_core.evaluation.report import load_run_report
+from lungvae_core.evaluation.report import UNITS, load_run_report
 from lungvae_core.evaluation.shift import code_shift
 from lungvae_core.evaluation.units import RULES as NODULE_RULES
 from lungvae_core.evaluation.units import by_nodule, nodule_logits, patient_logits
@@ -43,7 +43,6 @@ from lungvae_core.training.encode import TRAINED, encode_views, encode_with_qual
 from lungvae_core.training.seen import Learned, Seen, learned
 
 SPECIFICITIES = (0.80, 0.90, 0.95)
-UNITS = ("slice", "nodule", "patient")
 OWN = "the model's own scores of patients that were tested"
 
 
@@ -393,12 +392,7 @@ def by_unit(
     label = by_nodule(slices, label=(slices["label"].to_numpy(), "first"))
     of_nodule = _all_nodules(table.assign(patient_id=slices["patient_id"]), logits, rule, attended)
     nodules = label.merge(of_nodule[[*NODULE, "logit"]], on=NODULE, validate="one_to_one")
-    patients = (
-        nodules.groupby("patient_id", as_index=False)["label"]
-        .max()
-        .merge(patient_logits(nodules), on="patient_id", validate="one_to_one")
-    )
-    return {"slice": slices, "nodule": nodules, "patient": patients}
+    return {"slice": slices, "nodule": nodules, "patient": patient_logits(nodules)}
 
 
 def _all_nodules(
@@ -408,8 +402,7 @@ def _all_nodules(
     if rule == "attention":
         assert attended is not None
         return attended
-    area = table["area_px"].to_numpy(float) if "area_px" in table else None
-    return nodule_logits(rule, table, logits, area=area)
+    return nodule_logits(rule, table, logits)
 
 
 def judge(frame: pd.DataFrame, settled: Settled) -> pd.DataFrame:

@@ -79,6 +79,11 @@ def frame_auc(frame: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> d
     return auc_interval(*columns, resamples=resamples, seed=seed)
 
 
+def auc_of(frame: pd.DataFrame) -> float:
+    """The AUC of a frame with label and logit; NaN with a single class."""
+    return auc(frame["label"].to_numpy(), frame["logit"].to_numpy(float))
+
+
 def auc_units(table: pd.DataFrame, labels: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
     """{slice|nodule: {auc, count, malignant, patients}} of slices with labels and logits (N,).
 
@@ -121,12 +126,7 @@ def checked(frame: pd.DataFrame) -> pd.DataFrame:
 
 def by_fold(frame: pd.DataFrame) -> list[float]:
     """AUC within each fold, in fold order; NaN if a fold lacks a class. Empty without folds."""
-    if "fold" not in frame:
-        return []
-    return [
-        auc(part["label"].to_numpy(), part["logit"].to_numpy())
-        for _, part in frame.groupby("fold", sort=True)
-    ]
+    return [auc_of(part) for _, part in frame.groupby("fold", sort=True)] if "fold" in frame else []
 
 
 def sure(share: float, patients: np.ndarray) -> dict[str, float]:

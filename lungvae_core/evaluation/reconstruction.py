@@ -21,12 +21,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lungvae_core.data.columns import spelled_as
+from lungvae_core.data.columns import numbers, spelled_as
 from lungvae_core.data.resample import at_spacing, masks_at_spacing
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.data.splits import share_of_patients
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.sharpness import BANDS, DRAWN, REAL, sharpness
+from lungvae_core.evaluation.subgroups import size_bands
 from lungvae_core.statistics.intervals import nan_as_none, percentile_interval
 from lungvae_core.statistics.patients import draw_counts
 from lungvae_core.training.checkpoints import Run
@@ -36,18 +37,6 @@ from lungvae_core.vae.objective import image_metrics, ms_ssim
 
 WHOLE = ("ssim", "ms_ssim", "mse", "mae", "psnr", "mae_hu", "rmse_hu", "fine_power")
 INSIDE = ("mse", "mae", "psnr", "mae_hu", "rmse_hu", "histogram_hu", "margin")
-WORDS = (
-    "Slices of patients that the model did not train on, each redrawn from its code. Both the slice and what "
-    "is drawn are clipped to the model's window, errors in HU too: what lies beyond it is not judged. Inside "
-    "the mask: the mean over the pixels that the readers outlined in a slice. Every slice counts once; "
-    "intervals resample whole patients."
-)
-SIZE_BANDS = (
-    ("under 6 mm", 0.0, 6.0),
-    ("6 to under 8 mm", 6.0, 8.0),
-    ("8 to under 15 mm", 8.0, 15.0),
-    ("15 mm and over", 15.0, np.inf),
-)
 _INSIDE = "inside_"
 _MOST_DB = 100.0
 _BATCH = 256
@@ -120,11 +109,11 @@ def slice_figures(
             parts.append(compare(x, y, masks, window))
         on_progress(start + len(part), len(rows))
     table = data.table.iloc[rows]
-    diameter = np.full(len(rows), np.nan)
-    if "diameter_mm" in table:
-        diameter = table["diameter_mm"].to_numpy(dtype=float, na_value=np.nan)
-    where = {"row": rows, "patient_id": table["patient_id"].astype(str).to_numpy(), "diameter_mm": diameter}
-    return pd.concat([pd.DataFrame(where), pd.concat(parts, ignore_index=True)], axis=1)
+    figures = pd.concat(parts, ignore_index=True)
+    figures.insert(0, "row", rows)
+    figures.insert(1, "patient_id", table["patient_id"].astype(str).to_numpy())
+    figures.insert(2, "diameter_mm", numbers(table, "diameter_mm"))
+    return figures
 
 
 def _place(window: tuple[float, float], own: tuple[float, float]) -> tuple[float, float]:
@@ -165,12 +154,11 @@ def summarise(
     inside = frame[f"{_INSIDE}mse"].notna().any()
     whole = _figures(frame, high - low, resamples, seed)
     bands = []
-    for band, least, below in SIZE_BANDS:
-        part = frame[(frame["diameter_mm"] >= least) & (frame["diameter_mm"] < below)]
-        if len(part):
-            figures = _figures(part, high - low, resamples, seed)
-            kept = {name: figure for name, figure in figures.items() if not name.startswith("power_")}
-            bands.append({"band": band, **_counts(part), **kept})
+    in_bands = size_bands(frame["diameter_mm"].to_numpy(float)).to_numpy()
+    for band, part in frame.groupby(in_bands, observed=True):
+        figures = _figures(part, high - low, resamples, seed)
+        kept = {name: figure for name, figure in figures.items() if not name.startswith("power_")}
+        bands.append({"band": band, **_counts(part), **kept})
     return {
         "window_hu": [float(low), float(high)],
         **_counts(frame),

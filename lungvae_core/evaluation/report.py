@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -72,35 +72,26 @@ class Confusion(_Part):
     fn: Count
 
 
-Curve = TypeVar("Curve", bound=_Part)
+class _Curve(_Part):
+    @model_validator(mode="after")
+    def _of_one_length(self) -> Self:
+        if len({len(values) for _, values in self}) > 1:
+            raise ValueError("the lists of a curve differ in length")
+        return self
 
 
-def _of_one_length(curve: Curve, one: list[float], other: list[float]) -> Curve:
-    if len(one) != len(other):
-        raise ValueError("the lists of a curve differ in length")
-    return curve
-
-
-class Roc(_Part):
+class Roc(_Curve):
     """The ROC curve; both lists of one length."""
 
     fpr: list[Share]
     tpr: list[Share]
 
-    @model_validator(mode="after")
-    def _alike(self) -> Roc:
-        return _of_one_length(self, self.fpr, self.tpr)
 
-
-class PrecisionRecall(_Part):
+class PrecisionRecall(_Curve):
     """The precision-recall curve; both lists of one length."""
 
     recall: list[Share]
     precision: list[Share]
-
-    @model_validator(mode="after")
-    def _alike(self) -> PrecisionRecall:
-        return _of_one_length(self, self.recall, self.precision)
 
 
 class ReliabilityBin(_Part):
@@ -143,8 +134,8 @@ class SomeFigures(_Part):
 
     def figure(self, name: str) -> Interval | None:
         """The figure of that name (one of FIGURES), or None."""
-        found = getattr(self, name)
-        return found if isinstance(found, Interval) else None
+        figure: Interval | None = getattr(self, name)
+        return figure
 
 
 class UnitFigures(SomeFigures):
@@ -190,19 +181,11 @@ class JustAuc(_Part):
     auc: Interval
 
 
-class StageUnits(_Part):
-    """AUCs of one stage of the model, on the same folds."""
-
-    slice: JustAuc | None = None
-    nodule: JustAuc | None = None
-    patient: JustAuc | None = None
-
-
 class Stages(_Part):
     """The VAE before it has seen labels, and after the joint phase."""
 
-    vae: StageUnits | None = None
-    joint: StageUnits | None = None
+    vae: ByUnit | None = None
+    joint: ByUnit | None = None
 
 
 class BaselineFigures(ByUnit):

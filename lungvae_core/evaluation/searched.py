@@ -208,42 +208,39 @@ def _trained_again(task: FoldTask, ray: str | None, should_stop: Callable[[], bo
 
 def _classified(run: Run, data: SliceSet, patients: Patients, seed: int) -> dict[str, Any] | None:
     """A classifier of the others' codes, judged on the patients set aside; None without both classes."""
-    labels = malignant(data.table)
-    train, test = (rows[~np.isnan(labels[rows])] for rows in (patients.rest, patients.test))
-    if not (_both(labels[train]) and _both(labels[test])):
+    sides = _labelled(data.table, patients)
+    if sides is None:
         return None
+    labels, train, test = sides
     config, inputs = ClassifierConfig(seed=seed), inputs_of(run.config)
     model = fit_classifier(codes_of(run, data, train), labels[train], config, inputs)
-    table = data.table.iloc[test].reset_index(drop=True)
-    logits = model.logits(codes_of(run, data, test)).astype(np.float64)
+    logits = model.logits(codes_of(run, data, test))
     return {
         "counted": _counted(data.table, patients, left_out_before(data.info.details)),
-        "units": auc_units(table, labels[test], logits),
-        "baselines": size_figures(table, labels[test], OUTLINED),
+        **_figures(data.table, labels, test, logits),
     }
 
 
 def _mlp(config: SearchConfig, settings: dict[str, Any], threshold: float) -> dict[str, Any]:
     run = Run.open(config.data)
     table, codes = run.latents()
-    patients, labels = split(table, config), malignant(table)
-    train, test = (rows[~np.isnan(labels[rows])] for rows in (patients.rest, patients.test))
-    if not (_both(labels[train]) and _both(labels[test])):
+    patients = split(table, config)
+    sides = _labelled(table, patients)
+    if sides is None:
         raise UserError("The patients set aside lack malignant or benign slices. Use another --seed.")
+    labels, train, test = sides
     mlp = spaces.configure_mlp(config.of, {"seed": config.seed, **settings})
     began = time.monotonic()
     logits = fit_classifier(codes[train], labels[train], mlp, inputs_of(run.config)).logits(codes[test])
-    inner, scores = table.iloc[test].reset_index(drop=True), logits.astype(np.float64)
     return {
-        "patients": int(inner["patient_id"].nunique()),
+        "patients": int(table.iloc[test]["patient_id"].nunique()),
         "slices": len(test),
         "counted": _counted(table, patients, left_out_of(run, table)),
         "seconds": round(time.monotonic() - began, 1),
         "classifier": {
-            "units": auc_units(inner, labels[test], scores),
-            "baselines": size_figures(inner, labels[test], OUTLINED),
+            **_figures(table, labels, test, logits),
             "threshold": threshold,
-            "balanced_accuracy": balanced_accuracy(labels[test], expit(scores), threshold),
+            "balanced_accuracy": balanced_accuracy(labels[test], expit(logits.astype(np.float64)), threshold),
         },
     }
 
@@ -255,5 +252,19 @@ def _counted(table: pd.DataFrame, patients: Patients, before: dict[str, int]) ->
     return labelled_rows(aside, malignant(aside), "mvb", "median_high", before=left_out).model_dump()
 
 
-def _both(labels: np.ndarray) -> bool:
-    return len(labels) > 0 and labels.min() != labels.max()
+def _labelled(table: pd.DataFrame, patients: Patients) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """(labels (N,), rows to fit, rows to test), both of rows with a label; None without both classes."""
+    labels = malignant(table)
+    train, test = (rows[~np.isnan(labels[rows])] for rows in (patients.rest, patients.test))
+    if any(len(np.unique(labels[rows])) < 2 for rows in (train, test)):
+        return None
+    return labels, train, test
+
+
+def _figures(table: pd.DataFrame, labels: np.ndarray, test: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
+    """AUCs of the rows `test` of the table by their logits, and by size alone."""
+    inner, truth = table.iloc[test].reset_index(drop=True), labels[test]
+    return {
+        "units": auc_units(inner, truth, logits.astype(np.float64)),
+        "baselines": size_figures(inner, truth, OUTLINED),
+    }

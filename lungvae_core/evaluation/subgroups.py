@@ -17,17 +17,10 @@ from lungvae_core.statistics.patients import patient_weights
 from lungvae_core.statistics.rates import rates, weighted_counts
 from lungvae_core.statistics.roc import weighted_aucs
 
-SUBGROUPS = {
-    "size_band": "diameter of the nodule",
-    "readers": "readers who rated the nodule",
-    "texture": "the readers' mean rating of texture",
-    "slice_thickness": "slice thickness of the scan",
-    "manufacturer": "manufacturer of the scanner",
-}
 UNKNOWN = "not known"
 FEWEST = 5  # units of a class; with fewer no figure is given
 
-_SIZES = ("under 6 mm", "6 to under 8 mm", "8 to under 15 mm", "15 mm and over")
+SIZE_BANDS = ("under 6 mm", "6 to under 8 mm", "8 to under 15 mm", "15 mm and over")
 _READERS = ("1", "2", "3", "4+")
 _TEXTURES = ("ground glass", "part solid", "solid")
 _THICKNESSES = ("1 mm or less", "over 1 to 2 mm", "over 2 to 3 mm", "over 3 mm")
@@ -86,7 +79,7 @@ def subgroups(
 
 
 def attributes_of(table: pd.DataFrame, frame: pd.DataFrame, unit: str) -> pd.DataFrame:
-    """The SUBGROUPS of each unit of a judged frame, as ordered categories, from the data's table of slices.
+    """The attributes of each unit of a judged frame, as ordered categories, from the data's table of slices.
 
     A nodule has those of its first slice, and a patient those of their largest nodule. An attribute whose
     column is missing is left out: `diameter_mm`; `n_readers` or `malignancy_all`; `texture_all`;
@@ -112,7 +105,7 @@ def attributes_of(table: pd.DataFrame, frame: pd.DataFrame, unit: str) -> pd.Dat
 def _attributes(table: pd.DataFrame) -> dict[str, pd.Series]:
     found: dict[str, pd.Series] = {}
     if "diameter_mm" in table:
-        found["size_band"] = _cut(numbers(table, "diameter_mm"), (6, 8, 15), _SIZES, right=False)
+        found["size_band"] = size_bands(numbers(table, "diameter_mm"))
     if "n_readers" in table or "malignancy_all" in table:
         readers = numbers(table, "n_readers") if "n_readers" in table else reader_count(table).astype(float)
         readers = np.where(readers >= 1, readers, np.nan)
@@ -127,6 +120,11 @@ def _attributes(table: pd.DataFrame) -> dict[str, pd.Series]:
         names = names.where(names.str.len() > 0)
         found["manufacturer"] = pd.Series(pd.Categorical(names), index=table.index)
     return found
+
+
+def size_bands(diameter_mm: np.ndarray) -> pd.Series:
+    """Which of SIZE_BANDS each diameter (N,) lies in; missing if it is not known."""
+    return _cut(diameter_mm, (6, 8, 15), SIZE_BANDS, right=False)
 
 
 def _cut(values: np.ndarray, edges: tuple[float, ...], names: tuple[str, ...], *, right: bool) -> pd.Series:

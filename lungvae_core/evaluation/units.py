@@ -10,16 +10,7 @@ import pandas as pd
 
 from lungvae_core.data.columns import numbers
 from lungvae_core.errors import UserError
-from lungvae_core.training.attention import NODULE, Attention, AttentionConfig, fit_attention
-
-__all__ = [
-    "RULES",
-    "Attention",
-    "AttentionConfig",
-    "fit_attention",
-    "nodule_logits",
-    "patient_logits",
-]
+from lungvae_core.training.attention import NODULE, Attention
 
 RULES = {
     "mean": "the mean logit of the nodule's slices",
@@ -74,11 +65,14 @@ def nodule_logits(
 
 
 def patient_logits(nodules: pd.DataFrame) -> pd.DataFrame:
-    """One row per patient: patient_id and the logit of their most suspicious nodule.
+    """One row per patient, who is as suspicious as their most suspicious nodule and malignant if any is.
 
-    `nodules` has one row per nodule with patient_id and logit.
+    `nodules` has one row per nodule with patient_id, logit and, if known, label, fold and known, which are
+    the same for all nodules of a patient.
     """
-    return nodules.groupby("patient_id", as_index=False, observed=True).agg(logit=("logit", "max"))
+    how = {"logit": "max", "label": "max", "fold": "first", "known": "first"}
+    columns = {name: way for name, way in how.items() if name in nodules}
+    return nodules.groupby("patient_id", as_index=False, observed=True).agg(columns)
 
 
 def _areas(table: pd.DataFrame, area: np.ndarray | None) -> np.ndarray:
@@ -95,7 +89,5 @@ def _areas(table: pd.DataFrame, area: np.ndarray | None) -> np.ndarray:
 
 def by_nodule(table: pd.DataFrame, **columns: tuple[np.ndarray, str]) -> pd.DataFrame:
     """One row per nodule with patient_id and nodule; each column is (values (N,), how to aggregate)."""
-    frame = table[["patient_id", "nodule"]].assign(**{name: values for name, (values, _) in columns.items()})
-    return frame.groupby(["patient_id", "nodule"], as_index=False).agg(
-        {name: how for name, (_, how) in columns.items()}
-    )
+    frame = table[NODULE].assign(**{name: values for name, (values, _) in columns.items()})
+    return frame.groupby(NODULE, as_index=False).agg({name: how for name, (_, how) in columns.items()})

@@ -17,7 +17,6 @@ from lungvae_core.data.splits import share_of_patients
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.reconstruction import (
     INSIDE,
-    SIZE_BANDS,
     WHOLE,
     compare,
     reconstruction,
@@ -25,6 +24,7 @@ from lungvae_core.evaluation.reconstruction import (
     summarise,
     trained_patients,
 )
+from lungvae_core.evaluation.subgroups import SIZE_BANDS
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.joint import RELEASED_SHARE
 from lungvae_core.vae.config import override
@@ -150,7 +150,7 @@ def test_size_bands_take_the_slices_of_their_diameters() -> None:
     assert values == pytest.approx([0.01, 0.025, 0.04, 0.05], rel=1e-3)
     assert [band["inside_mae"]["value"] for band in found["by_size"]] == pytest.approx(values, rel=1e-3)
     assert found["slices"] == 6
-    assert [band for band, _, _ in SIZE_BANDS] == [band["band"] for band in found["by_size"]]
+    assert list(SIZE_BANDS) == [band["band"] for band in found["by_size"]]
 
 
 def test_slices_without_a_mask_have_no_figure_inside() -> None:

@@ -11,7 +11,8 @@ import pytest
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation import report
 from lungvae_core.evaluation.figures import unit_figures
-from lungvae_core.evaluation.subgroups import FEWEST, SUBGROUPS, UNKNOWN, attributes_of, subgroups
+from lungvae_core.evaluation.report_words import SUBGROUP_WORDS
+from lungvae_core.evaluation.subgroups import FEWEST, UNKNOWN, attributes_of, subgroups
 from lungvae_core.statistics.patients import patient_weights
 from lungvae_core.statistics.roc import auc, weighted_aucs
 
@@ -136,7 +137,7 @@ def test_attributes_of_nodules_at_the_edges() -> None:
     )
     frame = frame.sample(frac=1, random_state=1)
     found = attributes_of(table, frame, "nodule")
-    assert list(found) == list(SUBGROUPS)
+    assert list(found) == list(SUBGROUP_WORDS)
     found.index = frame.index
     found = found.sort_index()
 

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.units import RULES, fit_attention, nodule_logits, patient_logits
+from lungvae_core.evaluation.units import RULES, nodule_logits, patient_logits
+from lungvae_core.training.attention import fit_attention
 from lungvae_core.training.classifier import Inputs
 
 

@@ -17,6 +17,7 @@ from sklearn.linear_model import RidgeCV
 from lungvae_core.data.columns import RATING_RANGES
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.evaluation.disentanglement.factors import LEAST_PATIENTS, NODULE, nodule_means
+from lungvae_core.evaluation.disentanglement.probes import ALPHAS, standardised
 from lungvae_core.statistics.intervals import percentile_interval
 from lungvae_core.statistics.patients import patient_weights
 from lungvae_core.training.encode import TRAINED
@@ -33,7 +34,6 @@ NOTE = (
     "up: compare the constant, which knows nothing of the lesion. Published, on other splits and choices of "
     "nodules: X-Caps, Proto-Caps and cRedAnno+ report 0.84 to 0.97 by attribute."
 )
-_ALPHAS = np.logspace(-1, 5, 13)  # for standardised codes
 
 
 def attributes(
@@ -109,9 +109,8 @@ def _errors(
     """{predictor: (M, 2) within one (0 or 1) and absolute error of every tested nodule}."""
     predicted = {name: np.full(len(values), np.nan) for name in ("model", "constant")}
     for fitted, tested in splits:
-        mean, deviation = codes[fitted].mean(0), codes[fitted].std(0)
-        scaled = (codes - mean) / np.where(deviation > 1e-12, deviation, 1)
-        ridge = RidgeCV(_ALPHAS).fit(scaled[fitted], values[fitted])
+        scaled = standardised(codes, fitted)
+        ridge = RidgeCV(ALPHAS).fit(scaled[fitted], values[fitted])
         predicted["model"][tested] = np.clip(ridge.predict(scaled[tested]), *scale)
         predicted["constant"][tested] = np.median(values[fitted])
     off = {name: np.abs(each - values) for name, each in predicted.items()}

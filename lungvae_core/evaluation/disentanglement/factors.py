@@ -136,12 +136,8 @@ def log_ratios(codes: np.ndarray) -> np.ndarray:
 
 def nodule_means(table: pd.DataFrame, codes: np.ndarray, nodules: pd.DataFrame) -> np.ndarray:
     """(M, K) float64: mean of codes (N, K) over the slices of each of the M rows of `nodules`."""
-    place = nodules[NODULE].assign(_place=np.arange(len(nodules)))
-    at = table[NODULE].merge(place, on=NODULE, how="left")["_place"].to_numpy(float)
-    kept = ~np.isnan(at)
-    sums = np.zeros((len(nodules), codes.shape[1]))
-    np.add.at(sums, at[kept].astype(int), codes[kept].astype(float))
-    return sums / np.bincount(at[kept].astype(int), minlength=len(nodules))[:, None]
+    means = pd.DataFrame(codes.astype(float)).groupby([table[name].to_numpy() for name in NODULE]).mean()
+    return means.reindex(pd.MultiIndex.from_frame(nodules[NODULE])).to_numpy()
 
 
 def without_size(factors: Factors, *, seed: int = 0) -> tuple[Factors, dict[str, float]]:

@@ -22,7 +22,13 @@ from lungvae_core.statistics.roc import weighted_aucs
 
 FOLDS = 5
 KINDS = {"linear": "ridge regression", "boosted": "gradient-boosted trees"}
-_ALPHAS = np.logspace(-1, 5, 13)  # for standardised codes
+ALPHAS = np.logspace(-1, 5, 13)  # of ridge regression on standardised codes
+
+
+def standardised(codes: np.ndarray, fitted: np.ndarray) -> np.ndarray:
+    """Codes (M, K) with mean 0 and deviation 1 in each dimension over the rows `fitted`."""
+    mean, deviation = codes[fitted].mean(0), codes[fitted].std(0)
+    return (codes - mean) / np.where(deviation > 1e-12, deviation, 1)
 
 
 class Probe:
@@ -32,8 +38,7 @@ class Probe:
         self.seed = seed
         self.parts = []
         for train, test in grouped_folds(nodules, FOLDS, seed=seed):
-            mean, deviation = codes[train].mean(0), codes[train].std(0)
-            scaled = (codes - mean) / np.where(deviation > 1e-12, deviation, 1)
+            scaled = standardised(codes, train)
             self.parts.append((scaled[train], scaled[test], train, test))
 
     def predict(self, kind: str, factors: np.ndarray) -> np.ndarray:
@@ -44,7 +49,7 @@ class Probe:
         predicted = np.empty_like(factors)
         for seen, unseen, train, test in self.parts:
             if kind == "linear":
-                ridge = RidgeCV(_ALPHAS, alpha_per_target=factors.shape[1] > 1)
+                ridge = RidgeCV(ALPHAS, alpha_per_target=factors.shape[1] > 1)
                 predicted[test] = ridge.fit(seen, factors[train]).predict(unseen).reshape(len(test), -1)
                 continue
             for index in range(factors.shape[1]):

@@ -10,28 +10,25 @@ import numpy as np
 import pandas as pd
 
 from lungvae_core.data.counted import chosen_rows, left_out_before
+from lungvae_core.data.slices import KEY
 from lungvae_core.evaluation import units
-from lungvae_core.evaluation.baselines import BASELINES, available
+from lungvae_core.evaluation.baselines import BASELINES, FROM_PIXELS, available
 from lungvae_core.evaluation.diagnosis import against_diagnosis
-from lungvae_core.evaluation.figures import frame_auc, unit_figures
+from lungvae_core.evaluation.figures import auc_of, frame_auc, unit_figures
 from lungvae_core.evaluation.protocols.folded import Folded
 from lungvae_core.evaluation.protocols.members import Member
 from lungvae_core.evaluation.protocols.plan import Fold
 from lungvae_core.evaluation.protocols.rivals import RivalTask, rival_scores
-from lungvae_core.evaluation.protocols.scores import UNITS, FoldScores, score_fold
+from lungvae_core.evaluation.protocols.scores import FoldScores, score_fold
 from lungvae_core.evaluation.reconstruction import slice_figures, summarise, window_of
-from lungvae_core.statistics.roc import auc
+from lungvae_core.evaluation.report import UNITS
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.workers import pool
 
 CHOSEN = (
     "in each fold the rule of mean, max, top3 and attention with the best AUC on its calibration patients"
 )
-KEYS = {
-    "slice": ["patient_id", "nodule", "slice"],
-    "nodule": ["patient_id", "nodule"],
-    "patient": ["patient_id"],
-}
+KEYS = {"slice": KEY, "nodule": KEY[:2], "patient": KEY[:1]}
 
 
 def pooled(scores: list[FoldScores], unit: str) -> pd.DataFrame:
@@ -98,8 +95,8 @@ class Honest(Folded):
         """The model's figures, those of its rivals, and the comparisons between them."""
         baselines = {
             name: {
-                "words": BASELINES[name].label,
-                "uses_readers": BASELINES[name].uses_readers,
+                "words": BASELINES[name],
+                "uses_readers": name not in FROM_PIXELS,
                 **{
                     unit: unit_figures(frame, resamples=self.resamples, seed=self.evaluation.seed)
                     for unit, frame in by_unit.items()
@@ -205,24 +202,19 @@ class Frozen(Honest):
 
 
 def _per_seed(scores: list[FoldScores], seeds: list[int]) -> list[dict[str, Any]]:
-    rows = []
-    for number, seed in enumerate(seeds):
-        row: dict[str, Any] = {"seed": seed}
-        for unit in UNITS:
-            frame = pd.concat([fold.per_seed[number][unit] for fold in scores])
-            row[unit] = auc(frame["label"].to_numpy(), frame["logit"].to_numpy())
-        rows.append(row)
-    return rows
+    """The AUC per unit of each seed."""
+    return [
+        {"seed": seed, **{unit: auc_of(pd.concat([f.per_seed[at][unit] for f in scores])) for unit in UNITS}}
+        for at, seed in enumerate(seeds)
+    ]
 
 
 def _calibration(scores: list[FoldScores], unit: str) -> dict[str, float]:
-    settled = [fold.settled[unit] for fold in scores]
-    return {
-        "before": float(np.mean([before for _, before, _ in settled])),
-        "after": float(np.mean([after for _, _, after in settled])),
-        "temperature": float(np.mean([found.temperature for found, _, _ in settled])),
-        "bias": float(np.mean([found.bias for found, _, _ in settled])),
-    }
+    rows = [
+        {"before": before, "after": after, "temperature": settled.temperature, "bias": settled.bias}
+        for settled, before, after in (fold.settled[unit] for fold in scores)
+    ]
+    return pd.DataFrame(rows).mean(skipna=False).to_dict()
 
 
 def members_of(folds: list[Fold], members: list[Member]) -> dict[int, list[Member]]:

@@ -22,14 +22,13 @@ from lungvae_core.data.slices import SliceSet
 from lungvae_core.data.splits import grouped_folds, share_of_patients
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation import units
-from lungvae_core.evaluation.figures import frame_auc, unit_figures
+from lungvae_core.evaluation.figures import auc_of, frame_auc, unit_figures
 from lungvae_core.evaluation.protocols.config import EvaluationConfig
 from lungvae_core.evaluation.protocols.folded import Folded
 from lungvae_core.evaluation.protocols.members import JOINT_STAGE, load_codes
 from lungvae_core.evaluation.protocols.plan import configure, presets
 from lungvae_core.evaluation.protocols.scores import fit_on_views, over_views
 from lungvae_core.evaluation.report import load_report
-from lungvae_core.statistics.roc import auc
 from lungvae_core.training.classifier import ClassifierConfig, inputs_of
 from lungvae_core.training.joint import RELEASED_SHARE
 
@@ -138,11 +137,7 @@ def _frames(
         slices.groupby(["patient_id", "nodule"], as_index=False)[["label", "fold"]].first(),
         on=["patient_id", "nodule"],
     )
-    patients = units.patient_logits(nodules).merge(
-        nodules.groupby("patient_id", as_index=False).agg(label=("label", "max"), fold=("fold", "first")),
-        on="patient_id",
-    )
-    found = {"slice": slices, "nodule": nodules, "patient": patients}
+    found = {"slice": slices, "nodule": nodules, "patient": units.patient_logits(nodules)}
     for unit, frame in found.items():
         probability = expit(frame["logit"].to_numpy(float))
         called = np.zeros(len(frame), int)
@@ -168,64 +163,59 @@ def _steps(
 ) -> list[dict[str, Any]]:
     """AUC and accuracy, from the same weights on unseen labels to the protocol as released."""
     by_seed = [_frames(inner, labels, found, fold) for found in logits]
-    steps = [
-        _step(
+    rest = [_frames(table, truth, found, np.zeros(len(table), int)) for table, truth, found in unseen]
+    at_half = [
+        {
+            unit: frame.assign(called=(frame["probability"] >= 0.5).astype(int))
+            for unit, frame in frames.items()
+        }
+        for frames in (*by_seed, *rest)
+    ]
+    of_all, of_rest = at_half[: len(by_seed)], at_half[len(by_seed) :]
+    steps = (
+        (
+            "labels the encoder never saw",
+            "the same weights, tested on the 30 % of patients whose labels had no part in the joint phase",
+            of_rest,
+            "nodule",
+        ),
+        ("nodules as cases", "a nodule counts once, however many slices it has", of_all, "nodule"),
+        (
+            "threshold fixed beforehand",
+            "the threshold is 0.5, not the best on the test fold",
+            of_all,
+            "slice",
+        ),
+        (
             "as released",
             "all four leaks: labels of 70 % of patients in the encoder, threshold picked on the test fold, "
             "slices as cases, pixels of test patients in the VAE",
-            [(frames["slice"], frames["nodule"], frames["slice"]) for frames in by_seed],
-            evaluation,
+            by_seed,
+            "slice",
         ),
-        _step(
-            "threshold fixed beforehand",
-            "the threshold is 0.5, not the best on the test fold",
-            [(f["slice"], f["nodule"], _called_at_half(f["slice"])) for f in by_seed],
-            evaluation,
-        ),
-        _step(
-            "nodules as cases",
-            "a nodule counts once, however many slices it has",
-            [(f["slice"], f["nodule"], _called_at_half(f["nodule"])) for f in by_seed],
-            evaluation,
-        ),
-    ]
-    rest = [_frames(table, truth, found, np.zeros(len(table), int)) for table, truth, found in unseen]
-    steps.append(
-        _step(
-            "labels the encoder never saw",
-            "the same weights, tested on the 30 % of patients whose labels had no part in the joint phase",
-            [(f["slice"], f["nodule"], _called_at_half(f["nodule"])) for f in rest],
-            evaluation,
-        )
     )
-    return steps[::-1]
-
-
-def _called_at_half(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.assign(called=(frame["probability"] >= 0.5).astype(int))
+    return [_step(*step, evaluation.seed) for step in steps]
 
 
 def _step(
-    name: str,
-    words: str,
-    frames: list[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]],
-    evaluation: EvaluationConfig,
+    name: str, words: str, frames: list[dict[str, pd.DataFrame]], cases: str, seed: int
 ) -> dict[str, Any]:
-    """One row of the leak table; the interval is that of the first seed's AUC per slice."""
-    interval = frame_auc(frames[0][0], seed=evaluation.seed)
+    """One row of the leak table, from each seed's frames by unit; `cases` are the units of the accuracy.
+
+    The interval is that of the first seed's AUC per slice.
+    """
+    interval = frame_auc(frames[0]["slice"], seed=seed)
     return {
         "step": name,
         "words": words,
-        "slice": float(np.mean([_auc(slices) for slices, _, _ in frames])),
-        "nodule": float(np.mean([_auc(nodules) for _, nodules, _ in frames])),
-        "accuracy": float(np.mean([(f["called"] == f["label"]).mean() for _, _, f in frames])),
+        "slice": float(np.mean([auc_of(each["slice"]) for each in frames])),
+        "nodule": float(np.mean([auc_of(each["nodule"]) for each in frames])),
+        "accuracy": float(
+            np.mean([(each[cases]["called"] == each[cases]["label"]).mean() for each in frames])
+        ),
         "low": interval["low"],
         "high": interval["high"],
     }
-
-
-def _auc(frame: pd.DataFrame) -> float:
-    return auc(frame["label"].to_numpy(), frame["logit"].to_numpy())
 
 
 def nested_step(report: dict[str, Any]) -> dict[str, Any]:

@@ -17,10 +17,12 @@ from lungvae_core.data.labels import labels as labels_by
 from lungvae_core.data.splits import check_apart, grouped_folds
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation import units
+from lungvae_core.evaluation.figures import auc_of
 from lungvae_core.evaluation.protocols.members import JOINT_STAGE, Member, load_codes
 from lungvae_core.evaluation.protocols.plan import EvaluationConfig, Fold
 from lungvae_core.statistics.calibration import Settled, apply, ece, settle
 from lungvae_core.statistics.roc import auc
+from lungvae_core.training.attention import NODULE, fit_attention
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import (
     Classifier,
@@ -32,7 +34,6 @@ from lungvae_core.training.classifier import (
     over_views,
 )
 
-UNITS = ("slice", "nodule", "patient")
 # The options that a fold chooses from, on its own fit patients: one choice per fold, so few and far apart.
 CLASSIFIERS = {
     "small": ClassifierConfig(hidden=(32,), dropout=0.3, weight_decay=0.05),
@@ -113,7 +114,7 @@ def _member_scores(
     else:
         model, how = _fitted(table.iloc[fit_rows], learned, truth[fit_rows], member.seed, inputs, evaluation)
     logits = over_views(model, np.asarray(codes[rows]))
-    attention = units.fit_attention(
+    attention = fit_attention(
         learned.mean(1),
         table.iloc[fit_rows].reset_index(drop=True),
         truth[fit_rows],
@@ -172,16 +173,16 @@ def _judge(
     nodules: dict[str, pd.DataFrame] = {}
     for rule in units.RULES:
         if rule == "attention":
-            nodules[rule] = _averaged(attended)
+            nodules[rule] = pd.concat(attended).groupby(NODULE, as_index=False)[["logit"]].mean()
         elif rule != "largest" or area is not None:
             nodules[rule] = units.nodule_logits(rule, inner, logits, area=area)
-    of_nodule = _by_nodule(inner, truth, known)
-    nodules = {rule: of_nodule.merge(frame, on=["patient_id", "nodule"]) for rule, frame in nodules.items()}
+    of_nodule = units.by_nodule(inner, label=(truth.astype(int), "first"), known=(known, "first"))
+    nodules = {rule: of_nodule.merge(frame, on=NODULE) for rule, frame in nodules.items()}
     rule = asked_rule
     if rule == "chosen":
         # The largest slice is found from the readers' mask, so this rule is reported but never chosen.
         open_to = [name for name in nodules if name != "largest"]
-        rule = max(open_to, key=lambda name: _calibration_auc(nodules[name]))
+        rule = max(open_to, key=lambda name: auc_of(nodules[name][nodules[name]["known"]]))
     elif rule not in nodules:
         raise UserError(f"The nodule rule {rule} needs the column area_px, which the data lack.")
     slices = inner[["patient_id", "nodule", "slice"]].assign(
@@ -194,13 +195,7 @@ def _judge(
         by_rule[name], found, everyone = calibrated(frame, fold)
         if name == rule:
             judged["nodule"], settled["nodule"] = by_rule[name], found
-            patients = units.patient_logits(everyone[["patient_id", "nodule", "logit"]])
-            of_patient = everyone.groupby("patient_id", as_index=False).agg(
-                label=("label", "max"), known=("known", "first")
-            )
-            judged["patient"], settled["patient"], _ = calibrated(
-                of_patient.merge(patients, on="patient_id"), fold
-            )
+            judged["patient"], settled["patient"], _ = calibrated(units.patient_logits(everyone), fold)
     return judged, by_rule, settled, rule
 
 
@@ -221,21 +216,6 @@ def calibrated(
     test = everyone[~known].drop(columns="known").reset_index(drop=True)
     before, after = ece(label[~known], expit(raw[~known])), ece(label[~known], probability[~known])
     return test, (found, before, after), everyone
-
-
-def _by_nodule(inner: pd.DataFrame, truth: np.ndarray, known: np.ndarray) -> pd.DataFrame:
-    frame = inner[["patient_id", "nodule"]].assign(label=truth.astype(int), known=known)
-    return frame.groupby(["patient_id", "nodule"], as_index=False).first()
-
-
-def _averaged(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    joined = pd.concat(frames)
-    return joined.groupby(["patient_id", "nodule"], as_index=False)[["logit"]].mean()
-
-
-def _calibration_auc(frame: pd.DataFrame) -> float:
-    known = frame[frame["known"]]
-    return auc(known["label"].to_numpy(), known["logit"].to_numpy())
 
 
 def _both_classes(truth: np.ndarray, parts: dict[str, np.ndarray], number: int) -> None:
