@@ -329,11 +329,7 @@ def _views(cohort: _Cohort, of_views: np.ndarray, judges: _Judges) -> dict[str, 
     rows = cohort.labelled[cohort.tested]
     table, truth = cohort.table.iloc[rows].reset_index(drop=True), cohort.labels[rows]
     rules = _nodule_rules(table, truth, logits[rows], of_views[rows].mean(1), judges.attentions)
-    return {
-        "count": of_views.shape[1],
-        "units": auc_units(table, truth, logits[rows]),
-        "nodule_rules": rules,
-    }
+    return {"count": of_views.shape[1], "units": auc_units(table, truth, logits[rows]), "nodule_rules": rules}
 
 
 @dataclass(frozen=True)

@@ -100,12 +100,7 @@ def comparisons(
 
 
 def size_matched(
-    frame: pd.DataFrame,
-    size: np.ndarray,
-    *,
-    seed: int = 0,
-    caliper: float = CALIPER,
-    resamples: int = 1000,
+    frame: pd.DataFrame, size: np.ndarray, *, seed: int = 0, caliper: float = CALIPER, resamples: int = 1000
 ) -> dict[str, Any]:
     """{auc: {value, low, high}, pairs, caliper, what, patients}: AUC among units of similar size.
 

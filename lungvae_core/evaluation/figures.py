@@ -19,12 +19,7 @@ from lungvae_core.statistics.roc import auc, auc_interval, weighted_aucs, weight
 
 POINTS = 200  # at most, on a curve
 # Shares of units, and which of tp, fp, tn and fn they are shares of.
-SHARES = {
-    "accuracy": [0, 1, 2, 3],
-    "sensitivity": [0, 3],
-    "specificity": [1, 2],
-    "precision": [0, 1],
-}
+SHARES = {"accuracy": [0, 1, 2, 3], "sensitivity": [0, 3], "specificity": [1, 2], "precision": [0, 1]}
 
 
 def unit_figures(frame: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:

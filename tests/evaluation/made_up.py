@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.special import expit
 from scipy.stats import norm
-from sklearn.metrics import precision_recall_curve, roc_curve
 
-from lungvae_core.evaluation.report import FIGURES
+from lungvae_core.evaluation.figures import unit_figures
+from lungvae_core.json_text import plain
 
 MADE_UP = "made up for the tests; no model was judged"
 
@@ -18,58 +21,22 @@ def interval(value: float, width: float = 0.02) -> dict[str, float]:
     return {"value": value, "low": max(0.0, value - width), "high": min(1.0, value + 0.8 * width)}
 
 
-def unit(count: int, patients: int, auc: float, seed: int, width: float) -> dict[str, Any]:
-    """All figures of a unit from scores that nobody's model gave."""
+@cache
+def judged(count: int, patients: int, auc: float, seed: int) -> str:
+    """All figures, as JSON, of units whose scores nobody's model gave."""
     generator = np.random.default_rng(seed)
     label = (generator.random(count) < 0.41).astype(int)
     apart = np.sqrt(2) * norm.ppf(auc)
-    score = generator.normal(0, 1, count) + label * apart
-    probability = expit(apart * score - apart**2 / 2 + np.log(0.41 / 0.59))
-    fpr, tpr, _ = roc_curve(label, score)
-    precision, recall, _ = precision_recall_curve(label, score)
-    called = (probability > 0.45).astype(int)
-    tp, fp = int((called * label).sum()), int((called * (1 - label)).sum())
-    fn, tn = int(label.sum()) - tp, count - int(label.sum()) - fp
-    sensitivity, specificity = tp / (tp + fn), tn / (tn + fp)
-    values = {
-        "auc": auc,
-        "accuracy": (tp + tn) / count,
-        "balanced_accuracy": (sensitivity + specificity) / 2,
-        "sensitivity": sensitivity,
-        "specificity": specificity,
-        "precision": tp / (tp + fp),
-        "f1": 2 * tp / (2 * tp + fp + fn),
-        "average_precision": auc - 0.03,
-        "brier": 0.09,
-        "ece": 0.024,
-    }
-    bins = np.array_split(np.argsort(probability), 10)
-    return {
-        "count": count,
-        "malignant": int(label.sum()),
-        "patients": patients,
-        **{name: interval(values[name], width) for name in FIGURES},
-        "auc_by_fold": [auc + shift for shift in (-0.012, 0.004, 0.011, -0.006, 0.003)],
-        "confusion": {"tp": tp, "fp": fp, "tn": tn, "fn": fn},
-        "curves": {
-            "roc": {"fpr": thin(fpr), "tpr": thin(tpr)},
-            "pr": {"recall": thin(recall), "precision": thin(precision)},
-            "reliability": [
-                {
-                    "mean_probability": float(probability[rows].mean()),
-                    "share": float(label[rows].mean()),
-                    "count": len(rows),
-                    "low": max(0.0, float(label[rows].mean()) - 0.06),
-                    "high": min(1.0, float(label[rows].mean()) + 0.06),
-                }
-                for rows in bins
-            ],
-        },
-    }
+    logit = apart * (generator.normal(0, 1, count) + label * apart) - apart**2 / 2 + np.log(0.41 / 0.59)
+    probability, patient = expit(logit), np.arange(count) % patients
+    frame = pd.DataFrame({"patient_id": patient, "fold": patient % 5, "label": label, "logit": logit})
+    frame = frame.assign(probability=probability, called=(probability > 0.45).astype(int))
+    return json.dumps(plain(unit_figures(frame, resamples=20)))
 
 
-def thin(values: np.ndarray) -> list[float]:
-    return values[np.linspace(0, len(values) - 1, 120).round().astype(int)].tolist()
+def unit(count: int, patients: int, auc: float, seed: int, width: float) -> dict[str, Any]:
+    """All figures of a unit; the AUC is exactly `auc`."""
+    return {**json.loads(judged(count, patients, auc, seed)), "auc": interval(auc, width)}
 
 
 def baseline(words: str, readers: bool, per_slice: float | None, per_nodule: float) -> dict[str, Any]:

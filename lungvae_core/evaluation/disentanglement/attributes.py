@@ -101,10 +101,7 @@ def _splits(nodules: pd.DataFrame, shaped: bool, seed: int) -> list[tuple[np.nda
 
 
 def _errors(
-    codes: np.ndarray,
-    values: np.ndarray,
-    splits: list[tuple[np.ndarray, np.ndarray]],
-    scale: tuple[int, int],
+    codes: np.ndarray, values: np.ndarray, splits: list[tuple[np.ndarray, np.ndarray]], scale: tuple[int, int]
 ) -> dict[str, np.ndarray]:
     """{predictor: (M, 2) within one (0 or 1) and absolute error of every tested nodule}."""
     predicted = {name: np.full(len(values), np.nan) for name in ("model", "constant")}

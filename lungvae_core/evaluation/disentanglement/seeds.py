@@ -108,10 +108,6 @@ class OverSeeds(Part):
 def read_over_seeds(path: Path) -> dict[str, Any]:
     """Read a comparison over seeds; UserError if it is missing or damaged."""
     report: dict[str, Any] = read_as(
-        path,
-        OverSeeds,
-        what="The comparison over seeds",
-        again="python benchmarks/seeds.py",
-        newest=1,
+        path, OverSeeds, what="The comparison over seeds", again="python benchmarks/seeds.py", newest=1
     )
     return report

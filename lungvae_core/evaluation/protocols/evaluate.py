@@ -70,10 +70,7 @@ def evaluate(
     confirmed = None if diagnoses is None else read_confirmed(diagnoses, data.table, evaluation.protocol)
     always = list(PROTOCOLS[evaluation.protocol].leaks)
     kept, leaks = keep_apart(
-        data.table["patient_id"],
-        shared_with(data),
-        "include" if always else seen,
-        where=data.info.name,
+        data.table["patient_id"], shared_with(data), "include" if always else seen, where=data.info.name
     )
     work = (work or work_folder(out)).resolve()
     make_folder(work)

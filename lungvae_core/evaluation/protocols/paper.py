@@ -106,9 +106,7 @@ class Paper(Folded):
             # Only the unmirrored view: the released code has one code per slice and memorises it.
             codes = np.asarray(load_codes(member, JOINT_STAGE)[known, :1])
             fit = partial(
-                fit_on_views,
-                config=ClassifierConfig(seed=member.seed),
-                inputs=inputs_of(member.config),
+                fit_on_views, config=ClassifierConfig(seed=member.seed), inputs=inputs_of(member.config)
             )
             of_slices = np.empty(len(inner))
             for at, (train, test) in enumerate(folds):

@@ -8,15 +8,7 @@ from dataclasses import replace
 from lungvae_core import NOTICE
 from lungvae_core.evaluation import report_words
 from lungvae_core.evaluation.report import UNITS, Report
-from lungvae_core.evaluation.report_view.blocks import (
-    Block,
-    Bullets,
-    Checklist,
-    Code,
-    Flow,
-    Table,
-    Text,
-)
+from lungvae_core.evaluation.report_view.blocks import Block, Bullets, Checklist, Code, Flow, Table, Text
 from lungvae_core.evaluation.report_view.checklist import SOURCES, checklist
 from lungvae_core.evaluation.report_view.results import short
 from lungvae_core.number_text import DASH, duration, plural

@@ -27,8 +27,8 @@ class Item:
     guides: str  # which of the two ask it, with the number in TRIPOD+AI
     question: str  # in our own words
     state: str  # YES, PARTLY, NOT or NONE
-    where: str  # id of the section that answers, or empty
-    answer: str  # or what is missing
+    where: str = ""  # id of the section that answers
+    answer: str = ""  # or what is missing
 
     @property
     def linked(self) -> bool:
@@ -54,9 +54,8 @@ def _purpose(report: Report) -> list[Item]:
             "Name the kind of study, model, target and population in the title",
             YES,
             "top",
-            "",
         ),
-        Item("TRIPOD+AI 2, CLAIM", "A summary with figures and their intervals", YES, "summary", ""),
+        Item("TRIPOD+AI 2, CLAIM", "A summary with figures and their intervals", YES, "summary"),
         Item(
             "TRIPOD+AI 3, CLAIM",
             "The clinical setting, intended users and place in care",
@@ -83,10 +82,10 @@ def _data(report: Report) -> list[Item]:
             "data",
             "Source and content hash; retrospective. Dates are the collection's, and not in this report.",
         ),
+        Item("TRIPOD+AI 6, 20, CLAIM", "Who was included and left out, with a flow of numbers", YES, "data"),
         Item(
-            "TRIPOD+AI 6, 20, CLAIM", "Who was included and left out, with a flow of numbers", YES, "data", ""
+            "TRIPOD+AI 20b", "Age, sex and other traits of the patients", NOT, answer="Not in the data set."
         ),
-        Item("TRIPOD+AI 20b", "Age, sex and other traits of the patients", NOT, "", "Not in the data set."),
         Item(
             "TRIPOD+AI 7, 9, CLAIM",
             "How images were prepared, and what the model is given",
@@ -183,21 +182,18 @@ def _figures(report: Report) -> list[Item]:
             "Discrimination with uncertainty, per unit",
             YES if report.units.nodule else PARTLY,
             "figures",
-            "",
         ),
         Item(
             "TRIPOD+AI 12e, 23",
             "Calibration, as a figure and a plot",
             YES if report.calibration or (report.external and report.external.calibration) else PARTLY,
             "calibration",
-            "",
         ),
         Item(
             "TRIPOD+AI 12e",
             "Clinical utility, as a decision curve",
             NOT,
-            "",
-            "No decision is meant to hang on it.",
+            answer="No decision is meant to hang on it.",
         ),
         Item(
             "CLAIM",
@@ -227,7 +223,7 @@ def _figures(report: Report) -> list[Item]:
             "spread",
             "" if len(report.seeds) > 1 else "One seed.",
         ),
-        Item("CLAIM", "Failures looked at one by one", NOT, "", "The report holds no image and no case."),
+        Item("CLAIM", "Failures looked at one by one", NOT, answer="The report holds no image and no case."),
         Item(
             "TRIPOD+AI 23, CLAIM",
             "A test on data from elsewhere",
@@ -235,27 +231,25 @@ def _figures(report: Report) -> list[Item]:
             "external" if external else "limits",
             "" if external else "`lungvae validate` does it where there are such data.",
         ),
-        Item("TRIPOD+AI 24", "Updating the model on the new data", NONE, "", "It is tested as it is."),
+        Item("TRIPOD+AI 24", "Updating the model on the new data", NONE, answer="It is tested as it is."),
     ]
 
 
 def _openness(report: Report) -> list[Item]:
     return [
-        Item("TRIPOD+AI 25, 26, CLAIM", "What the figures do not mean", YES, "limits", ""),
+        Item("TRIPOD+AI 25, 26, CLAIM", "What the figures do not mean", YES, "limits"),
         Item(
             "TRIPOD+AI 27",
             "How it would be used, and what happens with poor input",
             NONE,
-            "",
-            "Not for clinical use.",
+            answer="Not for clinical use.",
         ),
-        Item("TRIPOD+AI 18, CLAIM", "Code, settings and data to do it again", YES, "reproduce", ""),
+        Item("TRIPOD+AI 18, CLAIM", "Code, settings and data to do it again", YES, "reproduce"),
         Item(
             "TRIPOD+AI 18",
             "Protocol registered beforehand",
             NOT,
-            "",
-            "The protocols are fixed in code; nothing was registered.",
+            answer="The protocols are fixed in code; nothing was registered.",
         ),
         Item(
             "TRIPOD+AI 17, CLAIM",
@@ -265,7 +259,10 @@ def _openness(report: Report) -> list[Item]:
             "That of the collection, which is de-identified; nothing of our own was gathered.",
         ),
         Item(
-            "TRIPOD+AI 18, CLAIM", "Funding and interests", NOT, "", "For those who send the report to say."
+            "TRIPOD+AI 18, CLAIM",
+            "Funding and interests",
+            NOT,
+            answer="For those who send the report to say.",
         ),
-        Item("TRIPOD+AI 19", "Patients and the public involved", NOT, "", "Nobody was."),
+        Item("TRIPOD+AI 19", "Patients and the public involved", NOT, answer="Nobody was."),
     ]

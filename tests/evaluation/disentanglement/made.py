@@ -6,10 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.fft import dct
 
-from lungvae_core.evaluation.disentanglement.factors import (
-    Factor,
-    Factors,
-)
+from lungvae_core.evaluation.disentanglement.factors import Factor, Factors
 
 
 def made(count: int = 900, factors: int = 3, seed: int = 0) -> np.ndarray:

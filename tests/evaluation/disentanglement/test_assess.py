@@ -11,10 +11,7 @@ import pytest
 
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.disentanglement import assess, phantom_scores, scores
-from lungvae_core.evaluation.disentanglement.factors import (
-    Factor,
-    Factors,
-)
+from lungvae_core.evaluation.disentanglement.factors import Factor, Factors
 from lungvae_core.training.checkpoints import Run
 from tests.evaluation.disentanglement.made import as_factors, made
 
