@@ -154,8 +154,7 @@ def summarise(
     inside = frame[f"{_INSIDE}mse"].notna().any()
     whole = _figures(frame, high - low, resamples, seed)
     bands = []
-    in_bands = size_bands(frame["diameter_mm"].to_numpy(float)).to_numpy()
-    for band, part in frame.groupby(in_bands, observed=True):
+    for band, part in frame.groupby(size_bands(frame["diameter_mm"].to_numpy(float)).array, observed=True):
         figures = _figures(part, high - low, resamples, seed)
         kept = {name: figure for name, figure in figures.items() if not name.startswith("power_")}
         bands.append({"band": band, **_counts(part), **kept})

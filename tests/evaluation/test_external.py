@@ -76,14 +76,20 @@ def test_views_are_averaged(run: Run, report: dict[str, Any]) -> None:
     turned = [np.rot90(data.slices, turns, axes=(1, 2)) for turns in range(4)]
     shown = [each for one in turned for each in (one, one[:, ::-1])]
     logits = np.mean([classifier.logits(vae.encode_hu(np.ascontiguousarray(each))) for each in shown], axis=0)
-    rating = data.table["malignancy"].to_numpy(int)
-    expected = auc((rating > 3).astype(int)[rating != 3], logits[rating != 3])
+    known, truth = truth_of(data)
+    expected = auc(truth, logits[known])
     assert np.isclose(judged["units"]["slice"]["auc"]["value"], expected, atol=1e-4)
     assert "8 mirrored and turned views" in judged["settings_chosen"][0]["notes"]
     with pytest.raises(UserError, match="choose 1, 4 or 8"):
         validate(run, data, resamples=50, quick=True, views=3)
     with pytest.raises(UserError, match="no nodule rule"):
         validate(run, data, resamples=50, quick=True, nodule_rule="median")
+
+
+def truth_of(data: SliceSet) -> tuple[np.ndarray, np.ndarray]:
+    """((N,) which slices have a label, their labels)."""
+    rating = data.table["malignancy"].to_numpy(int)
+    return rating != 3, (rating > 3).astype(int)[rating != 3]
 
 
 def direct(run: Run, data: SliceSet) -> np.ndarray:
@@ -95,25 +101,17 @@ def direct(run: Run, data: SliceSet) -> np.ndarray:
 def test_figures_are_those_computed_directly(run: Run, report: dict[str, Any]) -> None:
     data = others()
     logits = direct(run, data)
-    rating = data.table["malignancy"].to_numpy(int)
-    known = rating != 3
-    truth = (rating > 3).astype(int)
-    assert np.isclose(report["units"]["slice"]["auc"]["value"], auc(truth[known], logits[known]), atol=1e-6)
-    nodules = (
-        data.table[known]
-        .assign(logit=logits[known], truth=truth[known])
-        .groupby("patient_id")[["logit", "truth"]]
-        .mean()
-    )
+    known, truth = truth_of(data)
+    assert np.isclose(report["units"]["slice"]["auc"]["value"], auc(truth, logits[known]), atol=1e-6)
+    scored = data.table[known].assign(logit=logits[known], truth=truth)
+    nodules = scored.groupby("patient_id")[["logit", "truth"]].mean()
     for unit in ("nodule", "patient"):  # every patient has one nodule
         value = report["units"][unit]["auc"]["value"]
         assert np.isclose(value, auc(nodules["truth"].to_numpy(), nodules["logit"].to_numpy()), atol=1e-6)
         assert report["units"][unit]["count"] == len(nodules)
     assert report["units"]["slice"]["count"] == known.sum()
-    diameter = data.table["diameter_mm"].to_numpy()
-    assert np.isclose(
-        report["baselines"]["diameter"]["slice"]["auc"]["value"], auc(truth[known], diameter[known])
-    )
+    by_diameter = report["baselines"]["diameter"]["slice"]["auc"]["value"]
+    assert np.isclose(by_diameter, auc(truth, data.table["diameter_mm"].to_numpy()[known]))
 
 
 def test_threshold_and_calibration_come_from_the_models_own_scores(run: Run, report: dict[str, Any]) -> None:
@@ -125,8 +123,7 @@ def test_threshold_and_calibration_come_from_the_models_own_scores(run: Run, rep
     assert chosen["threshold"] == settled.threshold
     assert chosen["temperature"] == settled.temperature
     data = others()
-    known = (data.table["malignancy"] != 3).to_numpy()
-    truth = (data.table["malignancy"] > 3).to_numpy(int)[known]
+    known, truth = truth_of(data)
     _, called = apply(settled, direct(run, data)[known])
     confusion = report["units"]["slice"]["confusion"]
     assert confusion["tp"] == ((called == 1) & (truth == 1)).sum()
@@ -247,13 +244,13 @@ def test_sensitivity_at_a_specificity_is_counted_as_it_says(run: Run, report: di
     settled = settle(own["label"].to_numpy(), own["logit"].to_numpy())
     benign = apply(settled, own["logit"].to_numpy())[0][own["label"] == 0]
     data = others()
-    known = (data.table["malignancy"] != 3).to_numpy()
-    truth = (data.table["malignancy"] > 3).to_numpy()[known]
+    known, truth = truth_of(data)
     probability = apply(settled, direct(run, data)[known])[0]
     chosen = next(one for one in report["settings_chosen"] if one["unit"] == "slice")
     for row in chosen["threshold_by_own_scores"]:
         assert (benign < row["threshold"]).mean() >= row["specificity"]
-        assert np.isclose(row["sensitivity"]["value"], (probability[truth] >= row["threshold"]).mean())
-        assert np.isclose(row["specificity_found"]["value"], (probability[~truth] < row["threshold"]).mean())
+        assert np.isclose(row["sensitivity"]["value"], (probability[truth == 1] >= row["threshold"]).mean())
+        below = (probability[truth == 0] < row["threshold"]).mean()
+        assert np.isclose(row["specificity_found"]["value"], below)
     for row in chosen["threshold_by_the_new_data_optimistic"]:
         assert row["specificity_found"]["value"] >= row["specificity"]

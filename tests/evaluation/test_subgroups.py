@@ -15,22 +15,11 @@ from lungvae_core.evaluation.report_words import SUBGROUP_WORDS
 from lungvae_core.evaluation.subgroups import FEWEST, UNKNOWN, attributes_of, subgroups
 from lungvae_core.statistics.patients import patient_weights
 from lungvae_core.statistics.roc import auc, weighted_aucs
+from tests.evaluation.test_figures import judged as nodules
 
 
-def judged(count: int = 400, seed: int = 0) -> pd.DataFrame:
-    generator = np.random.default_rng(seed)
-    label = generator.integers(0, 2, count)
-    logit = 1.5 * label + generator.normal(-0.7, 1, count)
-    return pd.DataFrame(
-        {
-            "patient_id": [f"P{number // 2:03d}" for number in range(count)],
-            "nodule": np.arange(count) % 2,
-            "label": label,
-            "logit": logit,
-            "probability": 1 / (1 + np.exp(-logit)),
-            "called": (logit > 0).astype(int),
-        }
-    )
+def judged(count: int = 400) -> pd.DataFrame:
+    return nodules(patients=count // 2, each=2)
 
 
 def told(column: pd.Series) -> list[str]:

@@ -214,7 +214,7 @@ def _calibration(scores: list[FoldScores], unit: str) -> dict[str, float]:
         {"before": before, "after": after, "temperature": settled.temperature, "bias": settled.bias}
         for settled, before, after in (fold.settled[unit] for fold in scores)
     ]
-    return pd.DataFrame(rows).mean(skipna=False).to_dict()
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
 def members_of(folds: list[Fold], members: list[Member]) -> dict[int, list[Member]]:
