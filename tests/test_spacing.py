@@ -30,7 +30,7 @@ from lungvae_core.training.encode import encode
 from lungvae_core.training.fit import fit
 from lungvae_core.vae.config import override, preset
 from tests.conftest import blobs
-from tests.pages.conftest import open_page, told
+from tests.pages.conftest import component_data, open_page
 
 TINY = {"width": 4, "dimensions": 4, "epochs": 1, "batch_size": 32, "spacing_mm": 0.7}
 
@@ -222,7 +222,7 @@ def test_the_predict_page_asks_only_where_it_must(pages: None, data: SliceSet) -
 
 
 def test_the_walk_from_a_lesion_has_the_models_scale(pages: None) -> None:
-    view = told(open_page("traversal/traversal.py", model="spaced", row="0"), "lungvae_traversal")
+    view = component_data(open_page("traversal/traversal.py", model="spaced", row="0"), "lungvae_traversal")
     assert view is not None
     assert view["realImage"]
     assert view["spacing"] == 0.7
