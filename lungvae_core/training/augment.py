@@ -1,4 +1,4 @@
-"""Augmentation of training slices that suits CT: flips, small rotations and shifts, offsets and noise in HU.
+"""Augmentation of training slices that suits CT: flips, turns, small shifts, offsets and noise in HU.
 
 Sampling is separate from applying (as in torchio): `draw` makes a batch's random numbers on the CPU,
 `augment` applies them on any device. So a CPU, a GPU and a resumed training see the same changes, and of
@@ -25,6 +25,7 @@ class Draws:
     """The random changes of N slices; row i of every tensor belongs to slice i. 0 where switched off."""
 
     flips: Tensor  # (N, 2) bool: mirrored left-right, up-down
+    quarters: Tensor  # (N,) int64 in 0..3: quarter turns, counterclockwise on screen
     angle: Tensor  # (N,) float32 degrees, counterclockwise on screen
     shift: Tensor  # (N, 2) float32 pixels down and right, after the turn
     offset: Tensor  # (N,) float32 HU added to the whole slice
@@ -57,6 +58,9 @@ def draw(count: int, config: TrainingConfig, generator: torch.Generator | None =
     flips = torch.zeros(2, count, dtype=torch.bool)
     if config.flips:
         flips = torch.rand(2, count, generator=generator) < 0.5
+    quarters = torch.zeros(count, dtype=torch.int64)
+    if config.quarter_turns:
+        quarters = torch.randint(4, (count,), generator=generator)
     angle = either_way(config.rotate_degrees, count)
     shift = either_way(config.shift_px, count, 2)
     offset = either_way(config.jitter_hu, count)
@@ -64,14 +68,14 @@ def draw(count: int, config: TrainingConfig, generator: torch.Generator | None =
     if config.noise_hu:
         noise = torch.rand(count, generator=generator) * config.noise_hu
         seed = torch.randint(_MASK + 1, (count, 2), generator=generator)
-    return Draws(flips.T.contiguous(), angle, shift, offset, noise, seed)
+    return Draws(flips.T.contiguous(), quarters, angle, shift, offset, noise, seed)
 
 
 def augment(hu: Tensor, config: TrainingConfig, draws: Draws) -> Tensor:
     """Slices hu (N, 64, 64) float32 HU, before the window, changed as `draws` say, on hu's device.
 
-    `config` says what is switched on; with nothing on, `hu` itself comes back. In order: mirrors, which move
-    whole pixels; one linear interpolation for turn and shift together, beyond the crop's border its mirror
+    `config` says what is switched on; with nothing on, `hu` itself comes back. In order: mirrors and quarter
+    turns, which move whole pixels; one linear interpolation for turn and shift together, beyond the crop's border its mirror
     image, so that there is no invented air; an offset in HU; noise. Turning and shifting keep every value
     within the slice's range, and smooth a little, as any interpolation does; where both are switched off
     nothing is interpolated.
@@ -80,12 +84,16 @@ def augment(hu: Tensor, config: TrainingConfig, draws: Draws) -> Tensor:
     reconstruction kernel. It makes a model robust to grain, not to other kernels.
     """
     moves = config.rotate_degrees or config.shift_px
-    if not (config.flips or moves or config.jitter_hu or config.noise_hu):
+    if not (config.flips or config.quarter_turns or moves or config.jitter_hu or config.noise_hu):
         return hu
     draws = draws.to(hu.device)
     if config.flips:
         hu = torch.where(draws.flips[:, 0, None, None], hu.flip(2), hu)
         hu = torch.where(draws.flips[:, 1, None, None], hu.flip(1), hu)
+    if config.quarter_turns:
+        quarters = draws.quarters[:, None, None]
+        hu = torch.where(quarters % 2 == 1, hu.rot90(1, (1, 2)), hu)
+        hu = torch.where(quarters >= 2, hu.flip((1, 2)), hu)
     if moves:
         hu = _move(hu, draws.angle, draws.shift)
     if config.jitter_hu:

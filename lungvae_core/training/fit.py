@@ -315,7 +315,7 @@ class _Fit:
             guided = len(self.config.objective.guided)
             hu = data.hu[data.train.to(self.device)]
             layers = None if data.lesions is None else data.layers
-            start_from_pca(vae, hu, guided=guided, seed=training.seed, layers=layers)
+            start_from_pca(vae, hu, guided=guided, training=training, layers=layers)
         vae = vae.to(self.device)
         if self.device.type != "mps":
             vae = vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -568,6 +568,7 @@ class _Fit:
         seed = (config.training.seed * 31 + self.at.epoch) * 1_000_003 + self.at.batch
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.rand(2, share.total, generator=generator)[:, share.start : share.stop]
+        only = int(torch.randint(config.model.rating_networks, (), generator=generator))
         every, part = slice(share.start % 2, None, 2), 2 / len(code)
         code = code[every]
         if not len(code):
@@ -579,9 +580,10 @@ class _Fit:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             with torch.no_grad():
                 before = self.vae.draw(code)
-                read = self.reader(before[:, :1])
+                read = self.reader(before[:, :1], only)
             after = self.vae.draw(latent.with_step(code, guide, size))
-            loss = rating_loss(read, self.reader(after[:, :1]), rating, size, config.objective.guided_ratings)
+            change = self.reader(after[:, :1], only) - read
+            loss = rating_loss(change, rating, size, config.objective.guided_ratings)
         self.vae.decoder.train()
         if config.model.lesion_layer:
             pixels = before[0, 0].numel()

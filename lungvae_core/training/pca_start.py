@@ -14,6 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from lungvae_core.training.augment import augment, draw
+from lungvae_core.vae.config import TrainingConfig
 from lungvae_core.vae.lesion import KINDS, LesionDecoder
 from lungvae_core.vae.model import VAE
 from lungvae_core.vae.networks import LinearPathDecoder, LinearPathEncoder, ReadingEncoder
@@ -30,14 +32,15 @@ def start_from_pca(
     hu: Tensor,
     *,
     guided: int,
-    seed: int,
+    training: TrainingConfig,
     layers: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
 ) -> None:
     """Set the weights of a VAE with a full linear path from training slices (N, 64, 64) in HU.
 
     The first `guided` dimensions get the weakest components, since their guides determine them, or none
     where the encoder predicts their scores. A decoder with a lesion layer needs `layers`, which returns
-    background and lesion of rows of `hu`.
+    background and lesion of rows of `hu`. The slices are mirrored and turned as `training` does it, as far
+    as this moves whole pixels.
     """
     encoder, decoder, k = vae.encoder, vae.decoder, vae.config.dimensions
     scored = isinstance(encoder, ReadingEncoder)
@@ -45,19 +48,17 @@ def start_from_pca(
         encoder = encoder.network
     assert isinstance(encoder, LinearPathEncoder)
     assert isinstance(decoder, LinearPathDecoder | LesionDecoder)
-    random = torch.Generator().manual_seed(seed)
+    random = torch.Generator().manual_seed(training.seed)
     chosen = torch.randperm(len(hu), generator=random)[:_SLICES]
-    flips = torch.rand(2, len(chosen), 1, 1, 1, generator=random) < 0.5
+    changes = TrainingConfig(flips=training.flips, quarter_turns=training.quarter_turns)
+    draws = draw(len(chosen), changes, random)
 
     def pixels_of(slices: Tensor) -> Tensor:
-        x = vae.images(slices.cpu().numpy())  # (N, 1, 64, 64)
-        for axis, flipped in zip((2, 3), flips, strict=True):
-            x = torch.where(flipped, x.flip(axis), x)
-        return x.flatten(1)  # (N, 4096)
+        return vae.images(augment(slices.cpu(), changes, draws).numpy()).flatten(1)  # (N, 4096)
 
     rows = chosen.to(hu.device)
     pixels = pixels_of(hu[rows])
-    mean, components, deviations, noise = _principal(pixels, k, seed)
+    mean, components, deviations, noise = _principal(pixels, k, training.seed)
     order = torch.arange(k).roll(guided)
     components, deviations = components[order], deviations[order]
     gain, bias = vae.latent.start(deviations / noise)

@@ -1,7 +1,7 @@
-"""A small network that predicts the guides' ratings from an image, by which guided steps are trained.
+"""Small networks that predict the guides' ratings from an image, by which guided steps are trained.
 
-It learns once, before the VAE begins, the normal scores of the guides of training patients. Then a step
-along a guide that is a rating must change its prediction by as much, in its own standard deviations. With
+They learn once, before the VAE begins, the normal scores of the guides of training patients. Then a step
+along a guide that is a rating must change the prediction by as much, in its own standard deviations. With
 `rating_dimensions` it is part of the encoder too (`vae.networks.ReadingEncoder`). It is stored in the run, so
 that a resumed training uses the same one. The judge of a finished model (`explore.measured`) is another
 network.
@@ -39,7 +39,7 @@ def rated(names: tuple[str, ...]) -> list[int]:
 def fit_reader(run: Run, hu: np.ndarray, scores: np.ndarray) -> None:
     """Fit and store it: slices hu (N, 64, 64) in HU, the guides' normal scores (N, G), NaN where unknown.
 
-    It learns all guides, since the measured ones help it with the ratings, and keeps the ratings.
+    Its networks learn all guides, since the measured ones help them with the ratings, and keep the ratings.
     """
     has, model, places = np.isfinite(scores).any(1), run.config.model, rated(run.config.objective.guided)
     config = CnnConfig(
@@ -49,16 +49,17 @@ def fit_reader(run: Run, hu: np.ndarray, scores: np.ndarray) -> None:
         hu_high=model.hu_high,
         smoothing_px=SMOOTHING,
     )
-    with torch.enable_grad():
-        network = fit_network(
-            hu[has], scores[has], squared_error, seed=run.config.training.seed, config=config
+    reader = RatingReader(len(places), model.rating_networks)
+    for number, network in enumerate(reader.networks):
+        with torch.enable_grad():
+            fitted = fit_network(
+                hu[has], scores[has], squared_error, seed=run.config.training.seed + number, config=config
+            )
+        last = fitted.head[-1]
+        assert isinstance(last, torch.nn.Linear)
+        network.load_state_dict(
+            {**fitted.state_dict(), "head.5.weight": last.weight[places], "head.5.bias": last.bias[places]}
         )
-    last = network.head[-1]
-    assert isinstance(last, torch.nn.Linear)
-    reader = RatingReader(len(places))
-    reader.network.load_state_dict(
-        {**network.state_dict(), "head.5.weight": last.weight[places], "head.5.bias": last.bias[places]}
-    )
     x = normalise(torch.tensor(hu[has]), model)[:, None]
     read = torch.cat([reader(part) for part in x.split(256)])
     reader.mean.copy_(read.mean(0))
@@ -69,7 +70,8 @@ def fit_reader(run: Run, hu: np.ndarray, scores: np.ndarray) -> None:
 def load_reader(run: Run, device: torch.device) -> RatingReader:
     """The run's stored reader; UserError if it is missing or damaged."""
     count = len(rated(run.config.objective.guided))
-    return load_network(run.folder / READER, lambda _: RatingReader(count)).to(device)
+    networks = run.config.model.rating_networks
+    return load_network(run.folder / READER, lambda _: RatingReader(count, networks)).to(device)
 
 
 def draw_rated_steps(names: tuple[str, ...], drawn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -82,10 +84,10 @@ def draw_rated_steps(names: tuple[str, ...], drawn: Tensor) -> tuple[Tensor, Ten
     return rating, places[rating], (2 * drawn[1] - 1) * _MOST
 
 
-def rating_loss(before: Tensor, after: Tensor, rating: Tensor, size: Tensor, weight: float) -> Tensor:
-    """How far predicted ratings (N, R) lag behind steps `size` (N,) along `rating` (N,), in nats: a scalar.
+def rating_loss(change: Tensor, rating: Tensor, size: Tensor, weight: float) -> Tensor:
+    """How far changes (N, R) of predicted ratings lag behind steps `size` (N,) along `rating` (N,), in nats.
 
-    A step without effect costs `weight` on average.
+    A scalar. A step without effect costs `weight` on average.
     """
-    change = (after - before).gather(1, rating[:, None])[:, 0]
-    return weight * (change - size).square().mean() / (_MOST**2 / 3)
+    own = change.gather(1, rating[:, None])[:, 0]
+    return weight * (own - size).square().mean() / (_MOST**2 / 3)

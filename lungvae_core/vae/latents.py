@@ -232,7 +232,7 @@ class GaussianLatent(Latent):
 class DirichletLatent(Latent):
     """Dirichlet posterior, symmetric Dirichlet(prior_alpha) prior; codes lie on the simplex.
 
-    Concentrations are softplus(raw) + floor, in float32: below 1e-3 PyTorch's sampler returns the
+    Concentrations are scale * softplus(raw) + floor, in float32: below 1e-3 PyTorch's sampler returns the
     simplex's centre (pytorch issue 76030) and the KL's gradient explodes.
     """
 
@@ -241,18 +241,24 @@ class DirichletLatent(Latent):
     metric = "square roots of the codes, which are shares (Hellinger distances)"
     simplex, independent = True, False
     bounds = (0.0, 1.0)
-    settings = frozenset({"prior_alpha", "alpha_floor", "reversed_kl", "sampler"})
+    settings = frozenset({"prior_alpha", "alpha_floor", "alpha_scale", "reversed_kl", "sampler"})
     released_weight = 10.0
 
-    def __init__(self, dimensions: int, *, prior_alpha: float, floor: float) -> None:
+    def __init__(self, dimensions: int, *, prior_alpha: float, floor: float, scale: float = 1.0) -> None:
         super().__init__(dimensions)
         self.prior_alpha = prior_alpha
         self.floor = floor
+        self.scale = scale
 
     @classmethod
     def of(cls, config: ModelConfig) -> DirichletLatent:
         family = LaplaceLatent if config.sampler == "laplace" else DirichletLatent
-        return family(config.dimensions, prior_alpha=config.prior_alpha, floor=config.alpha_floor)
+        return family(
+            config.dimensions,
+            prior_alpha=config.prior_alpha,
+            floor=config.alpha_floor,
+            scale=config.alpha_scale,
+        )
 
     @property
     def prior_label(self) -> str:
@@ -261,7 +267,10 @@ class DirichletLatent(Latent):
     def posterior(self, raw: Tensor) -> Dirichlet:
         if raw.device.type == "mps":
             raw = raw.cpu()  # Apple's GPUs lack the Dirichlet's sampler and the gradient of its KL
-        return Dirichlet(F.softplus(raw.float()) + self.floor, validate_args=False)
+        return Dirichlet(self._concentration(raw.float()), validate_args=False)
+
+    def _concentration(self, raw: Tensor) -> Tensor:
+        return self.scale * F.softplus(raw) + self.floor
 
     def sample(self, posterior: Distribution, share: Share | None = None) -> Tensor:
         assert isinstance(posterior, Dirichlet)
@@ -306,8 +315,8 @@ class DirichletLatent(Latent):
 
     def with_scores(self, raw: Tensor, scores: Tensor) -> Tensor:
         rest = raw[:, scores.shape[1] :]
-        concentration = (F.softplus(rest) + self.floor).mean(1, keepdim=True) * scores.exp()
-        above = (concentration - self.floor).clamp(min=_TINY)
+        concentration = self._concentration(rest).mean(1, keepdim=True) * scores.exp()
+        above = ((concentration - self.floor) / self.scale).clamp(min=_TINY)
         # The softplus's inverse, which is its argument where that is large.
         inverse = torch.where(above > 20, above, torch.expm1(above.clamp(max=20)).log())
         return torch.cat((inverse, rest), 1)
@@ -330,7 +339,8 @@ class DirichletLatent(Latent):
     def start(self, ratio: Tensor) -> tuple[Tensor, Tensor]:
         # A concentration a is drawn with the deviation sqrt(a): around 2 * gain, two deviations above 0,
         # numbers of deviation `gain` have the ratio sqrt(gain / 2).
-        gain = 2 * ratio.clamp(1, _MOST_RATIO).square()
+        least = self.scale**0.5
+        gain = 2 * ratio.clamp(least, max(_MOST_RATIO, 2 * least)).square() / self.scale
         return gain, 2 * gain
 
     def draw(self, seed: int) -> np.ndarray:
@@ -391,7 +401,7 @@ class LaplaceLatent(DirichletLatent):
     """
 
     def posterior(self, raw: Tensor) -> Dirichlet:
-        return _SoftmaxGaussian(F.softplus(raw.float()) + self.floor)
+        return _SoftmaxGaussian(self._concentration(raw.float()))
 
     def sample(self, posterior: Distribution, share: Share | None = None) -> Tensor:
         before = _laplace(_concentration(posterior))

@@ -6,6 +6,8 @@ All take images (N, 1, 64, 64) in 0..1 and give raw latents (N, heads * K), or t
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -180,29 +182,40 @@ def _smoothed(x: Tensor, deviation: float) -> Tensor:
 class RatingReader(nn.Module):
     """Images (N, 1, 64, 64) in 0..1 of the window to R readers' ratings (N, R), as standard scores.
 
-    It is trained before the VAE and then fixed. In evaluation it averages over the image and its three
-    mirrors.
+    It averages `networks` networks, which are trained before the VAE and then fixed. In evaluation it also
+    averages over the image and its three mirrors.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, networks: int = 1) -> None:
         super().__init__()
         self.network = Regression(count, READER_WIDTH, smoothing=SMOOTHING)
+        self.others = nn.ModuleList(
+            Regression(count, READER_WIDTH, smoothing=SMOOTHING) for _ in range(networks - 1)
+        )
         self.register_buffer("mean", torch.zeros(count))
         self.register_buffer("deviation", torch.ones(count))
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> RatingReader:
-        """Set the mode, but keep its network out of training mode."""
+        """Set the mode, but keep its networks out of training mode."""
         super().train(mode)
-        self.network.eval()
+        for network in self.networks:
+            network.eval()
         return self
 
-    def forward(self, x: Tensor) -> Tensor:
+    @property
+    def networks(self) -> list[Regression]:
+        """Its networks. The first has a name of its own, as in models that have no others."""
+        return [self.network, *cast("Iterable[Regression]", self.others)]
+
+    def forward(self, x: Tensor, only: int | None = None) -> Tensor:
+        """Ratings of images `x`, by all networks or by `only` one of them."""
         views = (x,) if self.training else mirrors(x)
-        read = torch.stack([self.network(view) for view in views]).mean(0)
+        networks = self.networks if only is None else [self.networks[only]]
+        read = torch.stack([network(view) for view in views for network in networks]).mean(0)
         return (read - self.mean) / self.deviation
 
 
@@ -422,7 +435,7 @@ def make_networks(config: ModelConfig, latent: Latent) -> tuple[nn.Module, nn.Mo
         path = _silent(_linear(free, 2 * _SIDE * _SIDE, rank))
         whole: nn.Module = LinearPathEncoder(encoder, k, rank)
         if config.rating_dimensions:
-            whole = ReadingEncoder(whole, RatingReader(config.rating_dimensions), latent)
+            whole = ReadingEncoder(whole, RatingReader(config.rating_dimensions, config.rating_networks), latent)
         return whole, LesionDecoder(network, path, config, latent)
     if not config.linear_path:
         return encoder, decoder

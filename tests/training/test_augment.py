@@ -12,7 +12,9 @@ from lungvae_core.vae.config import TrainingConfig
 from tests.conftest import blobs
 
 OFF = TrainingConfig(flips=False)
-ALL = TrainingConfig(flips=True, rotate_degrees=30, shift_px=4, jitter_hu=40, noise_hu=60)
+ALL = TrainingConfig(
+    flips=True, quarter_turns=True, rotate_degrees=30, shift_px=4, jitter_hu=40, noise_hu=60
+)
 
 
 def still(count: int) -> Draws:
@@ -58,8 +60,17 @@ def test_mirrors_move_whole_pixels(hu: Tensor) -> None:
     assert (flips[:, 0] * flips[:, 1]).mean() == pytest.approx(0.25, abs=0.04)
 
 
+def test_quarter_turns_move_whole_pixels(hu: Tensor) -> None:
+    config = TrainingConfig(flips=False, quarter_turns=True)
+    turned = augment(hu[:4], config, changed(still(4), quarters=torch.arange(4)))
+    for quarters, (one, other) in enumerate(zip(turned, hu[:4], strict=True)):
+        assert torch.equal(one, other.rot90(quarters))
+    drawn = draw(4000, config, seeded()).quarters
+    assert drawn.bincount(minlength=4).float() / 4000 == pytest.approx([0.25] * 4, abs=0.04)
+
+
 @pytest.mark.parametrize("quarters", [-1, 1, 2, 3])
-def test_a_quarter_turn_is_rot90(hu: Tensor, quarters: int) -> None:
+def test_a_rotation_by_a_quarter_is_rot90(hu: Tensor, quarters: int) -> None:
     config = TrainingConfig(flips=False, rotate_degrees=180)
     found = augment(hu, config, changed(still(10), angle=torch.full((10,), 90.0 * quarters)))
     assert torch.allclose(found, hu.rot90(quarters, (1, 2)), atol=0.05)  # HU

@@ -14,7 +14,7 @@ from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.training.fit import fit
 from lungvae_core.training.pca_start import start_from_pca
-from lungvae_core.vae.config import Config, override, preset
+from lungvae_core.vae.config import TrainingConfig, Config, override, preset
 from lungvae_core.vae.model import VAE
 from tests.conftest import few_guides
 
@@ -47,7 +47,7 @@ def test_it_starts_with_the_codes_of_a_linear_optimum(name: str, share: float) -
     hu = ramps()
     torch.manual_seed(0)
     vae = VAE(config_of(name).model)
-    start_from_pca(vae, torch.tensor(hu), guided=2, seed=0)
+    start_from_pca(vae, torch.tensor(hu), guided=2, training=TrainingConfig())
     vae.eval()
     codes = vae.encode_hu(hu)
     images = (hu.reshape(len(hu), -1) + 1000) / 1400

@@ -73,6 +73,7 @@ PROTOCOLS: dict[str, Description] = {
             "soft_labels": False,
             "ratings_weight": 0.0,
             "flips": False,
+            "quarter_turns": False,
             "rotate_degrees": 0.0,
             "shift_px": 0.0,
         },

@@ -50,7 +50,7 @@ GROUPS = {
         "focus",
         "mask_focus",
     ),
-    "Latent space": ("warmup", "free_bits", "sampler", "alpha_floor", "reversed_kl"),
+    "Latent space": ("warmup", "free_bits", "sampler", "alpha_floor", "alpha_scale", "reversed_kl"),
     GUIDED: (
         "guided",
         "guided_weight",
@@ -67,10 +67,11 @@ GROUPS = {
         "linear_rank",
         "lesion_layer",
         "rating_dimensions",
+        "rating_networks",
         "spacing_mm",
     ),
     "Optimiser": ("schedule", "weight_decay", "clip_norm", "pca_start", "ema", "on_nonfinite"),
-    "Augmentation": ("flips", "rotate_degrees", "shift_px", "jitter_hu", "noise_hu"),
+    "Augmentation": ("flips", "quarter_turns", "rotate_degrees", "shift_px", "jitter_hu", "noise_hu"),
     JOINT: (
         "rounds",
         "round_epochs",

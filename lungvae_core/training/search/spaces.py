@@ -105,6 +105,7 @@ _LEAN = {
     "free_bits": one_of(0.0, 0.01, 0.03, 0.1),
     "batch_size": one_of(32, 64, 128),
     "flips": one_of(True, False),
+    "quarter_turns": one_of(True, False),
     "rotate_degrees": one_of(0.0, 15.0, 180.0),
     "shift_px": one_of(0.0, 2.0, 4.0),
     "jitter_hu": one_of(0.0, 25.0, 50.0),
