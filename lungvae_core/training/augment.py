@@ -75,10 +75,10 @@ def augment(hu: Tensor, config: TrainingConfig, draws: Draws) -> Tensor:
     """Slices hu (N, 64, 64) float32 HU, before the window, changed as `draws` say, on hu's device.
 
     `config` says what is switched on; with nothing on, `hu` itself comes back. In order: mirrors and quarter
-    turns, which move whole pixels; one linear interpolation for turn and shift together, beyond the crop's border its mirror
-    image, so that there is no invented air; an offset in HU; noise. Turning and shifting keep every value
-    within the slice's range, and smooth a little, as any interpolation does; where both are switched off
-    nothing is interpolated.
+    turns, which move whole pixels; one linear interpolation for turn and shift together, beyond the crop's
+    border its mirror image, so that there is no invented air; an offset in HU; noise. Turning and shifting
+    keep every value within the slice's range, and smooth a little, as any interpolation does; where both are
+    switched off nothing is interpolated.
 
     The noise is white, each pixel's its own, while a scanner's is correlated over neighbouring pixels by its
     reconstruction kernel. It makes a model robust to grain, not to other kernels.

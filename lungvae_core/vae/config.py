@@ -153,8 +153,8 @@ class ModelConfig(_Frozen):
         ge=1,
         le=10_000,
         title="Scale of the posterior α (Dirichlet)",
-        description="The encoder's output is multiplied by it. Higher: surer codes and sharper pictures, since "
-        "large concentrations do not have to be learned step by step.",
+        description="The encoder's output is multiplied by it. Higher: surer codes and sharper pictures, "
+        "since large concentrations do not have to be learned step by step.",
     )
     sampler: Literal["pathwise", "laplace"] = Field(
         default="pathwise",
@@ -201,6 +201,13 @@ class ModelConfig(_Frozen):
         if self.linear_rank >= self.dimensions:
             raise ValueError("linear_rank must be below dimensions, or 0 for a full matrix")
         return self
+
+
+def _listed(value: Any) -> Any:
+    """Also `diameter,density`, as on a command line."""
+    if not isinstance(value, str):
+        return value
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 class ObjectiveConfig(_Frozen):
@@ -393,8 +400,8 @@ class TrainingConfig(_Frozen):
     quarter_turns: bool = Field(
         default=False,
         title="Random quarter turns",
-        description="Turn slices by 0, 90, 180 or 270 degrees at random. Unlike other rotations, this does not "
-        "smooth them.",
+        description="Turn slices by 0, 90, 180 or 270 degrees at random. Unlike other rotations, this does "
+        "not smooth them.",
     )
     rotate_degrees: float = Field(
         default=0.0,
@@ -616,14 +623,18 @@ _LEAN_OBJECTIVE = ObjectiveConfig(l1=1.0, ssim=0.15, focus=4, beta=0.1, warmup_e
 _LEAN_TRAINING = TrainingConfig(batch_size=32, rotate_degrees=15, shift_px=1.5)
 
 # The first nine dimensions are tied to what people say of lesions, from training patients' masks and ratings.
-_GUIDED_OBJECTIVE = ObjectiveConfig(l1=0, mse=10, ssim=0.3, focus=1, beta=0.003, warmup_epochs=1).model_copy(
-    update={
-        "guided": (*get_args(Measured), *get_args(Rated)[:5]),
-        "guided_weight": 20,
-        "guided_anchor": 10,
-        "guided_layers": 1,
-        "guided_ratings": 50,
-    }
+_GUIDED_OBJECTIVE = ObjectiveConfig(
+    l1=0.0,
+    mse=10,
+    ssim=0.3,
+    focus=1,
+    beta=0.003,
+    warmup_epochs=1,
+    guided=(*get_args(Measured), *get_args(Rated)[:5]),
+    guided_weight=20,
+    guided_anchor=10,
+    guided_layers=1,
+    guided_ratings=50,
 )
 _GUIDED_TRAINING = TrainingConfig(
     epochs=16, batch_size=32, learning_rate=7e-4, quarter_turns=True, pca_start=True
@@ -762,13 +773,6 @@ def override(config: Config, changes: dict[str, Any]) -> Config:
         ratings = [name for name in _listed(values["objective"]["guided"]) if name not in get_args(Measured)]
         model["rating_dimensions"] = len(ratings) if model["lesion_layer"] else 0
     return parse(values)
-
-
-def _listed(value: Any) -> Any:
-    """Also `diameter,density`, as on a command line."""
-    if not isinstance(value, str):
-        return value
-    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def parse(values: Any) -> Config:

@@ -435,7 +435,9 @@ def make_networks(config: ModelConfig, latent: Latent) -> tuple[nn.Module, nn.Mo
         path = _silent(_linear(free, 2 * _SIDE * _SIDE, rank))
         whole: nn.Module = LinearPathEncoder(encoder, k, rank)
         if config.rating_dimensions:
-            whole = ReadingEncoder(whole, RatingReader(config.rating_dimensions, config.rating_networks), latent)
+            whole = ReadingEncoder(
+                whole, RatingReader(config.rating_dimensions, config.rating_networks), latent
+            )
         return whole, LesionDecoder(network, path, config, latent)
     if not config.linear_path:
         return encoder, decoder

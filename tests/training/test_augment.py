@@ -12,9 +12,7 @@ from lungvae_core.vae.config import TrainingConfig
 from tests.conftest import blobs
 
 OFF = TrainingConfig(flips=False)
-ALL = TrainingConfig(
-    flips=True, quarter_turns=True, rotate_degrees=30, shift_px=4, jitter_hu=40, noise_hu=60
-)
+ALL = TrainingConfig(flips=True, quarter_turns=True, rotate_degrees=30, shift_px=4, jitter_hu=40, noise_hu=60)
 
 
 def still(count: int) -> Draws:

@@ -14,7 +14,7 @@ from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.training.fit import fit
 from lungvae_core.training.pca_start import start_from_pca
-from lungvae_core.vae.config import TrainingConfig, Config, override, preset
+from lungvae_core.vae.config import Config, TrainingConfig, override, preset
 from lungvae_core.vae.model import VAE
 from tests.conftest import few_guides
 

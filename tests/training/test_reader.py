@@ -44,7 +44,7 @@ def small(**changes: object):
 @pytest.mark.long
 def test_it_reads_what_it_learned_in_standard_deviations(tiny_data: Path, tmp_path: Path) -> None:
     data = SliceSet.open(tiny_data)
-    run = Run.create(tmp_path / "run", small(), data, device="cpu")
+    run = Run.create(tmp_path / "run", small(rating_networks=2), data, device="cpu")
     hu, _, table = blobs(120)
     malignancy = table["malignancy_all"].str[0].astype(float).to_numpy()
     scores = np.full((120, 5), np.nan, np.float32)
@@ -52,7 +52,11 @@ def test_it_reads_what_it_learned_in_standard_deviations(tiny_data: Path, tmp_pa
     scores[::9] = np.nan
     fit_reader(run, hu, scores)
     reader = load_reader(run, torch.device("cpu"))
-    read = reader(normalise(torch.tensor(hu), run.config.model)[:, None]).numpy()
+    x = normalise(torch.tensor(hu), run.config.model)[:, None]
+    read = reader(x).numpy()
+    own = torch.stack([reader(x, only) for only in range(2)])
+    assert not torch.equal(own[0], own[1])
+    torch.testing.assert_close(own.mean(0), torch.tensor(read), atol=1e-4, rtol=0)
     assert read.shape == (120, 1)
     assert read[np.isfinite(scores[:, 4])].std() == pytest.approx(1, abs=0.1)
     assert spearmanr(read[:, 0], malignancy)[0] > 0.6

@@ -35,6 +35,7 @@ SETTINGS = {
     "released": ModelConfig(
         prior="gaussian", network="released", dimensions=K, width=32, prior_alpha=0.95, alpha_floor=1e-6
     ),
+    "scaled": ModelConfig(prior="gaussian", network="lean", dimensions=K, width=32, alpha_scale=100),
 }
 LATENTS: dict[str, Latent] = {
     f"{prior}-{name}": family.of(config)
@@ -97,7 +98,7 @@ def test_kl_is_torch_distributions(name: str) -> None:
         p = Independent(Normal(torch.zeros(K), torch.ones(K)), 1)
     else:
         assert isinstance(latent, DirichletLatent)
-        q = Dirichlet(torch.nn.functional.softplus(raw) + latent.floor)
+        q = Dirichlet(latent.scale * torch.nn.functional.softplus(raw) + latent.floor)
         p = Dirichlet(torch.full((K,), latent.prior_alpha))
     torch.testing.assert_close(latent.kl(posterior), kl_divergence(q, p))
     torch.testing.assert_close(latent.reversed_kl(posterior), kl_divergence(p.expand((len(raw),)), q))
