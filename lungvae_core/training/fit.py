@@ -69,7 +69,7 @@ from lungvae_core.training.validate import signs_of_collapse, validate
 from lungvae_core.vae.config import Config
 from lungvae_core.vae.lesion import LesionDecoder
 from lungvae_core.vae.model import VAE
-from lungvae_core.vae.networks import RatingReader, ReadingEncoder, normalise
+from lungvae_core.vae.networks import RatingReader, ReadingEncoder, normalise, still_statistics
 from lungvae_core.vae.objective import Terms, beta_at, objective
 from lungvae_core.vae.sync import Share, sharing, whole_batch
 
@@ -575,16 +575,18 @@ class _Fit:
             return torch.zeros((), device=self.device)
         rating, guide, size = draw_rated_steps(config.objective.guided, drawn[:, every].to(self.device))
         half = config.training.precision == "bfloat16"
-        # By the running statistics of batch norms, which moved codes shall not change.
-        self.vae.decoder.eval()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+        # Moved codes shall not change the running statistics. To normalise by these instead of the batch's would
+        # reward weights that outrun them, which no other part of the loss sees.
+        with (
+            still_statistics(self.vae.decoder),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=half),
+        ):
             with torch.no_grad():
                 before = self.vae.draw(code)
                 read = self.reader(before[:, :1], only)
             after = self.vae.draw(latent.with_step(code, guide, size))
             change = self.reader(after[:, :1], only) - read
             loss = rating_loss(change, rating, size, config.objective.guided_ratings)
-        self.vae.decoder.train()
         if config.model.lesion_layer:
             pixels = before[0, 0].numel()
             loss = loss + config.objective.guided_layers * pixels * (after[:, 1] - before[:, 1]).abs().mean()

@@ -637,7 +637,7 @@ _GUIDED_OBJECTIVE = ObjectiveConfig(
     guided_ratings=50,
 )
 _GUIDED_TRAINING = TrainingConfig(
-    epochs=16, batch_size=32, learning_rate=7e-4, quarter_turns=True, pca_start=True
+    epochs=12, batch_size=32, learning_rate=1e-3, quarter_turns=True, pca_start=True
 )
 
 # For evaluation with labels: what a training sees of lesions in millimetres, any way round, and a head that

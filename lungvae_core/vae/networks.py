@@ -6,7 +6,8 @@ All take images (N, 1, 64, 64) in 0..1 and give raw latents (N, heads * K), or t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -78,6 +79,20 @@ class OwnBatchNorm1d(BatchNorm1d):
 
 class BatchNorm2d(_AnyBatch, nn.BatchNorm2d):
     """BatchNorm2d that accepts a batch of one in training."""
+
+
+@contextmanager
+def still_statistics(network: nn.Module) -> Iterator[None]:
+    """Within it, batch norms in training mode normalise by their batch and keep their running statistics."""
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 def _without_bias(conv: nn.Conv2d) -> nn.Conv2d:
