@@ -62,7 +62,7 @@ from lungvae_core.training.reader import (
     draw_rated_steps,
     fit_reader,
     load_reader,
-    rating_loss,
+    rating_losses,
     reads_ratings,
 )
 from lungvae_core.training.validate import signs_of_collapse, validate
@@ -570,13 +570,11 @@ class _Fit:
         drawn = torch.rand(2, share.total, generator=generator)[:, share.start : share.stop]
         only = int(torch.randint(config.model.rating_networks, (), generator=generator))
         every, part = slice(share.start % 2, None, 2), 2 / len(code)
-        code = code[every]
-        if not len(code):
-            return torch.zeros((), device=self.device)
+        code = code[every]  # of several processes one may get none, and takes part in the batch norms
         rating, guide, size = draw_rated_steps(config.objective.guided, drawn[:, every].to(self.device))
         half = config.training.precision == "bfloat16"
-        # Moved codes shall not change the running statistics. To normalise by these instead of the batch's would
-        # reward weights that outrun them, which no other part of the loss sees.
+        # Moved codes shall not change the running statistics. Normalised by these instead of the batch's, the
+        # loss would reward weights that outrun them, which no other part of the loss sees.
         with (
             still_statistics(self.vae.decoder),
             torch.autocast(self.device.type, torch.bfloat16, enabled=half),
@@ -586,11 +584,10 @@ class _Fit:
                 read = self.reader(before[:, :1], only)
             after = self.vae.draw(latent.with_step(code, guide, size))
             change = self.reader(after[:, :1], only) - read
-            loss = rating_loss(change, rating, size, config.objective.guided_ratings)
+            costs = rating_losses(change, rating, size, config.objective.guided_ratings)
         if config.model.lesion_layer:
-            pixels = before[0, 0].numel()
-            loss = loss + config.objective.guided_layers * pixels * (after[:, 1] - before[:, 1]).abs().mean()
-        return loss * len(code) * part
+            costs = costs + config.objective.guided_layers * (after[:, 1] - before[:, 1]).abs().sum((1, 2))
+        return costs.sum() * part
 
     def _check_finite(self) -> None:
         """Raise _NotFinite for the first batch, not yet looked at, whose loss or gradient is not finite."""

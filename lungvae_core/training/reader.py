@@ -84,10 +84,10 @@ def draw_rated_steps(names: tuple[str, ...], drawn: Tensor) -> tuple[Tensor, Ten
     return rating, places[rating], (2 * drawn[1] - 1) * _MOST
 
 
-def rating_loss(change: Tensor, rating: Tensor, size: Tensor, weight: float) -> Tensor:
-    """How far changes (N, R) of predicted ratings lag behind steps `size` (N,) along `rating` (N,), in nats.
+def rating_losses(change: Tensor, rating: Tensor, size: Tensor, weight: float) -> Tensor:
+    """(N,) nats: how far changes (N, R) of predicted ratings lag behind steps `size` (N,) along `rating`.
 
-    A scalar. A step without effect costs `weight` on average.
+    A step without effect costs `weight` on average.
     """
     own = change.gather(1, rating[:, None])[:, 0]
-    return weight * (own - size).square().mean() / (_MOST**2 / 3)
+    return weight * (own - size).square() / (_MOST**2 / 3)

@@ -9,7 +9,7 @@ import torch
 from lungvae_core.errors import UserError
 from lungvae_core.vae.config import PRESETS, Config, override, parse, preset
 from lungvae_core.vae.model import VAE
-from lungvae_core.vae.networks import decoder_column_norms
+from lungvae_core.vae.networks import BatchNorm2d, decoder_column_norms, still_statistics
 from lungvae_core.vae.objective import beta_at, image_metrics, objective, ssim
 from tests.conftest import few_guides
 
@@ -225,3 +225,16 @@ def test_unknown_presets_and_keys_are_named() -> None:
     with pytest.raises(UserError, match=r"training\.spare"):
         parse({**preset("gvae").model_dump(), "training": {"spare": 1}})
     assert parse(preset("dirvae").model_dump(mode="json")) == preset("dirvae")
+
+
+def test_still_statistics_normalise_by_the_batch_and_keep_nothing() -> None:
+    norm = BatchNorm2d(3)
+    x = torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 5 + 2
+    running = norm.running_mean.clone(), norm.running_var.clone()
+    with still_statistics(torch.nn.Sequential(norm)):
+        y = norm(x)
+    assert y.mean((0, 2, 3)).abs().max() < 1e-5
+    assert torch.equal(norm.running_mean, running[0])
+    assert torch.equal(norm.running_var, running[1])
+    norm(x)
+    assert not torch.equal(norm.running_mean, running[0])
