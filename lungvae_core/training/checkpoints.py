@@ -5,7 +5,7 @@ metrics.jsonl        a line an epoch
 progress.json        where a running training is, renewed every few seconds
 not-finite.json      the slices of the batch whose loss was not finite, where one was not
 samples.png          held-out slices above their reconstructions (pixels: never shipped)
-model.safetensors    the weights
+model.safetensors    the weights; of a published model without the rating networks', in reader.safetensors
 last.safetensors     the newest checkpoint: weights, optimiser, random state, position in the data order
 latents.parquet      a row a slice: table columns, split, code_000 ..., score
 fingerprints.parquet  what its slices are recognised by under any id; no pixels
@@ -51,6 +51,7 @@ from lungvae_core.parameters import LONGEST_NAME, text
 from lungvae_core.schema import wrong_at
 from lungvae_core.training.epochs import Epoch
 from lungvae_core.training.weights_file import (
+    Header,
     Network,
     check_fits,
     check_numbers,
@@ -70,7 +71,8 @@ ADDED = ("split", "ssim", "mse")  # to the table by `encode`
 SCORED = ("score", "score_kind")  # and by `classify`
 FINGERPRINTS = "fingerprints.parquet"
 FEATURES = "features.safetensors"  # of the feature loss; the training's own
-READER = "reader.safetensors"  # of guides that are ratings; likewise
+READER = "reader.safetensors"  # of guides that are ratings; a published model's encoder has its weights there
+_RATINGS = "encoder.reader."  # the names of these weights in a model
 # What a finished run is served from; all else is of use to the training alone.
 SERVED = (
     "config.json",
@@ -89,6 +91,7 @@ OPTIONAL = (
     "ensemble.safetensors",
     "hashes.json",
     FINGERPRINTS,
+    READER,
 )
 # What its latent space knows, where that was asked: made after a run is published, of the codes that ship.
 KNOWN = ("clusters.json", "disentanglement.json", "measured.json", "directions.json")
@@ -225,7 +228,23 @@ class Run:
 
     def load_model(self) -> VAE:
         """The trained VAE on the CPU in evaluation mode; UserError when missing or damaged."""
-        return load_network(self.folder / "model.safetensors", lambda _: VAE(self.config.model))
+        path, reader = self.folder / "model.safetensors", self.folder / READER
+        return load_network(path, lambda _: VAE(self.config.model), apart=(_RATINGS, reader))
+
+    def publish_model(self, vae: VAE) -> None:
+        """Save the VAE for shipping: matrices and kernels in float16, the rating networks in their own file.
+
+        Biases and normalization statistics, which are few, stay as they are.
+        """
+        weights = {name: each.half() if each.ndim > 1 else each for name, each in vae.state_dict().items()}
+        ratings = {name: weights.pop(name) for name in list(weights) if name.startswith(_RATINGS)}
+        save_tensors(self.folder / "model.safetensors", weights, {})
+        if ratings:
+            save_tensors(
+                self.folder / READER,
+                {name.removeprefix(_RATINGS): each for name, each in ratings.items()},
+                {},
+            )
 
     def metrics(self) -> list[dict[str, Any]]:
         """The epochs' figures, oldest first; a last line cut short by a crash is left out.
@@ -388,19 +407,42 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, state
 
 
-def load_network(path: Path, make: Callable[[dict[str, Any]], Network]) -> Network:
+def load_network(
+    path: Path, make: Callable[[dict[str, Any]], Network], *, apart: tuple[str, Path] | None = None
+) -> Network:
     """The network of a file, which `make` builds from its state, on the CPU in evaluation mode.
 
-    The file's declared contents are compared with that network before anything is allocated. UserError when
-    it is missing or damaged, does not fit, or has a number that is not finite.
+    Weights whose names begin with the first of `apart` may be missing in it: they are in the second, a file
+    of their own, without that beginning. The files' declared contents are compared with the network before
+    anything is allocated. UserError when one is missing or damaged, does not fit, or has a number that is not
+    finite.
     """
     with fitting(path):
         header = read_header(path)
         network = on_meta(lambda: make(header.state))
-        check_fits(header, network.state_dict())
-        tensors, _ = load_tensors(path)
-        check_numbers(tensors)
+        expected = network.state_dict()
+        start, beside = apart or ("", path)
+        elsewhere = {
+            name: expected.pop(name)
+            for name in list(expected)
+            if apart and name.startswith(start) and name not in header.tensors
+        }
+        tensors = _fitting_tensors(path, header, expected)
+    if elsewhere:
+        with fitting(beside):
+            own = {name.removeprefix(start): tensor for name, tensor in elsewhere.items()}
+            more = _fitting_tensors(beside, read_header(beside), own)
+            tensors |= {start + name: tensor for name, tensor in more.items()}
+    with fitting(path):
         return filled(network, tensors)
+
+
+def _fitting_tensors(path: Path, header: Header, expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A file's tensors; ValueError where they are not as `expected`, or not finite."""
+    check_fits(header, expected)
+    tensors, _ = load_tensors(path)
+    check_numbers(tensors)
+    return tensors
 
 
 def save_members(

@@ -1,4 +1,4 @@
-"""A run's table: its own columns are recognised by exact names, whatever a person's are called."""
+"""A run's files: columns by exact names, whatever a person's are called; a published model's weights."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
-from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.checkpoints import READER, Run, load_tensors
 from lungvae_core.vae.config import override, preset
+from lungvae_core.vae.model import VAE
+from tests.conftest import few_guides
 
 
 @pytest.fixture
@@ -57,3 +60,23 @@ def test_a_patient_spelled_otherwise_stays_on_their_side(run: tuple[Run, SliceSe
     np.testing.assert_array_equal(held_out, again[1])
     assert len(train)
     assert len(held_out)
+
+
+def test_rating_networks_are_published_in_a_file_of_their_own(tiny_data: Path, tmp_path: Path) -> None:
+    config = override(preset("gvae-guided"), {**few_guides("gvae-guided"), "width": 4})
+    (tmp_path / "run").mkdir()
+    run = Run.create(tmp_path / "run", config, SliceSet.open(tiny_data), device="cpu")
+    vae = VAE(config.model)
+    run.save_model(vae)
+    whole = run.load_model().state_dict()
+    run.publish_model(vae)
+    tensors, _ = load_tensors(run.folder / "model.safetensors")
+    assert not any(".reader." in name for name in tensors)
+    for name, weight in run.load_model().state_dict().items():
+        torch.testing.assert_close(weight, whole[name], atol=1e-3, rtol=1e-3)
+    (run.folder / READER).write_bytes((run.folder / READER).read_bytes()[:-4])
+    with pytest.raises(UserError, match=READER):
+        run.load_model()
+    (run.folder / READER).unlink()
+    with pytest.raises(UserError, match=f"{READER} does not exist"):
+        run.load_model()

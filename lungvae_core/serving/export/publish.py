@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from torch import Tensor
-
 from lungvae_core import NOTICE
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
@@ -15,7 +13,7 @@ from lungvae_core.evaluation.report import ByUnit, Report, load_run_report
 from lungvae_core.evaluation.report_words import figure, label_rule
 from lungvae_core.files import atomic_folder, write_json, write_text
 from lungvae_core.parameters import LONGEST_NAME, text
-from lungvae_core.training.checkpoints import SERVED, Run, save_tensors
+from lungvae_core.training.checkpoints import SERVED, Run
 from lungvae_core.training.classifier import load_classifier
 from lungvae_core.training.encode import encode
 from lungvae_core.vae.config import Config
@@ -48,7 +46,7 @@ def publish(run: Run, data: SliceSet, out: Path, *, title: str = "", overwrite: 
         info = run.info.model_copy(update={"data_folder": "", "title": title})
         write_json(temporary / "config.json", info.model_dump())
         shipped = Run(temporary, info)
-        save_tensors(temporary / "model.safetensors", _halved(run.load_model().state_dict()), {})
+        shipped.publish_model(run.load_model())
         encode(shipped, data, half=True)
         classifier = load_classifier(run)
         # With the settings of the run's classifier.
@@ -61,11 +59,6 @@ def publish(run: Run, data: SliceSet, out: Path, *, title: str = "", overwrite: 
                 f"{MOST_BYTES // 1_000_000} MB."
             )
     return size
-
-
-def _halved(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Matrices and kernels in float16; biases and normalization statistics, which are few, unchanged."""
-    return {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in weights.items()}
 
 
 def card(run: Run) -> str:
