@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 
 PLACES = (ROOT / "models", ROOT / "tests" / "fixtures" / "run-0.1")
 OLD = [place / name for place in PLACES for name in ("dirvae", "gvae")]
-JOINT = [ROOT / "models" / name for name in ("dirvae-guided", "gvae-guided")]
+JOINT = [ROOT / "models" / "gvae-guided"]
 
 
 @pytest.fixture

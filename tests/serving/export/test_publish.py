@@ -16,15 +16,20 @@ from lungvae_core.serving.workspace.settings import Settings
 from lungvae_core.training.checkpoints import Run
 
 
-def test_a_published_model_stands_alone(tiny_models: Path, tiny_data: Path, tmp_path: Path) -> None:
+def test_a_published_model_stands_alone(
+    tiny_models: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = SliceSet.open(tiny_data)
+    monkeypatch.setattr("sys.argv", ["lungvae", "publish", str(tiny_models / "tiny-gvae")])
     for name in ("tiny-gvae", "tiny-dirvae"):
         size = publish(Run.open(tiny_models / name), data, tmp_path / "models" / name, title="Shipped")
         folder = tmp_path / "models" / name
         names = {path.name for path in folder.iterdir()}
         assert not names & {"samples.png", "last.safetensors", "progress.json", ".lock"}
         assert size == sum(path.stat().st_size for path in folder.iterdir())
-        text = (folder / "config.json").read_text() + (folder / "README.md").read_text()
+        text = "".join(
+            (folder / each).read_text() for each in ("config.json", "README.md", "evaluation.json")
+        )
         assert str(tiny_models.parent) not in text
         assert "Not for clinical use" in text
         assert "diameter alone" in text
