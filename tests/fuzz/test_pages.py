@@ -28,7 +28,7 @@ PAGES = {
         *("up", "along"),
     ),
     "predict/predict.py": ("model", "source", "row", "method"),
-    "compare.py": ("model", "beside", "unit", "method", "colour", "row"),
+    "compare.py": ("model", "beside", "unit", "method", "colour", "row", "rows"),
     "evaluation/evaluation.py": ("model", "report", "unit"),
     "knowledge/measured.py": ("model", "dimension"),
     "knowledge/factors.py": ("model", "on", "space"),
