@@ -520,7 +520,8 @@ class _Fit:
             layers, model = drawn[:, 1:], self.config.model
             loss = loss + layer_loss(layers, inside, lesions, model, weights.guided_layers)
         if weights.guided_ratings and self.reader is not None:
-            loss = loss + self._rating_loss(posterior, batch.share)
+            with sharing(batch.share):
+                loss = loss + self._rating_loss(posterior, batch.share)
         return loss
 
     def _label_part(self, batch: _Batch, posterior: Distribution) -> Tensor:

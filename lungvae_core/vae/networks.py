@@ -57,10 +57,10 @@ class _AnyBatch:
         variance = total((values - mean.view(shape)).square().sum(axes)) / count
         if count > 1:
             with torch.no_grad():
-                momentum = self.momentum or 0.0
-                self.num_batches_tracked += 1
-                self.running_mean.lerp_(mean, momentum)
-                self.running_var.lerp_(variance * count / (count - 1), momentum)
+                if momentum := self.momentum:
+                    self.num_batches_tracked += 1
+                    self.running_mean.lerp_(mean, momentum)
+                    self.running_var.lerp_(variance * count / (count - 1), momentum)
         else:
             mean, variance = self.running_mean, self.running_var
         scale = self.weight * torch.rsqrt(variance + self.eps)
