@@ -8,7 +8,7 @@ import pandas as pd
 from lungvae_core.data.columns import numbers
 from lungvae_core.vae.latents import FAMILIES, Latent
 
-ACTIVE = 0.01  # share of the prior's variance
+ACTIVE = 0.01  # least variance of a dimension that is used, as a share
 
 
 def ranges(codes: np.ndarray, prior: str) -> np.ndarray:
@@ -31,11 +31,14 @@ def order(codes: np.ndarray) -> np.ndarray:
 
 
 def active(codes: np.ndarray, latent: Latent) -> np.ndarray:
-    """(K,) bool: dimensions that the model uses: codes (N, K) vary by over 1 % of what the prior's draws do.
+    """(K,) bool: dimensions that the model uses, in which codes (N, K) vary.
 
-    For the Gaussian this is the criterion of Burda et al. (arXiv 1509.00519, section 5.3).
+    A Gaussian's by over 1 % of the prior's variance (Burda et al., arXiv 1509.00519, section 5.3). A share of
+    a simplex by over 1 % of its squared mean: the prior's draws vary far more than shares that a sure encoder
+    gives, and these carry no less.
     """
-    return codes.var(0) > ACTIVE * latent.prior().variance.numpy()
+    least = np.square(codes.mean(0)) if latent.simplex else latent.prior().variance.numpy()
+    return codes.var(0) > ACTIVE * least
 
 
 def class_means(table: pd.DataFrame, codes: np.ndarray, latent: Latent) -> dict[str, np.ndarray]:
