@@ -159,12 +159,10 @@ def score(
     if len(np.unique(labels[fit_rows])) < 2:
         raise UserError(f"The baseline {name!r} needs malignant and benign lesions to learn from.")
     if name in FROM_PIXELS:
-        known, learned, asked = data.slices[fit_rows], labels[fit_rows], data.slices[score_rows]
-        found = (
-            _cnn(known, learned, asked, seed, quick) if name == "cnn" else _pca(known, learned, asked, seed)
-        )
+        learned, scored = (data.slices[fit_rows], labels[fit_rows]), data.slices[score_rows]
+        logits = _cnn(*learned, scored, seed, quick) if name == "cnn" else _pca(*learned, scored, seed)
         how = "max" if name == "cnn" else "mean"
-        return Scored(found, by_nodule(data.table.iloc[score_rows], logit=(found, how)))
+        return Scored(logits, by_nodule(data.table.iloc[score_rows], logit=(logits, how)))
     if name == "area":
         return _area(data.table, labels, fit_rows, score_rows)
     return _of_nodules(name, data.table, labels, fit_rows, score_rows, seed)
@@ -210,18 +208,18 @@ def _area(table: pd.DataFrame, labels: np.ndarray, fit_rows: np.ndarray, score_r
     return Scored(slices.decision_function(size[score_rows, None]), asked[[*NODULE, "logit"]])
 
 
-def _pca(known: np.ndarray, labels: np.ndarray, asked: np.ndarray, seed: int) -> np.ndarray:
-    """(M,) logits of the slices `asked`, from the principal components of the pixels of `known`."""
-    size = min(COMPONENTS, len(known) - 1)
+def _pca(slices: np.ndarray, labels: np.ndarray, scored: np.ndarray, seed: int) -> np.ndarray:
+    """(M,) logits of the slices `scored`, from the principal components of the pixels of `slices`."""
+    size = min(COMPONENTS, len(slices) - 1)
     model = make_pipeline(PCA(size, svd_solver="randomized", random_state=seed), _logistic())
-    return model.fit(_pixels(known), labels).decision_function(_pixels(asked))
+    return model.fit(_pixels(slices), labels).decision_function(_pixels(scored))
 
 
-def _cnn(known: np.ndarray, labels: np.ndarray, asked: np.ndarray, seed: int, quick: bool) -> np.ndarray:
-    """(M,) logits of the slices `asked`, from the supervised network fitted on `known`."""
+def _cnn(slices: np.ndarray, labels: np.ndarray, scored: np.ndarray, seed: int, quick: bool) -> np.ndarray:
+    """(M,) logits of the slices `scored`, from the supervised network fitted on `slices`."""
     epochs = QUICK_EPOCHS if quick else CnnConfig.epochs
     config = CnnConfig(epochs=epochs, hu_low=WINDOW[0], hu_high=WINDOW[1])
-    return fit_cnn(known, labels, seed=seed, config=config).logits(asked)
+    return fit_cnn(slices, labels, seed=seed, config=config).logits(scored)
 
 
 def _logistic() -> Any:

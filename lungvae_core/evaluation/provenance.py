@@ -24,7 +24,7 @@ from lungvae_core.workers import cores
 
 def data_part(table: pd.DataFrame, info: DatasetInfo, labels: np.ndarray, counted: Counted) -> dict[str, Any]:
     """The report's `data`; `labels` (N,) of the N slices in `table` are NaN for those left out."""
-    known = table[~np.isnan(labels)]
+    labelled = table[~np.isnan(labels)]
     positive = table[labels == 1]
 
     def count(part: pd.DataFrame) -> dict[str, int]:
@@ -40,7 +40,7 @@ def data_part(table: pd.DataFrame, info: DatasetInfo, labels: np.ndarray, counte
         "attribution": info.attribution,
         "content_hash": info.content_hash,
         **count(table),
-        "labelled": {**count(known), "malignant_nodules": count(positive)["nodules"]},
+        "labelled": {**count(labelled), "malignant_nodules": count(positive)["nodules"]},
         "counted": counted.model_dump(),
     }
 

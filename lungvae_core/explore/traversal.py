@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lungvae_core.data.columns import numbers
+from lungvae_core.data.slices import malignant
 from lungvae_core.vae.latents import FAMILIES, Latent
 
 ACTIVE = 0.01  # least variance of a dimension that is used, as a share
@@ -43,8 +44,8 @@ def active(codes: np.ndarray, latent: Latent) -> np.ndarray:
 
 def class_means(table: pd.DataFrame, codes: np.ndarray, latent: Latent) -> dict[str, np.ndarray]:
     """Mean code (K,) of the malignant, the benign and the indeterminate slices, where there are any."""
-    rating = numbers(table, "malignancy")
-    groups = {"malignant": rating > 3, "benign": rating < 3, "indeterminate": rating == 3}
+    labels, indeterminate = malignant(table), numbers(table, "malignancy") == 3
+    groups = {"malignant": labels == 1, "benign": labels == 0, "indeterminate": indeterminate}
     return {name: latent.valid(codes[rows].mean(0)) for name, rows in groups.items() if rows.any()}
 
 
