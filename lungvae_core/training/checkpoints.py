@@ -53,18 +53,21 @@ from lungvae_core.training.epochs import Epoch
 from lungvae_core.training.weights_file import (
     Header,
     Network,
+    as_stored,
     check_fits,
     check_numbers,
+    compact,
     filled,
     on_meta,
     read_header,
+    restored,
 )
 from lungvae_core.vae.config import Config, parse
 from lungvae_core.vae.model import VAE
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2  # since 2, a published model may have weights in 8 bits, and its rating networks apart
 _HASH = "content_sha256"  # in the state of a safetensors file
 CODE = "code_"
 ADDED = ("split", "ssim", "mse")  # to the table by `encode`
@@ -73,6 +76,7 @@ FINGERPRINTS = "fingerprints.parquet"
 FEATURES = "features.safetensors"  # of the feature loss; the training's own
 READER = "reader.safetensors"  # of guides that are ratings; a published model's encoder has its weights there
 _RATINGS = "encoder.reader."  # the names of these weights in a model
+_PATH = ".path."  # in the names of the linear path's weights
 # What a finished run is served from; all else is of use to the training alone.
 SERVED = (
     "config.json",
@@ -232,11 +236,12 @@ class Run:
         return load_network(path, lambda _: VAE(self.config.model), apart=(_RATINGS, reader))
 
     def publish_model(self, vae: VAE) -> None:
-        """Save the VAE for shipping: matrices and kernels in float16, the rating networks in their own file.
+        """Save the VAE for shipping, its weights rounded, and the rating networks in their own file.
 
-        Biases and normalization statistics, which are few, stay as they are.
+        The linear path, which draws the finest detail, and the rating networks are in float16, other large
+        matrices and kernels in 8 bits. Biases and normalization statistics, which are few, stay as they are.
         """
-        weights = {name: each.half() if each.ndim > 1 else each for name, each in vae.state_dict().items()}
+        weights = compact(vae.state_dict(), lambda name: _PATH in name or name.startswith(_RATINGS))
         ratings = {name: weights.pop(name) for name in list(weights) if name.startswith(_RATINGS)}
         save_tensors(self.folder / "model.safetensors", weights, {})
         if ratings:
@@ -332,7 +337,16 @@ class Run:
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         with atomic_path(self.folder / name) as temporary:
-            table.to_parquet(temporary, compression="zstd", index=False)
+            # Floats are almost all distinct: a dictionary of them would take half as much space again.
+            numbers = [str(name) for name in table.select_dtypes("floating")]
+            table.to_parquet(
+                temporary,
+                compression="zstd",
+                compression_level=19,
+                index=False,
+                use_dictionary=[str(name) for name in table if name not in numbers],
+                use_byte_stream_split=numbers,
+            )
 
     def read_table(self, name: str, *, hint: str) -> pd.DataFrame:
         """A parquet table of the run; UserError with `hint` when it is missing."""
@@ -438,11 +452,11 @@ def load_network(
 
 
 def _fitting_tensors(path: Path, header: Header, expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A file's tensors; ValueError where they are not as `expected`, or not finite."""
-    check_fits(header, expected)
+    """A file's weights; ValueError where they are not as `expected`, or not finite."""
+    check_fits(header, as_stored(header, expected))
     tensors, _ = load_tensors(path)
     check_numbers(tensors)
-    return tensors
+    return restored(tensors)
 
 
 def save_members(

@@ -92,12 +92,20 @@ def _logits(pixels: Tensor) -> Tensor:
 
 
 def _principal(x: Tensor, k: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(mean (P,), components (K, P), their deviations (K,), noise a pixel) of x (N, P)."""
+    """(mean (P,), components (K, P), their deviations (K,), noise a pixel) of x (N, P).
+
+    Where there are fewer than two slices a component, the last components are 0: they would draw these
+    slices' noise, and nothing would be left to say how large the noise is.
+    """
     mean = x.mean(0)
     centred = x - mean
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        _, singular, components = torch.svd_lowrank(centred, q=k, niter=4)
+        _, singular, components = torch.svd_lowrank(
+            centred, q=max(1, min(k, len(x) // 2, x.shape[1])), niter=4
+        )
+    missing = k - len(singular)
+    singular, components = (nn.functional.pad(part, (0, missing)) for part in (singular, components))
     deviations = (singular / len(x) ** 0.5).clamp(min=1e-6)
     left = centred.square().sum() / len(x) - deviations.square().sum()
     noise = (left / max(x.shape[1] - k, 1)).clamp(min=1e-8).sqrt()

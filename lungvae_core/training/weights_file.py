@@ -26,7 +26,9 @@ MOST_BYTES = 2 << 30  # of numbers; the paper's widest network with 4,096 dimens
 _BYTES = {"BOOL": 1, "U8": 1, "I8": 1, "F16": 2, "BF16": 2, "I16": 2, "F32": 4, "I32": 4, "F64": 8, "I64": 8}
 _FLOATS = {"F16", "BF16", "F32"}  # halves are read into single precision
 Network = TypeVar("Network", bound=nn.Module)
-_EXACT = {torch.int64: "I64", torch.uint8: "U8"}
+_EXACT = {torch.int64: "I64", torch.uint8: "U8", torch.int8: "I8"}
+_STEP = ".step"  # after the name of a tensor in 8 bits: what its whole numbers count, one float a row
+_LARGE = 2**14  # numbers; smaller tensors are not worth rounding
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,51 @@ def _tensors(raw: dict[str, Any], size: int) -> dict[str, tuple[str, tuple[int, 
     if end != size:
         raise ValueError(f"its tensors have {end:,} bytes, and the file has {size:,}")
     return tensors
+
+
+def compact(weights: Mapping[str, Tensor], exact: Callable[[str], bool]) -> dict[str, Tensor]:
+    """Weights for shipping: large matrices and kernels in 8 bits, small ones in float16, vectors as they are.
+
+    In 8 bits a row is whole numbers from -127 to 127, times a step of its own. Those whose name is
+    `exact` are in float16 however large they are.
+    """
+    stored: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        if tensor.ndim < 2:
+            stored[name] = tensor
+        elif tensor.numel() < _LARGE or exact(name):
+            stored[name] = tensor.half()
+        else:
+            step = tensor.flatten(1).abs().amax(1).float().clamp(min=torch.finfo(torch.float32).tiny) / 127
+            stored[name] = (tensor / _along_rows(step, tensor)).round().to(torch.int8)
+            stored[name + _STEP] = step
+    return stored
+
+
+def as_stored(header: Header, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a file must have for `expected` (on the meta device) where `compact` has rounded some of them."""
+    stored: dict[str, Tensor] = {}
+    for name, tensor in expected.items():
+        if name + _STEP in header.tensors and tensor.is_floating_point() and tensor.ndim > 1:
+            stored[name] = tensor.to(torch.int8)
+            stored[name + _STEP] = tensor.new_empty(len(tensor))
+        else:
+            stored[name] = tensor
+    return stored
+
+
+def restored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of tensors by `compact`."""
+    steps = {name.removesuffix(_STEP): step for name, step in tensors.items() if name.endswith(_STEP)}
+    return {
+        name: tensor * _along_rows(steps[name], tensor) if name in steps else tensor
+        for name, tensor in tensors.items()
+        if not name.endswith(_STEP)
+    }
+
+
+def _along_rows(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (like.ndim - 1))
 
 
 def on_meta(make: Callable[[], Network]) -> Network:

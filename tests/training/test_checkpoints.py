@@ -10,7 +10,7 @@ import torch
 
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
-from lungvae_core.training.checkpoints import READER, Run, load_tensors
+from lungvae_core.training.checkpoints import READER, Run, load_tensors, save_tensors
 from lungvae_core.vae.config import override, preset
 from lungvae_core.vae.model import VAE
 from tests.conftest import few_guides
@@ -80,3 +80,49 @@ def test_rating_networks_are_published_in_a_file_of_their_own(tiny_data: Path, t
     (run.folder / READER).unlink()
     with pytest.raises(UserError, match=f"{READER} does not exist"):
         run.load_model()
+
+
+@pytest.mark.parametrize("name", ["gvae", "dirvae"])
+def test_published_weights_are_rounded_where_that_does_not_show(
+    tiny_data: Path, tmp_path: Path, name: str
+) -> None:
+    config = override(preset(name), {"dimensions": 16, "linear_path": True, "width": 16})
+    (tmp_path / "run").mkdir()
+    run = Run.create(tmp_path / "run", config, SliceSet.open(tiny_data), device="cpu")
+    vae = VAE(config.model).eval()
+    run.publish_model(vae)
+    tensors, _ = load_tensors(run.folder / "model.safetensors")
+    kinds = {weight: tensors[weight].dtype for weight in vae.state_dict()}
+    assert torch.int8 in kinds.values()
+    assert {kind for weight, kind in kinds.items() if ".path.weight" in f".{weight}"} == {torch.float16}
+    assert (run.folder / "model.safetensors").stat().st_size < 0.4 * sum(
+        4 * weight.numel() for weight in vae.state_dict().values()
+    )
+    loaded = run.load_model()
+    for weight, exact in vae.state_dict().items():
+        rounded = loaded.state_dict()[weight]
+        assert rounded.dtype == exact.dtype
+        torch.testing.assert_close(rounded, exact, atol=float(exact.abs().max()) / 250, rtol=1e-3)
+    hu = np.random.default_rng(0).uniform(-1000, 400, (4, 64, 64)).astype(np.float32)
+    codes = vae.encode_hu(hu)
+    np.testing.assert_allclose(loaded.encode_hu(hu), codes, atol=0.05 * codes.std())
+    np.testing.assert_allclose(loaded.decode_codes(codes), vae.decode_codes(codes), atol=0.01)
+
+
+def test_weights_in_eight_bits_without_their_steps_are_refused(tiny_data: Path, tmp_path: Path) -> None:
+    config = override(preset("gvae"), {"width": 16})
+    (tmp_path / "run").mkdir()
+    run = Run.create(tmp_path / "run", config, SliceSet.open(tiny_data), device="cpu")
+    run.publish_model(VAE(config.model))
+    path = run.folder / "model.safetensors"
+    tensors, _ = load_tensors(path)
+    step = next(name for name in tensors if name.endswith(".step"))
+    for changed in (
+        {name: tensor for name, tensor in tensors.items() if name != step},
+        tensors | {step: tensors[step][:-1]},
+        tensors | {step: tensors[step] * float("nan")},
+        tensors | {"decoder.step": tensors[step]},
+    ):
+        save_tensors(path, changed, {})
+        with pytest.raises(UserError, match=r"model\.safetensors is damaged"):
+            run.load_model()

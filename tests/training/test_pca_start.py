@@ -14,7 +14,7 @@ from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.training.fit import fit
 from lungvae_core.training.pca_start import start_from_pca
-from lungvae_core.vae.config import Config, TrainingConfig, override, preset
+from lungvae_core.vae.config import PRESETS, Config, TrainingConfig, override, preset
 from lungvae_core.vae.model import VAE
 from tests.conftest import few_guides
 
@@ -57,6 +57,17 @@ def test_it_starts_with_the_codes_of_a_linear_optimum(name: str, share: float) -
     assert LinearRegression().fit(codes, scores).score(codes, scores) > 0.8
     error = np.square(vae.decode_codes(vae.encode_hu(hu)) - images.reshape(-1, 64, 64)).mean()
     assert error < share * images.var(0).mean()
+
+
+@pytest.mark.parametrize("name", [name for name, config in PRESETS.items() if config.training.pca_start])
+def test_fewer_slices_than_dimensions_are_enough(tmp_path: Path, tiny_data: Path, name: str) -> None:
+    data = SliceSet.open(tiny_data)
+    dimensions = len(data) + 1
+    config = config_of(name, **few_guides(name) | {"dimensions": dimensions})
+    run, _ = fit(config, data, tmp_path / "run")
+    row = run.metrics()[-1]
+    assert np.isfinite(row["train"]["loss"])
+    assert row["validation"]["mse"] < 0.05
 
 
 def test_a_run_goes_on_from_there_and_resumes_what_it_trained(tmp_path: Path, tiny_data: Path) -> None:

@@ -153,7 +153,7 @@ def test_released_loss_is_the_papers_formula() -> None:
 
 
 def test_focus_weighs_the_middle_and_keeps_the_scale() -> None:
-    config = override(preset("gvae"), {**SMALL, "ssim": 0, "focus": 4})
+    config = override(preset("gvae"), {**SMALL, "l1": 1, "mse": 0, "ssim": 0, "focus": 4})
     vae = VAE(config.model).eval()
     x = torch.zeros(1, 1, 64, 64)
     posterior = vae.posterior(x)
@@ -193,8 +193,8 @@ def test_metrics_of_equal_images_are_perfect() -> None:
         ({"guided": "diameter,size"}, "objective.guided"),
         ({"guided": "diameter,diameter"}, "each guide can be named once"),
         ({"guided": "diameter,edge", "dimensions": 2}, "at least one must be free"),
-        ({"linear_rank": 4}, "linear_rank needs linear_path"),
-        ({"linear_path": True, "linear_rank": 64}, "linear_rank must be below dimensions"),
+        ({"linear_path": False, "linear_rank": 4}, "linear_rank needs linear_path"),
+        ({"linear_rank": 256}, "linear_rank must be below dimensions"),
     ],
 )
 def test_bad_settings_are_named(changes: dict, said: str) -> None:

@@ -190,7 +190,7 @@ def test_free_bits_are_the_larger_of_kl_and_threshold_for_a_gaussian() -> None:
 
 @pytest.mark.parametrize(("name", "sampler"), FAMILIES)
 def test_free_bits_add_what_each_dimension_falls_short(name: str, sampler: str) -> None:
-    config, x = config_of(name, sampler=sampler, free_bits=0.3), images(5)
+    config, x = config_of(name, sampler=sampler, free_bits=0.3, alpha_scale=1), images(5)
     latent = make_latent(config.model)
     raw = raw_of(latent, 5) * torch.linspace(0.1, 2, latent.heads * K)
     posterior = latent.posterior(raw)

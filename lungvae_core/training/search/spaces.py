@@ -96,10 +96,10 @@ DECIDES = {
 
 _LEAN = {
     "learning_rate": between(3e-4, 5e-3),
-    "beta": between(0.01, 1),
-    "dimensions": one_of(16, 32, 64, 128),
-    "l1": between(0.25, 2),
-    "ssim": between(0, 0.5),
+    "beta": between(0.001, 0.3),
+    "dimensions": one_of(32, 64, 128, 256),
+    "mse": between(2, 30),
+    "ssim": between(0, 1),
     "focus": between(0, 8),
     "warmup_epochs": between(0, 6, whole=True),
     "free_bits": one_of(0.0, 0.01, 0.03, 0.1),

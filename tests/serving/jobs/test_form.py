@@ -8,7 +8,7 @@ from lungvae_core.evaluation.protocols.config import EvaluationConfig
 from lungvae_core.serving.jobs.form import GROUPS, setting_of, settings_of
 from lungvae_core.training.classifier import ClassifierConfig
 from lungvae_core.training.search.options import SearchOptions
-from lungvae_core.vae.config import PARTS, PRESETS, preset
+from lungvae_core.vae.config import PARTS, PRESETS, override, preset
 
 
 def everything() -> set[str]:
@@ -60,7 +60,8 @@ def test_a_setting_of_another_configuration_has_its_own_default_or_the_given_one
 
 
 def test_steps_are_of_the_size_of_the_value():
-    steps = {setting.name: setting.step for setting in settings_of(preset("gvae"))}
+    turned = override(preset("gvae"), {"rotate_degrees": 15})
+    steps = {setting.name: setting.step for setting in settings_of(turned)}
     assert steps["epochs"] == 1
     assert steps["learning_rate"] == pytest.approx(1e-4)
     assert steps["hu_low"] == 100
