@@ -17,9 +17,10 @@ from lungvae_core.files import read_json, write_json
 from lungvae_core.training.checkpoints import Run
 from tests.conftest import ROOT
 
-PLACES = (ROOT / "models", ROOT / "tests" / "fixtures" / "run-0.1")
+# Of runs of version 0.1.0, and of later ones from before reports had a type.
+PLACES = [ROOT / "tests" / "fixtures" / name for name in ("run-0.1", "reports-untyped")]
 OLD = [place / name for place in PLACES for name in ("dirvae", "gvae")]
-JOINT = [ROOT / "models" / "gvae-guided"]
+JOINT = [ROOT / "tests" / "fixtures" / "reports-untyped" / "gvae-guided"]
 
 
 @pytest.fixture
