@@ -159,7 +159,7 @@ def _measure(hu: np.ndarray, outlines: Outlines) -> np.ndarray:
     mean = (inner * hu).sum((1, 2)) / np.maximum(inner.sum((1, 2)), 1e-6)
     right, down, eccentricity = _moments(share, weight)
     steep, width = _edge(hu, outlines, mean - outlines.outside_hu)
-    around = reach + _APART < DISTANCE
+    ring = reach + _APART < DISTANCE
     columns = {
         "diameter_px": 2 * np.sqrt(area / np.pi),
         "area_px": area,
@@ -173,9 +173,9 @@ def _measure(hu: np.ndarray, outlines: Outlines) -> np.ndarray:
         "texture_hu": _texture(hu, reach, radius),
         "right_px": right,
         "down_px": down,
-        "around_hu": _mean(hu, around),
-        "around_right_hu": _mean(hu, around & _RIGHT) - _mean(hu, around & ~_RIGHT),
-        "around_down_hu": _mean(hu, around & _DOWN) - _mean(hu, around & ~_DOWN),
+        "around_hu": _mean(hu, ring),
+        "around_right_hu": _mean(hu, ring & _RIGHT) - _mean(hu, ring & ~_RIGHT),
+        "around_down_hu": _mean(hu, ring & _DOWN) - _mean(hu, ring & ~_DOWN),
     }
     values = np.stack([columns[name] for name in PROPERTIES], axis=1).astype(float)
     values[~outlines.trusted] = np.nan

@@ -193,8 +193,8 @@ def _of_nodules(
             random_state=seed,
         )
     model.fit(features[fit], labels[fit])
-    found = model.decision_function(features[score_rows])
-    return Scored(found, by_nodule(table.iloc[score_rows], logit=(found, "first")))
+    logits = model.decision_function(features[score_rows])
+    return Scored(logits, by_nodule(table.iloc[score_rows], logit=(logits, "first")))
 
 
 def _area(table: pd.DataFrame, labels: np.ndarray, fit_rows: np.ndarray, score_rows: np.ndarray) -> Scored:
@@ -202,10 +202,10 @@ def _area(table: pd.DataFrame, labels: np.ndarray, fit_rows: np.ndarray, score_r
     size = np.log(np.maximum(sizes("area", table), 0.1))  # a slice without an outline counts as a dot
     slices = _logistic().fit(size[fit_rows, None], labels[fit_rows])
     fit = by_nodule(table.iloc[fit_rows], size=(size[fit_rows], "max"), label=(labels[fit_rows], "first"))
-    asked = by_nodule(table.iloc[score_rows], size=(size[score_rows], "max"))
+    tested = by_nodule(table.iloc[score_rows], size=(size[score_rows], "max"))
     nodules = _logistic().fit(fit[["size"]].to_numpy(), fit["label"])
-    asked["logit"] = nodules.decision_function(asked[["size"]].to_numpy())
-    return Scored(slices.decision_function(size[score_rows, None]), asked[[*NODULE, "logit"]])
+    tested["logit"] = nodules.decision_function(tested[["size"]].to_numpy())
+    return Scored(slices.decision_function(size[score_rows, None]), tested[[*NODULE, "logit"]])
 
 
 def _pca(slices: np.ndarray, labels: np.ndarray, scored: np.ndarray, seed: int) -> np.ndarray:

@@ -53,14 +53,14 @@ def paired(
         resamples,
         seed=seed,
     )
-    known = drawn[np.isfinite(drawn)]
-    found = percentile_interval(auc(label, a) - auc(label, b), known)
-    fewer = min((known <= 0).sum(), (known >= 0).sum())
+    finite = drawn[np.isfinite(drawn)]
+    interval = percentile_interval(auc(label, a) - auc(label, b), finite)
+    fewer = min((finite <= 0).sum(), (finite >= 0).sum())
     return {
-        "difference": found["value"],
-        "low": found["low"],
-        "high": found["high"],
-        "p": float(min(1.0, 2 * (1 + fewer) / (1 + len(known)))) if len(known) else float("nan"),
+        "difference": interval["value"],
+        "low": interval["low"],
+        "high": interval["high"],
+        "p": float(min(1.0, 2 * (1 + fewer) / (1 + len(finite)))) if len(finite) else float("nan"),
         "count": len(both),
         "patients": int(both["patient_id"].nunique()),
     }
@@ -118,8 +118,8 @@ def size_matched(
         raise UserError(f"There are {len(size)} sizes for {len(frame)} units; a size a unit is needed.")
     label, logit = frame["label"].to_numpy(int), frame["logit"].to_numpy(float)
     people = frame["patient_id"].astype(str).to_numpy()
-    known = np.isfinite(size) & (size > 0)
-    up, down = np.flatnonzero(known & (label == 1)), np.flatnonzero(known & (label == 0))
+    sized = np.isfinite(size) & (size > 0)
+    up, down = np.flatnonzero(sized & (label == 1)), np.flatnonzero(sized & (label == 0))
     case, other, side = _pairs(np.log(size[up]), np.log(size[down]), caliper)
     won = np.sign(logit[up[case]] - logit[down[other]]) / 2 + 0.5
     shape = (len(up), len(down))

@@ -313,16 +313,16 @@ def seen_patients(run: Run, data: SliceSet) -> Learned:
 
 def known_patients(run: Run) -> set[str]:
     """The ids of the patients that the model's VAE, classifier or threshold learned from."""
-    known = set(run.info.trained or [])
+    trained = set(run.info.trained or [])
     if run.has("latents.parquet"):
         table, _ = run.latents()
         owners = table["patient_id"].astype(str)
         if run.info.trained is None:  # an older run without the list: its own data are those it encoded
-            known |= set(owners)
+            trained |= set(owners)
         elif "score_kind" in table:
             # Held-out patients too: their labels went into the classifier or the threshold.
-            known |= set(owners[table["score_kind"].isin([CROSS_VALIDATED, SHAPED, TESTED])])
-    return known
+            trained |= set(owners[table["score_kind"].isin([CROSS_VALIDATED, SHAPED, TESTED])])
+    return trained
 
 
 def own_scores(
@@ -539,15 +539,15 @@ def _sensitivities(
     score, positive = frame["probability"].to_numpy(), frame["label"].to_numpy() == 1
     source = frame if own is None else own
     benign = source["probability"].to_numpy()[source["label"].to_numpy() == 0]
-    settled = [threshold_at(benign, np.ones(len(benign)), wanted) for wanted in SPECIFICITIES]
+    settled = [threshold_at(benign, np.ones(len(benign)), specificity) for specificity in SPECIFICITIES]
     patient, names = pd.factorize(frame["patient_id"])
     drawn = np.empty((resamples, len(SPECIFICITIES), 2))  # sensitivity and specificity
     for number, chosen in enumerate(draw_numbers(len(names), resamples, seed=seed)):
         weights = np.bincount(chosen, minlength=len(names))[patient]
-        for at, wanted in enumerate(SPECIFICITIES):
+        for at, specificity in enumerate(SPECIFICITIES):
             threshold = settled[at]
             if own is None:
-                threshold = threshold_at(score[~positive], weights[~positive], wanted)
+                threshold = threshold_at(score[~positive], weights[~positive], specificity)
             above = score >= threshold
             drawn[number, at] = (
                 _share(weights[positive], above[positive]),
@@ -555,14 +555,14 @@ def _sensitivities(
             )
     return [
         {
-            "specificity": wanted,
+            "specificity": specificity,
             "threshold": settled[at],
             "sensitivity": percentile_interval(np.mean(score[positive] >= settled[at]), drawn[:, at, 0]),
             "specificity_found": percentile_interval(
                 np.mean(score[~positive] < settled[at]), drawn[:, at, 1]
             ),
         }
-        for at, wanted in enumerate(SPECIFICITIES)
+        for at, specificity in enumerate(SPECIFICITIES)
     ]
 
 

@@ -39,33 +39,35 @@ def unit_figures(frame: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -
     columns = [frame[name].to_numpy(float) for name in ("label", "logit", "probability", "called")]
     label, logit, probability, called = columns
     patients = frame["patient_id"].to_numpy()
-    values = {name: float(found[0]) for name, found in _figures(columns, np.ones((1, len(frame)))).items()}
+    values = {
+        name: float(figures[0]) for name, figures in _figures(columns, np.ones((1, len(frame)))).items()
+    }
     blocks = [_figures(columns, weights) for weights in patient_weights(patients, resamples, seed=seed)]
     counts = weighted_counts(label, called, np.ones((1, len(frame))))[0]
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "count": len(frame),
         "malignant": int(label.sum()),
         "patients": int(frame["patient_id"].nunique()),
     }
     for name in FIGURES:
         drawn = np.concatenate([block[name] for block in blocks]) if blocks else np.empty(0)
-        found[name] = percentile_interval(values[name], drawn)
+        figures[name] = percentile_interval(values[name], drawn)
         if name in SHARES and values[name] in (0.0, 1.0):
-            found[name] = sure(values[name], patients[_among(label, called, SHARES[name])])
+            figures[name] = sure(values[name], patients[_among(label, called, SHARES[name])])
         if name == "ece":
             # Slices of a nodule share one label, so chance moves them together.
             nodules = (
                 frame.groupby(["patient_id", "nodule"]).ngroup().to_numpy() if "slice" in frame else None
             )
             noise = ece_noise(label, probability, groups=nodules, resamples=resamples, seed=seed)
-            found[name] = ece_interval(values[name], drawn, noise["p"])
-    found["auc_by_fold"] = by_fold(frame)
-    found["confusion"] = dict(zip(("tp", "fp", "tn", "fn"), (int(count) for count in counts), strict=True))
-    found["curves"] = {
+            figures[name] = ece_interval(values[name], drawn, noise["p"])
+    figures["auc_by_fold"] = by_fold(frame)
+    figures["confusion"] = dict(zip(("tp", "fp", "tn", "fn"), (int(count) for count in counts), strict=True))
+    figures["curves"] = {
         **_curves(label, logit),
         "reliability": reliability(label, probability, patients=patients),
     }
-    return found
+    return figures
 
 
 def frame_auc(frame: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> dict[str, float]:

@@ -111,8 +111,8 @@ def find_leaks(split: Path, images: Path | None = None) -> tuple[Leaks, pd.DataF
         for part in parts
     }
     compared = [*kinds, *(["pictures"] if pictures is not None else [])]
-    found = Leaks(parts=about, compared=compared, shared=shared, rows=counted, notes=notes)
-    return found, pd.concat(offending) if offending else pd.DataFrame(columns=_LISTED)
+    leaks = Leaks(parts=about, compared=compared, shared=shared, rows=counted, notes=notes)
+    return leaks, pd.concat(offending) if offending else pd.DataFrame(columns=_LISTED)
 
 
 def _order(part: str) -> tuple[int, int, str]:

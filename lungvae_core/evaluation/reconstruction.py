@@ -178,12 +178,12 @@ def summarise(
 def check_unseen(run: Run, data: SliceSet, rows: np.ndarray) -> None:
     """Raise UserError if `rows` of the data belong to patients whose slices the run trained on."""
     patients = data.table["patient_id"].astype(str).to_numpy()[rows]
-    known = trained_patients(run, data) & set(patients)
-    if known:
-        count = int(np.isin(patients, sorted(known)).sum())
+    trained = trained_patients(run, data) & set(patients)
+    if trained:
+        count = int(np.isin(patients, sorted(trained)).sum())
         raise UserError(
-            f"{count:,} of the {len(rows):,} slices are of {len(known):,} patients that the model "
-            f"{run.folder} trained on, as {min(known)}: how well it redraws them says nothing of new "
+            f"{count:,} of the {len(rows):,} slices are of {len(trained):,} patients that the model "
+            f"{run.folder} trained on, as {min(trained)}: how well it redraws them says nothing of new "
             "patients. Leave them out; Run.split tells which are held out."
         )
 
@@ -195,18 +195,20 @@ def trained_patients(run: Run, data: SliceSet) -> set[str]:
     """
     if data.info.generated != run.info.data.generated:
         return set()  # a phantom is not a patient, even if drawn from a patient's ratings
-    known = set(run.info.trained or [])
+    trained = set(run.info.trained or [])
     # The released joint phase continues with 70 % of all patients, including held-out ones.
     all_patients = run.config.labels_leak
     if run.info.trained is None or all_patients:
         table = _own_table(run, data)
         owners = table["patient_id"].astype(str).to_numpy()
-        known |= set(owners[run.split(table)[0]])
+        trained |= set(owners[run.split(table)[0]])
         if all_patients:
             shared = share_of_patients(table, share=RELEASED_SHARE, seed=run.config.training.seed)
-            known |= set(owners[shared])
+            trained |= set(owners[shared])
     ids = data.table["patient_id"].astype(str).unique().tolist()
-    return known | {own for own, other in zip(ids, spelled_as(ids, known), strict=True) if other in known}
+    return trained | {
+        own for own, other in zip(ids, spelled_as(ids, trained), strict=True) if other in trained
+    }
 
 
 def _own_table(run: Run, data: SliceSet) -> pd.DataFrame:

@@ -579,13 +579,13 @@ def schema_text() -> str:
 
 def _first(error: ValidationError) -> str:
     """The first error and its location, in one sentence."""
-    found = error.errors(include_url=False)
-    first = found[0]
+    problems = error.errors(include_url=False)
+    first = problems[0]
     place = ".".join(map(str, first["loc"])) or "the report"
-    said = str(first["msg"]).removeprefix("Value error, ")
-    words = {"extra_forbidden": "is not a field of a report", "missing": "is missing"}.get(first["type"])
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return f"{place} {words}{more}" if words else f"{place}: {said}{more}"
+    message = str(first["msg"]).removeprefix("Value error, ")
+    reason = {"extra_forbidden": "is not a field of a report", "missing": "is missing"}.get(first["type"])
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{place} {reason}{more}" if reason else f"{place}: {message}{more}"
 
 
 if __name__ == "__main__":

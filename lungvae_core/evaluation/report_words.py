@@ -165,8 +165,8 @@ def units_of(report: Report) -> list[str]:
 
 def main_unit(report: Report) -> str | None:
     """The unit to mention first: nodules, since slices of one nodule are not cases."""
-    found = units_of(report)
-    return next((unit for unit in ("nodule", "patient", "slice") if unit in found), None)
+    units = units_of(report)
+    return next((unit for unit in ("nodule", "patient", "slice") if unit in units), None)
 
 
 def baseline_name(name: str) -> str:
@@ -218,43 +218,43 @@ def verdict(report: Report) -> str:
     own = None if unit is None else report.units.of(unit)
     if unit is None or own is None or own.auc.value is None:
         return "The report has no figures of the model."
-    said = f"{LEAK_SENTENCE} " if report.leaks else ""
-    said += (
+    caption = f"{LEAK_SENTENCE} " if report.leaks else ""
+    caption += (
         f"Per {unit}, AUC {figure(own.auc)}, {report.task_in_words}, of {own.count:,} {unit}s of "
         f"{own.patients:,} patients, {own.malignant:,} of them malignant."
     )
     size = best_size(report, unit)
     if size is None:
-        said += " The data have no size to compare with."
+        caption += " The data have no size to compare with."
     else:
-        said += f" {baseline_name(size[0])} gives {figure(size[1])} on the same folds."
+        caption += f" {baseline_name(size[0])} gives {figure(size[1])} on the same folds."
     comparison = (report.comparisons or {}).get("best_size")
     if comparison is not None and comparison.unit == unit:
-        said += f" {compared(comparison)}"
+        caption += f" {compared(comparison)}"
     if report.quick:
-        said += " It was a quick run, for a look; its figures are not to be quoted."
-    return said
+        caption += " It was a quick run, for a look; its figures are not to be quoted."
+    return caption
 
 
 def compared(comparison: Comparison) -> str:
     """A comparison in words: "Per nodule, the model is ahead of diameter alone by 0.02 (0.00 to 0.04)"."""
     name = baseline_name(comparison.baseline)
     name = name if name[:2].isupper() else name[0].lower() + name[1:]
-    found = comparison.paired or comparison.delong
-    if found is None or found.difference is None:
+    difference = comparison.paired or comparison.delong
+    if difference is None or difference.difference is None:
         return f"Per {comparison.unit}, the model was not compared with {name}."
-    ahead = found.difference >= 0
-    low, high = found.low, found.high
-    said = f"Per {comparison.unit}, the model is {'ahead of' if ahead else 'behind'} {name} by "
+    ahead = difference.difference >= 0
+    low, high = difference.low, difference.high
+    sentence = f"Per {comparison.unit}, the model is {'ahead of' if ahead else 'behind'} {name} by "
     if low is None or high is None:
-        return f"{said}{number(abs(found.difference))}, without an interval."
+        return f"{sentence}{number(abs(difference.difference))}, without an interval."
     ends = (low, high) if ahead else (-high, -low)
-    said += f"{number(abs(found.difference))} ({number(ends[0])} to {number(ends[1])}"
-    p = p_words(found.p)
-    said += f"; {p})" if p else ")"
+    sentence += f"{number(abs(difference.difference))} ({number(ends[0])} to {number(ends[1])}"
+    p = p_words(difference.p)
+    sentence += f"; {p})" if p else ")"
     if low <= 0 <= high:
-        return f"{said}: the interval includes 0, so no difference is shown."
-    return f"{said}: the interval is clear of 0."
+        return f"{sentence}: the interval includes 0, so no difference is shown."
+    return f"{sentence}: the interval is clear of 0."
 
 
 def comparisons(report: Report) -> list[tuple[str, Comparison]]:
@@ -289,15 +289,15 @@ def leak_total(report: Report) -> str:
     if report.leak is None or len(aucs) < 2:
         return "The report has no leak table."
     total = report.leak.total if report.leak.total is not None else aucs[-1] - aucs[0]
-    said = (
+    sentence = (
         f"The same settings give an AUC of {number(aucs[0])} per slice in the first row and "
         f"{number(aucs[-1])} in the last: what lies between, {number(total)}, is what the leak is worth and "
         "not what a model knows."
     )
     accuracies = [step.accuracy for step in steps if step.accuracy is not None]
     if len(accuracies) > 1:
-        said += f" The accuracy goes from {accuracies[0]:.1%} to {accuracies[-1]:.1%}."
-    return said
+        sentence += f" The accuracy goes from {accuracies[0]:.1%} to {accuracies[-1]:.1%}."
+    return sentence
 
 
 def spread(rows: list[SeedAucs], unit: str) -> str:
@@ -314,38 +314,40 @@ def spread(rows: list[SeedAucs], unit: str) -> str:
 
 def limits(report: Report) -> list[str]:
     """What the figures do not mean, in sentences."""
-    said = [f"These figures leak. {' '.join(report.leaks)}"] if report.leaks else []
+    sentences = [f"These figures leak. {' '.join(report.leaks)}"] if report.leaks else []
     if report.quick:
-        said.append("This was a quick run: fewer epochs and settings than the preset's. Not to be quoted.")
+        sentences.append(
+            "This was a quick run: fewer epochs and settings than the preset's. Not to be quoted."
+        )
     if report.transductive and not report.leaks:
-        said.append(
+        sentences.append(
             "Transductive: the encoder saw the pixels, never the labels, of patients that it is tested on, "
             "which may flatter it."
         )
-    said += [
+    sentences += [
         "Malignancy here is the readers' opinion of how suspicious a nodule looks, not the outcome of a "
         "biopsy or of follow-up.",
         f"The label rule is {report.label_rule}: {report.label_rule_in_words}. Another rule moves AUCs by "
         "some 0.04; figures of different rules, tasks or units cannot be compared.",
     ]
     if report.protocol != "external":
-        said.append(
+        sentences.append(
             "Tested on patients of the same collection as it was fitted on: another hospital's scanners, "
             "readers and case mix may give other figures."
         )
     if any(baseline.uses_readers for baseline in (report.baselines or {}).values()):
-        said.append(
+        sentences.append(
             "Baselines that use readers (diameter, outline, ratings) know what a person found first; "
             "the model is also given a crop that is centred on a lesion a reader marked."
         )
-    said += [
+    sentences += [
         "Slices of one nodule and nodules of one patient are alike: intervals come from drawing whole "
         "patients again, and slices are not cases.",
         "Intervals tell of the patients that were drawn, not of another training; for that see the spread "
         "over seeds.",
         "Nobody has tested whether the model helps a reader or a patient.",
     ]
-    return said
+    return sentences
 
 
 def why_leak(report: Report) -> str:
@@ -390,5 +392,5 @@ def diagnosis_verdict(part: DiagnosisPart) -> str:
 
 def redrawn(part: ReconstructionPart) -> str:
     """How many slices were reconstructed, how many of them have a mask, and why others were left out."""
-    said = "" if part.counted is None else f" {part.counted.in_words()}"
-    return said if part.masked is None else f"{said} {part.masked:,} of them have a mask."
+    counted = "" if part.counted is None else f" {part.counted.in_words()}"
+    return counted if part.masked is None else f"{counted} {part.masked:,} of them have a mask."

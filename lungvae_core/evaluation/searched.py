@@ -143,10 +143,10 @@ def final(
         if config.of.of_codes:
             report |= _mlp(config, settings, float(chosen.extra["threshold"]))
         else:
-            told = _vae(config, folder, settings, ray, device, threads, should_stop)
-            if told is None:
+            outcome = _vae(config, folder, settings, ray, device, threads, should_stop)
+            if outcome is None:
                 return None
-            report |= told
+            report |= outcome
         write_json(folder / REPORT, report)
     return report
 

@@ -99,19 +99,21 @@ def _standardised(own: np.ndarray, new: np.ndarray) -> np.ndarray:
     return np.divide(apart, pooled, out=np.zeros(len(apart)), where=pooled > 1e-6)
 
 
-def _nearest(asked: np.ndarray, patients: np.ndarray, known: np.ndarray, owners: np.ndarray) -> np.ndarray:
+def _nearest(
+    queries: np.ndarray, patients: np.ndarray, reference: np.ndarray, owners: np.ndarray
+) -> np.ndarray:
     """(M,) distance of each row of asked (M, K) to the nearest of known (N, K) of another patient."""
     names = pd.Index(np.unique(owners))
     owner, patient = names.get_indexer(owners), names.get_indexer(patients)
-    squares = (known.astype(np.float64) ** 2).sum(1)
-    found = np.empty(len(asked))
-    for start in range(0, len(asked), 512):  # blocks bound the memory
+    squares = (reference.astype(np.float64) ** 2).sum(1)
+    distances = np.empty(len(queries))
+    for start in range(0, len(queries), 512):  # blocks bound the memory
         part = slice(start, start + 512)
-        block = asked[part].astype(np.float64)
-        apart = (block**2).sum(1)[:, None] + squares - 2 * block @ known.T
+        block = queries[part].astype(np.float64)
+        apart = (block**2).sum(1)[:, None] + squares - 2 * block @ reference.T
         apart[patient[part, None] == owner] = np.inf
-        found[part] = np.sqrt(np.maximum(apart.min(1), 0))
-    return found
+        distances[part] = np.sqrt(np.maximum(apart.min(1), 0))
+    return distances
 
 
 def _origin(
@@ -148,16 +150,16 @@ def _origin(
 
 def _quality(name: str, own: pd.DataFrame, new: pd.DataFrame) -> dict[str, float]:
     """The reconstruction of new slices compared with the range of 99 % of the training slices."""
-    known, asked = own[name].to_numpy(float), new[name].to_numpy(float)
+    trained_on, measured = own[name].to_numpy(float), new[name].to_numpy(float)
     if name == "ssim":
-        limit = float(np.percentile(known, 1))
-        worse = float(np.mean(asked < limit))
+        limit = float(np.percentile(trained_on, 1))
+        worse = float(np.mean(measured < limit))
     else:
-        limit = float(np.percentile(known, 99))
-        worse = float(np.mean(asked > limit))
+        limit = float(np.percentile(trained_on, 99))
+        worse = float(np.mean(measured > limit))
     return {
-        "median": float(np.median(asked)),
-        "training_median": float(np.median(known)),
+        "median": float(np.median(measured)),
+        "training_median": float(np.median(trained_on)),
         "limit_of_99_percent_of_training": limit,
         "worse_than_limit": worse,
     }

@@ -49,7 +49,7 @@ def subgroups(
     for weights in patient_weights(patients, resamples, seed=seed):
         for into, (_, _, rows) in zip(drawn, groups, strict=True):
             into.append(_figures(label[rows], logit[rows], called[rows], weights[:, rows]))
-    found: dict[str, list[dict[str, Any]]] = {str(name): [] for name in attributes.columns}
+    by_attribute: dict[str, list[dict[str, Any]]] = {str(name): [] for name in attributes.columns}
     for blocks, (name, group, rows) in zip(drawn, groups, strict=True):
         truth = label[rows]
         values = _figures(truth, logit[rows], called[rows], np.ones((1, len(rows))))
@@ -74,8 +74,8 @@ def subgroups(
             else:
                 draws = [block[figure] for block in blocks]
                 entry[figure] = percentile_interval(value, np.concatenate(draws) if draws else np.empty(0))
-        found[name].append(entry)
-    return found
+        by_attribute[name].append(entry)
+    return by_attribute
 
 
 def attributes_of(table: pd.DataFrame, frame: pd.DataFrame, unit: str) -> pd.DataFrame:
@@ -98,28 +98,28 @@ def attributes_of(table: pd.DataFrame, frame: pd.DataFrame, unit: str) -> pd.Dat
         size = numbers(table, "diameter_mm")
         of_slices = of_slices.iloc[np.argsort(-np.nan_to_num(size), kind="stable")]
     first = of_slices.drop_duplicates(keys)
-    wanted = frame[keys].astype({"patient_id": str}).reset_index(drop=True)
-    return wanted.merge(first, on=keys, how="left")[list(columns)]
+    lesions = frame[keys].astype({"patient_id": str}).reset_index(drop=True)
+    return lesions.merge(first, on=keys, how="left")[list(columns)]
 
 
 def _attributes(table: pd.DataFrame) -> dict[str, pd.Series]:
-    found: dict[str, pd.Series] = {}
+    columns: dict[str, pd.Series] = {}
     if "diameter_mm" in table:
-        found["size_band"] = size_bands(numbers(table, "diameter_mm"))
+        columns["size_band"] = size_bands(numbers(table, "diameter_mm"))
     if "n_readers" in table or "malignancy_all" in table:
         readers = numbers(table, "n_readers") if "n_readers" in table else reader_count(table).astype(float)
         readers = np.where(readers >= 1, readers, np.nan)
-        found["readers"] = _cut(readers, (1, 2, 3), _READERS, right=True)
+        columns["readers"] = _cut(readers, (1, 2, 3), _READERS, right=True)
     if "texture_all" in table:
-        found["texture"] = _cut(reader_mean(table, "texture"), (2.5, 3.5), _TEXTURES, right=True)
+        columns["texture"] = _cut(reader_mean(table, "texture"), (2.5, 3.5), _TEXTURES, right=True)
     if "slice_thickness_mm" in table:
         thickness = numbers(table, "slice_thickness_mm")
-        found["slice_thickness"] = _cut(thickness, (1, 2, 3), _THICKNESSES, right=True)
+        columns["slice_thickness"] = _cut(thickness, (1, 2, 3), _THICKNESSES, right=True)
     if "manufacturer" in table:
         names = table["manufacturer"].astype("string").str.strip()
         names = names.where(names.str.len() > 0)
-        found["manufacturer"] = pd.Series(pd.Categorical(names), index=table.index)
-    return found
+        columns["manufacturer"] = pd.Series(pd.Categorical(names), index=table.index)
+    return columns
 
 
 def size_bands(diameter_mm: np.ndarray) -> pd.Series:
@@ -147,9 +147,9 @@ def _groups(column: pd.Series) -> list[tuple[str, np.ndarray]]:
 def _figures(
     label: np.ndarray, logit: np.ndarray, called: np.ndarray, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
-    found = rates(weighted_counts(label, called, weights))
+    shares = rates(weighted_counts(label, called, weights))
     return {
         "auc": weighted_aucs(label, logit, weights),
-        "sensitivity": found["sensitivity"],
-        "specificity": found["specificity"],
+        "sensitivity": shares["sensitivity"],
+        "specificity": shares["specificity"],
     }

@@ -54,14 +54,14 @@ def nodule_logits(
     if rule == "largest":
         slices["area"] = _areas(table_rows, area)
     nodules = slices.groupby(NODULE, as_index=False, observed=True)
-    found = nodules.agg(logit=("logit", "max" if rule == "max" else "mean"), slices=("slices", "sum"))
+    patients = nodules.agg(logit=("logit", "max" if rule == "max" else "mean"), slices=("slices", "sum"))
     if rule == "top3":
         highest = slices.sort_values("logit", ascending=False).groupby(NODULE, observed=True).head(3)
-        found["logit"] = highest.groupby(NODULE, observed=True)["logit"].mean().to_numpy()
+        patients["logit"] = highest.groupby(NODULE, observed=True)["logit"].mean().to_numpy()
     if rule == "largest":
         largest = slices[slices["area"] == nodules["area"].transform("max")]
-        found["logit"] = largest.groupby(NODULE, observed=True)["logit"].mean().to_numpy()
-    return found
+        patients["logit"] = largest.groupby(NODULE, observed=True)["logit"].mean().to_numpy()
+    return patients
 
 
 def patient_logits(nodules: pd.DataFrame) -> pd.DataFrame:

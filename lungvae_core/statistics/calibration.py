@@ -94,7 +94,7 @@ def _likeliest(labels: np.ndarray, logits: np.ndarray, counts: np.ndarray) -> tu
     scale = np.log(max(np.sqrt(np.average(centred**2, weights=counts)), 1e-9))
     limits = [(-max(scale, 0.0) - 7, -np.log(COLDEST)), (None, None)]
     # In the logarithm of the slope the loss may have more than one valley.
-    found = [
+    fits = [
         minimize(
             loss,
             [np.clip(start, *limits[0]), logit(up / (up + down))],
@@ -104,7 +104,7 @@ def _likeliest(labels: np.ndarray, logits: np.ndarray, counts: np.ndarray) -> tu
         )
         for start in (0.0, 1.0 - scale, -2.0 - scale)
     ]
-    best = min(found, key=lambda one: one.fun).x
+    best = min(fits, key=lambda one: one.fun).x
     slope = np.exp(best[0])
     return float(1 / slope), float(best[1] - slope * middle)
 
@@ -185,14 +185,14 @@ def ece_noise(
     for start in range(0, resamples, 100):
         luck = generator.random((min(100, resamples - start), group.max() + 1))[:, group]
         drawn.append(np.abs(((luck < probabilities) - probabilities) @ member).sum(1) / len(order))
-    found = np.concatenate(drawn)
-    low, high = percentiles(found)
+    draws = np.concatenate(drawn)
+    low, high = percentiles(draws)
     return {
         "value": value,
-        "mean": float(found.mean()),
+        "mean": float(draws.mean()),
         "low": float(low),
         "high": float(high),
-        "p": float((1 + (found >= value - 1e-12).sum()) / (1 + len(found))),
+        "p": float((1 + (draws >= value - 1e-12).sum()) / (1 + len(draws))),
     }
 
 
@@ -226,13 +226,13 @@ def reliability(
     order, starts = _groups(probabilities)
     mass = np.diff(np.r_[starts, len(order)])
     place = np.repeat(_bins(mass[None].astype(np.float64), bins)[0], mass)
-    found = []
+    entries = []
     for number in np.unique(place):
         rows = order[place == number]
         share = float(labels[rows].mean())
         cases = len(rows) if patients is None else len(pd.unique(np.asarray(patients)[rows]))
         low, high = wilson(share, cases)
-        found.append(
+        entries.append(
             {
                 "mean_probability": float(probabilities[rows].mean()),
                 "share": share,
@@ -241,7 +241,7 @@ def reliability(
                 "high": high,
             }
         )
-    return found
+    return entries
 
 
 def slope_intercept(labels: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:

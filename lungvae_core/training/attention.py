@@ -95,8 +95,8 @@ class Attention(nn.Module):
 
         Codes (N, K) of the slices in `table_rows` (N rows), whose order does not matter.
         """
-        found, _, keys, nodule = self._run(codes, table_rows)
-        return keys.assign(logit=found, slices=np.bincount(nodule, minlength=len(keys)))
+        logits, _, keys, nodule = self._run(codes, table_rows)
+        return keys.assign(logit=logits, slices=np.bincount(nodule, minlength=len(keys)))
 
     def weights(self, codes: np.ndarray, table_rows: pd.DataFrame) -> np.ndarray:
         """(N,) float64: how much each slice counts in its nodule's logit; they add up to 1 in a nodule."""
@@ -141,21 +141,21 @@ def fit_attention(
     """
     config = config or AttentionConfig()
     labels = np.asarray(labels, float)
-    known = np.flatnonzero(~np.isnan(labels))
-    table = table_rows.iloc[known]
-    order = np.arange(len(known))
+    labelled = np.flatnonzero(~np.isnan(labels))
+    table = table_rows.iloc[labelled]
+    order = np.arange(len(labelled))
     if "slice" in table:
         order = np.lexsort((table["slice"], table["nodule"], table["patient_id"].astype(str)))
-    known, table = known[order], table.iloc[order]
-    keys, nodule = _nodules(table, len(known))
-    target = _of_nodules(labels[known], nodule, keys)
+    labelled, table = labelled[order], table.iloc[order]
+    keys, nodule = _nodules(table, len(labelled))
+    target = _of_nodules(labels[labelled], nodule, keys)
     if len(target) == 0 or target.min() == target.max():
         raise UserError(
             "Attention over slices needs both malignant and benign nodules to learn from; here is one class."
         )
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(seed)
-        read = torch.tensor(np.asarray(codes)[known], dtype=torch.float32)
+        read = torch.tensor(np.asarray(codes)[labelled], dtype=torch.float32)
         model = Attention(read.shape[1], config, inputs)
         model.standardise(read)
         _train(model, read, torch.tensor(nodule), torch.tensor(target, dtype=torch.float32))
@@ -285,7 +285,7 @@ def load_attentions(run: Run) -> Attentions | None:
         members, patients, tensors = load_members(
             path,
             partial(_empty, run),
-            lambda _, known: {"fold": torch.empty(known, dtype=torch.int64, device="meta")},
+            lambda _, length: {"fold": torch.empty(length, dtype=torch.int64, device="meta")},
             most=MOST_MEMBERS,
             what="folds",
         )

@@ -33,6 +33,7 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import torch
+from pandas.api.types import is_float_dtype
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -338,7 +339,7 @@ class Run:
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         with atomic_path(self.folder / name) as temporary:
             # Floats are almost all distinct: a dictionary of them would take half as much space again.
-            numbers = [str(name) for name in table.select_dtypes("floating")]
+            numbers = [str(name) for name in table if is_float_dtype(table[name])]
             table.to_parquet(
                 temporary,
                 compression="zstd",
@@ -517,8 +518,8 @@ def fitting(path: Path) -> Iterator[None]:
 
 def _hash_beside(path: Path) -> str | None:
     listed = path.parent / "hashes.json"
-    found = read_json(listed, what="The list of hashes") if listed.is_file() else {}
-    return str(found[path.name]) if isinstance(found, dict) and path.name in found else None
+    hashes = read_json(listed, what="The list of hashes") if listed.is_file() else {}
+    return str(hashes[path.name]) if isinstance(hashes, dict) and path.name in hashes else None
 
 
 def content_hash(tensors: dict[str, Tensor]) -> str:

@@ -87,9 +87,9 @@ def compiles(config: Config, device: torch.device) -> bool:
 
 def memory_error(error: BaseException, device: torch.device, batch_size: int) -> UserError | None:
     """The sentence for a device that ran out of memory, or None for any other error."""
-    words = str(error).lower()
+    message = str(error).lower()
     exhausted = isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in words or "can't allocate memory" in words)
+        isinstance(error, RuntimeError) and ("out of memory" in message or "can't allocate memory" in message)
     )
     if not exhausted:
         return None

@@ -157,7 +157,7 @@ def load_ensemble(run: Run, file: str = FILE) -> Ensemble | None:
         members, patients, tensors = load_members(
             path,
             partial(classifier_of, run),
-            lambda count, known: {"drew": torch.empty((count, known), dtype=torch.uint8, device="meta")},
+            lambda count, length: {"drew": torch.empty((count, length), dtype=torch.uint8, device="meta")},
             most=MOST_MEMBERS,
             what="classifiers",
         )

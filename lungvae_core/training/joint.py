@@ -66,8 +66,8 @@ def labels_for(config: Config, table: pd.DataFrame, train: np.ndarray) -> Labels
         rows = share_of_patients(table, share=RELEASED_SHARE, seed=config.training.seed)
     labels = np.full(len(table), np.nan, np.float32)
     joint = config.joint
-    asked = labels_by(table, joint.task, joint.label_rule)
-    labels[rows] = asked[rows]
+    classes = labels_by(table, joint.task, joint.label_rule)
+    labels[rows] = classes[rows]
     if not ((labels == 1).any() and (labels == 0).any()):
         raise UserError(
             "The joint phase needs labels of both classes (malignancy above 3 and below 3) among the "
@@ -91,11 +91,11 @@ def _ratings(table: pd.DataFrame, rows: np.ndarray) -> np.ndarray:
             "ratings_weight needs the readers' ratings (columns as texture_all) or diameter_mm in the data; "
             "set ratings_weight=0 to train without."
         )
-    found = np.full((len(table), len(columns)), np.nan, np.float32)
-    known = np.stack(columns, axis=1)[rows]
-    deviation = np.nanstd(known, axis=0)
-    found[rows] = (known - np.nanmean(known, axis=0)) / np.where(deviation > 0, deviation, 1)
-    return found
+    scores = np.full((len(table), len(columns)), np.nan, np.float32)
+    trained = np.stack(columns, axis=1)[rows]
+    deviation = np.nanstd(trained, axis=0)
+    scores[rows] = (trained - np.nanmean(trained, axis=0)) / np.where(deviation > 0, deviation, 1)
+    return scores
 
 
 class Head(nn.Module):
@@ -119,8 +119,8 @@ class Head(nn.Module):
             )
             kept = torch.rand(total, hidden.shape[1], device=hidden.device)[start:stop] >= HEAD.dropout
             hidden = hidden * kept / (1 - HEAD.dropout)
-        told = None if self.ratings is None else self.ratings(hidden)
-        return self.classifier.body[-1](hidden)[:, 0], told
+        predicted = None if self.ratings is None else self.ratings(hidden)
+        return self.classifier.body[-1](hidden)[:, 0], predicted
 
 
 @torch.no_grad()
@@ -161,13 +161,13 @@ def fit_guide(vae: VAE, hu: Tensor, labels: Labels, config: Config, *, round_: i
 
     The same weights, labels and round give the same classifier.
     """
-    known = np.flatnonzero(~np.isnan(labels.labels))
-    codes = _codes(vae, hu, known)
+    labelled = np.flatnonzero(~np.isnan(labels.labels))
+    codes = _codes(vae, hu, labelled)
     settings = ClassifierConfig(
         class_balanced=config.joint.class_balanced, seed=config.training.seed + 1000 * (round_ + 1)
     )
     with torch.enable_grad():
-        guide = fit_classifier(codes.numpy(), labels.labels[known], settings, inputs_of(config))
+        guide = fit_classifier(codes.numpy(), labels.labels[labelled], settings, inputs_of(config))
     return _fixed(guide, hu.device)
 
 
@@ -191,11 +191,13 @@ def guidance(
     """The loss of a batch of codes (B, K) with labels (B,), and for a head with ratings (B, R)."""
     if config.joint.head == "fixed":
         return config.joint.label_weight * label_loss(guide(codes), labels, weights)
-    logits, told = guide(codes, share)
+    logits, predicted = guide(codes, share)
     loss = config.joint.label_weight * label_loss(logits, labels, weights)
-    if told is not None and ratings is not None:
-        known = ~torch.isnan(ratings)
-        deviation = torch.where(known, told - torch.where(known, ratings, torch.zeros_like(ratings)), 0.0)
+    if predicted is not None and ratings is not None:
+        rated = ~torch.isnan(ratings)
+        deviation = torch.where(
+            rated, predicted - torch.where(rated, ratings, torch.zeros_like(ratings)), 0.0
+        )
         loss = loss + config.joint.ratings_weight * deviation.square().mean()
     return loss
 

@@ -118,9 +118,9 @@ class Team:
         """Whether any process says so."""
         if self.size == 1:
             return flag
-        found = torch.tensor(float(flag), device=self.device)
-        dist.all_reduce(found, op=dist.ReduceOp.MAX)
-        return bool(found)
+        flags = torch.tensor(float(flag), device=self.device)
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        return bool(flags)
 
     def wait(self) -> None:
         """Wait until every process has reached this point."""

@@ -93,10 +93,10 @@ def shared_slices(data: SliceSet) -> pd.DataFrame:
     return pairs.drop_duplicates(["row", "other"]).reset_index(drop=True)
 
 
-def learned(run: Run, data: SliceSet, known: Collection[str]) -> Learned:
+def learned(run: Run, data: SliceSet, trained: Collection[str]) -> Learned:
     """Which patients of `data` are among the run's own patients `known`, by their ids and their pixels."""
     patients = data.table["patient_id"].astype(str).to_numpy()
-    keys = {patient_key(one) for one in known}
+    keys = {patient_key(one) for one in trained}
     by_id = frozenset(one for one in set(patients) if patient_key(one) in keys)
     stored = _stored(run)
     if stored is None or data.info.generated:
@@ -148,18 +148,18 @@ def keep_apart(
     shared = same_as.notna().to_numpy()
     names = patients.astype(str).to_numpy()
     first, other = names[shared][0], str(same_as[shared].iloc[0])
-    words = (
+    sentence = (
         f"{int(shared.sum()):,} of the {len(names):,} slices of {where} are the same pictures as slices of "
         f"another patient, as those of {first} and {other}"
     )
     if seen == "refuse":
         raise UserError(
-            f"{words}: folds by patient would have them on both sides. If these are one person, give them "
+            f"{sentence}: folds by patient would have them on both sides. If these are one person, give them "
             "one patient_id; or leave out the patients that repeat others with --leave-out-seen; or go on "
             "with --include-seen, which the report calls a leak. `lungvae leaks` lists them."
         )
     if seen == "include":
-        return everything, [f"{words}."]
+        return everything, [f"{sentence}."]
     return ~np.isin(names, sorted(_repeating(names[shared], same_as[shared].astype(str).to_numpy()))), []
 
 

@@ -766,8 +766,8 @@ def override(config: Config, changes: dict[str, Any]) -> Config:
     for name, value in changes.items():
         part = next((p for p in PARTS if name in values[p]), None)
         if part is None:
-            known = [key for p in PARTS for key in values[p]]
-            raise UserError(f"There is no setting {name!r}. The settings are: {', '.join(known)}.")
+            names = [key for p in PARTS for key in values[p]]
+            raise UserError(f"There is no setting {name!r}. The settings are: {', '.join(names)}.")
         values[part][name] = value
     model = values["model"]
     if model["rating_dimensions"] and "rating_dimensions" not in changes:  # it follows the guides

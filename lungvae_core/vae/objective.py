@@ -163,10 +163,10 @@ def label_loss(logits: Tensor, labels: Tensor, weights: tuple[float, float]) -> 
 
     `weights` are those of the classes 0 and 1.
     """
-    known = ~torch.isnan(labels)
-    target = torch.where(known, labels, torch.zeros_like(labels))
+    rated = ~torch.isnan(labels)
+    target = torch.where(rated, labels, torch.zeros_like(labels))
     each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    weight = torch.where(target > 0.5, weights[1], weights[0]) * known
+    weight = torch.where(target > 0.5, weights[1], weights[0]) * rated
     return (each * weight).mean()
 
 

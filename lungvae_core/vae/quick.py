@@ -26,8 +26,8 @@ _WARM = 3  # calls after which a traced network runs at its full speed
 
 def computes_in_bfloat16() -> bool:
     """Whether this processor has bfloat16 instructions; without them bfloat16 is slower than float32."""
-    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # PyTorch tells nowhere else
-    return bool(known and known() and torch.backends.mkldnn.is_available())
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # PyTorch tells nowhere else
+    return bool(supported and supported() and torch.backends.mkldnn.is_available())
 
 
 def one_call(network: nn.Module, example: Tensor) -> Callable[[Tensor], Tensor]:

@@ -165,8 +165,8 @@ def _slab(part: pd.DataFrame) -> Slab:
     radius = np.sqrt(area / np.pi) * spacing
     gap = float(part["slice_spacing_mm"].iloc[0])
     # Beyond its last slices the nodule is gone. What the radius does to either side gives the caps' blur.
-    around = np.concatenate([[0.0], radius, [0.0]])
-    step = np.diff(around) / max(gap, 0.1)
+    closed = np.concatenate([[0.0], radius, [0.0]])
+    step = np.diff(closed) / max(gap, 0.1)
     slope = 0.9 * np.abs(step[1:] + step[:-1]) / 2 + 0.5 * (np.abs(step[1:]) + np.abs(step[:-1])) / 2
     middle = len(part) // 2
     shift = part[["col0", "row0"]].to_numpy(float)

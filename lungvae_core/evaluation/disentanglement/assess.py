@@ -198,14 +198,14 @@ def _seen(run: Run, split: np.ndarray) -> str:
 def _variants(
     codes: np.ndarray, factors: Factors, seed: int, effort: Effort, name: str, on_progress: Progress
 ) -> dict[str, Any]:
-    found = {"raw": assess_part(codes, factors, seed, effort, f"{name}, raw", on_progress)}
+    parts = {"raw": assess_part(codes, factors, seed, effort, f"{name}, raw", on_progress)}
     if factors.size is not None and len(factors.kinds) > 2:
         rest, information = without_size(factors, seed=seed)
         part = assess_part(codes, rest, seed, effort, f"{name}, without size", on_progress)
-        found["without_size"] = part | {
+        parts["without_size"] = part | {
             "size_alone": {key: round(value, 3) for key, value in information.items()}
         }
-    return found
+    return parts
 
 
 @threadpool_limits.wrap(limits=1)
@@ -316,10 +316,10 @@ def _cheap(
 
 def _trees(importance: np.ndarray) -> dict[str, float]:
     _, completeness, disentanglement = scores.dci(importance)
-    found = completeness[~np.isnan(completeness)]
+    defined = completeness[~np.isnan(completeness)]
     return {
         "dci_disentanglement": disentanglement,
-        "dci_completeness": float(found.mean()) if len(found) else float("nan"),
+        "dci_completeness": float(defined.mean()) if len(defined) else float("nan"),
     }
 
 
@@ -347,7 +347,7 @@ def _probes(
 ) -> dict[str, Any]:
     values, binary = factors.values, [kind.binary for kind in factors.kinds]
     probe = probes.Probe(codes, factors.nodules, seed=seed)
-    found: dict[str, Any] = {
+    summary: dict[str, Any] = {
         name: {"measure": "auc" if each else "r2", "chance": 0.5 if each else 0.0}
         for name, each in zip(factors.names, binary, strict=True)
     }
@@ -364,8 +364,8 @@ def _probes(
             if kind == "boosted":
                 step()
         for index, name in enumerate(factors.names):
-            found[name][kind] = figure(value[index], (low[index], high[index]), np.array(null)[:, index])
-    return found
+            summary[name][kind] = figure(value[index], (low[index], high[index]), np.array(null)[:, index])
+    return summary
 
 
 def _on_phantom(run: Run, sizes: Sizes, effort: Effort, seed: int, on_progress: Progress) -> dict[str, Any]:
@@ -376,7 +376,7 @@ def _on_phantom(run: Run, sizes: Sizes, effort: Effort, seed: int, on_progress: 
     vae = run.load_model()
     free, held = moved.encoded(vae, slices.free), moved.encoded(vae, slices.held)
     on_progress("rendering phantoms", 1, 1)
-    found = moved.phantom_scores(held, slices, seed=seed, draws=effort.draws)
+    scores = moved.phantom_scores(held, slices, seed=seed, draws=effort.draws)
     factors = factors_of(slices.table)
     part = assess_part(free, factors, seed, effort, "phantom", on_progress)
     return {
@@ -385,7 +385,7 @@ def _on_phantom(run: Run, sizes: Sizes, effort: Effort, seed: int, on_progress: 
         "moved": {
             name: figure(entry["value"], (entry["low"], entry["high"]), np.array(entry["null"]))
             | {"by_factor": {key: round(value, 3) for key, value in entry["by_factor"].items()}}
-            for name, entry in found.items()
+            for name, entry in scores.items()
         },
         "kinds": [asdict(kind) for kind in factors.kinds],
         "free": part,
@@ -401,14 +401,14 @@ def figure(value: float, interval: tuple[float, float], null: np.ndarray) -> dic
     if not np.isfinite(value):
         return {"value": None, "low": None, "high": None, "null": None}
     low, high = (float(end) if np.isfinite(end) else value for end in interval)
-    found: dict[str, Any] = {"value": round(value, 4), "low": round(low, 4), "high": round(high, 4)}
-    found["null"] = None
+    entry: dict[str, Any] = {"value": round(value, 4), "low": round(low, 4), "high": round(high, 4)}
+    entry["null"] = None
     if len(null):
         beside = against_null(value, null)
-        found["null"] = {
+        entry["null"] = {
             name: round(beside[key], 4) for name, key in (("mean", "null"), ("high", "null_high"), ("p", "p"))
         }
-    return found
+    return entry
 
 
 def ordered(part: dict[str, Any]) -> list[int]:
@@ -427,8 +427,8 @@ def named(names: list[str], values: np.ndarray) -> dict[str, float | None]:
 
 def rounded(values: np.ndarray, digits: int = 3) -> list[Any]:
     """Nested lists of numbers rounded to `digits`; NaN, which JSON lacks, becomes 0."""
-    found: list[Any] = np.round(np.nan_to_num(values), digits).tolist()
-    return found
+    rounded: list[Any] = np.round(np.nan_to_num(values), digits).tolist()
+    return rounded
 
 
 def _ranks(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -72,14 +72,14 @@ def _figures(report: dict[str, Any], space: str) -> Iterator[tuple[str, float, f
             if entry["value"] is not None and entry["null"]:
                 yield f"{variant}/{name}", entry["value"], entry["null"]["mean"]
         for kind in PROBES:
-            told = [
+            notes = [
                 probe[kind]
                 for probe in part["probes"].values()
                 if probe["measure"] == "r2" and probe[kind]["value"] is not None and probe[kind]["null"]
             ]
-            if told:
-                value = float(np.mean([entry["value"] for entry in told]))
-                yield f"{variant}/{kind}", value, float(np.mean([entry["null"]["mean"] for entry in told]))
+            if notes:
+                value = float(np.mean([entry["value"] for entry in notes]))
+                yield f"{variant}/{kind}", value, float(np.mean([entry["null"]["mean"] for entry in notes]))
 
 
 def figure_words(figure: str) -> str:
@@ -100,7 +100,7 @@ def _summary(values: list[float], nulls: list[float]) -> dict[str, Any]:
 
 
 def _differences(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    found, order = [], list(FAMILIES)
+    entries, order = [], list(FAMILIES)
     for first, second in combinations(groups, 2):
         if first["prior"] == second["prior"] or first["data"] != second["data"]:
             continue
@@ -114,7 +114,7 @@ def _differences(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 continue
             test = ttest_ind(ours, theirs, equal_var=False)
             interval = test.confidence_interval(0.95)
-            found.append(
+            entries.append(
                 {
                     "figure": name,
                     "first": [first["prior"], first["space"]],
@@ -127,6 +127,6 @@ def _differences(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     "of": len(ours) * len(theirs),
                 }
             )
-    for entry in found:
-        entry["clear"] = bool(entry["p"] * len(found) < 0.05)
-    return found
+    for entry in entries:
+        entry["clear"] = bool(entry["p"] * len(entries) < 0.05)
+    return entries

@@ -68,20 +68,20 @@ def factors_of(table: pd.DataFrame) -> Factors:
     if "malignancy" in table:
         frame["malignancy"] = table["malignancy"].to_numpy(dtype=float, na_value=np.nan)
     nodules = frame.groupby(NODULE, as_index=False).mean()
-    known = [kind for kind in kinds if nodules[kind.name].notna().mean() > 0.8]
-    nodules = nodules.dropna(subset=[kind.name for kind in known])
-    known = [kind for kind in known if nodules[kind.name].nunique() > 1]
+    usable = [kind for kind in kinds if nodules[kind.name].notna().mean() > 0.8]
+    nodules = nodules.dropna(subset=[kind.name for kind in usable])
+    usable = [kind for kind in usable if nodules[kind.name].nunique() > 1]
     patients = nodules["patient_id"].nunique()
-    if not known or patients < LEAST_PATIENTS:
+    if not usable or patients < LEAST_PATIENTS:
         raise UserError(
-            f"There are {len(known)} factors of {patients} patients; disentanglement needs at least one that "
-            f"varies, of {LEAST_PATIENTS} patients: readers' ratings (columns such as texture_all), "
+            f"There are {len(usable)} factors of {patients} patients; disentanglement needs at least one "
+            f"that varies, of {LEAST_PATIENTS} patients: readers' ratings (columns such as texture_all), "
             "diameter_mm, or a phantom."
         )
-    size = next((nodules[kind.name].to_numpy(float) for kind in known if kind.size), None)
+    size = next((nodules[kind.name].to_numpy(float) for kind in usable if kind.size), None)
     return Factors(
-        known,
-        nodules[[kind.name for kind in known]].to_numpy(float),
+        usable,
+        nodules[[kind.name for kind in usable]].to_numpy(float),
         nodules[[name for name in (*NODULE, "malignancy") if name in nodules]].reset_index(drop=True),
         size,
         len(frame.drop_duplicates(NODULE)) - len(nodules),
@@ -156,14 +156,14 @@ def without_size(factors: Factors, *, seed: int = 0) -> tuple[Factors, dict[str,
         )
         predicted[test] = spline.fit(size[train], factors.values[train]).predict(size[test])
     left = factors.values - predicted
-    told = 1 - (left**2).sum(0) / ((factors.values - factors.values.mean(0)) ** 2).sum(0)
+    explained = 1 - (left**2).sum(0) / ((factors.values - factors.values.mean(0)) ** 2).sum(0)
     kept = [index for index, kind in enumerate(factors.kinds) if not kind.size]
     kinds = [
         Factor(kind.name, f"{kind.words}, less what the diameter tells", kind.unit)
         for kind in (factors.kinds[index] for index in kept)
     ]
     rest = Factors(kinds, left[:, kept], factors.nodules, factors.size, factors.left_out)
-    return rest, {factors.names[index]: float(told[index]) for index in kept}
+    return rest, {factors.names[index]: float(explained[index]) for index in kept}
 
 
 def shuffled(patients: np.ndarray, generator: np.random.Generator) -> np.ndarray:

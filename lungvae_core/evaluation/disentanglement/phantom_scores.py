@@ -71,9 +71,11 @@ def rendered(sizes: Sizes, seed: int) -> Rendered:
     groups = NAMES * (sizes.learn + sizes.test)
     held = np.empty((len(groups), sizes.group, 64, 64), np.int16)
     for place, name in enumerate(groups):
-        value, around = float(generator.uniform(*INDEPENDENT[name])), int(generator.integers(2**31))
+        value, scene_seed = float(generator.uniform(*INDEPENDENT[name])), int(generator.integers(2**31))
         for one in range(sizes.group):
-            held[place, one] = render(draw_independent(generator).replace(**{name: value}), seed=around)[0]
+            held[place, one] = render(draw_independent(generator).replace(**{name: value}), seed=scene_seed)[
+                0
+            ]
     return Rendered(
         sizes,
         np.stack(free),
@@ -138,15 +140,15 @@ def phantom_scores(held: np.ndarray, slices: Rendered, *, seed: int, draws: int)
     generator = np.random.default_rng([seed, 1])
     null: dict[str, list[float]] = {"factor_vae": [], "beta_vae": []}
     for _ in range(draws):
-        for name, (told, true) in predictions(generator.permutation(slices.factor)).items():
-            null[name].append(float((told == true).mean()))
-    found = {}
-    for name, (told, true) in predictions(slices.factor).items():
-        right = told == true
+        for name, (predicted, true) in predictions(generator.permutation(slices.factor)).items():
+            null[name].append(float((predicted == true).mean()))
+    accuracies = {}
+    for name, (predicted, true) in predictions(slices.factor).items():
+        right = predicted == true
         drawn = right[generator.integers(len(right), size=(500, len(right)))].mean(1)
-        found[name] = {
+        accuracies[name] = {
             **percentile_interval(right.mean(), drawn),
             "null": null[name],
             "by_factor": {each: float(right[true == number].mean()) for number, each in enumerate(NAMES)},
         }
-    return found
+    return accuracies

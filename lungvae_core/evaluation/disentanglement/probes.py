@@ -94,7 +94,7 @@ def _weighted(factors: np.ndarray, predicted: np.ndarray, binary: list[bool], we
     total = weights.sum(1, keepdims=True)
     spread = weights @ factors**2 - (weights @ factors) ** 2 / total
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = np.where(spread > 1e-12 * total, 1 - missed / spread, np.nan)
+        scores = np.where(spread > 1e-12 * total, 1 - missed / spread, np.nan)
     for index in np.flatnonzero(binary):
-        found[:, index] = weighted_aucs(factors[:, index], predicted[:, index], weights)
-    return found
+        scores[:, index] = weighted_aucs(factors[:, index], predicted[:, index], weights)
+    return scores

@@ -82,9 +82,9 @@ def gap(values: np.ndarray) -> np.ndarray:
     return ordered[-1] - ordered[-2]
 
 
-def mig(told: np.ndarray, entropies: np.ndarray) -> np.ndarray:
+def mig(information: np.ndarray, entropies: np.ndarray) -> np.ndarray:
     """(L,) each factor's mutual information gap, from `information` (K, L) and its entropy (L,)."""
-    return gap(told) / entropies
+    return gap(information) / entropies
 
 
 def explained(codes: np.ndarray, factors: np.ndarray) -> np.ndarray:
@@ -111,15 +111,15 @@ def sap(codes: np.ndarray, factors: np.ndarray) -> np.ndarray:
     return gap(explained(codes, factors))
 
 
-def modularity(told: np.ndarray) -> np.ndarray:
+def modularity(information: np.ndarray) -> np.ndarray:
     """(K,) each dimension's modularity from `information` (K, L); NaN with no information or one factor.
 
     1 if a dimension informs about a single factor, 0 if about all factors equally.
     """
-    most = told.max(1)
-    beside = (told**2).sum(1) - most**2
-    over = most**2 * (told.shape[1] - 1)
-    return 1 - np.divide(beside, over, out=np.full(len(told), np.nan), where=over > 0)
+    most = information.max(1)
+    beside = (information**2).sum(1) - most**2
+    over = most**2 * (information.shape[1] - 1)
+    return 1 - np.divide(beside, over, out=np.full(len(information), np.nan), where=over > 0)
 
 
 def dci(importance: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -131,10 +131,10 @@ def dci(importance: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """
     of_dimension, of_factor = _concentrated(importance), _concentrated(importance.T)
     weights = importance.sum(1)
-    known = ~np.isnan(of_dimension)
-    if not known.any():
+    defined = ~np.isnan(of_dimension)
+    if not defined.any():
         return of_dimension, of_factor, float("nan")
-    return of_dimension, of_factor, float(np.average(of_dimension[known], weights=weights[known]))
+    return of_dimension, of_factor, float(np.average(of_dimension[defined], weights=weights[defined]))
 
 
 def _concentrated(importance: np.ndarray) -> np.ndarray:
@@ -152,7 +152,7 @@ def importances(codes: np.ndarray, factors: np.ndarray, *, seed: int = 0) -> np.
     Each column sums to 1, or to 0 if the trees found nothing. Fitted on all rows, since it is not used to
     judge predictions; binary factors are regressed as 0 and 1.
     """
-    found = np.empty((codes.shape[1], factors.shape[1]))
+    scores = np.empty((codes.shape[1], factors.shape[1]))
     for index in range(factors.shape[1]):
         trees = GradientBoostingRegressor(
             n_estimators=20,
@@ -162,5 +162,5 @@ def importances(codes: np.ndarray, factors: np.ndarray, *, seed: int = 0) -> np.
             max_features=min(codes.shape[1], max(8, codes.shape[1] // 2)),
             random_state=seed,
         )
-        found[:, index] = trees.fit(codes, factors[:, index]).feature_importances_
-    return found
+        scores[:, index] = trees.fit(codes, factors[:, index]).feature_importances_
+    return scores

@@ -94,8 +94,8 @@ class Paper(Folded):
         """
         table, evaluation = self.data.table, self.evaluation
         truth = labels_by(table, evaluation.task, evaluation.label_rule)
-        known = np.flatnonzero(~np.isnan(truth))
-        inner, labels = table.iloc[known].reset_index(drop=True), truth[known]
+        labelled = np.flatnonzero(~np.isnan(truth))
+        inner, labels = table.iloc[labelled].reset_index(drop=True), truth[labelled]
         folds = list(grouped_folds(inner, evaluation.folds, seed=evaluation.seed, classes=labels.astype(int)))
         number = np.empty(len(inner), int)
         for at, (_, test) in enumerate(folds):
@@ -104,7 +104,7 @@ class Paper(Folded):
         total = len(self.members) * (len(folds) + 1)
         for done, member in enumerate(self.members):
             # Only the unmirrored view: the released code has one code per slice and memorises it.
-            codes = np.asarray(load_codes(member, JOINT_STAGE)[known, :1])
+            codes = np.asarray(load_codes(member, JOINT_STAGE)[labelled, :1])
             fit = partial(
                 fit_on_views, config=ClassifierConfig(seed=member.seed), inputs=inputs_of(member.config)
             )
@@ -114,7 +114,7 @@ class Paper(Folded):
                 self.progress("classifiers", done * (len(folds) + 1) + at + 1, total)
             logits.append(of_slices)
             # The same weights, tested on the patients whose labels the joint phase did not see.
-            seen = np.isin(known, share_of_patients(table, share=RELEASED_SHARE, seed=member.seed))
+            seen = np.isin(labelled, share_of_patients(table, share=RELEASED_SHARE, seed=member.seed))
             model = fit(codes[seen], labels[seen])
             unseen.append(
                 (inner[~seen].reset_index(drop=True), labels[~seen], over_views(model, codes[~seen]))
@@ -135,15 +135,15 @@ def _frames(
         slices.groupby(["patient_id", "nodule"], as_index=False)[["label", "fold"]].first(),
         on=["patient_id", "nodule"],
     )
-    found = {"slice": slices, "nodule": nodules, "patient": units.patient_logits(nodules)}
-    for unit, frame in found.items():
+    frames = {"slice": slices, "nodule": nodules, "patient": units.patient_logits(nodules)}
+    for unit, frame in frames.items():
         probability = expit(frame["logit"].to_numpy(float))
         called = np.zeros(len(frame), int)
         for at in np.unique(fold):
             rows = (frame["fold"] == at).to_numpy()
             called[rows] = probability[rows] >= _best(frame["label"].to_numpy()[rows], probability[rows])
-        found[unit] = frame.assign(probability=probability, called=called)
-    return found
+        frames[unit] = frame.assign(probability=probability, called=called)
+    return frames
 
 
 def _best(labels: np.ndarray, probability: np.ndarray) -> float:
@@ -160,8 +160,8 @@ def _steps(
     evaluation: EvaluationConfig,
 ) -> list[dict[str, Any]]:
     """AUC and accuracy, from the same weights on unseen labels to the protocol as released."""
-    by_seed = [_frames(inner, labels, found, fold) for found in logits]
-    rest = [_frames(table, truth, found, np.zeros(len(table), int)) for table, truth, found in unseen]
+    by_seed = [_frames(inner, labels, of_seed, fold) for of_seed in logits]
+    rest = [_frames(table, truth, of_seed, np.zeros(len(table), int)) for table, truth, of_seed in unseen]
     at_half = [
         {
             unit: frame.assign(called=(frame["probability"] >= 0.5).astype(int))

@@ -42,7 +42,7 @@ def plan_folds(table: pd.DataFrame, evaluation: EvaluationConfig) -> list[Fold]:
 
     Raises UserError if there are too few patients or a patient is in two parts of a fold.
     """
-    found = []
+    trainings = []
     for number, (outer, test) in enumerate(grouped_folds(table, evaluation.folds, seed=evaluation.seed)):
         inner = table.iloc[outer].reset_index(drop=True)
         fit, calibration = holdout(
@@ -50,11 +50,11 @@ def plan_folds(table: pd.DataFrame, evaluation: EvaluationConfig) -> list[Fold]:
         )
         fold = Fold(number, outer[fit], outer[calibration], test)
         check_apart(table, fit=fold.fit, calibration=fold.calibration, test=fold.test)
-        found.append(fold)
-    tested = np.sort(np.concatenate([fold.test for fold in found]))
+        trainings.append(fold)
+    tested = np.sort(np.concatenate([fold.test for fold in trainings]))
     if not np.array_equal(tested, np.arange(len(table))):
         raise UserError("The folds do not test every slice exactly once.")
-    return found
+    return trainings
 
 
 def presets(evaluation: EvaluationConfig) -> list[str]:

@@ -64,20 +64,22 @@ def score_fold(
     _both_classes(truth, parts, fold.number)
     rows = np.concatenate([parts["calibration"], parts["test"]])
     inner = table.iloc[rows].reset_index(drop=True)
-    known = np.arange(len(rows)) < len(parts["calibration"])  # rows of the calibration part
+    calibrating = np.arange(len(rows)) < len(parts["calibration"])  # rows of the calibration part
     slice_logits, attended, chosen = [], [], []
     for member in members:
         logits, attention, how = _member_scores(table, truth, parts["fit"], rows, member, stage, evaluation)
         slice_logits.append(logits)
         attended.append(attention)
         chosen.append({"preset": member.config.preset, "seed": member.seed, **how})
-    both = _judge(inner, truth[rows], known, slice_logits, attended, fold.number, evaluation.nodule_rule)
+    both = _judge(
+        inner, truth[rows], calibrating, slice_logits, attended, fold.number, evaluation.nodule_rule
+    )
     frames, rules, settled, rule = both
     per_seed = []
     for seed in dict.fromkeys(member.seed for member in members):
         of_seed = [at for at, member in enumerate(members) if member.seed == seed]
         alone = [slice_logits[at] for at in of_seed], [attended[at] for at in of_seed]
-        per_seed.append(_judge(inner, truth[rows], known, *alone, fold.number, rule)[0])
+        per_seed.append(_judge(inner, truth[rows], calibrating, *alone, fold.number, rule)[0])
     for frame in frames.values():
         if "row" in frame:
             frame["row"] = rows[frame["row"].to_numpy()]
@@ -161,7 +163,7 @@ def _fitted(
 def _judge(
     inner: pd.DataFrame,
     truth: np.ndarray,
-    known: np.ndarray,
+    calibrating: np.ndarray,
     slice_logits: list[np.ndarray],
     attended: list[pd.DataFrame],
     fold: int,
@@ -176,7 +178,7 @@ def _judge(
             nodules[rule] = pd.concat(attended).groupby(NODULE, as_index=False)[["logit"]].mean()
         elif rule != "largest" or area is not None:
             nodules[rule] = units.nodule_logits(rule, inner, logits, area=area)
-    of_nodule = units.by_nodule(inner, label=(truth.astype(int), "first"), known=(known, "first"))
+    of_nodule = units.by_nodule(inner, label=(truth.astype(int), "first"), known=(calibrating, "first"))
     nodules = {rule: of_nodule.merge(frame, on=NODULE) for rule, frame in nodules.items()}
     rule = asked_rule
     if rule == "chosen":
@@ -186,15 +188,15 @@ def _judge(
     elif rule not in nodules:
         raise UserError(f"The nodule rule {rule} needs the column area_px, which the data lack.")
     slices = inner[["patient_id", "nodule", "slice"]].assign(
-        row=np.arange(len(inner)), label=truth.astype(int), logit=logits, known=known
+        row=np.arange(len(inner)), label=truth.astype(int), logit=logits, known=calibrating
     )
     judged, settled = {}, {}
     judged["slice"], settled["slice"], _ = calibrated(slices, fold)
     by_rule = {}
     for name, frame in nodules.items():
-        by_rule[name], found, everyone = calibrated(frame, fold)
+        by_rule[name], of_rule, everyone = calibrated(frame, fold)
         if name == rule:
-            judged["nodule"], settled["nodule"] = by_rule[name], found
+            judged["nodule"], settled["nodule"] = by_rule[name], of_rule
             judged["patient"], settled["patient"], _ = calibrated(units.patient_logits(everyone), fold)
     return judged, by_rule, settled, rule
 
@@ -206,16 +208,21 @@ def calibrated(
 
     From here on `logit` is calibrated, so that several folds can be pooled.
     """
-    known = frame["known"].to_numpy()
+    calibrating = frame["known"].to_numpy()
     raw, label = frame["logit"].to_numpy(float), frame["label"].to_numpy()
-    found = settle(label[known], raw[known], patients=frame["patient_id"].to_numpy()[known])
-    probability, called = apply(found, raw)
+    settled = settle(
+        label[calibrating], raw[calibrating], patients=frame["patient_id"].to_numpy()[calibrating]
+    )
+    probability, called = apply(settled, raw)
     everyone = frame.assign(
         logit=logit(np.clip(probability, 1e-12, 1 - 1e-12)), probability=probability, called=called, fold=fold
     )
-    test = everyone[~known].drop(columns="known").reset_index(drop=True)
-    before, after = ece(label[~known], expit(raw[~known])), ece(label[~known], probability[~known])
-    return test, (found, before, after), everyone
+    test = everyone[~calibrating].drop(columns="known").reset_index(drop=True)
+    before, after = (
+        ece(label[~calibrating], expit(raw[~calibrating])),
+        ece(label[~calibrating], probability[~calibrating]),
+    )
+    return test, (settled, before, after), everyone
 
 
 def _both_classes(truth: np.ndarray, parts: dict[str, np.ndarray], number: int) -> None:

@@ -93,9 +93,9 @@ class Book:
             self._study.sampler = samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=STARTUP)
         else:
             self._study.sampler = samplers.RandomSampler(seed=seed)
-        asked = self._study.ask(self._distributions)
-        self._handles[asked.number] = asked
-        trial = Trial(asked.number, dict(asked.params))
+        drawn = self._study.ask(self._distributions)
+        self._handles[drawn.number] = drawn
+        trial = Trial(drawn.number, dict(drawn.params))
         self.trials.append(trial)
         self.write(trial)
         return trial
@@ -120,9 +120,9 @@ class Book:
         trial.state, trial.error = state, error
         self.write(trial)
         states = self._optuna.trial.TrialState
-        known = {COMPLETE: states.COMPLETE, HALTED: states.PRUNED, FAILED: states.FAIL}
+        state_of = {COMPLETE: states.COMPLETE, HALTED: states.PRUNED, FAILED: states.FAIL}
         value = trial.value if state == COMPLETE else None
-        self._study.tell(trial.number, value, state=known[state])
+        self._study.tell(trial.number, value, state=state_of[state])
 
     def best(self) -> list[Trial]:
         """The trials that were trained to their end, the best first."""

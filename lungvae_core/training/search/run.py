@@ -133,23 +133,23 @@ def _check_folder(folder: Path, resume: bool) -> None:
         raise UserError(f"{folder} is not empty and is not a search. Choose another --out.")
 
 
-def _check_same(known: SearchConfig, asked: SearchConfig) -> None:
-    if known.data_hash != asked.data_hash:
+def _check_same(stored: SearchConfig, given: SearchConfig) -> None:
+    if stored.data_hash != given.data_hash:
         raise UserError(
-            f"The data in {asked.data} have changed since the search began. Put them back, or begin anew."
+            f"The data in {given.data} have changed since the search began. Put them back, or begin anew."
         )
     differing = [
         name
         for name in SearchConfig.model_fields
-        if name not in ("trials", "data", "data_name") and getattr(known, name) != getattr(asked, name)
+        if name not in ("trials", "data", "data_name") and getattr(stored, name) != getattr(given, name)
     ]
     if differing:
         raise UserError(
             f"The search began with another {differing[0]}. A resumed search keeps its settings, "
             "but for more --trials; leave the others out."
         )
-    if asked.trials < known.trials:
-        raise UserError(f"The search began with {known.trials} trials; --trials can only be raised.")
+    if given.trials < stored.trials:
+        raise UserError(f"The search began with {stored.trials} trials; --trials can only be raised.")
 
 
 def _table(config: SearchConfig) -> tuple[Any, tuple[str, str]]:
@@ -336,11 +336,11 @@ class _Search:
     def _count_restarts(self, on_event: Callable[[Event], None]) -> None:
         token: Any
         for token, times in self.at_work.restarts.items():
-            known = self.restarts.get(token, 0)
-            if times > known:
+            before = self.restarts.get(token, 0)
+            if times > before:
                 self.restarts[token] = times
                 trial = self.book.trials[token[0]]
-                trial.restarts += times - known
+                trial.restarts += times - before
                 self.book.write(trial)
                 on_event(Event(trial, "restarted"))
 
@@ -350,20 +350,20 @@ class _Search:
         parts[part] = outcome
         if outcome.where and outcome.where not in trial.where:
             trial.where.append(outcome.where)
-        if any(found is None for found in parts.values()):
+        if any(each is None for each in parts.values()):
             return []
         del self.in_hand[trial.number]
-        outcomes = [found for found in parts.values() if found is not None]
-        if error := next((found.error for found in outcomes if found.error), ""):
+        outcomes = [each for each in parts.values() if each is not None]
+        if error := next((each.error for each in outcomes if each.error), ""):
             self._end(trial, FAILED, error)
             return [Event(trial, FAILED)]
-        if any(found.stopped for found in outcomes):
+        if any(each.stopped for each in outcomes):
             self.book.write(trial)
             return []
-        trial.seconds = sum(found.seconds for found in outcomes)
+        trial.seconds = sum(each.seconds for each in outcomes)
         trial.epochs = outcomes[0].epochs
         trial.extra = outcomes[0].extra
-        values = outcomes[0].values if self.config.of.of_codes else [found.values[0] for found in outcomes]
+        values = outcomes[0].values if self.config.of.of_codes else [each.values[0] for each in outcomes]
         self.book.reached(trial, values)
         if len(trial.rungs) == len(self.rungs):
             self._end(trial, COMPLETE)

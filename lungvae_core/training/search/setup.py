@@ -83,19 +83,19 @@ class SearchConfig(SearchOptions):
 
     def notices(self) -> list[str]:
         """What a reader of the results must know, in sentences."""
-        said = []
+        notices = []
         if self.objective in OF_PIXELS and {"hu_low", "hu_high"} & self.parameters.keys():
-            said.append(
+            notices.append(
                 f"The HU window is being searched, and {self.objective.upper()} depends on it: a narrow "
                 "window clips noise away and looks better. Compare trials of one window, or search by "
                 "--objective auc."
             )
         if self.of.of_codes and self._run_saw_labels():
-            said.append(
+            notices.append(
                 "The run's encoder was trained with labels. Of patients whose labels it saw, the figures "
                 "here are too good."
             )
-        return said
+        return notices
 
     def _run_saw_labels(self) -> bool:
         with contextlib.suppress(UserError):
@@ -141,18 +141,18 @@ def make(
 
 def winner(config: SearchConfig, settings: Mapping[str, Any], name: str) -> list[str]:
     """The command, as a list of words, that trains a trial's settings again; a VAE as the run `NAME-best`."""
-    words = ["lungvae", "classify", config.data]
+    command = ["lungvae", "classify", config.data]
     if not config.of.of_codes:
-        words = ["lungvae", "train", "--preset", config.of.preset, "--data", config.data]
-        words += ["--out", f"runs/{name}-best"]
+        command = ["lungvae", "train", "--preset", config.of.preset, "--data", config.data]
+        command += ["--out", f"runs/{name}-best"]
     values = {"seed": config.seed, **settings}
     if config.of.of_codes:
         mlp = spaces.configure_mlp(config.of, values).model_dump(mode="json")
         usual = ClassifierConfig().model_dump(mode="json")
         values = {key: value for key, value in mlp.items() if value != usual[key]}
     for key, value in values.items():
-        words += ["--set", f"{key}={json.dumps(value)}"]
-    return words
+        command += ["--set", f"{key}={json.dumps(value)}"]
+    return command
 
 
 def rungs(epochs: int, min_epochs: int = 0) -> list[int]:
@@ -162,10 +162,10 @@ def rungs(epochs: int, min_epochs: int = 0) -> list[int]:
     ([4, 10, 30], [1, 2, 4], [2, 4, 10, 30])
     """
     least = min_epochs or max(1, math.ceil(epochs / ETA**2))
-    found = [epochs]
-    while (lower := math.ceil(found[0] / ETA)) >= least and lower < found[0]:
-        found.insert(0, lower)
-    return found
+    rungs = [epochs]
+    while (lower := math.ceil(rungs[0] / ETA)) >= least and lower < rungs[0]:
+        rungs.insert(0, lower)
+    return rungs
 
 
 @dataclass(frozen=True)

@@ -278,13 +278,13 @@ def _hidden(sizes: str, depth: int) -> tuple[int, ...]:
 
 def _check_name(base: Space, name: str) -> None:
     if base.of_codes:
-        known = [key for key in ClassifierConfig.model_fields if key != "hidden"]
-        known += ["sizes", "depth"]
+        names = [key for key in ClassifierConfig.model_fields if key != "hidden"]
+        names += ["sizes", "depth"]
     else:
-        known = [key for part in PARTS.values() for key in part.model_fields]
-        known += [key for key in base.parameters if key not in known]
-    if name not in known and name != "hidden":
-        raise UserError(f"There is no setting {name!r} to search. The settings are: {', '.join(known)}.")
+        names = [key for part in PARTS.values() for key in part.model_fields]
+        names += [key for key in base.parameters if key not in names]
+    if name not in names and name != "hidden":
+        raise UserError(f"There is no setting {name!r} to search. The settings are: {', '.join(names)}.")
     for parameter in base.parameters:
         if name in DECIDES.get(parameter, ()):
             raise UserError(
@@ -323,11 +323,11 @@ def _first(parameters: Mapping[str, Parameter]) -> dict[str, Value]:
 
 
 def _check_value(base: Space, drawn: Mapping[str, Any], fixed: Mapping[str, Any], name: str) -> None:
-    known = base.parameters.get(name)
-    if name in DECIDES and known is not None and known.choices:
-        kind = type(known.choices[0])
-        if kind is str and name != "sizes" and drawn[name] not in known.choices:
-            raise UserError(f"{name} is {drawn[name]!r}; choose from {known}.")
+    parameter = base.parameters.get(name)
+    if name in DECIDES and parameter is not None and parameter.choices:
+        kind = type(parameter.choices[0])
+        if kind is str and name != "sizes" and drawn[name] not in parameter.choices:
+            raise UserError(f"{name} is {drawn[name]!r}; choose from {parameter}.")
     try:
         changes = settings(base, drawn, fixed)
     except (TypeError, ValueError) as error:

@@ -87,18 +87,18 @@ def _train(task: FoldTask, where: str) -> tuple[Run, bool]:
     resume = (folder / "config.json").is_file()
     if not resume:  # a worker that was killed at its start leaves files that are no run
         shutil.rmtree(folder, ignore_errors=True)
-    elif len((found := Run.open(folder)).metrics()) >= task.until and found.has("model.safetensors"):
-        return found, True
+    elif len((stored := Run.open(folder)).metrics()) >= task.until and stored.has("model.safetensors"):
+        return stored, True
     data = SliceSet.open(task.data, verify=False)
     if data.info.content_hash != task.data_hash:
         raise UserError(f"{task.data} has other content than when the search began. Put the data back.")
-    asked = 0.0
+    looked = 0.0
     stop = False
 
     def should_stop() -> bool:
-        nonlocal asked, stop
-        if time.monotonic() - asked > 0.5:  # a look at a shared disk a batch would be many
-            asked, stop = time.monotonic(), (Path(task.search) / STOP).exists()
+        nonlocal looked, stop
+        if time.monotonic() - looked > 0.5:  # a look at a shared disk a batch would be many
+            looked, stop = time.monotonic(), (Path(task.search) / STOP).exists()
         return stop
 
     if resume:

@@ -202,7 +202,7 @@ def test_proposals_follow_from_the_seed_also_when_broken_off(
     assert finished
     assert [trial.drawn for trial in book.trials] == drawn["a"]
     for trial in drawn["a"]:
-        assert 0.01 <= trial["beta"] <= 1
+        assert 0.001 <= trial["beta"] <= 1
         assert 3e-4 <= trial["learning_rate"] <= 5e-3
 
 
