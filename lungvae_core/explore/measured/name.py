@@ -38,6 +38,7 @@ class Moved:
     agree: float  # 0..1, share of the starts that move as the mean does
     start: float  # mean at the range's lower end, in the property's unit
     end: float  # and at its upper end
+    median_spearman: float  # -1..1, median over the starts
 
     @property
     def clear(self) -> bool:

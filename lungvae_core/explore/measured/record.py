@@ -72,7 +72,9 @@ def sentence(measured: dict[str, Any], one: dict[str, Any], key: str) -> str:
     if in_mm:
         unit = "mm" if key == "diameter_px" else "mm²"
         text += f", {number(in_mm[0])} {unit} ({number(in_mm[1])} to {number(in_mm[2])})"
-    return f"{text}; {number(effect)} SD of real lesions, Spearman {number(spearman)}."
+    median = one.get("median_spearman", {}).get(key)
+    spearman_text = number(spearman) + ("" if median is None else f" (median over lesions {number(median)})")
+    return f"{text}; {number(effect)} SD of real lesions, Spearman {spearman_text}."
 
 
 def judged_sentence(measured: dict[str, Any], dimension: int, rating: str) -> str:

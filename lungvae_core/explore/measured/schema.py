@@ -37,6 +37,7 @@ class Dimension(Part):
     inside_hu: Number
     outside_hu: Number
     moved: dict[str, Annotated[list[Number], Field(min_length=len(MOVED), max_length=len(MOVED))]]
+    median_spearman: dict[str, Number] = Field(default_factory=dict)  # older measurements have none
     walk: dict[str, list[list[Number | None]]]  # mean, low and high at each step
     mm: dict[str, _Triple | None]  # None where too few images gave an outline
     judged: dict[str, Annotated[list[Number], Field(min_length=len(JUDGED), max_length=len(JUDGED))]] = Field(

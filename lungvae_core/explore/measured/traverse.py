@@ -161,6 +161,7 @@ def summarise(
                 agree=float((np.sign(own[np.isfinite(own)]) == np.sign(mean)).mean()),
                 start=float(walks[dimension, 0, at, 0]),
                 end=float(walks[dimension, -1, at, 0]),
+                median_spearman=float(np.nanmedian(rank[dimension, :, at])),
             )
         rows.append(row)
     return rows, walks
@@ -413,6 +414,7 @@ def _dimensions(
                 key: [one.change, one.low, one.high, one.effect, one.spearman, one.agree]
                 for key, one in row.items()
             },
+            "median_spearman": {key: one.median_spearman for key, one in row.items()},
             "walk": {key: walks[at, :, _KEYS.index(key)].T for key in row},
             "mm": {key: each[at] for key, each in in_mm.items()},
             "judged": judged[at],

@@ -10,7 +10,9 @@ from lungvae_core.explore.measured.name import NOTHING, SURROUNDINGS, UNSTEADY, 
 
 
 def movement(effect: float, **other: float) -> Moved:
-    whole = Moved(effect, effect - 0.1, effect + 0.1, effect, np.sign(effect), 1.0, 0.0, effect)
+    whole = Moved(
+        effect, effect - 0.1, effect + 0.1, effect, np.sign(effect), 1.0, 0.0, effect, np.sign(effect)
+    )
     return replace(whole, **other)
 
 

@@ -140,6 +140,7 @@ def test_a_reversed_decoder_gives_the_opposite_names(lesions):
     moved, _ = summarise(values, lesions)
     assert names(moved, changes)[0]["text"].startswith("shrinks")
     assert moved[0]["diameter_px"].spearman < -0.9
+    assert moved[0]["diameter_px"].median_spearman < -0.9
 
 
 def test_a_direction_drawn_for_each_lesion_alone_gets_no_name(lesions):
