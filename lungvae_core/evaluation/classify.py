@@ -77,6 +77,7 @@ def classify(
     data: SliceSet | None = None,
     workers: int | None = 1,
     ray: str | None = None,
+    command: str = "",
     on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> dict[str, Any]:
     """Cross-validate a classifier on the run's codes, save it, the scores and the report; return the report.
@@ -90,7 +91,8 @@ def classify(
     leaks. With `diagnoses` the report gains the section `diagnosis`, from scores by classifiers that have not
     seen the patient; if labels shaped the codes, it covers held-out patients only. With more `views` of each
     slice of `data`, the run's own data, it gains `views`: figures of the same classifiers, from logits
-    averaged over the views. `workers` and `ray` are those of `workers.unordered`.
+    averaged over the views. `workers` and `ray` are those of `workers.unordered`; `command`, by default the
+    one that runs, is what the report names.
 
     latents.parquet gains two columns. `score` is the sigmoid of the logit, by the classifier of the fold that
     tested the slice's patient (these classifiers are saved) or, for patients without a label, by the final
@@ -151,7 +153,7 @@ def classify(
         and _confirmed(cohort.table, everywhere, kind != SHAPED, diagnoses, config.seed),
         "per_seed": _per_seed(cohort, logits, config.seed) if seeds > 1 else None,
         "validation": run.metrics()[-1]["validation"] if run.metrics() else None,
-        **provenance(began),
+        **provenance(began, command),
     }
     save_report(run.folder / OF_RUN, report)
     return report

@@ -51,8 +51,11 @@ def run_model(run: Run, name: str = "") -> dict[str, Any]:
     return {"preset": run.config.preset, "config": config, "name": name or run.info.title}
 
 
-def provenance(began: float) -> dict[str, Any]:
-    """Duration since `began` (of `time.monotonic`), machine, versions, command and date."""
+def provenance(began: float, command: str = "") -> dict[str, Any]:
+    """Duration since `began` (of `time.monotonic`), machine, versions, date and the command.
+
+    The command is by default the one that runs.
+    """
     return {
         "seconds": round(time.monotonic() - began, 1),
         "hardware": hardware(),
@@ -61,7 +64,7 @@ def provenance(began: float) -> dict[str, Any]:
             "python": platform.python_version(),
             **{name: importlib.import_module(name).__version__ for name in ("torch", "numpy", "sklearn")},
         },
-        "command": shlex.join(["lungvae", *sys.argv[1:]]),
+        "command": command or shlex.join(["lungvae", *sys.argv[1:]]),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

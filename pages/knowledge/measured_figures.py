@@ -34,66 +34,8 @@ def overview(measured: dict[str, Any], dimensions: list[int], chosen: int) -> go
     """
     keys = naming(measured)
     rows = [measured["properties"][key]["words"] for key in keys]
-    squares: dict[str, list] = {"x": [], "y": [], "text": [], "dimension": []}
-    dots: dict[str, list] = {"x": [], "y": []}
-    for at, dimension in enumerate(dimensions):
-        one = measured["dimensions"][dimension]
-        for key, row in zip(keys, rows, strict=True):
-            if key not in one["moved"]:
-                continue
-            squares["x"].append(at)
-            squares["y"].append(row)
-            squares["text"].append(f"z {dimension}: {one['name']}<br>{_hover_text(measured, one, key)}")
-            squares["dimension"].append(dimension)
-            if key in one["properties"]:
-                dots["x"].append(at)
-                dots["y"].append(row)
-    place = measured["moved"].index("effect")
-    cells = [
-        [measured["dimensions"][each]["moved"].get(key, {place: None})[place] for each in dimensions]
-        for key in keys
-    ]
-    figure = go.Figure(
-        go.Heatmap(
-            z=cells,
-            x=list(range(len(dimensions))),
-            y=rows,
-            colorscale=DIVERGING,
-            zmin=-FULL,
-            zmax=FULL,
-            xgap=1,
-            ygap=1,
-            hoverinfo="skip",
-            colorbar={
-                "title": {"text": "effect, SD", "side": "right"},
-                "thickness": 10,
-                "tickvals": [-FULL, 0, FULL],
-            },
-        )
-    )
-    # A heat map's cells cannot be clicked; invisible squares on them can.
-    figure.add_scatter(
-        x=squares["x"],
-        y=squares["y"],
-        mode="markers",
-        marker={"symbol": "square", "size": float(np.clip(900 / len(dimensions), 9, 22)), "opacity": 0},
-        text=squares["text"],
-        customdata=squares["dimension"],
-        hovertemplate="%{text}<extra></extra>",
-        selected={"marker": {"opacity": 0}},
-        unselected={"marker": {"opacity": 0}},
-        showlegend=False,
-    )
-    figure.add_scatter(
-        x=dots["x"],
-        y=dots["y"],
-        mode="markers",
-        marker={"symbol": "circle", "size": 5, "color": "#fff", "line": {"width": 1, "color": "#111"}},
-        hoverinfo="skip",
-        selected={"marker": {"opacity": 1}},
-        unselected={"marker": {"opacity": 1}},
-        showlegend=False,
-    )
+    figure = go.Figure(_effects(measured, dimensions, keys, rows))
+    _add_squares(figure, measured, dimensions, dict(zip(keys, rows, strict=True)))
     at = dimensions.index(chosen)
     figure.add_vrect(at - 0.5, at + 0.5, line={"color": MORE, "width": 1.5}, fillcolor="rgba(0,0,0,0)")
     figure.update_layout(
@@ -121,6 +63,68 @@ def overview(measured: dict[str, Any], dimensions: list[int], chosen: int) -> go
         dragmode=False,
     )
     return figure
+
+
+def _effects(measured: dict[str, Any], dimensions: list[int], keys: list[str], rows: list[str]) -> go.Heatmap:
+    """The effects, a column a dimension and a row a property."""
+    place = measured["moved"].index("effect")
+    return go.Heatmap(
+        z=[
+            [measured["dimensions"][each]["moved"].get(key, {place: None})[place] for each in dimensions]
+            for key in keys
+        ],
+        x=list(range(len(dimensions))),
+        y=rows,
+        colorscale=DIVERGING,
+        zmin=-FULL,
+        zmax=FULL,
+        xgap=1,
+        ygap=1,
+        hoverinfo="skip",
+        colorbar={
+            "title": {"text": "effect, SD", "side": "right"},
+            "thickness": 10,
+            "tickvals": [-FULL, 0, FULL],
+        },
+    )
+
+
+def _add_squares(
+    figure: go.Figure, measured: dict[str, Any], dimensions: list[int], rows: dict[str, str]
+) -> None:
+    """Add invisible squares, since a heat map cannot be clicked, and dots for the properties in a name."""
+    squares: dict[str, list] = {"x": [], "y": [], "text": [], "customdata": []}
+    dots: dict[str, list] = {"x": [], "y": []}
+    for at, dimension in enumerate(dimensions):
+        one = measured["dimensions"][dimension]
+        for key, row in rows.items():
+            if key not in one["moved"]:
+                continue
+            squares["x"].append(at)
+            squares["y"].append(row)
+            squares["text"].append(f"z {dimension}: {one['name']}<br>{_hover_text(measured, one, key)}")
+            squares["customdata"].append(dimension)
+            if key in one["properties"]:
+                dots["x"].append(at)
+                dots["y"].append(row)
+    figure.add_scatter(
+        **squares,
+        mode="markers",
+        marker={"symbol": "square", "size": float(np.clip(900 / len(dimensions), 9, 22)), "opacity": 0},
+        hovertemplate="%{text}<extra></extra>",
+        selected={"marker": {"opacity": 0}},
+        unselected={"marker": {"opacity": 0}},
+        showlegend=False,
+    )
+    figure.add_scatter(
+        **dots,
+        mode="markers",
+        marker={"symbol": "circle", "size": 5, "color": "#fff", "line": {"width": 1, "color": "#111"}},
+        hoverinfo="skip",
+        selected={"marker": {"opacity": 1}},
+        unselected={"marker": {"opacity": 1}},
+        showlegend=False,
+    )
 
 
 def judged(measured: dict[str, Any], one: dict[str, Any]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from lungvae_core import NOTICE
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.classify import classify
-from lungvae_core.evaluation.report import OF_RUN, ByUnit, Report, load_run_report, save_report
+from lungvae_core.evaluation.report import ByUnit, Report, load_run_report
 from lungvae_core.evaluation.report_words import figure, label_rule
 from lungvae_core.files import atomic_folder, write_json, write_text
 from lungvae_core.parameters import LONGEST_NAME, text
@@ -51,8 +51,11 @@ def publish(run: Run, data: SliceSet, out: Path, *, title: str = "", overwrite: 
         encode(shipped, data, half=True)
         classifier = load_classifier(run)
         # With the settings of the run's classifier; the report names no folder of this machine.
-        report = classify(shipped, None if classifier is None else classifier.config)
-        save_report(temporary / OF_RUN, report | {"command": f"lungvae classify {shlex.quote(out.name)}"})
+        classify(
+            shipped,
+            None if classifier is None else classifier.config,
+            command=f"lungvae classify {shlex.quote(out.name)}",
+        )
         write_text(temporary / "README.md", card(shipped))
         size = sum(path.stat().st_size for path in temporary.iterdir())
         if size > MOST_BYTES:
