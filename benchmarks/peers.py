@@ -5,11 +5,11 @@
 
 Every contestant trains in a process of its own, one after the other, for the same time on the same cores and
 the same slices: those of the project's training patients (seed 0), HU -1000 to 400 as 0 to 1, with 64 latent
-dimensions but for gvae-256-from-pca. Network, loss, optimiser, batch size and learning rate are those that
+dimensions but for gvae-256. Network, loss, optimiser, batch size and learning rate are those that
 its documentation shows; a second row changes the learning rate alone, to ours.
 
-- gvae-64: our preset, through `fit`.
-- gvae-256-from-pca: likewise, with 256 dimensions and a linear path that starts from principal components.
+- gvae-64: our preset with as many dimensions as the others, through `fit`.
+- gvae-256: our preset as it is.
 - pythae-dense: the README's example, with the default networks of `VAE`, of dense layers.
 - pythae-conv, pythae-resnet: the networks for 64x64 images (`pythae.models.nn.benchmarks.celeba`), with the
   settings of its training script for CelebA. They take three channels: the slice three times.

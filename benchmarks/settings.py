@@ -31,6 +31,15 @@ from lungvae_core.training.fit import fit
 from lungvae_core.vae.config import override, preset
 
 BEFORE = {
+    "dimensions": 64,
+    "linear_path": False,
+    "alpha_scale": 1,
+    "l1": 1,
+    "mse": 0,
+    "ssim": 0.15,
+    "focus": 4,
+    "learning_rate": 1.5e-3,
+    "quarter_turns": False,
     "epochs": 4,
     "warmup_epochs": 1,
     "batch_size": 64,

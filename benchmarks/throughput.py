@@ -75,7 +75,7 @@ def main() -> None:
     presets = {
         "gvae": preset("gvae"),
         "dirvae": preset("dirvae"),
-        "gvae, linear path": override(preset("gvae"), {"dimensions": 256, "linear_path": True}),
+        "gvae, no linear path": override(preset("gvae"), {"dimensions": 64, "linear_path": False}),
         "paper-gvae, base 32": override(preset("paper-gvae"), small),
         "paper-dirvae, base 32": override(preset("paper-dirvae"), small),
     }
