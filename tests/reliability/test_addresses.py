@@ -18,11 +18,10 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from lungvae_core import parameters
 from lungvae_core.data.series import Series
 from lungvae_core.errors import UserError
 from lungvae_core.explore import filters
-from lungvae_core.parameters import ParameterError, Query
+from lungvae_core.parameters import Query
 from lungvae_core.serving.http.routes import registry, routes
 from lungvae_core.serving.lesions import uploads
 from lungvae_core.serving.models import answers
@@ -186,37 +185,6 @@ def test_a_map_of_ones_own_is_kept_once_whatever_method_is_named(client, tmp_pat
     assert len(cache) == kept
 
 
-READERS = {
-    "integer": lambda value: parameters.integer("it", value, -5, 5),
-    "number": lambda value: parameters.number("it", value, -5, 5),
-    "choice": lambda value: parameters.choice("it", value, ["a", "b"]),
-    "text": lambda value: parameters.text("it", value, 50),
-    "items": lambda value: parameters.items("it", value, 3),
-    "hex_key": lambda value: parameters.hex_key("it", value, 4),
-}
-
-
-@pytest.mark.parametrize("reader", READERS)
-@settings(max_examples=150, deadline=None)
-@given(
-    value=st.one_of(st.text(), st.from_regex(r"[-+.0-9eE]{1,30}"), st.sampled_from([*hostile.VALUES, "3"]))
-)
-def test_readers_understand_or_refuse_in_a_sentence(reader, value):
-    try:
-        understood = READERS[reader](value)
-    except ParameterError as error:
-        sentence = str(error)
-        assert sentence.endswith(".")
-        assert len(sentence) < 300
-        assert sentence.isprintable(), sentence
-        sentence.encode()
-    else:
-        if reader in ("integer", "number"):
-            assert -5 <= understood <= 5
-        again = READERS[reader](str(understood)) if reader in ("integer", "number") else understood
-        assert again == understood
-
-
 @settings(max_examples=150, deadline=None)
 @given(
     value=st.recursive(
@@ -230,12 +198,3 @@ def test_readers_understand_or_refuse_in_a_sentence(reader, value):
 def test_filters_are_understood_or_refused(value):
     with contextlib.suppress(UserError):
         filters.parse(json.dumps(value))
-
-
-@pytest.mark.parametrize(
-    ("value", "meant"), [("0", 0.0), ("-0", 0.0), ("1e-3", 0.001), ("2.", 2.0), (".5", 0.5), ("-4.25", -4.25)]
-)
-def test_numbers_as_people_write_them(value, meant):
-    number = parameters.number("it", value)
-    assert number == meant
-    assert str(number) != "-0.0"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
@@ -19,9 +18,7 @@ from lungvae_core.errors import UserError
 from lungvae_core.training.checkpoints import Run, load_tensors
 from lungvae_core.training.fit import fit
 from lungvae_core.training.parallel import Team, first_process, torchrun_size
-from lungvae_core.vae import sync
 from lungvae_core.vae.config import override, preset
-from lungvae_core.vae.sync import Share, sharing
 from tests.conftest import few_guides
 from tests.training import together
 from tests.training.together import Job
@@ -84,24 +81,6 @@ def test_only_torchrun_makes_a_team(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     assert torchrun_size() == 4
     assert not first_process()
-
-
-def test_processes_with_the_whole_batch_each_compute_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert sync.processes() == 1
-    monkeypatch.setattr(sync.dist, "is_initialized", lambda: True)
-    monkeypatch.setattr(sync.dist, "get_world_size", lambda: 2)
-    assert sync.processes() == 2
-    with sharing(Share(0, 1, 2)):
-        assert sync.processes() == 2
-    with sharing(Share(0, 1, 1)):
-        assert sync.processes() == 1
-        values = torch.rand(1, 3)
-        torch.testing.assert_close(sync.batch_mean(values), values[0])
-        assert sync.total(values) is values
-    assert sync.processes() == 2
-    with contextlib.suppress(UserError), sharing(Share(0, 1, 1)):
-        raise UserError("in the middle of a step")
-    assert sync.processes() == 2
 
 
 def test_apples_gpus_do_not_make_a_team(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -22,7 +20,6 @@ from lungvae_core.vae.latents import (
     _SharedDirichlet,
     make_latent,
 )
-from lungvae_core.vae.networks import BatchNorm1d, BatchNorm2d
 from lungvae_core.vae.sync import Share
 from tests.vae.von_mises_fisher import VonMisesFisherLatent
 
@@ -424,39 +421,3 @@ def test_codes_draws_and_paths_stay_on_the_simplex(
         assert np.isfinite(codes).all()
         assert (codes >= 0).all()
         np.testing.assert_allclose(codes.sum(-1), 1, atol=1e-5)
-
-
-# Batch norms of several processes
-
-
-@pytest.mark.parametrize(
-    ("norm", "shape"),
-    [(BatchNorm2d(5), (6, 5, 4, 3)), (BatchNorm1d(5, momentum=0.9), (6, 5)), (BatchNorm2d(5), (1, 5, 2, 2))],
-)
-def test_a_shared_batch_norm_is_torchs_own(norm: torch.nn.Module, shape: tuple[int, ...]) -> None:
-    """By the sums over processes, which are those of one here; output, gradients and running statistics."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        norm.weight.copy_(torch.rand(5, generator=generator))
-        norm.bias.copy_(torch.rand(5, generator=generator))
-    norm.train()
-    x = 3 * torch.randn(shape, generator=generator) + 10
-    weights = torch.randn(shape, generator=generator)
-    found = []
-    for forward in (lambda m, x: m._global(x), torch.nn.modules.batchnorm._BatchNorm.forward):
-        module, leaf = copy.deepcopy(norm), x.clone().requires_grad_()
-        y = forward(module, leaf)
-        (y * weights).sum().backward()
-        found.append((y.detach(), leaf.grad, module.weight.grad, module.bias.grad, *module.buffers()))
-    for ours, theirs in zip(*found, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
-
-
-def test_a_shared_batch_norm_of_one_value_uses_its_running_statistics() -> None:
-    norm = BatchNorm1d(3).train()
-    norm.running_mean.fill_(2.0)
-    norm.running_var.fill_(4.0)
-    x = torch.tensor([[2.0, 4.0, 6.0]])
-    torch.testing.assert_close(norm._global(x), (x - 2) / (4 + norm.eps) ** 0.5)
-    torch.testing.assert_close(norm._global(x), norm(x))
-    assert float(norm.running_mean[0]) == 2.0

@@ -1,0 +1,138 @@
+"""The tree of tests mirrors the tree of modules: each module has a file of tests of its name at its path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.conftest import ROOT
+
+# Modules that need no file of their own, and why.
+EXCEPTIONS: dict[str, str] = {}
+# Modules that are to get one.
+MISSING = {
+    "lungvae_core/cli/audit.py",
+    "lungvae_core/cli/backup.py",
+    "lungvae_core/cli/export.py",
+    "lungvae_core/cli/jobs.py",
+    "lungvae_core/cli/leaks.py",
+    "lungvae_core/cli/lidc.py",
+    "lungvae_core/cli/options.py",
+    "lungvae_core/cli/progress.py",
+    "lungvae_core/cli/tidy.py",
+    "lungvae_core/data/cells.py",
+    "lungvae_core/data/parquet.py",
+    "lungvae_core/data/phantom/scene.py",
+    "lungvae_core/data/volumes/metaimage.py",
+    "lungvae_core/data/volumes/names.py",
+    "lungvae_core/data/volumes/nifti.py",
+    "lungvae_core/data/volumes/nrrd.py",
+    "lungvae_core/data/volumes/pictures.py",
+    "lungvae_core/data/volumes/volume.py",
+    "lungvae_core/evaluation/disentanglement/schema.py",
+    "lungvae_core/evaluation/disentanglement/seeds.py",
+    "lungvae_core/evaluation/protocols/base.py",
+    "lungvae_core/evaluation/protocols/config.py",
+    "lungvae_core/evaluation/protocols/descriptions.py",
+    "lungvae_core/evaluation/protocols/folded.py",
+    "lungvae_core/evaluation/protocols/honest.py",
+    "lungvae_core/evaluation/protocols/members.py",
+    "lungvae_core/evaluation/protocols/paper.py",
+    "lungvae_core/evaluation/protocols/rivals.py",
+    "lungvae_core/evaluation/protocols/scores.py",
+    "lungvae_core/evaluation/provenance.py",
+    "lungvae_core/evaluation/report_html/svg.py",
+    "lungvae_core/evaluation/report_view/about.py",
+    "lungvae_core/evaluation/report_view/blocks.py",
+    "lungvae_core/evaluation/report_view/checklist.py",
+    "lungvae_core/evaluation/report_view/results.py",
+    "lungvae_core/evaluation/report_view/sections.py",
+    "lungvae_core/evaluation/report_words.py",
+    "lungvae_core/evaluation/searched.py",
+    "lungvae_core/explore/clusters/schema.py",
+    "lungvae_core/explore/coordinates.py",
+    "lungvae_core/explore/directions_schema.py",
+    "lungvae_core/explore/measured/record.py",
+    "lungvae_core/explore/measured/schema.py",
+    "lungvae_core/explore/neighbours.py",
+    "lungvae_core/explore/outlines.py",
+    "lungvae_core/serving/export/gather.py",
+    "lungvae_core/serving/export/restored_database.py",
+    "lungvae_core/serving/export/write.py",
+    "lungvae_core/serving/http/crowd.py",
+    "lungvae_core/serving/http/live_socket.py",
+    "lungvae_core/serving/http/refusals.py",
+    "lungvae_core/serving/http/shares.py",
+    "lungvae_core/serving/http/sign_in_page.py",
+    "lungvae_core/serving/jobs/keeper.py",
+    "lungvae_core/serving/jobs/kinds.py",
+    "lungvae_core/serving/jobs/locks.py",
+    "lungvae_core/serving/jobs/searches.py",
+    "lungvae_core/serving/jobs/table.py",
+    "lungvae_core/serving/lesions/group.py",
+    "lungvae_core/serving/lesions/lesion_facts.py",
+    "lungvae_core/serving/models/answers.py",
+    "lungvae_core/serving/models/nearness.py",
+    "lungvae_core/serving/models/pixels.py",
+    "lungvae_core/serving/models/scoring.py",
+    "lungvae_core/serving/walks/comparison.py",
+    "lungvae_core/serving/walks/live.py",
+    "lungvae_core/serving/walks/paths.py",
+    "lungvae_core/serving/workspace/database.py",
+    "lungvae_core/serving/workspace/datasets.py",
+    "lungvae_core/serving/workspace/settings.py",
+    "lungvae_core/training/encode.py",
+    "lungvae_core/training/epochs.py",
+    "lungvae_core/training/fit_data.py",
+    "lungvae_core/training/search/book.py",
+    "lungvae_core/training/search/options.py",
+    "lungvae_core/training/search/trial.py",
+    "lungvae_core/training/weights_file.py",
+    "pages/components/register.py",
+    "pages/evaluation/figures.py",
+    "pages/evaluation/form.py",
+    "pages/evaluation/parts.py",
+    "pages/knowledge/clusters_figures.py",
+    "pages/knowledge/directions_figures.py",
+    "pages/knowledge/factors_figures.py",
+    "pages/knowledge/factors_seeds.py",
+    "pages/knowledge/measured_figures.py",
+    "pages/map/controls.py",
+    "pages/map/group_figures.py",
+    "pages/predict/parts.py",
+    "pages/predict/upload.py",
+    "pages/predict/upload_place.py",
+    "pages/shared/access.py",
+    "pages/shared/common.py",
+    "pages/shared/figures.py",
+    "pages/shared/film.py",
+    "pages/shared/help.py",
+    "pages/shared/job_panel.py",
+    "pages/shared/lesion_figures.py",
+    "pages/shared/lesion_picker.py",
+    "pages/shared/selection.py",
+    "pages/shared/setting_fields.py",
+    "pages/shared/tour.py",
+    "pages/shared/url.py",
+    "pages/shell.py",
+    "pages/traversal/starts.py",
+    "pages/work/search_figures.py",
+    "pages/work/train_curves.py",
+    "pages/work/train_form.py",
+}
+
+
+def mirrored() -> Iterator[tuple[str, str]]:
+    """(module, its file of tests) of the core and the pages, as paths below the root."""
+    for top, tests in (("lungvae_core", "tests"), ("pages", "tests/pages")):
+        for path in sorted((ROOT / top).rglob("*.py")):
+            if path.name not in ("__init__.py", "__main__.py"):
+                module = path.relative_to(ROOT / top)
+                yield f"{top}/{module}", f"{tests}/{module.with_name(f'test_{module.name}')}"
+
+
+def test_every_module_has_its_tests_at_its_path() -> None:
+    pairs = dict(mirrored())
+    assert len(pairs) > 250
+    without = {module for module, tests in pairs.items() if not (ROOT / tests).is_file()}
+    assert sorted(without - set(EXCEPTIONS) - MISSING) == [], "write tests/<path>/test_<name>.py"
+    assert sorted(set(EXCEPTIONS) - without) == [], "no longer needed: take them out of EXCEPTIONS"
