@@ -3,61 +3,18 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 from typing import Any
 
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route, WebSocketRoute
-from starlette.testclient import TestClient
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocketDisconnect
 
-from lungvae_core.serving.http import shares
-from lungvae_core.serving.http.security import MOST_BODY, content_security_policy, stack
+from lungvae_core.serving.http.security import MOST_BODY, content_security_policy
 from lungvae_core.serving.workspace import access as access_module
 from lungvae_core.serving.workspace import audit
-from lungvae_core.serving.workspace.access import Access, Rules, SignIn
+from lungvae_core.serving.workspace.access import Access, Rules
 from lungvae_core.serving.workspace.settings import Settings
-from tests.serving.workspace.test_access import cookies
-
-LOCAL = ("127.0.0.1", 5)
-SIGN_IN = SignIn(
-    redirect_uri="https://lungs.example.org/oauth2callback",
-    cookie_secret="s" * 40,
-    client_id="id",
-    client_secret="secret",
-    server_metadata_url="https://id.example.org/x",
-)
-
-
-async def anything(request: Request) -> Response:
-    body = await request.body()
-    headers = {
-        "cache-control": "public, max-age=9",
-        "set-cookie": "_streamlit_user=x; HttpOnly; Max-Age=2592000; Path=/",
-    }
-    return PlainTextResponse(str(len(body)), headers=headers)
-
-
-async def echo(websocket: WebSocket) -> None:
-    await websocket.accept()
-    with contextlib.suppress(WebSocketDisconnect):
-        while True:
-            await websocket.send_text(await websocket.receive_text())
-
-
-def client(access: Access, *, host: str = "localhost:8501", peer: tuple[str, int] = LOCAL) -> TestClient:
-    app = Starlette(
-        routes=[
-            Route("/{path:path}", anything, methods=["GET", "PUT", "POST"]),
-            WebSocketRoute("/{path:path}", echo),
-        ],
-        middleware=stack(access),
-    )
-    return TestClient(app, base_url=f"http://{host}", client=peer)
+from tests.serving.http.served import SIGN_IN, client, signed
 
 
 @pytest.fixture(autouse=True)
@@ -176,22 +133,6 @@ def test_no_websocket_of_a_stranger_is_accepted(path):
     assert closed.value.reason.startswith("Sign in first")
 
 
-def test_a_stranger_who_opens_a_page_is_asked_to_sign_in_by_a_plain_document():
-    app = Starlette(
-        routes=[Route("/{path:path}", anything)],
-        middleware=stack(Access(sign_in=SIGN_IN), sign_in_address=lambda: "/auth/login?provider=a&b"),
-    )
-    one = TestClient(app, base_url="http://lungs.example.org", client=LOCAL)
-    for path in ("/", "/map?model=gvae"):
-        answer = one.get(path, headers={"Accept": "text/html,*/*"})
-        assert "Sign in to go on." in answer.text
-        assert 'href="/auth/login?provider=a&amp;b"' in answer.text
-        assert "<script" not in answer.text
-        assert answer.headers["cache-control"] == "no-store"
-    for path in ("/auth/login", "/static/js/index.js", "/oauth2callback"):
-        assert one.get(path, headers={"Accept": "text/html,*/*"}).text == "0"  # the app's own answer
-
-
 def test_a_cookie_is_verified_once_for_all_that_ask(monkeypatch):
     read: list[str] = []
     plain = access_module.read_cookie
@@ -207,33 +148,6 @@ def test_a_cookie_is_verified_once_for_all_that_ask(monkeypatch):
     assert len(read) == 1
     one.get("/api/x", headers=cookie)
     assert len(read) == 2
-
-
-def signed(email: str) -> dict[str, str]:
-    """The cookie of somebody who has signed in."""
-    return cookies(sub=email, email=email, email_verified=True)
-
-
-def test_a_person_has_a_share_of_websockets_and_gets_it_back(monkeypatch):
-    monkeypatch.setattr(shares, "SOCKETS_OF_PERSON", 2)
-    access = Access(sign_in=SIGN_IN, rules=Rules(hosts=("lungs.example.org",)))
-    one = client(access, host="lungs.example.org")
-
-    def connected(email: str):
-        cookie = "; ".join(f"{name}={value}" for name, value in signed(email).items())
-        return one.websocket_connect("wss://lungs.example.org/x", headers={"cookie": cookie})
-
-    with connected("a@b.org"), connected("a@b.org") as second:
-        with pytest.raises(WebSocketDisconnect), connected("a@b.org"):
-            pass
-        with connected("c@d.org") as other:  # who has a share of their own
-            other.send_text("x")
-            assert other.receive_text() == "x"
-        second.send_text("y")
-        assert second.receive_text() == "y"
-    with connected("a@b.org") as again:
-        again.send_text("z")
-        assert again.receive_text() == "z"
 
 
 def test_uploads_are_counted_and_refused_where_they_cannot_be(tmp_path, monkeypatch):

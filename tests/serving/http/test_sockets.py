@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import threading
 import time
@@ -13,13 +12,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.testclient import TestClient
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from lungvae_core.errors import UserError
-from lungvae_core.serving.http import crowd, shares, sockets
-from lungvae_core.serving.http.security import stack
-from lungvae_core.serving.workspace.access import Access
+from lungvae_core.serving.http import crowd, sockets
 from tests.running import free_port
 from tests.strangers import DEEDS, DEEDS_OF_GUESTS, Stranger
 
@@ -124,69 +120,6 @@ def test_whoever_is_slow_but_goes_on_is_served(running):
     assert read > 20_000_000
 
 
-def test_strangers_give_way_the_oldest_first_and_who_was_vouched_for_stays(monkeypatch):
-    monkeypatch.setattr(crowd, "STRANGERS", 6)
-    monkeypatch.setattr(crowd, "STRANGERS_EACH", 3)
-
-    class Transport:
-        aborted = False
-
-        def get_extra_info(self, _name: str) -> None:
-            return None
-
-        def abort(self) -> None:
-            self.aborted = True
-
-    class One:
-        def __init__(self, address: str) -> None:
-            self.client, self.transport, self.late = (address, 1), Transport(), False
-
-        def overdue(self, _now: float) -> bool:
-            return self.late
-
-    async def scene() -> None:
-        everybody = crowd.Crowd(8, proxies="10.0.0.0/8")
-        first, known, *others = [One("192.0.2.1") for _ in range(5)]
-        everybody.enter(first)
-        everybody.enter(known)
-        everybody.vouch(known)
-        for one in others:
-            everybody.enter(one)
-        assert first.transport.aborted  # four strangers of one address, and three are allowed
-        assert not any(one.transport.aborted for one in (known, *others))
-        proxied = [One("10.1.1.1") for _ in range(4)]  # a proxy's connections are not counted by address
-        for one in proxied:
-            everybody.enter(one)
-        assert [one.transport.aborted for one in others] == [True, False, False]
-        assert len(everybody) == 7
-        for address in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"):
-            everybody.enter(One(address))
-        assert [one.transport.aborted for one in others] == [True] * 3
-        assert not known.transport.aborted
-        proxied[1].late = known.late = True
-        everybody.sweep()
-        assert known.transport.aborted
-        assert proxied[1].transport.aborted
-        assert not proxied[-1].transport.aborted
-
-    asyncio.run(scene())
-
-
-@pytest.mark.parametrize(
-    ("address", "counted"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("2001:db8::1", "2001:db8::/64"),
-        ("2001:db8::ffff:1", "2001:db8::/64"),
-        ("", ""),
-        ("no address " + "x" * 500, ("no address " + "x" * 500)[:64]),
-    ],
-)
-def test_addresses_are_counted_by_what_one_customer_has(address, counted):
-    assert crowd.place(address) == counted
-
-
 def test_only_a_trusted_proxy_says_whose_address_it_is(monkeypatch):
     seen = []
 
@@ -211,16 +144,3 @@ def test_only_a_trusted_proxy_says_whose_address_it_is(monkeypatch):
         assert seen.pop() == client
     with pytest.raises(UserError, match="neither an address nor a network"):
         sockets.proxies({"LUNGVAE_PROXIES": "proxy.example.org"})
-
-
-def test_one_address_and_one_person_have_their_share_of_websockets(monkeypatch):
-    monkeypatch.setattr(shares, "SOCKETS_OF_ADDRESS", 3)
-    app = Starlette(routes=[WebSocketRoute("/echo", echo)], middleware=stack(Access()))
-    client = TestClient(app, base_url="http://localhost", client=("127.0.0.1", 5))
-    address = "ws://localhost/echo"
-    with client.websocket_connect(address), client.websocket_connect(address):
-        for _ in range(2):  # what was given back can be had again
-            with client.websocket_connect(address):
-                with pytest.raises(WebSocketDisconnect) as refused, client.websocket_connect(address):
-                    pass
-                assert "Close some" in refused.value.reason

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -20,24 +19,10 @@ from lungvae_core.serving.jobs.evaluations import (
     read_progress,
     read_report,
 )
-from lungvae_core.serving.jobs.kinds import Evaluation
 from lungvae_core.serving.jobs.queue import Jobs
-from lungvae_core.serving.jobs.table import DONE, FAILED, STOPPED, Job
-from lungvae_core.serving.workspace.settings import Settings
+from lungvae_core.serving.jobs.table import DONE, STOPPED, Job
 from tests.evaluation.made_up import made_up
-
-DIAGNOSES = "patient_id,diagnosis\nTEST-0001,1\nTEST-0002,2\nTEST-0003,3\n"
-
-
-@pytest.fixture
-def folders(job_folders: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Folders of the test's own; jobs that are left are killed."""
-    monkeypatch.setenv("LUNGVAE_SOURCES", str(job_folders))
-    return Settings()
-
-
-def start(data: Path, name: str = "mine", **options) -> Job:
-    return Jobs().start(Evaluation.of, name, data, "dirvae", device="cpu", **options)
+from tests.serving.jobs.conftest import start_evaluation
 
 
 def wait(job: Job, *statuses: str, seconds: float = 240) -> Job:
@@ -110,95 +95,13 @@ def test_progress_is_read_beside_the_report(tmp_path):
         assert read_progress(out) is None
 
 
-def test_a_job_is_the_command_and_goes_on_with_the_same_one(folders, tiny_data, monkeypatch, tmp_path):
-    monkeypatch.setattr(Jobs, "_launch", lambda self, job_id, lock: None)
-    nested = tmp_path / "nested.json"
-    save_report(nested, made_up())
-    options = {"task": "mvr", "label_rule": "mean", "protocol": "paper", "seeds": 2, "quick": True}
-    job = start(tiny_data, nested=nested, **options)
-    out = default_report("mine").resolve()
-    assert job.kind == Evaluation.kind
-    assert job.folder == str(out.parent)
-    assert job.argv == [
-        "evaluate",
-        "--preset=dirvae",
-        f"--data={tiny_data.resolve()}",
-        "--task=mvr",
-        "--label-rule=mean",
-        "--protocol=paper",
-        "--seed=0",
-        "--seeds=2",
-        "--device=cpu",
-        "--workers=1",
-        "--quick",
-        f"--nested={nested.resolve()}",
-        f"--out={out}",
-    ]
-    assert Jobs().get(job.id).status == FAILED  # nothing keeps it
-    out.parent.mkdir(parents=True)
-    (out.parent / "notes.txt").write_text("half done")
-    resumed = Jobs().resume(job.id)
-    assert resumed.argv == job.argv
-    assert resumed.attempt == 2
-    assert Jobs().suggest("mine", among=out.parents[1]) == "mine-1"
-    with pytest.raises(UserError, match="already a"):
-        start(tiny_data)
-
-
-def test_a_table_of_diagnoses_goes_into_the_command(folders, tiny_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(Jobs, "_launch", lambda self, job_id, lock: None)
-    (tmp_path / "diagnosis.csv").write_text(DIAGNOSES)
-    job = start(tiny_data, diagnoses=tmp_path / "diagnosis.csv")
-    assert f"--diagnoses={(tmp_path / 'diagnosis.csv').resolve()}" in job.argv
-    assert Jobs().get(job.id).argv == job.argv
-    monkeypatch.setenv("LUNGVAE_SOURCES", "")  # the owner takes the folder back: the job is not offered again
-    assert job.id not in {each.id for each in Jobs().all()}
-
-
-def test_bad_input_is_a_sentence_and_leaves_nothing(folders, tiny_data, tmp_path, monkeypatch):
-    for options, words in (
-        ({"name": "../up"}, "cannot be the name"),
-        ({"task": "x"}, "task"),
-        ({"label_rule": "x"}, "label_rule"),
-        ({"protocol": "x"}, "protocol"),
-        ({"seeds": 0}, "seeds"),
-        ({"workers": 0}, "choose 1 or more"),
-        ({"label_rule": "three_readers"}, "lacks lesions of both classes"),  # the discs have two readers
-        ({"protocol": "paper", "nested": tmp_path / "none.json"}, "does not exist"),
-    ):
-        with pytest.raises(UserError, match=words):
-            start(tiny_data, **options)
-    for name, content, message in (
-        ("damaged.csv", "patient_id,diagnosis\nTEST-0001,9\n", "outside 0 to 3"),
-        ("nobody.csv", "patient_id,diagnosis\nTEST-0001,0\n", "knows nobody's diagnosis"),
-        ("strangers.csv", "patient_id,diagnosis\nA,1\nB,2\n", "0 benign and 0 malignant"),
-        ("gone.csv", None, "There is no file"),
-    ):
-        if content is not None:
-            (tmp_path / name).write_text(content)
-        with pytest.raises(UserError, match=message):
-            start(tiny_data, diagnoses=tmp_path / name)
-    (tmp_path / "good.csv").write_text(DIAGNOSES)
-    with pytest.raises(UserError, match="do not leak"):
-        start(tiny_data, protocol="paper", diagnoses=tmp_path / "good.csv")
-    with pytest.raises(UserError, match="There is no preset"):
-        Jobs().start(Evaluation.of, "mine", tiny_data, "vae", device="cpu")
-    with pytest.raises(UserError, match="There is no data set"):
-        Jobs().start(Evaluation.of, "mine", tmp_path / "nowhere", "dirvae", device="cpu")
-    monkeypatch.setenv("LUNGVAE_SOURCES", "")
-    with pytest.raises(UserError, match="is not below a folder"):
-        start(tiny_data, diagnoses=tmp_path / "good.csv")
-    assert Jobs().all() == []
-    assert not default_report("mine").parent.exists()
-
-
 def test_the_protocols_offered_are_those_there_are():
     assert {name for name, one in PROTOCOLS.items() if one.in_short} == set(get_args(Protocol))
 
 
 @pytest.mark.long
 def test_stop_and_resume_to_the_report(folders, tiny_data):
-    job = start(tiny_data, quick=True)
+    job = start_evaluation(tiny_data, quick=True)
     out = default_report("mine")
     until = time.monotonic() + 120
     while read_progress(out) is None:

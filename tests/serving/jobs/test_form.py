@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lungvae_core.evaluation.protocols.config import EvaluationConfig
-from lungvae_core.serving.jobs.form import GROUPS, setting_of, settings_of
+from lungvae_core.serving.jobs.form import GROUPS, describe_preset, setting_of, settings_of
 from lungvae_core.training.classifier import ClassifierConfig
 from lungvae_core.training.search.options import SearchOptions
 from lungvae_core.vae.config import PARTS, PRESETS, override, preset
@@ -68,3 +68,18 @@ def test_steps_are_of_the_size_of_the_value():
     assert steps["rotate_degrees"] == 1  # of 15
     from_none = {setting.name: setting.step for setting in settings_of(preset("paper-gvae"))}
     assert from_none["rotate_degrees"] == 5
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_form_has_words_and_a_range_for_every_setting(name):
+    settings = settings_of(PRESETS[name])
+    assert all(setting.help and setting.label != setting.name for setting in settings)
+    names = {setting.name for setting in settings}
+    assert ("prior_alpha" in names) == (PRESETS[name].model.prior == "dirichlet")
+    for setting in settings:
+        if setting.kind == "choice":
+            assert setting.default in setting.choices
+        elif setting.kind != "switch":
+            assert setting.minimum is None or setting.minimum <= setting.default
+            assert setting.maximum is None or setting.default <= setting.maximum
+    assert str(PRESETS[name].model.dimensions) in describe_preset(name)

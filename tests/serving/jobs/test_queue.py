@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from lungvae_core.errors import UserError
-from lungvae_core.serving.jobs.form import describe_preset, settings_of
 from lungvae_core.serving.jobs.kinds import Phantom, Preparation, Training
 from lungvae_core.serving.jobs.progress import read_state
 from lungvae_core.serving.jobs.queue import Jobs
@@ -25,34 +19,9 @@ from lungvae_core.serving.workspace.datasets import find_data
 from lungvae_core.serving.workspace.settings import Settings
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.validate import signs_of_collapse
-from lungvae_core.vae.config import PRESETS, preset
+from lungvae_core.vae.config import preset
 from tests.conftest import wait
-
-TINY = {"width": 4, "dimensions": 2, "batch_size": 32}
-ENDLESS = {**TINY, "epochs": 10_000}
-
-
-@pytest.fixture
-def workspace(job_folders: Path, tiny_data: Path) -> Callable[..., Job]:
-    """start(name, changes) starts a tiny training in folders of the test's own; what is left is killed."""
-
-    def start(name: str, changes: dict | None = None, **options: object) -> Job:
-        options = {"device": "cpu", "threads": 1, "finish": False, **options}
-        return Jobs().start(Training.of, name, tiny_data, "gvae", changes or ENDLESS, **options)
-
-    return start
-
-
-def until_status(job: Job, *statuses: str) -> Job:
-    wait(lambda: Jobs().get(job.id).status in statuses or not Jobs().get(job.id).active)
-    found = Jobs().get(job.id)
-    assert found.status in statuses, (found.status, found.message, Jobs().output(found))
-    return found
-
-
-def epochs(job: Job) -> int:
-    state = read_state(job.folder)
-    return 0 if state is None else len(state.rows)
+from tests.serving.jobs.conftest import ENDLESS, TINY, epochs, until_status
 
 
 @pytest.mark.long
@@ -91,18 +60,6 @@ def test_progress_stop_and_resume_to_the_end(workspace):
 
 
 @pytest.mark.slow
-def test_only_a_command_that_was_killed_outright_counts_as_failed(workspace):
-    job = workspace("killed")
-    wait(lambda: epochs(job) >= 1)
-    pid = Jobs().get(job.id).pid
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    failed = until_status(job, FAILED)
-    assert "SIGKILL" in failed.message
-    assert "Resume" in failed.message
-
-
-@pytest.mark.slow
 @pytest.mark.long
 def test_death_of_every_process_is_found_on_reading(workspace):
     job = until_status(workspace("dead"), RUNNING)
@@ -113,21 +70,6 @@ def test_death_of_every_process_is_found_on_reading(workspace):
     assert failed.ended is not None
     again = workspace("dead-2", {**TINY, "epochs": 1})  # its lane is free again
     until_status(again, DONE)
-
-
-@pytest.mark.slow
-@pytest.mark.long
-def test_keeper_killed_alone_leaves_a_job_that_can_still_be_stopped(workspace):
-    job = workspace("orphan")
-    wait(lambda: epochs(job) >= 1)
-    keeper = Jobs().get(job.id).keeper
-    assert keeper is not None
-    os.kill(keeper, signal.SIGKILL)
-    time.sleep(1)
-    assert Jobs().get(job.id).status == RUNNING
-    Jobs().stop(job.id)
-    until_status(job, STOPPED)
-    assert Run.open(job.folder).has("last.safetensors")
 
 
 def test_two_of_one_name_at_once_one_wins(workspace):
@@ -143,24 +85,6 @@ def test_two_of_one_name_at_once_one_wins(workspace):
     assert all("Choose another name" in result for result in results if isinstance(result, str))
     assert len(Jobs().all()) == 1
     assert Jobs().suggest("twice") == "twice-1"
-
-
-@pytest.mark.long
-def test_second_waits_for_the_first_and_starts_by_itself(workspace):
-    first = until_status(workspace("one"), RUNNING)
-    second = workspace("two", {**TINY, "epochs": 1})
-    third = workspace("three")
-    time.sleep(2)
-    assert [Jobs().get(job.id).status for job in (second, third)] == [QUEUED, QUEUED]
-    assert not Path(second.folder).exists()
-    assert Jobs().stop(third.id).status == STOPPED  # one that waits is taken back at once
-    Jobs().stop(first.id)
-    assert until_status(second, DONE).started >= until_status(first, STOPPED).started
-    assert Jobs().get(third.id).status == STOPPED
-    assert not Path(third.folder).exists()
-    # Stopped before it had a run: it goes on from the beginning.
-    assert "--resume" not in Jobs().resume(third.id).argv
-    until_status(third, RUNNING)
 
 
 @pytest.mark.slow
@@ -214,26 +138,6 @@ def test_preparation_of_real_dicom_is_a_job(workspace, tmp_path, monkeypatch, li
     assert broken == {}
 
 
-@pytest.mark.parametrize("folder", ["", "relative/folder", "/no/such/folder", "/etc/hostname"])
-def test_only_a_folder_of_the_server_is_prepared(workspace, folder):
-    with pytest.raises(UserError, match="is not below a folder"):
-        Jobs().start(Preparation.of, "lidc", folder)
-    assert Jobs().all() == []
-
-
-def test_a_database_of_an_earlier_version_is_given_the_columns_it_lacks(workspace, monkeypatch):
-    monkeypatch.setattr(Jobs, "_launch", lambda self, job_id, lock: None)
-    workspace("old")
-    file = Settings().workspace / "workspace.db"
-    with contextlib.closing(sqlite3.connect(file)) as database:
-        database.execute("ALTER TABLE jobs DROP COLUMN who")
-        database.commit()
-    monkeypatch.setattr("lungvae_core.serving.workspace.database._made", {})
-    (job,) = Jobs().all()
-    assert (job.name, job.who) == ("old", "")
-    assert workspace("new").who
-
-
 @pytest.mark.parametrize("name", ["", "..", "../up", "a/b", "-flag", ".hidden", "a b", "ü", "x" * 65, "a\n"])
 def test_bad_names_are_refused(workspace, name):
     with pytest.raises(UserError, match="cannot be the name"):
@@ -266,19 +170,6 @@ def test_bad_input_is_a_sentence_and_leaves_nothing(workspace, tmp_path, tiny_da
         jobs.get(7)
 
 
-@pytest.mark.slow
-def test_error_of_the_command_is_the_job_s_message(workspace):
-    until_status(workspace("blocker"), RUNNING)
-    job = workspace("late")
-    # A run of that name comes to be while the job waits.
-    Path(job.folder).mkdir(parents=True)
-    (Path(job.folder) / "notes.txt").write_text("mine")
-    Jobs().stop(1)
-    failed = until_status(job, FAILED)
-    assert "is not empty and is not a run" in failed.message
-    assert [path.name for path in Path(job.folder).iterdir()] == ["notes.txt"]
-
-
 def test_command_line_lists_shows_and_stops(workspace, monkeypatch):
     from typer.testing import CliRunner
 
@@ -304,22 +195,6 @@ def test_command_line_lists_shows_and_stops(workspace, monkeypatch):
         lungvae("stop", "9")
 
 
-def test_damaged_database_and_bad_url_are_sentences(workspace, tmp_path, monkeypatch):
-    (tmp_path / "workspace").mkdir()
-    (tmp_path / "workspace" / "workspace.db").write_bytes(b"this is no database, but long enough " * 100)
-    with pytest.raises(UserError, match="cannot be used"):
-        Jobs().all()
-    monkeypatch.setenv("LUNGVAE_DATABASE", "nonsense://user:secret@host/name")
-    with pytest.raises(UserError, match="LUNGVAE_DATABASE") as caught:
-        Jobs().all()
-    assert "secret" not in str(caught.value)
-    monkeypatch.setenv("LUNGVAE_DATABASE", f"sqlite:///{tmp_path / 'elsewhere.db'}")
-    assert Jobs().all() == []
-    assert (tmp_path / "elsewhere.db").exists()
-    (tmp_path / "elsewhere.db").unlink()
-    assert Jobs().all() == []  # made again
-
-
 def test_signs_of_collapse_are_named():
     config = preset("gvae")
     k = config.model.dimensions
@@ -329,18 +204,3 @@ def test_signs_of_collapse_are_named():
     whole, dead = signs_of_collapse(config, {"active_units": 0, "dead_columns": 2})
     assert "has collapsed" in whole
     assert "2 of" in dead
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_form_has_words_and_a_range_for_every_setting(name):
-    settings = settings_of(PRESETS[name])
-    assert all(setting.help and setting.label != setting.name for setting in settings)
-    names = {setting.name for setting in settings}
-    assert ("prior_alpha" in names) == (PRESETS[name].model.prior == "dirichlet")
-    for setting in settings:
-        if setting.kind == "choice":
-            assert setting.default in setting.choices
-        elif setting.kind != "switch":
-            assert setting.minimum is None or setting.minimum <= setting.default
-            assert setting.maximum is None or setting.default <= setting.maximum
-    assert str(PRESETS[name].model.dimensions) in describe_preset(name)
