@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-import pytest
-
 from lungvae_core.serving.http.routes import registry
-from lungvae_core.serving.lesions.cases import case_of_row
-from lungvae_core.serving.walks import comparison
 from tests.pages.conftest import all_component_data, open_page
 
 
@@ -45,33 +41,3 @@ def test_without_another_model_it_says_so(tiny_models, tmp_path, monkeypatch):
     app = open_page("compare.py", model="tiny-gvae")
     registry.cache_clear()
     assert "No other model" in app.error[0].value
-
-
-@pytest.fixture
-def both(models):
-    return [registry().load(name) for name in ("tiny-gvae", "tiny-dirvae")]
-
-
-def test_figures_stand_side_by_side_with_their_intervals(both):
-    facts = comparison.facts(*both)
-    assert list(facts.columns) == ["Tiny gvae", "Tiny dirvae"]
-    assert list(facts.loc["prior"]) == ["Gaussian", "Dirichlet"]
-    auc = next(row for row in facts.index if row.startswith("AUC per nodule"))
-    assert all(" to " in value for value in facts.loc[auc])
-    size = [row for row in facts.index if row.startswith("readers' diameter alone")]
-    assert size
-    assert both[0].evaluation.label_rule in comparison.facts_note(*both)
-    assert "no claim about a prior" in comparison.facts_note(*both)
-
-
-def test_neighbours_are_counted_by_nodule(both):
-    first, second = (case_of_row(model, 12, count=6) for model in both)
-    same = comparison.overlap(both[0], [first, first])
-    assert same.startswith("6 of the 6")
-    table = both[0].table
-    keys = [
-        {(table["patient_id"].iloc[row], table["nodule"].iloc[row]) for row in case.neighbours}
-        for case in (first, second)
-    ]
-    shared = len(keys[0] & keys[1])
-    assert comparison.overlap(both[0], [first, second]).startswith(str(shared) if shared else "None")

@@ -13,18 +13,11 @@ import numpy as np
 import pytest
 
 from lungvae_core.caches import size_of
-from lungvae_core.data.slices import DatasetInfo, SliceSet, write
+from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.classify import CROSS_VALIDATED, FITTED
 from lungvae_core.serving.models.registry import Registry
 from lungvae_core.serving.workspace.settings import Settings
-from lungvae_core.training.checkpoints import Run
-
-
-@pytest.fixture
-def registry(tiny_models: Path, tmp_path: Path) -> Registry:
-    shutil.copytree(tiny_models, tmp_path / "runs")
-    return Registry(Settings(models=tmp_path / "no", runs=tmp_path / "runs", data=tmp_path / "no"))
 
 
 def test_models_are_opened_once_and_renewed(registry: Registry) -> None:
@@ -81,13 +74,6 @@ def test_predictions_match_the_saved_codes(registry: Registry, tiny_data: Path, 
         model.predict(data.slices[7][:32])
 
 
-def test_real_images_where_the_data_is(registry: Registry, tiny_data: Path, tmp_path: Path) -> None:
-    model, data = registry.load("tiny-gvae"), SliceSet.open(tiny_data)
-    image, real = model.image(5)
-    assert real
-    np.testing.assert_allclose(image, np.clip((data.slices[5] + 1000) / 1400, 0, 1), atol=1e-6)
-
-
 def test_pages_begin_with_a_usual_lesion_of_a_patient_that_the_model_was_not_trained_on(
     registry: Registry,
 ) -> None:
@@ -122,45 +108,6 @@ def test_starts_ranges_and_places(registry: Registry, name: str) -> None:
         assert (place <= xy.max(0)).all()
     with pytest.raises(UserError, match="no 'nonsense' map"):
         model.map("slice", "nonsense")
-
-
-def test_the_same_crops_in_another_data_set_stand_behind_the_codes(
-    registry: Registry, tiny_data: Path, tmp_path: Path
-) -> None:
-    """A model trained on imported slices shows those of LIDC-IDRI prepared anew, but never a phantom's."""
-    data = SliceSet.open(tiny_data)
-    run = Run.open(registry.settings.runs / "tiny-gvae")
-    crops = {"series_uid": "1.2.3", "row0": 100, "col0": 200}
-    table, codes = run.latents()
-    run.write_latents(table.assign(**crops), codes)
-    raw = json.loads((run.folder / "config.json").read_text())
-    raw["data"]["generated"], raw["data_folder"] = False, ""
-    (run.folder / "config.json").write_text(json.dumps(raw))
-    settings = Settings(models=tmp_path / "no", runs=registry.settings.runs, data=tmp_path / "sets")
-    again = Registry(settings)
-    assert not again.load("tiny-gvae").real.any()
-
-    # Fewer slices, in another order; one of them is another crop of the same slice.
-    rows = np.arange(60)[::-1]
-    other = data.table.iloc[rows].reset_index(drop=True).assign(**crops)
-    other.loc[0, "row0"] = 101
-    info = DatasetInfo(name="o", source="t", rule="r")
-    for name, generated in (("a-phantom", True), ("real", False)):
-        write(
-            settings.data / name,
-            data.slices[rows],
-            data.masks[rows],
-            other,
-            info.model_copy(update={"generated": generated}),
-        )
-    model = again.load("tiny-gvae")  # found without a restart
-    assert model.pixels is not None
-    assert model.pixels.data.folder.name == "real"
-    assert model.real[:59].all()
-    assert not model.real[59:].any()
-    images, real = model.images(np.array([3, 100]))
-    assert real.tolist() == [True, False]
-    np.testing.assert_allclose(images[0], np.clip((data.slices[3] + 1000) / 1400, 0, 1), atol=1e-6)
 
 
 def test_what_is_said_of_a_score_is_true_of_how_it_was_made(registry: Registry) -> None:

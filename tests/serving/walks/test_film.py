@@ -10,9 +10,6 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from lungvae_core.errors import UserError
-from lungvae_core.explore.ways import NEIGHBOURS, ways_of
-from lungvae_core.serving.walks import paths
 from lungvae_core.serving.walks.film import in_words, make_film, offer, routes
 
 
@@ -49,37 +46,3 @@ def test_a_film_that_was_offered_is_made_when_it_is_asked_for(model):
     assert {len(curve["values"]) for curve in answer.json()["curves"]} == {4}
     assert answer.headers["Cache-Control"] == "no-store"
     assert client.get(address + "0" * 64).status_code == 404
-
-
-def test_every_way_leads_from_a_to_b(model):
-    a, b = model.codes[0], model.codes[60]
-    for kind in ways_of(model.entry.prior):
-        way = paths.between(model, kind, a, b, rows=(0, 60))
-        np.testing.assert_array_equal(way.codes[[0, -1]], [a, b])
-        assert len(way.codes) == paths.STEPS
-        if kind == NEIGHBOURS:
-            own = set(zip(model.table["patient_id"].iloc[[0, 60]], [0, 0], strict=True))
-            passed = model.table.iloc[list(way.rows)]
-            assert not own & set(zip(passed["patient_id"], passed["nodule"], strict=True))
-    with pytest.raises(UserError):
-        paths.between(model, "sideways", a, b)
-
-
-def test_sheets_have_the_start_in_their_frame(model):
-    code = model.codes[3]
-    first, second = (int(at) for at in model.order[:2])
-    made = paths.grid(model, code, first, second, 5, "a lesion", None)
-    assert made.images.shape == (5, 5, 64, 64)
-    assert made.outlined is not None
-    sheet = paths.contact_sheet(model, code, model.order.tolist(), 5, "a lesion", None)
-    assert sheet.images.shape == (model.entry.dimensions, 5, 64, 64)
-    assert sheet.scores is not None
-
-
-def test_a_flip_takes_the_score_to_the_other_side(model):
-    target = float(np.median(model.score(model.codes, patient=None)))
-    row = int(np.argmin(model.score(model.codes, patient=None)))
-    found = paths.flip(model, model.codes[row], patient=None, target=target)
-    assert found.already or (found.score_before < target <= found.score_after + 1e-3)
-    with pytest.raises(UserError, match="lungvae directions"):
-        paths.along_direction(model, "malignancy", model.codes[0])
