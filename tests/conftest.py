@@ -187,6 +187,20 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Pa
 
 
 @pytest.fixture(scope="session")
+def searched(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
+    """A finished search with halving, of six trials."""
+    from lungvae_core.training.search.run import search
+    from lungvae_core.training.search.setup import make
+    from lungvae_core.training.search.spaces import space
+
+    folder = tmp_path_factory.mktemp("searched") / "search-1"
+    tiny = {"width": 4, "dimensions": 4, "batch_size": 32, "epochs": 3}
+    asked = make(space("gvae"), tiny_data, trials=6, halving=True, fixed=tiny)
+    search(asked, folder, workers=1, device="cpu")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def forks() -> Iterator[Forks]:
     """A process that calls commands, quickly."""
     made = Forks()

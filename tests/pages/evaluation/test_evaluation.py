@@ -11,13 +11,7 @@ from streamlit.testing.v1 import AppTest
 from lungvae_core.evaluation import report_words as words
 from lungvae_core.evaluation.diagnosis import against_diagnosis
 from lungvae_core.evaluation.report import Report, save_report
-from lungvae_core.evaluation.report_view.blocks import Beside, Figure, Panels
-from lungvae_core.evaluation.report_view.sections import sections
 from lungvae_core.serving.jobs.evaluations import default_report
-from lungvae_core.serving.jobs.kinds import Evaluation
-from lungvae_core.serving.jobs.locks import Locks
-from lungvae_core.serving.jobs.queue import Jobs
-from pages.evaluation import figures
 from tests.evaluation.made_up import made_up
 from tests.evaluation.test_diagnosis import made as patients_with_diagnoses
 from tests.pages.conftest import html, open_page, run, text
@@ -142,109 +136,6 @@ def test_a_bare_report_is_shown(models, protocol):
     save_report(default_report("bare"), report)
     said = text(open_page("evaluation/evaluation.py", report="bare"))
     assert "nothing says what size alone gives" in said
-
-
-def test_figures_hold_what_the_report_says():
-    report = Report.model_validate(made_up("paper"))
-    blocks = {
-        block.name: block
-        for section in sections(report, "nodule")
-        for part in section.blocks
-        for block in ([*part.left, *part.right] if isinstance(part, Beside) else [part])
-        if isinstance(block, Figure)
-    }
-    forest = figures.forest(blocks["forest"])
-    shapes = {trace.marker.symbol for trace in forest.data}
-    assert shapes == set(figures.SHAPES.values())
-    assert forest.data[0].x[0] == report.units.nodule.auc.value
-    leak = figures.steps(blocks["leak-slice"])
-    ends = [bar.base[0] + bar.x[0] for bar in leak.data]
-    assert ends == pytest.approx([step.slice for step in report.leak.steps])
-    assert leak.data[1].base[0] == pytest.approx(report.leak.steps[0].slice)  # it hangs where the first ended
-    [panels] = [
-        block
-        for section in sections(report, "nodule")
-        for block in section.blocks
-        if isinstance(block, Panels)
-    ]
-    drawn = figures.confusion(panels.confusion)
-    counts = report.units.nodule.confusion
-    assert any(f"<b>{counts.tp:,}</b>" in note.text for note in drawn.layout.annotations)
-    assert figures.forest(blocks["differences"]).layout.shapes[0].x0 == 0
-
-
-def test_form_starts_an_evaluation(models, monkeypatch):
-    monkeypatch.setattr(Jobs, "_launch", lambda self, job_id, lock: None)
-    app = open_page("evaluation/evaluation.py")
-    assert app.segmented_control(key="evaluation-view").value == "New evaluation"
-    assert app.selectbox(key="evaluation-protocol").value == "nested"
-    app.selectbox(key="evaluation-preset").select("gvae")
-    app.selectbox(key="evaluation-rule").select("strict")
-    app.number_input(key="evaluation-seeds").set_value(2)
-    app.toggle(key="evaluation-quick").set_value(True)
-    run(app.button(key="evaluation-start").click())
-    (job,) = Jobs().all()
-    assert job.kind == Evaluation.kind
-    assert {"--preset=gvae", "--label-rule=strict", "--seeds=2", "--quick"} <= set(job.argv)
-    # Nobody keeps it, so it has failed: that is said, with Resume and its output.
-    assert "evaluation-1" in text(app)
-    assert app.button(key=f"evaluation-resume-{job.id}").label == "Resume"
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("patient_id,diagnosis\nTEST-0001,1\nTEST-0002,2\n", None),
-        ("patient_id,diagnosis\nTEST-0001,1\nTEST-0002,1\n", "2 benign and 0 malignant"),
-        ("patient_id\nTEST-0001\n", "diagnosis"),
-    ],
-)
-def test_form_takes_a_table_of_diagnoses_below_the_owners_folders(
-    models, monkeypatch, tmp_path, content, message
-):
-    monkeypatch.setattr(Jobs, "_launch", lambda self, job_id, lock: None)
-    monkeypatch.setenv("LUNGVAE_SOURCES", str(tmp_path / "tables"))
-    (tmp_path / "tables").mkdir()
-    table = tmp_path / "tables" / "diagnosis.csv"
-    for path in (table, tmp_path / "elsewhere.csv"):
-        path.write_text(content)
-    app = open_page("evaluation/evaluation.py")
-    app.text_input(key="evaluation-diagnoses").set_value(str(tmp_path / "elsewhere.csv"))
-    app = app.button(key="evaluation-start").click().run()
-    assert "is not below a folder that this server reads" in app.error[0].value
-    assert Jobs().all() == []
-    app.text_input(key="evaluation-diagnoses").set_value(f" {table} ")
-    run(app.button(key="evaluation-start").click())
-    if message is not None:
-        assert message in app.error[0].value
-        assert Jobs().all() == []
-    else:
-        (job,) = Jobs().all()
-        assert f"--diagnoses={table.resolve()}" in job.argv
-
-
-def test_form_tells_what_is_wrong(models):
-    app = open_page("evaluation/evaluation.py")
-    (name,) = [field for field in app.text_input if field.label == "Name of the evaluation"]
-    name.set_value("../up")
-    app = app.button(key="evaluation-start").click().run()
-    assert "cannot be the name" in app.error[0].value
-    assert Jobs().all() == []
-
-
-def test_progress_is_shown(models, monkeypatch, tiny_data):
-    monkeypatch.setattr(Jobs, "_launch", lambda self, job_id, lock: None)
-    monkeypatch.setattr(Locks, "alive", lambda self, job_id: True)
-    job = Jobs().start(Evaluation.of, "slow", tiny_data, "dirvae", device="cpu")
-    work = Path(job.folder) / "report.work"
-    work.mkdir(parents=True)
-    told = {"what": "training", "done": 2, "total": 5, "seconds_left": 600}
-    (work / "progress.json").write_text(json.dumps(told))
-    app = open_page("evaluation/evaluation.py")
-    assert "waiting for its turn" in text(app)
-    assert app.get("progress")[0].text.startswith("Training the folds' models: 2 of 5")
-    assert app.get("progress")[0].value == 40
-    assert app.button(key=f"evaluation-stop-{job.id}").label == "Stop"
 
 
 def test_opinion_and_diagnosis_stand_beside_each_other(models):

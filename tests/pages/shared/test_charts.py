@@ -7,20 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import plotly.graph_objects as go
-import pytest
 
 from pages.shared import charts
-from pages.shared.lesion_figures import slice_scores
-
-
-@pytest.mark.parametrize("band", [(0.2, 0.6), None])
-def test_the_chart_of_slices_is_a_valid_figure(band):
-    scores = np.array([0.1, 0.5, 0.9])
-    nodule = SimpleNamespace(slices=scores, score=0.5, drives=scores - 0.5, band=band)
-    figure = go.Figure(slice_scores(nodule, 1, numbers=[4, 5, 6]).to_dict())  # raises for what is no property
-    assert list(figure.data[0].x) == [4, 5, 6]
-    assert list(figure.data[0].marker.line.width) == [0, 3, 0]
-    assert [shape.type for shape in figure.layout.shapes] == ["rect", "line"][band is None :]
 
 
 def test_equal_arguments_are_drawn_once():

@@ -7,28 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from lungvae_core import NOTICE
 from lungvae_core.serving.http.routes import registry
 from lungvae_core.serving.walks import paths
 from lungvae_core.vae.config import override
-from tests.pages.conftest import component_data, labelled, open_page, press, text
-from tests.pages.knowledge.test_measured import made_up
-
-
-def opened(state: dict | None = None, **query: str) -> AppTest:
-    return open_page("traversal/traversal.py", state, **query)
-
-
-def view(app: AppTest) -> dict:
-    found = component_data(app, "lungvae_traversal")
-    assert found is not None
-    return found
-
-
-def labels(app: AppTest) -> list[str]:
-    return [box.label for box in app.selectbox]
+from tests.pages.conftest import labelled, text
+from tests.pages.knowledge.made_up import made_up
+from tests.pages.traversal.conftest import opened, view
 
 
 def test_the_page_says_what_it_shows_and_what_that_does_not_mean(models):
@@ -50,39 +36,12 @@ def test_the_view_has_a_slider_for_every_dimension_around_its_start(models, name
     assert data["window"] == "W 1400  L -300 HU"
 
 
-def test_every_start_can_be_picked(models):
-    app = opened(model="tiny-gvae")
-    assert view(app)["start"].startswith("row:")
-    for label, name in (("Prior", "prior"), ("Malignant", "malignant"), ("Benign", "benign")):
-        app.get("button_group")[0].set_value(label).run()
-        assert view(app)["start"] == name
-        assert app.query_params["start"] == name
-        assert "row" not in app.query_params
-
-
-def test_a_lesion_is_chosen_by_patient_nodule_and_slice(models):
-    app = opened(model="tiny-gvae", row="12")
-    assert view(app)["start"] == "row:12"
-    boxes = dict(zip(labels(app), app.selectbox, strict=True))
-    assert (boxes["Patient"].value, boxes["Nodule"].value, boxes["Slice"].value) == ("TEST-0002", 0, 12)
-    boxes["Patient"].set_value("TEST-0005").run()
-    row = int(view(app)["start"].removeprefix("row:"))
-    assert registry().load("tiny-gvae").table.at[row, "patient_id"] == "TEST-0005"
-    assert app.query_params["row"] == str(row)
-
-
 def test_the_boxes_follow_an_address_that_changes(models):
     app = opened(model="tiny-gvae", row="12")
     app.query_params["row"] = "41"
     app.run()
     assert view(app)["start"] == "row:41"
     assert labelled(app.selectbox, "Patient").value == "TEST-0008"
-
-
-def test_lesions_picked_on_the_map_come_first(models):
-    app = opened({"selected_rows": [40, 41, 999]}, model="tiny-gvae")
-    assert view(app)["start"] == "row:40"
-    assert "Lesion (2 picked)" in labels(app)
 
 
 def test_the_address_gives_start_dimension_and_edits(models):
@@ -161,15 +120,6 @@ def test_a_code_beyond_the_range_widens_its_slider(models, tmp_path, monkeypatch
     assert sliders[1][2] == pytest.approx(50.0)
     assert np.isfinite(sliders[1][1])
     shutil.rmtree(tmp_path, ignore_errors=True)
-
-
-@pytest.mark.parametrize("name", ["tiny-gvae", "tiny-dirvae"])
-def test_the_prior_can_be_drawn_from_again_and_the_address_keeps_it(models, name):
-    app = opened(model=name, start="draw:7")
-    assert app.segmented_control[0].value == "Prior draw"
-    assert app.query_params["start"] == "draw:7"
-    press(app, "Draw another")
-    assert app.query_params["start"] == "draw:8"
 
 
 def test_measured_dimensions_carry_their_names_and_the_numbers_behind_them(models, monkeypatch):

@@ -8,16 +8,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from lungvae_core.errors import UserError
 from lungvae_core.serving.http.routes import registry
 from lungvae_core.serving.jobs.kinds import Search
 from lungvae_core.serving.jobs.queue import Jobs
-from lungvae_core.serving.jobs.searches import find_searches, read_search
+from lungvae_core.serving.jobs.searches import read_search
 from lungvae_core.serving.jobs.table import DONE, RUNNING, STOPPED
-from lungvae_core.training.search.run import search
-from lungvae_core.training.search.setup import make
-from lungvae_core.training.search.spaces import space
-from pages.work.search_figures import in_boxes
 from tests.conftest import wait
 from tests.pages.conftest import open_page, run, text
 
@@ -29,15 +24,6 @@ def tiny(monkeypatch: pytest.MonkeyPatch, folders: Path, tiny_models: Path) -> N
     """The two tiny models beside the folders of the test's own."""
     monkeypatch.setenv("LUNGVAE_MODELS", str(tiny_models))
     registry.cache_clear()
-
-
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
-    """A finished search with halving, of six trials."""
-    folder = tmp_path_factory.mktemp("searched") / "search-1"
-    asked = make(space("gvae"), tiny_data, trials=6, halving=True, fixed={**TINY, "epochs": 3})
-    search(asked, folder, workers=1, device="cpu")
-    return folder
 
 
 def name_field(app: AppTest):
@@ -85,43 +71,6 @@ def test_results_are_shown_with_what_they_mean(folders, searched, monkeypatch):
     assert all(0 <= height <= 1 for line in lines for height in line["y"])
     assert all(each["type"] == "scatter" for each in lines)  # nothing that needs WebGL
     assert "search" in app.query_params
-
-
-def test_a_boxed_trial_has_a_point_in_the_boxes_of_every_axis():
-    def point(axis, number):
-        return {"x": axis, "customdata": [number]}
-
-    assert in_boxes([]) == []
-    assert in_boxes([point(0, 3), point(0, 1)]) == [1, 3]
-    assert in_boxes([point(0, 3), point(0, 1), point(2, 3), point(2, 4)]) == [3]
-    assert in_boxes([point(0, 1), point(2, 4)]) == []
-
-
-@pytest.mark.long
-def test_a_search_is_read_as_it_is(folders, searched, monkeypatch, tmp_path):
-    monkeypatch.setenv("LUNGVAE_RUNS", str(searched.parent))
-    assert find_searches() == [searched]
-    state = read_search(searched)
-    assert state is not None
-    best = state.best_so_far()
-    assert best["best"].is_monotonic_increasing
-    assert state.complete["value"].iloc[0] == best["best"].iloc[-1]
-    assert state.progress["done"] == 6
-    assert set(state.searched) == set(state.config.parameters)
-    assert all(0 <= state.association(name) <= 1 for name in state.searched)
-    assert state.command()[:2] == ["lungvae", "train"]
-    assert read_search(tmp_path) is None
-    for name, content, said in (
-        ("search.json", "{}", "damaged"),
-        ("trials.csv", "a,b\n1,2\n", "lacks columns"),
-    ):
-        folder = tmp_path / f"broken-{name}"
-        folder.mkdir()
-        for path in searched.glob("*.*"):
-            (folder / path.name).write_bytes(path.read_bytes())
-        (folder / name).write_text(content)
-        with pytest.raises(UserError, match=said):
-            read_search(folder)
 
 
 @pytest.mark.long
