@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import io
 import re
@@ -84,11 +83,6 @@ def test_bad_uploads_are_refused_in_a_sentence(name, content, says):
     assert re.search(r"\.$", str(refusal.value))
 
 
-def test_a_picture_that_is_none_is_refused():
-    with pytest.raises(UserError, match="damaged"):
-        read_series([("a.png", b"no picture")], hu_range=(-1000, 400))
-
-
 def test_a_gzip_that_grows_too_large_is_refused(monkeypatch):
     monkeypatch.setattr(inflate, "MOST_BYTES", 10_000)
     with pytest.raises(UserError, match="unpacks to more"):
@@ -108,20 +102,3 @@ def test_a_dicom_that_is_no_ct_is_refused(tmp_path, write_ct, make_image):
     write_ct(path, make_image(1), SOPClassUID="1.2.840.10008.5.1.4.1.1.4", Modality="MR")
     with pytest.raises(UserError, match="is not a CT slice"):
         read_series([("upload.dcm", path.read_bytes())])
-
-
-def test_a_file_that_pillow_trips_over_gets_a_sentence():
-    # Taken for a TGA picture, which then names no mode that Pillow knows; found by breeding inputs.
-    content = base64.b64decode(
-        "LgABAAD/2wBDAAgGBgcGBQgHBwcJCQgKDBQMDKMLDBkSEw8UHRofHh0aHBwgJC4nICIsIxwcKDYpLDAxNDQ0Hyc5PTgyPC4z"
-        "NDL/wAALCABGAEABAREA/8QAHwEAAAABBQEBAQEBAQAAAAAAAAAAAQIqNDU2Nzg5OkNERUZHSElYWVpjZGVz/9oACAEBAAA/"
-        "zKAWUtHwJI3luBuDMHKuhNx+8Q=="
-    )
-    with pytest.raises(UserError, match="damaged or of another kind"):
-        read_series([("a.png", content)], hu_range=(-1000, 400))
-
-
-def test_an_array_of_arrays_gets_a_sentence():
-    content = npy(np.zeros((32, 64), np.int16)).replace(b"'<i2'", b"'4i2'")
-    with pytest.raises(UserError, match="not a readable npy array"):
-        read_series([("a.npy", content + bytes(3 * 2 * 32 * 64))])

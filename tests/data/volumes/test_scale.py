@@ -13,7 +13,7 @@ from lungvae_core.data.masks import inside, read_mask
 from lungvae_core.data.series import read_series
 from lungvae_core.data.volumes.scale import to_hu, why_not_hu
 from lungvae_core.errors import UserError
-from tests.made_volumes import HU, SIDE, affine, levels, nifti, npy, picture, slice_file, unit
+from tests.made_volumes import HU, SIDE, levels, nifti, npy, picture, slice_file, unit
 
 PADDED = np.where(np.arange(SIDE)[:, None] < 20, -1, 0)
 
@@ -132,14 +132,6 @@ def test_every_page_of_a_picture_is_a_slice() -> None:
     pages = [Image.fromarray(levels(one)) for one in HU]
     content = pil(pages[0], save_all=True, append_images=pages[1:])
     assert read_series([("a.png", content)], hu_range=(-1000, 400)).hu.shape == HU.shape
-
-
-def test_niftis_scale_is_read() -> None:
-    import nibabel
-
-    image = nibabel.Nifti1Image(((HU.transpose(2, 1, 0) + 10) * 2).astype(np.int16), affine())
-    image.header.set_slope_inter(0.5, -10)
-    np.testing.assert_array_equal(read_series([("a.nii", image.to_bytes())]).hu, HU)
 
 
 # --- masks --------------------------------------------------------------------
