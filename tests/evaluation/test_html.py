@@ -12,8 +12,6 @@ from lungvae_core.errors import UserError
 from lungvae_core.evaluation import report_words as words
 from lungvae_core.evaluation.html import report_html, to_html
 from lungvae_core.evaluation.report import Report, save_report
-from lungvae_core.evaluation.report_html import svg
-from lungvae_core.evaluation.report_view.blocks import Forest
 from lungvae_core.evaluation.report_view.checklist import NONE, NOT, checklist
 from tests.evaluation.made_up import made_up
 
@@ -156,20 +154,6 @@ def test_what_was_not_done_is_said_so():
     assert all(item.answer for item in nested.values() if item.state in (NOT, NONE))
     html = read(page("nested"))
     assert {item.where for item in nested.values() if item.where} <= set(html.ids)
-
-
-def test_figures_are_drawn_where_they_belong():
-    def rows(*values):
-        return [words.Row(str(at), words.Interval(value=value), "model") for at, value in enumerate(values)]
-
-    drawn = svg.forest(Forest("name", "t", [("", rows(0.5, 1.0, 0.75))], limits=(0.5, 1.0)))
-    x = [float(found) for found in re.findall(r'<circle[^>]* cx="([\d.]+)"', drawn)]
-    assert x[2] == pytest.approx((x[0] + x[1]) / 2, abs=0.1)
-    assert svg.forest(Forest("name", "t", [("", rows(None))])) == ""
-    assert svg.ticks(0, 1) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    for low, high in ((0.9123, 0.9456), (-0.03, 0.12), (0, 1e-4), (0.5, 0.5)):
-        assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in svg.ticks(low, high))
-        assert len(svg.ticks(low, high)) <= 8
 
 
 def test_report_html_reads_and_writes(tmp_path):

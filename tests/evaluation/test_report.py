@@ -14,7 +14,6 @@ from lungvae_core.evaluation.report import (
     FIGURES,
     REPORT_FORMAT,
     SCHEMA,
-    Report,
     json_schema,
     load_report,
     save_report,
@@ -130,26 +129,3 @@ def test_the_schema_and_the_page_about_it_are_in_step():
         if f"`{field}`" not in page
     }
     assert missing == set()
-
-
-def test_comparisons_are_said_with_their_direction():
-    report = Report.model_validate(made_up())
-    said = {comparison.baseline: words.compared(comparison) for _, comparison in words.comparisons(report)}
-    assert "ahead of mask area alone by 0.024 (0.009 to 0.038; p = 0.004)" in said["area"]
-    assert "clear of 0" in said["area"]
-    # Behind: the interval turns with the sentence.
-    assert "behind ratings and size by 0.009 (−0.005 to 0.024" in said["ratings_size"]
-    assert "includes 0, so no difference is shown" in said["ratings_size"]
-    assert "PCA-64 of pixels" in said["pca"]
-    assert len(words.comparisons(report)) == 5  # best_size is area, shown once
-
-
-def test_sizes_stand_first_and_a_leak_is_said_first():
-    report = Report.model_validate(made_up())
-    kinds = [row.kind for row in words.forest(report, "nodule")]
-    assert kinds == ["model", "size", "size", "size", "readers", "readers", "pixels", "pixels"]
-    assert words.best_size(report, "nodule") == ("area", report.baselines["area"].nodule.auc)
-    assert words.verdict(Report.model_validate(made_up("paper"))).startswith(words.LEAK_SENTENCE)
-    gains = [gain for _, _, _, gain in words.leak_steps(Report.model_validate(made_up("paper")))]
-    assert gains[0] is None
-    assert gains[1] == pytest.approx(0.054)
