@@ -40,17 +40,9 @@ MISSING = {
     "lungvae_core/training/search/options.py",
     "lungvae_core/training/search/trial.py",
     "lungvae_core/training/weights_file.py",
-    "pages/knowledge/factors_figures.py",
-    "pages/knowledge/factors_seeds.py",
-    "pages/map/controls.py",
     "pages/predict/parts.py",
     "pages/predict/upload.py",
     "pages/predict/upload_place.py",
-    "pages/shared/common.py",
-    "pages/shared/film.py",
-    "pages/shared/job_panel.py",
-    "pages/shared/lesion_picker.py",
-    "pages/shared/tour.py",
 }
 
 

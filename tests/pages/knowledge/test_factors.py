@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from lungvae_core.errors import UserError
-from lungvae_core.evaluation.disentanglement import assess
-from lungvae_core.evaluation.disentanglement.assess import ordered
 from lungvae_core.evaluation.disentanglement.compare import compare
-from lungvae_core.evaluation.disentanglement.phantom_scores import Sizes
-from lungvae_core.evaluation.disentanglement.seeds import read_over_seeds
 from lungvae_core.files import write_json
 from lungvae_core.serving.http.routes import registry
-from lungvae_core.training.checkpoints import Run
-from pages.knowledge import factors_figures
 from tests.pages.conftest import charts, open_page, text
-from tests.wrong_shapes import WRONG, places, replaced
-
-EFFORT = assess.Effort(draws=3, refits=1, groups=2, resamples=5)
-SIZES = Sizes(free=20, learn=1, test=1, group=2)
-
-
-@pytest.fixture(scope="session")
-def report(tiny_models) -> dict:
-    """A DirVAE's report, with the phantom."""
-    return assess.assess(Run.open(tiny_models / "tiny-dirvae"), phantom=SIZES, effort=EFFORT)
 
 
 @pytest.fixture
@@ -80,24 +62,6 @@ def test_a_damaged_report_is_told(assessed):
     assert "Make it again" in text(opened(model="tiny-dirvae"))
 
 
-def test_cells_above_the_null_are_outlined_and_no_others(report):
-    part = report["spaces"]["code"]["raw"] | {
-        "factors": ["a", "b"],
-        "information": [[0.1, 0.9], [0.8, 0.2]],
-        "information_null": {"high": [0.5, 0.5]},
-        "entropy": [2.0, 1.0],
-        "spearman": [[0.0, -0.9], [0.8, 0.0]],
-        "importance": [[0.0, 1.0], [1.0, 0.0]],
-    }
-    figure = factors_figures.heat_map(part, "spearman", 2)
-    assert figure.data[0].z.max() == 0.9  # the sign is in the hover alone
-    shares = factors_figures.heat_map(part, "information", 2).data[0].z
-    assert shares.tolist() == [[0.05, 0.9], [0.4, 0.2]]
-    outlines = [value for value in figure.data[1].x if value is not None]
-    assert len(outlines) == 2 * 5
-    assert ordered(part) == [0, 1]
-
-
 def test_seeds_are_compared_in_words_and_as_a_chart(assessed, report, tmp_path, monkeypatch):
     runs = []
     for prior in ("gaussian", "dirichlet"):
@@ -146,33 +110,3 @@ def test_an_older_report_without_attributes_is_shown(assessed, report):
     assert "pile up" not in text(opened(model="tiny-dirvae"))
     write_json(assessed / "disentanglement.json", {k: v for k, v in report.items() if k != "attributes"})
     assert "pile up" not in text(opened(model="tiny-dirvae"))
-
-
-def test_ratings_without_an_interval_are_shown(report):
-    part = json.loads(json.dumps(report["attributes"]))
-    part["ratings"]["texture"]["model"]["within_one"] |= {"low": None, "high": None}
-    part["ratings"]["texture"]["model"]["mae"]["value"] = None
-    cell = factors_figures.attributes_table(part).loc["texture"].iloc[0]
-    assert cell.endswith(" within one, MAE –")
-    assert "(" not in cell
-
-
-@pytest.mark.parametrize("kind", ["missing", "null", "text", "list", "empty object", "large"])
-def test_a_wrong_value_anywhere_over_seeds_is_refused_or_shown(kind, tmp_path):
-    """Every place of docs/seeds.json: what its door lets in can be drawn and put in words."""
-    from pages.knowledge import factors_seeds
-
-    whole, path, let_in, refused = json.loads(factors_seeds.SEEDS.read_text()), tmp_path / "seeds.json", [], 0
-    for at in places(whole):
-        path.write_text(json.dumps(replaced(whole, at, WRONG[kind])))
-        try:
-            let_in.append(read_over_seeds(path))
-        except UserError:
-            refused += 1
-            continue
-        factors_seeds.source(let_in[-1])
-        factors_seeds.verdict(let_in[-1]["differences"], let_in[-1]["comparisons"])
-    assert refused > 10
-    report = random.Random(kind).choice(let_in)  # one, since a chart takes half a second
-    for variant in {key.split("/")[0] for group in report["groups"] for key in group["figures"]}:
-        factors_figures.over_seeds(report, variant)
