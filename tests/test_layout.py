@@ -32,9 +32,6 @@ MISSING = {
     "lungvae_core/evaluation/protocols/scores.py",
     "lungvae_core/evaluation/provenance.py",
     "lungvae_core/evaluation/searched.py",
-    "pages/predict/parts.py",
-    "pages/predict/upload.py",
-    "pages/predict/upload_place.py",
 }
 
 
