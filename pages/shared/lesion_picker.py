@@ -37,14 +37,15 @@ def pick(
         label: str,
         width: int,
         options: list[Option],
-        first: object,
+        first: Option,
         *of: object,
         as_text: Callable[[Option], str] = str,
     ) -> Option:
         """Draw a box that starts with `first` for each new `row` and `of`, on which the options depend."""
         widget = f"{key}-{label}-{model.entry.name}-{of}"
         if st.session_state.get(widget) not in options or st.session_state.get(f"{widget}-row") != row:
-            st.session_state[widget] = first if first in options else options[0]
+            # The option itself, not its equal of another type: what the box gives names the boxes below.
+            st.session_state[widget] = options[options.index(first)] if first in options else options[0]
         st.session_state[f"{widget}-row"] = row
         return st.selectbox(f"{label}{suffix}", options, format_func=as_text, key=widget, width=width)
 

@@ -38,6 +38,12 @@ def test_the_row_of_the_address_is_picked_and_kept(models):
     assert labelled(app.selectbox, "Slice").value == 14
 
 
+def test_the_first_pick_after_opening_the_page_counts(models):
+    app = opened(row="12")
+    run(labelled(app.selectbox, "Slice").set_value(14))
+    assert app.text[0].value == "14"
+
+
 def test_another_patient_begins_with_the_nodules_largest_slice(models):
     app = opened(row="12")
     run(labelled(app.selectbox, "Patient").set_value("TEST-0009"))
