@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 
 import pytest
 
-from lungvae_core.cli import main
 from lungvae_core.errors import UserError
 from lungvae_core.serving.jobs.kinds import Phantom
 from lungvae_core.serving.jobs.queue import Jobs
@@ -70,21 +68,3 @@ def test_jobs_are_on_record_with_the_transaction_that_makes_them(settings, monke
         (audit.JOB_STOP, "a@b.org", f"phantom made, job {job.id}"),
         (audit.JOB_START, "a@b.org", f"phantom made, job {job.id}"),
     ]
-
-
-def test_the_command_prints_it(settings, monkeypatch, capsys):
-    monkeypatch.setenv("LUNGVAE_WORKSPACE", str(settings.workspace))
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lungvae", "audit", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code or 0, capsys.readouterr()
-
-    assert "Nothing is on record" in run()[1].out
-    audit.record(settings, audit.SIGN_IN, "viewer", who="a@b.org")
-    assert "sign-in" in run("--who", "a@b.org")[1].out
-    assert '"who": "a@b.org"' in run("--json")[1].out
-    status, said = run("--what", "dreams")
-    assert status == 2
-    assert "Kinds:" in said.err
