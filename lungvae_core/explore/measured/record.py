@@ -120,8 +120,8 @@ def judge_sentence(measured: dict[str, Any], rating: str, kind: str = "real") ->
 def number(value: float) -> str:
     """A signed number at three digits or fewer, with a proper minus."""
     digits = 0 if abs(value) >= 20 else 1 if abs(value) >= 5 else 2
-    text = f"{value:+.{digits}f}".replace("-", "−")
-    return text.replace("+", "±") if float(f"{value:.{digits}f}") == 0 else text
+    text = f"{value:+.{digits}f}"
+    return f"±{text[1:]}" if float(text) == 0 else text.replace("-", "−")
 
 
 def order(measured: dict[str, Any]) -> list[int]:

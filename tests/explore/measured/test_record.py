@@ -41,7 +41,7 @@ def test_it_is_read_back_or_absent_and_belongs_to_its_model(
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(123.4, "+123"), (-6.25, "−6.2"), (0.123, "+0.12"), (0.0, "±0.00")],
+    [(123.4, "+123"), (-6.25, "−6.2"), (0.123, "+0.12"), (0.0, "±0.00"), (-0.001, "±0.00")],
 )
 def test_numbers_have_a_sign_and_few_digits(value: float, text: str) -> None:
     assert record.number(value) == text
