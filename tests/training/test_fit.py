@@ -76,7 +76,7 @@ def test_a_stopped_and_resumed_training_is_the_unbroken_one(
 def test_a_run_keeps_the_running_mean_of_its_weights(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, name = SliceSet.open(tiny_data), "decoder.stem.weight"
+    data, name = SliceSet.open(tiny_data), "decoder.network.stem.weight"
     steps: list[torch.Tensor] = []
     update = AveragedModel.update_parameters
 
@@ -210,7 +210,7 @@ def test_damaged_models_are_told(tiny_models: Path, tmp_path: Path) -> None:
         Run.open(folder).load_model()
     folder = copy("nan")
     tensors, state = load_tensors(folder / "model.safetensors")
-    tensors["encoder.head.bias"] *= float("nan")
+    tensors["encoder.network.head.bias"] *= float("nan")
     save_tensors(folder / "model.safetensors", tensors, state)
     with pytest.raises(UserError, match="not finite"):
         Run.open(folder).load_model()

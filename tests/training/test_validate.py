@@ -71,7 +71,7 @@ def test_dead_columns_are_counted() -> None:
     config, vae, hu = some("gvae", 3)
     assert validate(vae, hu, config)[0]["dead_columns"] == 0
     with torch.no_grad():
-        vae.decoder.stem.weight[:, [1, 4]] *= 1e-6
+        vae.decoder.network.stem.weight[:, [1, 4]] *= 1e-6
     figures, units, _ = validate(vae, hu, config)
     assert figures["dead_columns"] == 2
     assert [number for number, norm in enumerate(units["column_norm"]) if norm < DEAD] == [1, 4]
