@@ -39,10 +39,18 @@ BY_HEART = ClassifierConfig(hidden=(32,), dropout=0, epochs=40, learning_rate=1e
 
 @pytest.fixture(scope="module")
 def by_heart(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny models with classifiers that know by heart what they learned from."""
+    """The tiny models with classifiers that know by heart what they learned from: labels drawn by patient."""
     folder = shutil.copytree(tiny_models, tmp_path_factory.mktemp("by-heart") / "models")
     for name in NAMES:
-        classify(Run.open(folder / name), BY_HEART, members=6)
+        run = Run.open(folder / name)
+        table, codes = run.latents()
+        patients = table["patient_id"].unique()
+        drawn = dict(
+            zip(patients, np.random.default_rng(0).permutation(np.arange(len(patients)) % 2), strict=True)
+        )
+        malignancy = table["patient_id"].map(drawn) * 2 + 2  # 2 or 4
+        run.write_latents(table.assign(malignancy=malignancy.astype(table["malignancy"].dtype)), codes)
+        classify(run, BY_HEART, members=6)
     return folder
 
 
