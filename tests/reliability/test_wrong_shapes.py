@@ -85,9 +85,10 @@ def small_measured(report: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def reports(tiny_models: Path) -> dict[str, Any]:
-    """Sound reports of tiny-gvae by file name, made of the shipped model's."""
+    """Sound reports of tiny-gvae by file name, made of shipped ones, in which all methods find clusters."""
     run = Run.open(tiny_models / "tiny-gvae")
-    shipped = {name: json.loads((ROOT / "models" / "gvae" / name).read_text()) for name in KNOWN}
+    of = dict.fromkeys(KNOWN, "gvae") | {"clusters.json": "gvae-guided"}
+    shipped = {name: json.loads((ROOT / "models" / of[name] / name).read_text()) for name in KNOWN}
     return {
         "clusters.json": small_clusters(shipped["clusters.json"], run.latents()[1]),
         "directions.json": small_directions(shipped["directions.json"]),

@@ -8,18 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.optim.swa_utils import AveragedModel
 
 from lungvae_core.data.slices import SliceSet, write
 from lungvae_core.errors import UserError
 from lungvae_core.files import folder_lock
-from lungvae_core.training.checkpoints import Run, load_tensors, save_tensors
+from lungvae_core.training.checkpoints import Run, content_hash, load_tensors, save_tensors
 from lungvae_core.training.device import pick_device
 from lungvae_core.training.encode import encode
 from lungvae_core.training.fit import fit
 from lungvae_core.training.validate import validate
+from lungvae_core.training.weights_file import read_header
 from lungvae_core.vae.config import PRESETS, Config, override, preset
-from tests.conftest import blobs, few_guides
+from tests.conftest import ROOT, blobs, few_guides
 
 TINY = {"width": 4, "dimensions": 4, "epochs": 2, "batch_size": 32}
 
@@ -258,10 +260,23 @@ def test_weights_are_checked_against_their_hash(tmp_path: Path) -> None:
         load_tensors(path)
 
 
-@pytest.mark.parametrize("name", ["gvae", "dirvae"])
-def test_the_weights_that_ship_have_their_hashes(name: str) -> None:
-    folder = Path(__file__).resolve().parents[2] / "models" / name
-    listed = json.loads((folder / "hashes.json").read_text())
-    assert set(listed) == {path.name for path in folder.glob("*.safetensors")}
-    for path in folder.glob("*.safetensors"):
+@pytest.mark.parametrize(
+    "path",
+    sorted((ROOT / "models").glob("*/*.safetensors")),
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
+def test_the_weights_that_ship_have_their_hashes(path: Path) -> None:
+    tensors, _ = load_tensors(path)
+    assert read_header(path).state["content_sha256"] == content_hash(tensors)
+
+
+def test_older_weights_are_compared_with_the_hash_beside_them(tmp_path: Path) -> None:
+    tensors = {"weight": torch.arange(4.0)}
+    path, listed = tmp_path / "model.safetensors", tmp_path / "hashes.json"
+    save_file(tensors, path)
+    load_tensors(path)
+    listed.write_text(json.dumps({path.name: content_hash(tensors)}))
+    torch.testing.assert_close(load_tensors(path)[0]["weight"], tensors["weight"])
+    listed.write_text(json.dumps({path.name: "0" * 64}))
+    with pytest.raises(UserError, match="not those that were written"):
         load_tensors(path)
