@@ -13,6 +13,7 @@ import nibabel
 import numpy as np
 from PIL import Image
 
+from lungvae_core.data.volumes.volume import Volume
 from tests.data.conftest import ct
 from tests.made_series import written
 
@@ -35,6 +36,14 @@ def chest(slices: int = 3, seed: int = 0) -> np.ndarray:
 
 HU = chest()
 PATCH = HU[1, CENTRE[0] - 32 : CENTRE[0] + 32, CENTRE[1] - 32 : CENTRE[1] + 32]
+
+
+def check_numbers_and_place(volume: Volume) -> None:
+    """Assert that a volume read from one of these files is `HU`, where it lies."""
+    np.testing.assert_array_equal(volume.levels, HU)
+    assert volume.grid is not None
+    np.testing.assert_allclose(volume.grid.corners_mm[:, 2], CORNER[2] + GAP * np.arange(3))
+    assert volume.grid.spacing_mm == (SPACING, SPACING)
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,12 @@ import pytest
 
 from lungvae_core.data.volumes.metaimage import LOCAL, data_file, read_metaimage
 from lungvae_core.errors import UserError
-from tests.made_volumes import CORNER, GAP, HU, SPACING, header_of, metaimage
+from tests.made_volumes import HU, check_numbers_and_place, header_of, metaimage
 
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_numbers_and_their_place(packed: bool):
-    volume = read_metaimage(metaimage(HU, packed=packed), "a.mha")
-    np.testing.assert_array_equal(volume.levels, HU)
-    assert volume.grid is not None
-    np.testing.assert_allclose(volume.grid.corners_mm[:, 2], CORNER[2] + GAP * np.arange(3))
-    assert volume.grid.spacing_mm == (SPACING, SPACING)
+    check_numbers_and_place(read_metaimage(metaimage(HU, packed=packed), "a.mha"))
 
 
 @pytest.mark.parametrize(

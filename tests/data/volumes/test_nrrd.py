@@ -7,18 +7,14 @@ import pytest
 
 from lungvae_core.data.volumes.nrrd import data_file, read_nrrd
 from lungvae_core.errors import UserError
-from tests.made_volumes import CORNER, GAP, HU, SPACING, header_of, nrrd
+from tests.made_volumes import CORNER, HU, SPACING, check_numbers_and_place, header_of, nrrd
 
 SPACE = b"space: left-posterior-superior"
 
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_numbers_and_their_place(packed: bool):
-    volume = read_nrrd(nrrd(HU, packed=packed), "a.nrrd")
-    np.testing.assert_array_equal(volume.levels, HU)
-    assert volume.grid is not None
-    np.testing.assert_allclose(volume.grid.corners_mm[:, 2], CORNER[2] + GAP * np.arange(3))
-    assert volume.grid.spacing_mm == (SPACING, SPACING)
+    check_numbers_and_place(read_nrrd(nrrd(HU, packed=packed), "a.nrrd"))
 
 
 def test_other_spaces_are_converted_to_dicoms():

@@ -57,3 +57,13 @@ def client(access: Access, *, host: str = "localhost:8501", peer: tuple[str, int
 def signed(email: str) -> dict[str, str]:
     """The cookie of somebody who has signed in."""
     return cookies(sub=email, email=email, email_verified=True)
+
+
+async def echo_bytes(websocket: WebSocket) -> None:
+    """Send back the bytes of each message, or "text" for one of text."""
+    await websocket.accept()
+    while True:
+        message = await websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            return
+        await websocket.send_bytes(message.get("bytes") or b"text")

@@ -6,12 +6,12 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.testclient import TestClient
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocketDisconnect
 
 from lungvae_core.serving.http import shares
 from lungvae_core.serving.http.security import stack
 from lungvae_core.serving.workspace.access import Access, Rules
-from tests.serving.http.served import SIGN_IN, client, signed
+from tests.serving.http.served import SIGN_IN, client, echo_bytes, signed
 
 
 @pytest.fixture(autouse=True)
@@ -41,18 +41,9 @@ def test_a_person_has_a_share_of_websockets_and_gets_it_back(monkeypatch):
         assert again.receive_text() == "z"
 
 
-async def echo(websocket: WebSocket) -> None:
-    await websocket.accept()
-    while True:
-        message = await websocket.receive()
-        if message["type"] == "websocket.disconnect":
-            return
-        await websocket.send_bytes(message.get("bytes") or b"text")
-
-
 def test_one_address_and_one_person_have_their_share_of_websockets(monkeypatch):
     monkeypatch.setattr(shares, "SOCKETS_OF_ADDRESS", 3)
-    app = Starlette(routes=[WebSocketRoute("/echo", echo)], middleware=stack(Access()))
+    app = Starlette(routes=[WebSocketRoute("/echo", echo_bytes)], middleware=stack(Access()))
     client = TestClient(app, base_url="http://localhost", client=("127.0.0.1", 5))
     address = "ws://localhost/echo"
     with client.websocket_connect(address), client.websocket_connect(address):

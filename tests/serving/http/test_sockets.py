@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket
 from lungvae_core.errors import UserError
 from lungvae_core.serving.http import crowd, sockets
 from tests.running import free_port
+from tests.serving.http.served import echo_bytes
 from tests.strangers import DEEDS, DEEDS_OF_GUESTS, Stranger
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at sockets as Linux shows them")
@@ -29,15 +30,6 @@ async def nothing(request: Request) -> Response:
 
 async def large(_request: Request) -> Response:
     return PlainTextResponse("x" * 20_000_000)
-
-
-async def echo(websocket: WebSocket) -> None:
-    await websocket.accept()
-    while True:
-        message = await websocket.receive()
-        if message["type"] == "websocket.disconnect":
-            return
-        await websocket.send_bytes(message.get("bytes") or b"text")
 
 
 async def much(websocket: WebSocket) -> None:
@@ -54,7 +46,7 @@ async def bye(websocket: WebSocket) -> None:
 APP = Starlette(
     routes=[
         Route("/large", large),
-        WebSocketRoute("/echo", echo),
+        WebSocketRoute("/echo", echo_bytes),
         WebSocketRoute("/much", much),
         WebSocketRoute("/bye", bye),
         Route("/{path:path}", nothing, methods=["GET", "PUT", "POST"]),
