@@ -7,7 +7,7 @@ import signal
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from anyio.from_thread import start_blocking_portal
 
 from lungvae_core.data.slices import DatasetInfo, SliceSet, write
 from lungvae_core.vae.config import PRESETS
@@ -146,6 +147,12 @@ def wait(condition: Callable[[], object], seconds: float = 120) -> None:
     while not condition():
         assert time.monotonic() < until, "it did not happen in time"
         time.sleep(0.05)
+
+
+def run_coroutine(function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+    """What a coroutine function returns, run in another thread: Playwright's loop may run in this one."""
+    with start_blocking_portal() as portal:
+        return portal.call(function, *arguments)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ from lungvae_core.serving.jobs.kinds import Search
 from lungvae_core.serving.jobs.queue import Jobs
 from lungvae_core.serving.jobs.searches import read_search
 from lungvae_core.serving.jobs.table import DONE, RUNNING, STOPPED
+from lungvae_core.training.search.spaces import SPACES
+from lungvae_core.vae.config import preset
 from tests.conftest import wait
 from tests.pages.conftest import open_page, run, text
 
@@ -35,7 +37,7 @@ def test_form_follows_the_space(folders):
     app = open_page("work/search.py")
     assert "Not for clinical use" in text(app)
     assert "What this does not mean" in [expander.label for expander in app.expander]
-    assert app.number_input(key="search-epochs").value == 30
+    assert app.number_input(key="search-epochs").value == preset(SPACES["dirvae"].preset).training.epochs
     assert app.selectbox(key="search-objective").value == "ssim"
     app = run(app.selectbox(key="search-space").select("paper-gvae"))
     assert "of a trial" in app.number_input(key="search-epochs").help.lower()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from lungvae_core.serving.http import crowd
+from tests.conftest import run_coroutine
 
 
 def test_strangers_give_way_the_oldest_first_and_who_was_vouched_for_stays(monkeypatch):
@@ -54,7 +53,7 @@ def test_strangers_give_way_the_oldest_first_and_who_was_vouched_for_stays(monke
         assert proxied[1].transport.aborted
         assert not proxied[-1].transport.aborted
 
-    asyncio.run(scene())
+    run_coroutine(scene)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
 import pytest
 
 from lungvae_core.serving.http.refusals import POLICY, refuse
+from tests.conftest import run_coroutine
 
 
 def sent(scope: dict[str, Any], status: int = 503, reason: str = "Too many pages are open.") -> list[dict]:
@@ -18,7 +18,7 @@ def sent(scope: dict[str, Any], status: int = 503, reason: str = "Too many pages
     async def send(message: Any) -> None:
         messages.append(message)
 
-    asyncio.run(refuse(scope, None, send, status, reason))  # type: ignore[arg-type]
+    run_coroutine(refuse, scope, None, send, status, reason)
     return messages
 
 
