@@ -17,7 +17,7 @@ from sklearn.manifold import TSNE
 from lungvae_core.cache_places import without_numba_cache
 from lungvae_core.data.columns import numbers
 from lungvae_core.errors import UserError
-from lungvae_core.explore.neighbours import lesion_features
+from lungvae_core.explore.lesion_space import LesionSpace
 from lungvae_core.quiet import silence
 from lungvae_core.training.checkpoints import Run
 
@@ -120,9 +120,10 @@ def make_map(run: Run, unit: str, method: str, *, dims: int, **parameters: Any) 
     if unit not in UNITS or dims not in DIMS:
         raise UserError(f"A map is of {' or '.join(UNITS)}, in 2 or 3 dimensions.")
     table, codes = run.latents()
+    space = LesionSpace.of(run, codes)
     if unit == "nodule":
         codes = nodules(table, codes)[1]
-    return project(lesion_features(codes, run.config), method, dims=dims, **parameters)
+    return project(space.points(codes), method, dims=dims, **parameters)
 
 
 def make_maps(
@@ -141,6 +142,7 @@ def make_maps(
     """
     table, codes = run.latents()
     units = {"slice": (pd.DataFrame(index=table.index), codes), "nodule": nodules(table, codes)}
+    space = LesionSpace.of(run, codes)
     done = 0
     for unit, (frame, unit_codes) in units.items():
         name = f"map-{unit}.parquet"
@@ -148,7 +150,7 @@ def make_maps(
             stored = run.read_table(name, hint="Make it with `lungvae map --again`.")
             if len(stored) == len(frame):
                 frame = stored
-        inputs = lesion_features(unit_codes, run.config)
+        inputs = space.points(unit_codes)
         for method in methods:
             for count in dims:
                 axes = columns(method, count)

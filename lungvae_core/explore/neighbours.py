@@ -1,17 +1,10 @@
-"""By which numbers lesions are compared, the nearest ones of a code, and its position on a map.
-
-Lesions of a guided model are compared by its guided dimensions, on maps, in clusters and as neighbours: they
-describe the lesion, while the free dimensions draw the rest of the slice.
-"""
+"""The nearest of codes or points, what they vote, and the position on a map that follows from them."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from lungvae_core.statistics.rates import share
-from lungvae_core.training.classifier import inputs_of
-from lungvae_core.vae.config import Config
 from lungvae_core.vae.latents import FAMILIES
 
 # Shares of the lesions whose nearest other patient is nearer than what is judged: from the first on it is
@@ -23,21 +16,6 @@ VOTERS = 15  # neighbours that say how far two classes lie apart
 def features(codes: np.ndarray, prior: str) -> np.ndarray:
     """(N, K) float32: codes (N, K) under a prior, whose Euclidean distances mean something."""
     return FAMILIES[prior].features(codes)
-
-
-def lesion_features(codes: np.ndarray, config: Config) -> np.ndarray:
-    """(N, D) float32 by which lesions of codes (N, K) are compared: `features`, or the guided dimensions."""
-    inputs = inputs_of(config)
-    if inputs.guided:
-        return inputs.of(torch.tensor(np.asarray(codes), dtype=torch.float32)).numpy()
-    return config.model.family.features(codes)
-
-
-def metric(config: Config) -> str:
-    """What `lesion_features` are, as text."""
-    if config.objective.guided:
-        return f"the guided dimensions, {', '.join(config.objective.guided)} (Euclidean distances)"
-    return config.model.family.metric
 
 
 def nearest(

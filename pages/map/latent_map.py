@@ -6,7 +6,8 @@ import numpy as np
 import streamlit as st
 
 from lungvae_core.errors import UserError
-from lungvae_core.explore.neighbours import VOTERS, metric
+from lungvae_core.explore.lesion_space import metric
+from lungvae_core.explore.neighbours import VOTERS
 from lungvae_core.number_text import interval, plural
 from lungvae_core.serving.maps import points
 from lungvae_core.serving.models import scoring

@@ -11,8 +11,8 @@ import streamlit as st
 
 from lungvae_core.data.slices import malignancy_meaning, rating_text
 from lungvae_core.errors import UserError
+from lungvae_core.explore.lesion_space import metric
 from lungvae_core.explore.maps import TITLES
-from lungvae_core.explore.neighbours import metric
 from lungvae_core.palette import CSS
 from lungvae_core.serving.lesions import cases
 from lungvae_core.serving.lesions.cases import Case, NoduleCase

@@ -1,13 +1,11 @@
-"""By which numbers lesions are compared, and which are nearest to one."""
+"""The nearest of codes, what they vote, and the place on a map."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from lungvae_core.explore.neighbours import features, lesion_features, metric, nearest, place, votes
-from lungvae_core.vae.config import override, preset
-from lungvae_core.vae.latents import make_latent
+from lungvae_core.explore.neighbours import features, nearest, place, votes
 
 
 def test_nearest_leaves_out_the_own_patient_and_repeats() -> None:
@@ -34,17 +32,3 @@ def test_the_nearest_of_other_patients_vote() -> None:
     np.testing.assert_array_equal(votes(points, labels, patients, 1), [1, 1, 1, 0, 0, 0])
     np.testing.assert_allclose(votes(points, labels, patients, 9), [0.25, 0.25, 0.4, 0.75, 0.75, 0.6])
     assert np.isnan(votes(points[:2], labels[:2], patients[:2])).all()  # a patient does not vote on itself
-
-
-def test_lesions_of_a_guided_model_are_compared_by_its_guided_dimensions() -> None:
-    guided = {"guided": ("diameter", "malignancy"), "dimensions": 6}
-    for name in ("gvae", "dirvae"):
-        config = override(preset(name), guided)
-        latent = make_latent(config.model)
-        codes = np.stack([latent.draw(seed) for seed in range(3)])
-        points = lesion_features(codes, config)
-        assert points.shape == (3, 2)
-        other = np.concatenate((codes[:, :2], codes[:, :1:-1]), 1)  # the free ones in another order
-        np.testing.assert_allclose(lesion_features(other, config), points, rtol=1e-5)
-        assert "diameter, malignancy" in metric(config)
-        assert lesion_features(codes, override(preset(name), {"dimensions": 6})).shape == (3, 6)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from sklearn.manifold import trustworthiness
 
+from lungvae_core.explore.lesion_space import LesionSpace
 from lungvae_core.explore.maps import TITLES, nodules
-from lungvae_core.explore.neighbours import lesion_features
 from lungvae_core.training.checkpoints import Run
 
 NEIGHBOURS = (5, 15, 50)
@@ -28,6 +28,7 @@ def map_quality(
     """
     table, codes = run.latents()
     frame, means = nodules(table, codes)
+    space = LesionSpace.of(run, codes)
     generator = np.random.default_rng(seed)
     shuffled = table.iloc[generator.permutation(len(table))]
     one_each = np.sort(shuffled[~shuffled.duplicated(["patient_id", "nodule"])].index.to_numpy())
@@ -41,7 +42,7 @@ def map_quality(
             continue  # a map of other codes
         if len(rows) > MOST:
             rows = np.sort(generator.choice(rows, MOST, replace=False))
-        inputs = lesion_features(unit_codes[rows], run.config)
+        inputs = space.points(unit_codes[rows])
         for method, title in TITLES.items():
             if {f"{method}_x", f"{method}_y"} <= set(places):
                 xy = places[[f"{method}_x", f"{method}_y"]].to_numpy()[rows]

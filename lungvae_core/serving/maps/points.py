@@ -33,7 +33,7 @@ from lungvae_core.errors import UserError
 from lungvae_core.explore import colours, contours, filters, maps, outlines
 from lungvae_core.explore.clusters.report import Clusters, load_clusters
 from lungvae_core.explore.colours import Colouring
-from lungvae_core.explore.neighbours import VOTERS, lesion_features, votes
+from lungvae_core.explore.neighbours import VOTERS, votes
 from lungvae_core.parameters import Query, choice
 from lungvae_core.serving.lesions.lesion import nodule_of
 from lungvae_core.serving.maps import custom_maps
@@ -190,7 +190,7 @@ def separation(model: LoadedModel, unit: str, method: str, dims: int, key: str) 
 @kept
 def _vote_by_code(model: LoadedModel) -> tuple[dict[str, float], int] | None:
     """`_vote` by what the model compares lesions by: the same for every map."""
-    return _vote(model, lesion_features(model.nodules[1], model.run.config))
+    return _vote(model, model.lesion_space.points(model.nodules[1]))
 
 
 def _vote(model: LoadedModel, points: np.ndarray) -> tuple[dict[str, float], int] | None:

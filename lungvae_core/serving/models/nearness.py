@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 
 from lungvae_core.data.columns import patient_key
-from lungvae_core.explore.neighbours import features, lesion_features, nearest, place
+from lungvae_core.explore.lesion_space import LesionSpace
+from lungvae_core.explore.neighbours import nearest, place
 from lungvae_core.lazy import lazy
-from lungvae_core.vae.config import Config
 
 
 class Nearness:
     """Of codes (N, K), a row a slice or a nodule, each of a patient; for many threads, like the model."""
 
-    def __init__(self, codes: np.ndarray, patients: pd.Series, config: Config) -> None:
-        self.codes, self.patients, self._config = codes, patients, config
+    def __init__(self, codes: np.ndarray, patients: pd.Series, space: LesionSpace) -> None:
+        self.codes, self.patients, self._space = codes, patients, space
 
     def familiarity(self, codes: np.ndarray, *, exclude_patient: str | None = None) -> np.ndarray:
         """(M,) 0..1: the share of the model's own slices that are nearer to another patient's than each code.
@@ -25,7 +25,7 @@ class Nearness:
         nearest_of = self._nearest_other
         if not len(nearest_of):
             return np.ones(len(codes))
-        own = features(np.asarray(codes), self._config.model.prior)
+        own = self._space.family.features(codes)
         squares = (own**2).sum(1)[:, None] + self._squares - 2 * own @ self._features.T  # (M, N)
         if exclude_patient is not None:
             squares[:, self._keys == patient_key(exclude_patient)] = np.inf
@@ -38,7 +38,7 @@ class Nearness:
         """(rows, distances) of the slices whose lesions are most alike, at most one a patient."""
         return nearest(
             self.lesions,
-            lesion_features(code[None], self._config)[0],
+            self._space.points(code[None])[0],
             count,
             patients=self._keys,
             exclude_patient=None if exclude_patient is None else patient_key(exclude_patient),
@@ -47,12 +47,12 @@ class Nearness:
 
     def place(self, code: np.ndarray, xy: np.ndarray) -> np.ndarray:
         """(2,) where a code lies on a map xy (N, 2) of these lesions, among its ten nearest."""
-        return place(xy, *nearest(self.lesions, lesion_features(code[None], self._config)[0], 10))
+        return place(xy, *nearest(self.lesions, self._space.points(code[None])[0], 10))
 
     @lazy
     def lesions(self) -> np.ndarray:
         """(N, D) by which lesions are compared."""
-        return lesion_features(self.codes, self._config)
+        return self._space.points(self.codes)
 
     @lazy
     def _keys(self) -> np.ndarray:
@@ -60,7 +60,7 @@ class Nearness:
 
     @lazy
     def _features(self) -> np.ndarray:
-        return features(self.codes, self._config.model.prior)
+        return self._space.family.features(self.codes)
 
     @lazy
     def _squares(self) -> np.ndarray:

@@ -24,6 +24,7 @@ from lungvae_core.data.slices import DatasetInfo
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.report import OF_RUN, Report, load_run_report
 from lungvae_core.explore import maps, traversal
+from lungvae_core.explore.lesion_space import LesionSpace
 from lungvae_core.explore.measured import record
 from lungvae_core.files import offered
 from lungvae_core.lazy import Renewed, lazy
@@ -381,14 +382,19 @@ class LoadedModel:
         return values[np.isfinite(values)]
 
     @lazy
+    def lesion_space(self) -> LesionSpace:
+        """By what its lesions are compared."""
+        return LesionSpace.of(self.run, self.codes, self.vae)
+
+    @lazy
     def nearness(self) -> Nearness:
         """How near codes are to its slices."""
-        return Nearness(self.codes, self._table["patient_id"], self.run.config)
+        return Nearness(self.codes, self._table["patient_id"], self.lesion_space)
 
     @lazy
     def _nodule_nearness(self) -> Nearness:
         table, codes = self._nodules
-        return Nearness(codes, table["patient_id"], self.run.config)
+        return Nearness(codes, table["patient_id"], self.lesion_space)
 
     def _nearness(self, unit: str) -> Nearness:
         return self.nearness if unit == "slice" else self._nodule_nearness

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lungvae_core.explore.lesion_space import LesionSpace
 from lungvae_core.serving.models.nearness import Nearness
 from lungvae_core.vae.config import preset
 
@@ -16,7 +17,7 @@ def nearness() -> Nearness:
     centres = np.random.default_rng(0).normal(0, 1, (20, 4)).repeat(2, axis=0)
     codes = (centres + np.tile([[0.0], [0.01]], (20, 4))).astype(np.float32)
     patients = pd.Series([f"P-{number // 2:02d}" for number in range(40)])
-    return Nearness(codes, patients, preset("gvae"))
+    return Nearness(codes, patients, LesionSpace(preset("gvae")))
 
 
 def test_neighbours_are_the_nearest_at_most_one_a_patient(nearness):
@@ -43,7 +44,7 @@ def test_what_is_farther_than_any_lesion_is_unfamiliar(nearness):
 
 
 def test_without_a_second_patient_everything_is_unfamiliar():
-    alone = Nearness(np.eye(3, dtype=np.float32), pd.Series(["A", "A", "A"]), preset("gvae"))
+    alone = Nearness(np.eye(3, dtype=np.float32), pd.Series(["A", "A", "A"]), LesionSpace(preset("gvae")))
     assert alone.familiarity(np.eye(3)[:2]).tolist() == [1, 1]
 
 
