@@ -26,8 +26,9 @@ from lungvae_core.data.splits import holdout
 from lungvae_core.evaluation.units import by_nodule
 from lungvae_core.statistics.roc import auc
 from lungvae_core.training.checkpoints import Run
-from lungvae_core.training.classifier import ClassifierConfig, fit_classifier, inputs_of
+from lungvae_core.training.classifier import ClassifierConfig, fit_classifier
 from lungvae_core.training.fit import fit
+from lungvae_core.training.lesion_space import LesionSpace
 from lungvae_core.vae.config import override, preset
 
 BEFORE = {
@@ -66,7 +67,7 @@ def aucs(run: Run, data: SliceSet, train: np.ndarray, judge: np.ndarray) -> dict
     vae, labels = run.load_model(), data.labelled()
     codes = vae.encode_hu(np.asarray(at_spacing(data.slices, data.table, vae.config.spacing_mm)))
     train, judge = (rows[~np.isnan(labels[rows])] for rows in (train, judge))
-    inputs = inputs_of(run.config)
+    inputs = LesionSpace.learned(run, codes[train]).inputs
     logits = [
         fit_classifier(codes[train], labels[train], ClassifierConfig(seed=seed), inputs).logits(codes[judge])
         for seed in range(3)

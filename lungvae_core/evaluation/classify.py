@@ -46,9 +46,7 @@ from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import (
     Classifier,
     ClassifierConfig,
-    Inputs,
     fit_classifier,
-    inputs_of,
     load_classifier,
     over_views,
     save_classifier,
@@ -56,6 +54,8 @@ from lungvae_core.training.classifier import (
 from lungvae_core.training.encode import TRAINED, encode_views, left_out_of
 from lungvae_core.training.ensemble import FILE, MEMBERS, Ensemble, fit_ensemble, save_ensemble
 from lungvae_core.training.ensemble import FOLDS as FOLDS_FILE
+from lungvae_core.training.inputs import Inputs
+from lungvae_core.training.lesion_space import LesionSpace
 from lungvae_core.training.seen import Seen, keep_apart, same_in_run
 from lungvae_core.workers import unordered
 
@@ -177,10 +177,10 @@ class _Cohort:
         """Whether an honest joint phase shaped the codes, so that only held-out patients are tested."""
         return PROTOCOLS[self.protocol].held_out_only
 
-    @property
+    @cached_property
     def inputs(self) -> Inputs:
         """How classifiers read the codes."""
-        return inputs_of(self.run.config)
+        return LesionSpace.of(self.run, self.table, self.codes).inputs
 
     @cached_property
     def inner(self) -> pd.DataFrame:

@@ -25,8 +25,9 @@ from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
 from lungvae_core.files import folder_lock, write_json
 from lungvae_core.schema import Count, Number, Part, Share, read_as
 from lungvae_core.training.checkpoints import Run
-from lungvae_core.training.classifier import ClassifierConfig, fit_classifier, inputs_of
+from lungvae_core.training.classifier import ClassifierConfig, fit_classifier
 from lungvae_core.training.encode import left_out_of
+from lungvae_core.training.lesion_space import LesionSpace
 from lungvae_core.training.search import spaces
 from lungvae_core.training.search.book import Book
 from lungvae_core.training.search.setup import Patients, SearchConfig, open_search, split
@@ -212,8 +213,9 @@ def _classified(run: Run, data: SliceSet, patients: Patients, seed: int) -> dict
     if sides is None:
         return None
     labels, train, test = sides
-    config, inputs = ClassifierConfig(seed=seed), inputs_of(run.config)
-    model = fit_classifier(codes_of(run, data, train), labels[train], config, inputs)
+    codes = codes_of(run, data, train)
+    inputs = LesionSpace.learned(run, codes).inputs
+    model = fit_classifier(codes, labels[train], ClassifierConfig(seed=seed), inputs)
     logits = model.logits(codes_of(run, data, test))
     return {
         "counted": _counted(data.table, patients, left_out_before(data.info.details)),
@@ -231,7 +233,8 @@ def _mlp(config: SearchConfig, settings: dict[str, Any], threshold: float) -> di
     labels, train, test = sides
     mlp = spaces.configure_mlp(config.of, {"seed": config.seed, **settings})
     began = time.monotonic()
-    logits = fit_classifier(codes[train], labels[train], mlp, inputs_of(run.config)).logits(codes[test])
+    inputs = LesionSpace.of(run, table, codes).inputs
+    logits = fit_classifier(codes[train], labels[train], mlp, inputs).logits(codes[test])
     return {
         "patients": int(table.iloc[test]["patient_id"].nunique()),
         "slices": len(test),

@@ -17,9 +17,9 @@ from sklearn.manifold import TSNE
 from lungvae_core.cache_places import without_numba_cache
 from lungvae_core.data.columns import numbers
 from lungvae_core.errors import UserError
-from lungvae_core.explore.lesion_space import LesionSpace
 from lungvae_core.quiet import silence
 from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.lesion_space import LesionSpace
 
 TITLES = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
 METHODS = tuple(TITLES)
@@ -120,7 +120,7 @@ def make_map(run: Run, unit: str, method: str, *, dims: int, **parameters: Any) 
     if unit not in UNITS or dims not in DIMS:
         raise UserError(f"A map is of {' or '.join(UNITS)}, in 2 or 3 dimensions.")
     table, codes = run.latents()
-    space = LesionSpace.of(run, codes)
+    space = LesionSpace.of(run, table, codes)
     if unit == "nodule":
         codes = nodules(table, codes)[1]
     return project(space.points(codes), method, dims=dims, **parameters)
@@ -142,7 +142,7 @@ def make_maps(
     """
     table, codes = run.latents()
     units = {"slice": (pd.DataFrame(index=table.index), codes), "nodule": nodules(table, codes)}
-    space = LesionSpace.of(run, codes)
+    space = LesionSpace.of(run, table, codes)
     done = 0
     for unit, (frame, unit_codes) in units.items():
         name = f"map-{unit}.parquet"

@@ -7,7 +7,7 @@ The labels are the nodules'; outline, size and number of slices are not used.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from lungvae_core.errors import UserError
 from lungvae_core.training.checkpoints import Run, fitting, load_members, save_members
-from lungvae_core.training.classifier import Inputs, one_thread, saved_inputs
+from lungvae_core.training.classifier import one_thread
+from lungvae_core.training.inputs import Inputs, ReadsCodes, saved_inputs
 from lungvae_core.vae.objective import label_loss
 
 FILE = "attention.safetensors"
@@ -44,29 +45,19 @@ class AttentionConfig(BaseModel):
     weight_decay: float = Field(default=1e-2, ge=0)
 
 
-class Attention(nn.Module):
+class Attention(ReadsCodes):
     """Codes (N, K) of the slices of M nodules to logits (M,); the standardisation is part of it."""
 
-    mean: Tensor
-    deviation: Tensor
-
     def __init__(self, dimensions: int, config: AttentionConfig, inputs: Inputs) -> None:
-        super().__init__()
-        self.config, self.inputs, self.dimensions = config, inputs, dimensions
-        count, size = inputs.count(dimensions), config.hidden
-        self.register_buffer("mean", torch.zeros(count))
-        self.register_buffer("deviation", torch.ones(count))
-        self.view = nn.Sequential(nn.Linear(count, size), nn.GELU(), nn.Dropout(config.dropout))
+        super().__init__(dimensions, inputs)
+        self.config, size = config, config.hidden
+        self.view = nn.Sequential(nn.Linear(self.count, size), nn.GELU(), nn.Dropout(config.dropout))
         self.tanh_gate = nn.Linear(size, config.gate)  # V
         self.sigmoid_gate = nn.Linear(size, config.gate)  # U
         self.score = nn.Linear(config.gate, 1, bias=False)  # w
         self.judge = nn.Sequential(
             nn.Linear(size, size), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(size, 1)
         )
-
-    def features(self, codes: Tensor) -> Tensor:
-        """(N, count) what it reads of codes (N, K), standardised."""
-        return (self.inputs.of(codes) - self.mean) / self.deviation
 
     def forward(self, codes: Tensor, nodule: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """(logits (count,), weights (N,) that add up to 1 in every nodule).
@@ -79,16 +70,6 @@ class Attention(nn.Module):
         if self.config.over == "logits":
             return _sum_within(weights[:, None] * self.judge(view), nodule, count)[:, 0], weights
         return self.judge(_sum_within(weights[:, None] * view, nodule, count))[:, 0], weights
-
-    @torch.no_grad()
-    def standardise(self, codes: Tensor) -> None:
-        """Set the standardisation from codes (N, K)."""
-        self.mean.zero_()
-        self.deviation.fill_(1)
-        features = self.features(codes)
-        self.mean.copy_(features.mean(0))
-        # A dimension that hardly varies is unused; stretched to unit variance it would be all noise.
-        self.deviation.copy_(features.std(0).clamp(min=0.05))
 
     def logits(self, codes: np.ndarray, table_rows: pd.DataFrame) -> pd.DataFrame:
         """One row per nodule, sorted: patient_id, nodule, logit (float64) and the number of slices.
@@ -268,7 +249,7 @@ def save_attentions(run: Run, attentions: Attentions) -> None:
     final, patients = attentions.final, sorted(attentions.fold_of)
     state = {
         "config": final.config.model_dump(),
-        **asdict(final.inputs),
+        **final.inputs.state,
         "dimensions": final.dimensions,
         "patients": patients,
     }

@@ -1,18 +1,13 @@
 """An MLP on codes: malignant (rating above 3) against benign (below 3).
 
 Blocks are Linear, GELU, BatchNorm, Dropout as in the paper (arXiv 2311.15719, section 3), but smaller, with
-standardised inputs. Codes on the simplex enter as centred log-ratios (Aitchison 1982), since their raw
-coordinates are skewed and sum to one.
-
-Of a model with guided dimensions it reads only these. They describe the lesion; the free dimensions draw
-everything else, and a classifier of 250 of them overfits to its patients.
+standardised inputs; `lungvae_core.training.inputs` says which numbers of a code these are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -22,11 +17,9 @@ from torch import Tensor, nn
 
 from lungvae_core.errors import UserError
 from lungvae_core.training.checkpoints import Run, load_network, save_tensors
-from lungvae_core.vae.config import Config
+from lungvae_core.training.inputs import Inputs, ReadsCodes, saved_inputs
 from lungvae_core.vae.networks import OwnBatchNorm1d
 from lungvae_core.vae.objective import label_loss
-
-_LEAST = 1e-5  # of a component; a logarithm needs some
 
 
 class ClassifierConfig(BaseModel):
@@ -58,45 +51,12 @@ class ClassifierConfig(BaseModel):
     seed: int = Field(default=0, title="Seed", description="Of the starting weights and the batches.")
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """Which numbers of a code a classifier reads, and in which form."""
-
-    simplex: bool = False  # codes lie on it
-    guided: int = 0  # it reads the first so many dimensions alone; 0: all
-
-    def count(self, dimensions: int) -> int:
-        """How many numbers it reads of codes of K dimensions."""
-        return self.guided or dimensions
-
-    def of(self, codes: Tensor) -> Tensor:
-        """(N, count) of codes (N, K); those on the simplex as log-ratios to all, or to the free ones."""
-        if not self.simplex:
-            return codes[:, : self.guided] if self.guided else codes
-        codes = codes.clamp(min=0) + _LEAST
-        if self.guided:
-            return codes[:, : self.guided].log() - codes[:, self.guided :].sum(1, keepdim=True).log()
-        logs = codes.log()
-        return logs - logs.mean(1, keepdim=True)
-
-
-def inputs_of(config: Config) -> Inputs:
-    """How classifiers read the codes of a model: of a guided one its guided dimensions alone."""
-    return Inputs(config.model.family.simplex, len(config.objective.guided))
-
-
-class Classifier(nn.Module):
+class Classifier(ReadsCodes):
     """Codes (N, K) to logits (N,); the standardisation is part of it."""
 
-    mean: Tensor
-    deviation: Tensor
-
     def __init__(self, dimensions: int, config: ClassifierConfig, inputs: Inputs) -> None:
-        super().__init__()
-        self.config, self.inputs, self.dimensions = config, inputs, dimensions
-        size = inputs.count(dimensions)
-        self.register_buffer("mean", torch.zeros(size))
-        self.register_buffer("deviation", torch.ones(size))
+        super().__init__(dimensions, inputs)
+        self.config, size = config, self.count
         layers: list[nn.Module] = []
         for into in config.hidden:
             layers += [nn.Linear(size, into), nn.GELU(), OwnBatchNorm1d(into), nn.Dropout(config.dropout)]
@@ -105,18 +65,10 @@ class Classifier(nn.Module):
 
     def hidden(self, codes: Tensor) -> Tensor:
         """(N, last of `hidden`) the input of the last layer, before dropout."""
-        return self.body[:-2]((self.inputs.of(codes) - self.mean) / self.deviation)
+        return self.body[:-2](self.features(codes))
 
     def forward(self, codes: Tensor) -> Tensor:
-        return self.body((self.inputs.of(codes) - self.mean) / self.deviation)[:, 0]
-
-    @torch.no_grad()
-    def standardise(self, codes: Tensor) -> None:
-        """Set the standardisation from codes (N, K)."""
-        features = self.inputs.of(codes)
-        self.mean.copy_(features.mean(0))
-        # A dimension that hardly varies is unused; stretched to unit variance it would be all noise.
-        self.deviation.copy_(features.std(0).clamp(min=0.05))
+        return self.body(self.features(codes))[:, 0]
 
     @torch.inference_mode()
     def logits(self, codes: np.ndarray) -> np.ndarray:
@@ -189,7 +141,7 @@ def save_classifier(run: Run, model: Classifier) -> None:
     """Write classifier.safetensors into the run."""
     state = {
         "config": model.config.model_dump(),
-        **asdict(model.inputs),
+        **model.inputs.state,
         "dimensions": model.dimensions,
     }
     save_tensors(run.folder / "classifier.safetensors", model.state_dict(), state)
@@ -210,14 +162,3 @@ def classifier_of(run: Run, state: dict[str, Any]) -> Classifier:
     """A classifier of a run's codes from its saved state, without weights; ValueError for another run's."""
     config = ClassifierConfig.model_validate(state["config"])
     return Classifier(run.config.model.dimensions, config, saved_inputs(run, state))
-
-
-def saved_inputs(run: Run, state: dict[str, Any]) -> Inputs:
-    """How a saved state reads a run's codes; ValueError if it was fitted on another model's codes."""
-    own, inputs = run.config.model, inputs_of(run.config)
-    guided = state.get("guided", 0)  # earlier versions read all dimensions of any model
-    if (state["dimensions"], state["simplex"]) != (own.dimensions, inputs.simplex) or (
-        guided not in (0, inputs.guided)
-    ):
-        raise ValueError("it is for another model's codes")
-    return replace(inputs, guided=int(guided))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -26,10 +26,10 @@ from lungvae_core.training.checkpoints import Run, fitting, load_members, save_m
 from lungvae_core.training.classifier import (
     Classifier,
     ClassifierConfig,
-    Inputs,
     classifier_of,
     fit_classifier,
 )
+from lungvae_core.training.inputs import Inputs
 from lungvae_core.training.stacked import StackedClassifiers
 from lungvae_core.workers import unordered
 
@@ -137,7 +137,7 @@ def save_ensemble(run: Run, ensemble: Ensemble, file: str = FILE) -> None:
     first = ensemble.members[0]
     state = {
         "config": first.config.model_dump(),
-        **asdict(first.inputs),
+        **first.inputs.state,
         "dimensions": first.dimensions,
         "patients": list(ensemble.patients),
     }

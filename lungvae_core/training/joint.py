@@ -32,8 +32,8 @@ from lungvae_core.training.classifier import (
     ClassifierConfig,
     class_weights,
     fit_classifier,
-    inputs_of,
 )
+from lungvae_core.training.inputs import inputs_of
 from lungvae_core.vae.config import Config
 from lungvae_core.vae.model import VAE
 from lungvae_core.vae.networks import OwnBatchNorm1d, normalise

@@ -24,7 +24,9 @@ class StackedClassifiers:
     """
 
     def __init__(self, members: Sequence[Classifier]) -> None:
+        # Classifiers of one run read the same numbers of its codes.
         self._inputs = members[0].inputs
+        self._axes = None if members[0].axes is None else members[0].axes.detach().float()
         self._mean = torch.stack([member.mean.detach() for member in members])[:, None]  # (M, 1, K)
         self._deviation = torch.stack([member.deviation.detach() for member in members])[:, None]
         layers = zip(*(_folded(member.body) for member in members), strict=True)
@@ -43,7 +45,7 @@ class StackedClassifiers:
         return torch.cat([self._of(part) for part in inputs.split(CHUNK)], dim=1).numpy()
 
     def _of(self, codes: Tensor) -> Tensor:
-        values = (self._inputs.of(codes) - self._mean) / self._deviation  # (M, N, K)
+        values = (self._inputs.of(codes, self._axes) - self._mean) / self._deviation  # (M, N, K)
         for number, (weight, bias) in enumerate(self._layers):
             values = torch.baddbmm(bias, nn.functional.gelu(values) if number else values, weight)
         return values[..., 0]

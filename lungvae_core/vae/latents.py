@@ -38,6 +38,7 @@ class Latent(ABC):
     heads: int  # numbers the encoder gives for each dimension
     label: str  # the family's name on pages
     model_label: str  # a model of this family, as "GVAE"
+    metric: str = "the codes as they are (Euclidean distances)"  # what `features` makes of codes
     simplex: bool = False  # codes are shares that add up to one
     independent: bool = True  # the KLs of the dimensions add up to that of a slice
     bounds: tuple[float, float] = (-LARGEST, LARGEST)  # what one dimension of a code can be
@@ -237,6 +238,7 @@ class DirichletLatent(Latent):
 
     heads = 1
     label, model_label = "Dirichlet", "DirVAE"
+    metric = "square roots of the codes, which are shares (Hellinger distances)"
     simplex, independent = True, False
     bounds = (0.0, 1.0)
     settings = frozenset({"prior_alpha", "alpha_floor", "alpha_scale", "reversed_kl", "sampler"})

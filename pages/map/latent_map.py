@@ -6,12 +6,12 @@ import numpy as np
 import streamlit as st
 
 from lungvae_core.errors import UserError
-from lungvae_core.explore.lesion_space import metric
 from lungvae_core.explore.neighbours import VOTERS
 from lungvae_core.number_text import interval, plural
 from lungvae_core.serving.maps import points
 from lungvae_core.serving.models import scoring
 from lungvae_core.serving.walks import paths
+from lungvae_core.training.lesion_space import metric
 from pages.components.latent_map import latent_map
 from pages.map import controls, group
 from pages.shared import common, film, selection

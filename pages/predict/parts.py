@@ -11,7 +11,6 @@ import streamlit as st
 
 from lungvae_core.data.slices import malignancy_meaning, rating_text
 from lungvae_core.errors import UserError
-from lungvae_core.explore.lesion_space import metric
 from lungvae_core.explore.maps import TITLES
 from lungvae_core.palette import CSS
 from lungvae_core.serving.lesions import cases
@@ -19,6 +18,7 @@ from lungvae_core.serving.lesions.cases import Case, NoduleCase
 from lungvae_core.serving.lesions.nodule_score import attended_words
 from lungvae_core.serving.lesions.selection import cards
 from lungvae_core.serving.models.registry import LoadedModel
+from lungvae_core.training.lesion_space import metric
 from pages.components.latent_map import latent_map
 from pages.components.lesion_cards import lesion_cards
 from pages.shared import charts, figures, url

@@ -9,7 +9,7 @@ import pytest
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.units import RULES, nodule_logits, patient_logits
 from lungvae_core.training.attention import fit_attention
-from lungvae_core.training.classifier import Inputs
+from lungvae_core.training.inputs import Inputs
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from lungvae_core.explore.counterfactual import (
     in_words,
     measured_curves,
 )
-from lungvae_core.training.classifier import Classifier, ClassifierConfig, Inputs, fit_classifier
+from lungvae_core.training.classifier import Classifier, ClassifierConfig, fit_classifier
+from lungvae_core.training.inputs import Inputs
 
 K = 6
 

@@ -22,7 +22,7 @@ from lungvae_core.training.attention import (
     save_attentions,
 )
 from lungvae_core.training.checkpoints import Run
-from lungvae_core.training.classifier import Inputs
+from lungvae_core.training.inputs import Inputs
 from lungvae_core.vae.config import preset
 
 QUICK = AttentionConfig(epochs=3)

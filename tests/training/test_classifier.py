@@ -13,13 +13,12 @@ from lungvae_core.training.attention import Attentions, fit_attention, load_atte
 from lungvae_core.training.checkpoints import Run, load_network, save_tensors
 from lungvae_core.training.classifier import (
     ClassifierConfig,
-    Inputs,
     classifier_of,
     fit_classifier,
-    inputs_of,
     load_classifier,
     save_classifier,
 )
+from lungvae_core.training.inputs import Inputs, inputs_of
 from lungvae_core.vae.config import Config, override, preset
 from lungvae_core.vae.latents import make_latent
 from tests.training.test_attention import nodules

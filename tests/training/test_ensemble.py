@@ -10,8 +10,9 @@ import pytest
 
 from lungvae_core.errors import UserError
 from lungvae_core.training.checkpoints import Run
-from lungvae_core.training.classifier import ClassifierConfig, Inputs
+from lungvae_core.training.classifier import ClassifierConfig
 from lungvae_core.training.ensemble import FEWEST, FILE, Ensemble, fit_ensemble, load_ensemble, save_ensemble
+from lungvae_core.training.inputs import Inputs
 
 CONFIG = ClassifierConfig(hidden=(8,), epochs=3, batch_size=64)
 

@@ -14,8 +14,9 @@ from lungvae_core.data.slices import DatasetInfo, SliceSet, malignant, write
 from lungvae_core.data.splits import grouped_folds, share_of_patients
 from lungvae_core.errors import UserError
 from lungvae_core.training.checkpoints import load_tensors
-from lungvae_core.training.classifier import Classifier, ClassifierConfig, Inputs, class_weights
+from lungvae_core.training.classifier import Classifier, ClassifierConfig, class_weights
 from lungvae_core.training.fit import _Fit, fit
+from lungvae_core.training.inputs import Inputs
 from lungvae_core.training.joint import (
     RELEASED_SHARE,
     Labels,

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from lungvae_core.training.classifier import Classifier, ClassifierConfig, Inputs
+from lungvae_core.training.classifier import Classifier, ClassifierConfig
 from lungvae_core.training.ensemble import Ensemble
+from lungvae_core.training.inputs import Inputs
 from lungvae_core.training.stacked import CHUNK, StackedClassifiers
 
 K = 6
-INPUTS = [Inputs(simplex, guided) for simplex in (False, True) for guided in (0, 2)]
+AXES = np.random.default_rng(0).standard_normal((4, 6)).astype(np.float32)
+INPUTS = [Inputs(simplex, guided) for simplex in (False, True) for guided in (0, 2)] + [Inputs(axes=AXES)]
 
 
 def classifiers(hidden: tuple[int, ...], inputs: Inputs, *, count: int = 5) -> list[Classifier]:
@@ -23,7 +25,7 @@ def classifiers(hidden: tuple[int, ...], inputs: Inputs, *, count: int = 5) -> l
     for _ in range(count):
         member = Classifier(K, ClassifierConfig(hidden=hidden), inputs)
         for name, tensor in member.state_dict().items():
-            if tensor.is_floating_point():
+            if tensor.is_floating_point() and name != "axes":  # those are the run's
                 drawn = torch.randn(tensor.shape, generator=generator)
                 tensor.copy_(drawn.abs() + 0.1 if name.endswith(("var", "deviation")) else drawn)
         made.append(member.eval())

@@ -8,7 +8,7 @@ are later averaged over these views, since a mirrored lesion is just as malignan
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,8 @@ from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.encode import encode_views
 from lungvae_core.training.epochs import read_position
 from lungvae_core.training.fit import fit
+from lungvae_core.training.inputs import Inputs, inputs_of
+from lungvae_core.training.lesion_space import drawn_axes
 from lungvae_core.vae.config import Config
 from lungvae_core.workers import pool
 
@@ -70,6 +72,19 @@ def codes_file(folder: Path, stage: str) -> Path:
 def load_codes(member: Member, stage: str) -> np.ndarray:
     """(N, 4, K) float32, memory-mapped."""
     return np.load(codes_file(Path(member.folder), stage), mmap_mode="r", allow_pickle=False)
+
+
+def axes_file(folder: Path, stage: str) -> Path:
+    """(1 + D, K) float32: the lesion space's axes, where classifiers of the stage's codes read these."""
+    return folder / f"axes-{stage}.npy"
+
+
+def inputs_at(member: Member, stage: str) -> Inputs:
+    """How classifiers read the codes after a stage."""
+    path, inputs = axes_file(Path(member.folder), stage), inputs_of(member.config)
+    if not path.is_file():
+        return inputs
+    return replace(inputs, axes=np.load(path, allow_pickle=False))
 
 
 def train_all(
@@ -139,7 +154,12 @@ def train_member(member: Member) -> bool:
         if len(run.metrics()) < last:
             return False
         slices = at_spacing(data.slices, data.table, run.config.model.spacing_mm)
-        codes = encode_views(run.load_model(), slices, VIEWS)
+        vae = run.load_model()
+        codes = encode_views(vae, slices, VIEWS)
+        if stage == VAE_STAGE and not (member.config.objective.guided or member.config.objective.feature):
+            axes = drawn_axes(vae, codes[run.split(data.table)[0], 0])
+            if axes is not None:
+                write_array(axes_file(folder, stage), axes)
         write_array(codes_file(folder, stage), codes)
     (folder / "last.safetensors").unlink(missing_ok=True)  # three times the weights' size, no longer needed
     return True

@@ -29,7 +29,8 @@ from lungvae_core.evaluation.protocols.members import JOINT_STAGE, load_codes
 from lungvae_core.evaluation.protocols.plan import configure, presets
 from lungvae_core.evaluation.protocols.scores import fit_on_views, over_views
 from lungvae_core.evaluation.report import load_report
-from lungvae_core.training.classifier import ClassifierConfig, inputs_of
+from lungvae_core.training.classifier import ClassifierConfig
+from lungvae_core.training.inputs import inputs_of
 from lungvae_core.training.joint import RELEASED_SHARE
 
 THRESHOLDS = np.arange(0.40, 0.601, 0.02)  # as in the released code's search

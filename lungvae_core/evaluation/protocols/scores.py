@@ -18,7 +18,7 @@ from lungvae_core.data.splits import check_apart, grouped_folds
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation import units
 from lungvae_core.evaluation.figures import auc_of
-from lungvae_core.evaluation.protocols.members import JOINT_STAGE, Member, load_codes
+from lungvae_core.evaluation.protocols.members import JOINT_STAGE, Member, inputs_at, load_codes
 from lungvae_core.evaluation.protocols.plan import EvaluationConfig, Fold
 from lungvae_core.statistics.calibration import Settled, apply, ece, settle
 from lungvae_core.statistics.roc import auc
@@ -27,12 +27,11 @@ from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import (
     Classifier,
     ClassifierConfig,
-    Inputs,
     fit_classifier,
-    inputs_of,
     load_classifier,
     over_views,
 )
+from lungvae_core.training.inputs import Inputs
 
 # The options that a fold chooses from, on its own fit patients: one choice per fold, so few and far apart.
 CLASSIFIERS = {
@@ -106,7 +105,7 @@ def _member_scores(
 ) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
     """(logits of `rows`, their nodules' logits by attention, what was chosen) of one training."""
     codes = load_codes(member, stage)
-    inputs = inputs_of(member.config)
+    inputs = inputs_at(member, stage)
     learned = np.asarray(codes[fit_rows])
     head = member.config.joint.head == "trained" and stage == JOINT_STAGE
     if head:

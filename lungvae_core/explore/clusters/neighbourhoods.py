@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from sklearn.manifold import trustworthiness
 
-from lungvae_core.explore.lesion_space import LesionSpace
 from lungvae_core.explore.maps import TITLES, nodules
 from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.lesion_space import LesionSpace
 
 NEIGHBOURS = (5, 15, 50)
 MOST = 2500  # lesions that are judged; neighbours are sought among them
@@ -28,7 +28,7 @@ def map_quality(
     """
     table, codes = run.latents()
     frame, means = nodules(table, codes)
-    space = LesionSpace.of(run, codes)
+    space = LesionSpace.of(run, table, codes)
     generator = np.random.default_rng(seed)
     shuffled = table.iloc[generator.permutation(len(table))]
     one_each = np.sort(shuffled[~shuffled.duplicated(["patient_id", "nodule"])].index.to_numpy())

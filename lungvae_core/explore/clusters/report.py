@@ -33,12 +33,12 @@ from lungvae_core.explore.clusters.neighbourhoods import map_quality
 from lungvae_core.explore.clusters.schema import ClustersReport
 from lungvae_core.explore.clusters.stability import featureless, stability, without_groups
 from lungvae_core.explore.clusters.words import describe
-from lungvae_core.explore.lesion_space import LesionSpace, metric
 from lungvae_core.explore.maps import nodules
 from lungvae_core.files import write_figures
 from lungvae_core.schema import read_as
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.encode import left_out_of
+from lungvae_core.training.lesion_space import LesionSpace, metric
 
 FORMAT = 1
 FILE = "clusters.json"
@@ -80,7 +80,7 @@ def make_clusters(
     at, rows, used, sizes = _units(table, codes, unit, seed)
     report = cluster(
         table.iloc[rows].reset_index(drop=True),
-        LesionSpace.of(run, codes).points(used[at]).astype(float),
+        LesionSpace.of(run, table, codes).points(used[at]).astype(float),
         unit=unit,
         seed=seed,
         amount=QUICK if quick else FULL,

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from lungvae_core.data.columns import patient_key
-from lungvae_core.explore.lesion_space import LesionSpace
 from lungvae_core.explore.neighbours import nearest, place
 from lungvae_core.lazy import lazy
+from lungvae_core.training.lesion_space import LesionSpace
 
 
 class Nearness:

@@ -24,7 +24,6 @@ from lungvae_core.data.slices import DatasetInfo
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.report import OF_RUN, Report, load_run_report
 from lungvae_core.explore import maps, traversal
-from lungvae_core.explore.lesion_space import LesionSpace
 from lungvae_core.explore.measured import record
 from lungvae_core.files import offered
 from lungvae_core.lazy import Renewed, lazy
@@ -36,6 +35,7 @@ from lungvae_core.training.checkpoints import KNOWN, OPTIONAL, SERVED, Run, RunI
 from lungvae_core.training.classifier import Classifier, load_classifier
 from lungvae_core.training.encode import TRAINED, encode_with_quality
 from lungvae_core.training.ensemble import FOLDS, Ensemble, load_ensemble
+from lungvae_core.training.lesion_space import LesionSpace
 from lungvae_core.vae.latents import Latent
 from lungvae_core.vae.quick import one_call, quick_decoder
 
@@ -383,8 +383,8 @@ class LoadedModel:
 
     @lazy
     def lesion_space(self) -> LesionSpace:
-        """By what its lesions are compared."""
-        return LesionSpace.of(self.run, self.codes, self.vae)
+        """By what its lesions are compared and scored."""
+        return LesionSpace.of(self.run, self._table, self.codes, self.vae)
 
     @lazy
     def nearness(self) -> Nearness:

@@ -14,7 +14,8 @@ from lungvae_core.data.slices import SliceSet, malignant
 from lungvae_core.errors import UserError
 from lungvae_core.files import folder_lock, write_json
 from lungvae_core.training.checkpoints import Run
-from lungvae_core.training.classifier import ClassifierConfig, fit_classifier, inputs_of
+from lungvae_core.training.classifier import ClassifierConfig, fit_classifier
+from lungvae_core.training.lesion_space import LesionSpace
 from lungvae_core.training.search.setup import NOISE
 from lungvae_core.training.search.spaces import THRESHOLDS
 from lungvae_core.vae.config import Config
@@ -143,8 +144,8 @@ def measure(run: Run, task: FoldTask) -> float:
     labels = malignant(data.table)
     train, validation = (rows[~np.isnan(labels[rows])] for rows in (task.train, task.validation))
     _check_labels(labels[validation])
-    seed = ClassifierConfig(seed=task.config.training.seed)
-    model = fit_classifier(codes_of(run, data, train), labels[train], seed, inputs_of(task.config))
+    codes, config = codes_of(run, data, train), ClassifierConfig(seed=task.config.training.seed)
+    model = fit_classifier(codes, labels[train], config, LesionSpace.learned(run, codes).inputs)
     return float(roc_auc_score(labels[validation], model.logits(codes_of(run, data, validation))))
 
 
@@ -188,7 +189,7 @@ def train_mlp(task: MlpTask) -> Outcome:
         run = Run.open(task.run)
         table, codes = run.latents()
         labels = malignant(table)
-        inputs = inputs_of(run.config)
+        inputs = LesionSpace.of(run, table, codes).inputs
         aucs, accuracies = [], []
         for train, validation in task.folds:
             if (Path(task.search) / STOP).exists():

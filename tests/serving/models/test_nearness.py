@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lungvae_core.explore.lesion_space import LesionSpace
 from lungvae_core.serving.models.nearness import Nearness
+from lungvae_core.training.lesion_space import LesionSpace
 from lungvae_core.vae.config import preset
 
 
