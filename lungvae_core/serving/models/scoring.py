@@ -25,6 +25,7 @@ _WITHOUT_FOLDS = {
 _LEAKS = " The encoder may have seen it all the same: its joint phase used labels of 70 % of all patients."
 _NO_LABELS = " The encoder learned without labels."
 _GUIDED = " It depends on the guided dimensions only."
+_DRAWN = " It depends on what the code draws about the middle of the slice."
 NOBODY = "Scored by the classifier that was fitted on all labelled slices: this is no lesion of the set."
 
 
@@ -79,4 +80,7 @@ def _encoder(model: LoadedModel, kind: str) -> str:
 
 
 def _reads(model: LoadedModel) -> str:
-    return _GUIDED if model.classifier is not None and model.classifier.inputs.guided else ""
+    if model.classifier is None:
+        return ""
+    inputs = model.classifier.inputs
+    return _GUIDED if inputs.guided else _DRAWN if inputs.axes is not None else ""
