@@ -109,26 +109,21 @@ def classify(
     if diagnoses is not None:
         check_known(cohort.table, diagnoses)
     of_views = None if views == 1 else _viewed(run, data, cohort.table, views)
-    joint = run.config.joint
-    learned_head = joint.rounds and joint.head == "trained" and cohort.held_out_only
-    head = load_classifier(run) if learned_head else None
-    tasks, kept_folds = _tasks(cohort, config, seeds, head is None)
+    tasks, kept_folds, head = _tasks(cohort, config, seeds)
     total = len(tasks) + 1 + members
+    fit_folds = unordered(
+        partial(_fit_fold, cohort.known_codes, cohort.truth, cohort.inputs), tasks, workers, ray=ray
+    )
     logits = np.full((seeds, len(cohort.labelled)), np.nan)
-    if head is not None:
-        logits[:, cohort.tested] = head.logits(cohort.known_codes[cohort.tested])
     of_folds: dict[int, tuple[_Fold, Classifier]] = {}
-    fit_fold = partial(_fit_fold, cohort.known_codes, cohort.truth, cohort.inputs)
-    for done, (fold, classifier) in enumerate(unordered(fit_fold, tasks, workers, ray=ray)):
+    for done, (fold, classifier) in enumerate(fit_folds, 1):
         logits[fold.repeat, fold.test] = classifier.logits(cohort.known_codes[fold.test])
         if fold.repeat == 0 and fold.number in kept_folds:
             of_folds[fold.number] = fold, classifier
-        on_progress(done + 1, total)
-    final = head or fit_classifier(
-        cohort.known_codes[cohort.learned], cohort.truth[cohort.learned], config, cohort.inputs
-    )
-    folds = _strangers(cohort.inner["patient_id"].astype(str).to_numpy(), of_folds)
-    judges = _Judges(final, folds, _attentions(cohort, of_folds, config.seed))
+        on_progress(done, total)
+    if head is not None:
+        logits[:, cohort.tested] = head.logits(cohort.known_codes[cohort.tested])
+    judges = _judges(cohort, head, of_folds, config)
     everywhere, kind = judges.logits(cohort, cohort.codes[:, None])
     on_progress(len(tasks) + 1, total)
     ensemble = fit_ensemble(
@@ -146,7 +141,7 @@ def classify(
     score = expit(everywhere)
     run.write_latents(cohort.table.assign(score=score.astype(np.float32), score_kind=kind), cohort.codes)
     report = {
-        **_head(cohort, config.seed, final.config),
+        **_head(cohort, config.seed, judges.final.config),
         **_figures(cohort, logits[0], judges),
         "views": None if of_views is None else _views(cohort, of_views, judges),
         "diagnosis": diagnoses
@@ -260,6 +255,22 @@ class _Judges:
         return logits, np.where(of_folds, CROSS_VALIDATED, FITTED).astype(object)
 
 
+def _judges(
+    cohort: _Cohort,
+    head: Classifier | None,
+    of_folds: dict[int, tuple[_Fold, Classifier]],
+    config: ClassifierConfig,
+) -> _Judges:
+    """The run's classifiers: `head`, or one fitted on all that may be learned from, and the folds'."""
+    codes, truth = cohort.known_codes[cohort.learned], cohort.truth[cohort.learned]
+    folds = _strangers(cohort.inner["patient_id"].astype(str).to_numpy(), of_folds)
+    return _Judges(
+        head or fit_classifier(codes, truth, config, cohort.inputs),
+        folds,
+        _attentions(cohort, of_folds, config.seed),
+    )
+
+
 def _save(run: Run, judges: _Judges, ensemble: Ensemble | None) -> None:
     """Save the classifiers in the run; delete files of an earlier classifier that this one does not write."""
     save_classifier(run, judges.final)
@@ -350,16 +361,24 @@ def _fit_fold(codes: np.ndarray, truth: np.ndarray, inputs: Inputs, fold: _Fold)
     return fold, fit_classifier(codes[fold.train], truth[fold.train], fold.config, inputs)
 
 
-def _tasks(cohort: _Cohort, config: ClassifierConfig, seeds: int, tests: bool) -> tuple[list[_Fold], range]:
-    """(the folds to fit, which of the first seed's are saved); without `tests` only the saved ones."""
+def _tasks(
+    cohort: _Cohort, config: ClassifierConfig, seeds: int
+) -> tuple[list[_Fold], range, Classifier | None]:
+    """(the folds to fit, which of the first seed's are saved, the head that a joint phase trained).
+
+    With such a head, which is tested as it is, only the saved folds are fitted.
+    """
+    joint = cohort.run.config.joint
+    learned_head = joint.rounds and joint.head == "trained" and cohort.held_out_only
+    head = load_classifier(cohort.run) if learned_head else None
     splits, kept = _splits(cohort, config.seed, seeds)
     tasks = [
         _Fold(repeat, number, train, test, config.model_copy(update={"seed": config.seed + repeat}))
         for repeat, folds in enumerate(splits)
         for number, (train, test) in enumerate(folds)
-        if tests or (repeat == 0 and number in kept)
+        if head is None or (repeat == 0 and number in kept)
     ]
-    return tasks, kept
+    return tasks, kept, head
 
 
 def _splits(
