@@ -12,6 +12,7 @@ at the mean code, with weights on the pixels.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -33,6 +34,7 @@ ABOUT = 6.0
 MOST_DIRECTIONS = 512  # principal directions of the codes along which the decoder is differentiated
 KEPT = 0.95  # of the variance of what is drawn about the middle
 _AT_ONCE = 64  # derivatives
+_ONE_AT_A_TIME = threading.Lock()  # PyTorch counts nested forward derivatives for all threads together
 
 
 class LesionSpace:
@@ -114,6 +116,6 @@ def _derivatives(vae: VAE, code: np.ndarray, directions: np.ndarray) -> np.ndarr
     def along(direction: Tensor) -> Tensor:
         return jvp(image, (at,), (direction,))[1]
 
-    with torch.no_grad():
+    with _ONE_AT_A_TIME, torch.no_grad():
         changes = vmap(along, chunk_size=_AT_ONCE)(torch.tensor(directions, device=device))
     return changes.cpu().numpy().astype(np.float64)

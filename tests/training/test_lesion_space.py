@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -72,6 +74,19 @@ def test_what_is_drawn_at_the_border_does_not_count(dimensions: int) -> None:
     images = drawn(vae, np.stack([near, inside]))
     assert distances[0] == pytest.approx(np.linalg.norm(images[1] - images[0]), rel=0.05)
     assert max(distances[1:]) < 0.05 * distances[0]
+
+
+def test_threads_get_what_one_alone_gets() -> None:
+    config = override(preset("gvae"), {"width": 4, "dimensions": 12})
+    torch.manual_seed(0)
+    vaes, codes = [VAE(config.model).eval() for _ in range(8)], some_codes(config)
+    alone = [drawn_axes(vae, codes) for vae in vaes]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda vae: drawn_axes(vae, codes), vaes))
+    for one, other in zip(alone, together, strict=True):
+        assert one is not None
+        assert other is not None
+        np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["gvae", "dirvae"])
