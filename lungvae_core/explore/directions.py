@@ -7,6 +7,10 @@ property from a code. Do not decode along a filter: it also cancels noise. The *
 multiplied by the codes' covariance (Haufe et al. 2014, doi 10.1016/j.neuroimage.2013.10.067), is how codes
 change on average where the filter's score rises; walks follow it.
 
+Of a model without labels both stay within what draws the lesion: the coordinates along which codes draw
+differently about the middle of the slice (`lungvae_core.training.lesion_space`). Hundreds of others draw the
+surroundings; they blur the filter, and a walk that changes them changes more than the lesion.
+
 Everything is at nodule level (the mean coordinates of a nodule's slices), judged on patients that the filter
 was not fitted on. The certainty of a direction is its similarity for other patients, compared with shuffled
 labels.
@@ -51,6 +55,7 @@ from lungvae_core.schema import read_as
 from lungvae_core.statistics.roc import weighted_aucs
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.encode import TRAINED, left_out_of, split_of, trained_rows
+from lungvae_core.training.lesion_space import LesionSpace
 from lungvae_core.vae.latents import FAMILIES
 
 FORMAT = 1
@@ -201,6 +206,16 @@ def pattern_of(points: np.ndarray, filter_: np.ndarray) -> np.ndarray:
     return along / np.sqrt(max(filter_ @ along, 1e-30))
 
 
+def within(points: np.ndarray, lesions: np.ndarray) -> np.ndarray:
+    """(N, K) coordinates `points` (N, K) without what the lesions' points (N, D) do not depend on.
+
+    They depend on the coordinates as a linear regression says, which is exact for Gaussian codes.
+    """
+    weights, *_ = np.linalg.lstsq(points - points.mean(0), lesions - lesions.mean(0), rcond=1e-6)
+    basis, _ = np.linalg.qr(weights)  # (K, D)
+    return points @ basis @ basis.T
+
+
 def held_out(
     fits: Sequence[Fit], points: np.ndarray, values: np.ndarray, folds: Folds
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -312,6 +327,7 @@ def fit_directions(
     codes: np.ndarray,
     prior: str,
     *,
+    lesions: np.ndarray | None = None,
     seed: int = 0,
     resamples: int = 200,
     judged: np.ndarray | None = None,
@@ -320,11 +336,15 @@ def fit_directions(
 ) -> dict[str, Any]:
     """Fit all directions on the slices of `table` (N rows) with codes (N, K): what directions.json holds.
 
-    `judged` (N,) bool says which patients may count in held-out scores (default: all); `before` has the rows
-    that were left out before, by reason. Raises UserError where no property is known of enough nodules.
+    With `lesions` (N, D), the slices' points in the lesion space, directions stay within the coordinates that
+    these depend on. `judged` (N,) bool says which patients may count in held-out scores (default: all);
+    `before` has the rows that were left out before, by reason. Raises UserError where no property is known of
+    enough nodules.
     """
     space = Space.fit(codes, simplex=FAMILIES[prior].simplex)
     slices = space.to(codes)
+    if lesions is not None:
+        slices = within(slices, lesions)
     frame, points = nodules(table, slices)
     every = properties(frame)
     if not every:
@@ -485,10 +505,12 @@ def make_directions(
         leak = "labels of patients on whom the directions are scored shaped the codes: the scores are no test"
     elif run.config.labels_shape_codes and not run.config.labels_leak:
         judged = ~trained
+    space = LesionSpace.learned(run, codes[trained] if trained.any() else codes)
     report = fit_directions(
         table,
         codes,
         run.config.model.prior,
+        lesions=None if space.inputs.axes is None else space.points(codes),
         seed=seed,
         resamples=20 if quick else 200,
         judged=judged,

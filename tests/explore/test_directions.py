@@ -88,6 +88,21 @@ def test_the_pattern_is_the_planted_direction_and_the_filter_is_not(report: dict
     assert cosine(np.array(report["directions"]["diameter"]["pattern"]) * deviation, along["size"]) > 0.95
 
 
+@pytest.mark.parametrize("prior", ["gaussian", "dirichlet"])
+def test_directions_stay_within_what_the_lesions_points_depend_on(prior: str) -> None:
+    table, codes, _ = planted(120)
+    codes = simplex(codes) if prior == "dirichlet" else codes
+    space = Space.fit(codes, simplex=prior == "dirichlet")
+    lesions = space.to(codes)[:, :4] @ np.random.default_rng(0).standard_normal((4, 3))
+    made = fit_directions(table, codes, prior, lesions=lesions, resamples=4)
+    basis, _ = np.linalg.qr(np.linalg.lstsq(space.to(codes), lesions - lesions.mean(0), rcond=None)[0])
+    for direction in made["directions"].values():
+        for each in ("filter", "pattern"):
+            weights = np.array(direction[each])
+            np.testing.assert_allclose(basis @ (basis.T @ weights), weights, atol=1e-4)
+    assert made["directions"]["malignancy"]["score"]["value"] > 0.8
+
+
 def test_held_out_scores_are_high_for_what_is_there(report: dict) -> None:
     directions = report["directions"]
     assert directions["malignancy"]["score"]["name"] == "auc"
