@@ -29,20 +29,20 @@ Jobs().start(Training.of, "phantom-dirvae", Settings().data / "phantom", "dirvae
 """
 
 PAGES = {
-    "home": "/?model=gvae",
-    "tour": "/map?model=gvae&tour=2",
-    "map": "/map?model=gvae",
-    "lesion-card": "/map?model=gvae&row=500",
-    "traversal": "/traversal?model=gvae",
-    "predict": "/predict?model=gvae",
-    "upload": "/predict?model=gvae&source=upload",
-    "compare": "/compare?model=gvae&row=500",
+    "home": "/?model=gvae-guided",
+    "tour": "/map?model=gvae-guided&tour=2",
+    "map": "/map?model=gvae-guided",
+    "lesion-card": "/map?model=gvae-guided&row=500",
+    "traversal": "/traversal?model=gvae-guided",
+    "predict": "/predict?model=gvae-guided",
+    "upload": "/predict?model=gvae-guided&source=upload",
+    "compare": "/compare?model=gvae-guided&row=500",
     "train": "/train?job=1",
     "search": "/search?search=demo",
     "evaluation": "/evaluation?report=dirvae-nested-mvb",
-    "measured": "/measured?model=gvae",
+    "measured": "/measured?model=gvae-guided",
     "factors": "/factors?model=gvae",
-    "clusters": "/clusters?model=gvae",
+    "clusters": "/clusters?model=gvae-guided",
     "directions": "/directions?model=gvae&direction=malignancy",
 }
 TALL = {"compare": 1180, "lesion-card": 1000, "search": 1180}  # heights of pages that need more than 768 px
