@@ -44,6 +44,7 @@ class Server:
         return self.messages.pop(0).SerializeToString()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("error", "code"), [(None, 0), ("This app has encountered an error.", 1)])
 def test_a_page_that_shows_an_error_fails_the_benchmark(
     load: ModuleType, monkeypatch: pytest.MonkeyPatch, error: str | None, code: int

@@ -102,7 +102,7 @@ def test_a_package_that_is_not_installed_is_left_out(
     assert "failed" not in printed
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_our_preset_trains_in_a_process_of_its_own(
     peers: ModuleType,
     tiny_data: Path,

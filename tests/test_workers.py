@@ -84,6 +84,7 @@ def test_errors_of_a_task_are_raised(workers: int) -> None:
         assert at_work.wait() == (1, 8)
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_is_replaced_and_only_its_task_is_done_again(tmp_path: Path) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()
@@ -117,6 +118,7 @@ def test_waiting_has_an_end() -> None:
     assert time.monotonic() - began < 15  # what is in hand is dropped
 
 
+@pytest.mark.long
 def test_workers_end_with_their_parent() -> None:
     code = (
         "import sys; from lungvae_core.workers import pool\n"

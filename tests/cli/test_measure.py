@@ -30,6 +30,7 @@ def test_a_run_is_measured_from_the_command_line(printed, folder: Path, tiny_dat
             assert each["name"] in out
 
 
+@pytest.mark.long
 def test_a_guided_rating_is_judged_unless_that_is_left_out(printed, folder: Path, tiny_data: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["config"]["objective"]["guided"] = ["diameter", "spiculation"]

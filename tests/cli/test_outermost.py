@@ -86,6 +86,7 @@ def test_where_no_log_can_be_written_it_says_so(capsys, monkeypatch):
     assert "could be written nowhere; its last line is: ValueError: the cause" in sentence
 
 
+@pytest.mark.long
 def test_a_reader_that_goes_away_and_a_full_output_end_quietly(tmp_path):
     """`lungvae models | head -1`, and output to a full disk."""
     for command in ("presets", "models"):

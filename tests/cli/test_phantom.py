@@ -13,7 +13,7 @@ import pytest
 from tests.commands import lungvae
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command(tmp_path):
     out = str(tmp_path / "set")
     command = ["phantom", "--factors", "independent", "--count", "10", "--workers", "1"]
@@ -28,7 +28,7 @@ def test_the_command(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["set"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_interrupt_leaves_nothing(tmp_path):
     command = [sys.executable, "-m", "lungvae_core.cli", "phantom", "--out", str(tmp_path / "set")]
     options = ["--factors", "independent", "--workers", "2"]

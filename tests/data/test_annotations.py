@@ -115,13 +115,14 @@ def test_scans_carry_what_pylidc_says(scans, theirs):
             assert list(mine.ratings.values()) == annotation.feature_vals().tolist()
 
 
+@pytest.mark.long
 def test_nodules_are_pylidcs_clusters(scans, theirs):
     for ours, scan in zip(scans, theirs, strict=True):
         expected = [[a.id for a in cluster] for cluster in scan.cluster_annotations(verbose=False)]
         assert [[a.id for a in nodule] for nodule in lidc_annotations.nodules(ours)] == expected
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_masks_and_sizes_are_pylidcs(pylidc, scans, theirs):
     utils = sys.modules["pylidc.utils"]
     checked = 0

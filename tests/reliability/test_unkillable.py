@@ -306,6 +306,7 @@ def test_no_space_left_is_told_wherever_it_is_noticed(
     assert_same(out, tmp_path / "whole")
 
 
+@pytest.mark.long
 def test_folders_that_cannot_be_written_are_told(few: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     for out in (tmp_path / "file" / "run", Path("/proc/run")):  # root may write everywhere else

@@ -182,6 +182,7 @@ def test_nothing_of_held_out_patients_reaches_a_weight(whose: str, tmp_path: Pat
     assert same == (whose == "held-out")  # what is changed here does reach them, where it may
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["gvae-guided", "dirvae-guided"])
 def test_a_guided_dimension_follows_its_guide_on_held_out_patients(
     name: str, tiny_data: Path, tmp_path: Path

@@ -59,7 +59,14 @@ def test_it_starts_with_the_codes_of_a_linear_optimum(name: str, share: float) -
     assert error < share * images.var(0).mean()
 
 
-@pytest.mark.parametrize("name", [name for name, config in PRESETS.items() if config.training.pca_start])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.long] if config.objective.guided else [])
+        for name, config in PRESETS.items()
+        if config.training.pca_start
+    ],
+)
 def test_fewer_slices_than_dimensions_are_enough(tmp_path: Path, tiny_data: Path, name: str) -> None:
     data = SliceSet.open(tiny_data)
     dimensions = len(data) + 1
@@ -70,6 +77,7 @@ def test_fewer_slices_than_dimensions_are_enough(tmp_path: Path, tiny_data: Path
     assert row["validation"]["mse"] < 0.05
 
 
+@pytest.mark.long
 def test_a_run_goes_on_from_there_and_resumes_what_it_trained(tmp_path: Path, tiny_data: Path) -> None:
     data = SliceSet.open(tiny_data)
     config = config_of("gvae-guided", epochs=2, **few_guides("gvae-guided"))

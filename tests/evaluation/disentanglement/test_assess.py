@@ -57,6 +57,7 @@ def test_what_is_random_by_patient_is_not_told():
     assert wrong.max() < 0.5 * leaky.max()  # such a null would call chance a finding
 
 
+@pytest.mark.long
 def test_a_runs_report(tiny_models):
     run = Run.open(tiny_models / "tiny-gvae")
     effort = assess.Effort(draws=3, refits=1, groups=2, resamples=10)

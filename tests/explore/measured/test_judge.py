@@ -176,6 +176,7 @@ def test_what_it_reads_is_stored_with_how_good_it_is(run, tiny_data):
     assert f"On {held_out} real slices of {len(run.info.held_out)} patients" in sentence
 
 
+@pytest.mark.long
 def test_without_ratings_or_a_judge_the_rest_is_measured_and_the_reason_said(run, tiny_data):
     data = SliceSet.open(tiny_data)
     ratings = [name for name in data.table if name.endswith("_all")]

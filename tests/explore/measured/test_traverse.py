@@ -233,6 +233,7 @@ def test_a_dirichlet_walk_stays_on_the_simplex():
     assert [one["text"] for one in names(moved, changes)] == [NOTHING] * 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["tiny-gvae", "tiny-dirvae"])
 def test_a_run_is_measured_written_and_read(tiny_models: Path, tiny_data: Path, tmp_path: Path, name: str):
     folder = shutil.copytree(tiny_models / name, tmp_path / name)

@@ -29,7 +29,7 @@ from tests.pages.work.conftest import fill
 TINY = {"epochs": 10_000, "width": 4, "dimensions": 4, "batch_size": 16}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_start_watch_leave_return_stop(folders):
     app = open_page("work/train.py")
     app = run(app.selectbox(key="train-preset").select("gvae"))

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import ROOT
 
 COUNT = """
@@ -19,6 +21,7 @@ print(json.dumps(counts))
 """
 
 
+@pytest.mark.long
 def test_every_thread_of_the_server_computes_on_one_core(tmp_path):
     folders = {f"LUNGVAE_{name}": str(tmp_path / name) for name in ("RUNS", "WORKSPACE")}
     many = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}

@@ -91,6 +91,7 @@ def test_whatever_is_done_with_a_socket_has_an_end(running, deed):
     stranger.go(abruptly=False)
 
 
+@pytest.mark.long
 def test_whoever_is_slow_but_goes_on_is_served(running):
     port, _ = running
     body = bytes(120_000)

@@ -16,7 +16,7 @@ from tests.conftest import wait
 from tests.serving.jobs.conftest import TINY, epochs, until_status
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_only_a_command_that_was_killed_outright_counts_as_failed(workspace):
     job = workspace("killed")
     wait(lambda: epochs(job) >= 1)
@@ -61,7 +61,7 @@ def test_second_waits_for_the_first_and_starts_by_itself(workspace):
     until_status(third, RUNNING)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_error_of_the_command_is_the_job_s_message(workspace):
     until_status(workspace("blocker"), RUNNING)
     job = workspace("late")

@@ -71,6 +71,7 @@ def test_models_older_than_the_new_figures_load(name):
     assert state.phase == "finished"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["metrics.jsonl", "progress.json", "not-finite.json"])
 def test_a_wrong_value_anywhere_is_refused_or_can_be_drawn(name, copy):
     """The figures of a training, with a wrong value in every place."""

@@ -127,7 +127,7 @@ def test_phantom_job_makes_a_data_set(workspace, tmp_path, monkeypatch):
         Jobs().start(Phantom.of, "made", 8)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_preparation_of_real_dicom_is_a_job(workspace, tmp_path, monkeypatch, lidc):
     monkeypatch.setenv("LUNGVAE_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("LUNGVAE_SOURCES", str(lidc))

@@ -29,7 +29,7 @@ def wait(model, key, seconds=90):
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_map_is_made_once_and_kept(model):
     asked = custom_maps.request(model, "nodule", "tsne", 2, {"perplexity": 5})
     assert asked.state == custom_maps.MAKING

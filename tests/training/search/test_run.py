@@ -218,6 +218,7 @@ def test_tpe_learns_where_it_is_good(
     assert np.mean(betas[20:]) < 0.5  # 1 on average if drawn evenly
 
 
+@pytest.mark.long
 def test_a_failing_trial_is_noted_and_the_search_goes_on(config: Callable, tmp_path: Path) -> None:
     seen: list[Event] = []
     bad = {"learning_rate": 1.0, "warmup_epochs": 0}
