@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from lungvae_core.evaluation.protocols.members import (
     VIEWS,
     Member,
     codes_file,
+    inputs_at,
     load_codes,
     train_all,
     train_member,
@@ -76,3 +78,19 @@ def test_nothing_is_trained_when_all_are_done_or_a_stop_was_asked(tiny_data: Pat
         should_stop=lambda: pytest.fail("there is nothing to stop"),
     )
     assert told == [(2.0, 2.0)]
+
+
+@pytest.mark.parametrize("name", ["gvae-joint", "dirvae"])
+def test_classifiers_read_what_is_drawn_before_labels_and_whole_codes_after(
+    tiny_data: Path, tmp_path: Path, name: str
+) -> None:
+    one = member(tiny_data, tmp_path, name)
+    config = override(one.config, {"round_epochs": 1} if one.config.joint.rounds else {})
+    one = replace(one, config=config)
+    assert train_member(one)
+    for stage in one.stages:
+        axes = inputs_at(one, stage).axes
+        assert (axes is not None) == (stage == VAE_STAGE)
+        if axes is not None:
+            assert axes.shape[1] == 4
+            assert np.isfinite(axes).all()
