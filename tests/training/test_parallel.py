@@ -188,7 +188,8 @@ def test_two_processes_give_what_one_gives(
     assert float((apart > CLOSE).float().mean()) < 1e-3
     assert float(apart.max()) < 10 * CLOSE
     for a, b in zip(two.metrics(), one.metrics(), strict=True):
-        assert a["validation"] == pytest.approx(b["validation"], rel=CLOSE, abs=CLOSE)
+        # As far apart as the weights may be: 2.5e-5 of the KL on a processor that adds in another order.
+        assert a["validation"] == pytest.approx(b["validation"], rel=10 * CLOSE, abs=10 * CLOSE)
         for term in ("loss", "reconstruction"):
             assert a["train"][term] == pytest.approx(b["train"][term], rel=CLOSE)
         # A guide is trained on codes that rounding moved, and magnifies that in what it asks for.
