@@ -149,6 +149,9 @@ def test_the_strip_follows_the_slider_moved_last_even_the_same_one(open_page, se
     ready(page)
     slider = slider_of(page, 1)
     for to in (0.7, 0.3):
+        slider.evaluate("e => e.scrollIntoView({block: 'center'})")  # at an edge the page's head covers it
+        settled_page(page)
+        page.wait_for_timeout(300)
         drag(page, slider, moves=5, to=to)
         page.mouse.up()
         moved = f"edits=1%3A{float(slider.input_value()):.4g}"[:-1]
