@@ -67,7 +67,7 @@ def aucs(run: Run, data: SliceSet, train: np.ndarray, judge: np.ndarray) -> dict
     vae, labels = run.load_model(), data.labelled()
     codes = vae.encode_hu(np.asarray(at_spacing(data.slices, data.table, vae.config.spacing_mm)))
     train, judge = (rows[~np.isnan(labels[rows])] for rows in (train, judge))
-    inputs = LesionSpace.learned(run, codes[train]).inputs
+    inputs = LesionSpace.learned(run, codes[train], vae).inputs
     logits = [
         fit_classifier(codes[train], labels[train], ClassifierConfig(seed=seed), inputs).logits(codes[judge])
         for seed in range(3)

@@ -109,7 +109,8 @@ def classify(
     if diagnoses is not None:
         check_known(cohort.table, diagnoses)
     of_views = None if views == 1 else _viewed(run, data, cohort.table, views)
-    tasks, kept_folds, head = _tasks(cohort, config, seeds)
+    head = _learned_head(cohort)
+    tasks, kept_folds = _tasks(cohort, config, seeds, head is None)
     total = len(tasks) + 1 + members
     fit_folds = unordered(
         partial(_fit_fold, cohort.known_codes, cohort.truth, cohort.inputs), tasks, workers, ray=ray
@@ -361,24 +362,23 @@ def _fit_fold(codes: np.ndarray, truth: np.ndarray, inputs: Inputs, fold: _Fold)
     return fold, fit_classifier(codes[fold.train], truth[fold.train], fold.config, inputs)
 
 
-def _tasks(
-    cohort: _Cohort, config: ClassifierConfig, seeds: int
-) -> tuple[list[_Fold], range, Classifier | None]:
-    """(the folds to fit, which of the first seed's are saved, the head that a joint phase trained).
-
-    With such a head, which is tested as it is, only the saved folds are fitted.
-    """
+def _learned_head(cohort: _Cohort) -> Classifier | None:
+    """The classifier that a joint phase trained, if there is one; it is tested as it is."""
     joint = cohort.run.config.joint
-    learned_head = joint.rounds and joint.head == "trained" and cohort.held_out_only
-    head = load_classifier(cohort.run) if learned_head else None
+    learned = joint.rounds and joint.head == "trained" and cohort.held_out_only
+    return load_classifier(cohort.run) if learned else None
+
+
+def _tasks(cohort: _Cohort, config: ClassifierConfig, seeds: int, tests: bool) -> tuple[list[_Fold], range]:
+    """(the folds to fit, which of the first seed's are saved); without `tests` only the saved ones."""
     splits, kept = _splits(cohort, config.seed, seeds)
     tasks = [
         _Fold(repeat, number, train, test, config.model_copy(update={"seed": config.seed + repeat}))
         for repeat, folds in enumerate(splits)
         for number, (train, test) in enumerate(folds)
-        if head is None or (repeat == 0 and number in kept)
+        if tests or (repeat == 0 and number in kept)
     ]
-    return tasks, kept, head
+    return tasks, kept
 
 
 def _splits(

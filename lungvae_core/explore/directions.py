@@ -57,6 +57,7 @@ from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.encode import TRAINED, left_out_of, split_of, trained_rows
 from lungvae_core.training.lesion_space import LesionSpace
 from lungvae_core.vae.latents import FAMILIES
+from lungvae_core.vae.model import VAE
 
 FORMAT = 1
 FILE = "directions.json"
@@ -491,6 +492,7 @@ def make_directions(
     since labels of the others shaped the codes. `quick` takes a tenth of the resamples. Raises UserError
     without codes or labels.
     """
+    vae: VAE | None = None
     if data is None:
         table, codes = run.latents()
         info, before = run.info.data, left_out_of(run, table)
@@ -505,7 +507,7 @@ def make_directions(
         leak = "labels of patients on whom the directions are scored shaped the codes: the scores are no test"
     elif run.config.labels_shape_codes and not run.config.labels_leak:
         judged = ~trained
-    space = LesionSpace.learned(run, codes[trained] if trained.any() else codes)
+    space = LesionSpace.learned(run, codes[trained] if trained.any() else codes, vae)
     report = fit_directions(
         table,
         codes,

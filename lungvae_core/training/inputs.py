@@ -82,7 +82,7 @@ class ReadsCodes(nn.Module):
 
     mean: Tensor
     deviation: Tensor
-    axes: Tensor | None  # (1 + D, K)
+    axes: Tensor | None  # (1 + D, K); after loading only their number is in `inputs`
 
     def __init__(self, dimensions: int, inputs: Inputs) -> None:
         super().__init__()

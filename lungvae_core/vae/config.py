@@ -598,7 +598,12 @@ class Config(_Frozen):
 
         Through a joint phase, guides, or the feature loss, whose network learned from labels.
         """
-        return bool(self.joint.rounds or self.objective.guided or self.objective.feature)
+        return bool(self.joint.rounds) or self.labels_shape_first_phase
+
+    @property
+    def labels_shape_first_phase(self) -> bool:
+        """Whether they shape the codes that the first phase ends with."""
+        return bool(self.objective.guided or self.objective.feature)
 
     @property
     def labels_leak(self) -> bool:

@@ -188,8 +188,9 @@ def test_two_processes_give_what_one_gives(
     assert float((apart > CLOSE).float().mean()) < 1e-3
     assert float(apart.max()) < 10 * CLOSE
     for a, b in zip(two.metrics(), one.metrics(), strict=True):
-        # As far apart as the weights may be: 2.5e-5 of the KL on a processor that adds in another order.
-        assert a["validation"] == pytest.approx(b["validation"], rel=10 * CLOSE, abs=10 * CLOSE)
+        # The KL sums hundreds of such steps: 2.5e-5 apart on a processor that adds in another order.
+        assert a["validation"].pop("kl") == pytest.approx(b["validation"].pop("kl"), rel=5 * CLOSE)
+        assert a["validation"] == pytest.approx(b["validation"], rel=CLOSE, abs=CLOSE)
         for term in ("loss", "reconstruction"):
             assert a["train"][term] == pytest.approx(b["train"][term], rel=CLOSE)
         # A guide is trained on codes that rounding moved, and magnifies that in what it asks for.

@@ -8,7 +8,7 @@ are later averaged over these views, since a mirrored lesion is just as malignan
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,8 @@ from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.encode import encode_views
 from lungvae_core.training.epochs import read_position
 from lungvae_core.training.fit import fit
-from lungvae_core.training.inputs import Inputs, inputs_of
-from lungvae_core.training.lesion_space import drawn_axes
+from lungvae_core.training.inputs import Inputs
+from lungvae_core.training.lesion_space import LesionSpace, drawn_axes
 from lungvae_core.vae.config import Config
 from lungvae_core.workers import pool
 
@@ -81,10 +81,9 @@ def axes_file(folder: Path, stage: str) -> Path:
 
 def inputs_at(member: Member, stage: str) -> Inputs:
     """How classifiers read the codes after a stage."""
-    path, inputs = axes_file(Path(member.folder), stage), inputs_of(member.config)
-    if not path.is_file():
-        return inputs
-    return replace(inputs, axes=np.load(path, allow_pickle=False))
+    path = axes_file(Path(member.folder), stage)
+    axes = np.load(path, allow_pickle=False) if path.is_file() else None
+    return LesionSpace(member.config, axes).inputs
 
 
 def train_all(
@@ -156,7 +155,7 @@ def train_member(member: Member) -> bool:
         slices = at_spacing(data.slices, data.table, run.config.model.spacing_mm)
         vae = run.load_model()
         codes = encode_views(vae, slices, VIEWS)
-        if stage == VAE_STAGE and not (member.config.objective.guided or member.config.objective.feature):
+        if stage == VAE_STAGE and not member.config.labels_shape_first_phase:
             axes = drawn_axes(vae, codes[run.split(data.table)[0], 0])
             if axes is not None:
                 write_array(axes_file(folder, stage), axes)

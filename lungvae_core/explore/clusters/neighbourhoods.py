@@ -20,7 +20,7 @@ MOST = 2500  # lesions that are judged; neighbours are sought among them
 
 
 def map_quality(
-    run: Run, *, seed: int = 0, on_step: Callable[[], None] = lambda: None
+    run: Run, space: LesionSpace, *, seed: int = 0, on_step: Callable[[], None] = lambda: None
 ) -> list[dict[str, Any]]:
     """Trustworthiness and continuity at each of NEIGHBOURS of every map that the run has; none without maps.
 
@@ -28,7 +28,6 @@ def map_quality(
     """
     table, codes = run.latents()
     frame, means = nodules(table, codes)
-    space = LesionSpace.of(run, table, codes)
     generator = np.random.default_rng(seed)
     shuffled = table.iloc[generator.permutation(len(table))]
     one_each = np.sort(shuffled[~shuffled.duplicated(["patient_id", "nodule"])].index.to_numpy())

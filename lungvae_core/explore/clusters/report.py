@@ -78,9 +78,10 @@ def make_clusters(
     started = time.monotonic()
     table, codes = run.latents()
     at, rows, used, sizes = _units(table, codes, unit, seed)
+    space = LesionSpace.of(run, table, codes)
     report = cluster(
         table.iloc[rows].reset_index(drop=True),
-        LesionSpace.of(run, table, codes).points(used[at]).astype(float),
+        space.points(used[at]).astype(float),
         unit=unit,
         seed=seed,
         amount=QUICK if quick else FULL,
@@ -99,7 +100,7 @@ def make_clusters(
         "quick": quick,
         "labels_shaped_codes": run.config.labels_shape_codes,
         "data": {"name": run.info.data.name, "content_hash": run.info.data.content_hash},
-        "maps": map_quality(run, seed=seed),
+        "maps": map_quality(run, space, seed=seed),
         **report,
         "seconds": time.monotonic() - started,
         "versions": {name: version(name) for name in ("numpy", "scikit-learn", "classixclustering")},
