@@ -73,6 +73,7 @@ def train(
             resume=resume,
             title=title,
             on_nonfinite=str(changes["on_nonfinite"]) if "on_nonfinite" in changes else None,
+            on_preparation=bar.show_preparation,
             on_progress=bar.show_progress,
             on_epoch=bar.print_epoch,
             should_stop=stop.is_set,
@@ -94,6 +95,9 @@ class _TrainingBar:
 
     bar: Progress
     task: TaskID
+
+    def show_preparation(self, what: str, share: float) -> None:
+        self.bar.update(self.task, total=1, completed=share, description=f"first {what}")
 
     def show_progress(self, progress: TrainingProgress) -> None:
         ssim = "-" if progress.ssim is None else f"{progress.ssim:.3f}"

@@ -25,6 +25,7 @@ _WARM_UP = 200  # steps
 # A lesion in a slice has no up; three pixels are how far two readers' outlines move the crop.
 _CHANGES = TrainingConfig(flips=True, rotate_degrees=180, shift_px=3)
 Loss = Callable[[Tensor, Tensor], Tensor]  # outputs and answers (B, outputs) -> a scalar
+Watch = Callable[[float], None]  # given the share of a fit that is done, 0..1; what it raises ends the fit
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,14 @@ class Cnn(Regression):
         return np.concatenate(rows).astype(float) if rows else np.empty((0, self.count))
 
 
-def fit_cnn(hu: np.ndarray, labels: np.ndarray, *, seed: int, config: CnnConfig | None = None) -> Cnn:
+def fit_cnn(
+    hu: np.ndarray,
+    labels: np.ndarray,
+    *,
+    seed: int,
+    config: CnnConfig | None = None,
+    watch: Watch = lambda share: None,
+) -> Cnn:
     """Train on slices hu (N, 64, 64) HU with labels (N,) of 0 and 1; the same seed gives the same network.
 
     Raises UserError when only one class is there.
@@ -80,10 +88,19 @@ def fit_cnn(hu: np.ndarray, labels: np.ndarray, *, seed: int, config: CnnConfig 
     labels = np.asarray(labels, np.float32)
     if len(labels) < 2 or set(labels.tolist()) != {0.0, 1.0}:
         raise UserError("The network needs both malignant and benign slices to learn from, and no others.")
-    return fit_network(hu, labels[:, None], _cross_entropy, seed=seed, config=config or CnnConfig())
+    config = config or CnnConfig()
+    return fit_network(hu, labels[:, None], _cross_entropy, seed=seed, config=config, watch=watch)
 
 
-def fit_network(hu: np.ndarray, answers: np.ndarray, loss: Loss, *, seed: int, config: CnnConfig) -> Cnn:
+def fit_network(
+    hu: np.ndarray,
+    answers: np.ndarray,
+    loss: Loss,
+    *,
+    seed: int,
+    config: CnnConfig,
+    watch: Watch = lambda share: None,
+) -> Cnn:
     """Train on slices hu (N, 64, 64) HU with targets (N, outputs); the same seed gives the same network.
 
     One thread trains it, so that the network does not depend on the machine's cores. The caller's random
@@ -112,6 +129,7 @@ def fit_network(hu: np.ndarray, answers: np.ndarray, loss: Loss, *, seed: int, c
                 cost.backward()
                 optimiser.step()
                 schedule.step()
+                watch(schedule.last_epoch / total)
     return model.eval()
 
 

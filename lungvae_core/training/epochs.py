@@ -60,6 +60,8 @@ class Position(Part):
     loss: Number | None = None
     images_per_second: Annotated[float, Field(gt=0, le=1e15)] | None = None
     seconds_left: Number | None = None
+    preparing: str | None = None  # the network that is fitted before the first epoch
+    prepared: Annotated[float, Field(ge=0, le=1)] | None = None  # the share of it that is done
 
 
 class NotFinite(Part):

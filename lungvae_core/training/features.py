@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lungvae_core.data.labels import labels
 from lungvae_core.errors import UserError
 from lungvae_core.training.checkpoints import FEATURES, Run, load_network, save_tensors
-from lungvae_core.training.cnn import Cnn, CnnConfig, fit_cnn
+from lungvae_core.training.cnn import Cnn, CnnConfig, Watch, fit_cnn
 from lungvae_core.vae.config import ModelConfig
 
 _WIDTH = 8  # every step of the VAE's training runs it three times
@@ -49,12 +49,13 @@ def check_labels(table: pd.DataFrame, train: np.ndarray) -> None:
         )
 
 
-def fit_features(run: Run, hu: np.ndarray, table: pd.DataFrame, train: np.ndarray) -> None:
+def fit_features(run: Run, hu: np.ndarray, table: pd.DataFrame, train: np.ndarray, watch: Watch) -> None:
     """Fit the network on the rows `train` (M,) of slices hu (N, 64, 64) in HU, and keep it in the run."""
     truth = labels(table.iloc[train])
     rows, config = train[~np.isnan(truth)], run.config
+    answers = truth[~np.isnan(truth)]
     network = fit_cnn(
-        np.asarray(hu[rows]), truth[~np.isnan(truth)], seed=config.training.seed, config=_of(config.model)
+        np.asarray(hu[rows]), answers, seed=config.training.seed, config=_of(config.model), watch=watch
     )
     save_tensors(run.folder / FEATURES, network.state_dict(), {})
 

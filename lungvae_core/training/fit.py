@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ from lungvae_core.training.checkpoints import (
     save_checkpoint,
 )
 from lungvae_core.training.classifier import Classifier, save_classifier
+from lungvae_core.training.cnn import Watch
 from lungvae_core.training.device import (
     compile_networks,
     keep_freed_memory,
@@ -76,9 +77,8 @@ from lungvae_core.vae.sync import Share, sharing, whole_batch
 SUMS = ("loss", "reconstruction", "kl", "gradient_norm", "label_loss", "guided_loss")  # of an epoch's batches
 START: dict[str, Any] = {"epoch": 0, "batch": 0, "seconds": 0.0, "halvings": 0, "sums": []}
 HALVINGS = 8  # of the learning rate, before a loss that is still not finite ends the training
+REPORT_SECONDS = 0.5  # between reports of the progress
 CHECKPOINT_SECONDS = 300.0  # a long epoch is saved in its middle this often
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,10 @@ class Progress:
     ssim: float | None  # of the last validation
     images_per_second: float
     seconds_left: float
+
+
+class _Stopped(Exception):
+    """The training was asked to stop while a network that it needs was fitted, before its first step."""
 
 
 class _NotFinite(Exception):
@@ -115,6 +119,7 @@ def fit(
     split: tuple[np.ndarray, np.ndarray] | None = None,
     until: int | None = None,
     on_nonfinite: str | None = None,
+    on_preparation: Callable[[str, float], None] = lambda what, share: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_epoch: Callable[[dict], None] = lambda row: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -122,10 +127,11 @@ def fit(
     """Train on `data` into the run folder `out`; return (the run, whether it reached its last epoch).
 
     Patients are held out for validation, never slices: those of `split` (training rows, held-out rows), by
-    default a share of all patients. When `should_stop` returns true the training stops after the current
-    batch, with a checkpoint from which `resume` continues exactly as if never stopped; likewise after epoch
-    `until`. A resumed run keeps its configuration, except `on_nonfinite`. Under torchrun all processes train
-    one model, and `batch_size` is their total.
+    default a share of all patients. Networks that the objective needs are fitted first; `on_preparation` gets
+    their name and the share, 0..1, that is done. When `should_stop` returns true the training stops after
+    the current batch, with a checkpoint from which `resume` continues exactly as if never stopped; likewise
+    after epoch `until`. A resumed run keeps its configuration, except `on_nonfinite`. Under torchrun all
+    processes train one model, and `batch_size` is their total.
 
     Raises UserError for an `out` that holds another run, one that another process writes, data that differ
     from the run's when resuming, a loss that is not finite, and a device that runs out of memory.
@@ -138,9 +144,13 @@ def fit(
         team.first_does(lambda: _take(out, resume, held))
         size = config.training.batch_size
         try:
-            fitting = _Fit(config, data, out, team, resume, title, split, on_nonfinite)
+            fitting = _Fit(
+                config, data, out, team, resume, title, split, on_nonfinite, on_preparation, should_stop
+            )
             size = fitting.config.training.batch_size
-            return fitting.run(until, on_progress, on_epoch, should_stop)
+            return fitting.run(until, on_progress, on_epoch)
+        except _Stopped:
+            return Run.open(out), False
         except (RuntimeError, MemoryError) as error:
             if (refusal := memory_error(error, team.device, size)) is None:
                 raise
@@ -232,8 +242,10 @@ class _Fit:
         title: str,
         split: tuple[np.ndarray, np.ndarray] | None,
         on_nonfinite: str | None,
+        on_preparation: Callable[[str, float], None],
+        should_stop: Callable[[], bool],
     ) -> None:
-        self.team, self.device = team, team.device
+        self.team, self.device, self.should_stop = team, team.device, should_stop
         if resume:
             run = _resumed(out, data)
             config, split = run.config, run.split(data.table)
@@ -263,14 +275,22 @@ class _Fit:
         hu, scores = self.data.hu, self.data.guides
         self.features: Features | None = None
         if config.objective.feature:
-            self.features = self._own(
-                FEATURES, lambda: fit_features(self.run_, hu.cpu().numpy(), data.table, train), load_features
+            self._own(
+                FEATURES,
+                "the network of the feature loss",
+                lambda watch: fit_features(self.run_, hu.cpu().numpy(), data.table, train, watch),
+                on_preparation,
             )
+            self.features = load_features(self.run_, self.device)
         self.reader: RatingReader | None = None
         if scores is not None and reads_ratings(config):
-            self.reader = self._own(
-                READER, lambda: fit_reader(self.run_, hu.cpu().numpy(), scores.cpu().numpy()), load_reader
-            ).train()  # one view is enough for a step
+            self._own(
+                READER,
+                "the networks that read ratings",
+                lambda watch: fit_reader(self.run_, hu.cpu().numpy(), scores.cpu().numpy(), watch),
+                on_preparation,
+            )
+            self.reader = load_reader(self.run_, self.device).train()  # one view is enough for a step
         training = self.config.training
         self.vae = self._new_vae()
         self.average: AveragedModel | None = None
@@ -293,12 +313,36 @@ class _Fit:
         self.team.first_does(lambda: self.run_.write_metrics(self.rows))
 
     def _own(
-        self, name: str, fit_it: Callable[[], None], load: Callable[[Run, torch.device], Network]
-    ) -> Network:
-        """A network that is fitted once, kept in the run and loaded."""
-        if not self.run_.has(name):
-            self.team.first_does(fit_it)
-        return load(self.run_, self.device)
+        self,
+        name: str,
+        what: str,
+        fit_it: Callable[[Watch], None],
+        on_preparation: Callable[[str, float], None],
+    ) -> None:
+        """Let the first process fit a network that the run does not have yet; _Stopped in all if asked to."""
+        if self.run_.has(name):
+            return
+        looked = time.monotonic()
+
+        def watch(share: float) -> None:
+            nonlocal looked
+            if (now := time.monotonic()) - looked > REPORT_SECONDS:
+                looked = now
+                if self.should_stop():
+                    raise _Stopped
+                at = {"epoch": 1, "batch": 0, "batches": 1, "preparing": what, "prepared": share}
+                write_json(self.run_.folder / "progress.json", at)
+                on_preparation(what, share)
+
+        def stopped() -> bool:
+            try:
+                fit_it(watch)
+            except _Stopped:
+                return True
+            return False
+
+        if self.team.any(bool(self.team.first_does(stopped))):
+            raise _Stopped
 
     def _new_vae(self) -> VAE:
         """The VAE as at the very start."""
@@ -353,14 +397,13 @@ class _Fit:
         until: int | None,
         on_progress: Callable[[Progress], None],
         on_epoch: Callable[[dict], None],
-        should_stop: Callable[[], bool],
     ) -> tuple[Run, bool]:
         last = min(self.config.epochs, until or self.config.epochs)
         if self.at.epoch == 0 and self.at.batch == 0 and last > 0:
             self._checkpoint()  # something to go back to from the first batch on
         while self.at.epoch < last:
             try:
-                if not self._epoch(on_progress, should_stop):
+                if not self._epoch(on_progress):
                     return self.run_, False
             except _NotFinite as failure:
                 self._halve_or_stop(failure)
@@ -374,7 +417,7 @@ class _Fit:
                 on_epoch(row)
         return self.run_, self.at.epoch >= self.config.epochs
 
-    def _epoch(self, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> bool:
+    def _epoch(self, on_progress: Callable[[Progress], None]) -> bool:
         """Train to the end of the epoch in hand; False when asked to stop before."""
         self._begin_round()
         order, batches = self._order(), self._batches(self.at.epoch)
@@ -383,14 +426,14 @@ class _Fit:
         if isinstance(self.guide, Head):
             self.guide.train()
         while self.at.batch < batches:
-            if self._stop_requested(should_stop):
+            if self._stop_requested():
                 self._check_finite()
                 self._checkpoint()
                 return False
             self._step(order)
             done += 1
             now = time.monotonic()
-            if self.team.first and (now - reported > 0.5 or self.at.batch == batches):
+            if self.team.first and (now - reported > REPORT_SECONDS or self.at.batch == batches):
                 reported = now
                 progress = self._progress(done / (now - began))
                 if math.isfinite(progress.loss):  # else the next look at the losses ends the epoch
@@ -403,10 +446,10 @@ class _Fit:
         self._check_finite()
         return True
 
-    def _stop_requested(self, should_stop: Callable[[], bool]) -> bool:
+    def _stop_requested(self) -> bool:
         if self.team.size == 1:
-            return should_stop()
-        return self.at.batch % 8 == 0 and self.team.any(should_stop())
+            return self.should_stop()
+        return self.at.batch % 8 == 0 and self.team.any(self.should_stop())
 
     def _begin_round(self) -> None:
         """At the first batch of a joint round: a new guide."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lungvae_core.training.checkpoints import READER, Run, load_network, save_tensors
-from lungvae_core.training.cnn import CnnConfig, fit_network, squared_error
+from lungvae_core.training.cnn import CnnConfig, Watch, fit_network, squared_error
 from lungvae_core.vae.config import Config
 from lungvae_core.vae.lesion import KINDS
 from lungvae_core.vae.networks import READER_WIDTH, SMOOTHING, RatingReader, normalise
@@ -36,7 +36,7 @@ def rated(names: tuple[str, ...]) -> list[int]:
 
 
 @torch.no_grad()
-def fit_reader(run: Run, hu: np.ndarray, scores: np.ndarray) -> None:
+def fit_reader(run: Run, hu: np.ndarray, scores: np.ndarray, watch: Watch) -> None:
     """Fit and store it: slices hu (N, 64, 64) in HU, the guides' normal scores (N, G), NaN where unknown.
 
     Its networks learn all guides, since the measured ones help them with the ratings, and keep the ratings.
@@ -49,11 +49,17 @@ def fit_reader(run: Run, hu: np.ndarray, scores: np.ndarray) -> None:
         hu_high=model.hu_high,
         smoothing_px=SMOOTHING,
     )
-    reader = RatingReader(len(places), model.rating_networks)
+    count = model.rating_networks
+    reader = RatingReader(len(places), count)
     for number, network in enumerate(reader.networks):
         with torch.enable_grad():
             fitted = fit_network(
-                hu[has], scores[has], squared_error, seed=run.config.training.seed + number, config=config
+                hu[has],
+                scores[has],
+                squared_error,
+                seed=run.config.training.seed + number,
+                config=config,
+                watch=_share_of(watch, number, count),
             )
         last = fitted.head[-1]
         assert isinstance(last, torch.nn.Linear)
@@ -65,6 +71,11 @@ def fit_reader(run: Run, hu: np.ndarray, scores: np.ndarray) -> None:
     reader.mean.copy_(read.mean(0))
     reader.deviation.copy_(read.std(0).clamp(min=1e-3))
     save_tensors(run.folder / READER, reader.state_dict(), {})
+
+
+def _share_of(watch: Watch, number: int, count: int) -> Watch:
+    """What watches the fit of network `number`, from 0, of `count`."""
+    return lambda share: watch((number + share) / count)
 
 
 def load_reader(run: Run, device: torch.device) -> RatingReader:

@@ -263,6 +263,14 @@ class ObjectiveConfig(_Frozen):
         title="Focus on the lesion",
         description="Pixels of L1, MSE and BCE count 1 + this inside the readers' mask.",
     )
+    tissue: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        title="Share in the tissue window",
+        description="So much of the pixel and SSIM terms is taken in -500 to 400 HU, the window in which "
+        "lesions are shown. Sharper there; a little less so in the lung.",
+    )
     beta: float = Field(
         default=1.0,
         ge=0,
@@ -634,7 +642,7 @@ def _changed(part: _Part, **changes: Any) -> _Part:
 # slices, since they smooth nothing.
 _GAUSSIAN = ModelConfig(prior="gaussian", network="lean", dimensions=256, width=32, linear_path=True)
 _DIRICHLET = _changed(_GAUSSIAN, prior="dirichlet", dimensions=192, prior_alpha=0.1, alpha_scale=100)
-_OBJECTIVE = ObjectiveConfig(l1=0.0, mse=10, ssim=0.3, focus=1, beta=0.003, warmup_epochs=1)
+_OBJECTIVE = ObjectiveConfig(l1=0.0, mse=10, ssim=0.3, focus=1, tissue=0.5, beta=0.003, warmup_epochs=1)
 _TRAINING = TrainingConfig(epochs=24, batch_size=32, learning_rate=1e-3, quarter_turns=True, pca_start=True)
 
 # The first nine dimensions are tied to what people say of lesions, from training patients' masks and ratings.

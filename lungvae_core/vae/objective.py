@@ -5,7 +5,10 @@
 first, KL summed over dimensions and averaged over the batch. `focus` weighs the pixels of L1, MSE and BCE by
 1 + focus * exp(-r^2 / (2 * 12^2)), r in pixels from the crop's middle, where the lesion is, scaled to a mean
 of 1. `mask_focus` weighs those inside the readers' mask by 1 + mask_focus as well, each slice scaled to a
-mean of 1 again; a slice without a mask is not weighted. With l1 = 1 alone and beta = 1 it is the negative
+mean of 1 again; a slice without a mask is not weighted. `tissue` is the share of L1, MSE, BCE, SSIM and
+MS-SSIM that is taken of the images as seen in -500..400 HU, on that window's 0..1 scale. Outside the window
+only a reconstruction on the wrong side of its edge counts, and inside it a reconstruction is never clipped,
+so that it always has a gradient. With l1 = 1 alone and beta = 1 it is the negative
 ELBO of a Laplace likelihood of scale 1, with bce = 1 alone that of a continuous Bernoulli but for its
 normaliser, with mse = 1 alone that of a Gaussian of variance 1/2, each up to a constant; SSIM terms are a
 perceptual likelihood on the same scale. beta means the same for both priors, and no weight depends on the
@@ -31,7 +34,7 @@ change their weight.
 and KL with the weight that its code gives it (beta * K / 4096 / base for the Gaussian, 10 * beta * K / base /
 4096 for the Dirichlet).
 
-SSIM: Wang et al. 2004, from pytorch-msssim. MS-SSIM at 64 px needs a window of 3 for its five scales.
+SSIM: Wang et al. 2004. MS-SSIM, from pytorch-msssim, at 64 px needs a window of 3 for its five scales.
 """
 
 from __future__ import annotations
@@ -43,15 +46,16 @@ from functools import cache
 import torch
 import torch.nn.functional as F
 from pytorch_msssim import ms_ssim as _ms_ssim
-from pytorch_msssim import ssim as _ssim
 from torch import Tensor
 from torch.distributions.distribution import Distribution
 
-from lungvae_core.vae.config import Config
+from lungvae_core.vae.config import Config, ModelConfig, ObjectiveConfig
 from lungvae_core.vae.latents import Latent
 from lungvae_core.vae.sync import batch_mean
 
 PIXELS = 64 * 64
+TISSUE = (-500.0, 400.0)  # HU: the window of soft tissue, in which the paper shows lesions
+_C1, _C2 = 0.01**2, 0.03**2  # of SSIM, for images in 0..1
 FeaturesOf = Callable[[Tensor], list[Tensor]]  # images (N, 1, 64, 64) in 0..1 -> (N, C, H, W) at each scale
 
 
@@ -65,9 +69,21 @@ class Terms:
 
 
 def ssim(x: Tensor, y: Tensor, *, reduce: bool = True) -> Tensor:
-    """SSIM of images (N, 1, 64, 64) in 0..1 with an 11-pixel Gaussian window: a scalar, or (N,)."""
-    # The library's own clamp: SSIM can dip below 0 early in training, where its gradient would mislead.
-    return _ssim(x, y, data_range=1.0, size_average=reduce, nonnegative_ssim=True)
+    """SSIM of images (N, 1, 64, 64) in 0..1 with an 11-pixel Gaussian window: a scalar, or (N,).
+
+    As pytorch-msssim has it, but filtered by two matrix products: eight times as fast with its gradient.
+    """
+    rows = _gaussian_window(x.shape[-2], x.device)
+    columns = rows if x.shape[-1] == x.shape[-2] else _gaussian_window(x.shape[-1], x.device)
+    x, y = x.float(), y.float()
+    means = rows @ torch.stack((x, y, x * x, y * y, x * y)) @ columns.T  # (5, N, 1, H - 10, W - 10)
+    mean_x, mean_y, square_x, square_y, product = means.unbind()
+    both, squares = mean_x * mean_y, mean_x.square() + mean_y.square()
+    contrast = (2 * (product - both) + _C2) / (square_x + square_y - squares + _C2)
+    each = (contrast * (2 * both + _C1) / (squares + _C1)).flatten(2).mean(2)  # (N, channels)
+    # SSIM can dip below 0 early in training, where its gradient would mislead.
+    each = each.relu().mean(1)
+    return each.mean() if reduce else each
 
 
 def ms_ssim(x: Tensor, y: Tensor, *, reduce: bool = True) -> Tensor:
@@ -109,34 +125,52 @@ def objective(
         pixels = pixels / pixels.mean((1, 2, 3), keepdim=True)
     kl = latent.kl(posterior).mean()
     penalty = latent.reversed_kl(posterior).mean() if weights.reversed_kl else kl
-    if weights.form == "released":
-        # Its code's weights, per image: sums over pixels / base; KL by K / 4096.
-        base, k = config.model.width, config.model.dimensions
-        reconstruction = weights.l1 * (x - y).abs().sum() / (len(x) * base)
-        factor = latent.released_weight * k / base / PIXELS
-    else:
-        reconstruction = PIXELS * weights.l1 * (pixels * (x - y).abs()).mean()
-        factor = 1.0
     if weights.free_bits:
         units = batch_mean(latent.kl_per_unit(posterior))  # (K,)
         penalty = penalty + (weights.free_bits - units).clamp(min=0).sum()
     penalty = penalty.to(x.device)
-    scale = 1.0 if weights.form == "released" else float(PIXELS)
+    scale, factor = float(PIXELS), 1.0
+    if weights.form == "released":
+        # Its code's weights, per image: L1 as a sum over pixels / base, the others once; KL by K / 4096.
+        base, k = config.model.width, config.model.dimensions
+        weights = weights.model_copy(update={"l1": weights.l1 * PIXELS / base})
+        scale, factor = 1.0, latent.released_weight * k / base / PIXELS
+    reconstruction = (1 - weights.tissue) * _distance(x, y, weights, pixels)
+    if weights.tissue:
+        seen = _distance(*in_tissue(x, y, config.model), weights, pixels)
+        reconstruction = reconstruction + weights.tissue * seen
+    if weights.focal_frequency:
+        reconstruction = reconstruction + weights.focal_frequency * focal_frequency(x, y)
+    if weights.feature and features is not None:
+        reconstruction = reconstruction + weights.feature * feature_distance(x, y, features)
+    reconstruction = scale * reconstruction
+    return Terms(reconstruction + beta * factor * penalty, reconstruction.detach(), kl.detach())
+
+
+def _distance(x: Tensor, y: Tensor, weights: ObjectiveConfig, pixels: Tensor) -> Tensor:
+    """The weighted terms of pixels and of similarity: a scalar, a mean over the pixels and the batch."""
+    distance = weights.l1 * (pixels * (x - y).abs()).mean()
     if weights.mse:
-        reconstruction = reconstruction + scale * weights.mse * (pixels * (x - y).square()).mean()
+        distance = distance + weights.mse * (pixels * (x - y).square()).mean()
     if weights.bce:
         # Kept off 0 and 1, where half precision puts sigmoids and the logarithm has no gradient.
         entropy = F.binary_cross_entropy(y.clamp(1e-5, 1 - 1e-5), x, reduction="none")
-        reconstruction = reconstruction + scale * weights.bce * (pixels * entropy).mean()
+        distance = distance + weights.bce * (pixels * entropy).mean()
     if weights.ssim:
-        reconstruction = reconstruction + scale * weights.ssim * (1 - ssim(x, y))
+        distance = distance + weights.ssim * (1 - ssim(x, y))
     if weights.ms_ssim:
-        reconstruction = reconstruction + scale * weights.ms_ssim * (1 - ms_ssim(x, y))
-    if weights.focal_frequency:
-        reconstruction = reconstruction + scale * weights.focal_frequency * focal_frequency(x, y)
-    if weights.feature and features is not None:
-        reconstruction = reconstruction + scale * weights.feature * feature_distance(x, y, features)
-    return Terms(reconstruction + beta * factor * penalty, reconstruction.detach(), kl.detach())
+        distance = distance + weights.ms_ssim * (1 - ms_ssim(x, y))
+    return distance
+
+
+def in_tissue(x: Tensor, y: Tensor, model: ModelConfig) -> tuple[Tensor, Tensor]:
+    """Images and their reconstructions (N, 1, 64, 64), 0..1 in the model's window, as in the window `TISSUE`.
+
+    The images are clipped to 0..1 of that window; a reconstruction only where its image is.
+    """
+    low, high = ((hu - model.hu_low) / (model.hu_high - model.hu_low) for hu in TISSUE)
+    y = torch.where(x <= low, y.clamp(min=low), torch.where(x >= high, y.clamp(max=high), y))
+    return (x.clamp(low, high) - low) / (high - low), (y - low) / (high - low)
 
 
 def feature_distance(x: Tensor, y: Tensor, features: FeaturesOf) -> Tensor:
@@ -168,6 +202,16 @@ def label_loss(logits: Tensor, labels: Tensor, weights: tuple[float, float]) -> 
     each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     weight = torch.where(target > 0.5, weights[1], weights[0]) * rated
     return (each * weight).mean()
+
+
+@cache
+def _gaussian_window(side: int, device: torch.device) -> Tensor:
+    """(side - 10, side) float32: means of 11 values, weighted by a Gaussian of 1.5 pixels."""
+    window = torch.exp(-((torch.arange(11.0) - 5) ** 2) / (2 * 1.5**2))
+    rows = torch.zeros(side - 10, side)
+    for row in range(side - 10):
+        rows[row, row : row + 11] = window / window.sum()
+    return rows.to(device)
 
 
 @cache

@@ -280,6 +280,8 @@ def say_status(job: Job, state: TrainingState | None) -> None:
 def progress_words(job: Job, state: TrainingState) -> str:
     if state.phase != "training":
         return PHASES[state.phase] if job.active or state.phase == "finished" else PHASES["trained"]
+    if state.preparing is not None:
+        return f"Before the first epoch: {state.preparing}, {state.prepared or 0:.0%}"
     text = f"Epoch {state.epoch} of {state.config.epochs}"
     if state.joint_round:
         text += f", joint round {state.joint_round} of {state.config.joint.rounds}"

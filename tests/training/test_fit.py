@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,18 @@ from torch.optim.swa_utils import AveragedModel
 from lungvae_core.data.slices import SliceSet, write
 from lungvae_core.errors import UserError
 from lungvae_core.files import folder_lock
-from lungvae_core.training.checkpoints import Run, content_hash, load_tensors, save_tensors
+from lungvae_core.training import fit as engine
+from lungvae_core.training.checkpoints import (
+    FEATURES,
+    READER,
+    Run,
+    content_hash,
+    load_tensors,
+    save_tensors,
+)
 from lungvae_core.training.device import pick_device
 from lungvae_core.training.encode import encode
+from lungvae_core.training.epochs import read_position
 from lungvae_core.training.fit import fit
 from lungvae_core.training.validate import validate
 from lungvae_core.training.weights_file import read_header
@@ -73,6 +83,50 @@ def test_a_stopped_and_resumed_training_is_the_unbroken_one(
     for ours, theirs in zip(run.metrics(), whole, strict=True):
         assert ours["validation"] == theirs["validation"]
         assert ours["train"] == pytest.approx(theirs["train"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("name", "changes", "kept"),
+    [("gvae", {"feature": 1}, FEATURES), ("gvae-guided", few_guides("gvae-guided"), READER)],
+)
+def test_networks_fitted_before_the_first_epoch_show_progress_and_stop(
+    name: str,
+    changes: dict[str, Any],
+    kept: str,
+    tiny_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "REPORT_SECONDS", 0)
+    config = override(preset(name), {**TINY, "epochs": 1, **changes})
+    data, out, shares = SliceSet.open(tiny_data), tmp_path / "stopped", []
+
+    def stopped_early() -> bool:
+        return len(shares) == 3
+
+    run, finished = fit(
+        config,
+        data,
+        out,
+        device="cpu",
+        on_preparation=lambda what, share: shares.append((what, share)),
+        should_stop=stopped_early,
+    )
+    assert not finished
+    assert not run.has(kept)
+    assert not run.has("last.safetensors")
+    assert [share for _, share in shares] == sorted(share for _, share in shares)
+    position = read_position(out)
+    assert position is not None
+    assert (position["preparing"], position["prepared"]) == shares[-1]
+
+    run, finished = fit(config, data, out, device="cpu", resume=True)
+    assert finished
+    assert read_position(out).get("preparing") is None
+    whole, _ = fit(config, data, tmp_path / "whole", device="cpu")
+    assert (out / kept).read_bytes() == (whole.folder / kept).read_bytes()
+    assert same(weights(out), weights(whole.folder))
 
 
 def test_a_run_keeps_the_running_mean_of_its_weights(

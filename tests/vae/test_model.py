@@ -123,7 +123,7 @@ def test_released_loss_is_the_papers_formula() -> None:
 
 
 def test_focus_weighs_the_middle_and_keeps_the_scale() -> None:
-    config = override(preset("gvae"), {**SMALL, "l1": 1, "mse": 0, "ssim": 0, "focus": 4})
+    config = override(preset("gvae"), {**SMALL, "l1": 1, "mse": 0, "ssim": 0, "tissue": 0, "focus": 4})
     vae = VAE(config.model).eval()
     x = torch.zeros(1, 1, 64, 64)
     posterior = vae.posterior(x)

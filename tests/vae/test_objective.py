@@ -16,10 +16,13 @@ from torch.distributions.distribution import Distribution
 from lungvae_core.training.classifier import class_weights
 from lungvae_core.vae.config import Config, override, preset
 from lungvae_core.vae.latents import Latent, make_latent
-from lungvae_core.vae.objective import PIXELS, Terms, beta_at, label_loss, objective
+from lungvae_core.vae.objective import PIXELS, Terms, beta_at, in_tissue, label_loss, objective, ssim
 
 K = 6
-NOTHING = {"l1": 0, "ssim": 0, "ms_ssim": 0, "mse": 0, "bce": 0, "focus": 0, "warmup_epochs": 0}
+NOTHING = {
+    **{"l1": 0, "ssim": 0, "ms_ssim": 0, "mse": 0, "bce": 0},
+    **{"focus": 0, "tissue": 0, "warmup_epochs": 0},
+}
 FAMILIES = [("gvae", "pathwise"), ("dirvae", "pathwise"), ("dirvae", "laplace")]
 
 
@@ -100,6 +103,55 @@ def test_pixels_inside_the_mask_count_more(term: str) -> None:
     without = slice(2, 3)  # has no mask
     assert loss(inside, without) == pytest.approx(loss(outside, without))
     assert loss(inside, one, config=plain) == loss(inside, one, None)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3, 1.0])
+def test_ssim_and_its_gradient_are_the_librarys(shift: float) -> None:
+    x, y = images(4), ((1 - shift) * images(4) + shift * images(4, seed=1)).requires_grad_()
+    torch.testing.assert_close(
+        ssim(x, y, reduce=False),
+        library_ssim(x, y, data_range=1, size_average=False, nonnegative_ssim=True),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    ours, theirs = (
+        torch.autograd.grad(each, y)[0]
+        for each in (ssim(x, y), library_ssim(x, y, data_range=1, nonnegative_ssim=True))
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=1e-6)
+
+
+@pytest.mark.parametrize("window", [(-1000, 400), (-1000, 500), (-500, 400), (-600, 200)])
+@pytest.mark.parametrize("term", ["l1", "mse", "ssim"])
+def test_the_share_in_the_tissue_window_sees_images_clipped_to_it(
+    term: str, window: tuple[float, float]
+) -> None:
+    low, high = window
+    hu_x, hu_y = (images(3, seed) * (high - low) + low for seed in (0, 1))
+    x, y = ((hu - low) / (high - low) for hu in (hu_x, hu_y))
+    span = {"hu_low": low, "hu_high": high}
+
+    def loss(share: float) -> float:
+        return float(terms(config_of(**{term: 1.0, "tissue": share}, **span), x, y).loss)
+
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        each = {"l1": (a - b).abs(), "mse": (a - b) ** 2, "ssim": 1 - ssim(a, b)}[term]
+        return PIXELS * each.mean()
+
+    real, drawn = (hu_x.clamp(-500, 400) + 500) / 900, (hu_y + 500) / 900
+    # Outside the window only the wrong side of its edge counts.
+    drawn = torch.where((real <= 0) & (drawn <= 0), 0.0, torch.where((real >= 1) & (drawn >= 1), 1.0, drawn))
+    assert loss(1.0) == pytest.approx(float(distance(real, drawn)), rel=1e-4, abs=1e-3)
+    assert loss(0.25) == pytest.approx(0.75 * loss(0.0) + 0.25 * loss(1.0), rel=1e-4, abs=1e-3)
+
+
+def test_tissue_that_is_drawn_too_dark_has_a_gradient() -> None:
+    model = config_of().model  # -1000..400
+    dark = torch.full((1, 1, 64, 64), 0.1, requires_grad=True)  # -860 HU
+    x, y = in_tissue(torch.full((1, 1, 64, 64), 0.7), dark, model)
+    assert (torch.autograd.grad((x - y).square().mean(), dark)[0] < 0).all()
+    x, y = in_tissue(torch.zeros(1, 1, 64, 64), dark, model)  # air, as dark as its window shows
+    assert not torch.autograd.grad((x - y).square().mean(), dark)[0].any()
 
 
 def test_the_focal_frequency_loss_is_its_formula() -> None:

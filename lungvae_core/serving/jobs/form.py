@@ -49,6 +49,7 @@ GROUPS = {
         "feature",
         "focus",
         "mask_focus",
+        "tissue",
     ),
     "Latent space": ("warmup", "free_bits", "sampler", "alpha_floor", "alpha_scale", "reversed_kl"),
     GUIDED: (

@@ -50,6 +50,8 @@ class TrainingState:
     fraction: float  # 0..1 of all batches
     phase: str  # training, encoding, classifying, finished
     joint_round: int  # the current round, from 1; 0 in the first phase, without a classifier
+    preparing: str | None  # the network that is fitted before the first epoch
+    prepared: float | None  # 0..1, the share of its fit that is done
     loss: float | None  # running mean of the current epoch, weighted as in the objective
     images_per_second: float | None
     seconds_per_epoch: float | None  # of the current epoch, without its validation
@@ -117,6 +119,8 @@ def read_state(folder: str | Path) -> TrainingState | None:
         fraction=1.0 if finished else min(1.0, max(done, len(rows)) / epochs),
         phase=_phase(run) if finished else "training",
         joint_round=_joint_round(run.config, epoch),
+        preparing=progress.get("preparing"),
+        prepared=progress.get("prepared"),
         loss=progress.get("loss"),
         images_per_second=rate,
         seconds_per_epoch=batches * run.config.training.batch_size / rate if rate else None,

@@ -149,6 +149,16 @@ def test_joint_rounds_are_told_and_marked(folders, joint_run, stillborn):
     assert label.y[0] == pytest.approx(state_of(joint_run).rows[2]["train"]["label_loss"] / 20)
 
 
+def test_a_network_that_is_fitted_first_shows_its_progress(folders, joint_run, stillborn):
+    job = stillborn("first", "gvae", JOINT)
+    Path(job.folder).mkdir(parents=True)
+    shutil.copy(joint_run / "config.json", job.folder)
+    at = {"epoch": 1, "batch": 0, "batches": 1, "preparing": "the networks that read ratings"}
+    (Path(job.folder) / "progress.json").write_text(json.dumps({**at, "prepared": 0.41}))
+    progress = watch().get("progress")[0]
+    assert progress.proto.text == "Before the first epoch: the networks that read ratings, 41%"
+
+
 def test_released_labels_are_said_to_leak(folders, joint_run, stillborn):
     job = stillborn("leaks", "dirvae", {**JOINT, "labels_of": "released"})
     shutil.copytree(joint_run, job.folder)
