@@ -20,7 +20,15 @@ from lungvae_core.training.checkpoints import Run
 def line(name: str, figures: dict) -> str:
     """A model's or a size band's figures, as a line of the table."""
     cells = []
-    for key in ("ssim", "mse", "fine_power", "inside_margin", "inside_histogram_hu", "inside_mae_hu"):
+    for key in (
+        "ssim",
+        "mse",
+        "fine_power",
+        "fine_invented",
+        "inside_margin",
+        "inside_histogram_hu",
+        "inside_mae_hu",
+    ):
         figure = figures.get(key)
         value = "" if figure is None else f"{figure['value']:.4g}"
         if figure is not None and figure["low"] is not None:
@@ -50,8 +58,8 @@ def main() -> None:
             continue
         print(f"\n{folder}: {report['slices']:,} slices of {report['patients']:,} patients, {window} HU\n")
         print(
-            "| | SSIM | MSE | fine power | margin | HU histogram | MAE inside, HU |\n"
-            "|---|---|---|---|---|---|---|"
+            "| | SSIM | MSE | fine power | invented | margin | HU histogram | MAE inside, HU |\n"
+            "|---|---|---|---|---|---|---|---|"
         )
         inside = {f"inside_{name}": figure for name, figure in (report["inside_mask"] or {}).items()}
         print(line("all", {**report["whole"], **inside}))

@@ -31,6 +31,13 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     preset: Annotated[str, typer.Option(help="Its settings; `lungvae presets` lists them.")] = "dirvae",
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            help="Begin with the weights of this model, trained on the same data; the same patients stay "
+            "held out."
+        ),
+    ] = None,
     device: Device = "auto",
     epochs: Annotated[int | None, option(TrainingConfig, "epochs", "By default the preset's.")] = None,
     seed: Annotated[int | None, option(TrainingConfig, "seed", "By default the preset's.")] = None,
@@ -49,6 +56,7 @@ def train(
 ) -> None:
     """Train a VAE; Ctrl-C stops after the batch in hand, and --resume goes on from there."""
     from lungvae_core.training import fit as training
+    from lungvae_core.training.checkpoints import Run
     from lungvae_core.training.device import pick_device
     from lungvae_core.training.parallel import first_process
     from lungvae_core.vae.config import override
@@ -57,9 +65,10 @@ def train(
     named = {name: value for name, value in (("epochs", epochs), ("seed", seed)) if value is not None}
     changes = {**named, **settings_of(set_)}
     config = override(preset_named(preset), changes)
-    if resume and changes.keys() - {"on_nonfinite"}:
+    if resume and (start or changes.keys() - {"on_nonfinite"}):
         raise UserError(
-            "A resumed run keeps its settings: leave out --epochs, --seed and --set (but on_nonfinite)."
+            "A resumed run keeps its start and its settings: leave out --start, --epochs, --seed and --set "
+            "(but on_nonfinite)."
         )
     _use_threads(threads)
     device = str(pick_device(device))
@@ -72,6 +81,7 @@ def train(
             device=device,
             resume=resume,
             title=title,
+            start=None if start is None else Run.open(start),
             on_nonfinite=str(changes["on_nonfinite"]) if "on_nonfinite" in changes else None,
             on_preparation=bar.show_preparation,
             on_progress=bar.show_progress,

@@ -35,7 +35,7 @@ from lungvae_core.training.encode import TRAINED
 from lungvae_core.training.joint import RELEASED_SHARE
 from lungvae_core.vae.objective import image_metrics, ms_ssim
 
-WHOLE = ("ssim", "ms_ssim", "mse", "mae", "psnr", "mae_hu", "rmse_hu", "fine_power")
+WHOLE = ("ssim", "ms_ssim", "mse", "mae", "psnr", "mae_hu", "rmse_hu", "fine_power", "fine_invented")
 INSIDE = ("mse", "mae", "psnr", "mae_hu", "rmse_hu", "histogram_hu", "margin")
 _INSIDE = "inside_"
 _MOST_DB = 100.0

@@ -70,6 +70,7 @@ RECONSTRUCTION_WORDS = {
     "mae_hu": ("MAE", "HU", "lower"),
     "rmse_hu": ("RMSE", "HU", "lower"),
     "fine_power": ("Fine detail, share of the slices' own", "", "near 1"),
+    "fine_invented": ("Invented share of the fine detail", "", "near 0"),
     "margin": ("Steepness of the margin, share of the slices' own", "", "near 1"),
     "histogram_hu": ("Distance of the HU histograms", "HU", "lower"),
 }

@@ -6,6 +6,7 @@ progress.json        where a running training is, renewed every few seconds
 not-finite.json      the slices of the batch whose loss was not finite, where one was not
 samples.png          held-out slices above their reconstructions (pixels: never shipped)
 model.safetensors    the weights; of a published model without the rating networks', in reader.safetensors
+start.safetensors    the weights that it begins with, where they are another run's; until the first checkpoint
 last.safetensors     the newest checkpoint: weights, optimiser, random state, position in the data order
 latents.parquet      a row a slice: table columns, split, code_000 ..., score
 fingerprints.parquet  what its slices are recognised by under any id; no pixels
@@ -74,6 +75,7 @@ CODE = "code_"
 ADDED = ("split", "ssim", "mse")  # to the table by `encode`
 SCORED = ("score", "score_kind")  # and by `classify`
 FINGERPRINTS = "fingerprints.parquet"
+START = "start.safetensors"
 FEATURES = "features.safetensors"  # of the feature loss; the training's own
 READER = "reader.safetensors"  # of guides that are ratings; a published model's encoder has its weights there
 _RATINGS = "encoder.reader."  # the names of these weights in a model
@@ -110,9 +112,20 @@ TRAINED = (
     "last.safetensors",
     "not-finite.json",
     "classifier.safetensors",
+    START,
     FEATURES,
     READER,
 )
+
+
+class Start(BaseModel):
+    """The model whose weights a run began with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: Annotated[str, Field(max_length=LONGEST_NAME)]
+    epochs: int  # that it had been trained for, with those of its own start
+    minutes: float  # likewise
 
 
 class RunInfo(BaseModel):
@@ -131,6 +144,7 @@ class RunInfo(BaseModel):
     # by `holdout` with their seed. Patients in neither list were set aside.
     trained: list[str] | None = None
     held_out: list[str] | None = None
+    start: Start | None = None  # None: random weights or principal components
     versions: dict[str, str] = {}
 
 
@@ -156,8 +170,9 @@ class Run:
         title: str = "",
         processes: int = 1,
         split: tuple[np.ndarray, np.ndarray] | None = None,
+        start: Run | None = None,
     ) -> Run:
-        """Start a run in `folder` by writing its config.json.
+        """Start a run in `folder` by writing its config.json, and the weights that it begins with, if any.
 
         `split` is (training rows, held-out rows) of the data; by default that of the configuration.
         """
@@ -178,6 +193,7 @@ class Run:
             processes=processes,
             trained=trained,
             held_out=held_out,
+            start=None if start is None else start.as_start(),
             versions={
                 "lungvae": lungvae_core.__version__,
                 "python": platform.python_version(),
@@ -185,8 +201,19 @@ class Run:
                 "numpy": np.__version__,
             },
         )
+        if start is not None:
+            save_tensors(folder / START, start.load_model().state_dict(), {})
         write_json(folder / "config.json", info.model_dump())
         return cls(folder, info)
+
+    def as_start(self) -> Start:
+        """What a run that begins with this one's weights remembers of it."""
+        before, rows = self.info.start, self.metrics()
+        return Start(
+            title=self.info.title,
+            epochs=len(rows) + (before.epochs if before else 0),
+            minutes=rows[-1]["seconds"] / 60 + (before.minutes if before else 0),
+        )
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
@@ -230,6 +257,10 @@ class Run:
 
     def save_model(self, vae: VAE) -> None:
         save_tensors(self.folder / "model.safetensors", vae.state_dict(), {})
+
+    def load_start(self) -> VAE:
+        """The VAE that the run begins with, on the CPU."""
+        return load_network(self.folder / START, lambda _: VAE(self.config.model))
 
     def load_model(self) -> VAE:
         """The trained VAE on the CPU in evaluation mode; UserError when missing or damaged."""
@@ -539,15 +570,21 @@ def save_checkpoint(
     guide: dict[str, Tensor] | None = None,
     head_optimiser: torch.optim.Optimizer | None = None,
     average: nn.Module | None = None,
+    discriminator: tuple[nn.Module, torch.optim.Optimizer] | None = None,
 ) -> None:
     """Save everything that a resumed training needs to continue as if never stopped.
 
     `position` is JSON: epoch, batch, the schedule's scale, sums; the order of the slices and all random draws
     follow from the seed, the epoch and the batch. `guide` are the joint phase's classifier's tensors, and
-    `head_optimiser` is what trains it, if anything does; `average` has the weights' running mean.
+    `head_optimiser` is what trains it, if anything does; `average` has the weights' running mean, and
+    `discriminator` is one with its optimiser.
     """
     tensors = {f"model.{name}": tensor for name, tensor in vae.state_dict().items()}
-    for prefix, one in (("optimiser", optimiser), ("head_optimiser", head_optimiser)):
+    optimisers = {"optimiser": optimiser, "head_optimiser": head_optimiser}
+    if discriminator is not None:
+        tensors |= {f"rival.{name}": tensor for name, tensor in discriminator[0].state_dict().items()}
+        optimisers["rival_optimiser"] = discriminator[1]
+    for prefix, one in optimisers.items():
         for index, entries in (one.state_dict()["state"] if one else {}).items():
             for name, value in entries.items():
                 tensors[f"{prefix}.{index}.{name}"] = torch.as_tensor(value)
@@ -561,9 +598,13 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    run: Run, vae: VAE, optimiser: torch.optim.Optimizer, average: nn.Module | None = None
+    run: Run,
+    vae: VAE,
+    optimiser: torch.optim.Optimizer,
+    average: nn.Module | None = None,
+    discriminator: tuple[nn.Module, torch.optim.Optimizer] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
-    """Put the newest checkpoint back into `vae`, `optimiser`, `average` and the random state.
+    """Put the newest checkpoint back into the networks, their optimisers and the random state.
 
     Returns its position, the guide's tensors, which are none outside the joint phase, and those of the
     guide's optimiser, which are none where it is fixed.
@@ -576,6 +617,9 @@ def load_checkpoint(
         restore_optimiser(optimiser, _under("optimiser.", tensors))
         if average is not None:
             average.load_state_dict(_under("average.", tensors))
+        if discriminator is not None:
+            discriminator[0].load_state_dict(_under("rival.", tensors))
+            restore_optimiser(discriminator[1], _under("rival_optimiser.", tensors))
         torch.set_rng_state(tensors["random.cpu"])
         if torch.cuda.is_available() and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"])

@@ -24,16 +24,19 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.files import LEFTOVER, atomic_path, folder_lock, remove_leftovers, write_json
+from lungvae_core.training.adversary import PatchDiscriminator, adversarial_loss, discriminator_loss
 from lungvae_core.training.augment import Draws, augment, augment_masks, draw
 from lungvae_core.training.checkpoints import (
     FEATURES,
     READER,
+    START,
     TRAINED,
     Run,
     default_split,
     load_checkpoint,
     restore_optimiser,
     save_checkpoint,
+    save_tensors,
 )
 from lungvae_core.training.classifier import Classifier, save_classifier
 from lungvae_core.training.cnn import Watch
@@ -67,15 +70,16 @@ from lungvae_core.training.reader import (
     reads_ratings,
 )
 from lungvae_core.training.validate import signs_of_collapse, validate
-from lungvae_core.vae.config import Config
+from lungvae_core.vae.config import Config, override
 from lungvae_core.vae.lesion import LesionDecoder
 from lungvae_core.vae.model import VAE
 from lungvae_core.vae.networks import RatingReader, ReadingEncoder, normalise, still_statistics
 from lungvae_core.vae.objective import Terms, beta_at, objective
 from lungvae_core.vae.sync import Share, sharing, whole_batch
 
-SUMS = ("loss", "reconstruction", "kl", "gradient_norm", "label_loss", "guided_loss")  # of an epoch's batches
-START: dict[str, Any] = {"epoch": 0, "batch": 0, "seconds": 0.0, "halvings": 0, "sums": []}
+# Of an epoch's batches.
+SUMS = ("loss", "reconstruction", "kl", "gradient_norm", "label_loss", "guided_loss", "discriminator_loss")
+_FIRST: dict[str, Any] = {"epoch": 0, "batch": 0, "seconds": 0.0, "halvings": 0, "sums": []}
 HALVINGS = 8  # of the learning rate, before a loss that is still not finite ends the training
 REPORT_SECONDS = 0.5  # between reports of the progress
 CHECKPOINT_SECONDS = 300.0  # a long epoch is saved in its middle this often
@@ -117,6 +121,7 @@ def fit(
     resume: bool = False,
     title: str = "",
     split: tuple[np.ndarray, np.ndarray] | None = None,
+    start: Run | None = None,
     until: int | None = None,
     on_nonfinite: str | None = None,
     on_preparation: Callable[[str, float], None] = lambda what, share: None,
@@ -130,12 +135,16 @@ def fit(
     default a share of all patients. Networks that the objective needs are fitted first; `on_preparation` gets
     their name and the share, 0..1, that is done. When `should_stop` returns true the training stops after
     the current batch, with a checkpoint from which `resume` continues exactly as if never stopped; likewise
-    after epoch `until`. A resumed run keeps its configuration, except `on_nonfinite`. Under torchrun all
-    processes train one model, and `batch_size` is their total.
+    after epoch `until`. A resumed run keeps its configuration, except `on_nonfinite`. A run with `start`
+    begins with the weights of that one, trained on the same data, and holds out the same patients. Under
+    torchrun all processes train one model, and `batch_size` is their total.
 
     Raises UserError for an `out` that holds another run, one that another process writes, data that differ
-    from the run's when resuming, a loss that is not finite, and a device that runs out of memory.
+    from the run's when resuming, a start that does not fit, a loss that is not finite, and a device that runs
+    out of memory.
     """
+    if start is not None:
+        config, split = _continued(start, config, data)
     team = Team(pick_device(device))
     if team.device.type == "cpu":
         keep_freed_memory()
@@ -144,9 +153,8 @@ def fit(
         team.first_does(lambda: _take(out, resume, held))
         size = config.training.batch_size
         try:
-            fitting = _Fit(
-                config, data, out, team, resume, title, split, on_nonfinite, on_preparation, should_stop
-            )
+            new = None if resume else _New(config, title, split, start)
+            fitting = _Fit(new, data, out, team, on_nonfinite, on_preparation, should_stop)
             size = fitting.config.training.batch_size
             return fitting.run(until, on_progress, on_epoch)
         except _Stopped:
@@ -175,7 +183,30 @@ def _check_out(out: Path, resume: bool) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    return name == ".lock" or (name.startswith(".config.json.") and name.endswith(LEFTOVER))
+    return name in (".lock", START) or (
+        name.startswith((".config.json.", f".{START}.")) and name.endswith(LEFTOVER)
+    )
+
+
+def _continued(start: Run, config: Config, data: SliceSet) -> tuple[Config, tuple[np.ndarray, np.ndarray]]:
+    """(configuration, split) of a training that begins with the weights of `start`.
+
+    Raises UserError where the model or the data are others.
+    """
+    theirs, ours = start.config.model.model_dump(), config.model.model_dump()
+    if others := [f"{name}={theirs[name]}" for name in ours if ours[name] != theirs[name]]:
+        raise UserError(
+            f"The model {start.folder} has other settings than this training: {', '.join(others)}. Choose "
+            f"its preset, {start.config.preset}, and set these."
+        )
+    if start.info.data.content_hash != data.info.content_hash:
+        raise UserError(
+            f"{start.folder} was trained on {start.info.data.name}, but {data.folder} has other content. Its "
+            "training can go on with the same data only, so that the same patients stay held out."
+        )
+    if not start.metrics():
+        raise UserError(f"{start.folder} has not been trained for an epoch yet. Go on with it by --resume.")
+    return override(config, {"pca_start": False}), start.split(data.table)
 
 
 def _resumed(out: Path, data: SliceSet) -> Run:
@@ -187,6 +218,16 @@ def _resumed(out: Path, data: SliceSet) -> Run:
             "Resume with the data it began with."
         )
     return run
+
+
+@dataclass(frozen=True)
+class _New:
+    """What a new run begins with."""
+
+    config: Config
+    title: str
+    split: tuple[np.ndarray, np.ndarray] | None  # (training, held-out rows); None: the configuration's
+    start: Run | None  # whose weights it begins with
 
 
 @dataclass
@@ -234,39 +275,36 @@ class _Fit:
 
     def __init__(
         self,
-        config: Config,
+        new: _New | None,
         data: SliceSet,
         out: Path,
         team: Team,
-        resume: bool,
-        title: str,
-        split: tuple[np.ndarray, np.ndarray] | None,
         on_nonfinite: str | None,
         on_preparation: Callable[[str, float], None],
         should_stop: Callable[[], bool],
     ) -> None:
         self.team, self.device, self.should_stop = team, team.device, should_stop
-        if resume:
+        if new is None:
             run = _resumed(out, data)
             config, split = run.config, run.split(data.table)
+        else:
+            config, split = new.config, new.split or default_split(new.config, data.table)
         # All rows of the split's patients, in the table's order: those that the run will find again.
         patients = data.table["patient_id"].astype(str)
-        train, held_out = (
-            np.flatnonzero(patients.isin(set(patients.iloc[part])))
-            for part in split or default_split(config, data.table)
-        )
+        train, held_out = (np.flatnonzero(patients.isin(set(patients.iloc[part]))) for part in split)
         # Before anything is written: it may refuse the data.
         self.data = on_device(config, data, train, held_out, self.device)
-        if not resume:
+        if new is not None:
             team.first_does(
                 lambda: Run.create(
                     out,
                     settle(config, self.device),
                     data,
                     device=str(self.device),
-                    title=title,
+                    title=new.title,
                     processes=team.size,
-                    split=split,
+                    split=new.split,
+                    start=new.start,
                 )
             )
         self.run_ = Run.open(out)
@@ -287,7 +325,7 @@ class _Fit:
             self._own(
                 READER,
                 "the networks that read ratings",
-                lambda watch: fit_reader(self.run_, hu.cpu().numpy(), scores.cpu().numpy(), watch),
+                lambda watch: self._fit_reader(hu.cpu().numpy(), scores.cpu().numpy(), watch),
                 on_preparation,
             )
             self.reader = load_reader(self.run_, self.device).train()  # one view is enough for a step
@@ -302,10 +340,15 @@ class _Fit:
             compile_networks(self.vae, self.device)
         self.optimiser = self._adam(self.vae, training.weight_decay)
         self.module = team.wrap(self.vae)
+        self.discriminator: PatchDiscriminator | None = None
+        if self.config.objective.adversarial:
+            self.discriminator = PatchDiscriminator(training.seed).to(self.device)
+            self.discriminator_module = team.wrap(self.discriminator)
+            self.discriminator_optimiser = self._adam(self.discriminator, 0.0)
         self.guide: Classifier | Head | None = None
         self.guide_module: nn.Module | None = None
         self.head_optimiser: torch.optim.Optimizer | None = None
-        self.at = _Position.of(START, self.device)
+        self.at = _Position.of(_FIRST, self.device)
         if self.run_.has("last.safetensors"):
             self._go_back()
         # Lines of epochs after the checkpoint belong to a future that is now trained again.
@@ -344,6 +387,14 @@ class _Fit:
         if self.team.any(bool(self.team.first_does(stopped))):
             raise _Stopped
 
+    def _fit_reader(self, hu: np.ndarray, scores: np.ndarray, watch: Watch) -> None:
+        """Fit and store the networks that read ratings, or store those of the run's start."""
+        encoder = None if self.run_.info.start is None else self.run_.load_start().encoder
+        if isinstance(encoder, ReadingEncoder):
+            save_tensors(self.run_.folder / READER, encoder.reader.state_dict(), {})
+        else:
+            fit_reader(self.run_, hu, scores, watch)
+
     def _new_vae(self) -> VAE:
         """The VAE as at the very start."""
         training, data = self.config.training, self.data
@@ -355,7 +406,10 @@ class _Fit:
         if isinstance(vae.encoder, ReadingEncoder):
             assert self.reader is not None
             vae.encoder.reader.load_state_dict(self.reader.state_dict())
-        if training.pca_start and not self.run_.has("last.safetensors"):
+        begins = not self.run_.has("last.safetensors")
+        if begins and self.run_.info.start is not None:
+            vae.load_state_dict(self.run_.load_start().state_dict())
+        elif begins and training.pca_start:
             guided = len(self.config.objective.guided)
             hu = data.hu[data.train.to(self.device)]
             layers = None if data.lesions is None else data.layers
@@ -375,7 +429,9 @@ class _Fit:
 
     def _go_back(self) -> None:
         """To the newest checkpoint."""
-        saved, guide, moments = load_checkpoint(self.run_, self.vae, self.optimiser, self.average)
+        saved, guide, moments = load_checkpoint(
+            self.run_, self.vae, self.optimiser, self.average, self._rival
+        )
         halvings = max(self.at.halvings, saved["halvings"])
         self.at = _Position.of({**saved, "halvings": halvings}, self.device)
         restored: Callable[..., Classifier | Head] = (
@@ -401,6 +457,7 @@ class _Fit:
         last = min(self.config.epochs, until or self.config.epochs)
         if self.at.epoch == 0 and self.at.batch == 0 and last > 0:
             self._checkpoint()  # something to go back to from the first batch on
+            self.team.first_does(lambda: (self.run_.folder / START).unlink(missing_ok=True))
         while self.at.epoch < last:
             try:
                 if not self._epoch(on_progress):
@@ -493,6 +550,8 @@ class _Fit:
     def _step(self, order: Tensor) -> None:
         batch = self._draw(order)
         optimisers = [self.optimiser] + ([self.head_optimiser] if self.head_optimiser else [])
+        if self.discriminator is not None:
+            optimisers.append(self.discriminator_optimiser)
         for optimiser in optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = self._rate()
@@ -502,9 +561,10 @@ class _Fit:
         guided = self._guided_part(batch, drawn, posterior)
         label = self._label_part(batch, posterior)
         loss = terms.loss + guided + label
+        pull, told_apart = self._adversarial_part(batch, drawn, terms)
         weight = self.team.weight(batch.share)
-        norm = self._update(loss, weight, optimisers)
-        parts = (loss, terms.reconstruction, terms.kl.to(self.device), norm, label, guided)
+        norm = self._update(loss + pull + told_apart, weight, optimisers)
+        parts = (loss, terms.reconstruction, terms.kl.to(self.device), norm, label, guided, told_apart)
         self.at.sums += torch.stack([part.detach().to(self.at.sums.dtype) * weight for part in parts])
         self.at.batch += 1
         if len(self.at.unchecked) >= 50:
@@ -566,6 +626,15 @@ class _Fit:
             with sharing(batch.share):
                 loss = loss + self._rating_loss(posterior, batch.share)
         return loss
+
+    def _adversarial_part(self, batch: _Batch, drawn: Tensor, terms: Terms) -> tuple[Tensor, Tensor]:
+        """(the discriminator's part of the VAE's loss, its own loss); 0 without a discriminator."""
+        if self.discriminator is None:
+            nothing = torch.zeros((), device=self.device)
+            return nothing, nothing
+        own = discriminator_loss(self.discriminator_module, batch.x, drawn[:, :1])
+        score, factor = adversarial_loss(self.discriminator, drawn, terms.loss)
+        return self.config.objective.adversarial * self.team.mean(factor) * score, own
 
     def _label_part(self, batch: _Batch, posterior: Distribution) -> Tensor:
         """The part of the loss of a joint round's labels; 0 before the first round."""
@@ -736,6 +805,11 @@ class _Fit:
         assert isinstance(self.average.module, VAE)
         return self.average.module
 
+    @property
+    def _rival(self) -> tuple[nn.Module, torch.optim.Optimizer] | None:
+        """The discriminator and what trains it, where there is one."""
+        return None if self.discriminator is None else (self.discriminator, self.discriminator_optimiser)
+
     def _checkpoint(self) -> None:
         saved = {
             "epoch": self.at.epoch,
@@ -747,7 +821,14 @@ class _Fit:
         guide = None if self.guide is None else self.guide.state_dict()
         self.team.first_does(
             lambda: save_checkpoint(
-                self.run_, self.vae, self.optimiser, saved, guide, self.head_optimiser, self.average
+                self.run_,
+                self.vae,
+                self.optimiser,
+                saved,
+                guide,
+                self.head_optimiser,
+                self.average,
+                self._rival,
             )
         )
         self.at.saved_at = time.monotonic()
@@ -758,6 +839,8 @@ class _Fit:
             del means["label_loss"]
         if self.data.guides is None:
             del means["guided_loss"]
+        if self.discriminator is None:
+            del means["discriminator_loss"]
         return means
 
 

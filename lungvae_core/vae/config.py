@@ -251,6 +251,14 @@ class ObjectiveConfig(_Frozen):
         description="How differently a small network sees slice and reconstruction. It learns first, from "
         "labels of the training patients alone, to tell malignant from benign.",
     )
+    adversarial: float = Field(
+        default=0.0,
+        ge=0,
+        le=10,
+        title="Weight of the discriminator",
+        description="Of a network, trained beside the VAE, that tells slices from reconstructions. 1: it "
+        "moves a pixel as much as the rest of the loss. Sharper, but the fine texture is invented. 0: none.",
+    )
     focus: float = Field(
         default=0.0,
         ge=0,
@@ -685,6 +693,12 @@ PRESETS: dict[str, Config] = {
         preset="dirvae-guided",
         model=_changed(_DIRICHLET, **_LESION_APART),
         objective=_GUIDED_OBJECTIVE,
+        training=_TRAINING,
+    ),
+    "gvae-sharp": Config(
+        preset="gvae-sharp",
+        model=_GAUSSIAN,
+        objective=_changed(_OBJECTIVE, adversarial=0.5),
         training=_TRAINING,
     ),
     "gvae-joint": Config(

@@ -117,6 +117,7 @@ def _panels(state: TrainingState) -> list[_Panel]:
         _Panel("Gradient norm (log scale)", (trained("gradient_norm"),), "log"),
         _Panel("Learning rate", (_Line("learning_rate", "", SCHEDULE),), "tozero"),
         _Panel("α₀, total concentration, held out", (held_out("alpha0"),), "tozero"),
+        _Panel("Discriminator's loss (2: it cannot tell)", (trained("discriminator_loss"),), "tozero"),
     ]
     if config.joint.rounds and config.joint.label_weight:
         weight = 1 / config.joint.label_weight

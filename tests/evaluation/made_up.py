@@ -83,6 +83,7 @@ def made_up(protocol: str = "nested") -> dict[str, Any]:
         "mae_hu": {"value": 57.0, "low": 54.1, "high": 60.2},
         "rmse_hu": {"value": 96.0, "low": 92.3, "high": 99.8},
         "fine_power": {"value": 0.21, "low": 0.19, "high": 0.23},
+        "fine_invented": {"value": 0.32, "low": 0.29, "high": 0.35},
     }
     return {
         "format": 1,

@@ -58,6 +58,22 @@ def test_the_more_blurred_the_lower_and_finest_detail_goes_first() -> None:
     assert summary(x, noise, masks)["whole"]["fine_power"]["value"] > 1
 
 
+def test_what_is_not_the_slices_own_detail_is_invented() -> None:
+    x = np.random.default_rng(0).normal(0.5, 0.1, (40, 64, 64))
+    other = np.random.default_rng(1).normal(0, 0.1, x.shape)
+
+    def invented(y: np.ndarray) -> float:
+        columns = sharpness(x, y, np.zeros(x.shape), WINDOW)
+        return columns["fine_invented_drawn"].mean() / columns["fine_invented_real"].mean()
+
+    assert invented(x) == pytest.approx(0, abs=1e-9)
+    assert invented(0.5 + 0.3 * (x - 0.5)) == pytest.approx(0, abs=1e-9)  # faint, but nothing else
+    assert invented(0.5 + other) == pytest.approx(1, abs=0.01)
+    for share in (0.2, 0.6):
+        mixed = 0.5 + np.sqrt(1 - share) * (x - 0.5) + np.sqrt(share) * other
+        assert invented(mixed) == pytest.approx(share, abs=0.03)
+
+
 def test_a_blur_takes_from_the_spectrum_what_its_formula_says() -> None:
     x = np.random.default_rng(0).normal(0.5, 0.1, (50, 64, 64))
     sigma = 0.8

@@ -19,6 +19,7 @@ from lungvae_core.training import fit as engine
 from lungvae_core.training.checkpoints import (
     FEATURES,
     READER,
+    START,
     Run,
     content_hash,
     load_tensors,
@@ -42,6 +43,7 @@ SHARP = {"linear_path": True, "ema": 0.8, "mask_focus": 2, "focal_frequency": 1,
 VARIANTS = {
     **{name: (name, few_guides(name)) for name in sorted(PRESETS)},
     "gvae, all that sharpens": ("gvae", SHARP),
+    "gvae-guided, sharp": ("gvae-guided", {**few_guides("gvae-guided"), "adversarial": 1}),
     "dirvae, all that sharpens": ("dirvae", {**SHARP, "rounds": 1, "round_epochs": 1}),
 }
 
@@ -127,6 +129,49 @@ def test_networks_fitted_before_the_first_epoch_show_progress_and_stop(
     whole, _ = fit(config, data, tmp_path / "whole", device="cpu")
     assert (out / kept).read_bytes() == (whole.folder / kept).read_bytes()
     assert same(weights(out), weights(whole.folder))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["gvae", "dirvae-guided"])
+def test_a_training_begins_with_another_runs_weights_and_split(
+    name: str, tiny_data: Path, tmp_path: Path
+) -> None:
+    data, changes = SliceSet.open(tiny_data), {**TINY, "epochs": 1, **few_guides(name)}
+    config = override(preset(name), {**changes, "dimensions": 6})
+    before, _ = fit(config, data, tmp_path / "before", device="cpu", title="The first")
+    still = override(config, {"learning_rate": 1e-12, "seed": 3, "validation_fraction": 0.3})
+    (tmp_path / "after").mkdir()
+    (tmp_path / "after" / START).touch()  # of a training that was killed while it began
+    stopped, finished = fit(
+        still, data, tmp_path / "after", device="cpu", start=before, should_stop=lambda: True
+    )
+    assert not finished
+    run, finished = fit(still, data, tmp_path / "after", device="cpu", resume=True)
+    assert finished
+    assert stopped.info.start == run.info.start
+    assert run.info.start is not None
+    assert (run.info.start.title, run.info.start.epochs) == ("The first", 1)
+    assert run.info.held_out == before.info.held_out
+    old, new = weights(before.folder), weights(run.folder)
+    for key in old:
+        if "running_" not in key and "num_batches" not in key:
+            torch.testing.assert_close(new[key], old[key], rtol=0, atol=1e-6, msg=key)
+    assert not run.has(START)
+    assert run.as_start().epochs == 2
+    if before.has(READER):
+        assert (run.folder / READER).read_bytes() == (before.folder / READER).read_bytes()
+
+
+def test_a_start_that_does_not_fit_is_refused(tiny_data: Path, tiny_models: Path, tmp_path: Path) -> None:
+    start, data = Run.open(tiny_models / "tiny-gvae"), SliceSet.open(tiny_data)
+    wider = override(start.config, {"dimensions": 5})
+    with pytest.raises(UserError, match=r"other settings than this training: dimensions=4"):
+        fit(wider, data, tmp_path / "a", device="cpu", start=start)
+    other = write(tmp_path / "other", *blobs(60), data.info)
+    with pytest.raises(UserError, match="has other content"):
+        fit(start.config, other, tmp_path / "b", device="cpu", start=start)
+    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_run_keeps_the_running_mean_of_its_weights(

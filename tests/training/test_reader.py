@@ -51,7 +51,7 @@ def test_it_reads_what_it_learned_in_standard_deviations(tiny_data: Path, tmp_pa
     scores = np.full((120, 5), np.nan, np.float32)
     scores[:, 4:] = normal_scores(malignancy[:, None])
     scores[::9] = np.nan
-    fit_reader(run, hu, scores)
+    fit_reader(run, hu, scores, lambda share: None)
     reader = load_reader(run, torch.device("cpu"))
     x = normalise(torch.tensor(hu), run.config.model)[:, None]
     read = reader(x).numpy()

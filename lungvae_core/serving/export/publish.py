@@ -14,7 +14,8 @@ from lungvae_core.evaluation.report import ByUnit, Report, load_run_report
 from lungvae_core.evaluation.report_words import figure, label_rule
 from lungvae_core.files import atomic_folder, write_json, write_text
 from lungvae_core.parameters import LONGEST_NAME, text
-from lungvae_core.training.checkpoints import SERVED, Run
+from lungvae_core.training.adversary import INVENTED
+from lungvae_core.training.checkpoints import SERVED, Run, Start
 from lungvae_core.training.classifier import load_classifier
 from lungvae_core.training.encode import encode
 from lungvae_core.vae.config import Config
@@ -92,7 +93,7 @@ def card(run: Run) -> str:
         "",
         "## Training",
         "",
-        f"{_epochs(config)}, batches of {training.batch_size}, learning rate "
+        f"{_start(info.start)}{_epochs(config)}, batches of {training.batch_size}, learning rate "
         f"{training.learning_rate:g} ({training.schedule}), beta {config.objective.beta:g}, on "
         f"{info.device}, {epochs[-1]['seconds'] / 60:.0f} minutes, torch {info.versions.get('torch', '?')}. "
         "All settings are in config.json.",
@@ -114,8 +115,15 @@ def card(run: Run) -> str:
         "- The size of the lesion alone separates these labels about as well or better; compare the rows.",
         "- A score is not a probability of cancer. Traversals and reconstructions are generated images.",
         _spacing(model.spacing_mm),
+        *([f"- {INVENTED}"] if config.objective.adversarial else []),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _start(start: Start | None) -> str:
+    if start is None:
+        return ""
+    return f"{start.epochs} epochs before ({start.minutes:.0f} minutes), then "
 
 
 def _epochs(config: Config) -> str:

@@ -17,6 +17,7 @@ _PRESET_WORDS = {
     "dirvae": "Dirichlet latent space: a slice is a mixture of parts that add up to one.",
     "gvae-guided": "Gaussian, its first dimensions guided by size, shape and the readers' ratings.",
     "dirvae-guided": "Dirichlet, its first components guided by size, shape and the readers' ratings.",
+    "gvae-sharp": "Gaussian, as sharp as a slice: its fine texture is invented, not seen.",
     "paper-gvae": "The paper's best Gaussian model as released; needs a GPU.",
     "paper-dirvae": "The paper's best Dirichlet model as released, with its reversed KL; needs a GPU.",
 }
@@ -47,6 +48,7 @@ GROUPS = {
         "bce",
         "focal_frequency",
         "feature",
+        "adversarial",
         "focus",
         "mask_focus",
         "tissue",

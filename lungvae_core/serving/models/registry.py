@@ -30,6 +30,7 @@ from lungvae_core.lazy import Renewed, lazy
 from lungvae_core.serving.models.nearness import Nearness
 from lungvae_core.serving.models.pixels import Pixels, locate
 from lungvae_core.serving.workspace.settings import Settings
+from lungvae_core.training.adversary import INVENTED
 from lungvae_core.training.attention import Attentions, load_attentions
 from lungvae_core.training.checkpoints import KNOWN, OPTIONAL, SERVED, Run, RunInfo
 from lungvae_core.training.classifier import Classifier, load_classifier
@@ -88,7 +89,8 @@ class Prediction:
 class LoadedModel:
     """A model opened for serving; its methods may be called from many threads.
 
-    `notes` has a sentence for everything in its table that was not read as written.
+    `notes` has a sentence for everything in its table that was not read as written, and one if it invents
+    texture.
     """
 
     def __init__(self, entry: ModelEntry, settings: Settings) -> None:
@@ -103,6 +105,8 @@ class LoadedModel:
         self.attentions: Attentions | None = load_attentions(self.run)
         self.settings = settings
         self._table, self.codes, self.notes = self.run.latents_with_notes()
+        if self.run.config.objective.adversarial:
+            self.notes.append(INVENTED)
         self.codes.setflags(write=False)
 
     @property
