@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from lungvae_core.vae.sync import total
+
 INVENTED = (
     "This model was trained to draw texture that looks real: the finest detail of its images is invented, "
     "not what the slice shows."
@@ -49,16 +51,20 @@ def discriminator_loss(discriminator: nn.Module, x: Tensor, y: Tensor) -> Tensor
     return (1 - real).relu().mean() + (1 + drawn).relu().mean()
 
 
-def adversarial_loss(discriminator: nn.Module, drawn: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
-    """(how little reconstructions are taken for real, the factor that makes it weigh as much as `loss`).
+def adversarial_loss(
+    discriminator: nn.Module, drawn: Tensor, loss: Tensor, *, of_batch: float = 1.0
+) -> Tensor:
+    """How little reconstructions are taken for real, scaled to weigh as much as `loss`.
 
-    They are the first channel of `drawn` (N, C, 64, 64). With the factor the score's gradient there has the
-    norm of that of `loss`, as in arXiv 2012.09841. No gradient reaches the discriminator.
+    They are the first channel of `drawn` (N, C, 64, 64), and the share `of_batch` of the global batch, of
+    which both are means. The gradient there has the norm of that of `loss`, as in arXiv 2012.09841. No
+    gradient reaches the discriminator.
     """
     with _fixed(discriminator):
         score = -discriminator(drawn[:, :1].float()).mean()
-    ours, theirs = (torch.autograd.grad(each, drawn, retain_graph=True)[0].norm() for each in (score, loss))
-    return score, (theirs / ours.clamp(min=1e-12)).detach()
+    gradients = [torch.autograd.grad(each, drawn, retain_graph=True)[0] for each in (score, loss)]
+    ours, theirs = total(torch.stack([(of_batch * each.float()).square().sum() for each in gradients]))
+    return (theirs / ours.clamp(min=1e-24)).sqrt() * score
 
 
 @contextmanager

@@ -633,8 +633,11 @@ class _Fit:
             nothing = torch.zeros((), device=self.device)
             return nothing, nothing
         own = discriminator_loss(self.discriminator_module, batch.x, drawn[:, :1])
-        score, factor = adversarial_loss(self.discriminator, drawn, terms.loss)
-        return self.config.objective.adversarial * self.team.mean(factor) * score, own
+        share = batch.share
+        with sharing(share):
+            of_batch = (share.stop - share.start) / share.total
+            pull = adversarial_loss(self.discriminator, drawn, terms.loss, of_batch=of_batch)
+        return self.config.objective.adversarial * pull, own
 
     def _label_part(self, batch: _Batch, posterior: Distribution) -> Tensor:
         """The part of the loss of a joint round's labels; 0 before the first round."""
