@@ -67,8 +67,8 @@ def train(
     config = override(preset_named(preset), changes)
     if resume and (start or changes.keys() - {"on_nonfinite"}):
         raise UserError(
-            "A resumed run keeps its start and its settings: leave out --start, --epochs, --seed and --set "
-            "(but on_nonfinite)."
+            "A resumed run keeps its settings: leave out --start, --epochs, --seed and --set (but "
+            "on_nonfinite)."
         )
     _use_threads(threads)
     device = str(pick_device(device))
