@@ -26,7 +26,10 @@ from tests.training.together import Job
 CLOSE = 1e-5
 SMALL = {"width": 4, "dimensions": 4, "epochs": 2, "batch_size": 33, "precision": "float32"}
 JOINT = {"width": 8, "dimensions": 8, "rounds": 1, "round_epochs": 1, "free_bits": 0.05}
-ALIKE = ("gvae", "dirvae", "guided", "laplace", "rest-of-one", "rest-of-one-released", "stopped", "exploded")
+ALIKE = (
+    *("gvae", "dirvae", "guided", "laplace", "sharp", "rest-of-one", "rest-of-one-released"),
+    *("stopped", "exploded"),
+)
 
 
 def team(rank: int, size: int) -> Team:
@@ -124,6 +127,7 @@ def jobs(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
             guided_apart=50,
             learning_rate=5e-4,  # a higher one makes more of the last digits of a sum
         ),
+        "sharp": job("sharp", "gvae-sharp", epochs=1),
         "rest-of-one": job("rest-of-one", "gvae", **rest, free_bits=0.05),
         "rest-of-one-released": job("rest-of-one-released", "paper-dirvae", **rest),
         "stopped-first": replace(stopped, stop_at=(1, 2)),  # asked every eight batches
