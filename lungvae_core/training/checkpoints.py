@@ -582,8 +582,8 @@ def save_checkpoint(
     tensors = {f"model.{name}": tensor for name, tensor in vae.state_dict().items()}
     optimisers = {"optimiser": optimiser, "head_optimiser": head_optimiser}
     if discriminator is not None:
-        tensors |= {f"rival.{name}": tensor for name, tensor in discriminator[0].state_dict().items()}
-        optimisers["rival_optimiser"] = discriminator[1]
+        tensors |= {f"discriminator.{name}": tensor for name, tensor in discriminator[0].state_dict().items()}
+        optimisers["discriminator_optimiser"] = discriminator[1]
     for prefix, one in optimisers.items():
         for index, entries in (one.state_dict()["state"] if one else {}).items():
             for name, value in entries.items():
@@ -618,8 +618,8 @@ def load_checkpoint(
         if average is not None:
             average.load_state_dict(_under("average.", tensors))
         if discriminator is not None:
-            discriminator[0].load_state_dict(_under("rival.", tensors))
-            restore_optimiser(discriminator[1], _under("rival_optimiser.", tensors))
+            discriminator[0].load_state_dict(_under("discriminator.", tensors))
+            restore_optimiser(discriminator[1], _under("discriminator_optimiser.", tensors))
         torch.set_rng_state(tensors["random.cpu"])
         if torch.cuda.is_available() and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"])

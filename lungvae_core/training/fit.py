@@ -199,6 +199,11 @@ def _continued(start: Run, config: Config, data: SliceSet) -> tuple[Config, tupl
             f"The model {start.folder} has other settings than this training: {', '.join(others)}. Choose "
             f"its preset, {start.config.preset}, and set these."
         )
+    if shaped := _unsaid(start.config, config):
+        raise UserError(
+            f"The codes of {start.folder} were shaped by {', '.join(shaped)}, and those of this training "
+            "would be too, without its settings saying so. Choose the same settings."
+        )
     if start.info.data.content_hash != data.info.content_hash:
         raise UserError(
             f"{start.folder} was trained on {start.info.data.name}, but {data.folder} has other content. Its "
@@ -207,6 +212,18 @@ def _continued(start: Run, config: Config, data: SliceSet) -> tuple[Config, tupl
     if not start.metrics():
         raise UserError(f"{start.folder} has not been trained for an epoch yet. Go on with it by --resume.")
     return override(config, {"pca_start": False}), start.split(data.table)
+
+
+def _unsaid(start: Config, config: Config) -> list[str]:
+    """What shaped the weights of a start and is not in the configuration that goes on with them."""
+    theirs, ours = start.objective, config.objective
+    shaped = {
+        f"guides ({', '.join(theirs.guided)})": bool(theirs.guided) and theirs.guided != ours.guided,
+        "labels": start.labels_shape_codes and not config.labels_shape_codes,
+        "labels of held-out patients": start.labels_leak and not config.labels_leak,
+        "a discriminator": bool(theirs.adversarial) and not ours.adversarial,
+    }
+    return [what for what, unsaid in shaped.items() if unsaid]
 
 
 def _resumed(out: Path, data: SliceSet) -> Run:
@@ -258,6 +275,14 @@ class _Position:
 
     def next_epoch(self) -> None:
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, torch.zeros_like(self.sums)
+
+
+class _Discriminator(NamedTuple):
+    """A discriminator, what trains it, and the module through which its gradients are averaged."""
+
+    network: PatchDiscriminator
+    optimiser: torch.optim.Optimizer
+    module: nn.Module
 
 
 class _Batch(NamedTuple):
@@ -340,11 +365,10 @@ class _Fit:
             compile_networks(self.vae, self.device)
         self.optimiser = self._adam(self.vae, training.weight_decay)
         self.module = team.wrap(self.vae)
-        self.discriminator: PatchDiscriminator | None = None
+        self.discriminator: _Discriminator | None = None
         if self.config.objective.adversarial:
-            self.discriminator = PatchDiscriminator(training.seed).to(self.device)
-            self.discriminator_module = team.wrap(self.discriminator)
-            self.discriminator_optimiser = self._adam(self.discriminator, 0.0)
+            network = PatchDiscriminator(training.seed).to(self.device)
+            self.discriminator = _Discriminator(network, self._adam(network, 0.0), team.wrap(network))
         self.guide: Classifier | Head | None = None
         self.guide_module: nn.Module | None = None
         self.head_optimiser: torch.optim.Optimizer | None = None
@@ -430,7 +454,7 @@ class _Fit:
     def _go_back(self) -> None:
         """To the newest checkpoint."""
         saved, guide, moments = load_checkpoint(
-            self.run_, self.vae, self.optimiser, self.average, self._rival
+            self.run_, self.vae, self.optimiser, self.average, self.discriminator and self.discriminator[:2]
         )
         halvings = max(self.at.halvings, saved["halvings"])
         self.at = _Position.of({**saved, "halvings": halvings}, self.device)
@@ -551,7 +575,7 @@ class _Fit:
         batch = self._draw(order)
         optimisers = [self.optimiser] + ([self.head_optimiser] if self.head_optimiser else [])
         if self.discriminator is not None:
-            optimisers.append(self.discriminator_optimiser)
+            optimisers.append(self.discriminator.optimiser)
         for optimiser in optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = self._rate()
@@ -632,11 +656,11 @@ class _Fit:
         if self.discriminator is None:
             nothing = torch.zeros((), device=self.device)
             return nothing, nothing
-        own = discriminator_loss(self.discriminator_module, batch.x, drawn[:, :1])
+        own = discriminator_loss(self.discriminator.module, batch.x, drawn[:, :1])
         share = batch.share
         with sharing(share):
             of_batch = (share.stop - share.start) / share.total
-            pull = adversarial_loss(self.discriminator, drawn, terms.loss, of_batch=of_batch)
+            pull = adversarial_loss(self.discriminator.network, drawn, terms.loss, of_batch=of_batch)
         return self.config.objective.adversarial * pull, own
 
     def _label_part(self, batch: _Batch, posterior: Distribution) -> Tensor:
@@ -808,11 +832,6 @@ class _Fit:
         assert isinstance(self.average.module, VAE)
         return self.average.module
 
-    @property
-    def _rival(self) -> tuple[nn.Module, torch.optim.Optimizer] | None:
-        """The discriminator and what trains it, where there is one."""
-        return None if self.discriminator is None else (self.discriminator, self.discriminator_optimiser)
-
     def _checkpoint(self) -> None:
         saved = {
             "epoch": self.at.epoch,
@@ -831,7 +850,7 @@ class _Fit:
                 guide,
                 self.head_optimiser,
                 self.average,
-                self._rival,
+                self.discriminator and self.discriminator[:2],
             )
         )
         self.at.saved_at = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,16 @@ def test_a_start_that_does_not_fit_is_refused(tiny_data: Path, tiny_models: Path
     wider = override(start.config, {"dimensions": 5})
     with pytest.raises(UserError, match=r"other settings than this training: dimensions=4"):
         fit(wider, data, tmp_path / "a", device="cpu", start=start)
+    shaped = {
+        "labels": {"rounds": 1},
+        "labels of held-out patients": {"rounds": 1, "labels_of": "released"},
+        r"guides \(diameter\)": {"guided": ["diameter"]},
+        "a discriminator": {"adversarial": 1},
+    }
+    for what, changes in shaped.items():
+        info = start.info.model_copy(update={"config": override(start.config, changes)})
+        with pytest.raises(UserError, match=rf"shaped by .*{what}"):
+            fit(start.config, data, tmp_path / "c", device="cpu", start=replace(start, info=info))
     other = write(tmp_path / "other", *blobs(60), data.info)
     with pytest.raises(UserError, match="has other content"):
         fit(start.config, other, tmp_path / "b", device="cpu", start=start)
