@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
+import platform
+from pathlib import Path
 
 import torch
 
@@ -31,16 +33,17 @@ def pick_device(name: str) -> torch.device:
 def settle(config: Config, device: torch.device) -> Config:
     """`config` with every `auto` replaced by the best choice for this device, so that the run records it.
 
-    bfloat16 is faster on CUDA GPUs that have it, and on CPUs with AVX512-BF16 or AMX for the released
-    network, whose large convolutions are bound by arithmetic; the lean one is bound by memory there, and
-    slower with it (benchmarks/throughput.py).
+    bfloat16 is faster on CUDA GPUs that have it, and on CPUs with AVX512-BF16: on AMD's for every network, on
+    others for the released one alone, whose large convolutions are bound by arithmetic; the lean one is bound
+    by memory on a Xeon, and slower with it (benchmarks/throughput.py).
     """
     changes: dict[str, str] = {}
     if config.training.precision == "auto":
         if device.type == "cuda":
             helps = torch.cuda.is_bf16_supported()
         else:
-            helps = device.type == "cpu" and config.model.network == "released" and _cpu_has_bfloat16()
+            pays_here = config.model.network == "released" or _cpu_is_amd()
+            helps = device.type == "cpu" and _cpu_has_bfloat16() and pays_here
         changes["precision"] = "bfloat16" if helps else "float32"
     if config.training.compile == "auto":
         # On CPUs compiling takes longer than it saves in a training of the usual length.
@@ -107,6 +110,14 @@ def memory_error(error: BaseException, device: torch.device, batch_size: int) ->
 def _cpu_has_bfloat16() -> bool:
     has = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return bool(has and has())
+
+
+def _cpu_is_amd() -> bool:
+    try:
+        description = Path("/proc/cpuinfo").read_text(errors="replace")
+    except OSError:  # not Linux
+        description = platform.processor()
+    return "AuthenticAMD" in description
 
 
 def keep_freed_memory() -> None:

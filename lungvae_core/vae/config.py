@@ -451,7 +451,6 @@ class TrainingConfig(_Frozen):
         description="White noise whose standard deviation is drawn from 0 to this. A scanner's noise is not "
         "white.",
     )
-    # auto: bfloat16 where it was measured to help (GPUs; the released network on CPUs that have it)
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
         title="Precision",
@@ -661,7 +660,7 @@ _GUIDED_OBJECTIVE = _changed(
     guided_weight=20,
     guided_anchor=10,
     guided_layers=1,
-    guided_ratings=50,
+    guided_ratings=200,
 )
 
 # For evaluation with labels: what a training sees of lesions in millimetres, any way round, and a head that

@@ -19,7 +19,17 @@ def test_auto_is_settled_and_what_was_chosen_is_kept() -> None:
         assert settled.compile == "off"
     chosen = override(preset("gvae"), {"precision": "bfloat16", "compile": "on"})
     assert settle(chosen, CPU) == chosen
-    assert settle(preset("gvae"), CPU).training.precision == "float32"
+
+
+@pytest.mark.parametrize(("has", "amd"), [(True, True), (True, False), (False, True), (False, False)])
+def test_a_cpu_takes_bfloat16_where_it_was_measured_to_be_faster(
+    monkeypatch: pytest.MonkeyPatch, has: bool, amd: bool
+) -> None:
+    monkeypatch.setattr(module, "_cpu_has_bfloat16", lambda: has)
+    monkeypatch.setattr(module, "_cpu_is_amd", lambda: amd)
+    precisions = {name: settle(preset(name), CPU).training.precision for name in ("gvae", "paper-gvae")}
+    assert (precisions["gvae"] == "bfloat16") == (has and amd)
+    assert (precisions["paper-gvae"] == "bfloat16") == has
 
 
 @pytest.mark.parametrize("works", [True, False])
