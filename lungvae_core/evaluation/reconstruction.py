@@ -31,7 +31,7 @@ from lungvae_core.evaluation.subgroups import size_bands
 from lungvae_core.statistics.intervals import nan_as_none, percentile_interval
 from lungvae_core.statistics.patients import draw_counts
 from lungvae_core.training.checkpoints import Run
-from lungvae_core.training.encode import TRAINED
+from lungvae_core.training.encode import trained_rows
 from lungvae_core.training.joint import RELEASED_SHARE
 from lungvae_core.vae.objective import image_metrics, ms_ssim
 
@@ -218,7 +218,7 @@ def _own_table(run: Run, data: SliceSet) -> pd.DataFrame:
         return data.table
     if run.has("latents.parquet"):
         table, _ = run.latents()
-        if "split" in table and (table["split"] == TRAINED).any():
+        if trained_rows(table).any():
             return table
     raise UserError(
         f"The model {run.folder} does not say on which patients it trained, so none can be told to be held "

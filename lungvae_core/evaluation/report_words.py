@@ -210,7 +210,7 @@ def best_size(part: Report | HeldOut, unit: str) -> tuple[str, Interval] | None:
         for name, baseline in (part.baselines or {}).items()
         if name in SIZES and (auc := baseline.auc(unit)) is not None and auc.value is not None
     ]
-    return max(rows, key=lambda row: row[1].value or 0.0) if rows else None
+    return max(rows, key=lambda row: row[1].value or 0.0, default=None)
 
 
 def verdict(report: Report) -> str:
@@ -246,16 +246,15 @@ def compared(comparison: Comparison) -> str:
         return f"Per {comparison.unit}, the model was not compared with {name}."
     ahead = difference.difference >= 0
     low, high = difference.low, difference.high
-    sentence = f"Per {comparison.unit}, the model is {'ahead of' if ahead else 'behind'} {name} by "
+    sentence = (
+        f"Per {comparison.unit}, the model is {'ahead of' if ahead else 'behind'} {name} by "
+        f"{number(abs(difference.difference))}"
+    )
     if low is None or high is None:
-        return f"{sentence}{number(abs(difference.difference))}, without an interval."
-    ends = (low, high) if ahead else (-high, -low)
-    sentence += f"{number(abs(difference.difference))} ({number(ends[0])} to {number(ends[1])}"
-    p = p_words(difference.p)
-    sentence += f"; {p})" if p else ")"
-    if low <= 0 <= high:
-        return f"{sentence}: the interval includes 0, so no difference is shown."
-    return f"{sentence}: the interval is clear of 0."
+        return f"{sentence}, without an interval."
+    ends = " to ".join(map(number, (low, high) if ahead else (-high, -low)))
+    clear = "includes 0, so no difference is shown" if low <= 0 <= high else "is clear of 0"
+    return f"{sentence} ({'; '.join(filter(None, (ends, p_words(difference.p))))}): the interval {clear}."
 
 
 def comparisons(report: Report) -> list[tuple[str, Comparison]]:
@@ -276,10 +275,9 @@ def leak_steps(report: Report, figure: str = "slice") -> list[tuple[str, str, fl
     before: float | None = None
     for step in report.leak.steps if report.leak else []:
         value: float | None = getattr(step, figure)
-        rows.append(
-            (step.step, step.words, value, None if value is None or before is None else value - before)
-        )
-        before = value if value is not None else before
+        gain = None if value is None or before is None else value - before
+        rows.append((step.step, step.words, value, gain))
+        before = before if value is None else value
     return rows
 
 
@@ -305,7 +303,7 @@ def spread(rows: list[SeedAucs], unit: str) -> str:
     """The AUCs of the seeds in words: mean, lowest and highest."""
     values = [value for row in rows if (value := getattr(row, unit)) is not None]
     if not values:
-        return "–"
+        return DASH
     mean = sum(values) / len(values)
     return (
         f"{number(mean)} (least {number(min(values))}, greatest {number(max(values))}, "

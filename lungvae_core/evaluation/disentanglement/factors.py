@@ -15,9 +15,9 @@ from lungvae_core.data.phantom.factors import FACTORS
 from lungvae_core.data.slices import RATINGS
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError
+from lungvae_core.evaluation.units import NODULE
 
 FOLDS = 5
-NODULE = ["patient_id", "nodule"]
 LEAST_PATIENTS = 10
 _LOG_OFFSET = 1e-5  # as in the classifier's centred log-ratios, so that both see the same
 

@@ -88,7 +88,7 @@ def evaluate(
             leaks=[*always, *leaks],
             began=began,
             evaluation=evaluation,
-            folds=[fold.without(~kept) for fold in plan_folds(data.table, evaluation)],
+            folds=[fold.only(kept) for fold in plan_folds(data.table, evaluation)],
             work=work,
             machine=Machine(workers, ray, device, threads, should_stop),
             progress=progress,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lungvae_core.data.counted import chosen_rows, left_out_before
-from lungvae_core.data.slices import KEY
 from lungvae_core.evaluation import units
 from lungvae_core.evaluation.baselines import BASELINES, FROM_PIXELS, available
 from lungvae_core.evaluation.diagnosis import against_diagnosis
@@ -28,13 +28,12 @@ from lungvae_core.workers import pool
 CHOSEN = (
     "in each fold the rule of mean, max, top3 and attention with the best AUC on its calibration patients"
 )
-KEYS = {"slice": KEY, "nodule": KEY[:2], "patient": KEY[:1]}
 
 
 def pooled(scores: list[FoldScores], unit: str) -> pd.DataFrame:
     """All folds' judged test units; each was tested once."""
     frame = pd.concat([fold.frames[unit] for fold in scores], ignore_index=True)
-    if frame.duplicated(KEYS[unit]).any():
+    if frame.duplicated(units.KEYS[unit]).any():
         raise AssertionError(f"a {unit} was tested twice")
     return frame
 
@@ -59,13 +58,9 @@ class Honest(Folded):
         sections = {**self._of_scores(main), **self._of_stages(by_stage), **self._beside(main, rivals)}
         sections["reconstruction"] = self._reconstructed()
         if self.confirmed is not None:
+            nodules, table = pooled(main, "nodule"), self.data.table
             sections["diagnosis"] = against_diagnosis(
-                pooled(main, "nodule"),
-                self.data.table,
-                self.confirmed,
-                label_rule=self.label_rule,
-                resamples=self.resamples,
-                seed=self.evaluation.seed,
+                nodules, table, self.confirmed, label_rule=self.label_rule, **self.draws()
             )
         return sections
 
@@ -73,7 +68,7 @@ class Honest(Folded):
         """Sections from the last stage's scores, other than the figures of the units."""
         return {
             "nodule_rules": {
-                rule: {"auc": self._auc(pd.concat([fold.rules[rule] for fold in scores]))}
+                rule: {"auc": frame_auc(pd.concat([fold.rules[rule] for fold in scores]), **self.draws())}
                 for rule in scores[0].rules
             },
             "per_seed": _per_seed(scores, self.seeds),
@@ -83,7 +78,7 @@ class Honest(Folded):
     def _of_stages(self, by_stage: dict[str, list[FoldScores]]) -> dict[str, Any]:
         """The VAE before and after its joint phase, if it has one, and what was chosen in each fold."""
         stages = {
-            stage: {unit: {"auc": self._auc(pooled(scores, unit))} for unit in UNITS}
+            stage: {unit: {"auc": frame_auc(pooled(scores, unit), **self.draws())} for unit in UNITS}
             for stage, scores in by_stage.items()
         }
         return {
@@ -97,10 +92,7 @@ class Honest(Folded):
             name: {
                 "words": BASELINES[name],
                 "uses_readers": name not in FROM_PIXELS,
-                **{
-                    unit: unit_figures(frame, resamples=self.resamples, seed=self.evaluation.seed)
-                    for unit, frame in by_unit.items()
-                },
+                **{unit: unit_figures(frame, **self.draws()) for unit, frame in by_unit.items()},
             }
             for name, by_unit in rivals.items()
         }
@@ -108,27 +100,13 @@ class Honest(Folded):
         others = {name: by_unit["nodule"] for name, by_unit in rivals.items()}
         return self.model_sections(frames, baselines, others, self.data.table)
 
-    def _auc(self, frame: pd.DataFrame) -> dict[str, float]:
-        return frame_auc(frame, resamples=self.resamples, seed=self.evaluation.seed)
-
     def _rivals(self) -> dict[str, dict[str, pd.DataFrame]] | None:
         """The baselines' judged frames by unit, on the same folds; None if stopped."""
         names, evaluation = available(self.data.table), self.evaluation
-        tasks = [
-            RivalTask(
-                name=name,
-                fold=fold,
-                config=evaluation,
-                data=str(self.data.folder.resolve()),
-                folder=str(
-                    self.work
-                    / "baselines"
-                    / f"{evaluation.task}-{evaluation.label_rule}-{self._split_name()}"
-                ),
-            )
-            for name in names
-            for fold in self.folds
-        ]
+        data = str(self.data.folder.resolve())
+        split = f"{evaluation.task}-{evaluation.label_rule}-{self._split_name()}"
+        folder = str(self.work / "baselines" / split)
+        tasks = [RivalTask(name, fold, evaluation, data, folder) for name, fold in product(names, self.folds)]
         frames: dict[str, dict[str, list[pd.DataFrame]]] = {}
         with pool(self.machine.workers, self.machine.ray) as at_work:
             for number, task in enumerate(tasks):
@@ -178,15 +156,8 @@ class Honest(Folded):
         frame = pd.concat(frames, ignore_index=True)
         drawn = np.isin(np.arange(len(self.data)), frame["row"])
         counted = chosen_rows(drawn, "in no test fold", before=left_out_before(self.data.info.details))
-        return {
-            **summarise(
-                frame,
-                window_of(next(iter(runs.values()))),
-                resamples=min(self.resamples, 500),
-                seed=self.evaluation.seed,
-            ),
-            "counted": counted.model_dump(),
-        }
+        figures = summarise(frame, window_of(next(iter(runs.values()))), **self.draws(500))
+        return {**figures, "counted": counted.model_dump()}
 
 
 class Nested(Honest):

@@ -12,7 +12,8 @@ from lungvae_core.data.labels import labels as labels_by
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.evaluation import baselines
 from lungvae_core.evaluation.protocols.plan import EvaluationConfig, Fold
-from lungvae_core.evaluation.protocols.scores import calibrated
+from lungvae_core.evaluation.protocols.scores import calibrated, unjudged
+from lungvae_core.evaluation.units import NODULE
 from lungvae_core.files import atomic_path
 
 
@@ -37,22 +38,20 @@ def rival_scores(task: RivalTask) -> dict[str, pd.DataFrame]:
         return {unit: pd.read_parquet(path) for unit, path in files.items()}
     data = SliceSet.open(task.data, verify=False)
     truth = labels_by(data.table, task.config.task, task.config.label_rule)
-    fit, calibration, test = (
-        rows[~np.isnan(truth[rows])] for rows in (task.fold.fit, task.fold.calibration, task.fold.test)
-    )
-    rows = np.concatenate([calibration, test])
+    fold = task.fold.only(~np.isnan(truth))
+    slices, nodules = unjudged(data.table, truth, fold)
     scored = baselines.score(
-        task.name, data, truth, fit, rows, seed=task.config.seed, quick=task.config.quick
+        task.name,
+        data,
+        truth,
+        fold.fit,
+        slices["row"].to_numpy(),
+        seed=task.config.seed,
+        quick=task.config.quick,
     )
-    inner = (
-        data.table.iloc[rows]
-        .reset_index(drop=True)[["patient_id", "nodule", "slice"]]
-        .assign(row=rows, label=truth[rows].astype(int), known=np.arange(len(rows)) < len(calibration))
-    )
-    of_nodule = inner.groupby(["patient_id", "nodule"], as_index=False)[["label", "known"]].first()
     frames = {
-        "slice": inner.assign(logit=np.asarray(scored.slice, float)),
-        "nodule": of_nodule.merge(scored.nodule, on=["patient_id", "nodule"]),
+        "slice": slices.assign(logit=np.asarray(scored.slice, float)),
+        "nodule": nodules.merge(scored.nodule, on=NODULE),
     }
     for unit, frame in frames.items():
         frames[unit] = calibrated(frame, task.fold.number)[0]

@@ -28,7 +28,7 @@ def test_a_size_is_judged_once_on_the_test_patients(
         assert set(frames[unit]["patient_id"]) <= tested
         assert set(frames[unit]["fold"]) == {1}
         assert frames[unit]["probability"].between(0, 1).all()
-        assert "known" not in frames[unit]
+        assert "calibrating" not in frames[unit]
     large = frames["nodule"].sort_values("logit")["label"].to_numpy()
     assert large[-5:].mean() > large[:5].mean()  # large discs are malignant
     monkeypatch.setattr(baselines, "score", lambda *_, **__: pytest.fail("it is on disk"))
