@@ -82,15 +82,13 @@ def classify(
 
     The report is that of docs/evaluation.md, in the run's evaluation.json. With more `seeds` the folds are
     drawn and the classifiers fitted again for each seed after the configuration's, and the report gains
-    `per_seed`; everything else comes from the first seed. `members`
-    classifiers, fitted on resampled patients, are saved beside the final one for the scores' bands (see
-    `training.ensemble`). Slices that show the same picture as a slice of another patient are refused; with
-    `seen` "leave_out" all but the first of such patients are left out, with "include" the report says that it
-    leaks. With `diagnoses` the report gains the section `diagnosis`, from scores by classifiers that have not
-    seen the patient; if labels shaped the codes, it covers held-out patients only. With more `views` of each
-    slice of `data`, the run's own data, it gains `views`: figures of the same classifiers, from logits
-    averaged over the views. `workers` and `ray` are those of `workers.unordered`; `command`, by default the
-    one that runs, is what the report names.
+    `per_seed`; everything else comes from the first seed. `members` classifiers, fitted on resampled
+    patients, are saved beside the final one for the scores' bands (see `training.ensemble`). `seen` says
+    what happens to patients that share pictures (see `training.seen.keep_apart`). With `diagnoses` the report
+    gains the section `diagnosis`, from scores by classifiers that have not seen the patient; if labels shaped
+    the codes, it covers held-out patients only. With more `views` of each slice of `data`, the run's own
+    data, it gains `views`: figures of the same classifiers, from logits averaged over the views. `workers`
+    and `ray` are those of `workers.unordered`; `command` (default: the running one) is named in the report.
 
     latents.parquet gains two columns. `score` is the sigmoid of the logit, by the classifier of the fold that
     tested the slice's patient (these classifiers are saved) or, for patients without a label, by the final
@@ -110,17 +108,14 @@ def classify(
     head = _learned_head(cohort)
     folds = _folds(cohort, config, seeds, head is None)
     total = len(folds) + 1 + members
-    logits = np.full((seeds, len(cohort.labelled)), np.nan)
-    saved = []
     fit = partial(_fit_fold, cohort.labelled_codes, cohort.truth, cohort.inputs)
-    for done, (fold, classifier) in enumerate(unordered(fit, folds, workers, ray=ray), 1):
-        logits[fold.repeat, fold.test] = classifier.logits(cohort.labelled_codes[fold.test])
-        if fold.saved:
-            saved.append((fold, classifier))
-        on_progress(done, total)
-    if head is not None:
-        logits[:, cohort.tested] = head.logits(cohort.labelled_codes[cohort.tested])
-    judges = _judges(cohort, head, sorted(saved, key=lambda pair: pair[0].number), config)
+    fitted = []
+    for pair in unordered(fit, folds, workers, ray=ray):
+        fitted.append(pair)
+        on_progress(len(fitted), total)
+    fitted.sort(key=lambda pair: pair[0].number)
+    logits = _tested_logits(cohort, head, fitted, seeds)
+    judges = _judges(cohort, head, [pair for pair in fitted if pair[0].saved], config)
     everywhere, kind = judges.logits(cohort, cohort.codes[:, None])
     on_progress(len(folds) + 1, total)
     ensemble = fit_ensemble(
@@ -344,15 +339,25 @@ class _Fold:
     number: int
     train: np.ndarray
     test: np.ndarray
-    saved: (
-        bool  # whether its classifier is saved, to score the patients that it tested wherever they are shown
-    )
+    saved: bool  # whether its classifier is saved, to score the patients that it tested on pages
     config: ClassifierConfig
 
 
 def _fit_fold(codes: np.ndarray, truth: np.ndarray, inputs: Inputs, fold: _Fold) -> tuple[_Fold, Classifier]:
     """In a worker: fit a classifier on a fold's training rows."""
     return fold, fit_classifier(codes[fold.train], truth[fold.train], fold.config, inputs)
+
+
+def _tested_logits(
+    cohort: _Cohort, head: Classifier | None, fitted: list[tuple[_Fold, Classifier]], seeds: int
+) -> np.ndarray:
+    """(seeds, M) logits of the labelled rows, by `head` or by the classifiers whose folds test them."""
+    logits = np.full((seeds, len(cohort.labelled)), np.nan)
+    for fold, classifier in fitted:
+        logits[fold.repeat, fold.test] = classifier.logits(cohort.labelled_codes[fold.test])
+    if head is not None:
+        logits[:, cohort.tested] = head.logits(cohort.labelled_codes[cohort.tested])
+    return logits
 
 
 def _learned_head(cohort: _Cohort) -> Classifier | None:

@@ -229,33 +229,26 @@ class External(Protocol):
         self, raw: dict[str, pd.DataFrame], frames: dict[str, pd.DataFrame], settled: dict[str, Settled]
     ) -> dict[str, Any]:
         """The section `external`: what the model's own scores settle, and how it performs on the new data."""
-        calibrated = {
-            unit: _calibration(frame, raw[unit], settled[unit], **self.draws(500))
-            for unit, frame in frames.items()
-        }
-        at_own = {
-            unit: _sensitivities(frame, judge(self.own.frames[unit], settled[unit]), **self.draws())
-            for unit, frame in frames.items()
-        }
-        at_new = {unit: _sensitivities(frame, None, **self.draws()) for unit, frame in frames.items()}
+        chosen, calibration = {}, {}
+        for unit, frame in frames.items():
+            own = judge(self.own.frames[unit], settled[unit])
+            calibration[unit] = _calibration(frame, raw[unit], settled[unit], **self.draws(500))
+            chosen[unit] = {
+                "unit": unit,
+                "settled_on": OWN,
+                **asdict(settled[unit]),
+                "notes": " ".join(self.own.notes),
+                "threshold_by_own_scores": _sensitivities(frame, own, **self.draws()),
+                "threshold_by_the_new_data_optimistic": _sensitivities(frame, None, **self.draws()),
+            }
         return {
-            "calibration": calibrated,
-            "settings_chosen": [
-                {
-                    "unit": unit,
-                    "settled_on": OWN,
-                    **asdict(settled[unit]),
-                    "notes": " ".join(self.own.notes),
-                    "threshold_by_own_scores": at_own[unit],
-                    "threshold_by_the_new_data_optimistic": at_new[unit],
-                }
-                for unit in UNITS
-            ],
+            "calibration": calibration,
+            "settings_chosen": list(chosen.values()),
             "external": {
-                "calibration": {part: calibrated["nodule"][part] for part in ("slope", "intercept")},
+                "calibration": {part: calibration["nodule"][part] for part in ("slope", "intercept")},
                 "sensitivity_at_specificity": [
                     {part: row[part] for part in ("specificity", "sensitivity", "threshold")}
-                    for row in at_own["nodule"]
+                    for row in chosen["nodule"]["threshold_by_own_scores"]
                 ],
                 "code_shift": self._shift(),
                 "seen": self.of_model.in_words(),

@@ -13,7 +13,6 @@ patients.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -79,7 +78,6 @@ def slice_figures(
     rows: np.ndarray,
     *,
     window_hu: tuple[float, float] | None = None,
-    on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> pd.DataFrame:
     """One row per slice of `rows`: row, patient_id, diameter_mm, and its figures in 0..1 of the window.
 
@@ -107,7 +105,6 @@ def slice_figures(
             y = vae.reconstruct(vae.latent.code(vae.posterior(x)))
             x, y = (((images - place[0]) / (place[1] - place[0])).clamp(0, 1) for images in (x, y))
             parts.append(compare(x, y, masks, window))
-        on_progress(start + len(part), len(rows))
     table = data.table.iloc[rows]
     figures = pd.concat(parts, ignore_index=True)
     figures.insert(0, "row", rows)

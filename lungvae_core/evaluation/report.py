@@ -95,7 +95,7 @@ class PrecisionRecall(_Curve):
 
 
 class ReliabilityBin(_Part):
-    """Units of like probability: what was said, what share was malignant, with its 95 % interval."""
+    """Units of similar probability: its mean, and the share that is malignant with its 95 % interval."""
 
     mean_probability: float
     share: float
@@ -212,7 +212,7 @@ class Difference(_Part):
 
 
 class Comparison(_Part):
-    """The model's AUC less a baseline's: patients resampled in pairs, and DeLong, which knows no patients."""
+    """The model's AUC less a baseline's: by resampling patients, and by DeLong, which ignores patients."""
 
     baseline: str
     unit: Unit
@@ -306,7 +306,7 @@ class SeedAucs(_Part):
 
 
 class LeakStep(_Part):
-    """One row of the leak table: what one more liberty of the paper's protocol is worth, same folds."""
+    """One row of the leak table: the figures after one more liberty of the paper's protocol, same folds."""
 
     step: str
     words: str
@@ -389,7 +389,9 @@ class External(_Part):
     calibration: Recalibration | None = None
     sensitivity_at_specificity: list[AtSpecificity] = []
     code_shift: dict[str, Any] = {}
-    seen: str = ""  # which patients the model has learned from, how that was found, and what was not compared
+    seen: str = (
+        ""  # patients that the model has learned from, how they were recognised, what was not compared
+    )
 
 
 class DiagnosisScore(_Part):

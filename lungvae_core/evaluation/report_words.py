@@ -30,27 +30,23 @@ Part = TypeVar("Part")
 LEAKS = "THIS PROTOCOL LEAKS"
 QUICK = "**A quick run, for a look.** Fewer epochs and settings than the preset's; not to be quoted."
 LEAK_SENTENCE = "These figures leak: they say nothing about patients who are new to the model."
-# name -> (title, whether higher is better, what it is)
+# name -> (title, what it is)
 FIGURE_WORDS = {
-    "auc": ("AUC", True, "how often a malignant one scores above a benign one; 0.5 is chance"),
-    "accuracy": (
-        "Accuracy",
-        True,
-        "share called right at the threshold; follows the share that is malignant",
-    ),
-    "balanced_accuracy": ("Balanced accuracy", True, "mean of sensitivity and specificity"),
-    "sensitivity": ("Sensitivity", True, "share of the malignant that is called malignant (recall)"),
-    "specificity": ("Specificity", True, "share of the benign that is called benign"),
-    "precision": ("Precision", True, "share of those called malignant that is (positive predictive value)"),
-    "f1": ("F1", True, "harmonic mean of precision and sensitivity"),
+    "auc": ("AUC", "how often a malignant one scores above a benign one; 0.5 is chance"),
+    "accuracy": ("Accuracy", "share called right at the threshold; follows the share that is malignant"),
+    "balanced_accuracy": ("Balanced accuracy", "mean of sensitivity and specificity"),
+    "sensitivity": ("Sensitivity", "share of the malignant that is called malignant (recall)"),
+    "specificity": ("Specificity", "share of the benign that is called benign"),
+    "precision": ("Precision", "share of those called malignant that is (positive predictive value)"),
+    "f1": ("F1", "harmonic mean of precision and sensitivity"),
     "average_precision": (
         "Average precision",
-        True,
         "area under precision against recall; chance is the share that is malignant",
     ),
-    "brier": ("Brier score", False, "mean squared error of the probability"),
-    "ece": ("ECE", False, "how far probability and share that is malignant lie apart, over ten bins"),
+    "brier": ("Brier score", "mean squared error of the probability"),
+    "ece": ("ECE", "how far probability and share that is malignant lie apart, over ten bins"),
 }
+LOWER_IS_BETTER = ("brier", "ece")
 BASELINE_WORDS = {
     "diameter": "Diameter alone",
     "area": "Mask area alone",
@@ -290,8 +286,8 @@ def leak_total(report: Report) -> str:
     total = report.leak.total if report.leak.total is not None else aucs[-1] - aucs[0]
     sentence = (
         f"The same settings give an AUC of {number(aucs[0])} per slice in the first row and "
-        f"{number(aucs[-1])} in the last: what lies between, {number(total)}, is what the leak is worth and "
-        "not what a model knows."
+        f"{number(aucs[-1])} in the last: the difference, {number(total)}, comes from the leak and not from "
+        "what a model has learned."
     )
     accuracies = [step.accuracy for step in steps if step.accuracy is not None]
     if len(accuracies) > 1:
@@ -342,8 +338,7 @@ def limits(report: Report) -> list[str]:
     sentences += [
         "Slices of one nodule and nodules of one patient are alike: intervals come from drawing whole "
         "patients again, and slices are not cases.",
-        "Intervals tell of the patients that were drawn, not of another training; for that see the spread "
-        "over seeds.",
+        "Intervals cover other patients, not another training; for that see the spread over seeds.",
         "Nobody has tested whether the model helps a reader or a patient.",
     ]
     return sentences

@@ -47,7 +47,7 @@ SPACES = {
 }
 VARIANTS = {
     "raw": "the factors as they are",
-    "without_size": "the factors less what a spline of the log diameter, fitted on other patients, tells",
+    "without_size": "the factors less what a spline of the log diameter, fitted on other patients, explains",
 }
 
 
@@ -181,8 +181,8 @@ def _seen(run: Run, split: np.ndarray) -> str:
         if not run.config.joint.rounds:
             what = f"dimensions were guided by {', '.join(run.config.objective.guided)}"
         return (
-            f"LEAK: {what}, and {share:.0%} of these slices are of its training; what the codes know of that "
-            "was partly told to them."
+            f"LEAK: {what}, and {share:.0%} of these slices are of its training, so that the codes encode it "
+            "partly because they were trained to."
         )
     if share == 0:
         return "The VAE was trained on none of these slices."

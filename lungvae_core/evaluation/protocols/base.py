@@ -45,7 +45,7 @@ class Protocol(ABC):
     folds_count: int  # outer folds; 0 if nothing is trained
     quick: bool
     resamples: int  # of patients
-    leaks: list[str]  # how the model knew what is tested
+    leaks: list[str]  # how the labels of tested patients reached the model
     began: float = field(default_factory=time.monotonic)
 
     @abstractmethod
@@ -88,7 +88,7 @@ class Protocol(ABC):
             **provenance(self.began),
         }
 
-    def draws(self, most: int | None = None) -> dict[str, int]:
+    def draws(self, most: int | None = None) -> dict[str, Any]:
         """The arguments `resamples`, at most `most`, and `seed` of functions that resample patients."""
         return {"resamples": min(self.resamples, most or self.resamples), "seed": self.seeds[0]}
 

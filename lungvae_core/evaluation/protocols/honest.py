@@ -5,23 +5,25 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lungvae_core.data.counted import chosen_rows, left_out_before
-from lungvae_core.evaluation import units
-from lungvae_core.evaluation.baselines import BASELINES, FROM_PIXELS, available
+from lungvae_core.data.labels import labels as labels_by
+from lungvae_core.data.slices import SliceSet
+from lungvae_core.evaluation import baselines, units
 from lungvae_core.evaluation.diagnosis import against_diagnosis
 from lungvae_core.evaluation.figures import auc_of, frame_auc, unit_figures
 from lungvae_core.evaluation.protocols.folded import Folded
 from lungvae_core.evaluation.protocols.members import Member
-from lungvae_core.evaluation.protocols.plan import Fold
-from lungvae_core.evaluation.protocols.rivals import RivalTask, rival_scores
-from lungvae_core.evaluation.protocols.scores import FoldScores, score_fold
+from lungvae_core.evaluation.protocols.plan import EvaluationConfig, Fold
+from lungvae_core.evaluation.protocols.scores import FoldScores, calibrated, score_fold, unjudged
 from lungvae_core.evaluation.reconstruction import slice_figures, summarise, window_of
 from lungvae_core.evaluation.report import UNITS
+from lungvae_core.files import atomic_path
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.workers import pool
 
@@ -38,6 +40,42 @@ def pooled(scores: list[FoldScores], unit: str) -> pd.DataFrame:
     return frame
 
 
+@dataclass(frozen=True)
+class BaselineTask:
+    """One baseline in one fold."""
+
+    name: str
+    fold: Fold
+    config: EvaluationConfig
+    data: str
+    folder: str
+
+
+def baseline_scores(task: BaselineTask) -> dict[str, pd.DataFrame]:
+    """In a worker: the judged test slices and nodules of a baseline, from disk if already computed."""
+    files = {
+        unit: Path(task.folder) / f"{task.name}-fold{task.fold.number}-{unit}.parquet"
+        for unit in ("slice", "nodule")
+    }
+    if all(path.is_file() for path in files.values()):
+        return {unit: pd.read_parquet(path) for unit, path in files.items()}
+    data = SliceSet.open(task.data, verify=False)
+    truth = labels_by(data.table, task.config.task, task.config.label_rule)
+    fold = task.fold.only(~np.isnan(truth))
+    slices, nodules = unjudged(data.table, truth, fold)
+    how: dict[str, Any] = {"seed": task.config.seed, "quick": task.config.quick}
+    scored = baselines.score(task.name, data, truth, fold.fit, slices["row"].to_numpy(), **how)
+    frames = {
+        "slice": slices.assign(logit=np.asarray(scored.slice, float)),
+        "nodule": nodules.merge(scored.nodule, on=units.NODULE),
+    }
+    for unit, frame in frames.items():
+        frames[unit] = calibrated(frame, task.fold.number)[0]
+        with atomic_path(files[unit]) as temporary:
+            frames[unit].to_parquet(temporary, index=False)
+    return frames
+
+
 @dataclass(kw_only=True)
 class Honest(Folded):
     """What `nested` and `frozen` share: each patient is tested by models fitted on other patients."""
@@ -47,15 +85,15 @@ class Honest(Folded):
         return rule, CHOSEN if rule == "chosen" else units.RULES[rule]
 
     def judged(self) -> dict[str, Any] | None:
-        rivals = self._rivals()
-        if rivals is None:
+        others = self._baselines()
+        if others is None:
             return None
         by_stage = self._scores()
         if by_stage is None:
             return None
         self.progress("figures", 0, 1)
         main = by_stage[self.members[0].stages[-1]]
-        sections = {**self._of_scores(main), **self._of_stages(by_stage), **self._beside(main, rivals)}
+        sections = {**self._of_scores(main), **self._of_stages(by_stage), **self._beside(main, others)}
         sections["reconstruction"] = self._reconstructed()
         if self.confirmed is not None:
             nodules, table = pooled(main, "nodule"), self.data.table
@@ -86,31 +124,33 @@ class Honest(Folded):
             "settings_chosen": [fold.chosen for scores in by_stage.values() for fold in scores],
         }
 
-    def _beside(self, main: list[FoldScores], rivals: dict[str, dict[str, pd.DataFrame]]) -> dict[str, Any]:
-        """The model's figures, those of its rivals, and the comparisons between them."""
-        baselines = {
+    def _beside(self, main: list[FoldScores], others: dict[str, dict[str, pd.DataFrame]]) -> dict[str, Any]:
+        """The figures of the model and of the baselines, and the comparisons between them."""
+        of_baselines = {
             name: {
-                "words": BASELINES[name],
-                "uses_readers": name not in FROM_PIXELS,
+                "words": baselines.BASELINES[name],
+                "uses_readers": name not in baselines.FROM_PIXELS,
                 **{unit: unit_figures(frame, **self.draws()) for unit, frame in by_unit.items()},
             }
-            for name, by_unit in rivals.items()
+            for name, by_unit in others.items()
         }
         frames = {unit: pooled(main, unit) for unit in UNITS}
-        others = {name: by_unit["nodule"] for name, by_unit in rivals.items()}
-        return self.model_sections(frames, baselines, others, self.data.table)
+        nodules = {name: by_unit["nodule"] for name, by_unit in others.items()}
+        return self.model_sections(frames, of_baselines, nodules, self.data.table)
 
-    def _rivals(self) -> dict[str, dict[str, pd.DataFrame]] | None:
+    def _baselines(self) -> dict[str, dict[str, pd.DataFrame]] | None:
         """The baselines' judged frames by unit, on the same folds; None if stopped."""
-        names, evaluation = available(self.data.table), self.evaluation
+        names, evaluation = baselines.available(self.data.table), self.evaluation
         data = str(self.data.folder.resolve())
         split = f"{evaluation.task}-{evaluation.label_rule}-{self._split_name()}"
         folder = str(self.work / "baselines" / split)
-        tasks = [RivalTask(name, fold, evaluation, data, folder) for name, fold in product(names, self.folds)]
+        tasks = [
+            BaselineTask(name, fold, evaluation, data, folder) for name, fold in product(names, self.folds)
+        ]
         frames: dict[str, dict[str, list[pd.DataFrame]]] = {}
         with pool(self.machine.workers, self.machine.ray) as at_work:
             for number, task in enumerate(tasks):
-                at_work.submit(number, rival_scores, task)
+                at_work.submit(number, baseline_scores, task)
             done = 0
             while done < len(tasks):
                 ended = at_work.wait(0.5)

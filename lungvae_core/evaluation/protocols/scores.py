@@ -66,8 +66,10 @@ def score_fold(
     inner = unjudged(table, truth, labelled)
     outputs, chosen = [], []
     for member in members:
-        *output, how = _member_scores(table, truth, labelled.fit, inner[0], member, stage, evaluation)
-        outputs.append(output)
+        logits, attended, how = _member_scores(
+            table, truth, labelled.fit, inner[0], member, stage, evaluation
+        )
+        outputs.append((logits, attended))
         chosen.append({"preset": member.config.preset, "seed": member.seed, **how})
     frames, rules, settled, rule = _judge(table, inner, outputs, fold.number, evaluation.nodule_rule)
     per_seed = []
@@ -154,7 +156,7 @@ def _fitted(
 def _judge(
     table: pd.DataFrame,
     inner: tuple[pd.DataFrame, pd.DataFrame],
-    outputs: list[list[Any]],
+    outputs: list[tuple[np.ndarray, pd.DataFrame]],
     fold: int,
     rule: str,
 ) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame], dict[str, Any], str]:

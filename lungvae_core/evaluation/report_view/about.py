@@ -1,4 +1,4 @@
-"""The sections on what was asked and how: question, protocol, data, labels, limits, command, checklist."""
+"""The sections on question and method: question, protocol, data, labels, limits, command, checklist."""
 
 from __future__ import annotations
 

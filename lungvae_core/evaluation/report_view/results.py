@@ -71,19 +71,15 @@ def leak(report: Report, unit: str | None) -> list[Block]:
         return []
     drawn: list[list[Block]] = []
     for name, title in report_words.LEAK_FIGURES.items():
-        bars = [
-            Step(step, note, value, gain)
-            for step, note, value, gain in report_words.leak_steps(report, name)
-            if value is not None
-        ]
+        steps = report_words.leak_steps(report, name)
+        bars = [Step(step, about, value, gain) for step, about, value, gain in steps if value is not None]
         drawn.append([Steps(f"leak-{name}", f"The leak, step by step: {title}", bars, title)] if bars else [])
     rows = [
         [
             one.step,
             one.words,
             with_interval(one.slice, one.low, one.high),
-            number(one.nodule),
-            number(one.accuracy),
+            *map(number, (one.nodule, one.accuracy)),
         ]
         for one in report.leak.steps
     ]
@@ -108,11 +104,11 @@ def figures(report: Report, unit: str | None) -> list[Block]:
     groups: dict[bool, list[Row]] = {True: [], False: []}
     rows: list[list[str]] = []
     for name in FIGURES:
-        if all(there.figure(name) is None for there in units.values()):
+        values = [there.figure(name) for there in units.values()]
+        if not any(values):
             continue
-        title, higher, about = report_words.FIGURE_WORDS[name]
-        values = [figure(there.figure(name)) for there in units.values()]
-        rows.append([title, *values, f"{about}; {'higher' if higher else 'lower'} is better"])
+        (title, about), higher = report_words.FIGURE_WORDS[name], name not in report_words.LOWER_IS_BETTER
+        rows.append([title, *map(figure, values), f"{about}; {'higher' if higher else 'lower'} is better"])
         if (value := own.figure(name)) is not None:
             groups[higher].append(Row(title, value, "model" if higher else "size"))
     tested = "; ".join(
@@ -210,14 +206,13 @@ def _squares(own: UnitFigures) -> list[Square]:
 def _confusion(counts: Confusion | None) -> list[tuple[str, list[Cell]]]:
     if counts is None:
         return []
-    lines = (
-        ("is malignant", (counts.tp, True), (counts.fn, False)),
-        ("is benign", (counts.fp, False), (counts.tn, True)),
-    )
+
+    def cell(count: int, other: int, right: bool) -> Cell:
+        return Cell(count, count / (count + other) if count + other else None, right)
+
     return [
-        (truth, [Cell(count, count / whole if whole else None, right) for count, right in cells])
-        for truth, *cells in lines
-        for whole in (sum(count for count, _ in cells),)
+        ("is malignant", [cell(counts.tp, counts.fn, True), cell(counts.fn, counts.tp, False)]),
+        ("is benign", [cell(counts.fp, counts.tn, False), cell(counts.tn, counts.fp, True)]),
     ]
 
 
@@ -271,9 +266,8 @@ def subgroups(report: Report, unit: str | None) -> list[Block]:
     lines: list[list[str]] = []
     for name, members in (report.subgroups or {}).items():
         heading = report_words.SUBGROUP_WORDS.get(name, name.replace("_", " "))
-        groups.append(
-            (heading, [Row(f"{one.group} (n {one.count:,})", one.auc, "model") for one in members if one.auc])
-        )
+        rows = [Row(f"{one.group} (n {one.count:,})", one.auc, "model") for one in members if one.auc]
+        groups.append((heading, rows))
         for one in members:
             counts = [f"{count:,}" for count in (one.count, one.malignant, one.patients)]
             values = [figure(each) for each in (one.auc, one.sensitivity, one.specificity)]
