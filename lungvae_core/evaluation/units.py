@@ -51,18 +51,16 @@ def nodule_logits(
         return attended
     if len(table_rows) != len(logits):
         raise ValueError(f"{len(logits)} logits, but {len(table_rows)} rows of the table")
-    slices = table_rows[NODULE].assign(logit=np.asarray(logits, np.float64), slices=1)
+    slices = table_rows[NODULE].assign(logit=np.asarray(logits, np.float64))
+    counts = slices.groupby(NODULE, observed=True).size()
+    if rule == "top3":
+        slices = slices.sort_values("logit", ascending=False).groupby(NODULE, observed=True).head(3)
     if rule == "largest":
         slices["area"] = _areas(table_rows, area)
+        largest = slices.groupby(NODULE, observed=True)["area"].transform("max")
+        slices = slices[slices["area"] == largest]
     nodules = slices.groupby(NODULE, as_index=False, observed=True)
-    patients = nodules.agg(logit=("logit", "max" if rule == "max" else "mean"), slices=("slices", "sum"))
-    if rule == "top3":
-        highest = slices.sort_values("logit", ascending=False).groupby(NODULE, observed=True).head(3)
-        patients["logit"] = highest.groupby(NODULE, observed=True)["logit"].mean().to_numpy()
-    if rule == "largest":
-        largest = slices[slices["area"] == nodules["area"].transform("max")]
-        patients["logit"] = largest.groupby(NODULE, observed=True)["logit"].mean().to_numpy()
-    return patients
+    return nodules.agg(logit=("logit", "max" if rule == "max" else "mean")).assign(slices=counts.to_numpy())
 
 
 def patient_logits(nodules: pd.DataFrame) -> pd.DataFrame:
