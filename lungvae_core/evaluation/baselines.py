@@ -23,12 +23,11 @@ from sklearn.preprocessing import StandardScaler
 from lungvae_core.data.labels import rating_level
 from lungvae_core.data.slices import RATINGS, SliceSet
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.figures import frame_auc
+from lungvae_core.evaluation.figures import auc_units, frame_auc, slices_and_nodules
 from lungvae_core.evaluation.report import SIZES
-from lungvae_core.evaluation.units import by_nodule
+from lungvae_core.evaluation.units import NODULE, by_nodule
 from lungvae_core.training.cnn import CnnConfig, fit_cnn
 
-NODULE = ["patient_id", "nodule"]
 JUDGED = [rating for rating in RATINGS if rating != "malignancy"]
 OUTLINED = ("diameter", "area")  # the sizes that need a reader's outline or diameter, beside a run's AUCs
 COMPONENTS = 64
@@ -111,19 +110,23 @@ def size_figures(
 
     `labels` (N,) are 0 and 1. Sizes that the table lacks are left out.
     """
-    figures = {}
-    for name in (name for name in available(table) if name in names):
-        slices = table[["patient_id"]].assign(label=labels, logit=sizes(name, table))
-        nodules = by_nodule(table, label=(labels, "first"), logit=(slices["logit"].to_numpy(), "max"))
-        figures[name] = {
+    return {
+        name: {
             "words": BASELINES[name].removesuffix(", logistic"),
             "uses_readers": name not in FROM_PIXELS,
             **{
                 unit: {"auc": frame_auc(frame, resamples=resamples, seed=seed)}
-                for unit, frame in (("slice", slices), ("nodule", nodules))
+                for unit, frame in slices_and_nodules(table, labels, sizes(name, table), "max").items()
             },
         }
-    return figures
+        for name in available(table)
+        if name in names
+    }
+
+
+def beside_sizes(table: pd.DataFrame, labels: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
+    """{units, baselines}: AUCs of slices with labels and logits (N,), and of the sizes OUTLINED alone."""
+    return {"units": auc_units(table, labels, logits), "baselines": size_figures(table, labels, OUTLINED)}
 
 
 def score(

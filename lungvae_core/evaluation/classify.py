@@ -27,21 +27,19 @@ from scipy.special import expit
 
 from lungvae_core.data.counted import labelled_rows
 from lungvae_core.data.diagnoses import Diagnoses
-from lungvae_core.data.labels import TASKS, rule_in_words
 from lungvae_core.data.resample import at_spacing
 from lungvae_core.data.slices import KEY, SliceSet, malignant
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.baselines import OUTLINED, filled, size_figures
-from lungvae_core.evaluation.diagnosis import against_diagnosis, check_known
-from lungvae_core.evaluation.figures import auc_of, auc_units, frame_auc
+from lungvae_core.evaluation.baselines import beside_sizes, filled
+from lungvae_core.evaluation.diagnosis import against_diagnosis, check_diagnoses
+from lungvae_core.evaluation.figures import auc_of, auc_units, frame_auc, slices_and_nodules
 from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
-from lungvae_core.evaluation.provenance import data_part, provenance, run_model
+from lungvae_core.evaluation.provenance import data_part, protocol_part, provenance, run_model
 from lungvae_core.evaluation.report import OF_RUN, REPORT_FORMAT, save_report
-from lungvae_core.evaluation.units import RULES, by_nodule, nodule_logits
-from lungvae_core.statistics.roc import auc
+from lungvae_core.evaluation.units import NODULE, RULES, by_nodule, nodule_logits
 from lungvae_core.training.attention import FILE as ATTENTION_FILE
-from lungvae_core.training.attention import NODULE, Attention, Attentions, fit_attention, save_attentions
+from lungvae_core.training.attention import Attention, Attentions, fit_attention, save_attentions
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import (
     Classifier,
@@ -51,7 +49,7 @@ from lungvae_core.training.classifier import (
     over_views,
     save_classifier,
 )
-from lungvae_core.training.encode import TRAINED, encode_views, left_out_of
+from lungvae_core.training.encode import encode_views, left_out_of, trained_rows
 from lungvae_core.training.ensemble import FILE, MEMBERS, Ensemble, fit_ensemble, save_ensemble
 from lungvae_core.training.ensemble import FOLDS as FOLDS_FILE
 from lungvae_core.training.inputs import Inputs
@@ -84,15 +82,13 @@ def classify(
 
     The report is that of docs/evaluation.md, in the run's evaluation.json. With more `seeds` the folds are
     drawn and the classifiers fitted again for each seed after the configuration's, and the report gains
-    `per_seed`; everything else comes from the first seed. `members`
-    classifiers, fitted on resampled patients, are saved beside the final one for the scores' bands (see
-    `training.ensemble`). Slices that show the same picture as a slice of another patient are refused; with
-    `seen` "leave_out" all but the first of such patients are left out, with "include" the report says that it
-    leaks. With `diagnoses` the report gains the section `diagnosis`, from scores by classifiers that have not
-    seen the patient; if labels shaped the codes, it covers held-out patients only. With more `views` of each
-    slice of `data`, the run's own data, it gains `views`: figures of the same classifiers, from logits
-    averaged over the views. `workers` and `ray` are those of `workers.unordered`; `command`, by default the
-    one that runs, is what the report names.
+    `per_seed`; everything else comes from the first seed. `members` classifiers, fitted on resampled
+    patients, are saved beside the final one for the scores' bands (see `training.ensemble`). `seen` says
+    what happens to patients that share pictures (see `training.seen.keep_apart`). With `diagnoses` the report
+    gains the section `diagnosis`, from scores by classifiers that have not seen the patient; if labels shaped
+    the codes, it covers held-out patients only. With more `views` of each slice of `data`, the run's own
+    data, it gains `views`: figures of the same classifiers, from logits averaged over the views. `workers`
+    and `ray` are those of `workers.unordered`; `command` (default: the running one) is named in the report.
 
     latents.parquet gains two columns. `score` is the sigmoid of the logit, by the classifier of the fold that
     tested the slice's patient (these classifiers are saved) or, for patients without a label, by the final
@@ -107,28 +103,23 @@ def classify(
         raise UserError(f"{seeds} seeds give no figure; choose 1 or more.")
     cohort = _cohort(run, seen)
     if diagnoses is not None:
-        check_known(cohort.table, diagnoses)
+        check_diagnoses(cohort.table, diagnoses)
     of_views = None if views == 1 else _viewed(run, data, cohort.table, views)
     head = _learned_head(cohort)
-    tasks, kept_folds = _tasks(cohort, config, seeds, head is None)
-    total = len(tasks) + 1 + members
-    fit_folds = unordered(
-        partial(_fit_fold, cohort.known_codes, cohort.truth, cohort.inputs), tasks, workers, ray=ray
-    )
-    logits = np.full((seeds, len(cohort.labelled)), np.nan)
-    of_folds: dict[int, tuple[_Fold, Classifier]] = {}
-    for done, (fold, classifier) in enumerate(fit_folds, 1):
-        logits[fold.repeat, fold.test] = classifier.logits(cohort.known_codes[fold.test])
-        if fold.repeat == 0 and fold.number in kept_folds:
-            of_folds[fold.number] = fold, classifier
-        on_progress(done, total)
-    if head is not None:
-        logits[:, cohort.tested] = head.logits(cohort.known_codes[cohort.tested])
-    judges = _judges(cohort, head, of_folds, config)
+    folds = _folds(cohort, config, seeds, head is None)
+    total = len(folds) + 1 + members
+    fit = partial(_fit_fold, cohort.labelled_codes, cohort.truth, cohort.inputs)
+    fitted = []
+    for pair in unordered(fit, folds, workers, ray=ray):
+        fitted.append(pair)
+        on_progress(len(fitted), total)
+    fitted.sort(key=lambda pair: pair[0].number)
+    logits = _tested_logits(cohort, head, fitted, seeds)
+    judges = _judges(cohort, head, [pair for pair in fitted if pair[0].saved], config)
     everywhere, kind = judges.logits(cohort, cohort.codes[:, None])
-    on_progress(len(tasks) + 1, total)
+    on_progress(len(folds) + 1, total)
     ensemble = fit_ensemble(
-        cohort.known_codes[cohort.learned],
+        cohort.labelled_codes[cohort.learned],
         cohort.truth[cohort.learned],
         cohort.inner["patient_id"].to_numpy()[cohort.learned],
         config,
@@ -136,7 +127,7 @@ def classify(
         members=members,
         workers=workers,
         ray=ray,
-        on_progress=lambda done, _: on_progress(len(tasks) + 1 + done, total),
+        on_progress=lambda done, _: on_progress(len(folds) + 1 + done, total),
     )
     _save(run, judges, ensemble)
     score = expit(everywhere)
@@ -184,7 +175,7 @@ class _Cohort:
         return self.table.iloc[self.labelled].reset_index(drop=True)
 
     @cached_property
-    def known_codes(self) -> np.ndarray:
+    def labelled_codes(self) -> np.ndarray:
         """(M, K) codes of the rows with a label."""
         return self.codes[self.labelled]
 
@@ -196,12 +187,17 @@ class _Cohort:
     @cached_property
     def trained(self) -> np.ndarray:
         """(M,) bool: rows that the VAE was trained on."""
-        return self.inner["split"].to_numpy() == TRAINED
+        return trained_rows(self.inner)
 
     @property
     def tested(self) -> np.ndarray:
         """(M,) bool: rows that are tested."""
         return ~self.trained if self.held_out_only else np.ones(len(self.labelled), bool)
+
+    @cached_property
+    def tests(self) -> tuple[pd.DataFrame, np.ndarray]:
+        """The tested rows and their labels."""
+        return self.inner[self.tested].reset_index(drop=True), self.truth[self.tested]
 
     @property
     def learned(self) -> np.ndarray:
@@ -251,56 +247,47 @@ class _Judges:
                     logits[rows] = over_views(member, codes[rows])
                 of_folds |= rows
         if cohort.held_out_only:
-            trained = cohort.table["split"].to_numpy() == TRAINED
-            return logits, np.where(trained, SHAPED, TESTED).astype(object)
+            return logits, np.where(trained_rows(cohort.table), SHAPED, TESTED).astype(object)
         return logits, np.where(of_folds, CROSS_VALIDATED, FITTED).astype(object)
 
 
 def _judges(
-    cohort: _Cohort,
-    head: Classifier | None,
-    of_folds: dict[int, tuple[_Fold, Classifier]],
-    config: ClassifierConfig,
+    cohort: _Cohort, head: Classifier | None, saved: list[tuple[_Fold, Classifier]], config: ClassifierConfig
 ) -> _Judges:
     """The run's classifiers: `head`, or one fitted on all that may be learned from, and the folds'."""
-    codes, truth = cohort.known_codes[cohort.learned], cohort.truth[cohort.learned]
-    folds = _strangers(cohort.inner["patient_id"].astype(str).to_numpy(), of_folds)
+    codes, truth = cohort.labelled_codes[cohort.learned], cohort.truth[cohort.learned]
     return _Judges(
         head or fit_classifier(codes, truth, config, cohort.inputs),
-        folds,
-        _attentions(cohort, of_folds, config.seed),
+        _strangers(cohort.inner["patient_id"].astype(str).to_numpy(), saved),
+        _attentions(cohort, [fold for fold, _ in saved], config.seed),
     )
 
 
 def _save(run: Run, judges: _Judges, ensemble: Ensemble | None) -> None:
     """Save the classifiers in the run; delete files of an earlier classifier that this one does not write."""
     save_classifier(run, judges.final)
-    if judges.attentions is None:
-        (run.folder / ATTENTION_FILE).unlink(missing_ok=True)
-    else:
-        save_attentions(run, judges.attentions)
-    for members, file in ((judges.folds, FOLDS_FILE), (ensemble, FILE)):
-        if members is None:
+    parts: tuple[tuple[str, Any, Callable[..., None]], ...] = (
+        (ATTENTION_FILE, judges.attentions, save_attentions),
+        (FOLDS_FILE, judges.folds, partial(save_ensemble, file=FOLDS_FILE)),
+        (FILE, ensemble, save_ensemble),
+    )
+    for file, part, save in parts:
+        if part is None:
             (run.folder / file).unlink(missing_ok=True)
         else:
-            save_ensemble(run, members, file)
+            save(run, part)
 
 
 def _head(cohort: _Cohort, seed: int, config: ClassifierConfig) -> dict[str, Any]:
     """What the report says of protocol, data and model."""
-    run, table, description = cohort.run, cohort.table, PROTOCOLS[cohort.protocol]
+    run, table = cohort.run, cohort.table
     counted = labelled_rows(table, cohort.labels, "mvb", "median_high", before=left_out_of(run, table))
     if cohort.held_out_only:
         counted = counted.without(int(cohort.trained.sum()), "of patients whose labels shaped the codes")
     return {
         "format": REPORT_FORMAT,
-        "protocol": cohort.protocol,
-        "protocol_in_words": description.in_full,
-        "task": "mvb",
-        "task_in_words": TASKS["mvb"],
-        "label_rule": "median_high",
-        "label_rule_in_words": rule_in_words(table, "median_high"),
-        "leaks": [*description.leaks, *cohort.leaks],
+        **protocol_part(cohort.protocol, "mvb", "median_high", table),
+        "leaks": [*PROTOCOLS[cohort.protocol].leaks, *cohort.leaks],
         "transductive": bool(cohort.trained[cohort.tested].any()),
         "data": data_part(table, run.info.data, cohort.labels, counted),
         "model": run_model(run),
@@ -318,19 +305,15 @@ def _figures(cohort: _Cohort, logits: np.ndarray, judges: _Judges) -> dict[str, 
 
     def of(rows: np.ndarray) -> dict[str, Any]:
         part = cohort.inner[rows].reset_index(drop=True)
-        return {
-            "units": auc_units(part, cohort.truth[rows], logits[rows]),
-            "baselines": size_figures(part, cohort.truth[rows], OUTLINED),
-        }
+        return beside_sizes(part, cohort.truth[rows], logits[rows])
 
-    tested = cohort.tested
-    heldout = ~cohort.trained
+    tested, heldout = cohort.tested, ~cohort.trained
     without_labels = not (cohort.held_out_only or PROTOCOLS[cohort.protocol].leaks)
-    inner = cohort.inner[tested].reset_index(drop=True)
-    codes = cohort.known_codes[tested]
     return {
         **of(tested),
-        "nodule_rules": _nodule_rules(inner, cohort.truth[tested], logits[tested], codes, judges.attentions),
+        "nodule_rules": _nodule_rules(
+            *cohort.tests, logits[tested], cohort.labelled_codes[tested], judges.attentions
+        ),
         "heldout": {"what": "only patients whose pixels the VAE never saw", **of(heldout)}
         if without_labels and heldout.any() and 0 < cohort.truth[heldout].mean() < 1
         else None,
@@ -339,11 +322,13 @@ def _figures(cohort: _Cohort, logits: np.ndarray, judges: _Judges) -> dict[str, 
 
 def _views(cohort: _Cohort, of_views: np.ndarray, judges: _Judges) -> dict[str, Any]:
     """The report's `views`, by the same classifiers on codes (N, V, K) of V views."""
-    logits, _ = judges.logits(cohort, of_views)
     rows = cohort.labelled[cohort.tested]
-    table, truth = cohort.table.iloc[rows].reset_index(drop=True), cohort.labels[rows]
-    rules = _nodule_rules(table, truth, logits[rows], of_views[rows].mean(1), judges.attentions)
-    return {"count": of_views.shape[1], "units": auc_units(table, truth, logits[rows]), "nodule_rules": rules}
+    logits = judges.logits(cohort, of_views)[0][rows]
+    return {
+        "count": of_views.shape[1],
+        "units": auc_units(*cohort.tests, logits),
+        "nodule_rules": _nodule_rules(*cohort.tests, logits, of_views[rows].mean(1), judges.attentions),
+    }
 
 
 @dataclass(frozen=True)
@@ -351,15 +336,28 @@ class _Fold:
     """One fold of one seed; rows count the labelled slices."""
 
     repeat: int
-    number: int  # within the repeat
+    number: int
     train: np.ndarray
     test: np.ndarray
+    saved: bool  # whether its classifier is saved, to score the patients that it tested on pages
     config: ClassifierConfig
 
 
 def _fit_fold(codes: np.ndarray, truth: np.ndarray, inputs: Inputs, fold: _Fold) -> tuple[_Fold, Classifier]:
     """In a worker: fit a classifier on a fold's training rows."""
     return fold, fit_classifier(codes[fold.train], truth[fold.train], fold.config, inputs)
+
+
+def _tested_logits(
+    cohort: _Cohort, head: Classifier | None, fitted: list[tuple[_Fold, Classifier]], seeds: int
+) -> np.ndarray:
+    """(seeds, M) logits of the labelled rows, by `head` or by the classifiers whose folds test them."""
+    logits = np.full((seeds, len(cohort.labelled)), np.nan)
+    for fold, classifier in fitted:
+        logits[fold.repeat, fold.test] = classifier.logits(cohort.labelled_codes[fold.test])
+    if head is not None:
+        logits[:, cohort.tested] = head.logits(cohort.labelled_codes[cohort.tested])
+    return logits
 
 
 def _learned_head(cohort: _Cohort) -> Classifier | None:
@@ -369,60 +367,49 @@ def _learned_head(cohort: _Cohort) -> Classifier | None:
     return load_classifier(cohort.run) if learned else None
 
 
-def _tasks(cohort: _Cohort, config: ClassifierConfig, seeds: int, tests: bool) -> tuple[list[_Fold], range]:
-    """(the folds to fit, which of the first seed's are saved); without `tests` only the saved ones."""
-    splits, kept = _splits(cohort, config.seed, seeds)
-    tasks = [
-        _Fold(repeat, number, train, test, config.model_copy(update={"seed": config.seed + repeat}))
-        for repeat, folds in enumerate(splits)
-        for number, (train, test) in enumerate(folds)
-        if tests or (repeat == 0 and number in kept)
-    ]
-    return tasks, kept
+def _folds(cohort: _Cohort, config: ClassifierConfig, seeds: int, tests: bool) -> list[_Fold]:
+    """The folds to fit; without `tests` only those that are saved.
 
-
-def _splits(
-    cohort: _Cohort, seed: int, seeds: int
-) -> tuple[list[list[tuple[np.ndarray, np.ndarray]]], range]:
-    """(per seed a list of (training, test) rows of the labelled slices, which of the first seed's are saved).
-
-    Classifiers of the saved folds score the patients that they tested, wherever these patients are shown.
-    After an honest joint phase the first split is the test, and the saved ones split the training patients.
-    Raises UserError if there is nothing to test on.
+    After an honest joint phase one split per seed tests the held-out patients, and the saved folds split the
+    training patients. Raises UserError if there is nothing to test on.
     """
     inner, truth, trained = cohort.inner, cohort.truth, cohort.trained
+
+    def grouped(rows: np.ndarray, repeat: int) -> list[tuple[int, np.ndarray, np.ndarray]]:
+        """(repeat, training rows, test rows) of each fold of `rows`."""
+        classes = truth[rows].astype(int)
+        folds = grouped_folds(inner.iloc[rows], FOLDS, seed=config.seed + repeat, classes=classes)
+        return [(repeat, rows[train], rows[test]) for train, test in folds]
+
     if not cohort.held_out_only:
-        folds = [
-            list(grouped_folds(inner, FOLDS, seed=seed + repeat, classes=truth.astype(int)))
-            for repeat in range(seeds)
-        ]
-        return folds, range(FOLDS)
-    if len(set(truth[~trained])) < 2:
+        everyone = np.arange(len(inner))
+        splits = [(split, split[0] == 0) for repeat in range(seeds) for split in grouped(everyone, repeat)]
+    elif len(set(truth[~trained])) < 2:
         raise UserError(
             f"The data of {cohort.run.folder} lack held-out patients with labels of both classes, and labels "
             "of the others shaped the codes: there is nothing to test on."
         )
-    own = np.flatnonzero(trained)
-    splits = [[(own, np.flatnonzero(~trained))] for _ in range(seeds)]
-    if inner["patient_id"].iloc[own].nunique() >= FOLDS:
-        parts = grouped_folds(inner.iloc[own], FOLDS, seed=seed, classes=truth[own].astype(int))
-        splits[0] += [(own[train], own[test]) for train, test in parts if len(set(truth[own[train]])) == 2]
-    return splits, range(1, len(splits[0]))
+    else:
+        own, others = np.flatnonzero(trained), np.flatnonzero(~trained)
+        splits = [((repeat, own, others), False) for repeat in range(seeds)] if tests else []
+        if inner["patient_id"].iloc[own].nunique() >= FOLDS:
+            splits += [(split, True) for split in grouped(own, 0) if len(set(truth[split[1]])) == 2]
+    return [
+        _Fold(repeat, number, train, test, saved, config.model_copy(update={"seed": config.seed + repeat}))
+        for number, ((repeat, train, test), saved) in enumerate(splits)
+    ]
 
 
-def _strangers(patients: np.ndarray, of_folds: dict[int, tuple[_Fold, Classifier]]) -> Ensemble | None:
+def _strangers(patients: np.ndarray, saved: list[tuple[_Fold, Classifier]]) -> Ensemble | None:
     """The folds' classifiers, none fitted on patients that it tested; `patients` (N,) is per row."""
-    if not of_folds:
+    if not saved:
         return None
-    kept = [of_folds[number] for number in sorted(of_folds)]
-    names = np.unique(np.concatenate([patients[fold.test] for fold, _ in kept]))
-    drew = np.stack([~np.isin(names, patients[fold.test]) for fold, _ in kept])
-    return Ensemble(tuple(classifier for _, classifier in kept), tuple(names.tolist()), drew)
+    names = np.unique(np.concatenate([patients[fold.test] for fold, _ in saved]))
+    drew = np.stack([~np.isin(names, patients[fold.test]) for fold, _ in saved])
+    return Ensemble(tuple(classifier for _, classifier in saved), tuple(names.tolist()), drew)
 
 
-def _attentions(
-    cohort: _Cohort, of_folds: dict[int, tuple[_Fold, Classifier]], seed: int
-) -> Attentions | None:
+def _attentions(cohort: _Cohort, folds: list[_Fold], seed: int) -> Attentions | None:
     """Attention over a nodule's slices, fitted on the same rows; None if a nodule's labels differ."""
     inner, truth = cohort.inner, cohort.truth
     if inner.assign(truth=truth).groupby(NODULE)["truth"].nunique().max() > 1:
@@ -430,13 +417,12 @@ def _attentions(
 
     def fit(rows: np.ndarray) -> Attention:
         part = inner.iloc[rows].reset_index(drop=True)
-        codes = cohort.known_codes[rows]
+        codes = cohort.labelled_codes[rows]
         return fit_attention(codes, part, truth[rows], seed=seed, inputs=cohort.inputs)
 
-    kept = [of_folds[number][0] for number in sorted(of_folds)]
     patients = inner["patient_id"].astype(str).to_numpy()
-    fold_of = {patient: at for at, fold in enumerate(kept) for patient in np.unique(patients[fold.test])}
-    return Attentions(fit(cohort.learned), tuple(fit(fold.train) for fold in kept), fold_of)
+    fold_of = {patient: at for at, fold in enumerate(folds) for patient in np.unique(patients[fold.test])}
+    return Attentions(fit(cohort.learned), tuple(fit(fold.train) for fold in folds), fold_of)
 
 
 def _nodule_rules(
@@ -448,14 +434,11 @@ def _nodule_rules(
 ) -> dict[str, Any]:
     """AUC per nodule by each rule from slices to nodules, on the tested slices."""
     label = by_nodule(inner, label=(truth, "first"))
+    attended = None if attentions is None else attentions.logits(codes, inner)
+    lacking = {"attention": attended is None, "largest": not filled(inner, "area_px")}
     results = {}
-    for rule in RULES:
-        if rule == "attention" and attentions is not None:
-            nodules = attentions.logits(codes, inner)
-        elif rule == "attention" or (rule == "largest" and not filled(inner, "area_px")):
-            continue
-        else:
-            nodules = nodule_logits(rule, inner, logits)
+    for rule in (rule for rule in RULES if not lacking.get(rule)):
+        nodules = nodule_logits(rule, inner, logits, attended=attended)
         results[rule] = {"auc": frame_auc(label.merge(nodules, on=NODULE, validate="one_to_one"))}
     return results
 
@@ -480,10 +463,10 @@ def _confirmed(
 
 def _per_seed(cohort: _Cohort, logits: np.ndarray, first: int) -> list[dict[str, Any]]:
     """The AUCs under each seed from `first` on, from logits (seeds, M)."""
-    tested = cohort.tested
-    table, truth = cohort.inner[tested].reset_index(drop=True), cohort.truth[tested]
-    rows = []
-    for seed, scores in enumerate(logits[:, tested], first):
-        nodules = by_nodule(table, label=(truth, "first"), logit=(scores, "mean"))
-        rows.append({"seed": seed, "slice": auc(truth, scores), "nodule": auc_of(nodules)})
-    return rows
+    return [
+        {
+            "seed": seed,
+            **{unit: auc_of(frame) for unit, frame in slices_and_nodules(*cohort.tests, scores).items()},
+        }
+        for seed, scores in enumerate(logits[:, cohort.tested], first)
+    ]

@@ -15,6 +15,7 @@ from lungvae_core.errors import UserError
 from lungvae_core.evaluation.report import SIZES
 from lungvae_core.statistics.intervals import percentile_interval
 from lungvae_core.statistics.patients import bootstrap
+from lungvae_core.statistics.rates import share
 from lungvae_core.statistics.roc import auc, delong, weighted_aucs
 
 CALIPER = 0.1  # in log mm: diameters at most 10.5 % apart
@@ -79,24 +80,19 @@ def comparisons(
     `nodules` is a judged frame. `others` has, by baseline, one row per nodule with label and logit;
     `baselines` has the report's figures of each.
     """
-    compared: dict[str, Any] = {}
+    pairs: dict[str, Any] = {}
     for name, other in others.items():
         both = nodules.merge(other, on=KEY[:2], suffixes=("", "_other"))
-        compared[name] = {
+        pairs[name] = {
             "baseline": name,
             "unit": "nodule",
             "paired": paired(nodules, other, resamples=resamples, seed=seed),
-            "delong": delong(
-                both["label"].to_numpy(), both["logit"].to_numpy(), both["logit_other"].to_numpy()
-            ),
+            "delong": delong(*(both[column].to_numpy() for column in ("label", "logit", "logit_other"))),
         }
-    ranked = sorted(compared, key=lambda name: -baselines[name]["nodule"]["auc"]["value"])
-    best_sizes = [name for name in ranked if name in SIZES]
-    if best_sizes:
-        compared["best_size"] = compared[best_sizes[0]]
-    if ranked:
-        compared["best"] = compared[ranked[0]]
-    return compared
+    ranked = sorted(pairs, key=lambda name: -baselines[name]["nodule"]["auc"]["value"])
+    best_size = [name for name in ranked if name in SIZES][:1]
+    best = {"best_size": best_size, "best": ranked[:1]}
+    return pairs | {key: pairs[name] for key, names in best.items() for name in names}
 
 
 def size_matched(
@@ -153,15 +149,14 @@ def _matched(
     """
     drawn = weights[:, down].T
     wins, mass = (np.stack([part[at] @ drawn for part in sums]) for at in (0, 1))  # (3, cases, B)
-    share = np.divide(wins, mass, out=np.zeros_like(wins), where=mass > 0)
+    won = np.divide(wins, mass, out=np.zeros_like(wins), where=mass > 0)
     both = (mass[0] > 0) & (mass[2] > 0)
     flanks = np.where(both, mass[0] + mass[2], 0.0)
     whole = flanks + mass[1]
-    gained = flanks * (share[0] + share[2]) / 2 + mass[1] * share[1]
+    gained = flanks * (won[0] + won[2]) / 2 + mass[1] * won[1]
     of_case = np.divide(gained, whole, out=np.zeros_like(whole), where=whole > 0)
     counted = np.where(whole > 0, weights[:, up].T, 0.0)
-    total = counted.sum(0)
-    return np.divide((counted * of_case).sum(0), total, out=np.full(len(weights), np.nan), where=total > 0)
+    return share((counted * of_case).sum(0), counted.sum(0))
 
 
 def _pairs(log_up: np.ndarray, log_down: np.ndarray, caliper: float) -> tuple[np.ndarray, ...]:

@@ -18,8 +18,9 @@ import pandas as pd
 from lungvae_core.data.diagnoses import BENIGN, METASTATIC, PRIMARY, Diagnoses, read_diagnoses
 from lungvae_core.data.labels import labels, reader_mean
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.baselines import NODULE, available, sizes
+from lungvae_core.evaluation.baselines import available, sizes
 from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
+from lungvae_core.evaluation.units import NODULE
 from lungvae_core.statistics.roc import auc_interval
 
 TITLES = {
@@ -39,11 +40,11 @@ def read_confirmed(path: Path, table: pd.DataFrame, protocol: str) -> Diagnoses:
     if PROTOCOLS[protocol].leaks:
         raise UserError("A table of diagnoses belongs to the protocols that do not leak: nested and frozen.")
     diagnoses = read_diagnoses(path)
-    check_known(table, diagnoses)
+    check_diagnoses(table, diagnoses)
     return diagnoses
 
 
-def check_known(table: pd.DataFrame, diagnoses: Diagnoses) -> None:
+def check_diagnoses(table: pd.DataFrame, diagnoses: Diagnoses) -> None:
     """Raise UserError unless the data's patients have diagnoses of both classes."""
     kinds = diagnoses.of(table["patient_id"].drop_duplicates()).dropna()
     malignant = int((kinds != BENIGN).sum())
@@ -86,7 +87,7 @@ def against_diagnosis(
         "primary": int((frame["kind"] == PRIMARY).sum()),
         "metastatic": int((frame["kind"] == METASTATIC).sum()),
         "groups": [
-            _group(name, frame[rows].reset_index(drop=True), names, resamples, seed)
+            _group(name, frame[rows], names, resamples, seed)
             for name, rows in (("all", np.ones(len(frame), bool)), ("one_nodule", single))
         ],
     }
@@ -114,13 +115,8 @@ def _group(name: str, frame: pd.DataFrame, scores: list[str], resamples: int, se
     opinion = frame["opinion"].to_numpy(int)
 
     def area(labelled: np.ndarray, score: str) -> dict[str, float]:
-        return auc_interval(
-            labelled,
-            frame[score].to_numpy(float),
-            frame["patient_id"].to_numpy(),
-            resamples=resamples,
-            seed=seed,
-        )
+        scores, patients = frame[score].to_numpy(float), frame["patient_id"].to_numpy()
+        return auc_interval(labelled, scores, patients, resamples=resamples, seed=seed)
 
     return {
         "group": name,

@@ -8,7 +8,7 @@ the thresholds that the new data would have set, and says so: they are optimisti
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,30 +16,31 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
-from lungvae_core.data.columns import numbers
+from lungvae_core.data.columns import KEY, numbers
 from lungvae_core.data.counted import chosen_rows, left_out_before
 from lungvae_core.data.diagnoses import Diagnoses
 from lungvae_core.data.labels import labels
 from lungvae_core.data.resample import at_spacing
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.baselines import NODULE, nodule_sizes, size_figures
+from lungvae_core.evaluation.baselines import nodule_sizes, size_figures
 from lungvae_core.evaluation.classify import CROSS_VALIDATED, SHAPED, TESTED
-from lungvae_core.evaluation.diagnosis import against_diagnosis, check_known
+from lungvae_core.evaluation.diagnosis import against_diagnosis, check_diagnoses
 from lungvae_core.evaluation.protocols.base import Protocol
 from lungvae_core.evaluation.provenance import run_model
 from lungvae_core.evaluation.reconstruction import reconstruction, trained_patients
 from lungvae_core.evaluation.report import UNITS, load_run_report
 from lungvae_core.evaluation.shift import code_shift
+from lungvae_core.evaluation.units import NODULE, by_nodule, nodule_logits, patient_logits
 from lungvae_core.evaluation.units import RULES as NODULE_RULES
-from lungvae_core.evaluation.units import by_nodule, nodule_logits, patient_logits
 from lungvae_core.statistics.calibration import Settled, apply, ece, settle, slope_intercept
 from lungvae_core.statistics.intervals import percentile_interval
 from lungvae_core.statistics.patients import draw_numbers, patient_rows
+from lungvae_core.statistics.rates import share
 from lungvae_core.training.attention import Attentions, load_attentions
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import Classifier, load_classifier, over_views
-from lungvae_core.training.encode import TRAINED, encode_views, encode_with_quality
+from lungvae_core.training.encode import encode_views, encode_with_quality, trained_rows
 from lungvae_core.training.seen import Learned, Seen, learned
 
 SPECIFICITIES = (0.80, 0.90, 0.95)
@@ -93,9 +94,9 @@ def validate(
     data, of_model, leaks = _choose(run, data, seen)
     truth = _labels_of_both(data, task, label_rule)
     if diagnoses is not None:
-        check_known(data.table, diagnoses)
+        check_diagnoses(data.table, diagnoses)
     attentions = load_attentions(run)
-    rule, rule_note = _nodule_rule(run, nodule_rule, attentions)
+    rule, rule_note = _nodule_rule(run, nodule_rule, attentions is not None)
     own = own_scores(run, task, label_rule, rule, attentions)
     if views > 1:
         own.notes.append(
@@ -144,7 +145,7 @@ class Scored:
 
     table: pd.DataFrame  # of the data, N rows, with patient_id as text
     codes: np.ndarray  # (N, K)
-    quality: dict[str, np.ndarray]  # ssim and mse (N,)
+    quality: pd.DataFrame  # ssim and mse of the reconstructions, N rows
     logits: np.ndarray  # (N,)
     attended: pd.DataFrame | None  # one row per nodule with its logit by attention
 
@@ -157,11 +158,20 @@ def _scored(
     views: int,
     on_progress: Callable[[int, int], None],
 ) -> Scored:
-    of_views, quality = _encoded(run, data, views, on_progress)
+    vae = run.load_model()
+    slices = at_spacing(data.slices, data.table, vae.config.spacing_mm)
+    parts, figures = [], []
+    for start in range(0, len(data), 256):
+        part = slices[start : start + 256]
+        parts.append(encode_views(vae, part, views))
+        figures.append(pd.DataFrame(encode_with_quality(vae, part)[1]))
+        on_progress(min(start + 256, len(data)), len(data))
+    codes = np.concatenate(parts)  # (N, views, K)
     table = data.table.reset_index(drop=True)
     table["patient_id"] = table["patient_id"].astype(str)
-    attended = attentions.final.logits(of_views.mean(1), table) if attentions is not None else None
-    return Scored(table, of_views[:, 0], quality, over_views(classifier, of_views), attended)
+    attended = None if attentions is None else attentions.final.logits(codes.mean(1), table)
+    quality = pd.concat(figures, ignore_index=True)
+    return Scored(table, codes[:, 0], quality, over_views(classifier, codes), attended)
 
 
 @dataclass(kw_only=True)
@@ -193,12 +203,7 @@ class External(Protocol):
         scored, judged_rows = self.scored, np.flatnonzero(~np.isnan(self.truth))
         table, truth = scored.table.iloc[judged_rows], self.truth[judged_rows]
         raw = by_unit(
-            table.reset_index(drop=True),
-            truth,
-            scored.logits[judged_rows],
-            self.rule,
-            rows=judged_rows,
-            attended=scored.attended,
+            table.reset_index(drop=True), truth, scored.logits[judged_rows], self.rule, scored.attended
         )
         settled = {
             unit: settle(
@@ -207,8 +212,12 @@ class External(Protocol):
             for unit, frame in self.own.frames.items()
         }
         frames = {unit: judge(raw[unit], settled[unit]) for unit in UNITS}
-        baselines = size_figures(table, truth, resamples=self.resamples, seed=self.seeds[0])
-        others = _sized(frames["nodule"], table, baselines)
+        baselines = size_figures(table, truth, **self.draws())
+        unscored = frames["nodule"].drop(columns="logit")
+        others = {
+            name: unscored.merge(nodule_sizes(name, table), on=NODULE, validate="one_to_one")
+            for name in baselines
+        }
         return {
             **self.model_sections(frames, baselines, others, scored.table),
             **self._settled(raw, frames, settled),
@@ -220,34 +229,26 @@ class External(Protocol):
         self, raw: dict[str, pd.DataFrame], frames: dict[str, pd.DataFrame], settled: dict[str, Settled]
     ) -> dict[str, Any]:
         """The section `external`: what the model's own scores settle, and how it performs on the new data."""
-        seed = self.seeds[0]
-        calibrated = {
-            unit: _calibration(frame, raw[unit], settled[unit], min(self.resamples, 500), seed)
-            for unit, frame in frames.items()
-        }
-        at_own = {
-            unit: _sensitivities(frame, judge(self.own.frames[unit], settled[unit]), self.resamples, seed)
-            for unit, frame in frames.items()
-        }
-        at_new = {unit: _sensitivities(frame, None, self.resamples, seed) for unit, frame in frames.items()}
+        chosen, calibration = {}, {}
+        for unit, frame in frames.items():
+            own = judge(self.own.frames[unit], settled[unit])
+            calibration[unit] = _calibration(frame, raw[unit], settled[unit], **self.draws(500))
+            chosen[unit] = {
+                "unit": unit,
+                "settled_on": OWN,
+                **asdict(settled[unit]),
+                "notes": " ".join(self.own.notes),
+                "threshold_by_own_scores": _sensitivities(frame, own, **self.draws()),
+                "threshold_by_the_new_data_optimistic": _sensitivities(frame, None, **self.draws()),
+            }
         return {
-            "calibration": calibrated,
-            "settings_chosen": [
-                {
-                    "unit": unit,
-                    "settled_on": OWN,
-                    **asdict(settled[unit]),
-                    "notes": " ".join(self.own.notes),
-                    "threshold_by_own_scores": at_own[unit],
-                    "threshold_by_the_new_data_optimistic": at_new[unit],
-                }
-                for unit in UNITS
-            ],
+            "calibration": calibration,
+            "settings_chosen": list(chosen.values()),
             "external": {
-                "calibration": {part: calibrated["nodule"][part] for part in ("slope", "intercept")},
+                "calibration": {part: calibration["nodule"][part] for part in ("slope", "intercept")},
                 "sensitivity_at_specificity": [
                     {part: row[part] for part in ("specificity", "sensitivity", "threshold")}
-                    for row in at_own["nodule"]
+                    for row in chosen["nodule"]["threshold_by_own_scores"]
                 ],
                 "code_shift": self._shift(),
                 "seen": self.of_model.in_words(),
@@ -256,15 +257,15 @@ class External(Protocol):
 
     def _shift(self) -> dict[str, Any]:
         own_table, own_codes = self.run.latents()
+        trained = trained_rows(own_table)
         return code_shift(
             own_codes,
             own_table,
             self.scored.codes,
-            self.scored.table.assign(**self.scored.quality),
+            self.scored.table.assign(**dict(self.scored.quality)),
             simplex=self.run.config.model.family.simplex,
-            trained=_trained(own_table),
-            resamples=min(self.resamples, 500),
-            seed=self.seeds[0],
+            trained=trained if trained.any() else np.ones(len(own_table), bool),
+            **self.draws(500),
         )
 
     def _diagnosis(self) -> dict[str, Any] | None:
@@ -272,12 +273,11 @@ class External(Protocol):
             return None
         scored = self.scored
         return against_diagnosis(
-            _all_nodules(scored.table, scored.logits, self.rule, scored.attended),
+            nodule_logits(self.rule, scored.table, scored.logits, attended=scored.attended),
             scored.table,
             self.diagnoses,
             label_rule=self.label_rule,
-            resamples=self.resamples,
-            seed=self.seeds[0],
+            **self.draws(),
         )
 
     def _reconstruction(self) -> dict[str, Any] | None:
@@ -291,9 +291,7 @@ class External(Protocol):
         counted = chosen_rows(
             new, "of patients that the model trained on", before=left_out_before(data.info.details)
         )
-        figures = reconstruction(
-            run, data, np.flatnonzero(new), resamples=min(self.resamples, 500), seed=self.seeds[0]
-        )
+        figures = reconstruction(run, data, np.flatnonzero(new), **self.draws(500))
         return {**figures, "counted": counted.model_dump()}
 
 
@@ -369,40 +367,22 @@ def own_scores(
     # The sigmoid was stored in single precision, where it rounds to 1 beyond a logit of 16.
     raw = logit(np.clip(table["score"].to_numpy(np.float64), 1e-7, 1 - 1e-7))
     attended = attentions.logits(codes, table) if attentions is not None else None
-    return OwnScores(by_unit(table, truth, raw, rule, attended=attended), notes)
+    return OwnScores(by_unit(table, truth, raw, rule, attended), notes)
 
 
 def by_unit(
-    table: pd.DataFrame,
-    truth: np.ndarray,
-    logits: np.ndarray,
-    rule: str,
-    *,
-    rows: np.ndarray | None = None,
-    attended: pd.DataFrame | None = None,
+    table: pd.DataFrame, truth: np.ndarray, logits: np.ndarray, rule: str, attended: pd.DataFrame | None
 ) -> dict[str, pd.DataFrame]:
     """Frames of labelled slices (N rows; labels and logits (N,)) by unit: key, label, raw logit.
 
     `attended` has the nodules' logits for the rule attention.
     """
-    slices = table[[*NODULE, "slice"]].assign(
-        row=np.arange(len(table)) if rows is None else rows, label=truth.astype(int), logit=logits
-    )
-    slices["patient_id"] = slices["patient_id"].astype(str)
-    label = by_nodule(slices, label=(slices["label"].to_numpy(), "first"))
-    of_nodule = _all_nodules(table.assign(patient_id=slices["patient_id"]), logits, rule, attended)
+    table = table.assign(patient_id=table["patient_id"].astype(str))
+    slices = table[KEY].assign(label=truth.astype(int), logit=logits)
+    label = by_nodule(table, label=(slices["label"].to_numpy(), "first"))
+    of_nodule = nodule_logits(rule, table, logits, attended=attended)
     nodules = label.merge(of_nodule[[*NODULE, "logit"]], on=NODULE, validate="one_to_one")
     return {"slice": slices, "nodule": nodules, "patient": patient_logits(nodules)}
-
-
-def _all_nodules(
-    table: pd.DataFrame, logits: np.ndarray, rule: str, attended: pd.DataFrame | None
-) -> pd.DataFrame:
-    """One row per nodule with its logit by the rule; `attended` has those by attention."""
-    if rule == "attention":
-        assert attended is not None
-        return attended
-    return nodule_logits(rule, table, logits)
 
 
 def judge(frame: pd.DataFrame, settled: Settled) -> pd.DataFrame:
@@ -417,93 +397,58 @@ def _choose(run: Run, data: SliceSet, seen: Seen) -> tuple[SliceSet, Learned, li
     if not of_model.patients:
         return data, of_model, []
     patients = data.table["patient_id"].astype(str)
-    share = f"{len(of_model.patients):,} of the {patients.nunique():,} patients"
+    count = f"{len(of_model.patients):,} of the {patients.nunique():,} patients"
     if seen == "refuse":
         raise UserError(
-            f"The model {run.folder} has learned from {share} of {data.info.name}, as "
+            f"The model {run.folder} has learned from {count} of {data.info.name}, as "
             f"{min(of_model.patients)}, and would be tested on what it knows ({of_model.in_words()}). Test "
             "only the others with --leave-out-seen, or all with --include-seen, which the report calls a "
             "leak. If they are other people under the same names, give the data patient_ids of their own."
         )
     if seen == "include":
         how = of_model.in_words()
-        return data, of_model, [f"The model has learned from {share} that it is tested on here: {how}."]
+        return data, of_model, [f"The model has learned from {count} that it is tested on here: {how}."]
     kept = np.flatnonzero(~patients.isin(of_model.patients).to_numpy())
     if len(kept) == 0:
         raise UserError(
             f"The model {run.folder} has learned from every patient of {data.info.name}; leaving them out "
             "leaves nothing to test on. Validate it on other data."
         )
-    return (
-        part_of(data, kept, f"without {len(of_model.patients):,} patients that the model knows"),
-        of_model,
-        [],
-    )
-
-
-def part_of(data: SliceSet, rows: np.ndarray, words: str) -> SliceSet:
-    """Only the rows (M,) of the data; `words` describe them in its name."""
-    left = len(data) - len(rows)
-    details = data.info.details | {"part": {f"left out: {words}": left}}
-    return replace(
+    name = f"without {len(of_model.patients):,} patients that the model knows"
+    details = data.info.details | {"part": {f"left out: {name}": len(data) - len(kept)}}
+    part = replace(
         data,
-        slices=data.slices[rows],
-        masks=data.masks[rows],
-        table=data.table.iloc[rows].reset_index(drop=True),
+        slices=data.slices[kept],
+        masks=data.masks[kept],
+        table=data.table.iloc[kept].reset_index(drop=True),
         info=data.info.model_copy(
-            update={"name": f"{data.info.name}, {words}", "count": len(rows), "details": details}
+            update={"name": f"{data.info.name}, {name}", "count": len(kept), "details": details}
         ),
     )
+    return part, of_model, []
 
 
-def _nodule_rule(run: Run, wish: str, attentions: Attentions | None) -> tuple[str, str]:
-    """(the rule from slices to nodules: `wish`, or the one of the model's own report; a remark).
+def _nodule_rule(run: Run, rule: str, has_attention: bool) -> tuple[str, str]:
+    """(`rule`, or for "own" the one of the model's own report; a remark).
 
     Raises UserError for an unknown rule, and for attention if the run has none.
     """
-    if wish != "own":
-        if wish not in NODULE_RULES:
-            raise UserError(
-                f"There is no nodule rule {wish!r}. Choose own or one of: {', '.join(NODULE_RULES)}."
-            )
-        if wish == "attention" and attentions is None:
-            raise UserError(
-                f"The model {run.folder} has no attention over slices. Make it with `lungvae classify "
-                f"{run.folder}`, or choose another rule."
-            )
-        return wish, ""
+    if rule not in ("own", *NODULE_RULES):
+        raise UserError(f"There is no nodule rule {rule!r}. Choose own or one of: {', '.join(NODULE_RULES)}.")
+    if rule == "attention" and not has_attention:
+        raise UserError(
+            f"The model {run.folder} has no attention over slices. Make it with `lungvae classify "
+            f"{run.folder}`, or choose another rule."
+        )
+    if rule != "own":
+        return rule, ""
     report = load_run_report(run)
     own = None if report is None else report.nodule_rule
-    if own in ("mean", "max", "top3") or (own == "attention" and attentions is not None):
+    if own in ("mean", "max", "top3") or (own == "attention" and has_attention):
         return own, ""
     if own in NODULE_RULES:
         return "mean", f" (the model's own report uses {own}, which needs more than its classifier)"
     return "mean", ""
-
-
-def _encoded(
-    run: Run, data: SliceSet, views: int, on_progress: Callable[[int, int], None]
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """(codes (N, views, K), {ssim, mse: (N,)}) of the data's slices, as the model sees them."""
-    vae = run.load_model()
-    slices = at_spacing(data.slices, data.table, vae.config.spacing_mm)
-    codes, figures = [], []
-    for start in range(0, len(data), 256):
-        part = slices[start : start + 256]
-        codes.append(encode_views(vae, part, views))
-        _, quality = encode_with_quality(vae, part)
-        figures.append(quality)
-        on_progress(min(start + 256, len(data)), len(data))
-    return np.concatenate(codes), {
-        name: np.concatenate([part[name] for part in figures]) for name in figures[0]
-    }
-
-
-def _trained(table: pd.DataFrame) -> np.ndarray:
-    """(N,) bool: slices that the VAE trained on; all if the table does not say."""
-    if "split" in table and (table["split"] == TRAINED).any():
-        return (table["split"] == TRAINED).to_numpy()
-    return np.ones(len(table), bool)
 
 
 def _calibration(
@@ -541,25 +486,21 @@ def _sensitivities(
     benign = source["probability"].to_numpy()[source["label"].to_numpy() == 0]
     settled = [threshold_at(benign, np.ones(len(benign)), specificity) for specificity in SPECIFICITIES]
     patient, names = pd.factorize(frame["patient_id"])
-    drawn = np.empty((resamples, len(SPECIFICITIES), 2))  # sensitivity and specificity
+    drawn = np.empty((resamples, 2, len(SPECIFICITIES)))  # sensitivity and specificity
     for number, chosen in enumerate(draw_numbers(len(names), resamples, seed=seed)):
-        weights = np.bincount(chosen, minlength=len(names))[patient]
-        for at, specificity in enumerate(SPECIFICITIES):
-            threshold = settled[at]
-            if own is None:
-                threshold = threshold_at(score[~positive], weights[~positive], specificity)
-            above = score >= threshold
-            drawn[number, at] = (
-                _share(weights[positive], above[positive]),
-                _share(weights[~positive], ~above[~positive]),
-            )
+        weights, thresholds = np.bincount(chosen, minlength=len(names))[patient], settled
+        if own is None:
+            thresholds = [threshold_at(score[~positive], weights[~positive], one) for one in SPECIFICITIES]
+        above = score[:, None] >= thresholds
+        for at, (rows, right) in enumerate(((positive, above), (~positive, ~above))):
+            drawn[number, at] = share(weights[rows] @ right[rows], np.full(len(above.T), weights[rows].sum()))
     return [
         {
             "specificity": specificity,
             "threshold": settled[at],
-            "sensitivity": percentile_interval(np.mean(score[positive] >= settled[at]), drawn[:, at, 0]),
+            "sensitivity": percentile_interval(np.mean(score[positive] >= settled[at]), drawn[:, 0, at]),
             "specificity_found": percentile_interval(
-                np.mean(score[~positive] < settled[at]), drawn[:, at, 1]
+                np.mean(score[~positive] < settled[at]), drawn[:, 1, at]
             ),
         }
         for at, specificity in enumerate(SPECIFICITIES)
@@ -577,17 +518,3 @@ def threshold_at(benign: np.ndarray, weights: np.ndarray, specificity: float) ->
         return float("nan")
     last = benign[order][np.searchsorted(below, specificity * below[-1] - 1e-9)]
     return float(np.nextafter(last, np.inf))
-
-
-def _share(weights: np.ndarray, yes: np.ndarray) -> float:
-    """Weighted share of `yes` (N,); NaN if nothing was drawn."""
-    whole = weights.sum()
-    return float((weights * yes).sum() / whole) if whole > 0 else float("nan")
-
-
-def _sized(nodules: pd.DataFrame, table: pd.DataFrame, names: Iterable[str]) -> dict[str, pd.DataFrame]:
-    """The judged nodules with each size as the logit."""
-    return {
-        name: nodules.drop(columns="logit").merge(nodule_sizes(name, table), on=NODULE, validate="one_to_one")
-        for name in names
-    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,11 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.report import FIGURES
-from lungvae_core.evaluation.units import by_nodule
+from lungvae_core.evaluation.units import NODULE, by_nodule
 from lungvae_core.statistics.calibration import ece_interval, ece_noise, reliability, weighted_eces
 from lungvae_core.statistics.intervals import percentile_interval, wilson
-from lungvae_core.statistics.patients import patient_weights
-from lungvae_core.statistics.rates import rates, weighted_counts
+from lungvae_core.statistics.patients import bootstrap
+from lungvae_core.statistics.rates import rates, share, weighted_counts
 from lungvae_core.statistics.roc import auc, auc_interval, weighted_aucs, weighted_average_precisions
 
 POINTS = 200  # at most, on a curve
@@ -39,35 +40,39 @@ def unit_figures(frame: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -
     columns = [frame[name].to_numpy(float) for name in ("label", "logit", "probability", "called")]
     label, logit, probability, called = columns
     patients = frame["patient_id"].to_numpy()
-    values = {
-        name: float(figures[0]) for name, figures in _figures(columns, np.ones((1, len(frame)))).items()
+    once = np.ones((1, len(frame)))
+    drawn = bootstrap(partial(_figures, columns), patients, resamples, seed=seed)
+    figures = {
+        name: percentile_interval(value, draws)
+        for name, value, draws in zip(FIGURES, _figures(columns, once)[0], drawn.T, strict=True)
     }
-    blocks = [_figures(columns, weights) for weights in patient_weights(patients, resamples, seed=seed)]
-    counts = weighted_counts(label, called, np.ones((1, len(frame))))[0]
-    figures: dict[str, Any] = {
+    for name, kinds in SHARES.items():
+        if figures[name]["value"] in (0.0, 1.0):
+            figures[name] = sure(figures[name]["value"], patients[_among(label, called, kinds)])
+    # Slices of a nodule share one label, so chance moves them together.
+    nodules = frame.groupby(NODULE).ngroup().to_numpy() if "slice" in frame else None
+    noise = ece_noise(label, probability, groups=nodules, resamples=resamples, seed=seed)
+    figures["ece"] = ece_interval(figures["ece"]["value"], drawn[:, FIGURES.index("ece")], noise["p"])
+    counts = weighted_counts(label, called, once)[0]
+    return {
+        **counts_of(frame),
+        **figures,
+        "auc_by_fold": by_fold(frame),
+        "confusion": dict(zip(("tp", "fp", "tn", "fn"), map(int, counts), strict=True)),
+        "curves": {
+            **_curves(label, logit),
+            "reliability": reliability(label, probability, patients=patients),
+        },
+    }
+
+
+def counts_of(frame: pd.DataFrame) -> dict[str, int]:
+    """{count, malignant, patients} of a frame with label and patient_id."""
+    return {
         "count": len(frame),
-        "malignant": int(label.sum()),
+        "malignant": int(frame["label"].sum()),
         "patients": int(frame["patient_id"].nunique()),
     }
-    for name in FIGURES:
-        drawn = np.concatenate([block[name] for block in blocks]) if blocks else np.empty(0)
-        figures[name] = percentile_interval(values[name], drawn)
-        if name in SHARES and values[name] in (0.0, 1.0):
-            figures[name] = sure(values[name], patients[_among(label, called, SHARES[name])])
-        if name == "ece":
-            # Slices of a nodule share one label, so chance moves them together.
-            nodules = (
-                frame.groupby(["patient_id", "nodule"]).ngroup().to_numpy() if "slice" in frame else None
-            )
-            noise = ece_noise(label, probability, groups=nodules, resamples=resamples, seed=seed)
-            figures[name] = ece_interval(values[name], drawn, noise["p"])
-    figures["auc_by_fold"] = by_fold(frame)
-    figures["confusion"] = dict(zip(("tp", "fp", "tn", "fn"), (int(count) for count in counts), strict=True))
-    figures["curves"] = {
-        **_curves(label, logit),
-        "reliability": reliability(label, probability, patients=patients),
-    }
-    return figures
 
 
 def frame_auc(frame: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> dict[str, float]:
@@ -86,16 +91,22 @@ def auc_units(table: pd.DataFrame, labels: np.ndarray, logits: np.ndarray) -> di
 
     A nodule has the mean logit of its slices.
     """
-    slices = table[["patient_id"]].assign(label=labels, logit=logits)
-    nodules = by_nodule(table, label=(labels, "first"), logit=(logits, "mean"))
     return {
-        unit: {
-            "auc": frame_auc(frame),
-            "count": len(frame),
-            "malignant": int(frame["label"].sum()),
-            "patients": int(frame["patient_id"].nunique()),
-        }
-        for unit, frame in (("slice", slices), ("nodule", nodules))
+        unit: {"auc": frame_auc(frame), **counts_of(frame)}
+        for unit, frame in slices_and_nodules(table, labels, logits).items()
+    }
+
+
+def slices_and_nodules(
+    table: pd.DataFrame, labels: np.ndarray, logits: np.ndarray, how: str = "mean"
+) -> dict[str, pd.DataFrame]:
+    """{slice|nodule: frame with patient_id, label and logit} of slices with labels and logits (N,).
+
+    `how` aggregates the logits of a nodule's slices.
+    """
+    return {
+        "slice": table[["patient_id"]].assign(label=labels, logit=logits),
+        "nodule": by_nodule(table, label=(labels, "first"), logit=(logits, how)),
     }
 
 
@@ -138,18 +149,17 @@ def _among(label: np.ndarray, called: np.ndarray, kinds: list[int]) -> np.ndarra
     return np.isin(kind, kinds)
 
 
-def _figures(columns: list[np.ndarray], weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Each figure (B,) under weights (B, N)."""
+def _figures(columns: list[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """(B, len(FIGURES)) each figure under weights (B, N)."""
     label, logit, probability, called = columns
-    whole = weights.sum(1)
-    error = weights @ (probability - label) ** 2
-    return {
+    figures = {
         "auc": weighted_aucs(label, logit, weights),
         **rates(weighted_counts(label, called, weights)),
         "average_precision": weighted_average_precisions(label, logit, weights),
-        "brier": np.divide(error, whole, out=np.full(len(weights), np.nan), where=whole > 0),
+        "brier": share(weights @ (probability - label) ** 2, weights.sum(1)),
         "ece": weighted_eces(label, probability, weights),
     }
+    return np.stack([figures[name] for name in FIGURES], axis=1)
 
 
 def _curves(label: np.ndarray, logit: np.ndarray) -> dict[str, Any]:

@@ -96,7 +96,10 @@ def find_leaks(split: Path, images: Path | None = None) -> tuple[Leaks, pd.DataF
     if len(parts) < 2:
         raise UserError(f"{split}: all rows are in one part, {parts[0]!r}; there is nothing to compare.")
     kinds = {f"{name}s": rows[name] for name in ("patient", "scan", "nodule") if name in rows}
-    touching = [_by_id(rows, kind, ids) for kind, ids in kinds.items()]
+    at = np.arange(len(rows))  # by an id every row touches itself, by its picture another row
+    touching = [
+        pd.DataFrame({"kind": kind, "row": at, "other": at, "id": ids}) for kind, ids in kinds.items()
+    ]
     if pictures is not None:
         touching += [part for _, part in _same_pictures(rows, pictures).groupby("kind")]
     shared, offending = [], []
@@ -120,12 +123,6 @@ def _order(part: str) -> tuple[int, int, str]:
     return (0 if part.startswith("train") else 1, len(part) if part.isdigit() else 0, part)
 
 
-def _by_id(rows: pd.DataFrame, kind: str, ids: pd.Series) -> pd.DataFrame:
-    """One row per row of the table that has an id (row and other are the same), with that id."""
-    at = np.arange(len(rows))
-    return pd.DataFrame({"kind": kind, "row": at, "other": at, "id": ids})
-
-
 def _between(rows: pd.DataFrame, pairs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
     """The `pairs` that connect two parts: by an id in rows of both, or by their pictures."""
     part = rows["part"].to_numpy()
@@ -137,26 +134,30 @@ def _between(rows: pd.DataFrame, pairs: pd.DataFrame, first: str, second: str) -
 
 
 def _shared(rows: pd.DataFrame, pairs: pd.DataFrame, first: str, second: str) -> Shared:
-    unit = "nodule" if "nodule" in rows else "row"
-    units = (rows["nodule"] if "nodule" in rows else pd.Series(np.arange(len(rows)))).to_numpy()
+    units = rows["nodule"].to_numpy() if "nodule" in rows else np.arange(len(rows))
     part, touched = rows["part"].to_numpy(), np.unique(pairs[["row", "other"]].to_numpy())
-    touched_of = [touched[part[touched] == one] for one in (first, second)]
+
+    def count(at: np.ndarray, one: str) -> int:
+        """Units of a part among the rows `at`."""
+        return len(np.unique(units[at[part[at] == one]]))
+
+    everywhere = np.arange(len(rows))
     return Shared(
         first=first,
         second=second,
         kind=pairs["kind"].iloc[0],
         shared=int(pairs["id"].nunique()) if "id" in pairs else len(pairs),
-        of_first=len(np.unique(units[touched_of[0]])),
-        of_second=len(np.unique(units[touched_of[1]])),
-        units=(len(np.unique(units[part == first])), len(np.unique(units[part == second]))),
-        unit=f"{unit}s",
+        of_first=count(touched, first),
+        of_second=count(touched, second),
+        units=(count(everywhere, first), count(everywhere, second)),
+        unit="nodules" if "nodule" in rows else "rows",
     )
 
 
 def _listed(pairs: pd.DataFrame, first: str, second: str, lines: np.ndarray) -> pd.DataFrame:
     """The offending pairs as written to the file: an id, or the two rows' lines in the table's file."""
-    pairs = pairs.drop_duplicates("id") if "id" in pairs else pairs
     by_id = "id" in pairs
+    pairs = pairs.drop_duplicates("id") if by_id else pairs
     return pd.DataFrame(
         {
             "kind": pairs["kind"],
@@ -184,33 +185,27 @@ def _read(path: Path) -> tuple[pd.DataFrame, np.ndarray, Counted, list[str]]:
         raise UserError(f"{path} needs a column patient_id, or series_uid of the scans, to compare parts by.")
     roles = {role: str(name) for role, name in named.items() if name is not None}
     rows = pd.DataFrame({role: cells.frame[name] for role, name in roles.items()})
-    missing = {role: _empty(rows[role]) for role in ("part", "patient", "scan") if role in rows}
-    left_out = dict(cells.left_out)
-    kept = ~missing["part"]
-    left_out[f"with an empty {roles['part']}"] = int(missing["part"].sum())
     owner = "patient" if "patient" in rows else "scan"
-    left_out[f"with an empty {roles[owner]}"] = int((missing[owner] & kept).sum())
-    kept &= ~missing[owner]
-    rows, lines = rows[kept].reset_index(drop=True), np.asarray(cells.lines)[kept.to_numpy()]
+    left_out, kept = dict(cells.left_out), np.ones(len(rows), bool)
+    for role in ("part", owner):
+        empty = (rows[role].isna() | (rows[role].astype(str).str.strip() == "")).to_numpy()
+        left_out[f"with an empty {roles[role]}"] = int((empty & kept).sum())
+        kept &= ~empty
+    rows, lines = rows[kept].reset_index(drop=True), np.asarray(cells.lines)[kept]
     if rows.empty:
         raise UserError(f"{path} has no row with both {roles['part']} and {roles[owner]}.")
-    raw_nodule = rows["nodule"].astype(str).str.strip() if "nodule" in rows else None
     rows["part"] = rows["part"].astype(str).str.strip().str.casefold().str.removesuffix(".0")
     rows["given"] = rows[owner].astype(str)
     for role in ("patient", "scan"):
         if role in rows:
             rows[role] = [patient_key(value) for value in rows[role]]
-    if raw_nodule is not None:
-        rows["nodule_given"] = raw_nodule
-        rows["nodule"] = rows[owner] + ", nodule " + raw_nodule.map(patient_key)
+    if "nodule" in rows:
+        rows["nodule_given"] = rows["nodule"].astype(str).str.strip()
+        rows["nodule"] = rows[owner] + ", nodule " + rows["nodule_given"].map(patient_key)
     used = ", ".join(f"{column} as the {role}" for role, column in roles.items() if column != role)
     notes = [*cells.notes, *([f"Read {used}."] if used else [])]
     reasons = {reason: count for reason, count in left_out.items() if count}
     return rows, lines, Counted(used=len(rows), left_out=reasons, unit="rows"), notes
-
-
-def _empty(values: pd.Series) -> pd.Series:
-    return values.isna() | (values.astype(str).str.strip() == "")
 
 
 def _pictures(images: Path, rows: pd.DataFrame, split: Path) -> np.ndarray:
@@ -274,10 +269,11 @@ def _of_set(data: SliceSet, rows: pd.DataFrame, split: Path) -> np.ndarray:
 def _of_file(folder: Path, row: dict[Any, Any]) -> np.ndarray:
     path = folder / str(row["file"])
     image = read_path(path, hu_range=None)
-    place = {name: _number(row.get(name)) for name in ("row", "column", "index")}
-    index = None if place["index"] is None else int(place["index"])
-    box = box_of(image, row=place["row"], column=place["column"], index=index, where=str(path))
-    return patch_of(image, box, where=str(path))
+    down, across, index = (_number(row.get(name)) for name in ("row", "column", "index"))
+    number = None if index is None else int(index)
+    return patch_of(
+        image, box_of(image, row=down, column=across, index=number, where=str(path)), where=str(path)
+    )
 
 
 def _number(value: object) -> float | None:
@@ -288,11 +284,9 @@ def _number(value: object) -> float | None:
 def _as_hu(stack: np.ndarray) -> np.ndarray:
     """HU unchanged; grey levels and values of 0..1 scaled to the window used for comparing."""
     low, high = float(stack.min()), float(stack.max())
-    if low >= 0 and high <= 1:
-        return -1000 + 1150 * stack.astype(np.float32)
-    if low >= 0 and high <= 255:
-        return -1000 + 1150 / 255 * stack.astype(np.float32)
-    return stack
+    if low < 0 or high > 255:
+        return stack
+    return -1000 + 1150 / (1 if high <= 1 else 255) * stack.astype(np.float32)
 
 
 def _same_pictures(rows: pd.DataFrame, pictures: np.ndarray) -> pd.DataFrame:

@@ -17,15 +17,27 @@ import pandas as pd
 
 import lungvae_core
 from lungvae_core.data.counted import Counted
+from lungvae_core.data.labels import TASKS, rule_in_words
 from lungvae_core.data.slices import DatasetInfo
+from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.workers import cores
 
 
+def protocol_part(protocol: str, task: str, label_rule: str, table: pd.DataFrame) -> dict[str, Any]:
+    """The report's protocol, task and label rule, by name and in words; `table` has the data's slices."""
+    return {
+        "protocol": protocol,
+        "protocol_in_words": PROTOCOLS[protocol].in_full,
+        "task": task,
+        "task_in_words": TASKS[task],
+        "label_rule": label_rule,
+        "label_rule_in_words": rule_in_words(table, label_rule),
+    }
+
+
 def data_part(table: pd.DataFrame, info: DatasetInfo, labels: np.ndarray, counted: Counted) -> dict[str, Any]:
     """The report's `data`; `labels` (N,) of the N slices in `table` are NaN for those left out."""
-    labelled = table[~np.isnan(labels)]
-    positive = table[labels == 1]
 
     def count(part: pd.DataFrame) -> dict[str, int]:
         return {
@@ -34,13 +46,11 @@ def data_part(table: pd.DataFrame, info: DatasetInfo, labels: np.ndarray, counte
             "patients": int(part["patient_id"].nunique()),
         }
 
+    labelled = count(table[~np.isnan(labels)])
     return {
-        "name": info.name,
-        "source": info.source,
-        "attribution": info.attribution,
-        "content_hash": info.content_hash,
+        **info.model_dump(include={"name", "source", "attribution", "content_hash"}),
         **count(table),
-        "labelled": {**count(labelled), "malignant_nodules": count(positive)["nodules"]},
+        "labelled": {**labelled, "malignant_nodules": count(table[labels == 1])["nodules"]},
         "counted": counted.model_dump(),
     }
 

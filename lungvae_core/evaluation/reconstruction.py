@@ -13,7 +13,6 @@ patients.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ from lungvae_core.evaluation.subgroups import size_bands
 from lungvae_core.statistics.intervals import nan_as_none, percentile_interval
 from lungvae_core.statistics.patients import draw_counts
 from lungvae_core.training.checkpoints import Run
-from lungvae_core.training.encode import TRAINED
+from lungvae_core.training.encode import trained_rows
 from lungvae_core.training.joint import RELEASED_SHARE
 from lungvae_core.vae.objective import image_metrics, ms_ssim
 
@@ -79,7 +78,6 @@ def slice_figures(
     rows: np.ndarray,
     *,
     window_hu: tuple[float, float] | None = None,
-    on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> pd.DataFrame:
     """One row per slice of `rows`: row, patient_id, diameter_mm, and its figures in 0..1 of the window.
 
@@ -107,7 +105,6 @@ def slice_figures(
             y = vae.reconstruct(vae.latent.code(vae.posterior(x)))
             x, y = (((images - place[0]) / (place[1] - place[0])).clamp(0, 1) for images in (x, y))
             parts.append(compare(x, y, masks, window))
-        on_progress(start + len(part), len(rows))
     table = data.table.iloc[rows]
     figures = pd.concat(parts, ignore_index=True)
     figures.insert(0, "row", rows)
@@ -218,7 +215,7 @@ def _own_table(run: Run, data: SliceSet) -> pd.DataFrame:
         return data.table
     if run.has("latents.parquet"):
         table, _ = run.latents()
-        if "split" in table and (table["split"] == TRAINED).any():
+        if trained_rows(table).any():
             return table
     raise UserError(
         f"The model {run.folder} does not say on which patients it trained, so none can be told to be held "

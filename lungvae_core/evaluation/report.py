@@ -95,7 +95,7 @@ class PrecisionRecall(_Curve):
 
 
 class ReliabilityBin(_Part):
-    """Units of like probability: what was said, what share was malignant, with its 95 % interval."""
+    """Units of similar probability: its mean, and the share that is malignant with its 95 % interval."""
 
     mean_probability: float
     share: float
@@ -205,9 +205,14 @@ class Difference(_Part):
     count: Count | None = None
     patients: Count | None = None
 
+    @property
+    def interval(self) -> Interval:
+        """The difference as a figure."""
+        return Interval(value=self.difference, low=self.low, high=self.high)
+
 
 class Comparison(_Part):
-    """The model's AUC less a baseline's: patients resampled in pairs, and DeLong, which knows no patients."""
+    """The model's AUC less a baseline's: by resampling patients, and by DeLong, which ignores patients."""
 
     baseline: str
     unit: Unit
@@ -301,7 +306,7 @@ class SeedAucs(_Part):
 
 
 class LeakStep(_Part):
-    """One row of the leak table: what one more liberty of the paper's protocol is worth, same folds."""
+    """One row of the leak table: the figures after one more liberty of the paper's protocol, same folds."""
 
     step: str
     words: str
@@ -384,7 +389,9 @@ class External(_Part):
     calibration: Recalibration | None = None
     sensitivity_at_specificity: list[AtSpecificity] = []
     code_shift: dict[str, Any] = {}
-    seen: str = ""  # which patients the model has learned from, how that was found, and what was not compared
+    seen: str = (
+        ""  # patients that the model has learned from, how they were recognised, what was not compared
+    )
 
 
 class DiagnosisScore(_Part):
@@ -488,11 +495,8 @@ class Report(_Part):
 
     @model_validator(mode="after")
     def _counted(self) -> Report:
-        if self.format != OLDER_FORMAT and None in (
-            self.data.nodules,
-            self.data.patients,
-            self.data.labelled,
-        ):
+        data = self.data
+        if self.format != OLDER_FORMAT and None in (data.nodules, data.patients, data.labelled):
             raise ValueError("the data's nodules, patients or labelled ones are not counted")
         return self
 
@@ -547,34 +551,27 @@ def load_run_report(run: Run) -> Report | None:
     return load_report(run.folder / OF_RUN) if run.has(OF_RUN) else None
 
 
-def save_report(path: str | Path, report: Report | dict[str, Any]) -> Report:
+def save_report(path: str | Path, report: dict[str, Any]) -> Report:
     """Check a report, write it atomically (NaN becomes null, arrays become lists) and return it as saved.
 
     If the report does not match docs/evaluation.md, raises UserError and writes nothing.
     """
-    if isinstance(report, Report):
-        checked = report
-    else:
-        try:
-            checked = Report.model_validate(plain(report))
-        except ValidationError as error:
-            raise UserError(
-                f"The report for {path} was not written: {_first(error)}. This is a fault of the protocol, "
-                "not of the data."
-            ) from error
+    try:
+        checked = Report.model_validate(plain(report))
+    except ValidationError as error:
+        raise UserError(
+            f"The report for {path} was not written: {_first(error)}. This is a fault of the protocol, not "
+            "of the data."
+        ) from error
     write_json(Path(path), checked.model_dump(mode="json"))
     return checked
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON schema of a report."""
-    schema = Report.model_json_schema(mode="serialization")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
 def schema_text() -> str:
     """The content of docs/evaluation-report.schema.json."""
-    return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
+    schema = Report.model_json_schema(mode="serialization")
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 
 def _first(error: ValidationError) -> str:

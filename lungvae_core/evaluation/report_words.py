@@ -30,27 +30,23 @@ Part = TypeVar("Part")
 LEAKS = "THIS PROTOCOL LEAKS"
 QUICK = "**A quick run, for a look.** Fewer epochs and settings than the preset's; not to be quoted."
 LEAK_SENTENCE = "These figures leak: they say nothing about patients who are new to the model."
-# name -> (title, whether higher is better, what it is)
+# name -> (title, what it is)
 FIGURE_WORDS = {
-    "auc": ("AUC", True, "how often a malignant one scores above a benign one; 0.5 is chance"),
-    "accuracy": (
-        "Accuracy",
-        True,
-        "share called right at the threshold; follows the share that is malignant",
-    ),
-    "balanced_accuracy": ("Balanced accuracy", True, "mean of sensitivity and specificity"),
-    "sensitivity": ("Sensitivity", True, "share of the malignant that is called malignant (recall)"),
-    "specificity": ("Specificity", True, "share of the benign that is called benign"),
-    "precision": ("Precision", True, "share of those called malignant that is (positive predictive value)"),
-    "f1": ("F1", True, "harmonic mean of precision and sensitivity"),
+    "auc": ("AUC", "how often a malignant one scores above a benign one; 0.5 is chance"),
+    "accuracy": ("Accuracy", "share called right at the threshold; follows the share that is malignant"),
+    "balanced_accuracy": ("Balanced accuracy", "mean of sensitivity and specificity"),
+    "sensitivity": ("Sensitivity", "share of the malignant that is called malignant (recall)"),
+    "specificity": ("Specificity", "share of the benign that is called benign"),
+    "precision": ("Precision", "share of those called malignant that is (positive predictive value)"),
+    "f1": ("F1", "harmonic mean of precision and sensitivity"),
     "average_precision": (
         "Average precision",
-        True,
         "area under precision against recall; chance is the share that is malignant",
     ),
-    "brier": ("Brier score", False, "mean squared error of the probability"),
-    "ece": ("ECE", False, "how far probability and share that is malignant lie apart, over ten bins"),
+    "brier": ("Brier score", "mean squared error of the probability"),
+    "ece": ("ECE", "how far probability and share that is malignant lie apart, over ten bins"),
 }
+LOWER_IS_BETTER = ("brier", "ece")
 BASELINE_WORDS = {
     "diameter": "Diameter alone",
     "area": "Mask area alone",
@@ -210,7 +206,7 @@ def best_size(part: Report | HeldOut, unit: str) -> tuple[str, Interval] | None:
         for name, baseline in (part.baselines or {}).items()
         if name in SIZES and (auc := baseline.auc(unit)) is not None and auc.value is not None
     ]
-    return max(rows, key=lambda row: row[1].value or 0.0) if rows else None
+    return max(rows, key=lambda row: row[1].value or 0.0, default=None)
 
 
 def verdict(report: Report) -> str:
@@ -246,16 +242,15 @@ def compared(comparison: Comparison) -> str:
         return f"Per {comparison.unit}, the model was not compared with {name}."
     ahead = difference.difference >= 0
     low, high = difference.low, difference.high
-    sentence = f"Per {comparison.unit}, the model is {'ahead of' if ahead else 'behind'} {name} by "
+    sentence = (
+        f"Per {comparison.unit}, the model is {'ahead of' if ahead else 'behind'} {name} by "
+        f"{number(abs(difference.difference))}"
+    )
     if low is None or high is None:
-        return f"{sentence}{number(abs(difference.difference))}, without an interval."
-    ends = (low, high) if ahead else (-high, -low)
-    sentence += f"{number(abs(difference.difference))} ({number(ends[0])} to {number(ends[1])}"
-    p = p_words(difference.p)
-    sentence += f"; {p})" if p else ")"
-    if low <= 0 <= high:
-        return f"{sentence}: the interval includes 0, so no difference is shown."
-    return f"{sentence}: the interval is clear of 0."
+        return f"{sentence}, without an interval."
+    ends = " to ".join(map(number, (low, high) if ahead else (-high, -low)))
+    clear = "includes 0, so no difference is shown" if low <= 0 <= high else "is clear of 0"
+    return f"{sentence} ({'; '.join(filter(None, (ends, p_words(difference.p))))}): the interval {clear}."
 
 
 def comparisons(report: Report) -> list[tuple[str, Comparison]]:
@@ -276,10 +271,9 @@ def leak_steps(report: Report, figure: str = "slice") -> list[tuple[str, str, fl
     before: float | None = None
     for step in report.leak.steps if report.leak else []:
         value: float | None = getattr(step, figure)
-        rows.append(
-            (step.step, step.words, value, None if value is None or before is None else value - before)
-        )
-        before = value if value is not None else before
+        gain = None if value is None or before is None else value - before
+        rows.append((step.step, step.words, value, gain))
+        before = before if value is None else value
     return rows
 
 
@@ -292,8 +286,8 @@ def leak_total(report: Report) -> str:
     total = report.leak.total if report.leak.total is not None else aucs[-1] - aucs[0]
     sentence = (
         f"The same settings give an AUC of {number(aucs[0])} per slice in the first row and "
-        f"{number(aucs[-1])} in the last: what lies between, {number(total)}, is what the leak is worth and "
-        "not what a model knows."
+        f"{number(aucs[-1])} in the last: the difference, {number(total)}, comes from the leak and not from "
+        "what a model has learned."
     )
     accuracies = [step.accuracy for step in steps if step.accuracy is not None]
     if len(accuracies) > 1:
@@ -305,7 +299,7 @@ def spread(rows: list[SeedAucs], unit: str) -> str:
     """The AUCs of the seeds in words: mean, lowest and highest."""
     values = [value for row in rows if (value := getattr(row, unit)) is not None]
     if not values:
-        return "–"
+        return DASH
     mean = sum(values) / len(values)
     return (
         f"{number(mean)} (least {number(min(values))}, greatest {number(max(values))}, "
@@ -344,8 +338,7 @@ def limits(report: Report) -> list[str]:
     sentences += [
         "Slices of one nodule and nodules of one patient are alike: intervals come from drawing whole "
         "patients again, and slices are not cases.",
-        "Intervals tell of the patients that were drawn, not of another training; for that see the spread "
-        "over seeds.",
+        "Intervals cover other patients, not another training; for that see the spread over seeds.",
         "Nobody has tested whether the model helps a reader or a patient.",
     ]
     return sentences

@@ -19,8 +19,7 @@ from scipy.special import expit
 from lungvae_core.data.counted import Counted, labelled_rows, left_out_before
 from lungvae_core.data.slices import SliceSet, malignant
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.baselines import OUTLINED, size_figures
-from lungvae_core.evaluation.figures import auc_units
+from lungvae_core.evaluation.baselines import beside_sizes
 from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
 from lungvae_core.files import folder_lock, write_json
 from lungvae_core.schema import Count, Number, Part, Share, read_as
@@ -120,15 +119,9 @@ def final(
         raise UserError(f"No trial of {folder} has been trained to its end, so there is no best.")
     chosen = best[0]
     settings = book.settings(chosen)
-    before = read_final(folder)
+    before = _judged_before(folder, chosen.number)
     if before is not None:
-        if before["trial"] == chosen.number:
-            return before
-        raise UserError(
-            f"{folder} was judged on the patients set aside with trial {before['trial']} as its best; "
-            f"judging trial {chosen.number} on the same patients would be choosing on them. "
-            "Begin a search with another --seed."
-        )
+        return before
     report: dict[str, Any] = {
         "protocol": "searched",
         "protocol_in_words": PROTOCOLS["searched"].in_full.format(
@@ -150,6 +143,18 @@ def final(
             report |= outcome
         write_json(folder / REPORT, report)
     return report
+
+
+def _judged_before(folder: Path, trial: int) -> dict[str, Any] | None:
+    """The report that the folder already has; UserError if it is of another trial."""
+    report = read_final(folder)
+    if report is None or report["trial"] == trial:
+        return report
+    raise UserError(
+        f"{folder} was judged on the patients set aside with trial {report['trial']} as its best; "
+        f"judging trial {trial} on the same patients would be choosing on them. "
+        "Begin a search with another --seed."
+    )
 
 
 def _vae(
@@ -216,10 +221,10 @@ def _classified(run: Run, data: SliceSet, patients: Patients, seed: int) -> dict
     codes = codes_of(run, data, train)
     inputs = LesionSpace.learned(run, codes).inputs
     model = fit_classifier(codes, labels[train], ClassifierConfig(seed=seed), inputs)
-    logits = model.logits(codes_of(run, data, test))
+    logits = model.logits(codes_of(run, data, test)).astype(np.float64)
     return {
         "counted": _counted(data.table, patients, left_out_before(data.info.details)),
-        **_figures(data.table, labels, test, logits),
+        **beside_sizes(data.table.iloc[test].reset_index(drop=True), labels[test], logits),
     }
 
 
@@ -234,16 +239,16 @@ def _mlp(config: SearchConfig, settings: dict[str, Any], threshold: float) -> di
     mlp = spaces.configure_mlp(config.of, {"seed": config.seed, **settings})
     began = time.monotonic()
     inputs = LesionSpace.of(run, table, codes).inputs
-    logits = fit_classifier(codes[train], labels[train], mlp, inputs).logits(codes[test])
+    logits = fit_classifier(codes[train], labels[train], mlp, inputs).logits(codes[test]).astype(np.float64)
     return {
         "patients": int(table.iloc[test]["patient_id"].nunique()),
         "slices": len(test),
         "counted": _counted(table, patients, left_out_of(run, table)),
         "seconds": round(time.monotonic() - began, 1),
         "classifier": {
-            **_figures(table, labels, test, logits),
+            **beside_sizes(table.iloc[test].reset_index(drop=True), labels[test], logits),
             "threshold": threshold,
-            "balanced_accuracy": balanced_accuracy(labels[test], expit(logits.astype(np.float64)), threshold),
+            "balanced_accuracy": balanced_accuracy(labels[test], expit(logits), threshold),
         },
     }
 
@@ -262,12 +267,3 @@ def _labelled(table: pd.DataFrame, patients: Patients) -> tuple[np.ndarray, np.n
     if any(len(np.unique(labels[rows])) < 2 for rows in (train, test)):
         return None
     return labels, train, test
-
-
-def _figures(table: pd.DataFrame, labels: np.ndarray, test: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
-    """AUCs of the rows `test` of the table by their logits, and by size alone."""
-    inner, truth = table.iloc[test].reset_index(drop=True), labels[test]
-    return {
-        "units": auc_units(inner, truth, logits.astype(np.float64)),
-        "baselines": size_figures(inner, truth, OUTLINED),
-    }

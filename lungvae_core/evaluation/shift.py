@@ -6,6 +6,8 @@ lesions, an error in the Hounsfield units). It does not mean that the model's an
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -46,31 +48,26 @@ def code_shift(
     the same tests for reference. Codes on the simplex enter distances and the classifier as square roots
     (Hellinger).
     """
-    train, held_out = own[trained], own[~trained]
-    train_table, held_table = own_table[trained], own_table[~trained]
+    train, train_table = own[trained], own_table[trained]
     difference = _standardised(train, new)
     statistic = np.array([ks_2samp(a, b).statistic for a, b in zip(train.T, new.T, strict=True)])
-    inner, outer, kept = (_features(codes, simplex) for codes in (train, new, held_out))
-    ids, new_ids, held_ids = (
-        table["patient_id"].astype(str).to_numpy() for table in (train_table, new_table, held_table)
-    )
-    new_ids = np.array(spelled_as(new_ids, own_table["patient_id"].unique()), dtype=object)
-    generator = np.random.default_rng(seed)
-    sample = generator.choice(len(inner), min(2000, len(inner)), replace=False)
-    usual = _nearest(inner[sample], ids[sample], inner, ids)
+    inner = _Codes.of(train, train_table["patient_id"].astype(str), simplex)
+    kept = _Codes.of(own[~trained], own_table["patient_id"][~trained].astype(str), simplex)
+    new_ids = spelled_as(new_table["patient_id"].astype(str), own_table["patient_id"].unique())
+    outer = _Codes.of(new, new_ids, simplex)
+    sample = np.random.default_rng(seed).choice(len(train), min(2000, len(train)), replace=False)
+    usual = _nearest(inner.part(sample), inner)
     usual = usual[np.isfinite(usual)]
     limit = float(np.percentile(usual, FAR)) if len(usual) else float("nan")
     order = np.argsort(-np.abs(difference))[:_LARGEST]
     return {
         "slices": len(new),
-        "compared_with": f"{len(train):,} training slices of {len(set(ids)):,} patients",
+        "compared_with": f"{len(train):,} training slices of {inner.count:,} patients",
         "seed": seed,
-        "auc_of_origin": _origin(inner, ids, outer, new_ids, resamples, seed),
-        "auc_of_origin_of_own_held_out": _origin(inner, ids, kept, held_ids, resamples, seed),
-        "far": float(np.mean(_nearest(outer, new_ids, inner, ids) > limit)),
-        "far_of_own_held_out": float(np.mean(_nearest(kept, held_ids, inner, ids) > limit))
-        if len(kept)
-        else None,
+        "auc_of_origin": _origin(inner, outer, resamples, seed),
+        "auc_of_origin_of_own_held_out": _origin(inner, kept, resamples, seed),
+        "far": float(np.mean(_nearest(outer, inner) > limit)),
+        "far_of_own_held_out": float(np.mean(_nearest(kept, inner) > limit)) if kept.count else None,
         "far_means": f"farther than {limit:.4g}, the {FAR}th percentile of training slices' distances to the "
         "nearest training slice of another patient",
         "mean_difference": float(np.abs(difference).mean()),
@@ -78,8 +75,8 @@ def code_shift(
         "mean_ks": float(statistic.mean()),
         "largest_ks": float(statistic.max()),
         "reconstruction": {
-            name: _quality(name, train_table, new_table)
-            for name in ("ssim", "mse")
+            name: _quality(train_table[name], new_table[name], worst)
+            for name, worst in (("ssim", 1), ("mse", 99))
             if name in train_table and name in new_table
         },
         "difference_by_dimension": difference.tolist(),
@@ -87,9 +84,26 @@ def code_shift(
     }
 
 
-def _features(codes: np.ndarray, simplex: bool) -> np.ndarray:
-    codes = np.asarray(codes, np.float32)
-    return np.sqrt(np.clip(codes, 0, None)) if simplex else codes
+@dataclass(frozen=True)
+class _Codes:
+    """Codes as distances and classifiers take them, with their patients."""
+
+    features: np.ndarray  # (N, K) float32
+    patients: np.ndarray  # (N,)
+
+    @classmethod
+    def of(cls, codes: np.ndarray, patients: Iterable[str], simplex: bool) -> _Codes:
+        codes = np.asarray(codes, np.float32)
+        patients = np.array(list(patients), dtype=object)
+        return cls(np.sqrt(np.clip(codes, 0, None)) if simplex else codes, patients)
+
+    def part(self, rows: np.ndarray) -> _Codes:
+        return _Codes(self.features[rows], self.patients[rows])
+
+    @property
+    def count(self) -> int:
+        """How many patients."""
+        return len(set(self.patients))
 
 
 def _standardised(own: np.ndarray, new: np.ndarray) -> np.ndarray:
@@ -99,41 +113,34 @@ def _standardised(own: np.ndarray, new: np.ndarray) -> np.ndarray:
     return np.divide(apart, pooled, out=np.zeros(len(apart)), where=pooled > 1e-6)
 
 
-def _nearest(
-    queries: np.ndarray, patients: np.ndarray, reference: np.ndarray, owners: np.ndarray
-) -> np.ndarray:
-    """(M,) distance of each row of asked (M, K) to the nearest of known (N, K) of another patient."""
-    names = pd.Index(np.unique(owners))
-    owner, patient = names.get_indexer(owners), names.get_indexer(patients)
-    squares = (reference.astype(np.float64) ** 2).sum(1)
-    distances = np.empty(len(queries))
-    for start in range(0, len(queries), 512):  # blocks bound the memory
+def _nearest(codes: _Codes, reference: _Codes) -> np.ndarray:
+    """(M,) distance of each of M codes to the nearest reference code of another patient."""
+    names = pd.Index(np.unique(reference.patients))
+    owner, patient = names.get_indexer(reference.patients), names.get_indexer(codes.patients)
+    squares = (reference.features.astype(np.float64) ** 2).sum(1)
+    distances = np.empty(len(codes.features))
+    for start in range(0, len(distances), 512):  # blocks bound the memory
         part = slice(start, start + 512)
-        block = queries[part].astype(np.float64)
-        apart = (block**2).sum(1)[:, None] + squares - 2 * block @ reference.T
+        block = codes.features[part].astype(np.float64)
+        apart = (block**2).sum(1)[:, None] + squares - 2 * block @ reference.features.T
         apart[patient[part, None] == owner] = np.inf
         distances[part] = np.sqrt(np.maximum(apart.min(1), 0))
     return distances
 
 
-def _origin(
-    own: np.ndarray,
-    own_patients: np.ndarray,
-    new: np.ndarray,
-    new_patients: np.ndarray,
-    resamples: int,
-    seed: int,
-) -> dict[str, float] | None:
+def _origin(own: _Codes, new: _Codes, resamples: int, seed: int) -> dict[str, float] | None:
     """AUC of classifying own against new codes, in folds by patient; None with under two patients a side."""
-    fewest = min(len(set(own_patients)), len(set(new_patients)))
+    fewest = min(own.count, new.count)
     if fewest < 2:
         return None
     generator = np.random.default_rng(seed)
-    parts = [np.sort(generator.permutation(len(codes))[:MOST]) for codes in (own, new)]
-    codes = np.concatenate([own[parts[0]], new[parts[1]]])
-    origin = np.repeat([0, 1], [len(part) for part in parts])
+    sides = [side.part(np.sort(generator.permutation(len(side.features))[:MOST])) for side in (own, new)]
+    codes, patients = (
+        np.concatenate([getattr(side, name) for side in sides]) for name in ("features", "patients")
+    )
+    origin = np.repeat([0, 1], [len(side.features) for side in sides])
     # A patient in both data sets stays one group, so that the classifier cannot memorise patients.
-    table = pd.DataFrame({"patient_id": np.concatenate([own_patients[parts[0]], new_patients[parts[1]]])})
+    table = pd.DataFrame({"patient_id": patients})
     scores = np.empty(len(codes))
     for train, test in grouped_folds(table, min(5, fewest), seed=seed, classes=origin):
         if origin[train].min() == origin[train].max():
@@ -145,21 +152,19 @@ def _origin(
             LogisticRegression(C=0.1, max_iter=1000, class_weight="balanced"),
         )
         scores[test] = model.fit(codes[train], origin[train]).decision_function(codes[test])
-    return auc_interval(origin, scores, table["patient_id"].to_numpy(), resamples=resamples, seed=seed)
+    return auc_interval(origin, scores, patients, resamples=resamples, seed=seed)
 
 
-def _quality(name: str, own: pd.DataFrame, new: pd.DataFrame) -> dict[str, float]:
-    """The reconstruction of new slices compared with the range of 99 % of the training slices."""
-    trained_on, measured = own[name].to_numpy(float), new[name].to_numpy(float)
-    if name == "ssim":
-        limit = float(np.percentile(trained_on, 1))
-        worse = float(np.mean(measured < limit))
-    else:
-        limit = float(np.percentile(trained_on, 99))
-        worse = float(np.mean(measured > limit))
+def _quality(own: pd.Series, new: pd.Series, worst: int) -> dict[str, float]:
+    """The reconstruction of new slices compared with the training slices'.
+
+    `worst` is the percentile, 1 or 99, beyond which the worst 1 % of the training slices lie.
+    """
+    trained, tested = own.to_numpy(float), new.to_numpy(float)
+    limit = float(np.percentile(trained, worst))
     return {
-        "median": float(np.median(measured)),
-        "training_median": float(np.median(trained_on)),
+        "median": float(np.median(tested)),
+        "training_median": float(np.median(trained)),
         "limit_of_99_percent_of_training": limit,
-        "worse_than_limit": worse,
+        "worse_than_limit": float(np.mean(tested < limit if worst == 1 else tested > limit)),
     }

@@ -9,11 +9,11 @@ import pandas as pd
 
 from lungvae_core.data.columns import numbers
 from lungvae_core.data.labels import reader_count, reader_mean
-from lungvae_core.data.slices import KEY
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.figures import checked, sure
+from lungvae_core.evaluation.figures import checked, counts_of, sure
+from lungvae_core.evaluation.units import KEYS
 from lungvae_core.statistics.intervals import percentile_interval
-from lungvae_core.statistics.patients import patient_weights
+from lungvae_core.statistics.patients import bootstrap
 from lungvae_core.statistics.rates import rates, weighted_counts
 from lungvae_core.statistics.roc import weighted_aucs
 
@@ -21,6 +21,7 @@ UNKNOWN = "not known"
 FEWEST = 5  # units of a class; with fewer no figure is given
 
 SIZE_BANDS = ("under 6 mm", "6 to under 8 mm", "8 to under 15 mm", "15 mm and over")
+_CLASSES = {"auc": (0, 1), "sensitivity": (1,), "specificity": (0,)}  # figure: labels that it needs
 _READERS = ("1", "2", "3", "4+")
 _TEXTURES = ("ground glass", "part solid", "solid")
 _THICKNESSES = ("1 mm or less", "over 1 to 2 mm", "over 2 to 3 mm", "over 3 mm")
@@ -40,40 +41,30 @@ def subgroups(
     frame = checked(frame)
     if len(attributes) != len(frame):
         raise UserError(f"There are attributes of {len(attributes)} units for {len(frame)} judged units.")
-    label, logit, called = (frame[name].to_numpy(float) for name in ("label", "logit", "called"))
-    patients = frame["patient_id"].to_numpy()
-    groups = [
-        (str(name), group, rows) for name in attributes.columns for group, rows in _groups(attributes[name])
-    ]
-    drawn: list[list[dict[str, np.ndarray]]] = [[] for _ in groups]
-    for weights in patient_weights(patients, resamples, seed=seed):
-        for into, (_, _, rows) in zip(drawn, groups, strict=True):
-            into.append(_figures(label[rows], logit[rows], called[rows], weights[:, rows]))
+    groups = [(str(name), *group) for name in attributes.columns for group in _groups(attributes[name])]
     by_attribute: dict[str, list[dict[str, Any]]] = {str(name): [] for name in attributes.columns}
-    for blocks, (name, group, rows) in zip(drawn, groups, strict=True):
-        truth = label[rows]
-        values = _figures(truth, logit[rows], called[rows], np.ones((1, len(rows))))
-        malignant = int(truth.sum())
-        benign = len(rows) - malignant
-        entry: dict[str, Any] = {
-            "group": group,
-            "count": len(rows),
-            "malignant": malignant,
-            "patients": len(pd.unique(patients[rows])),
-        }
-        for figure, fewest in (
-            ("auc", min(malignant, benign)),
-            ("sensitivity", malignant),
-            ("specificity", benign),
-        ):
-            value = float(values[figure][0])
-            if fewest < FEWEST:
+    if not groups:
+        return by_attribute
+    parts = [frame.iloc[rows] for *_, rows in groups]
+
+    def figures(weights: np.ndarray) -> np.ndarray:
+        """(B, groups, figures)"""
+        of_groups = zip(parts, groups, strict=True)
+        return np.stack([_figures(part, weights[:, rows]) for part, (*_, rows) in of_groups], axis=1)
+
+    values = figures(np.ones((1, len(frame))))[0]
+    drawn = bootstrap(figures, frame["patient_id"].to_numpy(), resamples, seed=seed)
+    for number, (name, group, _) in enumerate(groups):
+        entry: dict[str, Any] = {"group": group, **counts_of(parts[number])}
+        label, patients = parts[number]["label"].to_numpy(), parts[number]["patient_id"].to_numpy()
+        for at, (figure, classes) in enumerate(_CLASSES.items()):
+            value = float(values[number, at])
+            if min((label == one).sum() for one in classes) < FEWEST:
                 entry[figure] = None
             elif figure != "auc" and value in (0.0, 1.0):
-                entry[figure] = sure(value, patients[rows][truth == (figure == "sensitivity")])
+                entry[figure] = sure(value, patients[np.isin(label, classes)])
             else:
-                draws = [block[figure] for block in blocks]
-                entry[figure] = percentile_interval(value, np.concatenate(draws) if draws else np.empty(0))
+                entry[figure] = percentile_interval(value, drawn[:, number, at])
         by_attribute[name].append(entry)
     return by_attribute
 
@@ -85,15 +76,12 @@ def attributes_of(table: pd.DataFrame, frame: pd.DataFrame, unit: str) -> pd.Dat
     column is missing is left out: `diameter_mm`; `n_readers` or `malignancy_all`; `texture_all`;
     `slice_thickness_mm`; `manufacturer`. Raises UserError for an unknown unit.
     """
-    if unit not in ("slice", "nodule", "patient"):
+    if unit not in KEYS:
         raise UserError(f"There is no unit {unit!r}. Choose slice, nodule or patient.")
-    keys = {"slice": KEY, "nodule": KEY[:2], "patient": KEY[:1]}[unit]
+    keys = KEYS[unit]
     table = table.reset_index(drop=True)
-    of_slices = pd.DataFrame({"patient_id": table["patient_id"].astype(str)})
-    for name in keys[1:]:
-        of_slices[name] = table[name].to_numpy()
     columns = _attributes(table)
-    of_slices = of_slices.assign(**columns)
+    of_slices = table[keys].astype({"patient_id": str}).assign(**columns)
     if unit == "patient":
         size = numbers(table, "diameter_mm")
         of_slices = of_slices.iloc[np.argsort(-np.nan_to_num(size), kind="stable")]
@@ -144,12 +132,8 @@ def _groups(column: pd.Series) -> list[tuple[str, np.ndarray]]:
     return [(name, rows) for name, rows in members if len(rows)]
 
 
-def _figures(
-    label: np.ndarray, logit: np.ndarray, called: np.ndarray, weights: np.ndarray
-) -> dict[str, np.ndarray]:
-    shares = rates(weighted_counts(label, called, weights))
-    return {
-        "auc": weighted_aucs(label, logit, weights),
-        "sensitivity": shares["sensitivity"],
-        "specificity": shares["specificity"],
-    }
+def _figures(frame: pd.DataFrame, weights: np.ndarray) -> np.ndarray:
+    """(B, len(_CLASSES)) each figure of a judged frame under weights (B, N)."""
+    label, logit, called = (frame[name].to_numpy(float) for name in ("label", "logit", "called"))
+    figures = {"auc": weighted_aucs(label, logit, weights), **rates(weighted_counts(label, called, weights))}
+    return np.stack([figures[name] for name in _CLASSES], axis=1)

@@ -8,9 +8,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lungvae_core.data.columns import numbers
+from lungvae_core.data.columns import KEY, numbers
 from lungvae_core.errors import UserError
-from lungvae_core.training.attention import NODULE, Attention
+
+NODULE = KEY[:2]
+KEYS = {"slice": KEY, "nodule": NODULE, "patient": KEY[:1]}  # the columns that name a unit
 
 RULES = {
     "mean": "the mean logit of the nodule's slices",
@@ -28,49 +30,46 @@ def nodule_logits(
     table_rows: pd.DataFrame,
     logits: np.ndarray,
     *,
-    codes: np.ndarray | None = None,
-    attention: Attention | None = None,
+    attended: pd.DataFrame | None = None,
     area: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """One row per nodule: patient_id, nodule, logit and slices (how many), sorted by patient_id and nodule.
 
     `table_rows` (N rows) has patient_id and nodule of the slices with `logits` (N,), in any order. The rule
     `largest` takes the area of each slice's mask from `area` (N,) or the column area_px, and the mean over
-    slices of the same area. The rule `attention` needs `codes` (N, K) and a fitted `attention`, and does not
-    use `logits`. Raises UserError for an unknown rule, or one that lacks what it needs.
+    slices of the same area. The rule `attention` returns `attended`, what `Attention.logits` gives, and does
+    not use `logits`. Raises UserError for an unknown rule, or one that lacks what it needs.
     """
     if rule not in RULES:
         raise UserError(f"There is no nodule rule {rule!r}. Choose one of: {', '.join(RULES)}.")
     if rule == "attention":
-        if attention is None or codes is None:
+        if attended is None:
             raise UserError(
                 "The nodule rule attention needs the slices' codes and an attention fitted on training "
                 "patients. Fit one, or choose the rule mean or max."
             )
-        return attention.logits(codes, table_rows)
+        return attended
     if len(table_rows) != len(logits):
         raise ValueError(f"{len(logits)} logits, but {len(table_rows)} rows of the table")
-    slices = table_rows[NODULE].assign(logit=np.asarray(logits, np.float64), slices=1)
+    slices = table_rows[NODULE].assign(logit=np.asarray(logits, np.float64))
+    counts = slices.groupby(NODULE, observed=True).size()
+    if rule == "top3":
+        slices = slices.sort_values("logit", ascending=False).groupby(NODULE, observed=True).head(3)
     if rule == "largest":
         slices["area"] = _areas(table_rows, area)
+        largest = slices.groupby(NODULE, observed=True)["area"].transform("max")
+        slices = slices[slices["area"] == largest]
     nodules = slices.groupby(NODULE, as_index=False, observed=True)
-    patients = nodules.agg(logit=("logit", "max" if rule == "max" else "mean"), slices=("slices", "sum"))
-    if rule == "top3":
-        highest = slices.sort_values("logit", ascending=False).groupby(NODULE, observed=True).head(3)
-        patients["logit"] = highest.groupby(NODULE, observed=True)["logit"].mean().to_numpy()
-    if rule == "largest":
-        largest = slices[slices["area"] == nodules["area"].transform("max")]
-        patients["logit"] = largest.groupby(NODULE, observed=True)["logit"].mean().to_numpy()
-    return patients
+    return nodules.agg(logit=("logit", "max" if rule == "max" else "mean")).assign(slices=counts.to_numpy())
 
 
 def patient_logits(nodules: pd.DataFrame) -> pd.DataFrame:
     """One row per patient, who is as suspicious as their most suspicious nodule and malignant if any is.
 
-    `nodules` has one row per nodule with patient_id, logit and, if known, label, fold and known, which are
-    the same for all nodules of a patient.
+    `nodules` has one row per nodule with patient_id, logit and possibly label, fold and calibrating; these
+    two are the same for all nodules of a patient.
     """
-    how = {"logit": "max", "label": "max", "fold": "first", "known": "first"}
+    how = {"logit": "max", "label": "max", "fold": "first", "calibrating": "first"}
     columns = {name: way for name, way in how.items() if name in nodules}
     return nodules.groupby("patient_id", as_index=False, observed=True).agg(columns)
 

@@ -10,7 +10,9 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from lungvae_core.errors import UserError
-from lungvae_core.statistics.intervals import percentiles, wilson
+from lungvae_core.statistics.intervals import against_null, percentile_interval, percentiles, wilson
+from lungvae_core.statistics.rates import share
+from lungvae_core.statistics.roc import ties
 
 BALANCED = "maximises balanced accuracy on the calibration patients"
 ONE_CLASS = "0.5: the calibration patients are all of one class, so nothing could be settled"
@@ -28,17 +30,11 @@ class Settled:
     bias: float
     threshold: float  # a unit is called malignant at or above this probability
     rule: str  # how the threshold was chosen, in words
-    patients: int | None  # None where they were not told apart
+    patients: int | None  # None if their names were not given
     units: int
 
 
-def settle(
-    labels: np.ndarray,
-    logits: np.ndarray,
-    *,
-    weights: np.ndarray | None = None,
-    patients: np.ndarray | None = None,
-) -> Settled:
+def settle(labels: np.ndarray, logits: np.ndarray, *, patients: np.ndarray | None = None) -> Settled:
     """Fit temperature, bias and threshold to labels (N,) of 0 and 1 and logits (N,) of calibration patients.
 
     Temperature scaling (Guo et al. 2017) with a bias, by likelihood. Two things keep it finite where the
@@ -48,14 +44,10 @@ def settle(
     ones it is the nearest to 0.5. With a single class nothing is fitted: temperature 1, bias 0 and threshold
     0.5.
 
-    `weights` (N,) count how often a unit counts; `patients` (N,) are only counted. Raises UserError without
-    units, or with logits that are not finite.
+    `patients` (N,) are only counted. Raises UserError without units, or with logits that are not finite.
     """
     labels, logits = np.asarray(labels, np.float64), np.asarray(logits, np.float64)
-    counts = np.ones(len(labels)) if weights is None else np.asarray(weights, np.float64)
-    people = None if patients is None else len(pd.unique(np.asarray(patients)[counts > 0]))
-    kept = counts > 0
-    labels, logits, counts = labels[kept], logits[kept], counts[kept]
+    people = None if patients is None else len(pd.unique(np.asarray(patients)))
     if len(labels) == 0:
         raise UserError("There are no calibration patients to settle a threshold. Set some aside.")
     if not np.isfinite(logits).all():
@@ -65,8 +57,8 @@ def settle(
         )
     if labels.min() == labels.max():
         return Settled(1.0, 0.0, 0.5, ONE_CLASS, people, len(labels))
-    temperature, bias = _likeliest(labels, logits, counts)
-    threshold = _threshold(labels, expit(logits / temperature + bias), counts)
+    temperature, bias = _likeliest(labels, logits)
+    threshold = _threshold(labels, expit(logits / temperature + bias))
     return Settled(temperature, bias, threshold, BALANCED, people, len(labels))
 
 
@@ -76,22 +68,22 @@ def apply(settled: Settled, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return probability, (probability >= settled.threshold).astype(int)
 
 
-def _likeliest(labels: np.ndarray, logits: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
+def _likeliest(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
     """(temperature, bias)."""
-    up, down = counts[labels == 1].sum(), counts[labels == 0].sum()
+    up, down = (labels == 1).sum(), (labels == 0).sum()
     targets = np.where(labels == 1, (up + 1) / (up + 2), 1 / (down + 2))
-    middle = np.average(logits, weights=counts)
+    middle = logits.mean()
     centred = logits - middle  # so that slope and offset hardly depend on each other
 
     def loss(at: np.ndarray) -> tuple[float, np.ndarray]:
         slope = np.exp(at[0])
         raised = slope * centred + at[1]
         sharper = max(at[0], 0.0) / SPREAD
-        value = counts @ (np.logaddexp(0, raised) - targets * raised) + sharper**2 / 2
-        error = counts * (expit(raised) - targets)
+        value = (np.logaddexp(0, raised) - targets * raised).sum() + sharper**2 / 2
+        error = expit(raised) - targets
         return value, np.array([slope * (error @ centred) + sharper / SPREAD, error.sum()])
 
-    scale = np.log(max(np.sqrt(np.average(centred**2, weights=counts)), 1e-9))
+    scale = np.log(max(centred.std(), 1e-9))
     limits = [(-max(scale, 0.0) - 7, -np.log(COLDEST)), (None, None)]
     # In the logarithm of the slope the loss may have more than one valley.
     fits = [
@@ -109,21 +101,16 @@ def _likeliest(labels: np.ndarray, logits: np.ndarray, counts: np.ndarray) -> tu
     return float(1 / slope), float(best[1] - slope * middle)
 
 
-def _threshold(labels: np.ndarray, probabilities: np.ndarray, counts: np.ndarray) -> float:
-    distinct, group = np.unique(probabilities, return_inverse=True)
-    up = np.bincount(group, counts * labels)
-    down = np.bincount(group, counts * (1 - labels))
-    # Between neighbours i and i + 1: what lies below is not called.
-    specificity = np.cumsum(down)[:-1] / down.sum()
-    sensitivity = 1 - np.cumsum(up)[:-1] / up.sum()
-    called = probabilities >= 0.5
-    at_half = (
-        counts[called & (labels == 1)].sum() / up.sum() + counts[~called & (labels == 0)].sum() / down.sum()
-    ) / 2
+def _threshold(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    distinct = np.unique(probabilities)
     # Half-way between two that differ by the last digit is the lower one itself, which is not to be called.
     between = np.maximum((distinct[:-1] + distinct[1:]) / 2, np.nextafter(distinct[:-1], 1))
     candidates = np.r_[0.5, between]
-    value = np.r_[at_half, (sensitivity + specificity) / 2]
+    missed, spared = (  # the share of each class below a candidate
+        np.searchsorted(np.sort(of_class), candidates) / len(of_class)
+        for of_class in (probabilities[labels == 1], probabilities[labels == 0])
+    )
+    value = (1 - missed + spared) / 2
     best = candidates[value >= value.max() - 1e-12]
     return float(best[np.argmin(np.abs(best - 0.5))])
 
@@ -143,15 +130,14 @@ def weighted_eces(
     """(B,) ECE under each of the sample weights (B, N), with bins of equal weight in each."""
     if len(labels) == 0:
         return np.full(len(weights), np.nan)
-    order, starts = _groups(probabilities)
+    order, starts = ties(probabilities)
     weights = np.asarray(weights, np.float64)[:, order]
     error = (np.asarray(labels, np.float64) - np.asarray(probabilities, np.float64))[order]
     mass = np.add.reduceat(weights, starts, axis=1)
     off = np.add.reduceat(weights * error, starts, axis=1)
-    whole = mass.sum(1)
     place = _bins(mass, bins) + bins * np.arange(len(weights))[:, None]
     by_bin = np.bincount(place.ravel(), off.ravel(), minlength=bins * len(weights)).reshape(-1, bins)
-    return np.divide(np.abs(by_bin).sum(1), whole, out=np.full(len(weights), np.nan), where=whole > 0)
+    return share(np.abs(by_bin).sum(1), mass.sum(1))
 
 
 def ece_noise(
@@ -174,11 +160,9 @@ def ece_noise(
     value = ece(labels, probabilities, bins)
     if len(probabilities) == 0:
         return dict.fromkeys(("value", "mean", "low", "high", "p"), float("nan"))
-    order, starts = _groups(probabilities)
-    mass = np.diff(np.r_[starts, len(order)]).astype(np.float64)
-    place = np.empty(len(order), int)
-    place[order] = np.repeat(_bins(mass[None], bins)[0], mass.astype(int))
-    member = np.eye(bins)[place]  # (N, bins)
+    order, place = _ranked_bins(probabilities, bins)
+    member = np.empty((len(order), bins))
+    member[order] = np.eye(bins)[place]
     group = np.arange(len(order)) if groups is None else pd.factorize(np.asarray(groups))[0]
     generator = np.random.default_rng(seed)
     drawn = []
@@ -186,14 +170,8 @@ def ece_noise(
         luck = generator.random((min(100, resamples - start), group.max() + 1))[:, group]
         drawn.append(np.abs(((luck < probabilities) - probabilities) @ member).sum(1) / len(order))
     draws = np.concatenate(drawn)
-    low, high = percentiles(draws)
-    return {
-        "value": value,
-        "mean": float(draws.mean()),
-        "low": float(low),
-        "high": float(high),
-        "p": float((1 + (draws >= value - 1e-12).sum()) / (1 + len(draws))),
-    }
+    beside = against_null(value, draws)
+    return {**percentile_interval(value, draws), "mean": beside["null"], "p": beside["p"]}
 
 
 def ece_interval(value: float, drawn: np.ndarray, p: float) -> dict[str, float]:
@@ -223,24 +201,15 @@ def reliability(
     labels, probabilities = np.asarray(labels, np.float64), np.asarray(probabilities, np.float64)
     if len(labels) == 0:
         return []
-    order, starts = _groups(probabilities)
-    mass = np.diff(np.r_[starts, len(order)])
-    place = np.repeat(_bins(mass[None].astype(np.float64), bins)[0], mass)
+    order, place = _ranked_bins(probabilities, bins)
     entries = []
     for number in np.unique(place):
         rows = order[place == number]
-        share = float(labels[rows].mean())
+        mean, malignant = float(probabilities[rows].mean()), float(labels[rows].mean())
         cases = len(rows) if patients is None else len(pd.unique(np.asarray(patients)[rows]))
-        low, high = wilson(share, cases)
-        entries.append(
-            {
-                "mean_probability": float(probabilities[rows].mean()),
-                "share": share,
-                "count": len(rows),
-                "low": low,
-                "high": high,
-            }
-        )
+        low, high = wilson(malignant, cases)
+        entry = {"mean_probability": mean, "share": malignant, "count": len(rows), "low": low, "high": high}
+        entries.append(entry)
     return entries
 
 
@@ -280,11 +249,11 @@ def slope_intercept(labels: np.ndarray, probabilities: np.ndarray) -> tuple[floa
     return float(slope), float(at[1] - slope * middle)
 
 
-def _groups(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(order (N,) by rising probability, where each group of equal ones starts in it)."""
-    order = np.argsort(probabilities, kind="stable")
-    ranked = np.asarray(probabilities)[order]
-    return order, np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
+def _ranked_bins(probabilities: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """(order (N,) by rising probability, the bin (N,) of each in this order)."""
+    order, starts = ties(probabilities)
+    count = np.diff(np.r_[starts, len(order)])
+    return order, np.repeat(_bins(count[None].astype(np.float64), bins)[0], count)
 
 
 def _bins(mass: np.ndarray, bins: int) -> np.ndarray:

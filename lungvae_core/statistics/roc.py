@@ -11,6 +11,7 @@ from scipy.stats import norm, rankdata
 
 from lungvae_core.statistics.intervals import percentile_interval
 from lungvae_core.statistics.patients import bootstrap
+from lungvae_core.statistics.rates import share
 
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:
@@ -22,17 +23,20 @@ def weighted_aucs(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -
     """(B,) AUC under each of the sample weights (B, N), by the Mann-Whitney statistic; NaN with one class."""
     if len(scores) == 0:
         return np.full(len(weights), np.nan)
-    order = np.argsort(scores, kind="stable")
-    ranked = np.asarray(scores)[order]
-    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])  # the first of each group of ties
+    order, starts = ties(scores)
     positive = np.asarray(labels)[order] == 1
     weights = np.asarray(weights, np.float64)[:, order]
     up = np.add.reduceat(weights * positive, starts, axis=1)  # (B, groups)
     down = np.add.reduceat(weights * ~positive, starts, axis=1)
     below = np.cumsum(down, axis=1) - down
-    pairs = up.sum(1) * down.sum(1)
-    won = (up * (below + 0.5 * down)).sum(1)
-    return np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+    return share((up * (below + 0.5 * down)).sum(1), up.sum(1) * down.sum(1))
+
+
+def ties(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(order (N,) of rising scores, where each group of equal ones starts in it); N is above 0."""
+    order = np.argsort(scores, kind="stable")
+    ranked = np.asarray(scores)[order]
+    return order, np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
 
 
 def auc_interval(
@@ -54,17 +58,14 @@ def weighted_average_precisions(labels: np.ndarray, scores: np.ndarray, weights:
     """
     if len(scores) == 0:
         return np.full(len(weights), np.nan)
-    order = np.argsort(-np.asarray(scores), kind="stable")
-    ranked = np.asarray(scores)[order]
-    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
+    order, starts = ties(-np.asarray(scores))
     positive = np.asarray(labels)[order] == 1
     weights = np.asarray(weights, np.float64)[:, order]
     up = np.add.reduceat(weights * positive, starts, axis=1)
     caught = np.cumsum(up, axis=1)
     called = np.cumsum(np.add.reduceat(weights, starts, axis=1), axis=1)
     precision = np.divide(caught, called, out=np.zeros_like(caught), where=called > 0)
-    whole = caught[:, -1]
-    return np.divide((up * precision).sum(1), whole, out=np.full(len(weights), np.nan), where=whole > 0)
+    return share((up * precision).sum(1), caught[:, -1])
 
 
 def delong(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> dict[str, float]:

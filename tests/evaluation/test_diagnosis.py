@@ -15,7 +15,7 @@ from lungvae_core.data.diagnoses import Diagnoses, read_diagnoses
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation import report_words
 from lungvae_core.evaluation.classify import classify
-from lungvae_core.evaluation.diagnosis import against_diagnosis, check_known
+from lungvae_core.evaluation.diagnosis import against_diagnosis, check_diagnoses
 from lungvae_core.evaluation.html import to_html
 from lungvae_core.evaluation.report import DiagnosisPart, Report, load_report, load_run_report
 from lungvae_core.serving.http.routes import registry
@@ -102,8 +102,8 @@ def test_patients_who_are_not_in_the_data_are_told_before_anything_is_trained() 
     table, nodules, diagnoses = made()
     strangers = table.assign(patient_id="X-" + table["patient_id"])
     with pytest.raises(UserError, match="0 benign and 0 malignant"):
-        check_known(strangers, diagnoses)
-    check_known(table, diagnoses)
+        check_diagnoses(strangers, diagnoses)
+    check_diagnoses(table, diagnoses)
     assert (
         against_diagnosis(nodules.assign(patient_id="X-" + nodules["patient_id"]), table, diagnoses) is None
     )

@@ -80,7 +80,7 @@ def test_attention_is_a_rule_like_the_others(slices: pd.DataFrame) -> None:
     codes = np.random.default_rng(0).normal(size=(6, 3))
     logits = slices["logit"].to_numpy()
     attention = fit_attention(codes, slices, np.array([0.0, 1, 0, 0, 1, 0]), seed=0, inputs=Inputs())
-    found = nodule_logits("attention", slices, logits, codes=codes, attention=attention)
+    found = nodule_logits("attention", slices, logits, attended=attention.logits(codes, slices))
     assert list(found) == list(nodule_logits("mean", slices, logits))
     assert found["slices"].tolist() == [2, 1, 3]
     with pytest.raises(UserError, match="needs the slices' codes"):

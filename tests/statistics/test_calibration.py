@@ -54,15 +54,6 @@ def test_settle_calibrates_with_few_patients() -> None:
     assert np.median(temperatures) == pytest.approx(2.5, rel=0.15)
 
 
-def test_a_weight_counts_as_repeating_does() -> None:
-    labels, logits = made(60)
-    weights = np.random.default_rng(3).integers(0, 4, 60)
-    weighted = settle(labels, logits, weights=weights)
-    repeated = settle(np.repeat(labels, weights), np.repeat(logits, weights))
-    for name in ("temperature", "bias", "threshold"):
-        assert getattr(weighted, name) == pytest.approx(getattr(repeated, name), rel=1e-3, abs=1e-3)
-
-
 @pytest.mark.parametrize("scale", [1e-3, 1, 50, 1e4])
 @pytest.mark.parametrize("count", [2, 4, 20, 400])
 def test_classes_that_separate_do_not_blow_up(scale: float, count: int) -> None:

@@ -23,7 +23,6 @@ from lungvae_core.evaluation.disentanglement import phantom_scores as moved
 from lungvae_core.evaluation.disentanglement import probes, scores
 from lungvae_core.evaluation.disentanglement.attributes import attributes
 from lungvae_core.evaluation.disentanglement.factors import (
-    NODULE,
     Factors,
     factors_of,
     log_ratios,
@@ -33,6 +32,7 @@ from lungvae_core.evaluation.disentanglement.factors import (
 )
 from lungvae_core.evaluation.disentanglement.phantom_scores import Sizes
 from lungvae_core.evaluation.disentanglement.schema import Disentanglement
+from lungvae_core.evaluation.units import NODULE
 from lungvae_core.files import write_text
 from lungvae_core.schema import read_as
 from lungvae_core.statistics.intervals import against_null
@@ -47,7 +47,7 @@ SPACES = {
 }
 VARIANTS = {
     "raw": "the factors as they are",
-    "without_size": "the factors less what a spline of the log diameter, fitted on other patients, tells",
+    "without_size": "the factors less what a spline of the log diameter, fitted on other patients, explains",
 }
 
 
@@ -93,7 +93,7 @@ def assess(
         report["spaces"][name] = _variants(means, factors, seed, effort, name, on_progress)
     report["attributes"] = attributes(
         table,
-        log_ratios(codes) if simplex else codes,
+        spaces.get("log_ratio", codes),
         labels_shape_codes=run.config.labels_shape_codes,
         resamples=effort.resamples,
         seed=seed,
@@ -127,10 +127,7 @@ def _head(run: Run, table: pd.DataFrame, factors: Factors, seed: int, effort: Ef
             "seed": run.config.training.seed,
         },
         "data": {
-            "name": run.info.data.name,
-            "attribution": run.info.data.attribution,
-            "generated": run.info.data.generated,
-            "content_hash": run.info.data.content_hash,
+            **run.info.data.model_dump(include={"name", "attribution", "generated", "content_hash"}),
             "slices": len(table),
             "nodules": len(factors.values),
             "patients": len(np.unique(factors.patients)),
@@ -184,8 +181,8 @@ def _seen(run: Run, split: np.ndarray) -> str:
         if not run.config.joint.rounds:
             what = f"dimensions were guided by {', '.join(run.config.objective.guided)}"
         return (
-            f"LEAK: {what}, and {share:.0%} of these slices are of its training; what the codes know of that "
-            "was partly told to them."
+            f"LEAK: {what}, and {share:.0%} of these slices are of its training, so that the codes encode it "
+            "partly because they were trained to."
         )
     if share == 0:
         return "The VAE was trained on none of these slices."
@@ -228,7 +225,7 @@ def assess_part(
         on_progress(what, next(done), steps)
 
     whole = _Measured.of(codes, values, seed)
-    nulls, told_high = _nulls(whole, draws, seed, effort, step)
+    nulls, high = _nulls(whole, draws, seed, effort, step)
     left_out = []  # the scores without each group of patients
     for kept, _ in grouped_folds(factors.nodules, min(effort.groups, len(np.unique(patients))), seed=seed):
         left_out.append(_Measured.of(codes[kept], values[kept], seed).scores())
@@ -246,7 +243,7 @@ def assess_part(
         "information": rounded(whole.information),
         "information_null": {
             "what": "the largest over dimensions with patients shuffled, 95th percentile",
-            "high": rounded(told_high),
+            "high": rounded(high),
         },
         "spearman": rounded(_ranks(codes, values), 2),
         "importance": rounded(whole.importance),
@@ -267,9 +264,8 @@ class _Measured:
     def of(cls, codes: np.ndarray, values: np.ndarray, seed: int) -> _Measured:
         binned = scores.Binned.of(values)
         information = scores.information(scores.Binned.of(codes), binned)
-        return cls(
-            codes, values, information, binned.entropies(), scores.importances(codes, values, seed=seed)
-        )
+        importance = scores.importances(codes, values, seed=seed)
+        return cls(codes, values, information, binned.entropies(), importance)
 
     def scores(self) -> dict[str, float]:
         """Every score by name."""
@@ -401,14 +397,14 @@ def figure(value: float, interval: tuple[float, float], null: np.ndarray) -> dic
     if not np.isfinite(value):
         return {"value": None, "low": None, "high": None, "null": None}
     low, high = (float(end) if np.isfinite(end) else value for end in interval)
-    entry: dict[str, Any] = {"value": round(value, 4), "low": round(low, 4), "high": round(high, 4)}
-    entry["null"] = None
-    if len(null):
-        beside = against_null(value, null)
-        entry["null"] = {
-            name: round(beside[key], 4) for name, key in (("mean", "null"), ("high", "null_high"), ("p", "p"))
-        }
-    return entry
+    beside = against_null(value, null) if len(null) else None
+    keys = {"mean": "null", "high": "null_high", "p": "p"}
+    return {
+        "value": round(value, 4),
+        "low": round(low, 4),
+        "high": round(high, 4),
+        "null": beside and {name: round(beside[key], 4) for name, key in keys.items()},
+    }
 
 
 def ordered(part: dict[str, Any]) -> list[int]:

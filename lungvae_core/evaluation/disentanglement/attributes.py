@@ -16,11 +16,12 @@ from sklearn.linear_model import RidgeCV
 
 from lungvae_core.data.columns import RATING_RANGES
 from lungvae_core.data.splits import grouped_folds
-from lungvae_core.evaluation.disentanglement.factors import LEAST_PATIENTS, NODULE, nodule_means
+from lungvae_core.evaluation.disentanglement.factors import LEAST_PATIENTS, nodule_means
 from lungvae_core.evaluation.disentanglement.probes import ALPHAS, standardised
-from lungvae_core.statistics.intervals import percentile_interval
+from lungvae_core.evaluation.units import NODULE
+from lungvae_core.statistics.intervals import nan_as_none, percentile_interval
 from lungvae_core.statistics.patients import patient_weights
-from lungvae_core.training.encode import TRAINED
+from lungvae_core.training.encode import trained_rows
 
 FOLDS = 5
 STEP = 1.0  # on the scale, by which a prediction may be off
@@ -95,7 +96,7 @@ def _splits(nodules: pd.DataFrame, shaped: bool, seed: int) -> list[tuple[np.nda
     """(fitted, tested) nodules; empty if there are no patients to test."""
     if not shaped:
         return list(grouped_folds(nodules, FOLDS, seed=seed))
-    trained = (nodules["split"] == TRAINED).to_numpy() if "split" in nodules else np.ones(len(nodules), bool)
+    trained = trained_rows(nodules)
     both = np.flatnonzero(trained), np.flatnonzero(~trained)
     return [both] if all(len(rows) >= LEAST_PATIENTS for rows in both) else []
 
@@ -130,11 +131,9 @@ def _figures(
             drawn = weights[:, rows] @ each[rows] / total
         value = each[rows].mean(0)
         entry[name] = {
-            figure: _rounded(percentile_interval(value[at], drawn[:, at]))
+            figure: nan_as_none(
+                {key: round(end, 4) for key, end in percentile_interval(value[at], drawn[:, at]).items()}
+            )
             for at, figure in enumerate(("within_one", "mae"))
         } | {"nodules": int(rows.sum())}
     return entry
-
-
-def _rounded(interval: dict[str, float]) -> dict[str, float | None]:
-    return {name: round(value, 4) if np.isfinite(value) else None for name, value in interval.items()}

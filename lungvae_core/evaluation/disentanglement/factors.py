@@ -15,9 +15,9 @@ from lungvae_core.data.phantom.factors import FACTORS
 from lungvae_core.data.slices import RATINGS
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError
+from lungvae_core.evaluation.units import NODULE
 
 FOLDS = 5
-NODULE = ["patient_id", "nodule"]
 LEAST_PATIENTS = 10
 _LOG_OFFSET = 1e-5  # as in the classifier's centred log-ratios, so that both see the same
 
@@ -159,7 +159,7 @@ def without_size(factors: Factors, *, seed: int = 0) -> tuple[Factors, dict[str,
     explained = 1 - (left**2).sum(0) / ((factors.values - factors.values.mean(0)) ** 2).sum(0)
     kept = [index for index, kind in enumerate(factors.kinds) if not kind.size]
     kinds = [
-        Factor(kind.name, f"{kind.words}, less what the diameter tells", kind.unit)
+        Factor(kind.name, f"{kind.words}, less what the diameter explains", kind.unit)
         for kind in (factors.kinds[index] for index in kept)
     ]
     rest = Factors(kinds, left[:, kept], factors.nodules, factors.size, factors.left_out)

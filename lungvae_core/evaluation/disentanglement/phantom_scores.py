@@ -73,9 +73,8 @@ def rendered(sizes: Sizes, seed: int) -> Rendered:
     for place, name in enumerate(groups):
         value, scene_seed = float(generator.uniform(*INDEPENDENT[name])), int(generator.integers(2**31))
         for one in range(sizes.group):
-            held[place, one] = render(draw_independent(generator).replace(**{name: value}), seed=scene_seed)[
-                0
-            ]
+            factors = draw_independent(generator).replace(**{name: value})
+            held[place, one] = render(factors, seed=scene_seed)[0]
     return Rendered(
         sizes,
         np.stack(free),
@@ -138,17 +137,14 @@ def phantom_scores(held: np.ndarray, slices: Rendered, *, seed: int, draws: int)
         }
 
     generator = np.random.default_rng([seed, 1])
-    null: dict[str, list[float]] = {"factor_vae": [], "beta_vae": []}
-    for _ in range(draws):
-        for name, (predicted, true) in predictions(generator.permutation(slices.factor)).items():
-            null[name].append(float((predicted == true).mean()))
+    null = [predictions(generator.permutation(slices.factor)) for _ in range(draws)]
     accuracies = {}
     for name, (predicted, true) in predictions(slices.factor).items():
         right = predicted == true
         drawn = right[generator.integers(len(right), size=(500, len(right)))].mean(1)
         accuracies[name] = {
             **percentile_interval(right.mean(), drawn),
-            "null": null[name],
+            "null": [float(np.equal(*draw[name]).mean()) for draw in null],
             "by_factor": {each: float(right[true == number].mean()) for number, each in enumerate(NAMES)},
         }
     return accuracies

@@ -21,7 +21,6 @@ from lungvae_core.statistics.patients import bootstrap
 from lungvae_core.statistics.roc import weighted_aucs
 
 FOLDS = 5
-KINDS = {"linear": "ridge regression", "boosted": "gradient-boosted trees"}
 ALPHAS = np.logspace(-1, 5, 13)  # of ridge regression on standardised codes
 
 

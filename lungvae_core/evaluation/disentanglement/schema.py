@@ -27,7 +27,7 @@ class Figure(Interval):
 
 
 class Probe(Part):
-    """How well a factor is told from all dimensions."""
+    """How well a factor is predicted from all dimensions."""
 
     measure: Literal["r2", "auc"]
     linear: Figure
@@ -70,7 +70,7 @@ class Sizes(Part):
 
 
 class Phantom(Part):
-    """The same of generated slices with factors that are known."""
+    """The same for generated slices, whose factors are given."""
 
     what: str
     sizes: Sizes

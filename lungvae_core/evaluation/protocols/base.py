@@ -11,22 +11,19 @@ import numpy as np
 import pandas as pd
 
 from lungvae_core.data.counted import Counted, labelled_rows, left_out_before
-from lungvae_core.data.labels import TASKS, rule_in_words
 from lungvae_core.data.slices import SliceSet
-from lungvae_core.evaluation.baselines import NODULE, available, nodule_sizes
+from lungvae_core.evaluation.baselines import available, nodule_sizes
 from lungvae_core.evaluation.compare import comparisons, size_matched
 from lungvae_core.evaluation.figures import unit_figures
-from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
-from lungvae_core.evaluation.provenance import data_part, provenance
+from lungvae_core.evaluation.provenance import data_part, protocol_part, provenance
 from lungvae_core.evaluation.report import REPORT_FORMAT
 from lungvae_core.evaluation.subgroups import attributes_of, subgroups
+from lungvae_core.evaluation.units import NODULE
 
 # Sections that a protocol may fill.
 EMPTY: dict[str, Any] = {
-    **dict.fromkeys(
-        ("nodule_rules", "per_seed", "stages", "size_matched", "calibration", "reconstruction", "leak")
-    ),
-    **dict.fromkeys(("external", "diagnosis")),
+    **dict.fromkeys(("nodule_rules", "per_seed", "stages", "size_matched", "calibration")),
+    **dict.fromkeys(("reconstruction", "leak", "external", "diagnosis")),
     "baselines": {},
     "comparisons": {},
     "subgroups": {},
@@ -48,7 +45,7 @@ class Protocol(ABC):
     folds_count: int  # outer folds; 0 if nothing is trained
     quick: bool
     resamples: int  # of patients
-    leaks: list[str]  # how the model knew what is tested
+    leaks: list[str]  # how the labels of tested patients reached the model
     began: float = field(default_factory=time.monotonic)
 
     @abstractmethod
@@ -77,12 +74,7 @@ class Protocol(ABC):
         return {
             **EMPTY,
             "format": REPORT_FORMAT,
-            "protocol": self.name,
-            "protocol_in_words": PROTOCOLS[self.name].in_full,
-            "task": self.task,
-            "task_in_words": TASKS[self.task],
-            "label_rule": self.label_rule,
-            "label_rule_in_words": rule_in_words(self.data.table, self.label_rule),
+            **protocol_part(self.name, self.task, self.label_rule, self.data.table),
             "leaks": self.leaks,
             "transductive": self.transductive,
             "data": data_part(self.data.table, self.data.info, self.truth, self._counted()),
@@ -95,6 +87,10 @@ class Protocol(ABC):
             **sections,
             **provenance(self.began),
         }
+
+    def draws(self, most: int | None = None) -> dict[str, Any]:
+        """The arguments `resamples`, at most `most`, and `seed` of functions that resample patients."""
+        return {"resamples": min(self.resamples, most or self.resamples), "seed": self.seeds[0]}
 
     def _counted(self) -> Counted:
         before = left_out_before(self.data.info.details)
@@ -112,23 +108,15 @@ class Protocol(ABC):
         `frames` are the judged frames by unit. `baselines` is the report's section, and `others` has, for
         each baseline, one row per nodule with label and logit. `table` has one row per slice.
         """
-        nodules, seed = frames["nodule"], self.seeds[0]
+        nodules = frames["nodule"]
         matched = None
         if "diameter" in available(table):
             sized = nodules[NODULE].merge(nodule_sizes("diameter", table), on=NODULE, how="left")
-            matched = {"nodule": size_matched(nodules, sized["logit"].to_numpy(float), seed=seed)}
+            matched = {"nodule": size_matched(nodules, sized["logit"].to_numpy(float), seed=self.seeds[0])}
         return {
-            "units": {
-                unit: unit_figures(frame, resamples=self.resamples, seed=seed)
-                for unit, frame in frames.items()
-            },
+            "units": {unit: unit_figures(frame, **self.draws()) for unit, frame in frames.items()},
             "baselines": baselines,
-            "comparisons": comparisons(nodules, baselines, others, resamples=self.resamples, seed=seed),
-            "subgroups": subgroups(
-                nodules,
-                attributes_of(table, nodules, "nodule"),
-                resamples=min(self.resamples, 500),
-                seed=seed,
-            ),
+            "comparisons": comparisons(nodules, baselines, others, **self.draws()),
+            "subgroups": subgroups(nodules, attributes_of(table, nodules, "nodule"), **self.draws(500)),
             "size_matched": matched,
         }

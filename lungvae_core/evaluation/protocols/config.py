@@ -14,7 +14,7 @@ Protocol = Literal["nested", "frozen", "paper"]
 
 
 class EvaluationConfig(BaseModel):
-    """An evaluation as it was asked for; each setting is described here alone."""
+    """The settings of an evaluation; each is described only here."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

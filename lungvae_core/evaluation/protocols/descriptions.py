@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 _ASIDE = "Calibration and threshold come from patients who neither fitted the classifier nor are tested."
 
@@ -32,6 +33,7 @@ class Description:
     fixes: Mapping[str, object] = field(default_factory=dict)  # settings that may not
 
 
+_of_run = partial(Description, trains=False, of_run=True, threshold="No threshold is set.")
 PROTOCOLS: dict[str, Description] = {
     "nested": Description(
         title="nested cross-validation",
@@ -86,30 +88,21 @@ PROTOCOLS: dict[str, Description] = {
         why_leak="Patients that the model has learned from are tested.",
         trains=False,
     ),
-    "transductive": Description(
+    "transductive": _of_run(
         title="one VAE without labels for all folds",
         in_full="one VAE without labels for all folds, MLP on its codes, 5 patient-grouped stratified folds",
-        trains=False,
-        of_run=True,
-        threshold="No threshold is set.",
     ),
-    "joint": Description(
+    "joint": _of_run(
         title="held-out patients of a VAE with labels",
         in_full="VAE and MLP trained with labels of the training patients, tested on held-out patients only",
         held_out_only=True,
-        trains=False,
-        of_run=True,
-        threshold="No threshold is set.",
     ),
-    "released": Description(
+    "released": _of_run(
         title="the released choice of labels",
         in_full="LEAKS: labels of 70 % of all patients shaped the codes on which the MLP is cross-validated",
         leaks=(
             "Labels of 70 % of all patients shaped the codes on which the classifier is cross-validated.",
         ),
-        trains=False,
-        of_run=True,
-        threshold="No threshold is set.",
     ),
     "searched": Description(
         title="the best trial of a search",

@@ -52,9 +52,8 @@ def evaluate(
     `nested` is an honest report of the same preset and seeds, with which the leak table of the protocol
     `paper` begins. With `diagnoses`, a table of confirmed diagnoses (`data.diagnoses`), the patients' scores
     are also judged against these. `workers`, `ray` and `threads` are those of `lungvae_core.workers.pool`.
-    `on_progress(done, total, what)` is called along the way. Slices that show the same picture as a slice of
-    another patient are refused; with `seen` "leave_out" all but the first of such patients are left out, with
-    "include" the report says that it leaks.
+    `on_progress(done, total, what)` is called along the way. `seen` says what happens to patients that share
+    pictures (see `training.seen.keep_apart`).
 
     Raises UserError for data that lack what the task needs, and for a work folder of other data or settings.
     """
@@ -88,7 +87,7 @@ def evaluate(
             leaks=[*always, *leaks],
             began=began,
             evaluation=evaluation,
-            folds=[fold.without(~kept) for fold in plan_folds(data.table, evaluation)],
+            folds=[fold.only(kept) for fold in plan_folds(data.table, evaluation)],
             work=work,
             machine=Machine(workers, ray, device, threads, should_stop),
             progress=progress,

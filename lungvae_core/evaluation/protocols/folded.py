@@ -28,8 +28,8 @@ PROGRESS = "progress.json"
 class Progress:
     """Reports the progress to the caller and in progress.json."""
 
-    def __init__(self, work: Path, tell: Callable[[float, float, str], None]) -> None:
-        self._path, self._tell, self._what = work / PROGRESS, tell, ""
+    def __init__(self, work: Path, on_progress: Callable[[float, float, str], None]) -> None:
+        self._path, self._on_progress, self._what = work / PROGRESS, on_progress, ""
         self._began, self._first = time.monotonic(), 0.0
 
     def __call__(self, what: str, done: float, total: float) -> None:
@@ -47,7 +47,7 @@ class Progress:
                 "seconds_left": None if left is None else round(left),
             },
         )
-        self._tell(done, total, what)
+        self._on_progress(done, total, what)
 
 
 @dataclass(frozen=True)

@@ -4,39 +4,76 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lungvae_core.data.counted import chosen_rows, left_out_before
-from lungvae_core.data.slices import KEY
-from lungvae_core.evaluation import units
-from lungvae_core.evaluation.baselines import BASELINES, FROM_PIXELS, available
+from lungvae_core.data.labels import labels as labels_by
+from lungvae_core.data.slices import SliceSet
+from lungvae_core.evaluation import baselines, units
 from lungvae_core.evaluation.diagnosis import against_diagnosis
 from lungvae_core.evaluation.figures import auc_of, frame_auc, unit_figures
 from lungvae_core.evaluation.protocols.folded import Folded
 from lungvae_core.evaluation.protocols.members import Member
-from lungvae_core.evaluation.protocols.plan import Fold
-from lungvae_core.evaluation.protocols.rivals import RivalTask, rival_scores
-from lungvae_core.evaluation.protocols.scores import FoldScores, score_fold
+from lungvae_core.evaluation.protocols.plan import EvaluationConfig, Fold
+from lungvae_core.evaluation.protocols.scores import FoldScores, calibrated, score_fold, unjudged
 from lungvae_core.evaluation.reconstruction import slice_figures, summarise, window_of
 from lungvae_core.evaluation.report import UNITS
+from lungvae_core.files import atomic_path
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.workers import pool
 
 CHOSEN = (
     "in each fold the rule of mean, max, top3 and attention with the best AUC on its calibration patients"
 )
-KEYS = {"slice": KEY, "nodule": KEY[:2], "patient": KEY[:1]}
 
 
 def pooled(scores: list[FoldScores], unit: str) -> pd.DataFrame:
     """All folds' judged test units; each was tested once."""
     frame = pd.concat([fold.frames[unit] for fold in scores], ignore_index=True)
-    if frame.duplicated(KEYS[unit]).any():
+    if frame.duplicated(units.KEYS[unit]).any():
         raise AssertionError(f"a {unit} was tested twice")
     return frame
+
+
+@dataclass(frozen=True)
+class BaselineTask:
+    """One baseline in one fold."""
+
+    name: str
+    fold: Fold
+    config: EvaluationConfig
+    data: str
+    folder: str
+
+
+def baseline_scores(task: BaselineTask) -> dict[str, pd.DataFrame]:
+    """In a worker: the judged test slices and nodules of a baseline, from disk if already computed."""
+    files = {
+        unit: Path(task.folder) / f"{task.name}-fold{task.fold.number}-{unit}.parquet"
+        for unit in ("slice", "nodule")
+    }
+    if all(path.is_file() for path in files.values()):
+        return {unit: pd.read_parquet(path) for unit, path in files.items()}
+    data = SliceSet.open(task.data, verify=False)
+    truth = labels_by(data.table, task.config.task, task.config.label_rule)
+    fold = task.fold.only(~np.isnan(truth))
+    slices, nodules = unjudged(data.table, truth, fold)
+    how: dict[str, Any] = {"seed": task.config.seed, "quick": task.config.quick}
+    scored = baselines.score(task.name, data, truth, fold.fit, slices["row"].to_numpy(), **how)
+    frames = {
+        "slice": slices.assign(logit=np.asarray(scored.slice, float)),
+        "nodule": nodules.merge(scored.nodule, on=units.NODULE),
+    }
+    for unit, frame in frames.items():
+        frames[unit] = calibrated(frame, task.fold.number)[0]
+        with atomic_path(files[unit]) as temporary:
+            frames[unit].to_parquet(temporary, index=False)
+    return frames
 
 
 @dataclass(kw_only=True)
@@ -48,24 +85,20 @@ class Honest(Folded):
         return rule, CHOSEN if rule == "chosen" else units.RULES[rule]
 
     def judged(self) -> dict[str, Any] | None:
-        rivals = self._rivals()
-        if rivals is None:
+        others = self._baselines()
+        if others is None:
             return None
         by_stage = self._scores()
         if by_stage is None:
             return None
         self.progress("figures", 0, 1)
         main = by_stage[self.members[0].stages[-1]]
-        sections = {**self._of_scores(main), **self._of_stages(by_stage), **self._beside(main, rivals)}
+        sections = {**self._of_scores(main), **self._of_stages(by_stage), **self._beside(main, others)}
         sections["reconstruction"] = self._reconstructed()
         if self.confirmed is not None:
+            nodules, table = pooled(main, "nodule"), self.data.table
             sections["diagnosis"] = against_diagnosis(
-                pooled(main, "nodule"),
-                self.data.table,
-                self.confirmed,
-                label_rule=self.label_rule,
-                resamples=self.resamples,
-                seed=self.evaluation.seed,
+                nodules, table, self.confirmed, label_rule=self.label_rule, **self.draws()
             )
         return sections
 
@@ -73,7 +106,7 @@ class Honest(Folded):
         """Sections from the last stage's scores, other than the figures of the units."""
         return {
             "nodule_rules": {
-                rule: {"auc": self._auc(pd.concat([fold.rules[rule] for fold in scores]))}
+                rule: {"auc": frame_auc(pd.concat([fold.rules[rule] for fold in scores]), **self.draws())}
                 for rule in scores[0].rules
             },
             "per_seed": _per_seed(scores, self.seeds),
@@ -83,7 +116,7 @@ class Honest(Folded):
     def _of_stages(self, by_stage: dict[str, list[FoldScores]]) -> dict[str, Any]:
         """The VAE before and after its joint phase, if it has one, and what was chosen in each fold."""
         stages = {
-            stage: {unit: {"auc": self._auc(pooled(scores, unit))} for unit in UNITS}
+            stage: {unit: {"auc": frame_auc(pooled(scores, unit), **self.draws())} for unit in UNITS}
             for stage, scores in by_stage.items()
         }
         return {
@@ -91,48 +124,33 @@ class Honest(Folded):
             "settings_chosen": [fold.chosen for scores in by_stage.values() for fold in scores],
         }
 
-    def _beside(self, main: list[FoldScores], rivals: dict[str, dict[str, pd.DataFrame]]) -> dict[str, Any]:
-        """The model's figures, those of its rivals, and the comparisons between them."""
-        baselines = {
+    def _beside(self, main: list[FoldScores], others: dict[str, dict[str, pd.DataFrame]]) -> dict[str, Any]:
+        """The figures of the model and of the baselines, and the comparisons between them."""
+        of_baselines = {
             name: {
-                "words": BASELINES[name],
-                "uses_readers": name not in FROM_PIXELS,
-                **{
-                    unit: unit_figures(frame, resamples=self.resamples, seed=self.evaluation.seed)
-                    for unit, frame in by_unit.items()
-                },
+                "words": baselines.BASELINES[name],
+                "uses_readers": name not in baselines.FROM_PIXELS,
+                **{unit: unit_figures(frame, **self.draws()) for unit, frame in by_unit.items()},
             }
-            for name, by_unit in rivals.items()
+            for name, by_unit in others.items()
         }
         frames = {unit: pooled(main, unit) for unit in UNITS}
-        others = {name: by_unit["nodule"] for name, by_unit in rivals.items()}
-        return self.model_sections(frames, baselines, others, self.data.table)
+        nodules = {name: by_unit["nodule"] for name, by_unit in others.items()}
+        return self.model_sections(frames, of_baselines, nodules, self.data.table)
 
-    def _auc(self, frame: pd.DataFrame) -> dict[str, float]:
-        return frame_auc(frame, resamples=self.resamples, seed=self.evaluation.seed)
-
-    def _rivals(self) -> dict[str, dict[str, pd.DataFrame]] | None:
+    def _baselines(self) -> dict[str, dict[str, pd.DataFrame]] | None:
         """The baselines' judged frames by unit, on the same folds; None if stopped."""
-        names, evaluation = available(self.data.table), self.evaluation
+        names, evaluation = baselines.available(self.data.table), self.evaluation
+        data = str(self.data.folder.resolve())
+        split = f"{evaluation.task}-{evaluation.label_rule}-{self._split_name()}"
+        folder = str(self.work / "baselines" / split)
         tasks = [
-            RivalTask(
-                name=name,
-                fold=fold,
-                config=evaluation,
-                data=str(self.data.folder.resolve()),
-                folder=str(
-                    self.work
-                    / "baselines"
-                    / f"{evaluation.task}-{evaluation.label_rule}-{self._split_name()}"
-                ),
-            )
-            for name in names
-            for fold in self.folds
+            BaselineTask(name, fold, evaluation, data, folder) for name, fold in product(names, self.folds)
         ]
         frames: dict[str, dict[str, list[pd.DataFrame]]] = {}
         with pool(self.machine.workers, self.machine.ray) as at_work:
             for number, task in enumerate(tasks):
-                at_work.submit(number, rival_scores, task)
+                at_work.submit(number, baseline_scores, task)
             done = 0
             while done < len(tasks):
                 ended = at_work.wait(0.5)
@@ -178,15 +196,8 @@ class Honest(Folded):
         frame = pd.concat(frames, ignore_index=True)
         drawn = np.isin(np.arange(len(self.data)), frame["row"])
         counted = chosen_rows(drawn, "in no test fold", before=left_out_before(self.data.info.details))
-        return {
-            **summarise(
-                frame,
-                window_of(next(iter(runs.values()))),
-                resamples=min(self.resamples, 500),
-                seed=self.evaluation.seed,
-            ),
-            "counted": counted.model_dump(),
-        }
+        figures = summarise(frame, window_of(next(iter(runs.values()))), **self.draws(500))
+        return {**figures, "counted": counted.model_dump()}
 
 
 class Nested(Honest):

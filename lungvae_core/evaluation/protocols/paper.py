@@ -18,7 +18,7 @@ import pandas as pd
 from scipy.special import expit
 
 from lungvae_core.data.labels import labels as labels_by
-from lungvae_core.data.slices import SliceSet
+from lungvae_core.data.slices import KEY, SliceSet
 from lungvae_core.data.splits import grouped_folds, share_of_patients
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation import units
@@ -80,10 +80,7 @@ class Paper(Folded):
         if self.beside:
             steps = [nested_step(self.beside), *steps]
         return {
-            "units": {
-                unit: unit_figures(frame, resamples=self.resamples, seed=self.evaluation.seed)
-                for unit, frame in frames.items()
-            },
+            "units": {unit: unit_figures(frame, **self.draws()) for unit, frame in frames.items()},
             "baselines": self.beside["baselines"] if self.beside else {},
             "leak": {"steps": steps, "total": steps[-1]["slice"] - steps[0]["slice"]},
         }
@@ -122,20 +119,16 @@ class Paper(Folded):
             )
             self.progress("classifiers", (done + 1) * (len(folds) + 1), total)
         frames = _frames(inner, labels, np.mean(logits, axis=0), number)
-        return frames, _steps(inner, labels, logits, unseen, number, evaluation)
+        return frames, _steps(inner, labels, logits, unseen, number, evaluation.seed)
 
 
 def _frames(
     inner: pd.DataFrame, labels: np.ndarray, logits: np.ndarray, fold: np.ndarray
 ) -> dict[str, pd.DataFrame]:
     """Judged frames, with the threshold for each unit that is best on each test fold."""
-    slices = inner[["patient_id", "nodule", "slice"]].assign(
-        row=np.arange(len(inner)), label=labels.astype(int), logit=logits, fold=fold
-    )
-    nodules = units.nodule_logits("mean", inner, logits).merge(
-        slices.groupby(["patient_id", "nodule"], as_index=False)[["label", "fold"]].first(),
-        on=["patient_id", "nodule"],
-    )
+    labels = labels.astype(int)
+    slices = inner[KEY].assign(label=labels, logit=logits, fold=fold)
+    nodules = units.by_nodule(inner, label=(labels, "first"), fold=(fold, "first"), logit=(logits, "mean"))
     frames = {"slice": slices, "nodule": nodules, "patient": units.patient_logits(nodules)}
     for unit, frame in frames.items():
         probability = expit(frame["logit"].to_numpy(float))
@@ -158,19 +151,19 @@ def _steps(
     logits: list[np.ndarray],
     unseen: list[tuple[pd.DataFrame, np.ndarray, np.ndarray]],
     fold: np.ndarray,
-    evaluation: EvaluationConfig,
+    seed: int,
 ) -> list[dict[str, Any]]:
     """AUC and accuracy, from the same weights on unseen labels to the protocol as released."""
-    by_seed = [_frames(inner, labels, of_seed, fold) for of_seed in logits]
-    rest = [_frames(table, truth, of_seed, np.zeros(len(table), int)) for table, truth, of_seed in unseen]
-    at_half = [
-        {
+
+    def at_half(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+        return {
             unit: frame.assign(called=(frame["probability"] >= 0.5).astype(int))
             for unit, frame in frames.items()
         }
-        for frames in (*by_seed, *rest)
-    ]
-    of_all, of_rest = at_half[: len(by_seed)], at_half[len(by_seed) :]
+
+    by_seed = [_frames(inner, labels, of_seed, fold) for of_seed in logits]
+    of_all = [at_half(frames) for frames in by_seed]
+    of_rest = [at_half(_frames(*tested, np.zeros(len(tested[0]), int))) for tested in unseen]
     steps = (
         (
             "labels the encoder never saw",
@@ -193,11 +186,11 @@ def _steps(
             "slice",
         ),
     )
-    return [_step(*step, evaluation.seed) for step in steps]
+    return [_step(*step, seed) for step in steps]
 
 
 def _step(
-    name: str, words: str, frames: list[dict[str, pd.DataFrame]], cases: str, seed: int
+    name: str, description: str, frames: list[dict[str, pd.DataFrame]], cases: str, seed: int
 ) -> dict[str, Any]:
     """One row of the leak table, from each seed's frames by unit; `cases` are the units of the accuracy.
 
@@ -206,9 +199,8 @@ def _step(
     interval = frame_auc(frames[0]["slice"], seed=seed)
     return {
         "step": name,
-        "words": words,
-        "slice": float(np.mean([auc_of(each["slice"]) for each in frames])),
-        "nodule": float(np.mean([auc_of(each["nodule"]) for each in frames])),
+        "words": description,
+        **{unit: float(np.mean([auc_of(each[unit]) for each in frames])) for unit in ("slice", "nodule")},
         "accuracy": float(
             np.mean([(each[cases]["called"] == each[cases]["label"]).mean() for each in frames])
         ),

@@ -31,10 +31,14 @@ class Fold:
     calibration: np.ndarray
     test: np.ndarray
 
-    def without(self, rows: np.ndarray) -> Fold:
-        """The fold without the rows of the data where `rows` (N,) is True."""
-        fit, calibration, test = (part[~rows[part]] for part in (self.fit, self.calibration, self.test))
-        return Fold(self.number, fit, calibration, test)
+    @property
+    def parts(self) -> dict[str, np.ndarray]:
+        """The rows of each part: fit, calibration and test."""
+        return {"fit": self.fit, "calibration": self.calibration, "test": self.test}
+
+    def only(self, kept: np.ndarray) -> Fold:
+        """The fold with only the rows of the data where `kept` (N,) is True."""
+        return Fold(self.number, **{name: rows[kept[rows]] for name, rows in self.parts.items()})
 
 
 def plan_folds(table: pd.DataFrame, evaluation: EvaluationConfig) -> list[Fold]:
@@ -49,7 +53,7 @@ def plan_folds(table: pd.DataFrame, evaluation: EvaluationConfig) -> list[Fold]:
             inner, fraction=evaluation.calibration_share, seed=evaluation.seed + number
         )
         fold = Fold(number, outer[fit], outer[calibration], test)
-        check_apart(table, fit=fold.fit, calibration=fold.calibration, test=fold.test)
+        check_apart(table, **fold.parts)
         trainings.append(fold)
     tested = np.sort(np.concatenate([fold.test for fold in trainings]))
     if not np.array_equal(tested, np.arange(len(table))):

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
+from lungvae_core.data.columns import KEY
 from lungvae_core.data.labels import labels as labels_by
 from lungvae_core.data.splits import check_apart, grouped_folds
 from lungvae_core.errors import UserError
@@ -20,9 +21,10 @@ from lungvae_core.evaluation import units
 from lungvae_core.evaluation.figures import auc_of
 from lungvae_core.evaluation.protocols.members import JOINT_STAGE, Member, inputs_at, load_codes
 from lungvae_core.evaluation.protocols.plan import EvaluationConfig, Fold
+from lungvae_core.evaluation.units import NODULE
 from lungvae_core.statistics.calibration import Settled, apply, ece, settle
 from lungvae_core.statistics.roc import auc
-from lungvae_core.training.attention import NODULE, fit_attention
+from lungvae_core.training.attention import fit_attention
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import (
     Classifier,
@@ -58,72 +60,70 @@ def score_fold(
 ) -> FoldScores:
     """The scores of a fold's test patients after a stage; `members` are its trainings by seed."""
     truth = labels_by(table, evaluation.task, evaluation.label_rule)
-    parts = {name: rows[~np.isnan(truth[rows])] for name, rows in vars(fold).items() if name != "number"}
-    check_apart(table, **parts)
-    _both_classes(truth, parts, fold.number)
-    rows = np.concatenate([parts["calibration"], parts["test"]])
-    inner = table.iloc[rows].reset_index(drop=True)
-    calibrating = np.arange(len(rows)) < len(parts["calibration"])  # rows of the calibration part
-    slice_logits, attended, chosen = [], [], []
+    labelled = fold.only(~np.isnan(truth))
+    check_apart(table, **labelled.parts)
+    _both_classes(truth, labelled)
+    inner = unjudged(table, truth, labelled)
+    outputs, chosen = [], []
     for member in members:
-        logits, attention, how = _member_scores(table, truth, parts["fit"], rows, member, stage, evaluation)
-        slice_logits.append(logits)
-        attended.append(attention)
+        logits, attended, how = _member_scores(
+            table, truth, labelled.fit, inner[0], member, stage, evaluation
+        )
+        outputs.append((logits, attended))
         chosen.append({"preset": member.config.preset, "seed": member.seed, **how})
-    both = _judge(
-        inner, truth[rows], calibrating, slice_logits, attended, fold.number, evaluation.nodule_rule
-    )
-    frames, rules, settled, rule = both
+    frames, rules, settled, rule = _judge(table, inner, outputs, fold.number, evaluation.nodule_rule)
     per_seed = []
     for seed in dict.fromkeys(member.seed for member in members):
-        of_seed = [at for at, member in enumerate(members) if member.seed == seed]
-        alone = [slice_logits[at] for at in of_seed], [attended[at] for at in of_seed]
-        per_seed.append(_judge(inner, truth[rows], calibrating, *alone, fold.number, rule)[0])
-    for frame in frames.values():
-        if "row" in frame:
-            frame["row"] = rows[frame["row"].to_numpy()]
+        of_seed = [output for output, member in zip(outputs, members, strict=True) if member.seed == seed]
+        per_seed.append(_judge(table, inner, of_seed, fold.number, rule)[0])
     summary = {
         "fold": fold.number,
         "stage": stage,
         "nodule_rule": rule,
         "members": chosen,
-        "fit_patients": int(table.iloc[fold.fit]["patient_id"].nunique()),
-        "calibration_patients": int(table.iloc[fold.calibration]["patient_id"].nunique()),
-        "test_patients": int(table.iloc[fold.test]["patient_id"].nunique()),
+        **{
+            f"{name}_patients": int(table.iloc[rows]["patient_id"].nunique())
+            for name, rows in fold.parts.items()
+        },
     }
     return FoldScores(frames, rules, settled, summary, per_seed)
+
+
+def unjudged(table: pd.DataFrame, truth: np.ndarray, fold: Fold) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(slices, nodules) of a fold's calibration and test rows, whose `truth` is not NaN, without a logit.
+
+    Both have label and `calibrating`, whether a unit is of the calibration part; slices also have row.
+    """
+    rows = np.concatenate([fold.calibration, fold.test])
+    slices = table.iloc[rows].reset_index(drop=True)[KEY]
+    slices = slices.assign(
+        row=rows, label=truth[rows].astype(int), calibrating=np.arange(len(rows)) < len(fold.calibration)
+    )
+    return slices, slices.groupby(NODULE, as_index=False)[["label", "calibrating"]].first()
 
 
 def _member_scores(
     table: pd.DataFrame,
     truth: np.ndarray,
     fit_rows: np.ndarray,
-    rows: np.ndarray,
+    slices: pd.DataFrame,
     member: Member,
     stage: str,
     evaluation: EvaluationConfig,
 ) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
-    """(logits of `rows`, their nodules' logits by attention, what was chosen) of one training."""
-    codes = load_codes(member, stage)
+    """(logits of `slices`, their nodules' logits by attention, what was chosen) of one training."""
+    codes = np.asarray(load_codes(member, stage))
     inputs = inputs_at(member, stage)
-    learned = np.asarray(codes[fit_rows])
-    head = member.config.joint.head == "trained" and stage == JOINT_STAGE
-    if head:
+    learned, labels, tested = codes[fit_rows], truth[fit_rows], codes[slices["row"].to_numpy()]
+    fitted = table.iloc[fit_rows].reset_index(drop=True)
+    if member.config.joint.head == "trained" and stage == JOINT_STAGE:
         model = load_classifier(Run.open(member.folder))
         assert model is not None
         how = {"classifier": "the joint phase's head"}
     else:
-        model, how = _fitted(table.iloc[fit_rows], learned, truth[fit_rows], member.seed, inputs, evaluation)
-    logits = over_views(model, np.asarray(codes[rows]))
-    attention = fit_attention(
-        learned.mean(1),
-        table.iloc[fit_rows].reset_index(drop=True),
-        truth[fit_rows],
-        seed=member.seed,
-        inputs=inputs,
-    )
-    inner = table.iloc[rows].reset_index(drop=True)
-    return logits, attention.logits(np.asarray(codes[rows]).mean(1), inner), how
+        model, how = _fitted(fitted, learned, labels, member.seed, inputs, evaluation.quick)
+    attention = fit_attention(learned.mean(1), fitted, labels, seed=member.seed, inputs=inputs)
+    return over_views(model, tested), attention.logits(tested.mean(1), slices), how
 
 
 def fit_on_views(
@@ -137,20 +137,14 @@ def fit_on_views(
 
 
 def _fitted(
-    table: pd.DataFrame,
-    codes: np.ndarray,
-    labels: np.ndarray,
-    seed: int,
-    inputs: Inputs,
-    evaluation: EvaluationConfig,
+    table: pd.DataFrame, codes: np.ndarray, labels: np.ndarray, seed: int, inputs: Inputs, quick: bool
 ) -> tuple[Classifier, dict[str, Any]]:
     """The classifier that does best in folds of the fit patients, refitted on all of them."""
-    inner = table.reset_index(drop=True)
     aucs = {}
-    for name, settings in CLASSIFIERS.items() if not evaluation.quick else []:
+    for name, settings in CLASSIFIERS.items() if not quick else []:
         logits = np.empty(len(labels))
         config = settings.model_copy(update={"seed": seed})
-        for train, test in grouped_folds(inner, INNER_FOLDS, seed=seed, classes=labels.astype(int)):
+        for train, test in grouped_folds(table, INNER_FOLDS, seed=seed, classes=labels.astype(int)):
             logits[test] = over_views(fit_on_views(codes[train], labels[train], config, inputs), codes[test])
         aucs[name] = auc(labels, logits)
     best = max(aucs, key=lambda name: aucs[name]) if aucs else "default"
@@ -160,44 +154,46 @@ def _fitted(
 
 
 def _judge(
-    inner: pd.DataFrame,
-    truth: np.ndarray,
-    calibrating: np.ndarray,
-    slice_logits: list[np.ndarray],
-    attended: list[pd.DataFrame],
+    table: pd.DataFrame,
+    inner: tuple[pd.DataFrame, pd.DataFrame],
+    outputs: list[tuple[np.ndarray, pd.DataFrame]],
     fold: int,
-    asked_rule: str,
+    rule: str,
 ) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame], dict[str, Any], str]:
-    """Calibrate on the rows that are `known` and judge the others, by unit and by nodule rule."""
-    logits = np.mean(slice_logits, axis=0)
-    area = inner["area_px"].to_numpy(float) if "area_px" in inner else None
-    nodules: dict[str, pd.DataFrame] = {}
-    for rule in units.RULES:
-        if rule == "attention":
-            nodules[rule] = pd.concat(attended).groupby(NODULE, as_index=False)[["logit"]].mean()
-        elif rule != "largest" or area is not None:
-            nodules[rule] = units.nodule_logits(rule, inner, logits, area=area)
-    of_nodule = units.by_nodule(inner, label=(truth.astype(int), "first"), known=(calibrating, "first"))
-    nodules = {rule: of_nodule.merge(frame, on=NODULE) for rule, frame in nodules.items()}
-    rule = asked_rule
+    """Calibrate on the `unjudged` units that are `calibrating` and judge the others, by unit and by rule.
+
+    `outputs` has, for each training, (logits of the slices, their nodules' logits by attention). Returns
+    (frames by unit, nodules by rule, what was settled by unit, the rule used).
+    """
+    slices, nodules = inner
+    logits = np.mean([of_slices for of_slices, _ in outputs], axis=0)
+    attended = pd.concat([of_nodules for _, of_nodules in outputs])
+    attended = attended.groupby(NODULE, as_index=False)[["logit"]].mean()
+    area = None
+    if "area_px" in table:
+        area = table["area_px"].to_numpy(float)[slices["row"].to_numpy()]
+    by_rule = {
+        name: nodules.merge(
+            units.nodule_logits(name, slices, logits, attended=attended, area=area), on=NODULE
+        )
+        for name in units.RULES
+        if name != "largest" or area is not None
+    }
     if rule == "chosen":
         # The largest slice is found from the readers' mask, so this rule is reported but never chosen.
-        open_to = [name for name in nodules if name != "largest"]
-        rule = max(open_to, key=lambda name: auc_of(nodules[name][nodules[name]["known"]]))
-    elif rule not in nodules:
+        open_to = [name for name in by_rule if name != "largest"]
+        rule = max(open_to, key=lambda name: auc_of(by_rule[name][by_rule[name]["calibrating"]]))
+    elif rule not in by_rule:
         raise UserError(f"The nodule rule {rule} needs the column area_px, which the data lack.")
-    slices = inner[["patient_id", "nodule", "slice"]].assign(
-        row=np.arange(len(inner)), label=truth.astype(int), logit=logits, known=calibrating
-    )
     judged, settled = {}, {}
-    judged["slice"], settled["slice"], _ = calibrated(slices, fold)
-    by_rule = {}
-    for name, frame in nodules.items():
-        by_rule[name], of_rule, everyone = calibrated(frame, fold)
+    judged["slice"], settled["slice"], _ = calibrated(slices.assign(logit=logits), fold)
+    rules = {}
+    for name, frame in by_rule.items():
+        rules[name], of_rule, everyone = calibrated(frame, fold)
         if name == rule:
-            judged["nodule"], settled["nodule"] = by_rule[name], of_rule
+            judged["nodule"], settled["nodule"] = rules[name], of_rule
             judged["patient"], settled["patient"], _ = calibrated(units.patient_logits(everyone), fold)
-    return judged, by_rule, settled, rule
+    return judged, rules, settled, rule
 
 
 def calibrated(
@@ -207,27 +203,23 @@ def calibrated(
 
     From here on `logit` is calibrated, so that several folds can be pooled.
     """
-    calibrating = frame["known"].to_numpy()
+    calibrating = frame["calibrating"].to_numpy()
     raw, label = frame["logit"].to_numpy(float), frame["label"].to_numpy()
-    settled = settle(
-        label[calibrating], raw[calibrating], patients=frame["patient_id"].to_numpy()[calibrating]
-    )
+    patients = frame["patient_id"].to_numpy()[calibrating]
+    settled = settle(label[calibrating], raw[calibrating], patients=patients)
     probability, called = apply(settled, raw)
     everyone = frame.assign(
         logit=logit(np.clip(probability, 1e-12, 1 - 1e-12)), probability=probability, called=called, fold=fold
     )
-    test = everyone[~calibrating].drop(columns="known").reset_index(drop=True)
-    before, after = (
-        ece(label[~calibrating], expit(raw[~calibrating])),
-        ece(label[~calibrating], probability[~calibrating]),
-    )
+    test = everyone[~calibrating].drop(columns="calibrating").reset_index(drop=True)
+    before, after = (ece(label[~calibrating], each[~calibrating]) for each in (expit(raw), probability))
     return test, (settled, before, after), everyone
 
 
-def _both_classes(truth: np.ndarray, parts: dict[str, np.ndarray], number: int) -> None:
-    for name, rows in parts.items():
+def _both_classes(truth: np.ndarray, fold: Fold) -> None:
+    for name, rows in fold.parts.items():
         if len(rows) == 0 or truth[rows].min() == truth[rows].max():
             raise UserError(
-                f"The {name} patients of fold {number + 1} lack lesions of both classes under this label "
-                "rule. Use fewer folds, another seed or a larger calibration_share."
+                f"The {name} patients of fold {fold.number + 1} lack lesions of both classes under this "
+                "label rule. Use fewer folds, another seed or a larger calibration_share."
             )

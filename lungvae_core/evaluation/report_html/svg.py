@@ -39,7 +39,8 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 def forest(drawn: Forest) -> str:
     """Values with their intervals, one per row, in groups with a heading."""
-    rows = [row for _, members in drawn.groups for row in members if row.interval.value is not None]
+    groups = [(name, [row for row in rows if row.interval.value is not None]) for name, rows in drawn.groups]
+    rows = [row for _, members in groups for row in members]
     if not rows:
         return ""
     every = [end for row in rows for end in ends(row.interval)]
@@ -47,18 +48,17 @@ def forest(drawn: Forest) -> str:
     low, high = drawn.limits or (min(every), max(every))
     margin = 0 if drawn.limits else 0.05 * max(max(every) - min(every), 1e-6)
     right = _WIDTH - 190
-    heads = sum(1 for name, members in drawn.groups if name and members)
+    heads = sum(bool(name and members) for name, members in groups)
     bottom = 6 + heads * _HEAD + len(rows) * _ROW + 4
     x, body = _axis(min(low, *every) - margin, max(high, *every) + margin, right, bottom, drawn.axis)
     if drawn.zero is not None:
         body.append(_line(x(drawn.zero), 4, x(drawn.zero), bottom, "zero"))
     y = 6.0
-    for name, members in drawn.groups:
-        shown = [row for row in members if row.interval.value is not None]
-        if name and shown:
+    for name, members in groups:
+        if name and members:
             body.append(_text(2, y + _HEAD - 10, name, "head"))
             y += _HEAD
-        for row in shown:
+        for row in members:
             body.append(_forest_line(row, y + _ROW / 2, x, right, drawn.legend and row.kind == "model"))
             y += _ROW
     return _svg(_WIDTH, bottom + 40, drawn.title, body)

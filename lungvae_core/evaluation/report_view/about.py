@@ -1,4 +1,4 @@
-"""The sections on what was asked and how: question, protocol, data, labels, limits, command, checklist."""
+"""The sections on question and method: question, protocol, data, labels, limits, command, checklist."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from lungvae_core.number_text import DASH, duration, plural
 def question(report: Report, unit: str | None) -> list[Block]:
     """What was asked."""
     patients = "whose labels were **not** kept from" if report.leaks else "who are new to"
-    text = (
-        "How well does the score of a variational autoencoder's codes rank lesions on CT, "
-        f"{report.task_in_words}, in {report.data.name}, on patients {patients} the model, and is that more "
-        "than the lesion's size alone gives?"
-    )
-    return [Text(text)]
+    return [
+        Text(
+            "How well does the score of a variational autoencoder's codes rank lesions on CT, "
+            f"{report.task_in_words}, in {report.data.name}, on patients {patients} the model, and is that "
+            "more than the lesion's size alone gives?"
+        )
+    ]
 
 
 def protocol(report: Report, unit: str | None) -> list[Block]:
@@ -38,12 +39,10 @@ def protocol(report: Report, unit: str | None) -> list[Block]:
         rule = _sentence(report.nodule_rule_in_words or "", capital=False)
         text = f"From slices to a nodule: **{report.nodule_rule}**, {rule}"
         blocks.append(Text(f"{text} A patient is malignant if any labelled nodule is."))
-    if report.transductive and report.leaks:
-        blocks.append(Text("The encoder saw the pixels of patients it is tested on."))
-    elif report.transductive:
-        blocks.append(
-            Text("Transductive: the encoder saw the pixels, never the labels, of patients it is tested on.")
-        )
+    if report.transductive:
+        saw = "The" if report.leaks else "Transductive: the"
+        never = "" if report.leaks else ", never the labels,"
+        blocks.append(Text(f"{saw} encoder saw the pixels{never} of patients it is tested on."))
     rows = report.settings_chosen or []
     if names := list(dict.fromkeys(name for row in rows for name in row)):
         head = [name.replace("_", " ") for name in names]
@@ -62,12 +61,11 @@ def data(report: Report, unit: str | None) -> list[Block]:
     )
     counted = "" if part.counted is None else f" {part.counted.in_words()}"
     name = _sentence(f"{part.name}. {part.source}" if part.source else part.name)
-    blocks: list[Block] = [
+    return [
         Text(f"{name} Content hash `{part.content_hash[:16] or 'not known'}`."),
         *_flow(report),
         Text(f"Tested, each exactly once: {tested}.{counted}"),
     ]
-    return blocks
 
 
 def _flow(report: Report) -> list[Block]:
@@ -80,20 +78,13 @@ def _flow(report: Report) -> list[Block]:
     def share(count: int) -> list[str]:
         return [f"{count:,} nodules", f"{count / whole:.1%}" if whole else DASH]
 
+    every, kept = (
+        [f"{getattr(rows, unit):,} {unit}" for unit in ("patients", "nodules", "slices")]
+        for rows in (part, labelled)
+    )
     boxes = [
-        (
-            "In the data set",
-            [f"{part.patients:,} patients", f"{part.nodules:,} nodules", f"{part.slices:,} slices"],
-        ),
-        (
-            f"Labelled under {report.label_rule}",
-            [
-                f"{labelled.patients:,} patients",
-                f"{whole:,} nodules",
-                f"{labelled.slices:,} slices",
-                f"left out: {part.nodules - whole:,} nodules",
-            ],
-        ),
+        ("In the data set", every),
+        (f"Labelled under {report.label_rule}", [*kept, f"left out: {part.nodules - whole:,} nodules"]),
         ("Malignant", share(malignant)),
         ("Benign" if report.task == "mvb" else "The rest", share(whole - malignant)),
     ]
@@ -102,18 +93,18 @@ def _flow(report: Report) -> list[Block]:
 
 def labels(report: Report, unit: str | None) -> list[Block]:
     """Task and label rule."""
-    text = (
-        f"Task **{report.task}**: {report.task_in_words}. Label rule **{report.label_rule}**: "
-        f"{_sentence(report.label_rule_in_words, capital=False)} Rules move AUCs by some 0.04, so that "
-        "figures of different rules cannot be compared. Labels are readers' opinion."
-    )
-    return [Text(text)]
+    return [
+        Text(
+            f"Task **{report.task}**: {report.task_in_words}. Label rule **{report.label_rule}**: "
+            f"{_sentence(report.label_rule_in_words, capital=False)} Rules move AUCs by some 0.04, so that "
+            "figures of different rules cannot be compared. Labels are readers' opinion."
+        )
+    ]
 
 
 def limits(report: Report, unit: str | None) -> list[Block]:
     """What the figures do not mean."""
-    blocks: list[Block] = [Text(f"**{NOTICE}**"), Bullets(report_words.limits(report))]
-    return blocks
+    return [Text(f"**{NOTICE}**"), Bullets(report_words.limits(report))]
 
 
 def reproduce(report: Report, unit: str | None) -> list[Block]:
@@ -121,7 +112,7 @@ def reproduce(report: Report, unit: str | None) -> list[Block]:
     took = "" if report.seconds is None else f", {duration(report.seconds)}"
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     settings = json.dumps(report.model.config, indent=1, ensure_ascii=False)
-    blocks: list[Block] = [
+    return [
         Code(report.command or "The command was not recorded.", "bash"),
         Text(
             f"{report.hardware or 'Hardware not recorded'}{took}. {versions}. {report.created} Data with "
@@ -130,7 +121,6 @@ def reproduce(report: Report, unit: str | None) -> list[Block]:
         ),
         Code(settings, "json", title="Settings of the model"),
     ]
-    return blocks
 
 
 def checked(report: Report, shown: set[str]) -> list[Block]:

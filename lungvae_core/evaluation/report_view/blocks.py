@@ -34,6 +34,11 @@ class Text:
     soft: bool = False
 
 
+def note(text: str) -> Text:
+    """A soft paragraph."""
+    return Text(text, soft=True)
+
+
 @dataclass(frozen=True)
 class Bullets:
     """A list of sentences."""

@@ -4,6 +4,7 @@ the report lacks that part."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Any
 
 from lungvae_core.evaluation import report_words
@@ -32,9 +33,10 @@ from lungvae_core.evaluation.report_view.blocks import (
     Strip,
     Table,
     Text,
+    note,
 )
 from lungvae_core.evaluation.report_words import Row, baseline_name, figure
-from lungvae_core.number_text import DASH, number, plural
+from lungvae_core.number_text import DASH, interval, number, plural, with_interval
 
 _BESIDE = ("auc", "balanced_accuracy", "sensitivity", "specificity", "average_precision", "brier", "ece")
 
@@ -48,9 +50,8 @@ def forest(report: Report, unit: str | None) -> list[Block]:
     if unit not in (None, "nodule") and len(rows[units[0]]) < 2 <= len(rows["nodule"]):
         units += ["nodule"]
     groups = [(f"Per {one}" if len(units) > 1 else "", rows[one]) for one in units]
-    blocks = _forest(
-        "forest", "AUC of the model and of every baseline, with 95 % intervals", groups, legend=True
-    )
+    title = "AUC of the model and of every baseline, with 95 % intervals"
+    blocks = _forest("forest", title, groups, legend=True)
     text = (
         "AUC: how often a malignant one scores above a benign one; 0.5 is chance. Intervals come from "
         "drawing whole patients again; all are on the same folds and the same lesions."
@@ -61,7 +62,7 @@ def forest(report: Report, unit: str | None) -> list[Block]:
         text += " **No baseline was run, so nothing says what size alone gives.**"
     elif readers:
         text += f" These need a reader at prediction time: {', '.join(readers)}. The model does not."
-    return [*blocks, Text(text, soft=True)] if blocks else []
+    return [*blocks, note(text)] if blocks else []
 
 
 def leak(report: Report, unit: str | None) -> list[Block]:
@@ -70,29 +71,24 @@ def leak(report: Report, unit: str | None) -> list[Block]:
         return []
     drawn: list[list[Block]] = []
     for name, title in report_words.LEAK_FIGURES.items():
-        bars = [
-            Step(step, note, value, gain)
-            for step, note, value, gain in report_words.leak_steps(report, name)
-            if value is not None
-        ]
+        steps = report_words.leak_steps(report, name)
+        bars = [Step(step, about, value, gain) for step, about, value, gain in steps if value is not None]
         drawn.append([Steps(f"leak-{name}", f"The leak, step by step: {title}", bars, title)] if bars else [])
     rows = [
         [
             one.step,
             one.words,
-            figure(Interval(value=one.slice, low=one.low, high=one.high)),
-            number(one.nodule),
-            number(one.accuracy),
+            with_interval(one.slice, one.low, one.high),
+            *map(number, (one.nodule, one.accuracy)),
         ]
         for one in report.leak.steps
     ]
     return [
         Text(report_words.leak_total(report)),
         Beside(*drawn),
-        Text(
+        note(
             "Blue: the honest protocol with the same settings. Orange: what each liberty adds; some move the "
-            "accuracy alone.",
-            soft=True,
+            "accuracy alone."
         ),
         Table(["Step", "What it is", "AUC per slice", "AUC per nodule", "Accuracy"], rows),
     ]
@@ -108,11 +104,11 @@ def figures(report: Report, unit: str | None) -> list[Block]:
     groups: dict[bool, list[Row]] = {True: [], False: []}
     rows: list[list[str]] = []
     for name in FIGURES:
-        if all(there.figure(name) is None for there in units.values()):
+        values = [there.figure(name) for there in units.values()]
+        if not any(values):
             continue
-        title, higher, about = report_words.FIGURE_WORDS[name]
-        values = [figure(there.figure(name)) for there in units.values()]
-        rows.append([title, *values, f"{about}; {'higher' if higher else 'lower'} is better"])
+        (title, about), higher = report_words.FIGURE_WORDS[name], name not in report_words.LOWER_IS_BETTER
+        rows.append([title, *map(figure, values), f"{about}; {'higher' if higher else 'lower'} is better"])
         if (value := own.figure(name)) is not None:
             groups[higher].append(Row(title, value, "model" if higher else "size"))
     tested = "; ".join(
@@ -157,17 +153,17 @@ def _baselines(report: Report) -> list[Block]:
             blocks.append(Table(head, rows, title=f"Beside the baselines, per {unit}", folded=True))
     if baselines:
         about = [f"**{baseline_name(name)}**: {one.words}." for name, one in baselines.items()]
-        blocks.append(Text("The baselines' other figures and intervals are in the JSON.", soft=True))
+        blocks.append(note("The baselines' other figures and intervals are in the JSON."))
         blocks.append(Bullets(about, soft=True))
     return blocks
 
 
 def _beside(part: SomeFigures, names: list[str]) -> list[str]:
     """The AUC with its interval, other figures as values only, since the table would be too wide."""
+    values = {name: part.figure(name) for name in names}
     return [
         figure(value) if name == "auc" or value is None else number(value.value)
-        for name in names
-        for value in (part.figure(name),)
+        for name, value in values.items()
     ]
 
 
@@ -180,7 +176,7 @@ def curves(report: Report, unit: str | None) -> list[Block]:
             blocks.append(Panels(one, "" if unit else f"Per {one}", _squares(own), _confusion(own.confusion)))
     if blocks:
         text = "Dashed: chance; for reliability, perfect calibration."
-        blocks.append(Text(f"{text} {report.description.threshold}", soft=True))
+        blocks.append(note(f"{text} {report.description.threshold}"))
     return blocks
 
 
@@ -188,46 +184,35 @@ def _squares(own: UnitFigures) -> list[Square]:
     if own.curves is None:
         return []
     roc, pr, bins = own.curves.roc, own.curves.pr, own.curves.reliability
-    share = own.malignant / max(own.count, 1)
+    chance = (own.malignant / max(own.count, 1),) * 2
+    auc, ap, ece = (
+        "" if value is None else f"{name} {number(value.value)}"
+        for name, value in (("AUC", own.auc), ("AP", own.average_precision), ("ECE", own.ece))
+    )
     squares = [
-        Square("ROC", _note("AUC", own.auc), "1 − specificity", "sensitivity", roc.fpr, roc.tpr),
-        Square(
-            "Precision and recall",
-            _note("AP", own.average_precision),
-            "recall",
-            "precision",
-            pr.recall,
-            pr.precision,
-            chance=(share, share),
-        ),
-        Square(
-            "Reliability",
-            _note("ECE", own.ece),
-            "probability said",
-            "share malignant",
-            [one.mean_probability for one in bins],
-            [one.share for one in bins],
-            bins=bins,
-        ),
+        Square("ROC", auc, "1 − specificity", "sensitivity", roc.fpr, roc.tpr),
+        Square("Precision and recall", ap, "recall", "precision", pr.recall, pr.precision, chance),
     ]
-    return squares if bins else squares[:2]
-
-
-def _note(name: str, value: Interval | None) -> str:
-    return "" if value is None else f"{name} {number(value.value)}"
+    if bins:
+        probabilities, shares = [one.mean_probability for one in bins], [one.share for one in bins]
+        squares.append(
+            Square(
+                "Reliability", ece, "probability said", "share malignant", probabilities, shares, bins=bins
+            )
+        )
+    return squares
 
 
 def _confusion(counts: Confusion | None) -> list[tuple[str, list[Cell]]]:
     if counts is None:
         return []
-    lines = (
-        ("is malignant", (counts.tp, True), (counts.fn, False)),
-        ("is benign", (counts.fp, False), (counts.tn, True)),
-    )
+
+    def cell(count: int, other: int, right: bool) -> Cell:
+        return Cell(count, count / (count + other) if count + other else None, right)
+
     return [
-        (truth, [Cell(count, count / whole if whole else None, right) for count, right in cells])
-        for truth, *cells in lines
-        for whole in (sum(count for count, _ in cells),)
+        ("is malignant", [cell(counts.tp, counts.fn, True), cell(counts.fn, counts.tp, False)]),
+        ("is benign", [cell(counts.fp, counts.tn, False), cell(counts.tn, counts.fp, True)]),
     ]
 
 
@@ -239,7 +224,7 @@ def comparisons(report: Report, unit: str | None) -> list[Block]:
         part = one.paired or one.delong
         if part is not None:
             kind = report_words.kind_of(report, one.baseline)
-            row = Row(f"less {baseline_name(one.baseline)}", _difference(part), kind)
+            row = Row(f"less {baseline_name(one.baseline)}", part.interval, kind)
             rows.setdefault(f"Per {one.unit}", []).append(row)
     blocks: list[Block] = [
         Bullets([f"{name[0].upper()}{name[1:]}: {report_words.compared(one)}" for name, one in pairs]),
@@ -250,10 +235,9 @@ def comparisons(report: Report, unit: str | None) -> list[Block]:
             axis="AUC of the model less AUC of the baseline",
             zero=0.0,
         ),
-        Text(
+        note(
             "Differences of AUC on the same lesions, 95 % intervals by drawing the same patients for both. "
-            "Right of the line the model is ahead. No interval is corrected for the number of comparisons.",
-            soft=True,
+            "Right of the line the model is ahead. No interval is corrected for the number of comparisons."
         ),
         Table(
             ["Baseline", "Paired bootstrap over patients", "DeLong"],
@@ -269,14 +253,10 @@ def comparisons(report: Report, unit: str | None) -> list[Block]:
     return blocks if pairs else []
 
 
-def _difference(part: Difference) -> Interval:
-    return Interval(value=part.difference, low=part.low, high=part.high)
-
-
 def _with_p(part: Difference | None) -> str:
     if part is None or part.difference is None:
         return DASH
-    text = figure(_difference(part))
+    text = figure(part.interval)
     return text if part.p is None else f"{text}; {report_words.p_words(part.p)}"
 
 
@@ -286,19 +266,17 @@ def subgroups(report: Report, unit: str | None) -> list[Block]:
     lines: list[list[str]] = []
     for name, members in (report.subgroups or {}).items():
         heading = report_words.SUBGROUP_WORDS.get(name, name.replace("_", " "))
-        groups.append(
-            (heading, [Row(f"{one.group} (n {one.count:,})", one.auc, "model") for one in members if one.auc])
-        )
+        rows = [Row(f"{one.group} (n {one.count:,})", one.auc, "model") for one in members if one.auc]
+        groups.append((heading, rows))
         for one in members:
             counts = [f"{count:,}" for count in (one.count, one.malignant, one.patients)]
             values = [figure(each) for each in (one.auc, one.sensitivity, one.specificity)]
             lines.append([heading, one.group, *counts, *values])
     blocks: list[Block] = [
         *_forest("subgroups", "AUC within each subgroup; the table has the numbers", groups),
-        Text(
+        note(
             "AUC per nodule within each group. Groups differ in more than their name; a difference is no "
-            "cause.",
-            soft=True,
+            "cause."
         ),
         Table(
             ["", "Group", "n", "Malignant", "Patients", "AUC", "Sensitivity", "Specificity"],
@@ -321,6 +299,7 @@ def calibration(report: Report, unit: str | None) -> list[Block]:
         groups.append((f"Per {one}", [Row(name, Interval(value=value), kind) for name, value, kind in both]))
         errors = [number(part.before), number(part.after)]
         rows.append([f"Per {one}", *errors, number(part.temperature, 2), number(part.bias, 2)])
+    head = ["Unit", "ECE before", "ECE after", "Temperature, mean", "Bias, mean"]
     blocks: list[Block] = [
         Text(f"Probability = sigmoid(logit / temperature + bias). {report.description.threshold}"),
         *_forest(
@@ -330,17 +309,11 @@ def calibration(report: Report, unit: str | None) -> list[Block]:
             axis="ECE (0 is perfect)",
             limits=(0.0, 0.01),
         ),
-        Text(
+        note(
             "ECE: expected calibration error over ten bins of equal numbers. The reliability above is after "
-            "calibration.",
-            soft=True,
+            "calibration."
         ),
-        Table(
-            ["Unit", "ECE before", "ECE after", "Temperature, mean", "Bias, mean"],
-            rows,
-            numbers=1,
-            folded=True,
-        ),
+        Table(head, rows, numbers=1, folded=True),
     ]
     return blocks if parts else []
 
@@ -349,10 +322,9 @@ def nodule_rules(report: Report, unit: str | None) -> list[Block]:
     """The rules from slices to a nodule."""
     rows = [Row(name, one.auc, "model") for name, one in (report.nodule_rules or {}).items()]
     about = f", {report.nodule_rule_in_words}" if report.nodule_rule_in_words else ""
-    text = Text(
+    text = note(
         f"AUC per nodule by rule. The report's figures use {report.nodule_rule or 'one of them'}{about}; "
-        "they do so whichever of these came out best.",
-        soft=True,
+        "they do so whichever of these came out best."
     )
     blocks = _forest("rules", "AUC per nodule by the rule from slices to nodule", [("", rows)])
     return [*blocks, text] if blocks else []
@@ -392,14 +364,9 @@ def external(report: Report, unit: str | None) -> list[Block]:
         blocks += _forest("sensitivity", title, [("", rows)], axis="Sensitivity")
         blocks.append(Table(["Specificity", "Sensitivity", "Threshold"], lines, title=title, folded=True))
     if part.code_shift:
-        blocks.append(
-            Table(
-                ["", "Value"],
-                [[name.replace("_", " "), short(value)] for name, value in part.code_shift.items()],
-                title="How far the codes lie from those it was trained on",
-                folded=True,
-            )
-        )
+        lines = [[name.replace("_", " "), short(value)] for name, value in part.code_shift.items()]
+        title = "How far the codes lie from those it was trained on"
+        blocks.append(Table(["", "Value"], lines, title=title, folded=True))
     return blocks
 
 
@@ -422,25 +389,19 @@ def spread(report: Report, unit: str | None) -> list[Block]:
         text += f" Mean AUC over seeds: {'; '.join(means)}."
     if len(report.seeds) < 2:
         text += " One seed: nothing is known of how far another training would differ."
-    blocks: list[Block] = [Strip("spread", "AUC of each fold and seed", lines), Text(text, soft=True)]
-    return blocks if lines else []
+    return [Strip("spread", "AUC of each fold and seed", lines), note(text)] if lines else []
 
 
 def stages(report: Report, unit: str | None) -> list[Block]:
     """The same folds' VAE before it saw labels and after the joint phase."""
-    groups = [
-        (
-            f"Per {one}",
-            [
-                Row(title, there.auc, "pixels" if name == "vae" else "model")
-                for name, title in report_words.STAGE_WORDS.items()
-                if (there := getattr(getattr(report.stages, name, None), one, None)) is not None
-            ],
-        )
-        for one in UNITS
-    ]
-    blocks = _forest("stages", "AUC before and after the joint phase", groups)
-    text = Text("The same folds' VAE without labels, and after the joint phase.", soft=True)
+    parts = {name: getattr(report.stages, name, None) for name in report_words.STAGE_WORDS}
+    groups: dict[str, list[Row]] = {f"Per {one}": [] for one in UNITS}
+    for (name, part), one in product(parts.items(), UNITS):
+        if part is not None and (auc := part.auc(one)) is not None:
+            kind = "pixels" if name == "vae" else "model"
+            groups[f"Per {one}"].append(Row(report_words.STAGE_WORDS[name], auc, kind))
+    blocks = _forest("stages", "AUC before and after the joint phase", groups.items())
+    text = note("The same folds' VAE without labels, and after the joint phase.")
     return [*blocks, text] if blocks else []
 
 
@@ -457,7 +418,7 @@ def diagnosis(report: Report, unit: str | None) -> list[Block]:
         )
         for group in part.groups
     ]
-    about = Text(report_words.diagnosis_about(part), soft=True)
+    about = note(report_words.diagnosis_about(part))
     return [Text(report_words.diagnosis_verdict(part)), *tables, about]
 
 
@@ -467,22 +428,19 @@ def reconstruction(report: Report, unit: str | None) -> list[Block]:
     if part is None:
         return _validation(report)
     low, high = (number(end, 0) for end in part.window_hu)
-    sizes, sizes_table = _by_size(part)
-    details, details_table = _by_detail(part)
+    sizes, details = _by_size(part), _by_detail(part)
+    power = note("Power of what is drawn over that of the slices: below 1 detail is missing.")
     return [
         Text(
             f"{part.slices:,} slices of {part.patients:,} patients; on 0..1 of the window {low} to {high} HU "
             "unless a unit stands beside the figure. Another window gives other figures, and redrawing well "
             f"is not knowing what is malignant.{report_words.redrawn(part)}"
         ),
-        Beside([_whole_and_inside(part)], [*sizes, *details]),
-        *(
-            [Text("Power of what is drawn over that of the slices: below 1 detail is missing.", soft=True)]
-            if part.spectrum
-            else []
+        Beside(
+            [_whole_and_inside(part)], [block for block in (*sizes, *details) if isinstance(block, Forest)]
         ),
-        *sizes_table,
-        *details_table,
+        *([power] if part.spectrum else []),
+        *(block for block in (*sizes, *details) if isinstance(block, Table)),
     ]
 
 
@@ -512,23 +470,16 @@ def _redrawn_cell(name: str, value: Interval | None) -> str:
 def _whole_and_inside(part: ReconstructionPart) -> Table:
     """Each figure of the whole crop and inside the mask."""
     inside = part.inside_mask or {}
-    return Table(
-        ["Figure", "Whole crop", "Inside the mask", "Better is"],
-        [
-            [
-                _redrawn_title(name),
-                _redrawn_cell(name, part.whole.get(name)),
-                _redrawn_cell(name, inside.get(name)),
-                better,
-            ]
-            for name, (_, _, better) in report_words.RECONSTRUCTION_WORDS.items()
-            if name in part.whole or name in inside
-        ],
-    )
+    rows = []
+    for name, (_, _, better) in report_words.RECONSTRUCTION_WORDS.items():
+        if name in part.whole or name in inside:
+            cells = [_redrawn_cell(name, figures.get(name)) for figures in (part.whole, inside)]
+            rows.append([_redrawn_title(name), *cells, better])
+    return Table(["Figure", "Whole crop", "Inside the mask", "Better is"], rows)
 
 
-def _by_size(part: ReconstructionPart) -> tuple[list[Block], list[Block]]:
-    """(SSIM by the lesion's diameter as a forest, all figures by diameter as a table)."""
+def _by_size(part: ReconstructionPart) -> list[Block]:
+    """SSIM by the lesion's diameter as a forest, all figures by diameter as a table."""
     bands = [(band, band.figures()) for band in part.by_size]
     keys: dict[str, str] = {}
     for name in report_words.RECONSTRUCTION_WORDS:
@@ -541,39 +492,32 @@ def _by_size(part: ReconstructionPart) -> tuple[list[Block], list[Block]]:
         for band, figures in bands
         if "ssim" in figures
     ]
-    rows = [
-        [
-            band.band,
-            f"{band.slices:,}",
-            *(_redrawn_cell(name, figures.get(key)) for name, key in keys.items()),
-        ]
-        for band, figures in bands
-    ]
+    rows = []
+    for band, figures in bands:
+        cells = [_redrawn_cell(name, figures.get(key)) for name, key in keys.items()]
+        rows.append([band.band, f"{band.slices:,}", *cells])
     head = ["Diameter", "Slices", *map(_redrawn_title, keys)]
-    groups = [("By size of the lesion", sizes)]
-    return (
-        _forest("bands", "SSIM by the lesion's diameter", groups, axis="SSIM"),
-        [Table(head, rows, title="By size of the lesion", folded=True)] if rows else [],
+    blocks = _forest(
+        "bands", "SSIM by the lesion's diameter", [("By size of the lesion", sizes)], axis="SSIM"
     )
+    return [*blocks, Table(head, rows, title="By size of the lesion", folded=True)] if rows else blocks
 
 
-def _by_detail(part: ReconstructionPart) -> tuple[list[Block], list[Block]]:
-    """(the power of reconstructions by the size of the detail as a forest, the same as a table)."""
+def _by_detail(part: ReconstructionPart) -> list[Block]:
+    """The power of reconstructions by the size of the detail as a forest, and the same as a table."""
     details = [
         Row(f"{band.from_cycles:.3g} to {band.to_cycles:.3g}", band, "model") for band in part.spectrum
     ]
     rows = [[f"{band.from_cycles:.4g} to {band.to_cycles:.4g}", figure(band)] for band in part.spectrum]
     head = ["Cycles a pixel", "Power of what is drawn, share of the slices' own"]
-    return (
-        _forest(
-            "spectrum",
-            "Power of what is drawn over that of the slices, by the size of the detail",
-            [("By cycles a pixel", details)],
-            axis="power, drawn / slices",
-            zero=1.0,
-        ),
-        [Table(head, rows, title="By size of the detail", folded=True)] if rows else [],
+    blocks = _forest(
+        "spectrum",
+        "Power of what is drawn over that of the slices, by the size of the detail",
+        [("By cycles a pixel", details)],
+        axis="power, drawn / slices",
+        zero=1.0,
     )
+    return [*blocks, Table(head, rows, title="By size of the detail", folded=True)] if rows else blocks
 
 
 def _forest(name: str, title: str, groups: Iterable[tuple[str, list[Row]]], **how: Any) -> list[Block]:
@@ -595,6 +539,6 @@ def short(value: Any) -> str:
         if set(value) >= {"value", "low", "high"} and all(
             value[name] is None or isinstance(value[name], int | float) for name in ("value", "low", "high")
         ):
-            return figure(Interval(value=value["value"], low=value["low"], high=value["high"]))
+            return interval(value)
         return "; ".join(f"{name.replace('_', ' ')} {short(inner)}" for name, inner in value.items())
     return str(value)

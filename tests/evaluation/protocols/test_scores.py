@@ -15,7 +15,7 @@ from lungvae_core.evaluation.protocols.scores import calibrated, score_fold
 
 
 def frame(count: int = 400) -> pd.DataFrame:
-    """Units of which half are `known`, with logits that are three times too sure."""
+    """Units of which half are `calibrating`, with logits that are three times too sure."""
     generator = np.random.default_rng(0)
     logit = generator.normal(0, 1.5, count)
     label = (generator.random(count) < 1 / (1 + np.exp(-logit))).astype(int)
@@ -24,12 +24,12 @@ def frame(count: int = 400) -> pd.DataFrame:
             "patient_id": [f"P{number // 2:03d}" for number in range(count)],
             "label": label,
             "logit": 3 * logit,
-            "known": np.arange(count) < count // 2,
+            "calibrating": np.arange(count) < count // 2,
         }
     )
 
 
-def test_only_units_that_are_not_known_are_judged_and_their_order_stays() -> None:
+def test_only_units_that_do_not_calibrate_are_judged_and_their_order_stays() -> None:
     raw = frame()
     test, (settled, before, after), everyone = calibrated(raw, fold=2)
     assert len(test) == 200
@@ -44,7 +44,7 @@ def test_only_units_that_are_not_known_are_judged_and_their_order_stays() -> Non
 
 def test_labels_of_tested_units_change_nothing() -> None:
     raw = frame()
-    flipped = raw.assign(label=np.where(raw["known"], raw["label"], 1 - raw["label"]))
+    flipped = raw.assign(label=np.where(raw["calibrating"], raw["label"], 1 - raw["label"]))
     one, other = calibrated(raw, 0)[0], calibrated(flipped, 0)[0]
     np.testing.assert_array_equal(one["probability"], other["probability"])
     np.testing.assert_array_equal(one["called"], other["called"])
