@@ -57,11 +57,10 @@ class Renewed(Generic[Value]):
         """The key's value of this state."""
         with self._lock:
             held = self._held.get(key)
-            mine = held is None or held[0] != state
-            if held is None or held[0] != state:
-                held = (state, Future())
-                self._held[key] = held
+            if mine := held is None or held[0] != state:
+                held = self._held[key] = (state, Future())
             self._held.move_to_end(key)
+        assert held is not None
         future = held[1]
         if mine:
             try:
@@ -100,7 +99,7 @@ class Renewed(Generic[Value]):
         if self._most_bytes is None:
             return
         with self._lock:
-            held = [(key, one) for key, one in self._held.items() if _is_made(one[1])]
+            held = [(key, one) for key, one in self._held.items() if one[1].done() and not one[1].exception()]
         sizes = [size_of(future.result()) for _, (_, future) in held]
         excess = sum(sizes) - self._most_bytes
         for (key, one), size in zip(held[:-1], sizes, strict=False):
@@ -113,10 +112,6 @@ class Renewed(Generic[Value]):
         with self._lock:
             if self._held.get(key) is held:
                 del self._held[key]
-
-
-def _is_made(future: Future[Any]) -> bool:
-    return future.done() and future.exception() is None
 
 
 def frozen(value: Any) -> Any:

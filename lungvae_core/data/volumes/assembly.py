@@ -11,13 +11,13 @@ import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import numpy as np
 
 from lungvae_core.data.volumes.dicom import FACTORS, PHASES, CTMeta, Header, read_ct
+from lungvae_core.data.volumes.formats import natural
 from lungvae_core.data.volumes.grid import Grid
-from lungvae_core.data.volumes.names import natural
+from lungvae_core.data.volumes.volume import File
 from lungvae_core.errors import UserError
 from lungvae_core.number_text import plural
 
@@ -30,11 +30,9 @@ _UNEVEN = 0.1  # of the usual distance between slices, by which one may differ
 
 
 @dataclass(frozen=True)
-class Slice:
-    """One file of a series, which can be opened again and again."""
+class Slice(File):
+    """One file of a series."""
 
-    name: str
-    open: Callable[[], BinaryIO]
     header: Header
 
 

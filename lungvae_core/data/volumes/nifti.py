@@ -36,7 +36,7 @@ def read_nifti(content: bytes, where: str) -> Volume:
         dtype, offset = header.get_data_dtype(), int(header["vox_offset"])
         if header["magic"].item()[:2] != b"n+":
             raise UserError(f"{where} is half of a pair of .hdr and .img. Save it as one .nii file.")
-        size = check_shape((shape[2], shape[1], shape[0]), dtype.itemsize, where)
+        size = check_shape(shape[::-1], dtype.itemsize, where)
         if packed:
             content = inflate(content, offset + size, where)
         image = kind.from_bytes(content)

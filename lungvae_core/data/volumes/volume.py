@@ -1,8 +1,10 @@
-"""The content of one file, before its numbers are checked."""
+"""A file, and the numbers in it before they are checked."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 
@@ -11,6 +13,18 @@ from lungvae_core.data.volumes.inflate import check_size
 from lungvae_core.errors import UserError
 
 MOST_SIDE = 4096  # rows or columns; no CT has more, and a forged header could ask for gigabytes
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of several, which can be opened again and again."""
+
+    name: str
+    open: Callable[[], BinaryIO]
+
+    def read(self) -> bytes:
+        """Its content."""
+        return self.open().read()
 
 
 @dataclass(frozen=True)
@@ -35,11 +49,18 @@ def check_shape(shape: tuple[int, ...], itemsize: int, where: str) -> int:
     return size
 
 
-def one_volume(shape: list[int], where: str) -> tuple[int, ...]:
-    """(columns, rows, slices) of the sizes that a header gives, fastest first.
+def as_levels(body: bytes | memoryview, dtype: np.dtype, shape: tuple[int, ...], where: str) -> np.ndarray:
+    """(slices, rows, columns): the numbers at the start of `body`; UserError where it is too short."""
+    count = shape[0] * shape[1] * shape[2]
+    if len(body) < count * dtype.itemsize:
+        raise UserError(
+            f"{where} is truncated: {len(body):,} of {count * dtype.itemsize:,} bytes of pixels are there."
+        )
+    return np.frombuffer(body, dtype, count).reshape(shape)
 
-    Further axes must be of one.
-    """
+
+def one_volume(shape: list[int], where: str) -> tuple[int, ...]:
+    """(columns, rows, slices) of the sizes that a header gives, fastest first; more axes must be of one."""
     if len(shape) < 2 or any(side < 1 for side in shape):
         raise UserError(
             f"{where} has {len(shape)} dimensions of {shape}; a slice or one CT volume is needed."
