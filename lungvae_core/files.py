@@ -124,10 +124,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
-    """Delete the leftovers of killed writers of the files `names` in `folder`.
-
-    The caller holds the folder's lock, so that no such writer is at work.
-    """
+    """Delete what killed writers of the files `names` left in `folder`, whose lock the caller holds."""
     for name in names:
         for leftover in Path(folder).glob(f".{name}.*{LEFTOVER}"):
             leftover.unlink(missing_ok=True)
@@ -234,10 +231,7 @@ def write_figures(target: Path, report: Any) -> None:
 
 
 def open_file(path: Path, *, follow: bool = True) -> BinaryIO:
-    """Open an ordinary file for reading; OSError for anything else, without waiting for a pipe's writer.
-
-    With `follow` false links are refused, too.
-    """
+    """Open an ordinary file; OSError for pipes (without waiting), others and, unless `follow`, links."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)

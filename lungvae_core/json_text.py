@@ -46,10 +46,7 @@ def parse_json(content: bytes | str, *, what: str, most_bytes: int = MOST_BYTES)
 
 
 def plain(value: Any, digits: int | None = None) -> Any:
-    """Dicts, lists, arrays and numbers as JSON can hold them; NaN and infinities become None.
-
-    With `digits`, fractions are rounded to as many significant ones.
-    """
+    """The value as JSON can hold it: NaN and infinities as None, fractions to `digits` significant digits."""
     if hasattr(value, "tolist"):  # numpy's arrays and numbers
         value = value.tolist()
     if isinstance(value, dict):

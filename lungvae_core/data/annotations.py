@@ -251,10 +251,7 @@ def reader_mask(annotation: Annotation, box: np.ndarray) -> np.ndarray:
 
 
 def diameter_mm(annotation: Annotation, scan: Scan) -> float:
-    """Greatest distance in mm between two points of one contour (pylidc's `Annotation.diameter`).
-
-    NaN where every contour is a single point.
-    """
+    """Greatest distance in mm between two points of one contour (`Annotation.diameter`), or NaN."""
     from scipy.spatial.distance import pdist
 
     drawn = [c.points for c in annotation.contours if len(c.points) > 1]

@@ -219,10 +219,7 @@ def identifier(value: Any) -> str | None:
 
 
 def ratings(value: Any, column: Column) -> str | None:
-    """Every reader's rating as "4|5|3", None where empty.
-
-    Accepts "4|5|3", "[4, 5, 3]", "4;5;3", "(4,5)", "4 5 3" and lists.
-    """
+    """Every reader's rating as "4|5|3", None where empty; from "[4, 5, 3]", "4;5;3", "4 5 3" or a list."""
     if is_missing(value):
         return None
     if isinstance(value, datetime.date | datetime.time | datetime.timedelta):

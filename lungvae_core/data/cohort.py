@@ -67,10 +67,7 @@ def cohort(
 def candidates(
     *, progress: Progress | None = None, workers: int | None = None, ray: str | None = None
 ) -> pd.DataFrame:
-    """The 13,916 slices before the exclusions, with the column `excluded`.
-
-    `excluded` is empty for the cohort, otherwise `border`, `size` or `unexplained`.
-    """
+    """The 13,916 slices before the exclusions; `excluded` is "", `border`, `size` or `unexplained`."""
     return _load(progress, workers, ray).drop(columns=_MASK)
 
 

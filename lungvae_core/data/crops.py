@@ -119,10 +119,7 @@ def check_spacing(stated: object, name: str) -> float | None:
 
 
 def agreed_spacing(series: Series, stated: object, name: str) -> float | None:
-    """The pixel spacing in mm: the file's, or if it has none, the user's.
-
-    UserError if the two contradict each other, and for a value that no CT has.
-    """
+    """The file's pixel spacing in mm, else the user's; UserError if they differ, or if no CT has it."""
     value, own = check_spacing(stated, name), series.spacing_mm
     if value is None or own is None:
         return own if value is None else value

@@ -62,10 +62,7 @@ def _scanners(turn: Turn, meta: CTMeta, where: str) -> Turn:
 
 
 def _shift_of(hu: np.ndarray) -> tuple[int, int] | None:
-    """By how many rows and columns a round field of view is off the middle.
-
-    None where it is not, or is none.
-    """
+    """The rows and columns by which a round field of view is off the middle; None if by none, or not round."""
     padding = hu == hu.min()
     beyond, transform = _beyond(hu.shape[0], hu.shape[1])
     if padding.mean() < _LEAST or padding[beyond].mean() >= _ALL:

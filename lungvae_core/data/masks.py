@@ -83,10 +83,7 @@ def inside(levels: np.ndarray, where: str) -> np.ndarray:
 
 
 def lesion_of(mask: np.ndarray, at: tuple[int, int, int] | None = None) -> np.ndarray:
-    """(slices, rows, columns) bool: one connected lesion of a mask, nearest to `at` (slice, row, column).
-
-    The largest where `at` is None.
-    """
+    """(slices, rows, columns) bool: the lesion nearest to `at` (slice, row, column), or the largest."""
     box = tuple(slice(int(where.min()), int(where.max()) + 1) for where in np.nonzero(mask))
     parts, count = ndimage.label(mask[box], np.ones((3, 3, 3)))
     if count < 2:
@@ -235,10 +232,7 @@ def _referred(frame: Any, series: Series) -> int | None:
 
 
 def _structures(data: Any, name: str, series: Series) -> np.ndarray:
-    """All closed contours of an RT structure set on the slices of `series`, by position.
-
-    Holes are cut out.
-    """
+    """The closed contours of an RT structure set, by position, on the slices of `series`, less holes."""
     from skimage.draw import polygon2mask
 
     if series.grid is None:

@@ -169,7 +169,7 @@ def _unpacked(file: File) -> File:
 def _joined(files: list[File]) -> list[File]:
     """The files, those that hold another one's numbers joined to it."""
     by_name = {PurePosixPath(file.name).name: file for file in files}
-    parts: set[str] = set()
+    parts: set[str] = set()  # the names of files that were joined to another
     joined = [_whole(file, by_name, parts) for file in files]
     return [file for file in joined if PurePosixPath(file.name).name not in parts]
 

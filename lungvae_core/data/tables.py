@@ -120,10 +120,7 @@ def _checked(
 
 
 def parsed_cells(raw: Cells, where: str, columns: list[Column]) -> pd.DataFrame:
-    """The columns of `columns` that another kind of table has, parsed and within their ranges.
-
-    Raises UserError for a table without rows, and naming all bad cells.
-    """
+    """The columns of `columns`, parsed and in range; UserError for no rows, and naming all bad cells."""
     if raw.frame.empty:
         raise UserError(f"{where} has no rows.")
     review = _Review(raw, where, columns)

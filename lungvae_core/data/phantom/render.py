@@ -109,7 +109,10 @@ def render_slab(
     shape = Shape.draw(np.random.default_rng(shape_seed))
     grid = (np.arange(SIZE) - CENTRE) * slab.spacing_mm
     outline = _outline(factors, slab, shape, grid)
-    offset, distances = _place_wall(factors.pleura_mm, slab, scene, outline.radius)
+    # The wall's distance from the origin leaves `pleura_mm` in the nearest slice.
+    x, y = slab.shift.T
+    offset = scene.wall.offset_for(x, y, slab.z, factors.pleura_mm + outline.radius)
+    distances = scene.wall.depth(x, y, slab.z, offset)[0] - outline.radius
     hu = scene.image(grid, slab, wall_offset=offset)
     hu = _add_nodule(hu, factors, slab, shape, scanner, outline, grid)
     hu = _scan(hu, scanner, np.random.default_rng(noise_seed))
@@ -173,13 +176,6 @@ def _radius_for_area(needed: np.ndarray, area_px: np.ndarray, radius: np.ndarray
         gap = 0.02 * (beyond - last)
         radii[i] = np.clip(radius[i], last + gap, beyond - gap)
     return radii
-
-
-def _place_wall(pleura_mm: float, slab: Slab, scene: Scene, radius: np.ndarray) -> tuple[float, np.ndarray]:
-    """The wall's distance from the origin that leaves `pleura_mm` in the nearest slice; all distances."""
-    x, y = slab.shift[:, 0], slab.shift[:, 1]
-    offset = scene.wall.offset_for(x, y, slab.z, pleura_mm + radius)
-    return offset, scene.wall.depth(x, y, slab.z, offset)[0] - radius
 
 
 def _add_nodule(

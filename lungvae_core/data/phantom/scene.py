@@ -253,31 +253,24 @@ class Scene:
         hu += vessel * (np.float32(scanner.tissue_hu - 10) - hu)
 
         if self.organ is not None:
-            hu = self._add_organ(hu, grid_x, grid_y, plane, coarse, blur, wall_offset)
+            hu = self._add_organ(hu, grid_x, grid_y, plane, coarse, wall_offset)
         share = ndtr(-depth / blur)
         if share.max() > 1e-4:
             hu += share * (self._chest_wall(-depth, along, plane, self.fatty.at(grid, shift, z), coarse) - hu)
         return hu
 
     def _add_organ(
-        self,
-        hu: np.ndarray,
-        x: np.ndarray,
-        y: np.ndarray,
-        z: np.ndarray,
-        coarse: np.ndarray,
-        blur: np.float32,
-        wall_offset: float,
+        self, hu: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray, coarse: np.ndarray, offset: float
     ) -> np.ndarray:
         """Put the heart, the mediastinum or the diaphragm opposite the chest wall, always farther away."""
         assert self.organ is not None
         angle, radius, gap, tilt = self.organ
         direction = self.wall.direction + angle
-        away = max(wall_offset, 4.0) + gap + radius + np.float32(tilt) * np.abs(z)
+        away = max(offset, 4.0) + gap + radius + np.float32(tilt) * np.abs(z)
         distance = np.hypot(
             x - away * np.float32(np.cos(direction)), y - away * np.float32(np.sin(direction))
         )
-        share = ndtr((radius + coarse * np.float32(0.5) - distance) / blur)
+        share = ndtr((radius + coarse * np.float32(0.5) - distance) / np.float32(self.scanner.psf_mm))
         return hu + share * (np.float32(self.scanner.blood_hu) + np.float32(10) * coarse - hu)
 
     def _chest_wall(

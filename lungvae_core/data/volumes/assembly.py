@@ -110,10 +110,7 @@ def _sizes(counts: list[int]) -> str:
 
 
 def _without_copies(files: list[Slice], notes: list[str]) -> list[Slice]:
-    """The files, each once: one identity at one place with the same bytes is a copy.
-
-    At other places it is not.
-    """
+    """The files without copies, which have the same identity, place and bytes as another."""
     kept: list[Slice] = []
     seen: dict[tuple, list[Slice]] = defaultdict(list)
     contents: dict[str, str] = {}

@@ -113,24 +113,18 @@ def upright(grid: Grid, shape: tuple[int, ...], where: str) -> tuple[Turn, Grid,
     turn = Turn(order, flips, (shape[0], shape[1], shape[2]))
     if order[0] != 0 and shape[0] < 2:
         raise UserError(f"{where} is no axial slice. Choose an axial CT slice.")
+    signed = [-steps[axis] if flip else steps[axis] for axis, flip in zip(order, flips, strict=True)]
+    moves = [steps[axis] * (shape[axis] - 1) * flip for axis, flip in zip(order, flips, strict=True)]
     if order[0] == 0:
-        rows, columns = steps[order[1]], steps[order[2]]
-        corners = grid.corners_mm.copy()
-        corners += rows * (shape[order[1]] - 1) * flips[1] + columns * (shape[order[2]] - 1) * flips[2]
-        corners = corners[::-1] if flips[0] else corners
-        turned = Grid(corners, -rows if flips[1] else rows, -columns if flips[2] else columns)
+        corners = grid.corners_mm + (moves[1] + moves[2])
+        turned = Grid(corners[::-1] if flips[0] else corners, signed[1], signed[2])
     else:
         if not grid.is_even:
             raise UserError(
                 f"{where} has slices that are not axial and unevenly spaced. Export it as axial slices."
             )
         notes.append("The slices were not axial as stored; they are cut anew, as axial ones.")
-        origin = grid.corners_mm[0].copy()
-        signed = []
-        for axis, flip in zip(order, flips, strict=True):
-            origin += steps[axis] * (shape[axis] - 1) * flip
-            signed.append(-steps[axis] if flip else steps[axis])
-        turned = Grid.even(origin, signed[0], signed[1], signed[2], shape[order[0]])
+        turned = Grid.even(sum(moves, grid.corners_mm[0]), *signed, shape[order[0]])
     check_square(*turned.spacing_mm, where)
     return turn, turned, notes
 
