@@ -62,7 +62,7 @@ def _scanners(turn: Turn, meta: CTMeta, where: str) -> Turn:
 
 
 def _shift_of(hu: np.ndarray) -> tuple[int, int] | None:
-    """The rows and columns by which a round field of view is off the middle; None if by none, or not round."""
+    """Rows and columns by which a round field of view is off the middle; None if by few, or if not round."""
     padding = hu == hu.min()
     beyond, transform = _beyond(hu.shape[0], hu.shape[1])
     if padding.mean() < _LEAST or padding[beyond].mean() >= _ALL:

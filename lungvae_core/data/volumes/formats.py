@@ -26,7 +26,7 @@ _HEADERS = {".mhd": metaimage.data_file, ".nhdr": nrrd.data_file}
 
 
 def read_volume(content: bytes, name: str, *, labels: bool = False) -> Volume:
-    """A file's numbers as stored (`labels`: a mask's), not DICOM's; UserError for unknown or damaged files."""
+    """The numbers of any file but DICOM (`labels`: of a mask); UserError for unknown and damaged files."""
     kind = name.lower()
     if not content:
         raise UserError(f"{name} is empty. Choose another file.")
