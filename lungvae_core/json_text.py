@@ -17,8 +17,8 @@ from lungvae_core.errors import UserError
 MOST_BYTES = 16 << 20  # the largest that the product writes, a report of many subgroups, has less than one MB
 MOST_VALUES = 1_000_000  # a value takes up to 30 times its text in memory
 LARGEST = 2**63  # integers of more bits fit no array, and their text may be too long to print
-# What needs a closer look, which takes longer than parsing: long or large numbers, and text with characters
-# that no text for people has, as they are or escaped.
+# Content that needs a check slower than parsing: long or large numbers, and control characters, as they are
+# or escaped.
 _SUSPECT = re.compile(rb"[0-9]{19}|[eE]\+?[0-9]{3}|\\u|\x7f|\xc2[\x80-\x9f]")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 

@@ -74,7 +74,7 @@ class Renewed(Generic[Value]):
         try:
             return future.result()
         except UserError as error:
-            # Each asker gets one of its own: a trace is written into an exception when it is raised.
+            # Each caller gets its own exception, since raising one writes a traceback into it.
             raise UserError(str(error)) from None
 
     def failure(self, key: Hashable, state: Callable[[], Hashable]) -> str | None:
@@ -92,9 +92,9 @@ class Renewed(Generic[Value]):
                 del self._held[key]
 
     def _shed(self) -> None:
-        """Forget what was used longest ago while all of it is more than `most_bytes`.
+        """Forget the least recently used values while all together exceed `most_bytes`.
 
-        Values grow as they are used, so that all of them are measured each time a new one comes.
+        Values grow with use, so all are measured whenever a new one is added.
         """
         if self._most_bytes is None:
             return

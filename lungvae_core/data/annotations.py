@@ -148,7 +148,7 @@ def _contour(inclusion: bool, z: float, coords: str, z_mm: np.ndarray) -> Contou
 def _database() -> Iterator[sqlite3.Connection]:
     path = database_path()
     try:
-        # Immutable: no lock and no journal beside a file that may lie in a folder nobody may write.
+        # Immutable: no lock or journal beside the file, whose folder may be read-only.
         with contextlib.closing(
             sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
         ) as database:

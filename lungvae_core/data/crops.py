@@ -132,7 +132,7 @@ def agreed_spacing(series: Series, stated: object, name: str) -> float | None:
 
 
 def _number(value: object, name: str) -> float | None:
-    """A number as a person states it; None where there is none."""
+    """A number from user input; None if there is none."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:

@@ -23,7 +23,7 @@ _RATINGS = re.compile(r"[0-9.]{1,8}(\|[0-9.]{1,8}){0,30}")
 
 
 def as_declared(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """(the table with every known column in its declared type, what was left out).
+    """(the table with every column of ours in its declared type, what was left out).
 
     A value of another type or outside the column's range counts as missing, and a sentence says how many
     there are. Columns that are as declared stay the same object.

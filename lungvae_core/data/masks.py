@@ -161,7 +161,7 @@ def _of_dicom(content: bytes, name: str, series: Series) -> np.ndarray:
             return _segmentation(data, name, series)
     except UserError:
         raise
-    except Exception as error:  # pydicom raises whatever a damaged file leads it to
+    except Exception as error:  # pydicom raises many kinds for damaged files
         raise UserError(f"{name} is a damaged DICOM segmentation. Export it again.") from error
     raise UserError(f"{name} is no DICOM segmentation. Give a mask as {formats.MASKS}.")
 
@@ -222,7 +222,7 @@ def _frame_grids(own: Any, shared: Any, series: Series, frames: int) -> list[Gri
 
 
 def _referred(frame: Any, series: Series) -> int | None:
-    """Which slice a frame belongs to by the image that it refers to; None if to none."""
+    """The slice whose image a frame refers to, or None."""
     for derivation in frame.get("DerivationImageSequence", []):
         for source in derivation.get("SourceImageSequence", []):
             uid = str(source.get("ReferencedSOPInstanceUID", ""))

@@ -28,7 +28,7 @@ STEP = 0.5  # pixels between two samples of a ray
 SAMPLES = 62  # radii 0.5 to 31 pixels
 RADII = (STEP * np.arange(1, SAMPLES + 1)).astype(np.float32)  # (SAMPLES,) pixels
 ANGLES = 2 * np.pi * np.arange(RAYS) / RAYS  # (RAYS,), clockwise on the screen from left to right
-SMALLEST, LARGEST = 1.2, 29.0  # equivalent radius in pixels, beyond which an outline is not believed
+SMALLEST, LARGEST = 1.2, 29.0  # equivalent radius in pixels, beyond which an outline is not trusted
 CONTRAST = 50.0  # HU between lesion and lung, below which there is nothing to outline
 _WHOLE = 2 * np.pi / RAYS  # radians between two rays
 _REACH = 3  # samples by which the radius may change between two rays
@@ -139,7 +139,7 @@ def rays(hu: np.ndarray, radii: np.ndarray) -> np.ndarray:
 def _segment(hu: np.ndarray) -> tuple[np.ndarray, ...]:
     capped = np.minimum(np.asarray(hu, np.float32), np.float32(_CAP))
     sampled = rays(ndimage.gaussian_filter(capped, (0, _BLUR, _BLUR), mode="nearest"), RADII)
-    # Before anything is known: the middle is lesion, and the darker part of all else is lung.
+    # At first: the middle is lesion, and the darker part of all else is lung.
     inside = np.percentile(sampled[:, :, RADII <= 3], 70, axis=(1, 2))
     outside = np.percentile(sampled[:, :, RADII <= 24], 15, axis=(1, 2))
     radius = _outline(sampled, inside - outside, None)

@@ -95,7 +95,7 @@ def _check_texts(path: Path, stream: Any, names: list[str], most: int) -> None:
 
 
 def _inflated(stream: Any, described: pq.FileMetaData, size: int) -> Iterator[int]:
-    """Bytes that each page takes when it is inflated, as its own header says: the one that is believed."""
+    """Bytes of each page when inflated, by its own header, which is the one that readers use."""
     for number in range(described.num_row_groups):
         group = described.row_group(number)
         for at in range(group.num_columns):

@@ -49,7 +49,7 @@ _CROPS = (
     "pixels or more, 64x64 native pixels around the mask's bounding box, malignancy by median_high"
 )
 
-Progress = Callable[[str, int, int | None], None]  # what is done, how many, of how many if that is known
+Progress = Callable[[str, int, int | None], None]  # what is done, how many, of how many (None: unknown)
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class _Run:
 
 
 class _Hopeless(UserError):
-    """This folder cannot give the data set that was asked for: nothing is worth keeping for another run."""
+    """This folder cannot give the data set: nothing is kept for another run."""
 
 
 @contextlib.contextmanager
@@ -337,7 +337,7 @@ def _read_slices(
 
 
 def _crops_of(task: _Series) -> tuple[str, dict[str, Any]]:
-    """In a worker: write the crops of one series to `task.target`; tell which rows of the table they are."""
+    """In a worker: write the crops of one series to `task.target`; returns their rows of the table."""
     crops: list[np.ndarray] = []
     good: list[tuple[int, str]] = []
     problems: list[tuple[int, str, str]] = []

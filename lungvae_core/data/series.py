@@ -38,10 +38,10 @@ _MASKS = (dicom.SEGMENTATION, dicom.STRUCTURES)
 class Series:
     """A stack of slices with information from its files."""
 
-    name: str  # for people; of a file or of how many
-    hu: np.ndarray  # (slices, rows, columns) int16, upright where the files tell how they lie
-    spacing_mm: float | None = None  # within a slice; None where the files do not tell
-    grid: Grid | None = None  # where the pixels lie in the patient; None where the files do not tell
+    name: str  # to display: of the file, or how many files
+    hu: np.ndarray  # (slices, rows, columns) int16, upright if the files state their orientation
+    spacing_mm: float | None = None  # within a slice; None if the files do not state it
+    grid: Grid | None = None  # where the pixels lie in the patient; None if the files do not state it
     turn: Turn | None = None  # how the pixels were turned from what DICOM files store
     patient_id: str = ""
     series_uid: str = ""
@@ -302,7 +302,7 @@ def _refuse_without_slices(upload: _Upload) -> None:
 
 
 def _left_out(upload: _Upload) -> list[str]:
-    """How many files are no slices, and which, in sentences."""
+    """Sentences on how many files are not slices, and of which kind."""
     kinds = Counter(
         "overview" if file.header.localizer else _kind(file.header)
         for file in upload.dicom

@@ -83,7 +83,7 @@ def read_cells(path: Path, needs: Sequence[str] = ("patient_id",)) -> Cells:
 
 
 def _check_size(path: Path, size: int) -> None:
-    """UserError for more than any table has, unpacked: a small file can hold gigabytes of blanks."""
+    """UserError for more than MOST_BYTES unpacked: a small file can hold gigabytes of blanks."""
     if size > MOST_BYTES:
         raise UserError(f"{path} has more than {MOST_BYTES >> 20} MiB, which is too much for a table.")
 

@@ -273,7 +273,7 @@ def _typed_numbers(numbers: np.ndarray, column: Column) -> pd.Series:
 
 
 def _check_readers(frame: pd.DataFrame, review: _Review) -> None:
-    """The malignancy of a nodule lies within what its readers said."""
+    """The malignancy of a nodule must lie within its readers' ratings."""
     if not {"malignancy", "malignancy_all"} <= set(frame):
         return
     rating, each = numbers(frame, "malignancy"), frame["malignancy_all"]
@@ -306,7 +306,7 @@ def _own(values: pd.Series, sign: str, name: str, notes: list[str]) -> pd.Series
 
 
 def _marks(present: list[float]) -> list[float]:
-    """Values that people write for one that is not known."""
+    """Values that often stand for a missing one."""
     distinct = sorted(set(present))
     marks = [value for value in distinct if abs(value) in (999, 9999)]
     return [-1.0, *marks] if distinct[0] == -1 and len(distinct) > 1 else marks
@@ -444,7 +444,7 @@ def _disagreeing(values: pd.Series, group: np.ndarray) -> Iterable[tuple[int, in
 
 
 def _check_places(table: pd.DataFrame, review: _Review) -> None:
-    """No two rows of a manifest are the same pixels: one file, slice and centre."""
+    """No two rows of a manifest may be the same file, slice and centre."""
     place = table.reindex(columns=["file", "index", "row", "column"]).astype(object)
     for _, part in place[place.duplicated(keep=False)].fillna("").groupby(list(place), sort=False):
         rows = ", ".join(str(review.lines[at]) for at in part.index[:MOST_LISTED])
@@ -452,7 +452,7 @@ def _check_places(table: pd.DataFrame, review: _Review) -> None:
 
 
 def _fill_nodules(table: pd.DataFrame, notes: list[str]) -> None:
-    """What is the nodule's own and known of one of its rows holds for all."""
+    """Fill the nodule's own columns from other rows of the nodule."""
     for column in TABLE:
         if column.owner != "nodule" or column.name in KEY or column.name not in table:
             continue

@@ -29,7 +29,7 @@ STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"  # RT Structure Set
 DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR
 _STORAGE = "1.2.840.10008.5.1.4.1.1."  # how the UID of every kind of stored image begins
 _MOST_BARE = 64 * 2**20  # bytes of a file without a preamble, which is read whole to prove itself
-# What tells two stacks of one series apart: a value each, for all of a stack's slices.
+# Elements that separate the stacks of one series: all slices of a stack have the same value.
 FACTORS = {
     "StudyInstanceUID": "study",
     "FrameOfReferenceUID": "frame of reference",
@@ -43,7 +43,7 @@ FACTORS = {
     "StackID": "stack",
     "PatientPosition": "patient position",
 }
-# What may differ from slice to slice of one stack, and tells two apart only where they overlap.
+# Elements that may vary within a stack, and separate two stacks only where these overlap.
 PHASES = {
     "TemporalPositionIdentifier": "phase",
     "TemporalPositionIndex": "phase",
@@ -157,7 +157,7 @@ def _factor(data: Any, keyword: str) -> str:
 
 
 def _naming(data: Any) -> tuple[str, ...]:
-    """What in a header seems to tell who the patient is."""
+    """What in a header seems to identify the patient."""
     stated = {keyword: value for keyword in _NAMING if (value := _text(data, keyword))}
     if stated.get("PatientName") == _text(data, "PatientID"):
         stated.pop("PatientName", None)  # an id that stands for the name
@@ -247,7 +247,7 @@ def _parse(source: Source, name: str, **how: Any) -> Any:
         raise UserError(f"{name} is a folder. Choose a single DICOM file in it.") from error
     except PermissionError as error:
         raise UserError(f"{name} may not be read. Ask for permission, or copy it elsewhere.") from error
-    except Exception as error:  # pydicom raises whatever a damaged file leads it to
+    except Exception as error:  # pydicom raises many kinds for damaged files
         raise UserError(f"{name} is damaged and cannot be read. Export or download it again.") from error
 
 
@@ -271,7 +271,7 @@ def _bare(source: BinaryIO, start: bytes, name: str) -> Any:
         whole = (pixels * int(data.BitsAllocated) + 7) // 8
         named = all(_text(data, tag) for tag in ("SOPInstanceUID", "SeriesInstanceUID", "Modality"))
         proven = named and _sop_class(data).startswith(_STORAGE) and len(data.PixelData) - whole in (0, 1)
-    except Exception as error:  # whatever forcing a file that is none leads pydicom to
+    except Exception as error:  # pydicom raises many kinds for a file that is not DICOM
         raise refusal from error
     if not proven:
         raise refusal
@@ -345,7 +345,7 @@ def _pixels(data: Any, name: str) -> np.ndarray:
         stored = np.asarray(data.pixel_array)
     except UserError:
         raise
-    except Exception as error:  # pydicom and its decoders raise whatever a damaged file leads them to
+    except Exception as error:  # pydicom and its decoders raise many kinds for damaged files
         if compressed:
             raise UserError(
                 f"{name} has pixels compressed as {compressed} that cannot be decoded here. "
@@ -364,7 +364,7 @@ def _pair(data: Any) -> tuple[float, float] | None:
 
 
 def _grid(data: Any) -> Grid | None:
-    """Where a slice's pixels lie; None where the file does not tell."""
+    """Where a slice's pixels lie; None if the file does not state it."""
     position, axes = _numbers(data, "ImagePositionPatient", 3), _numbers(data, "ImageOrientationPatient", 6)
     spacing = _pair(data)
     if position is None or axes is None or spacing is None:
@@ -373,7 +373,7 @@ def _grid(data: Any) -> Grid | None:
 
 
 def _sop_class(data: Any) -> str:
-    """The kind of the object; where the file ends before or within that, as its meta header says it."""
+    """The SOP class; if the file ends before or within it, the one of its meta header."""
     own = _text(data, "SOPClassUID")
     meta = _text(getattr(data, "file_meta", None), "MediaStorageSOPClassUID")
     return meta if meta.startswith(own) else own

@@ -99,7 +99,7 @@ class Turn:
 
 
 def upright(grid: Grid, shape: tuple[int, ...], where: str) -> tuple[Turn, Grid, list[str]]:
-    """How to turn a stack upright: seen from the feet, the front on top; its new grid; what to say of it.
+    """How to turn a stack upright (seen from the feet, the front on top), its new grid, and notes.
 
     Slices then run from feet to head, rows from front to back, columns from the patient's right to left.
     Raises UserError for a stack that is too oblique, one whose shear would need resampling, and for pixels
@@ -190,7 +190,7 @@ def resample_labels(labels: np.ndarray, source: Grid, target: Grid, shape: tuple
 def _place(
     image: Any, origin: np.ndarray, slice_mm: np.ndarray, row_mm: np.ndarray, column_mm: np.ndarray
 ) -> None:
-    """Tell a SimpleITK image where it lies; its axes are columns, rows, slices."""
+    """Set the position of a SimpleITK image; its axes are columns, rows, slices."""
     axes = np.array([column_mm, row_mm, slice_mm])
     image.SetOrigin([float(value) for value in origin])
     image.SetSpacing([float(np.linalg.norm(axis)) for axis in axes])
@@ -220,7 +220,7 @@ def _to_lps(axes: np.ndarray) -> tuple[tuple[int, int, int], tuple[bool, bool, b
 
 
 def _tilt(axes: np.ndarray, where: str) -> list[str]:
-    """What to say of axes (3, 3) that lie off the body's; UserError where they lie too far off."""
+    """Notes on axes (3, 3) tilted against the body's; UserError if they are tilted too far."""
     degrees = np.degrees(np.arccos(np.clip(np.abs(_units(axes)).max(1), 0, 1)))
     if degrees.max() > MOST_TILT:
         raise UserError(

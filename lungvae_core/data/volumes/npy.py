@@ -35,7 +35,7 @@ def read_npy(content: bytes, where: str) -> Volume:
 
 
 def _parse(content: bytes, where: str) -> np.ndarray:
-    """The array; its header is believed only as far as there are bytes behind it."""
+    """The array; its header may not claim more numbers than there are bytes for."""
     stream = io.BytesIO(content)
     try:
         version = np.lib.format.read_magic(stream)

@@ -68,7 +68,7 @@ def read_nrrd(content: bytes, where: str) -> Volume:
 
 
 def _spacing(fields: dict[str, str], axes: list[int], where: str) -> float | None:
-    """The side of its pixels in mm, for a file that tells it but not where they lie."""
+    """The side of the pixels in mm, for a file that states it but no position."""
     try:
         stated = [float(value) for value in fields.get("spacings", "").split()]
     except ValueError:

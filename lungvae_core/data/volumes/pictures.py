@@ -40,7 +40,7 @@ def read_picture(content: bytes, where: str, *, labels: bool = False) -> Volume:
             )
     except (UserError, MemoryError):
         raise
-    except Exception as error:  # Pillow's readers raise whatever a damaged file makes them trip over
+    except Exception as error:  # Pillow's readers raise many kinds for damaged files
         raise UserError(
             f"{where} cannot be read as an image: it is damaged or of another kind. Save it again."
         ) from error

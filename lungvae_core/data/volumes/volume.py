@@ -32,8 +32,8 @@ class Volume:
     """A file's numbers as stored, with its header data."""
 
     levels: np.ndarray  # (slices, rows, columns), of any type of number
-    grid: Grid | None = None  # where they lie; None where the file does not tell
-    spacing_mm: float | None = None  # of square pixels, for a file that tells it but not where they lie
+    grid: Grid | None = None  # where they lie; None if the file does not state it
+    spacing_mm: float | None = None  # of square pixels, for a file that states it but no position
     white: float | None = None  # a picture's level of white; None for plain numbers
     notes: tuple[str, ...] = ()  # sentences
 
