@@ -22,6 +22,7 @@ from lungvae_core.data.volumes.npy import load_array
 from lungvae_core.data.volumes.scale import check_numbers, to_hu
 from lungvae_core.errors import UserError
 from lungvae_core.files import refuse_existing
+from lungvae_core.number_text import first_few
 from lungvae_core.parameters import LONGEST_NAME, text
 
 _BLOCK = 256  # slices read at a time
@@ -184,7 +185,7 @@ def _in_rows(reasons: dict[int, str], count: int) -> str:
     first = next(iter(reasons.values()))
     if len(reasons) == 1:
         return first
-    rows = _some(list(map(str, reasons)), 5, ", ")
+    rows = first_few(list(map(str, reasons)), 5, ", ")
     return f"{first} So it is, or similar, with {len(reasons):,} of {count:,} rows: {rows}."
 
 
@@ -211,18 +212,14 @@ class _SamePixels:
         notes = []
         if several:
             notes.append(
-                f"WARNING: slices of different patients have the same pixels: {_some(several)}. If they are "
-                "one patient, give the patient one id; figures would leak."
+                f"WARNING: slices of different patients have the same pixels: {first_few(several)}. If "
+                "they are one patient, give the patient one id; figures would leak."
             )
         if one:
-            notes.append(f"Slices of one patient have the same pixels and are counted apart: {_some(one)}.")
+            notes.append(
+                f"Slices of one patient have the same pixels and are counted apart: {first_few(one)}."
+            )
         return notes
-
-
-def _some(listing: list[str], most: int = 10, between: str = "; ") -> str:
-    """The first `most` of a listing, and how many more there are."""
-    more = f" and {len(listing) - most:,} more" if len(listing) > most else ""
-    return between.join(listing[:most]) + more
 
 
 def _unpack(block: np.ndarray, path: Path | None) -> np.ndarray:

@@ -96,10 +96,8 @@ def deviations(values: np.ndarray) -> np.ndarray:
     measured = np.isfinite(values)
     spread = np.zeros(values.shape[1])
     spread[measured.any(0)] = np.nanstd(np.where(measured, values, np.nan)[:, measured.any(0)], axis=0)
-    keys = list(PROPERTIES)
-    for key, one in PROPERTIES.items():
-        if one.family == "place":
-            spread[keys.index(key)] = spread[keys.index("diameter_px")] / 2
+    place = [one.family == "place" for one in PROPERTIES.values()]
+    spread[place] = spread[list(PROPERTIES).index("diameter_px")] / 2
     return spread
 
 

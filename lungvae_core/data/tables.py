@@ -36,7 +36,7 @@ from lungvae_core.data.columns import (
 from lungvae_core.data.labels import over_readers
 from lungvae_core.data.spreadsheets import Cells, read_cells
 from lungvae_core.errors import UserError
-from lungvae_core.number_text import plural
+from lungvae_core.number_text import first_few, plural
 
 MOST_LISTED = 20  # bad cells named one by one
 # How far rows may differ in a number that is their nodule's own: as a table's rounding does.
@@ -395,11 +395,10 @@ def _merge_patients(table: pd.DataFrame, notes: list[str]) -> None:
     first = one_spelling(ids)
     merged = [list(each) for each in ids.groupby(first, sort=False).unique() if len(each) > 1]
     if merged:
-        listing = "; ".join(" = ".join(map(repr, each)) for each in merged[:MOST_LISTED])
-        more = f" and {len(merged) - MOST_LISTED:,} more" if len(merged) > MOST_LISTED else ""
+        listing = first_few([" = ".join(map(repr, each)) for each in merged], MOST_LISTED)
         notes.append(
             "Patient ids that differ in case, punctuation or leading zeros alone are taken for one patient: "
-            f"{listing}{more}."
+            f"{listing}."
         )
     table["patient_id"] = first
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lungvae_core.data.volumes.dicom import FACTORS, PHASES, CTMeta, Header, read_ct
+from lungvae_core.data.volumes.dicom import FACTORS, PHASES, Header, read_ct
 from lungvae_core.data.volumes.formats import natural
 from lungvae_core.data.volumes.grid import Grid
 from lungvae_core.data.volumes.volume import File
@@ -47,7 +47,6 @@ class Stack:
     hu: np.ndarray  # (slices, rows, columns) int16
     grid: Grid | None
     spacing_mm: float | None
-    meta: CTMeta  # of the first
 
 
 def assemble(files: Sequence[Slice], notes: list[str]) -> Stack:
@@ -284,7 +283,6 @@ def _read(slices: list[Slice], notes: list[str]) -> Stack:
         hu=np.stack(images),
         grid=_joined(grids) if len(grids) == len(metas) else None,
         spacing_mm=metas[0].pixel_spacing_mm,
-        meta=metas[0],
     )
 
 
