@@ -104,13 +104,13 @@ def prepare(
         table = paper.cohort(
             progress=lambda done, total: report("Cohort", done, total), workers=workers, ray=ray
         )
-        run = _Run(work, table, partial(unordered, workers=workers, ray=ray), report)
-        headers = _read_headers(run, folder, out)
+        run = _Run(out, work, table, overwrite, partial(unordered, workers=workers, ray=ray), report)
+        headers = _read_headers(run, folder)
         _check_series(folder, headers)
         done, problems = _read_slices(run, headers)
         _check_done(done, problems, strict)
         report("Writing", 0, 1)
-        prepared = _assemble(run, out, headers, done, problems, overwrite)
+        prepared = _assemble(run, headers, done, problems)
         report("Writing", 1, 1)
     return prepared
 
@@ -119,8 +119,10 @@ def prepare(
 class _Run:
     """What every step needs."""
 
+    out: Path
     work: Path  # the folder of finished work
     table: pd.DataFrame  # the cohort
+    overwrite: bool
     on_workers: Callable[..., Iterable[Any]]
     report: Progress
 
@@ -197,7 +199,7 @@ def _batches(folder: Path, but: list[Path], headers: _Headers) -> list[tuple[str
     return batches
 
 
-def _read_headers(run: _Run, folder: Path, out: Path) -> _Headers:
+def _read_headers(run: _Run, folder: Path) -> _Headers:
     """Read every header below `folder`, going on from the journal of an interrupted run."""
     positions = {str(uid): np.unique(rows["z_mm"]) for uid, rows in run.table.groupby("series_uid")}
     journal = run.journal("headers")
@@ -211,7 +213,7 @@ def _read_headers(run: _Run, folder: Path, out: Path) -> _Headers:
         headers.damaged.extend(map(tuple, result["damaged"]))
         run.report("Headers", headers.files, total)
 
-    batches = _batches(folder, [out, run.work], headers)
+    batches = _batches(folder, [run.out, run.work], headers)
     total = sum(len(names) for _, _, names in batches)
     run.report("Headers", 0, total)
     for key, _, _ in batches:
@@ -410,12 +412,7 @@ def _where(problem: tuple[int, str, str]) -> str:
 
 
 def _assemble(
-    run: _Run,
-    out: Path,
-    headers: _Headers,
-    done: dict[str, dict[str, Any]],
-    problems: list[tuple[int, str, str]],
-    overwrite: bool,
+    run: _Run, headers: _Headers, done: dict[str, dict[str, Any]], problems: list[tuple[int, str, str]]
 ) -> Prepared:
     """Put the series' crops together in the cohort's order, write them, and say what is missing."""
     table = run.table
@@ -460,13 +457,14 @@ def _assemble(
         shutil.rmtree(left, ignore_errors=True)
     write_streaming(whole, len(rows), fill, rows, info)
     write_csv(listed, whole / REPORT)
-    with atomic_folder(out, overwrite=overwrite) as temporary:
+    with atomic_folder(run.out, overwrite=run.overwrite) as temporary:
         for path in whole.iterdir():
             path.replace(temporary / path.name)
     passed_over = dict(headers.kinds.most_common())
     if copies := len(headers.slices) - len({(uid, z) for uid, z, _, _ in headers.slices}):
         passed_over["at the place of one with a lower instance number"] = copies
-    return Prepared(SliceSet.open(out, verify=False), len(rows) + len(problems), missing, listed, passed_over)
+    dataset = SliceSet.open(run.out, verify=False)
+    return Prepared(dataset, len(rows) + len(problems), missing, listed, passed_over)
 
 
 def _problem_table(
