@@ -278,12 +278,11 @@ def _read(slices: list[Slice], notes: list[str]) -> Stack:
             f"{plural(lossy, 'slice')} compressed with loss: small differences in HU are not the patient's."
         )
     grids = [meta.grid for meta in metas if meta.grid is not None]
-    return Stack(
-        slices=kept,
-        hu=np.stack(images),
-        grid=_joined(grids) if len(grids) == len(metas) else None,
-        spacing_mm=metas[0].pixel_spacing_mm,
-    )
+    grid = None
+    if len(grids) == len(metas):
+        corners = np.concatenate([each.corners_mm for each in grids])
+        grid = Grid(corners, grids[0].row_mm, grids[0].column_mm)
+    return Stack(kept, np.stack(images), grid, metas[0].pixel_spacing_mm)
 
 
 def _check_size(hu: np.ndarray, before: list[np.ndarray], count: int) -> None:
@@ -299,8 +298,3 @@ def _check_size(hu: np.ndarray, before: list[np.ndarray], count: int) -> None:
             f"The series has slices of {before[0].shape[0]}x{before[0].shape[1]} and of "
             f"{rows}x{columns} pixels. Upload slices of one size."
         )
-
-
-def _joined(grids: list[Grid]) -> Grid:
-    corners = np.concatenate([grid.corners_mm for grid in grids])
-    return Grid(corners, grids[0].row_mm, grids[0].column_mm)
