@@ -124,7 +124,8 @@ def upright(grid: Grid, shape: tuple[int, ...], where: str) -> tuple[Turn, Grid,
                 f"{where} has slices that are not axial and unevenly spaced. Export it as axial slices."
             )
         notes.append("The slices were not axial as stored; they are cut anew, as axial ones.")
-        turned = Grid.even(sum(moves, grid.corners_mm[0]), *signed, shape[order[0]])
+        origin = sum(moves, grid.corners_mm[0])
+        turned = Grid.even(origin, signed[0], signed[1], signed[2], shape[order[0]])
     check_square(*turned.spacing_mm, where)
     return turn, turned, notes
 
