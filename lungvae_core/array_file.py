@@ -50,10 +50,10 @@ class ArrayFile:
     def _write(self, values: np.ndarray) -> None:
         left = values.view(np.uint8).reshape(-1)
         while len(left):
-            left = left[self._stream.write(left.data) :]  # a disk that fills takes a part, then says so
+            left = left[self._stream.write(left.data) :]  # a full disk takes a part, then raises
 
     def _reserve(self, size: int) -> None:
-        """Ask for all of the space at once, so that a full disk is told before hours of work."""
+        """Reserve all of the space at once, so that a full disk is noticed before hours of work."""
         end = self._start + size
         try:
             if size:

@@ -123,7 +123,7 @@ class CachePerOwner(Generic[Value]):
             cache = self._caches.pop(owner, None)
             if cache is None:
                 cache = BoundedCache(self.most_bytes)
-            others = list(self._caches.values())  # the one asked for longest ago first
+            others = list(self._caches.values())  # the least recently used first
             self._caches[owner] = cache
         excess = cache.nbytes + sum(each.nbytes for each in others) - FULL * self.most_bytes
         for other in others:

@@ -105,33 +105,26 @@ def atomic_path(target: Path) -> Iterator[Path]:
     cannot be written, and when `target` is a folder or a device.
     """
     target = Path(target)
-    try:
+    with _writing(target):
         check_replaceable(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=LEFTOVER)
         os.close(handle)
-    except OSError as error:
-        raise _cannot_write(target, error) from error
-    temporary = Path(name)
-    try:
-        with holding(temporary):
-            yield temporary
-            with temporary.open("rb") as stream:
-                os.fsync(stream.fileno())
-            # mkstemp makes files private; give the file the permissions an ordinary open() would have.
-            temporary.chmod(0o666 & ~_UMASK)
-            temporary.replace(target)
-    except OSError as error:
-        raise _cannot_write(target, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        temporary = Path(name)
+        try:
+            with holding(temporary):
+                yield temporary
+                with temporary.open("rb") as stream:
+                    os.fsync(stream.fileno())
+                # mkstemp makes files private; give the file the permissions an ordinary open() would have.
+                temporary.chmod(0o666 & ~_UMASK)
+                temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
-    """Delete the leftovers of killed writers of the files `names` in `folder`.
-
-    The caller holds the folder's lock, so that no such writer is at work.
-    """
+    """Delete what killed writers of the files `names` left in `folder`, whose lock the caller holds."""
     for name in names:
         for leftover in Path(folder).glob(f".{name}.*{LEFTOVER}"):
             leftover.unlink(missing_ok=True)
@@ -145,20 +138,16 @@ def atomic_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """
     target = Path(target)
     refuse_existing(target, overwrite=overwrite)
-    try:
+    with _writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=LEFTOVER))
-    except OSError as error:
-        raise _cannot_write(target, error) from error
-    try:
-        with holding(temporary):
-            yield temporary
-            temporary.chmod(0o777 & ~_UMASK)
-            _take_the_place(temporary, target)
-    except OSError as error:
-        raise _cannot_write(target, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            with holding(temporary):
+                yield temporary
+                temporary.chmod(0o777 & ~_UMASK)
+                _take_the_place(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _take_the_place(temporary: Path, target: Path) -> None:
@@ -191,10 +180,8 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
     place = temporary_place()
     if place is None:
         raise UserError(NO_TEMPORARY_PLACE)
-    try:
+    with _writing(place):
         folder = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{purpose}-", dir=place))
-    except OSError as error:
-        raise _cannot_write(place, error) from error
     try:
         with holding(folder):
             yield folder
@@ -204,21 +191,18 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
 
 def make_folder(folder: Path) -> None:
     """Create a folder and its parents if needed; UserError if that is not possible."""
-    try:
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
 
 
 def refuse_existing(target: Path, *, overwrite: bool = False) -> None:
     """Raise UserError if `target` is a file, or a non-empty folder that may not be overwritten."""
     check_name(target)
-    try:
-        is_folder = stat.S_ISDIR(target.stat().st_mode)
-    except FileNotFoundError:
-        is_folder = not target.is_symlink()  # one that leads nowhere
-    except OSError as error:
-        raise _cannot_write(target, error) from error
+    with _writing(target):
+        try:
+            is_folder = stat.S_ISDIR(target.stat().st_mode)
+        except FileNotFoundError:
+            is_folder = not target.is_symlink()  # one that leads nowhere
     if not is_folder:
         raise UserError(f"{target} is no folder, but one is to be written there. Choose another --out.")
     if target.is_dir() and any(target.iterdir()) and not overwrite:
@@ -247,10 +231,7 @@ def write_figures(target: Path, report: Any) -> None:
 
 
 def open_file(path: Path, *, follow: bool = True) -> BinaryIO:
-    """Open an ordinary file for reading; OSError for anything else, without waiting for a pipe's writer.
-
-    With `follow` false links are refused, too.
-    """
+    """Open an ordinary file; OSError for pipes (without waiting), others and, unless `follow`, links."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
@@ -293,11 +274,9 @@ def folder_lock(folder: Path, *, what: str) -> Iterator[None]:
 
     The operating system drops the lock when the process ends, however it ends.
     """
-    try:
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         stream = (folder / ".lock").open("a+")
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
     with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -308,7 +287,15 @@ def folder_lock(folder: Path, *, what: str) -> Iterator[None]:
         yield
 
 
-def _cannot_write(target: Path, error: OSError) -> UserError:
-    reason = error.strerror or str(error)
-    where = shown(target) if len(str(target)) <= 300 else f"{shown(target)[:140]}...{shown(target)[-140:]}"
-    return UserError(f"Cannot write {where}: {reason}. Free space or choose a folder that you may write to.")
+@contextlib.contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """UserError for an OSError of the block, which writes `target`."""
+    try:
+        yield
+    except OSError as error:
+        where, why = shown(target), error.strerror or str(error)
+        if len(str(target)) > 300:
+            where = f"{where[:140]}...{where[-140:]}"
+        raise UserError(
+            f"Cannot write {where}: {why}. Free space or choose a folder that you may write to."
+        ) from error

@@ -17,8 +17,8 @@ from lungvae_core.errors import UserError
 MOST_BYTES = 16 << 20  # the largest that the product writes, a report of many subgroups, has less than one MB
 MOST_VALUES = 1_000_000  # a value takes up to 30 times its text in memory
 LARGEST = 2**63  # integers of more bits fit no array, and their text may be too long to print
-# What needs a closer look, which takes longer than parsing: long or large numbers, and text with characters
-# that no text for people has, as they are or escaped.
+# Content that needs a check slower than parsing: long or large numbers, and control characters, as they are
+# or escaped.
 _SUSPECT = re.compile(rb"[0-9]{19}|[eE]\+?[0-9]{3}|\\u|\x7f|\xc2[\x80-\x9f]")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
@@ -46,10 +46,7 @@ def parse_json(content: bytes | str, *, what: str, most_bytes: int = MOST_BYTES)
 
 
 def plain(value: Any, digits: int | None = None) -> Any:
-    """Dicts, lists, arrays and numbers as JSON can hold them; NaN and infinities become None.
-
-    With `digits`, fractions are rounded to as many significant ones.
-    """
+    """The value as JSON can hold it: NaN and infinities as None, fractions to `digits` significant digits."""
     if hasattr(value, "tolist"):  # numpy's arrays and numbers
         value = value.tolist()
     if isinstance(value, dict):

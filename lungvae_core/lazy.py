@@ -57,11 +57,10 @@ class Renewed(Generic[Value]):
         """The key's value of this state."""
         with self._lock:
             held = self._held.get(key)
-            mine = held is None or held[0] != state
-            if held is None or held[0] != state:
-                held = (state, Future())
-                self._held[key] = held
+            if mine := held is None or held[0] != state:
+                held = self._held[key] = (state, Future())
             self._held.move_to_end(key)
+        assert held is not None
         future = held[1]
         if mine:
             try:
@@ -75,7 +74,7 @@ class Renewed(Generic[Value]):
         try:
             return future.result()
         except UserError as error:
-            # Each asker gets one of its own: a trace is written into an exception when it is raised.
+            # Each caller gets its own exception, since raising one writes a traceback into it.
             raise UserError(str(error)) from None
 
     def failure(self, key: Hashable, state: Callable[[], Hashable]) -> str | None:
@@ -93,14 +92,14 @@ class Renewed(Generic[Value]):
                 del self._held[key]
 
     def _shed(self) -> None:
-        """Forget what was used longest ago while all of it is more than `most_bytes`.
+        """Forget the least recently used values while all together exceed `most_bytes`.
 
-        Values grow as they are used, so that all of them are measured each time a new one comes.
+        Values grow with use, so all are measured whenever a new one is added.
         """
         if self._most_bytes is None:
             return
         with self._lock:
-            held = [(key, one) for key, one in self._held.items() if _is_made(one[1])]
+            held = [(key, one) for key, one in self._held.items() if one[1].done() and not one[1].exception()]
         sizes = [size_of(future.result()) for _, (_, future) in held]
         excess = sum(sizes) - self._most_bytes
         for (key, one), size in zip(held[:-1], sizes, strict=False):
@@ -113,10 +112,6 @@ class Renewed(Generic[Value]):
         with self._lock:
             if self._held.get(key) is held:
                 del self._held[key]
-
-
-def _is_made(future: Future[Any]) -> bool:
-    return future.done() and future.exception() is None
 
 
 def frozen(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 DASH = "–"  # stands for what could not be computed
@@ -34,6 +34,12 @@ def interval(figure: Mapping[str, Any] | None, digits: int = 3) -> str:
 def plural(count: int, name: str, names: str = "") -> str:
     """A count with its noun: "1 fold", "5 folds"; `names` is a plural that is not the name and an s."""
     return f"{count:,} {name if count == 1 else names or name + 's'}"
+
+
+def first_few(items: Sequence[str], most: int = 10, between: str = "; ") -> str:
+    """The first `most` items, and how many more there are."""
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return between.join(items[:most]) + more
 
 
 def duration(seconds: float) -> str:

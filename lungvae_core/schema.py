@@ -29,12 +29,14 @@ class Part(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False, extra="ignore", str_max_length=2_000, strict=True)
 
 
-class Estimate(Part):
-    """A figure, None if not computable, with its 95 % interval, None if no resample gives one."""
-
+class _Figure(Part):
     value: Number | None
     low: Number | None
     high: Number | None
+
+
+class Estimate(_Figure):
+    """A figure, None if not computable, with its 95 % interval, None if no resample gives one."""
 
     @model_validator(mode="after")
     def _both_ends(self) -> Estimate:
@@ -43,12 +45,8 @@ class Estimate(Part):
         return self
 
 
-class Interval(Part):
+class Interval(_Figure):
     """A figure with its 95 % interval; all three are None if not computable."""
-
-    value: Number | None
-    low: Number | None
-    high: Number | None
 
     @model_validator(mode="after")
     def _whole(self) -> Interval:

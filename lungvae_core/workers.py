@@ -147,7 +147,7 @@ def _opened(answer: tuple[bool, Any]) -> Any:
 
 
 class _Processes:
-    """A process a slot, each behind an executor of its own, so that a death tells whose task it was."""
+    """A process a slot, each behind an executor of its own, so that a death shows whose task it was."""
 
     def __init__(self, workers: int | None, threads: int) -> None:
         self.slots = workers or max(1, cores() // threads)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from lungvae_core.number_text import duration, interval, number, plural, with_interval
+from lungvae_core.number_text import duration, first_few, interval, number, plural, with_interval
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,8 @@ def test_a_count_with_its_noun() -> None:
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_the_first_few_of_a_list() -> None:
+    assert first_few(["a", "b"]) == "a; b"
+    assert first_few(["a", "b", "c"], 2, ", ") == "a, b and 1 more"

@@ -148,7 +148,7 @@ def _contour(inclusion: bool, z: float, coords: str, z_mm: np.ndarray) -> Contou
 def _database() -> Iterator[sqlite3.Connection]:
     path = database_path()
     try:
-        # Immutable: no lock and no journal beside a file that may lie in a folder nobody may write.
+        # Immutable: no lock or journal beside the file, whose folder may be read-only.
         with contextlib.closing(
             sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
         ) as database:
@@ -251,10 +251,7 @@ def reader_mask(annotation: Annotation, box: np.ndarray) -> np.ndarray:
 
 
 def diameter_mm(annotation: Annotation, scan: Scan) -> float:
-    """Greatest distance in mm between two points of one contour (pylidc's `Annotation.diameter`).
-
-    NaN where every contour is a single point.
-    """
+    """Greatest distance in mm between two points of one contour (`Annotation.diameter`), or NaN."""
     from scipy.spatial.distance import pdist
 
     drawn = [c.points for c in annotation.contours if len(c.points) > 1]

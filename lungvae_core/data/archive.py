@@ -9,10 +9,11 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
+from lungvae_core.data.volumes.volume import File
 from lungvae_core.errors import UserError
 
 MOST_MEMBERS = 5_000
@@ -22,62 +23,49 @@ _ENCRYPTED = 0x1
 _JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db")
 
 
-@dataclass(frozen=True)
-class Member:
-    """One file of an archive."""
+def files_in(source: BinaryIO, name: str) -> list[File]:
+    """The files of a zip archive in memory; `name` stands for it in messages.
 
-    name: str  # its path within the archive
-    size: int  # bytes, as the archive says and `read` makes sure of
-    archive: Archive
+    Opening one raises UserError where it is damaged or longer than the archive says. Raises UserError for an
+    archive that is damaged, encrypted, empty, too large, or has paths that lead out of it.
+    """
+    try:
+        archive = zipfile.ZipFile(source)
+        entries = archive.infolist()
+        if not all(entry.filename for entry in entries):
+            raise ValueError("a member without a name")
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+        raise UserError(f"{name} is not a readable zip archive. Zip the folder again.") from error
+    entries = [entry for entry in entries if not entry.is_dir() and not _junk(entry.filename)]
+    if not entries:
+        raise UserError(f"{name} holds no files. Zip the folder with the DICOM files.")
+    if len(entries) > MOST_MEMBERS:
+        raise UserError(
+            f"{name} holds {len(entries):,} files; at most {MOST_MEMBERS:,} are read. "
+            "Zip the one series that you need."
+        )
+    for entry in entries:
+        _check(entry, name)
+    total = sum(entry.file_size for entry in entries)
+    if total > MOST_BYTES:
+        raise UserError(
+            f"{name} unpacks to {total / 2**20:,.0f} MiB; at most {MOST_BYTES / 2**20:,.0f} are read. "
+            "Zip the one series that you need."
+        )
+    return [File(entry.filename, partial(_unpack, archive, entry, name)) for entry in entries]
 
-    def read(self) -> BinaryIO:
-        """The file's bytes in memory; UserError where it is damaged or longer than it says."""
-        return self.archive.read(self)
 
-
-class Archive:
-    """A zip archive in memory. `name` stands for it in messages."""
-
-    def __init__(self, source: BinaryIO, name: str) -> None:
-        """Raises UserError if it is not a zip, encrypted, too large, or has paths that lead out of it."""
-        self.name = name
-        try:
-            self._zip = zipfile.ZipFile(source)
-            entries = self._zip.infolist()
-            if not all(entry.filename for entry in entries):
-                raise ValueError("a member without a name")
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
-            raise UserError(f"{name} is not a readable zip archive. Zip the folder again.") from error
-        files = [entry for entry in entries if not entry.is_dir() and not _junk(entry.filename)]
-        if not files:
-            raise UserError(f"{name} holds no files. Zip the folder with the DICOM files.")
-        if len(files) > MOST_MEMBERS:
-            raise UserError(
-                f"{name} holds {len(files):,} files; at most {MOST_MEMBERS:,} are read. "
-                "Zip the one series that you need."
-            )
-        for entry in files:
-            _check(entry, name)
-        total = sum(entry.file_size for entry in files)
-        if total > MOST_BYTES:
-            raise UserError(
-                f"{name} unpacks to {total / 2**20:,.0f} MiB; at most {MOST_BYTES / 2**20:,.0f} are read. "
-                "Zip the one series that you need."
-            )
-        self.members = [Member(entry.filename, entry.file_size, self) for entry in files]
-
-    def read(self, member: Member) -> BinaryIO:
-        """One file's bytes in memory; see `Member.read`."""
-        where = f"{member.name} in {self.name}"
-        try:
-            with self._zip.open(member.name) as stream:
-                # zipfile stops at the size that was checked, so a bomb cannot grow beyond it.
-                content = stream.read(member.size + 1)
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError) as error:
-            raise UserError(f"{where} is damaged and cannot be unpacked. Zip the folder again.") from error
-        if len(content) > member.size:
-            raise UserError(f"{where} is longer than the archive says. Zip the folder again.")
-        return io.BytesIO(content)
+def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> BinaryIO:
+    where = f"{entry.filename} in {name}"
+    try:
+        with archive.open(entry.filename) as stream:
+            # zipfile stops at the size that was checked, so a bomb cannot grow beyond it.
+            content = stream.read(entry.file_size + 1)
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError) as error:
+        raise UserError(f"{where} is damaged and cannot be unpacked. Zip the folder again.") from error
+    if len(content) > entry.file_size:
+        raise UserError(f"{where} is longer than the archive says. Zip the folder again.")
+    return io.BytesIO(content)
 
 
 def is_zip(source: BinaryIO, name: str) -> bool:

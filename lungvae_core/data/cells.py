@@ -20,7 +20,7 @@ import pandas as pd
 from lungvae_core.data.columns import Column, tidy
 from lungvae_core.errors import UserError
 
-# What people write where a value is not known; of text only what nobody would write as a word.
+# Spellings of a missing value; in text columns only those that cannot be a word.
 MISSING = frozenset(
     [
         *("", "na", "n/a", "n.a.", "#n/a", "#na", "nan", "<na>", "nat", "nd", "n.d.", "k.a."),
@@ -30,7 +30,7 @@ MISSING = frozenset(
 )
 MISSING_TEXT = frozenset(["", "na", "n/a", "#n/a", "#na", "nan", "<na>", "null", "nat"])
 SENTINELS = frozenset({-1.0, 0.0, 9.0, 99.0, 999.0, 9999.0, -9.0, -99.0, -999.0, -9999.0})
-LARGEST = 1e15  # of a person's own numbers; beyond it digits are lost, and it is an identifier
+LARGEST = 1e15  # of users' own numbers; larger ones lose digits, and are identifiers
 _YES, _NO = {"yes", "y", "true", "t", "1", "1.0"}, {"no", "n", "false", "f", "0", "0.0"}
 _PLAIN = re.compile(r"[+-]?(\d+([.,]\d*)*|[.,]\d+)([eE][+-]?\d+)?", re.ASCII)
 _POINT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -219,10 +219,7 @@ def identifier(value: Any) -> str | None:
 
 
 def ratings(value: Any, column: Column) -> str | None:
-    """Every reader's rating as "4|5|3", None where empty.
-
-    Accepts "4|5|3", "[4, 5, 3]", "4;5;3", "(4,5)", "4 5 3" and lists.
-    """
+    """Every reader's rating as "4|5|3", None where empty; from "[4, 5, 3]", "4;5;3", "4 5 3" or a list."""
     if is_missing(value):
         return None
     if isinstance(value, datetime.date | datetime.time | datetime.timedelta):

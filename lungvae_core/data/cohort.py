@@ -9,6 +9,7 @@ pixels or more (10), or the published table lacks them for no known reason (11).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import statistics
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lungvae_core.cache_places import usual_cache
 from lungvae_core.data import annotations as lidc
 from lungvae_core.data.slices import KEY, RATINGS, SIZE
 from lungvae_core.errors import UserError
@@ -65,10 +67,7 @@ def cohort(
 def candidates(
     *, progress: Progress | None = None, workers: int | None = None, ray: str | None = None
 ) -> pd.DataFrame:
-    """The 13,916 slices before the exclusions, with the column `excluded`.
-
-    `excluded` is empty for the cohort, otherwise `border`, `size` or `unexplained`.
-    """
+    """The 13,916 slices before the exclusions; `excluded` is "", `border`, `size` or `unexplained`."""
     return _load(progress, workers, ray).drop(columns=_MASK)
 
 
@@ -77,7 +76,7 @@ def cohort_masks(rows: pd.DataFrame | None = None) -> np.ndarray:
 
     `rows` needs the columns of KEY only. Raises KeyError for a row that is not among the candidates.
     """
-    stored = _load(None, None, None)
+    stored = _load()
     if rows is None:
         bits = stored.loc[stored["excluded"] == "", _MASK]
     else:
@@ -90,10 +89,8 @@ def cohort_masks(rows: pd.DataFrame | None = None) -> np.ndarray:
 
 def cache_folder() -> Path:
     """Where results are kept between calls: $LUNGVAE_CACHE, or lungvae in $XDG_CACHE_HOME or ~/.cache."""
-    if own := os.environ.get("LUNGVAE_CACHE"):
-        return Path(own)
-    shared = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(shared) if Path(shared).is_absolute() else Path.home() / ".cache") / "lungvae"
+    own = os.environ.get("LUNGVAE_CACHE")
+    return Path(own) if own else usual_cache(os.environ) / "lungvae"
 
 
 def identity() -> str:
@@ -108,7 +105,10 @@ def _identity(path: Path, size: int, mtime_ns: int) -> str:
     return f"{sha256(path)[:24]}-{RULE}"
 
 
-def _load(progress: Progress | None, workers: int | None, ray: str | None) -> pd.DataFrame:
+def _load(
+    progress: Progress | None = None, workers: int | None = None, ray: str | None = None
+) -> pd.DataFrame:
+    """Every candidate slice with its mask, from the cache or computed."""
     path = cache_folder() / f"cohort-{identity()}.parquet"
     try:
         return pd.read_parquet(path)
@@ -116,17 +116,6 @@ def _load(progress: Progress | None, workers: int | None, ray: str | None) -> pd
         pass
     except Exception:  # half a disk, another pyarrow: whatever is wrong with it, it can be made again
         path.unlink(missing_ok=True)
-    table = _compute(progress, workers, ray)
-    try:
-        with atomic_path(path) as temporary:
-            table.to_parquet(temporary, compression="zstd")
-    except UserError:
-        pass  # a full or read-only home costs the next call its time, not this one its result
-    return table
-
-
-def _compute(progress: Progress | None, workers: int | None, ray: str | None) -> pd.DataFrame:
-    """Every candidate slice with its mask, on all cores."""
     scans = list(lidc.first_scans().values())
     chunks = [scans[i : i + CHUNK] for i in range(0, len(scans), CHUNK)]
     rows: list[dict[str, Any]] = []
@@ -134,7 +123,11 @@ def _compute(progress: Progress | None, workers: int | None, ray: str | None) ->
         rows.extend(part)
         if progress:
             progress(min(CHUNK * done, len(scans)), len(scans))
-    return pd.DataFrame(rows).sort_values(KEY, ignore_index=True)
+    table = pd.DataFrame(rows).sort_values(KEY, ignore_index=True)
+    # A full or read-only home costs the next call its time, not this one its result.
+    with contextlib.suppress(UserError), atomic_path(path) as temporary:
+        table.to_parquet(temporary, compression="zstd")
+    return table
 
 
 def _rows_of_scans(ids: list[int]) -> list[dict[str, Any]]:

@@ -97,13 +97,7 @@ TABLE = [
     Column("row0", "whole number", "slice", "first row of the crop in its image", "px", -4096, 65_536),
     Column("col0", "whole number", "slice", "first column of the crop in its image", "px", -4096, 65_536),
     Column(
-        "area_px",
-        "whole number",
-        "slice",
-        "pixels of the lesion's mask, beyond the crop too",
-        "px",
-        0,
-        262_144,
+        "area_px", "whole number", "slice", "pixels of the lesion's mask, beyond the crop too", "px", 0, 2**18
     ),
     Column("mask_clipped", "yes or no", "slice", "the mask is larger than the crop"),
     Column("contrast", "yes or no", "scan", "a contrast agent was given"),

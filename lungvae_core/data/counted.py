@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lungvae_core.data.columns import numbers
 from lungvae_core.data.labels import labels, reader_count
 from lungvae_core.number_text import plural
 
@@ -57,9 +58,7 @@ def labelled_rows(
     """
     label = labels(table, task, rule)
     unlabelled = np.isnan(label)
-    rated = np.zeros(len(table), bool)
-    if "malignancy" in table:
-        rated = table["malignancy"].notna().to_numpy(bool)
+    rated = ~np.isnan(numbers(table, "malignancy"))
     few = reader_count(table) < 3 if rule == "three_readers" else np.zeros(len(table), bool)
     reasons = {
         "without a malignancy rating": unlabelled & ~rated,
@@ -73,8 +72,7 @@ def labelled_rows(
 
 def chosen_rows(kept: np.ndarray, why_not: str, *, before: dict[str, int] | None = None) -> Counted:
     """The slices that are `kept` (N,) bool; the others are left out for `why_not`, as "of other patients"."""
-    rest = int((~kept).sum())
-    return Counted(used=int(kept.sum()), left_out={**(before or {}), **({why_not: rest} if rest else {})})
+    return Counted(used=len(kept), left_out=before or {}).without(int((~kept).sum()), why_not)
 
 
 def of_groups(table: pd.DataFrame, keys: list[str], kept: pd.DataFrame) -> np.ndarray:

@@ -119,10 +119,7 @@ def check_spacing(stated: object, name: str) -> float | None:
 
 
 def agreed_spacing(series: Series, stated: object, name: str) -> float | None:
-    """The pixel spacing in mm: the file's, or if it has none, the user's.
-
-    UserError if the two contradict each other, and for a value that no CT has.
-    """
+    """The file's pixel spacing in mm, else the user's; UserError if they differ, or if no CT has it."""
     value, own = check_spacing(stated, name), series.spacing_mm
     if value is None or own is None:
         return own if value is None else value
@@ -135,7 +132,7 @@ def agreed_spacing(series: Series, stated: object, name: str) -> float | None:
 
 
 def _number(value: object, name: str) -> float | None:
-    """A number as a person states it; None where there is none."""
+    """A number from user input; None if there is none."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:

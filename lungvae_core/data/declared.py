@@ -23,7 +23,7 @@ _RATINGS = re.compile(r"[0-9.]{1,8}(\|[0-9.]{1,8}){0,30}")
 
 
 def as_declared(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """(the table with every known column in its declared type, what was left out).
+    """(the table with every column of ours in its declared type, what was left out).
 
     A value of another type or outside the column's range counts as missing, and a sentence says how many
     there are. Columns that are as declared stay the same object.
@@ -42,15 +42,11 @@ def as_declared(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def wrong_key(table: pd.DataFrame) -> str:
-    """The rows without a valid key, in words; empty if there are none.
-
-    A patient is text or a number, a nodule and a slice are whole numbers.
-    """
+    """The rows without a valid key, in words, or "": patients are text or numbers, the rest whole numbers."""
     for name in KEY:
         values = table[name]
-        read = _text if name == "patient_id" else _whole
-        column = Column(name, "whole number", "slice", "")
-        odd = sum(_missing(value) or _as(read, value, column) is None for value in values.to_numpy(object))
+        column = Column(name, "text" if name == "patient_id" else "whole number", "slice", "")
+        odd = sum(_missing(value) or _value(value, column) is None for value in values.to_numpy(object))
         if odd:
             return f"{odd:,} of {len(table):,} rows whose {name} is missing or of another kind"
     return ""
@@ -74,20 +70,8 @@ def _declared(values: pd.Series, column: Column) -> pd.Series:
 
 def _value(value: Any, column: Column) -> Any:
     """The value as its column has it; None for one that cannot be."""
-    readers: dict[str, Callable[[Any, Column], Any]] = {
-        "number": _number,
-        "whole number": _whole,
-        "yes or no": lambda value, _: (
-            bool(value) if isinstance(value, bool | np.bool_) or value in (0, 1) else None
-        ),
-        "ratings": _ratings,
-    }
-    return _as(readers.get(column.kind, _text), value, column)
-
-
-def _as(read: Callable[[Any, Column], Any], value: Any, column: Column) -> Any:
     try:
-        return read(value, column)
+        return _READERS[column.kind](value, column)
     except (TypeError, ValueError, OverflowError):
         return None
 
@@ -111,8 +95,21 @@ def _ratings(value: Any, column: Column) -> str | None:
     return value if all(_number(part, column) is not None for part in parts) else None
 
 
+def _yes_no(value: Any, _column: Column) -> bool | None:
+    return bool(value) if isinstance(value, bool | np.bool_) or value in (0, 1) else None
+
+
 def _text(value: Any, _column: Column) -> str | None:
     return str(value) if isinstance(value, str | int | float | np.number) else None
+
+
+_READERS: dict[str, Callable[[Any, Column], Any]] = {
+    "text": _text,
+    "number": _number,
+    "whole number": _whole,
+    "yes or no": _yes_no,
+    "ratings": _ratings,
+}
 
 
 def _missing(value: Any) -> bool:

@@ -5,7 +5,7 @@ The codes are those of LIDC-IDRI's own table (tcia-diagnosis-data-2012-04-20.xls
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -63,7 +63,7 @@ def read_diagnoses(path: Path) -> Diagnoses:
     UserError naming all bad cells, for a patient with two diagnoses, and if no diagnosis is known.
     """
     raw = read_cells(path, ("patient_id", "diagnosis"))
-    frame = parsed_cells(replace(raw, notes=[]), str(path), COLUMNS)
+    frame = parsed_cells(raw, str(path), COLUMNS)
     keys = frame["patient_id"].map(patient_key)
     kinds = frame["diagnosis"].astype("Int64").fillna(UNKNOWN)
     each = pd.DataFrame({"key": keys, "kind": kinds, "line": raw.lines}).drop_duplicates(["key", "kind"])

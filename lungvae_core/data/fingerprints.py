@@ -74,7 +74,7 @@ class _Book:
         stored = stored[self._rows]
         self._coarse = _as_uint64(stored[:, :_COARSE])  # (M, 2)
         fine = np.unpackbits(stored[:, _COARSE:], axis=1)[:, : len(_dct_frequencies())].astype(bool)
-        # The four ways that the first part tells apart, and the two of each that it does not: (4, M, 2, 6).
+        # The four ways that the first part distinguishes, each with two that it does not: (4, M, 2, 6).
         ways = ([fine[:, order] ^ flip for order, flip in two] for two in _dct_ways())
         packed = [[_as_uint64(_packed(bits, _FINE)) for bits in two] for two in ways]
         self._fine = np.array(packed).swapaxes(1, 2)

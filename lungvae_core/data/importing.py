@@ -22,6 +22,7 @@ from lungvae_core.data.volumes.npy import load_array
 from lungvae_core.data.volumes.scale import check_numbers, to_hu
 from lungvae_core.errors import UserError
 from lungvae_core.files import refuse_existing
+from lungvae_core.number_text import first_few
 from lungvae_core.parameters import LONGEST_NAME, text
 
 _BLOCK = 256  # slices read at a time
@@ -121,14 +122,14 @@ def import_manifest(
     set_name = text("The data set's name", name or out.name, LONGEST_NAME)
     checked = read_table(manifest, manifest=True, nodules=nodules)
     rows, details = checked.frame, checked.details()
-    # Where the pixels are is the manifest's alone, under a name that nothing else has.
+    # The manifest's columns on where the pixels are must not collide with our own.
     table = rows.drop(columns=["mask"], errors="ignore").rename(columns=without_own(rows.columns))
     notes: Counter[str] = Counter()
 
     seen = _SamePixels()
 
     def fill(into_slices: ArrayFile, into_masks: ArrayFile) -> None:
-        # What the files know beyond their pixels joins the table, which is written after this.
+        # What the files state beyond pixels is added to the table, which is written after this.
         read = lru_cache(maxsize=2)(read_path)  # the rows of one file mostly follow one another
         spacing = np.full(len(rows), np.nan)
         area = np.zeros(len(rows), np.int64)
@@ -142,7 +143,7 @@ def import_manifest(
             except UserError as error:
                 raise UserError(f"{manifest}, row {checked.lines[number]}: {row['file']}: {error}") from error
             into_slices[number], into_masks[number] = patch, outline
-            spacing[number] = side  # NaN where nobody tells
+            spacing[number] = side  # NaN if neither states it
             area[number] = outline.sum()
             seen.add(number, patch)
             notes.update(series.notes)
@@ -184,12 +185,12 @@ def _in_rows(reasons: dict[int, str], count: int) -> str:
     first = next(iter(reasons.values()))
     if len(reasons) == 1:
         return first
-    rows = _some(list(map(str, reasons)), 5, ", ")
+    rows = first_few(list(map(str, reasons)), 5, ", ")
     return f"{first} So it is, or similar, with {len(reasons):,} of {count:,} rows: {rows}."
 
 
 class _SamePixels:
-    """Which rows' slices are the same to the bit. Flat ones show nothing and do not count."""
+    """Rows whose slices are identical; flat slices do not count."""
 
     def __init__(self) -> None:
         self._rows: dict[bytes, list[int]] = {}
@@ -211,18 +212,14 @@ class _SamePixels:
         notes = []
         if several:
             notes.append(
-                f"WARNING: slices of different patients have the same pixels: {_some(several)}. If they are "
-                "one patient, give the patient one id; figures would leak."
+                f"WARNING: slices of different patients have the same pixels: {first_few(several)}. If "
+                "they are one patient, give the patient one id; figures would leak."
             )
         if one:
-            notes.append(f"Slices of one patient have the same pixels and are counted apart: {_some(one)}.")
+            notes.append(
+                f"Slices of one patient have the same pixels and are counted apart: {first_few(one)}."
+            )
         return notes
-
-
-def _some(listing: list[str], most: int = 10, between: str = "; ") -> str:
-    """The first `most` of a listing, and how many more there are."""
-    more = f" and {len(listing) - most:,} more" if len(listing) > most else ""
-    return between.join(listing[:most]) + more
 
 
 def _unpack(block: np.ndarray, path: Path | None) -> np.ndarray:

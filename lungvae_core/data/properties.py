@@ -32,19 +32,11 @@ PROPERTIES: dict[str, Property] = {
     ),
     "area_px": Property("area", "px²", "size", "grows", "shrinks", "inside the outline", names=False),
     "mean_hu": Property(
-        "mean HU",
-        "HU",
-        "density",
-        "becomes denser",
-        "becomes fainter",
+        *("mean HU", "HU", "density", "becomes denser", "becomes fainter"),
         "inside the outline, without its outermost pixel (or the outer half of a lesion of under 4 pixels)",
     ),
     "contrast_hu": Property(
-        "contrast",
-        "HU",
-        "density",
-        "becomes denser",
-        "becomes fainter",
+        *("contrast", "HU", "density", "becomes denser", "becomes fainter"),
         "mean HU above that of the lung beside it",
         names=False,
     ),
@@ -52,39 +44,23 @@ PROPERTIES: dict[str, Property] = {
         "eccentricity", "", "shape", "elongates", "rounds", "of the like ellipse: 0 round, 1 a line"
     ),
     "solidity": Property(
-        "solidity",
-        "",
-        "outline",
-        "fills its outline",
-        "indents its outline",
+        *("solidity", "", "outline", "fills its outline", "indents its outline"),
         "the area over that of the outline's convex hull",
     ),
     "roughness": Property(
-        "roughness",
-        "",
-        "outline",
-        "roughens",
-        "smooths its outline",
+        *("roughness", "", "outline", "roughens", "smooths its outline"),
         "of the outline: what an ellipse leaves of the radii, root mean square, as a share of the radius",
     ),
     "edge_px": Property(
         "edge width", "px", "edge", "blurs", "sharpens", "contrast over the steepness of the edge"
     ),
     "edge_hu_px": Property(
-        "edge steepness",
-        "HU/px",
-        "edge",
-        "sharpens",
-        "blurs",
+        *("edge steepness", "HU/px", "edge", "sharpens", "blurs"),
         "the steepest fall outwards, median of the rays that end in lung",
         names=False,
     ),
     "texture_hu": Property(
-        "texture",
-        "HU",
-        "texture",
-        "becomes uneven",
-        "evens out",
+        *("texture", "HU", "texture", "becomes uneven", "evens out"),
         "standard deviation inside, once the trend from the middle outwards is taken off",
     ),
     "right_px": Property(
@@ -94,27 +70,17 @@ PROPERTIES: dict[str, Property] = {
         "place, down", "px", "place", "moves down", "moves up", "of the centre of gravity in the crop"
     ),
     "around_hu": Property(
-        "surroundings",
-        "HU",
-        "surroundings",
-        "brightens the surroundings",
-        "darkens the surroundings",
+        *("surroundings", "HU", "surroundings", "brightens the surroundings", "darkens the surroundings"),
         "mean HU of what is more than 3 pixels beyond the outline",
     ),
     "around_right_hu": Property(
-        "surroundings, right − left",
-        "HU",
-        "surroundings",
-        "brightens what is right of it",
-        "brightens what is left of it",
+        *("surroundings, right − left", "HU", "surroundings"),
+        *("brightens what is right of it", "brightens what is left of it"),
         "mean HU of the surroundings' right half less the left one's",
     ),
     "around_down_hu": Property(
-        "surroundings, below − above",
-        "HU",
-        "surroundings",
-        "brightens what is below it",
-        "brightens what is above it",
+        *("surroundings, below − above", "HU", "surroundings"),
+        *("brightens what is below it", "brightens what is above it"),
         "mean HU of the surroundings' lower half less the upper one's",
     ),
 }
@@ -130,10 +96,8 @@ def deviations(values: np.ndarray) -> np.ndarray:
     measured = np.isfinite(values)
     spread = np.zeros(values.shape[1])
     spread[measured.any(0)] = np.nanstd(np.where(measured, values, np.nan)[:, measured.any(0)], axis=0)
-    keys = list(PROPERTIES)
-    for key, one in PROPERTIES.items():
-        if one.family == "place":
-            spread[keys.index(key)] = spread[keys.index("diameter_px")] / 2
+    place = [one.family == "place" for one in PROPERTIES.values()]
+    spread[place] = spread[list(PROPERTIES).index("diameter_px")] / 2
     return spread
 
 

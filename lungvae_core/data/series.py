@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import numpy as np
 
-from lungvae_core.data.archive import Archive, is_zip
+from lungvae_core.data.archive import files_in, is_zip
 from lungvae_core.data.volumes import dicom, formats
 from lungvae_core.data.volumes.assembly import Slice, assemble
 from lungvae_core.data.volumes.dicom import Header, NotDicom, is_ct_header, read_ct, read_header
+from lungvae_core.data.volumes.formats import is_mask_name, natural
 from lungvae_core.data.volumes.grid import Grid, Turn, upright
 from lungvae_core.data.volumes.inflate import GZIP
-from lungvae_core.data.volumes.names import is_mask_name, natural
 from lungvae_core.data.volumes.scale import to_hu, why_not_hu
+from lungvae_core.data.volumes.volume import File
 from lungvae_core.errors import UserError
 from lungvae_core.number_text import plural
 
@@ -37,10 +38,10 @@ _MASKS = (dicom.SEGMENTATION, dicom.STRUCTURES)
 class Series:
     """A stack of slices with information from its files."""
 
-    name: str  # for people; of a file or of how many
-    hu: np.ndarray  # (slices, rows, columns) int16, upright where the files tell how they lie
-    spacing_mm: float | None = None  # within a slice; None where the files do not tell
-    grid: Grid | None = None  # where the pixels lie in the patient; None where the files do not tell
+    name: str  # to display: of the file, or how many files
+    hu: np.ndarray  # (slices, rows, columns) int16, upright if the files state their orientation
+    spacing_mm: float | None = None  # within a slice; None if the files do not state it
+    grid: Grid | None = None  # where the pixels lie in the patient; None if the files do not state it
     turn: Turn | None = None  # how the pixels were turned from what DICOM files store
     patient_id: str = ""
     series_uid: str = ""
@@ -60,24 +61,12 @@ class Series:
 
 
 @dataclass(frozen=True)
-class _File:
-    """One file of an upload, which can be opened again and again."""
-
-    name: str
-    open: Callable[[], BinaryIO]
-
-    def read(self) -> bytes:
-        """Its content."""
-        return self.open().read()
-
-
-@dataclass(frozen=True)
 class _Upload:
     """An upload's files by what they are."""
 
     dicom: list[Slice]
-    others: list[_File]  # with the numbers that lie in a second file joined to them
-    damaged: list[tuple[_File, UserError]]  # DICOM whose header cannot be read, and why
+    others: list[File]  # with the numbers that lie in a second file joined to them
+    damaged: list[tuple[File, UserError]]  # DICOM whose header cannot be read, and why
 
 
 def read_series(
@@ -135,10 +124,10 @@ def read_file(path: Path) -> bytes:
 # --- files --------------------------------------------------------------------
 
 
-def _by_kind(files: list[_File]) -> _Upload:
+def _by_kind(files: list[File]) -> _Upload:
     dicom_files: list[Slice] = []
-    others: list[_File] = []
-    damaged: list[tuple[_File, UserError]] = []
+    others: list[File] = []
+    damaged: list[tuple[File, UserError]] = []
     for file in files:
         if PurePosixPath(file.name).name.upper() == "DICOMDIR":
             continue
@@ -153,7 +142,7 @@ def _by_kind(files: list[_File]) -> _Upload:
     return _Upload(dicom_files, _joined(others), damaged)
 
 
-def _opened(name: str, content: bytes | BinaryIO) -> list[_File]:
+def _opened(name: str, content: bytes | BinaryIO) -> list[File]:
     """The file itself, or what is in it if it is a zip or a gzipped DICOM file."""
 
     def rewound() -> BinaryIO:
@@ -162,31 +151,30 @@ def _opened(name: str, content: bytes | BinaryIO) -> list[_File]:
         content.seek(0)
         return content
 
-    file = _File(name, rewound)
+    file = File(name, rewound)
     if not is_zip(file.open(), name):
         return [_unpacked(file)]
-    archive = Archive(file.open(), name)
-    return [_unpacked(_File(member.name, member.read)) for member in archive.members]
+    return [_unpacked(each) for each in files_in(file.open(), name)]
 
 
-def _unpacked(file: _File) -> _File:
+def _unpacked(file: File) -> File:
     """A gzipped DICOM file unpacked; any other as it is."""
     if file.name.lower().endswith(formats.SUFFIXES) or file.open().read(2) != GZIP:
         return file
     packed = file.read()
     content = formats.unpacked(packed, file.name)
-    return file if content is packed else _File(file.name.removesuffix(".gz"), lambda: io.BytesIO(content))
+    return file if content is packed else File(file.name.removesuffix(".gz"), lambda: io.BytesIO(content))
 
 
-def _joined(files: list[_File]) -> list[_File]:
+def _joined(files: list[File]) -> list[File]:
     """The files, those that hold another one's numbers joined to it."""
     by_name = {PurePosixPath(file.name).name: file for file in files}
-    parts: set[str] = set()
+    parts: set[str] = set()  # the names of files that were joined to another
     joined = [_whole(file, by_name, parts) for file in files]
     return [file for file in joined if PurePosixPath(file.name).name not in parts]
 
 
-def _whole(file: _File, beside: dict[str, _File], parts: set[str] | None = None) -> _File:
+def _whole(file: File, beside: dict[str, File], parts: set[str] | None = None) -> File:
     """A file with the numbers that its header refers to, whose name is added to `parts`."""
     if not file.name.lower().endswith((".mhd", ".nhdr")):
         return file
@@ -197,13 +185,13 @@ def _whole(file: _File, beside: dict[str, _File], parts: set[str] | None = None)
         return beside[name].read() if name in beside else None
 
     content = formats.whole(file.read(), file.name, fetch)
-    return _File(file.name, lambda: io.BytesIO(content))
+    return File(file.name, lambda: io.BytesIO(content))
 
 
 # --- volumes and pictures -----------------------------------------------------
 
 
-def _of_volume(file: _File, hu_range: tuple[float, float] | None, masks: Sequence[_File] = ()) -> Series:
+def _of_volume(file: File, hu_range: tuple[float, float] | None, masks: Sequence[File] = ()) -> Series:
     volume = formats.read_volume(file.read(), file.name)
     hu = to_hu(volume.levels, file.name, hu_range=hu_range, white=volume.white)
     series = Series(file.name, hu, volume.spacing_mm, notes=volume.notes, masks=_contents(masks))
@@ -217,11 +205,11 @@ def _upright(series: Series, grid: Grid) -> tuple[Series, Turn]:
     return turned.noted(*notes), turn
 
 
-def _contents(masks: Sequence[_File]) -> tuple[tuple[str, bytes], ...]:
+def _contents(masks: Sequence[File]) -> tuple[tuple[str, bytes], ...]:
     return tuple((mask.name, mask.read()) for mask in masks)
 
 
-def _of_volumes(files: list[_File], hu_range: tuple[float, float] | None) -> Series:
+def _of_volumes(files: list[File], hu_range: tuple[float, float] | None) -> Series:
     """Several files that are no DICOM: an image and its mask, or a stack of single images by their names."""
     masks = [file for file in files if is_mask_name(file.name)]
     images = [file for file in files if file not in masks]
@@ -252,7 +240,7 @@ def _of_dicom(upload: _Upload) -> Series:
     slices = [file for file in upload.dicom if file.header.is_slice]
     if not slices:
         _refuse_without_slices(upload)
-    masks = [_File(file.name, file.open) for file in upload.dicom if file.header.sop_class in _MASKS]
+    masks: list[File] = [file for file in upload.dicom if file.header.sop_class in _MASKS]
     masks += [file for file in upload.others if is_mask_name(file.name)]
     notes = _left_out(upload)
     stack = assemble(slices, notes)
@@ -262,8 +250,8 @@ def _of_dicom(upload: _Upload) -> Series:
         _name(stack.slices),
         stack.hu,
         stack.spacing_mm,
-        patient_id=stack.meta.patient_id,
-        series_uid=stack.meta.series_uid,
+        patient_id=stack.slices[0].header.patient_id,
+        series_uid=stack.slices[0].header.series_uid,
         sop_uids=tuple(file.header.sop_uid for file in stack.slices),
         notes=tuple(notes),
         naming=tuple(dict.fromkeys(name for file in stack.slices for name in file.header.naming)),
@@ -295,7 +283,7 @@ def _without_cut_off(upload: _Upload) -> _Upload:
     cut = []  # beside files that name their series, one that does not ends within its header
     if any(file.header.series_uid for file in files):
         cut = [file for file in files if is_ct_header(file.header) and not file.header.series_uid]
-    damaged = [(_File(file.name, file.open), UserError(f"{file.name} is cut off.")) for file in cut]
+    damaged = [(file, UserError(f"{file.name} is cut off.")) for file in cut]
     return _Upload([file for file in files if file not in cut], upload.others, [*upload.damaged, *damaged])
 
 
@@ -314,7 +302,7 @@ def _refuse_without_slices(upload: _Upload) -> None:
 
 
 def _left_out(upload: _Upload) -> list[str]:
-    """How many files are no slices, and which, in sentences."""
+    """Sentences on how many files are not slices, and of which kind."""
     kinds = Counter(
         "overview" if file.header.localizer else _kind(file.header)
         for file in upload.dicom

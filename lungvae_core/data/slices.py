@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lungvae_core.array_file import ArrayFile
 from lungvae_core.data.columns import KEY as KEY
 from lungvae_core.data.columns import RATINGS as RATINGS
-from lungvae_core.data.columns import numbers
+from lungvae_core.data.labels import labels
 from lungvae_core.data.parquet import read_parquet
 from lungvae_core.data.tables import CheckedTable, checked
 from lungvae_core.errors import UserError
@@ -104,16 +104,11 @@ class SliceSet:
         Raises UserError when anything is missing, damaged, or of another shape or format.
         """
         folder = Path(folder)
+        make = "Make one with `lungvae prepare`, `lungvae import` or `lungvae phantom`"
         if not folder.is_dir():
-            raise UserError(
-                f"There is no data set at {folder}. Make one with `lungvae prepare`, `lungvae import` or "
-                "`lungvae phantom`, or correct the path."
-            )
+            raise UserError(f"There is no data set at {folder}. {make}, or correct the path.")
         if not (folder / "dataset.json").exists():
-            raise UserError(
-                f"{folder} is not a data set: it has no dataset.json. Make one with `lungvae prepare`, "
-                "`lungvae import` or `lungvae phantom`."
-            )
+            raise UserError(f"{folder} is not a data set: it has no dataset.json. {make}.")
         info = _read_info(folder)
         for name in _FILES:
             if not (folder / name).is_file():
@@ -131,12 +126,12 @@ class SliceSet:
             raise
         except Exception as error:  # pyarrow raises many kinds; to a person they are one
             raise UserError(f"The data set {folder} is damaged: table.parquet cannot be read.") from error
-        checked_table = check(slices, masks, table, where=f"The table of {folder}", generated=info.generated)
+        whole = check(slices, masks, table, where=f"The table of {folder}", generated=info.generated)
         if len(table) != info.count:
             raise UserError(
                 f"The data set {folder} is damaged: {len(table)} rows, but dataset.json says {info.count}."
             )
-        return cls(folder, slices, masks, checked_table.frame, info, tuple(checked_table.notes))
+        return cls(folder, slices, masks, whole.frame, info, tuple(whole.notes))
 
     def labelled(self) -> np.ndarray:
         """(N,) float: 1 malignant (rating above 3), 0 benign (below 3), NaN indeterminate or unknown."""
@@ -145,8 +140,7 @@ class SliceSet:
 
 def malignant(table: pd.DataFrame) -> np.ndarray:
     """(N,) float: 1 where malignancy is above 3, 0 where below, NaN at 3 or where it is not known."""
-    rating = numbers(table, "malignancy")
-    return np.where(rating > 3, 1.0, np.where(rating < 3, 0.0, np.nan))
+    return labels(table)
 
 
 def write(
@@ -164,8 +158,7 @@ def write(
         into_slices[:] = slices
         into_masks[:] = masks
 
-    arrays = np.asarray(slices), np.asarray(masks)
-    check(*arrays, table, where="The table", generated=info.generated)
+    check(np.asarray(slices), np.asarray(masks), table, where="The table", generated=info.generated)
     return write_streaming(folder, len(table), fill, table, info, overwrite=overwrite)
 
 
@@ -198,10 +191,7 @@ def write_streaming(
 def check(
     slices: _Array, masks: _Array, table: pd.DataFrame, *, where: str, generated: bool = False
 ) -> CheckedTable:
-    """The table, checked; UserError unless the three parts have the SliceSet's shapes and types.
-
-    A `generated` set keeps its factors' columns.
-    """
+    """The table, checked; UserError for shapes or types unlike a SliceSet's. If `generated`, factors stay."""
     for name, array, kind in (("slices", slices, np.int16), ("masks", masks, np.uint8)):
         if len(array.shape) != 3 or array.shape[1:] != (SIZE, SIZE):
             raise UserError(
@@ -216,8 +206,7 @@ def check(
         )
     if len(table) == 0:
         raise UserError(f"{where}: there is no slice in it.")
-    missing = [column for column in KEY if column not in table]
-    if missing:
+    if missing := [column for column in KEY if column not in table]:
         raise UserError(f"{where}: the table lacks the column(s) {', '.join(missing)}.")
     factors = [str(name) for name in table if str(name).startswith(FACTOR)] if generated else []
     return checked(table, where, keep=factors)

@@ -21,6 +21,7 @@ from lungvae_core.data.columns import squeezed, tidy
 from lungvae_core.data.parquet import read_stream
 from lungvae_core.data.volumes.inflate import GZIP
 from lungvae_core.errors import UserError
+from lungvae_core.number_text import first_few
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 MOST_BYTES = 256 << 20  # of a table, unpacked; a million rows of 30 columns have some 200 MB
@@ -83,7 +84,7 @@ def read_cells(path: Path, needs: Sequence[str] = ("patient_id",)) -> Cells:
 
 
 def _check_size(path: Path, size: int) -> None:
-    """UserError for more than any table has, unpacked: a small file can hold gigabytes of blanks."""
+    """UserError for more than MOST_BYTES unpacked: a small file can hold gigabytes of blanks."""
     if size > MOST_BYTES:
         raise UserError(f"{path} has more than {MOST_BYTES >> 20} MiB, which is too much for a table.")
 
@@ -252,11 +253,10 @@ def _check_even(path: Path, rows: list[tuple[int, list[Any]]], columns: int) -> 
         if len(cells) < columns or any(cell is not None for cell in cells[columns:])
     ]
     if uneven:
-        more = f" and {len(uneven) - 20:,} more" if len(uneven) > 20 else ""
         have = "1 row has" if len(uneven) == 1 else f"{len(uneven):,} rows have"
         raise UserError(
             f"{path}: the header has {columns} columns, but {have} another number of cells: "
-            f"{', '.join(uneven[:20])}{more}. Put text that holds the separator in quotes."
+            f"{first_few(uneven, 20, ', ')}. Put text that holds the separator in quotes."
         )
 
 

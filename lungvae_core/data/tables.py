@@ -36,7 +36,7 @@ from lungvae_core.data.columns import (
 from lungvae_core.data.labels import over_readers
 from lungvae_core.data.spreadsheets import Cells, read_cells
 from lungvae_core.errors import UserError
-from lungvae_core.number_text import plural
+from lungvae_core.number_text import first_few, plural
 
 MOST_LISTED = 20  # bad cells named one by one
 # How far rows may differ in a number that is their nodule's own: as a table's rounding does.
@@ -49,7 +49,7 @@ NoduleRule = Literal["column", "one_per_patient", "one_per_slice"]
 class CheckedTable:
     """A valid table."""
 
-    frame: pd.DataFrame  # N rows; KEY first, then the columns of TABLE, then the person's own
+    frame: pd.DataFrame  # N rows; KEY first, then the columns of TABLE, then the user's own
     lines: np.ndarray  # (N,) each row's number in the file
     left_out: dict[str, int] = field(default_factory=dict)  # reason -> rows
     notes: list[str] = field(default_factory=list)  # sentences: what was read how, renamed, merged
@@ -87,34 +87,32 @@ def checked(frame: pd.DataFrame, where: str, *, keep: Iterable[str] = ()) -> Che
 def _checked(
     raw: Cells, where: str, columns: list[Column], nodules: NoduleRule, *, strict: bool = True
 ) -> CheckedTable:
-    described = {column.name: column for column in columns}
-    notes = list(raw.notes)
-    problems = _Problems(where, raw.lines)
-    used, own = _named(raw.frame, described, where, notes)
-    sign = _decimal_sign(used, raw.separator, described, where, notes)
-    table = _parsed(used, described, sign, problems)
+    review = _Review(raw, where, columns)
+    notes = review.notes
+    used, own = _named(raw.frame, review)
+    sign = _decimal_sign(used, raw.separator, review)
+    table = _parsed(used, sign, review)
     _note_trimmed(used.get("patient_id"), table, notes)
     for name, values in own.items():
         table[name] = _own(values, sign, name, notes)
-    _nodule_column(table, raw.lines, nodules, where, notes, problems)
-    problems.stop()
+    _nodule_column(table, nodules, review)
+    review.stop()
     _merge_patients(table, notes)
     if "slice" not in table:
         table["slice"] = table.groupby(KEY[:2]).cumcount()
         notes.append("There is no column slice: a nodule's slices are numbered in the table's order.")
-    unlike = _check_units(table, problems, described)
-    for name, places in unlike.items():
+    for name, places in _check_units(table, review).items():
         if strict or name == "malignancy":
             for at, why in places.items():
-                problems.add(at, name, why)
+                review.add(at, name, why)
         else:
             rows = ", ".join(str(raw.lines[at]) for at in list(places)[:5])
             notes.append(
                 f"Rows of one nodule differ in {name}, which is the nodule's own: {len(places):,}, as {rows}."
             )
-    if "file" in described:
-        _check_places(table, problems)
-    problems.stop()
+    if "file" in review.described:
+        _check_places(table, review)
+    review.stop()
     if strict:
         _fill_nodules(table, notes)
     names = [*KEY, *(name for name in table if name not in KEY)]
@@ -122,26 +120,22 @@ def _checked(
 
 
 def parsed_cells(raw: Cells, where: str, columns: list[Column]) -> pd.DataFrame:
-    """The columns of `columns` that another kind of table has, parsed and within their ranges.
-
-    Raises UserError for a table without rows, and naming all bad cells.
-    """
+    """The columns of `columns`, parsed and in range; UserError for no rows, and naming all bad cells."""
     if raw.frame.empty:
         raise UserError(f"{where} has no rows.")
-    described = {column.name: column for column in columns}
-    problems = _Problems(where, raw.lines)
-    used, _ = _named(raw.frame, described, where, raw.notes)
-    sign = _decimal_sign(used, raw.separator, described, where, raw.notes)
-    table = _parsed(used, described, sign, problems)
-    problems.stop()
+    review = _Review(raw, where, columns)
+    used, _ = _named(raw.frame, review)
+    table = _parsed(used, _decimal_sign(used, raw.separator, review), review)
+    review.stop()
     return table
 
 
-class _Problems:
-    """Cells that cannot be used, gathered so that they are told together."""
+class _Review:
+    """What the check of one table collects: notes, and cells that cannot be used, to report them together."""
 
-    def __init__(self, where: str, lines: np.ndarray) -> None:
-        self.where, self.lines = where, lines
+    def __init__(self, raw: Cells, where: str, columns: list[Column]) -> None:
+        self.where, self.lines, self.notes = where, raw.lines, list(raw.notes)
+        self.described = {column.name: column for column in columns}
         self.cells: list[tuple[int, str]] = []
 
     def add(self, at: int, column: str, why: str) -> None:
@@ -153,16 +147,16 @@ class _Problems:
         if not self.cells:
             return
         listing = [text for _, text in sorted(self.cells, key=lambda one: one[0])]
-        more = f"\n  and {len(listing) - MOST_LISTED:,} more" if len(listing) > MOST_LISTED else ""
         listed = "".join(f"\n  {text}" for text in listing[:MOST_LISTED])
-        raise UserError(f"{self.where}: {plural(len(listing), 'cell')} cannot be used:{listed}{more}")
+        if len(listing) > MOST_LISTED:
+            listed += f"\n  and {len(listing) - MOST_LISTED:,} more"
+        raise UserError(f"{self.where}: {plural(len(listing), 'cell')} cannot be used:{listed}")
 
 
-def _named(
-    frame: pd.DataFrame, described: dict[str, Column], where: str, notes: list[str]
-) -> tuple[dict[str, pd.Series], dict[str, pd.Series]]:
-    """(cells of the columns that are used, cells of the person's own), by their names in the data set."""
-    by_short = {squeezed(name): name for name in described}
+def _named(frame: pd.DataFrame, review: _Review) -> tuple[dict[str, pd.Series], dict[str, pd.Series]]:
+    """(cells of the columns that are used, cells of the user's own), by their names in the data set."""
+    notes = review.notes
+    by_short = {squeezed(name): name for name in review.described}
     used: dict[str, pd.Series] = {}
     own: dict[str, pd.Series] = {}
     given_as: dict[str, str] = {}
@@ -172,15 +166,15 @@ def _named(
         if name is not None:
             if name in used:
                 raise UserError(
-                    f"{where}: the columns {given_as[name]!r} and {given!r} are both {name}. Keep one of "
-                    "them, or give the other another name."
+                    f"{review.where}: the columns {given_as[name]!r} and {given!r} are both {name}. Keep one "
+                    "of them, or give the other another name."
                 )
             used[name], given_as[name] = values, given
             if given != name:
                 notes.append(f"Column {given!r} is read as {name}.")
             continue
         new = own_name(given if len(given) <= LONGEST_NAME else f"{given[: LONGEST_NAME - 1]}…")
-        new = free_name(new, [*described, *own])
+        new = free_name(new, [*review.described, *own])
         if new != given:
             why = "there are several of that name"
             if is_reserved(given) or len(given) > LONGEST_NAME:
@@ -192,17 +186,15 @@ def _named(
     return used, own
 
 
-def _decimal_sign(
-    used: dict[str, pd.Series], separator: str, described: dict[str, Column], where: str, notes: list[str]
-) -> str:
+def _decimal_sign(used: dict[str, pd.Series], separator: str, review: _Review) -> str:
     numbers = {
-        name: (_texts(values), described[name])
+        name: (_texts(values), column)
         for name, values in used.items()
-        if described[name].kind in ("number", "whole number") and name not in KEY
+        if (column := review.described[name]).kind in ("number", "whole number") and name not in KEY
     }
-    sign = cells.decimal_sign(numbers, separator, where)
+    sign = cells.decimal_sign(numbers, separator, review.where)
     if sign == ",":
-        notes.append("Decimals are written with a comma.")
+        review.notes.append("Decimals are written with a comma.")
     return sign
 
 
@@ -213,13 +205,11 @@ def _texts(values: pd.Series) -> list[str]:
     return list(dict.fromkeys(value for value in values if isinstance(value, str)))
 
 
-def _parsed(
-    used: dict[str, pd.Series], described: dict[str, Column], sign: str, problems: _Problems
-) -> pd.DataFrame:
+def _parsed(used: dict[str, pd.Series], sign: str, review: _Review) -> pd.DataFrame:
     table: dict[str, pd.Series] = {}
-    required = (*KEY, "file") if "file" in described else tuple(KEY)
+    required = (*KEY, "file") if "file" in review.described else tuple(KEY)
     for name, values in used.items():
-        column = described[name]
+        column = review.described[name]
         numbers = cells.numbers(values, column) if column.kind in ("number", "whole number") else None
         if numbers is not None and not (name in required and np.isnan(numbers).any()):
             whole = pd.api.types.is_integer_dtype(values)
@@ -229,14 +219,14 @@ def _parsed(
         read = cells.identifier if name == "nodule" else _reader(column, sign)
         results, bad = cells.parse(values, read)
         for at, why in bad.items():
-            problems.add(at, name, why)
+            review.add(at, name, why)
         table[name] = _typed(results, column, values.dtype)
         if name in required:
             for at, value in enumerate(results):
                 if value is None and at not in bad:
-                    problems.add(at, name, "is empty, and must be filled in every row")
+                    review.add(at, name, "is empty, and must be filled in every row")
     frame = pd.DataFrame(table)
-    _check_readers(frame, problems)
+    _check_readers(frame, review)
     return frame
 
 
@@ -282,19 +272,19 @@ def _typed_numbers(numbers: np.ndarray, column: Column) -> pd.Series:
     return pd.Series(pd.arrays.IntegerArray(np.nan_to_num(numbers).astype("int64"), missing))
 
 
-def _check_readers(frame: pd.DataFrame, problems: _Problems) -> None:
-    """The malignancy of a nodule lies within what its readers said."""
+def _check_readers(frame: pd.DataFrame, review: _Review) -> None:
+    """The malignancy of a nodule must lie within its readers' ratings."""
     if not {"malignancy", "malignancy_all"} <= set(frame):
         return
     rating, each = numbers(frame, "malignancy"), frame["malignancy_all"]
     for limit, outside in ((min, np.less), (max, np.greater)):
         for at in np.flatnonzero(outside(rating, over_readers(each, limit))):
             why = f"'{rating[at]:g}' is outside the readers' ratings, {each.iloc[at]}"
-            problems.add(int(at), "malignancy", why)
+            review.add(int(at), "malignancy", why)
 
 
 def _own(values: pd.Series, sign: str, name: str, notes: list[str]) -> pd.Series:
-    """A person's own column as numbers, yes or no, or text; one that has a type of its own keeps it."""
+    """A user's own column as numbers, yes or no, or text; one that has a type of its own keeps it."""
     if pd.api.types.is_bool_dtype(values) or isinstance(values.dtype, pd.StringDtype):
         return values
     if cells.numbers(values, _ANY_NUMBER) is not None:
@@ -316,7 +306,7 @@ def _own(values: pd.Series, sign: str, name: str, notes: list[str]) -> pd.Series
 
 
 def _marks(present: list[float]) -> list[float]:
-    """Values that people write for one that is not known."""
+    """Values that often stand for a missing one."""
     distinct = sorted(set(present))
     marks = [value for value in distinct if abs(value) in (999, 9999)]
     return [-1.0, *marks] if distinct[0] == -1 and len(distinct) > 1 else marks
@@ -339,21 +329,15 @@ def _own_text(value: Any) -> str | None:
         return str(value)
 
 
-def _nodule_column(
-    table: pd.DataFrame,
-    lines: np.ndarray,
-    rule: NoduleRule,
-    where: str,
-    notes: list[str],
-    problems: _Problems,
-) -> None:
-    """Number the nodules: as the table does, as the person states, or one where a patient has one row."""
+def _nodule_column(table: pd.DataFrame, rule: NoduleRule, review: _Review) -> None:
+    """Number the nodules: as the table does, as the user states, or one where a patient has one row."""
+    where, notes = review.where, review.notes
     if "nodule" in table:
         if rule != "column":
             raise UserError(
                 f"{where} has a column nodule; leave out --one-nodule-per-patient and -per-slice."
             )
-        _number_nodules(table, notes, problems)
+        _number_nodules(table, review)
         return
     keys = table["patient_id"].map(patient_key, na_action="ignore")
     several = keys.duplicated(keep=False) & keys.notna()
@@ -363,7 +347,7 @@ def _nodule_column(
         return
     if rule == "column" and several.any():
         first = keys[several].iloc[0]
-        rows = ", ".join(map(str, lines[(keys == first).to_numpy()][:5]))
+        rows = ", ".join(map(str, review.lines[(keys == first).to_numpy()][:5]))
         raise UserError(
             f"{where} has no column nodule, and {keys[several].nunique():,} patients have several rows, "
             f"as {table['patient_id'][keys == first].iloc[0]} (rows {rows}). Add a column nodule with a "
@@ -375,7 +359,7 @@ def _nodule_column(
     notes.append(f"Every patient has one nodule: {why}.")
 
 
-def _number_nodules(table: pd.DataFrame, notes: list[str], problems: _Problems) -> None:
+def _number_nodules(table: pd.DataFrame, review: _Review) -> None:
     names = table["nodule"]
     if pd.api.types.is_integer_dtype(names) or names.isna().any():  # a missing one is refused already
         return
@@ -384,7 +368,7 @@ def _number_nodules(table: pd.DataFrame, notes: list[str], problems: _Problems) 
         table["nodule"] = names.str.replace(r"[.,]0+$", "", regex=True).astype("int64")
         return
     for at in np.flatnonzero(names.str.fullmatch(r"-\d+([.,]\d*)?|\d+[.,]\d*[1-9]\d*").to_numpy(bool)):
-        problems.add(int(at), "nodule", f"{cells.shown(names.iloc[at])} is not a whole number from 0")
+        review.add(int(at), "nodule", f"{cells.shown(names.iloc[at])} is not a whole number from 0")
     keys = table["patient_id"].map(patient_key, na_action="ignore").fillna("")
     numbers = np.zeros(len(table), int)
     for _, part in names.map(patient_key).groupby(keys, sort=False):
@@ -392,7 +376,9 @@ def _number_nodules(table: pd.DataFrame, notes: list[str], problems: _Problems) 
     own = free_name("own:nodule", table.columns)
     table[own] = names
     table["nodule"] = numbers
-    notes.append(f"Nodules have names; they are numbered within their patient, and the names kept as {own}.")
+    review.notes.append(
+        f"Nodules have names; they are numbered within their patient, and the names kept as {own}."
+    )
 
 
 def _merge_patients(table: pd.DataFrame, notes: list[str]) -> None:
@@ -409,35 +395,32 @@ def _merge_patients(table: pd.DataFrame, notes: list[str]) -> None:
     first = one_spelling(ids)
     merged = [list(each) for each in ids.groupby(first, sort=False).unique() if len(each) > 1]
     if merged:
-        listing = "; ".join(" = ".join(map(repr, each)) for each in merged[:MOST_LISTED])
-        more = f" and {len(merged) - MOST_LISTED:,} more" if len(merged) > MOST_LISTED else ""
+        listing = first_few([" = ".join(map(repr, each)) for each in merged], MOST_LISTED)
         notes.append(
             "Patient ids that differ in case, punctuation or leading zeros alone are taken for one patient: "
-            f"{listing}{more}."
+            f"{listing}."
         )
     table["patient_id"] = first
 
 
-def _check_units(
-    table: pd.DataFrame, problems: _Problems, described: dict[str, Column]
-) -> dict[str, dict[int, str]]:
+def _check_units(table: pd.DataFrame, review: _Review) -> dict[str, dict[int, str]]:
     """No slice is there twice; column -> {row: why} where rows disagree in what is their nodule's own."""
     twice = table.duplicated(KEY, keep=False).to_numpy()
     for _, part in table[twice].groupby(KEY, sort=False):
-        rows = ", ".join(str(problems.lines[at]) for at in part.index[:MOST_LISTED])
+        rows = ", ".join(str(review.lines[at]) for at in part.index[:MOST_LISTED])
         key = ", ".join(f"{name} {part[name].iloc[0]}" for name in KEY)
-        problems.add(int(part.index[1]), "slice", f"rows {rows} are the same slice ({key})")
+        review.add(int(part.index[1]), "slice", f"rows {rows} are the same slice ({key})")
     group = table.groupby(KEY[:2], sort=False).ngroup().to_numpy()
     results: dict[str, dict[int, str]] = {}
     for name in map(str, table.columns):
-        column = described.get(name)
+        column = review.described.get(name)
         if column is None or column.owner not in ("nodule", "scan") or name in KEY:
             continue
         remedy = "; number a patient's nodules through all scans" if column.owner == "scan" else ""
         for at, other in _disagreeing(table[name], group):
             results.setdefault(name, {})[at] = (
                 f"{cells.shown(table[name].iloc[at])} differs from {cells.shown(table[name].iloc[other])} in "
-                f"row {problems.lines[other]}, of the same nodule ({table['patient_id'].iloc[at]} nodule "
+                f"row {review.lines[other]}, of the same nodule ({table['patient_id'].iloc[at]} nodule "
                 f"{table['nodule'].iloc[at]}){remedy}"
             )
     return results
@@ -459,16 +442,16 @@ def _disagreeing(values: pd.Series, group: np.ndarray) -> Iterable[tuple[int, in
     return [(int(at), int(other)) for at, other in zip(present[differ], earlier[differ], strict=True)]
 
 
-def _check_places(table: pd.DataFrame, problems: _Problems) -> None:
-    """No two rows of a manifest are the same pixels: one file, slice and centre."""
+def _check_places(table: pd.DataFrame, review: _Review) -> None:
+    """No two rows of a manifest may be the same file, slice and centre."""
     place = table.reindex(columns=["file", "index", "row", "column"]).astype(object)
     for _, part in place[place.duplicated(keep=False)].fillna("").groupby(list(place), sort=False):
-        rows = ", ".join(str(problems.lines[at]) for at in part.index[:MOST_LISTED])
-        problems.add(int(part.index[1]), "file", f"rows {rows} are the same slice of the same file")
+        rows = ", ".join(str(review.lines[at]) for at in part.index[:MOST_LISTED])
+        review.add(int(part.index[1]), "file", f"rows {rows} are the same slice of the same file")
 
 
 def _fill_nodules(table: pd.DataFrame, notes: list[str]) -> None:
-    """What is the nodule's own and known of one of its rows holds for all."""
+    """Fill the nodule's own columns from other rows of the nodule."""
     for column in TABLE:
         if column.owner != "nodule" or column.name in KEY or column.name not in table:
             continue

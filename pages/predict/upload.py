@@ -10,9 +10,8 @@ import streamlit as st
 from lungvae_core.data.crops import stated_range
 from lungvae_core.data.series import KINDS, Series, read_series
 from lungvae_core.data.slices import SIZE
-from lungvae_core.data.volumes.formats import SUFFIXES
+from lungvae_core.data.volumes.formats import SUFFIXES, is_mask_name
 from lungvae_core.data.volumes.grid import LEAST_MM, MOST_MM
-from lungvae_core.data.volumes.names import is_mask_name
 from lungvae_core.data.volumes.pictures import SUFFIXES as PICTURES
 from lungvae_core.errors import UserError
 from lungvae_core.serving.lesions import cases

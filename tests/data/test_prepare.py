@@ -24,6 +24,7 @@ from lungvae_core.data import cohort as paper
 from lungvae_core.data import prepare as preparing
 from lungvae_core.data.prepare import prepare
 from lungvae_core.data.slices import KEY, SliceSet
+from lungvae_core.data.volumes.dicom import CT_IMAGE, Header
 from lungvae_core.errors import UserError
 from lungvae_core.files import folder_lock
 
@@ -412,7 +413,10 @@ def test_a_journal_cut_anywhere_keeps_what_was_whole(tmp_path, cut):
 )
 def test_a_file_counts_only_at_a_lesions_position(lesions, z):
     positions = np.sort(np.array(lesions, dtype=float))
-    result = preparing._useful([("path", "CT", "uid", z, 1)], {"uid": positions})
+    header = Header(CT_IMAGE, "", "CT", "", series_uid="uid", instance=1, z_mm=z)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preparing, "read_header", lambda *_, **__: header)
+        _, result = preparing._headers_of(("key", "folder", ["path"]), {"uid": positions})
     near = [p for p in positions if abs(p - z) <= preparing.Z_TOLERANCE_MM]
     assert [place[1] for place in result["slices"]] == near
     assert result["series"] == {"uid": 1}

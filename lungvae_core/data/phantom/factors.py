@@ -60,10 +60,7 @@ INDEPENDENT: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Factors:
-    """Factor values of one nodule slice; units and ranges in `FACTORS`.
-
-    Raises UserError for a value that is out of its range or not a number.
-    """
+    """Factor values of one nodule slice, in the units and ranges of `FACTORS`; UserError for any other."""
 
     diameter_mm: float = 12.0
     density_hu: float = 20.0

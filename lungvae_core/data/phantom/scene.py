@@ -71,6 +71,11 @@ class Slab:
     thickness_mm: float
     area_px: np.ndarray | None = None  # (n,) pixels of the masks, to which the radius is adjusted
 
+    @property
+    def grid(self) -> np.ndarray:
+        """(64,) mm: the pixels along an axis, from the crop's centre."""
+        return (np.arange(SIZE) - CENTRE) * self.spacing_mm
+
     @classmethod
     def at(cls, z: np.ndarray, spacing_mm: float, thickness_mm: float, radius: float = 0.0) -> Slab:
         """Slices at z (n,), each centred in its crop, of one radius."""
@@ -210,25 +215,16 @@ class Scene:
         ends, thickness = _vessels(
             vessel_rng, scanner.vessels, wall.direction, slab.spacing_mm, z_low, z_high
         )
-        return cls(
-            scanner,
-            wall,
-            organ,
-            fissure,
-            ends,
-            thickness,
-            fine=Waves.draw(field_rng, 1.1, 96),
-            coarse=Waves.draw(field_rng, 4.0),
-            fatty=Waves.draw(field_rng, 5.0),
-        )
+        fine = Waves.draw(field_rng, 1.1, 96)
+        coarse, fatty = Waves.draw(field_rng, 4.0), Waves.draw(field_rng, 5.0)
+        return cls(scanner, wall, organ, fissure, ends, thickness, fine, coarse, fatty)
 
-    def image(self, grid: np.ndarray, slab: Slab, *, wall_offset: float) -> np.ndarray:
-        """HU (n, 64, 64) float32 without noise and nodule.
+    def image(self, slab: Slab, *, wall_offset: float) -> np.ndarray:
+        """HU (n, 64, 64) float32 of the slab's pixels, without noise and nodule.
 
-        The pixels lie on `grid` (64,) mm along x and y, in the slab's planes. `wall_offset` (mm) is the
-        distance from the origin to the chest wall; all else is the scene's own.
+        `wall_offset` (mm) is the distance from the origin to the chest wall; all else is the scene's own.
         """
-        scanner, shift, z = self.scanner, slab.shift, slab.z
+        scanner, grid, shift, z = self.scanner, slab.grid, slab.shift, slab.z
         blur = np.float32(scanner.psf_mm)
         x, y = grid + shift[:, :1], grid + shift[:, 1:]
         grid_x, grid_y = x[:, None, :].astype(np.float32), y[:, :, None].astype(np.float32)
@@ -247,37 +243,30 @@ class Scene:
             across = across - np.float32(distance) - np.float32(tilt) * plane + coarse * np.float32(0.4)
             hu += np.float32(amount) * np.exp(-0.5 * (across / (blur + np.float32(0.25))) ** 2)
 
-        vessel = self._vessel_share(x, y, slab)
+        vessel = self._vessel_share(slab)
         # The last millimetres below the pleura hold no vessel that CT could show.
         vessel *= np.clip(depth * np.float32(0.16), 0.1, 1)
         hu += vessel * (np.float32(scanner.tissue_hu - 10) - hu)
 
         if self.organ is not None:
-            hu = self._add_organ(hu, grid_x, grid_y, plane, coarse, blur, wall_offset)
+            hu = self._add_organ(hu, grid_x, grid_y, plane, coarse, wall_offset)
         share = ndtr(-depth / blur)
         if share.max() > 1e-4:
             hu += share * (self._chest_wall(-depth, along, plane, self.fatty.at(grid, shift, z), coarse) - hu)
         return hu
 
     def _add_organ(
-        self,
-        hu: np.ndarray,
-        x: np.ndarray,
-        y: np.ndarray,
-        z: np.ndarray,
-        coarse: np.ndarray,
-        blur: np.float32,
-        wall_offset: float,
+        self, hu: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray, coarse: np.ndarray, offset: float
     ) -> np.ndarray:
         """Put the heart, the mediastinum or the diaphragm opposite the chest wall, always farther away."""
         assert self.organ is not None
         angle, radius, gap, tilt = self.organ
         direction = self.wall.direction + angle
-        away = max(wall_offset, 4.0) + gap + radius + np.float32(tilt) * np.abs(z)
+        away = max(offset, 4.0) + gap + radius + np.float32(tilt) * np.abs(z)
         distance = np.hypot(
             x - away * np.float32(np.cos(direction)), y - away * np.float32(np.sin(direction))
         )
-        share = ndtr((radius + coarse * np.float32(0.5) - distance) / blur)
+        share = ndtr((radius + coarse * np.float32(0.5) - distance) / np.float32(self.scanner.psf_mm))
         return hu + share * (np.float32(self.scanner.blood_hu) + np.float32(10) * coarse - hu)
 
     def _chest_wall(
@@ -301,8 +290,9 @@ class Scene:
         hu += ndtr((into - np.float32(wall.skin_mm)) * 1.5) * (-1000 - hu)
         return hu
 
-    def _vessel_share(self, x: np.ndarray, y: np.ndarray, slab: Slab) -> np.ndarray:
+    def _vessel_share(self, slab: Slab) -> np.ndarray:
         """Share of each pixel (n, 64, 64) that is vessel, averaged over the slice's thickness."""
+        x, y = slab.grid + slab.shift[:, :1], slab.grid + slab.shift[:, 1:]
         share = np.zeros((len(slab.z), SIZE, SIZE), np.float32)
         low, high = self.ends.min(axis=1), self.ends.max(axis=1)
         reach = self.thickness + 2.5 * self.scanner.psf_mm
@@ -316,20 +306,14 @@ class Scene:
             pairs = np.flatnonzero(chosen)
             for begin in range(0, len(pairs), _BATCH):
                 batch = pairs[begin : begin + _BATCH]
-                self._draw_vessels(share, x, y, slab, which[batch], segment[batch], window)
+                self._draw_vessels(share, slab, which[batch], segment[batch], window)
         return share
 
     def _draw_vessels(
-        self,
-        share: np.ndarray,
-        x: np.ndarray,
-        y: np.ndarray,
-        slab: Slab,
-        which: np.ndarray,
-        segment: np.ndarray,
-        window: int,
+        self, share: np.ndarray, slab: Slab, which: np.ndarray, segment: np.ndarray, window: int
     ) -> None:
         """Draw each `segment` (P,) into its slice `which` (P,), in a square around it, not in the whole."""
+        x, y = slab.grid + slab.shift[:, :1], slab.grid + slab.shift[:, 1:]
         steep = np.float32(0.8 / self.scanner.psf_mm)
         middle = self.ends[segment].mean(axis=1)
         first = np.stack([middle[:, 0] - x[which, 0], middle[:, 1] - y[which, 0]], axis=1) / slab.spacing_mm

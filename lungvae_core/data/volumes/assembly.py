@@ -9,15 +9,18 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from functools import partial
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
 
-from lungvae_core.data.volumes.dicom import FACTORS, PHASES, CTMeta, Header, read_ct
+from lungvae_core.data.volumes.dicom import FACTORS, PHASES, Header, read_ct
+from lungvae_core.data.volumes.formats import natural
 from lungvae_core.data.volumes.grid import Grid
-from lungvae_core.data.volumes.names import natural
+from lungvae_core.data.volumes.volume import File
 from lungvae_core.errors import UserError
 from lungvae_core.number_text import plural
 
@@ -30,11 +33,9 @@ _UNEVEN = 0.1  # of the usual distance between slices, by which one may differ
 
 
 @dataclass(frozen=True)
-class Slice:
-    """One file of a series, which can be opened again and again."""
+class Slice(File):
+    """One file of a series."""
 
-    name: str
-    open: Callable[[], BinaryIO]
     header: Header
 
 
@@ -46,7 +47,6 @@ class Stack:
     hu: np.ndarray  # (slices, rows, columns) int16
     grid: Grid | None
     spacing_mm: float | None
-    meta: CTMeta  # of the first
 
 
 def assemble(files: Sequence[Slice], notes: list[str]) -> Stack:
@@ -112,10 +112,7 @@ def _sizes(counts: list[int]) -> str:
 
 
 def _without_copies(files: list[Slice], notes: list[str]) -> list[Slice]:
-    """The files, each once: one identity at one place with the same bytes is a copy.
-
-    At other places it is not.
-    """
+    """The files without copies, which have the same identity, place and bytes as another."""
     kept: list[Slice] = []
     seen: dict[tuple, list[Slice]] = defaultdict(list)
     contents: dict[str, str] = {}
@@ -142,35 +139,23 @@ def _without_copies(files: list[Slice], notes: list[str]) -> list[Slice]:
     return kept
 
 
-def _parts() -> list[tuple[Callable[[list[Slice]], list[list[Slice]]], str]]:
+def _parts() -> Iterator[tuple[Callable[[list[Slice]], list[list[Slice]]], str]]:
     """The ways in which a series can fall into stacks, each with its name."""
-
-    def by_turn(stack: list[Slice]) -> list[list[Slice]]:
-        return _alike(stack, [file.header.orientation for file in stack], most=_SAME_TURN)
-
-    def by_side(stack: list[Slice]) -> list[list[Slice]]:
-        return _alike(stack, [file.header.spacing_mm for file in stack], share=_SAME_SIDE)
-
-    def by_factor(at: int) -> Callable[[list[Slice]], list[list[Slice]]]:
-        return lambda stack: _by(stack, [file.header.factors[at] for file in stack])
-
-    def by_phase(at: int) -> Callable[[list[Slice]], list[list[Slice]]]:
-        return lambda stack: _apart(stack, [file.header.phases[at] for file in stack])
-
-    return [
-        (by_turn, "orientation"),
-        (by_side, "pixel spacing"),
-        *((by_factor(at), name) for at, name in enumerate(FACTORS.values())),
-        *((by_phase(at), name) for at, name in enumerate(PHASES.values())),
-    ]
+    yield partial(_alike, key=attrgetter("orientation"), most=_SAME_TURN), "orientation"
+    yield partial(_alike, key=attrgetter("spacing_mm"), share=_SAME_SIDE), "pixel spacing"
+    for at, name in enumerate(FACTORS.values()):
+        yield partial(_by, key=lambda header, at=at: header.factors[at]), name
+    for at, name in enumerate(PHASES.values()):
+        yield partial(_apart, key=lambda header, at=at: header.phases[at]), name
 
 
 def _alike(
-    stack: list[Slice], values: Sequence[tuple[float, ...] | None], *, most: float = 0.0, share: float = 0.0
+    stack: list[Slice], key: Callable[[Header], Any], *, most: float = 0.0, share: float = 0.0
 ) -> list[list[Slice]]:
     """Slices whose numbers agree with those of the first of their group, up to last decimals."""
     groups: list[tuple[tuple[float, ...] | None, list[Slice]]] = []
-    for file, own in zip(stack, values, strict=True):
+    for file in stack:
+        own = key(file.header)
         for first, members in groups:
             if own == first or (own and first and np.allclose(own, first, rtol=share, atol=most)):
                 members.append(file)
@@ -180,17 +165,17 @@ def _alike(
     return [members for _, members in groups]
 
 
-def _by(stack: list[Slice], values: Sequence[str]) -> list[list[Slice]]:
+def _by(stack: list[Slice], key: Callable[[Header], str]) -> list[list[Slice]]:
     groups: dict[str, list[Slice]] = defaultdict(list)
-    for file, own in zip(stack, values, strict=True):
-        groups[own].append(file)
+    for file in stack:
+        groups[key(file.header)].append(file)
     return list(groups.values())
 
 
-def _apart(stack: list[Slice], values: Sequence[str]) -> list[list[Slice]]:
+def _apart(stack: list[Slice], key: Callable[[Header], str]) -> list[list[Slice]]:
     """Parts by a value that one scan may count on as it goes: only where they overlap in place."""
-    groups = _by(stack, values)
-    # Where each slice has a value of its own, the value does not tell which belong together.
+    groups = _by(stack, key)
+    # If each slice has a value of its own, it does not say which belong together.
     if len(groups) < 2 or max(map(len, groups)) == 1:
         return [stack]
     spans: list[tuple[float, float]] = []
@@ -205,10 +190,10 @@ def _apart(stack: list[Slice], values: Sequence[str]) -> list[list[Slice]]:
 
 
 def _doubles(stack: list[Slice], notes: list[str]) -> list[Slice]:
-    """The stack with one slice a place, where no value of the header says which of several is meant.
+    """The stack with one slice per place, the first by number.
 
-    Whole repeats, one after another or slice by slice, are told by the slices' numbers; a few doubles are
-    left out, the later ones. Raises UserError for more, which would mix what does not belong together.
+    Whole repeats, one after another or slice by slice, are recognised by the slices' numbers. Otherwise only
+    a few doubles are left out: UserError for more, since unrelated slices would be mixed.
     """
     if any(file.header.position_mm is None for file in stack):
         return stack
@@ -220,7 +205,8 @@ def _doubles(stack: list[Slice], notes: list[str]) -> list[Slice]:
     counts = np.bincount(place)
     if counts.max() == 1:
         return stack
-    turn = np.array([int((place[:at] == own).sum()) for at, own in enumerate(place)])  # its how-manieth there
+    # How many slices of the same place come before each.
+    turn = np.array([int((place[:at] == own).sum()) for at, own in enumerate(place)])
     one_by_one = (np.diff(turn) >= 0).all()
     place_by_place = (np.diff(place) >= 0).all() or (np.diff(place) <= 0).all()
     doubles = int((turn > 0).sum())
@@ -292,13 +278,11 @@ def _read(slices: list[Slice], notes: list[str]) -> Stack:
             f"{plural(lossy, 'slice')} compressed with loss: small differences in HU are not the patient's."
         )
     grids = [meta.grid for meta in metas if meta.grid is not None]
-    return Stack(
-        slices=kept,
-        hu=np.stack(images),
-        grid=_joined(grids) if len(grids) == len(metas) else None,
-        spacing_mm=metas[0].pixel_spacing_mm,
-        meta=metas[0],
-    )
+    grid = None
+    if len(grids) == len(metas):
+        corners = np.concatenate([each.corners_mm for each in grids])
+        grid = Grid(corners, grids[0].row_mm, grids[0].column_mm)
+    return Stack(kept, np.stack(images), grid, metas[0].pixel_spacing_mm)
 
 
 def _check_size(hu: np.ndarray, before: list[np.ndarray], count: int) -> None:
@@ -314,8 +298,3 @@ def _check_size(hu: np.ndarray, before: list[np.ndarray], count: int) -> None:
             f"The series has slices of {before[0].shape[0]}x{before[0].shape[1]} and of "
             f"{rows}x{columns} pixels. Upload slices of one size."
         )
-
-
-def _joined(grids: list[Grid]) -> Grid:
-    corners = np.concatenate([grid.corners_mm for grid in grids])
-    return Grid(corners, grids[0].row_mm, grids[0].column_mm)

@@ -6,14 +6,12 @@ intercept of its Modality LUT (C.11.1).
 
 from __future__ import annotations
 
-import functools
 import io
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, ParamSpec, TypeVar
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -31,7 +29,7 @@ STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"  # RT Structure Set
 DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR
 _STORAGE = "1.2.840.10008.5.1.4.1.1."  # how the UID of every kind of stored image begins
 _MOST_BARE = 64 * 2**20  # bytes of a file without a preamble, which is read whole to prove itself
-# What tells two stacks of one series apart: a value each, for all of a stack's slices.
+# Elements that separate the stacks of one series: all slices of a stack have the same value.
 FACTORS = {
     "StudyInstanceUID": "study",
     "FrameOfReferenceUID": "frame of reference",
@@ -45,7 +43,7 @@ FACTORS = {
     "StackID": "stack",
     "PatientPosition": "patient position",
 }
-# What may differ from slice to slice of one stack, and tells two apart only where they overlap.
+# Elements that may vary within a stack, and separate two stacks only where these overlap.
 PHASES = {
     "TemporalPositionIdentifier": "phase",
     "TemporalPositionIndex": "phase",
@@ -74,8 +72,6 @@ _HEADER_TAGS = [
 _NO_NAME = re.compile(r"anon|de-?id|removed|unknown|phantom|test|^[\W_0-9^]*$", re.IGNORECASE)
 
 Source = str | Path | BinaryIO
-Given = ParamSpec("Given")
-Result = TypeVar("Result")
 
 
 class NotDicom(UserError):
@@ -111,10 +107,7 @@ class Header:
 class CTMeta:
     """A CT slice's header data about its pixels. None where the file does not say."""
 
-    rows: int
-    columns: int
     pixel_spacing_mm: float | None  # pixels are square
-    slice_thickness_mm: float | None
     z_mm: float | None  # third value of Image Position (Patient)
     patient_id: str
     series_uid: str
@@ -125,18 +118,6 @@ class CTMeta:
     lossy: bool = False  # the pixels were compressed with loss
 
 
-def _quietly(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Silence pydicom's warnings of oddities in single values; what matters is checked here."""
-
-    @functools.wraps(function)
-    def quiet(*args: Given.args, **kwargs: Given.kwargs) -> Result:
-        silence(module="pydicom")
-        return function(*args, **kwargs)
-
-    return quiet
-
-
-@_quietly
 def read_header(source: Source, *, name: str | None = None) -> Header:
     """Read what identifies a DICOM file; its pixels stay unread.
 
@@ -147,14 +128,14 @@ def read_header(source: Source, *, name: str | None = None) -> Header:
     data = _parse(source, name, stop_before_pixels=True, specific_tags=_HEADER_TAGS)
     position = _numbers(data, "ImagePositionPatient", 3)
     orientation = _numbers(data, "ImageOrientationPatient", 6)
-    instance = _numbers(data, "InstanceNumber", 1)
+    instance = _number(data, "InstanceNumber")
     return Header(
         sop_class=_sop_class(data),
         sop_uid=_text(data, "SOPInstanceUID"),
         modality=_text(data, "Modality"),
         patient_id=_text(data, "PatientID"),
         series_uid=_text(data, "SeriesInstanceUID"),
-        instance=int(instance[0]) if instance else None,
+        instance=None if instance is None else int(instance),
         z_mm=position[2] if position else None,
         position_mm=(position[0], position[1], position[2]) if position else None,
         orientation=tuple(orientation) if orientation else None,
@@ -176,7 +157,7 @@ def _factor(data: Any, keyword: str) -> str:
 
 
 def _naming(data: Any) -> tuple[str, ...]:
-    """What in a header seems to tell who the patient is."""
+    """What in a header seems to identify the patient."""
     stated = {keyword: value for keyword in _NAMING if (value := _text(data, keyword))}
     if stated.get("PatientName") == _text(data, "PatientID"):
         stated.pop("PatientName", None)  # an id that stands for the name
@@ -195,7 +176,6 @@ def is_ct_header(header: Header) -> bool:
     return header.sop_class == CT_IMAGE
 
 
-@_quietly
 def read_ct(source: Source, *, name: str | None = None) -> tuple[np.ndarray, CTMeta]:
     """Read one CT slice: (rows, columns) int16 HU, and what its header says.
 
@@ -217,12 +197,8 @@ def read_ct(source: Source, *, name: str | None = None) -> tuple[np.ndarray, CTM
             "Check its rescale slope and intercept, or use another file."
         )
     position = _numbers(data, "ImagePositionPatient", 3)
-    thickness = _numbers(data, "SliceThickness", 1)
     meta = CTMeta(
-        rows=hu.shape[0],
-        columns=hu.shape[1],
         pixel_spacing_mm=None if (spacing := _pair(data)) is None else check_square(*spacing, name),
-        slice_thickness_mm=thickness[0] if thickness and thickness[0] > 0 else None,
         z_mm=position[2] if position else None,
         patient_id=_text(data, "PatientID"),
         series_uid=_text(data, "SeriesInstanceUID"),
@@ -246,6 +222,7 @@ def _parse(source: Source, name: str, **how: Any) -> Any:
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
+    silence(module="pydicom")  # of oddities in single values; what matters is checked here
     try:
         if isinstance(source, (str, Path)):
             with Path(source).open("rb") as stream:
@@ -270,7 +247,7 @@ def _parse(source: Source, name: str, **how: Any) -> Any:
         raise UserError(f"{name} is a folder. Choose a single DICOM file in it.") from error
     except PermissionError as error:
         raise UserError(f"{name} may not be read. Ask for permission, or copy it elsewhere.") from error
-    except Exception as error:  # pydicom raises whatever a damaged file leads it to
+    except Exception as error:  # pydicom raises many kinds for damaged files
         raise UserError(f"{name} is damaged and cannot be read. Export or download it again.") from error
 
 
@@ -294,7 +271,7 @@ def _bare(source: BinaryIO, start: bytes, name: str) -> Any:
         whole = (pixels * int(data.BitsAllocated) + 7) // 8
         named = all(_text(data, tag) for tag in ("SOPInstanceUID", "SeriesInstanceUID", "Modality"))
         proven = named and _sop_class(data).startswith(_STORAGE) and len(data.PixelData) - whole in (0, 1)
-    except Exception as error:  # whatever forcing a file that is none leads pydicom to
+    except Exception as error:  # pydicom raises many kinds for a file that is not DICOM
         raise refusal from error
     if not proven:
         raise refusal
@@ -313,10 +290,9 @@ def _check_kind(data: Any, name: str) -> None:
         raise UserError(f"{name} is not a CT slice ({kind}). Choose a CT image.")
     if "LOCALIZER" in _values(data, "ImageType"):
         raise UserError(f"{name} is an overview (localizer), not an axial slice. Choose an axial CT slice.")
-    frames, samples = _numbers(data, "NumberOfFrames", 1), _numbers(data, "SamplesPerPixel", 1)
-    if frames and frames[0] > 1:
-        raise UserError(f"{name} has {frames[0]:.0f} frames. Export it as single CT slices.")
-    if samples and samples[0] != 1:
+    if (frames := _number(data, "NumberOfFrames") or 1) > 1:
+        raise UserError(f"{name} has {frames:.0f} frames. Export it as single CT slices.")
+    if _number(data, "SamplesPerPixel") not in (None, 1):
         raise UserError(f"{name} is a colour image, not CT in HU. Choose the original CT slice.")
     shown = _text(data, "PhotometricInterpretation").upper()
     if shown not in ("", "MONOCHROME2"):
@@ -334,8 +310,8 @@ def _check_kind(data: Any, name: str) -> None:
 
 
 def _rescale(data: Any, name: str) -> tuple[float, float]:
-    slope, intercept = _numbers(data, "RescaleSlope", 1), _numbers(data, "RescaleIntercept", 1)
-    if not slope or not intercept or slope[0] == 0:
+    slope, intercept = _number(data, "RescaleSlope"), _number(data, "RescaleIntercept")
+    if not slope or intercept is None:
         raise UserError(
             f"{name} has no rescale slope and intercept, so its values cannot be turned into HU. "
             "Export it again with its full header."
@@ -343,23 +319,23 @@ def _rescale(data: Any, name: str) -> tuple[float, float]:
     kind = _text(data, "RescaleType").upper()
     if kind not in ("", "HU", "US"):  # US: unspecified, which older scanners write for HU
         raise UserError(f"{name} holds {kind}, not HU. Choose the original CT slice.")
-    return slope[0], intercept[0]
+    return slope, intercept
 
 
 def _pixels(data: Any, name: str) -> np.ndarray:
     """(rows, columns) stored values, float64."""
-    rows, columns = _numbers(data, "Rows", 1), _numbers(data, "Columns", 1)
-    if not rows or not columns:
+    rows, columns = _number(data, "Rows"), _number(data, "Columns")
+    if rows is None or columns is None:
         raise UserError(f"{name} does not say how many pixels it has. Export it again with its full header.")
-    if not (0 < rows[0] <= MOST_SIDE and 0 < columns[0] <= MOST_SIDE):
+    if not (0 < rows <= MOST_SIDE and 0 < columns <= MOST_SIDE):
         raise UserError(
-            f"{name} claims {rows[0]:.0f} x {columns[0]:.0f} pixels, which no CT has. Use another file."
+            f"{name} claims {rows:.0f} x {columns:.0f} pixels, which no CT has. Use another file."
         )
     compressed = ""
     try:
         syntax = data.file_meta.TransferSyntaxUID
         compressed = syntax.name if syntax.is_compressed else ""
-        needed = int(rows[0]) * int(columns[0]) * ((int(data.BitsAllocated) + 7) // 8)
+        needed = int(rows) * int(columns) * ((int(data.BitsAllocated) + 7) // 8)
         there = len(data.PixelData)
         if not compressed and there < needed:
             raise UserError(
@@ -369,7 +345,7 @@ def _pixels(data: Any, name: str) -> np.ndarray:
         stored = np.asarray(data.pixel_array)
     except UserError:
         raise
-    except Exception as error:  # pydicom and its decoders raise whatever a damaged file leads them to
+    except Exception as error:  # pydicom and its decoders raise many kinds for damaged files
         if compressed:
             raise UserError(
                 f"{name} has pixels compressed as {compressed} that cannot be decoded here. "
@@ -388,7 +364,7 @@ def _pair(data: Any) -> tuple[float, float] | None:
 
 
 def _grid(data: Any) -> Grid | None:
-    """Where a slice's pixels lie; None where the file does not tell."""
+    """Where a slice's pixels lie; None if the file does not state it."""
     position, axes = _numbers(data, "ImagePositionPatient", 3), _numbers(data, "ImageOrientationPatient", 6)
     spacing = _pair(data)
     if position is None or axes is None or spacing is None:
@@ -397,7 +373,7 @@ def _grid(data: Any) -> Grid | None:
 
 
 def _sop_class(data: Any) -> str:
-    """The kind of the object; where the file ends before or within that, as its meta header says it."""
+    """The SOP class; if the file ends before or within it, the one of its meta header."""
     own = _text(data, "SOPClassUID")
     meta = _text(getattr(data, "file_meta", None), "MediaStorageSOPClassUID")
     return meta if meta.startswith(own) else own
@@ -418,13 +394,19 @@ def _values(data: Any, keyword: str) -> list[str]:
         return []
 
 
-def _numbers(data: Any, keyword: str, count: int) -> list[float] | None:
-    """`count` finite numbers, or None where the element is missing or says something else."""
+def _number(data: Any, keyword: str) -> float | None:
+    """A finite number, or None where the element is missing or says something else."""
     try:
-        value = getattr(data, keyword, None)
-        if value is None:
-            return None
-        values = [float(value)] if count == 1 else [float(number) for number in value]
+        value = float(getattr(data, keyword))
+    except Exception:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _numbers(data: Any, keyword: str, count: int) -> list[float] | None:
+    """`count` finite numbers, or None as of `_number`."""
+    try:
+        values = [float(number) for number in getattr(data, keyword)]
     except Exception:
         return None
     return values if len(values) == count and all(map(math.isfinite, values)) else None

@@ -1,7 +1,11 @@
-"""Chooses the reader of a file by its content and name; a header and its data file are joined first."""
+"""Which reader a file needs, by its content and name; what names say of order and masks.
+
+A header and its data file are joined first.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
@@ -17,14 +21,12 @@ KINDS = (
 MASKS = "DICOM-SEG, RTSTRUCT, NIfTI, MetaImage, NRRD, .npy or .png"
 SUFFIXES = (".npy", *pictures.SUFFIXES, *nifti.SUFFIXES, *metaimage.SUFFIXES, *nrrd.SUFFIXES)
 MOST_PACKED = 64 * 2**20  # bytes of a gzipped DICOM file, unpacked; a slice of 4,096 x 4,096 has 32 MiB
+_MASK = re.compile(r"(^|[_\-. ])(mask|seg|segmentation|label|labels|rtstruct)s?([_\-. ]|$)", re.IGNORECASE)
 _HEADERS = {".mhd": metaimage.data_file, ".nhdr": nrrd.data_file}
 
 
 def read_volume(content: bytes, name: str, *, labels: bool = False) -> Volume:
-    """A file's numbers as stored; `labels` reads a mask.
-
-    Not for DICOM. UserError for unknown and damaged files.
-    """
+    """The numbers of any file but DICOM (`labels`: of a mask); UserError for unknown and damaged files."""
     kind = name.lower()
     if not content:
         raise UserError(f"{name} is empty. Choose another file.")
@@ -51,43 +53,33 @@ def unpacked(content: bytes, name: str) -> bytes:
     return whole
 
 
-def missing_part(content: bytes, name: str) -> str:
-    """The name of the second file that a header refers to; "" where it needs none.
+def whole(content: bytes, name: str, fetch: Callable[[str], bytes | None]) -> bytes:
+    """The file, joined with the second file that holds its numbers if its header refers to one.
 
-    Raises UserError for one that is not beside it.
+    `fetch` gives a file beside it by its name, or None. UserError for one that is not beside it.
     """
     look = _HEADERS.get(PurePosixPath(name.lower()).suffix)
-    if look is None or not content:
-        return ""
-    part = look(content, name)[0]
+    part, line = look(content, name) if look and content else ("", slice(0))
     if not part:
-        return ""
+        return content
     ends_in_number = len(part.split()) > 1 and part.split()[-1].isdigit()
     if "%" in part or part.upper().startswith("LIST") or ends_in_number:
         raise UserError(f"{name} spreads its numbers over many files. Save it as one, such as .mha or .nrrd.")
     if PurePosixPath(part.replace("\\", "/")).name != part:
         raise UserError(f"{name} refers to {part}, which does not lie beside it. Give both files together.")
-    return part
-
-
-def joined(content: bytes, name: str, part: bytes) -> bytes:
-    """A header and the file that holds its numbers as one file of the same kind."""
-    is_nrrd = name.lower().endswith(".nhdr")
-    _, line = _HEADERS[".nhdr" if is_nrrd else ".mhd"](content, name)
-    if is_nrrd:
-        return (content[: line.start] + content[line.stop :]).rstrip(b"\r\n") + b"\n\n" + part
-    return content[: line.start] + metaimage.LOCAL + part
-
-
-def whole(content: bytes, name: str, fetch: Callable[[str], bytes | None]) -> bytes:
-    """The file with the numbers that its header refers to.
-
-    `fetch` gives a file beside it by its name, or None.
-    """
-    part = missing_part(content, name)
-    if not part:
-        return content
     numbers = fetch(part)
     if numbers is None:
         raise UserError(f"{name} keeps its numbers in {part}, which is not there. Give both files together.")
-    return joined(content, name, numbers)
+    if look is nrrd.data_file:
+        return (content[: line.start] + content[line.stop :]).rstrip(b"\r\n") + b"\n\n" + numbers
+    return content[: line.start] + metaimage.LOCAL + numbers
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A sort key that puts 2 before 10."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name.lower())]
+
+
+def is_mask_name(name: str) -> bool:
+    """Whether a file's name says that it is a mask, as lesion_mask.nii does."""
+    return _MASK.search(PurePosixPath(name).name) is not None

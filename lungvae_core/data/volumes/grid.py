@@ -99,7 +99,7 @@ class Turn:
 
 
 def upright(grid: Grid, shape: tuple[int, ...], where: str) -> tuple[Turn, Grid, list[str]]:
-    """How to turn a stack upright: seen from the feet, the front on top; its new grid; what to say of it.
+    """How to turn a stack upright (seen from the feet, the front on top), its new grid, and notes.
 
     Slices then run from feet to head, rows from front to back, columns from the patient's right to left.
     Raises UserError for a stack that is too oblique, one whose shear would need resampling, and for pixels
@@ -113,23 +113,18 @@ def upright(grid: Grid, shape: tuple[int, ...], where: str) -> tuple[Turn, Grid,
     turn = Turn(order, flips, (shape[0], shape[1], shape[2]))
     if order[0] != 0 and shape[0] < 2:
         raise UserError(f"{where} is no axial slice. Choose an axial CT slice.")
+    signed = [-steps[axis] if flip else steps[axis] for axis, flip in zip(order, flips, strict=True)]
+    moves = [steps[axis] * (shape[axis] - 1) * flip for axis, flip in zip(order, flips, strict=True)]
     if order[0] == 0:
-        rows, columns = steps[order[1]], steps[order[2]]
-        corners = grid.corners_mm.copy()
-        corners += rows * (shape[order[1]] - 1) * flips[1] + columns * (shape[order[2]] - 1) * flips[2]
-        corners = corners[::-1] if flips[0] else corners
-        turned = Grid(corners, -rows if flips[1] else rows, -columns if flips[2] else columns)
+        corners = grid.corners_mm + (moves[1] + moves[2])
+        turned = Grid(corners[::-1] if flips[0] else corners, signed[1], signed[2])
     else:
         if not grid.is_even:
             raise UserError(
                 f"{where} has slices that are not axial and unevenly spaced. Export it as axial slices."
             )
         notes.append("The slices were not axial as stored; they are cut anew, as axial ones.")
-        origin = grid.corners_mm[0].copy()
-        signed = []
-        for axis, flip in zip(order, flips, strict=True):
-            origin += steps[axis] * (shape[axis] - 1) * flip
-            signed.append(-steps[axis] if flip else steps[axis])
+        origin = sum(moves, grid.corners_mm[0])
         turned = Grid.even(origin, signed[0], signed[1], signed[2], shape[order[0]])
     check_square(*turned.spacing_mm, where)
     return turn, turned, notes
@@ -196,7 +191,7 @@ def resample_labels(labels: np.ndarray, source: Grid, target: Grid, shape: tuple
 def _place(
     image: Any, origin: np.ndarray, slice_mm: np.ndarray, row_mm: np.ndarray, column_mm: np.ndarray
 ) -> None:
-    """Tell a SimpleITK image where it lies; its axes are columns, rows, slices."""
+    """Set the position of a SimpleITK image; its axes are columns, rows, slices."""
     axes = np.array([column_mm, row_mm, slice_mm])
     image.SetOrigin([float(value) for value in origin])
     image.SetSpacing([float(np.linalg.norm(axis)) for axis in axes])
@@ -226,7 +221,7 @@ def _to_lps(axes: np.ndarray) -> tuple[tuple[int, int, int], tuple[bool, bool, b
 
 
 def _tilt(axes: np.ndarray, where: str) -> list[str]:
-    """What to say of axes (3, 3) that lie off the body's; UserError where they lie too far off."""
+    """Notes on axes (3, 3) tilted against the body's; UserError if they are tilted too far."""
     degrees = np.degrees(np.arccos(np.clip(np.abs(_units(axes)).max(1), 0, 1)))
     if degrees.max() > MOST_TILT:
         raise UserError(

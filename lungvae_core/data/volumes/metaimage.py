@@ -1,4 +1,4 @@
-"""MetaImage: .mha, and .mhd whose numbers were joined to it (`formats.joined`)."""
+"""MetaImage: .mha, and .mhd whose numbers were joined to it (`formats.whole`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from lungvae_core.data.volumes.grid import Grid
 from lungvae_core.data.volumes.inflate import inflate
-from lungvae_core.data.volumes.volume import Volume, check_shape, one_volume
+from lungvae_core.data.volumes.volume import Volume, as_levels, check_shape, one_volume
 from lungvae_core.errors import UserError
 
 SUFFIXES = (".mha", ".mhd")
@@ -33,10 +33,7 @@ LOCAL = b"ElementDataFile = LOCAL\n"
 
 
 def data_file(content: bytes, where: str) -> tuple[str, slice]:
-    """The name of the file that holds the numbers, "" where they follow the header.
-
-    Where the header says so.
-    """
+    """The name of the file with the numbers, "" where they follow the header; its line in the header."""
     line = _DATA.search(content[:_MOST_HEADER])
     if line is None:
         raise UserError(f"{where} is no readable MetaImage: it does not say where its numbers are.")
@@ -57,7 +54,7 @@ def read_metaimage(content: bytes, where: str) -> Volume:
     if kind not in _TYPES:
         raise UserError(f"{where} holds {kind or 'numbers of no stated type'}, which is not read.")
     dtype = np.dtype(_TYPES[kind]).newbyteorder(">" if _is_big_endian(fields) else "<")
-    size = check_shape((shape[2], shape[1], shape[0]), dtype.itemsize, where)
+    size = check_shape(shape[::-1], dtype.itemsize, where)
     body = memoryview(content)[line.stop :]
     skip = _whole(fields, "HeaderSize", where, [0])[0]
     if fields.get("CompressedData", "False").lower() == "true":
@@ -66,11 +63,9 @@ def read_metaimage(content: bytes, where: str) -> Volume:
         body = body[skip:]
     elif skip == -1:
         body = body[max(len(body) - size, 0) :]
-    if len(body) < size:
-        raise UserError(f"{where} is truncated: {len(body):,} of {size:,} bytes of pixels are there.")
+    levels = as_levels(body, dtype, shape[::-1], where)
     if fields.get("BinaryData", "True").lower() != "true":
         raise UserError(f"{where} holds its numbers as text. Save it as binary.")
-    levels = np.frombuffer(body, dtype, size // dtype.itemsize).reshape(shape[::-1])
     return Volume(levels, _grid(fields, len(_whole(fields, "DimSize", where)), len(levels), where))
 
 

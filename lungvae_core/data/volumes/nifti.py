@@ -36,7 +36,7 @@ def read_nifti(content: bytes, where: str) -> Volume:
         dtype, offset = header.get_data_dtype(), int(header["vox_offset"])
         if header["magic"].item()[:2] != b"n+":
             raise UserError(f"{where} is half of a pair of .hdr and .img. Save it as one .nii file.")
-        size = check_shape((shape[2], shape[1], shape[0]), dtype.itemsize, where)
+        size = check_shape(shape[::-1], dtype.itemsize, where)
         if packed:
             content = inflate(content, offset + size, where)
         image = kind.from_bytes(content)
@@ -64,7 +64,7 @@ def _is_two(head: bytes) -> bool:
 
 
 def _placed(levels: np.ndarray, header: Any, sides: np.ndarray, where: str) -> Volume:
-    """The numbers with their place, or with their pixels' side where the header tells no place.
+    """The numbers with their position, or with their pixels' side if the header has no position.
 
     `sides` (2 or 3,) are pixdim as the file has it, in the file's unit.
     """
@@ -85,7 +85,7 @@ def _placed(levels: np.ndarray, header: Any, sides: np.ndarray, where: str) -> V
 
 
 def _unplaced(levels: np.ndarray, sides_mm: np.ndarray, where: str, *notes: str) -> Volume:
-    """The numbers of a file that does not say how they lie, with their pixels' side where it says that."""
+    """The numbers of a file without a position, with their pixels' side if it states that."""
     spacing = None
     if sides_mm[:2].any():
         spacing = check_square(float(sides_mm[1]), float(sides_mm[0]), where)
@@ -105,7 +105,7 @@ def _way(header: Any, name: str) -> np.ndarray:
 
 
 def _affine(header: Any, shape: tuple[int, ...], sides: np.ndarray, where: str) -> np.ndarray:
-    """(4, 4) from (column, row, slice) to right, front, head; all that the file says of it must agree.
+    """(4, 4) from (column, row, slice) to right, front, head; all statements in the file must agree.
 
     `sides` are pixdim as the file has it: the sides that the qform stands on, and a copy of the sform's.
     """

@@ -21,9 +21,7 @@ def load_array(path: Path) -> np.ndarray:
     try:
         return np.lib.format.open_memmap(path, mode="r")  # of npy alone: np.load also opens zips and pickles
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(
-            f"{path} is not a readable npy array: it is damaged or holds objects. Save it again."
-        ) from error
+        raise _unreadable(path) from error
 
 
 def read_npy(content: bytes, where: str) -> Volume:
@@ -37,7 +35,7 @@ def read_npy(content: bytes, where: str) -> Volume:
 
 
 def _parse(content: bytes, where: str) -> np.ndarray:
-    """The array; its header is believed only as far as there are bytes behind it."""
+    """The array; its header may not claim more numbers than there are bytes for."""
     stream = io.BytesIO(content)
     try:
         version = np.lib.format.read_magic(stream)
@@ -45,16 +43,15 @@ def _parse(content: bytes, where: str) -> np.ndarray:
         if version != (1, 0):
             header = np.lib.format.read_array_header_2_0
         shape, columns_first, dtype = header(stream)
-        if dtype.hasobject:
-            raise ValueError("objects")
-        if dtype.subdtype is not None:
-            raise ValueError("arrays in an array")
-        if math.prod(shape) * dtype.itemsize > len(content) - stream.tell():
-            raise ValueError("truncated")
+        truncated = math.prod(shape) * dtype.itemsize > len(content) - stream.tell()
+        if dtype.hasobject or dtype.subdtype is not None or truncated:
+            raise ValueError("objects, arrays in an array, or fewer numbers than the header says")
         array = np.frombuffer(content, dtype, math.prod(shape), offset=stream.tell())
     # numpy reads the header as Python's own text, and lets its tokeniser's errors through.
     except (OSError, ValueError, EOFError, SyntaxError, TypeError, tokenize.TokenError) as error:
-        raise UserError(
-            f"{where} is not a readable npy array: it is damaged or holds objects. Save it again."
-        ) from error
+        raise _unreadable(where) from error
     return array.reshape(shape, order="F" if columns_first else "C")
+
+
+def _unreadable(where: str | Path) -> UserError:
+    return UserError(f"{where} is not a readable npy array: it is damaged or holds objects. Save it again.")

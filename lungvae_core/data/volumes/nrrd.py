@@ -1,4 +1,4 @@
-"""NRRD: .nrrd, and .nhdr whose numbers were joined to it (`formats.joined`)."""
+"""NRRD: .nrrd, and .nhdr whose numbers were joined to it (`formats.whole`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from lungvae_core.data.volumes.grid import Grid, check_square
 from lungvae_core.data.volumes.inflate import inflate
-from lungvae_core.data.volumes.volume import Volume, check_shape, one_volume
+from lungvae_core.data.volumes.volume import Volume, as_levels, check_shape, one_volume
 from lungvae_core.errors import UserError
 
 SUFFIXES = (".nrrd", ".nhdr")
@@ -38,10 +38,7 @@ _DATA = re.compile(rb"^(?:data ?file)[ \t]*:[ \t]*([^\r\n]*)\r?\n", re.MULTILINE
 
 
 def data_file(content: bytes, where: str) -> tuple[str, slice]:
-    """The name of the file that holds the numbers, "" where they follow the header.
-
-    Where the header says so.
-    """
+    """The name of the file with the numbers, "" where they follow the header; its line in the header."""
     head, _ = _split(content, where)
     line = _DATA.search(head)
     return (line[1].decode("utf-8", "replace").strip(), slice(*line.span())) if line else ("", slice(0, 0))
@@ -64,15 +61,14 @@ def read_nrrd(content: bytes, where: str) -> Volume:
         if fields.get("endian", "").lower() not in ("little", "big"):
             raise UserError(f"{where} does not say the order of its bytes (endian). Save it again.")
         dtype = dtype.newbyteorder(">" if fields["endian"].lower() == "big" else "<")
-    size = check_shape((shape[2], shape[1], shape[0]), dtype.itemsize, where)
-    numbers = np.frombuffer(_body(fields, body, size, where), dtype, size // dtype.itemsize)
-    levels = numbers.reshape(shape[::-1])
+    size = check_shape(shape[::-1], dtype.itemsize, where)
+    levels = as_levels(_body(fields, body, size, where), dtype, shape[::-1], where)
     grid = _grid(fields, axes, len(levels), where)
     return Volume(levels, grid, None if grid is not None else _spacing(fields, axes, where))
 
 
 def _spacing(fields: dict[str, str], axes: list[int], where: str) -> float | None:
-    """The side of its pixels in mm, for a file that tells it but not where they lie."""
+    """The side of the pixels in mm, for a file that states it but no position."""
     try:
         stated = [float(value) for value in fields.get("spacings", "").split()]
     except ValueError:
@@ -140,16 +136,11 @@ def _body(fields: dict[str, str], body: memoryview, size: int, where: str) -> me
         body = body[at + 1 :]
     skip = _number(fields, "byte skip", where)
     if encoding in ("gzip", "gz"):
-        if skip > 0:
-            size += skip
-        body = memoryview(inflate(bytes(body), size, where))
-        return body[max(skip, 0) :]
+        skip = max(skip, 0)
+        return memoryview(inflate(bytes(body), size + skip, where))[skip:]
     if encoding != "raw":
         raise UserError(f"{where} is encoded as {encoding or 'nothing stated'}; raw and gzip are read.")
-    body = body[max(len(body) - size, 0) :] if skip == -1 else body[skip:]
-    if len(body) < size:
-        raise UserError(f"{where} is truncated: {len(body):,} of {size:,} bytes of pixels are there.")
-    return body
+    return body[max(len(body) - size, 0) :] if skip == -1 else body[skip:]
 
 
 def _number(fields: dict[str, str], name: str, where: str) -> int:

@@ -40,7 +40,7 @@ def read_picture(content: bytes, where: str, *, labels: bool = False) -> Volume:
             )
     except (UserError, MemoryError):
         raise
-    except Exception as error:  # Pillow's readers raise whatever a damaged file makes them trip over
+    except Exception as error:  # Pillow's readers raise many kinds for damaged files
         raise UserError(
             f"{where} cannot be read as an image: it is damaged or of another kind. Save it again."
         ) from error
@@ -102,10 +102,9 @@ def _labels(page: Any, where: str) -> tuple[np.ndarray, None]:
 
 def _opaque(page: Any, where: str) -> Any:
     """The picture without its alpha channel, which must hide nothing."""
-    if "transparency" in page.info and page.mode in ("L", "RGB", "1"):
+    hidden = "transparency" in page.info and page.mode in ("L", "RGB", "1")
+    if page.mode in _ALPHA:
+        hidden = hidden or page.getchannel("A" if page.mode[-1] == "A" else "a").getextrema()[0] < 255
+    if hidden:
         raise UserError(f"{where} is transparent in part. Save it without transparency.")
-    if page.mode not in _ALPHA:
-        return page
-    if page.getchannel("A" if page.mode[-1] == "A" else "a").getextrema()[0] < 255:
-        raise UserError(f"{where} is transparent in part. Save it without transparency.")
-    return page.convert(_ALPHA[page.mode])
+    return page.convert(_ALPHA[page.mode]) if page.mode in _ALPHA else page

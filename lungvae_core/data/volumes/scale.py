@@ -136,7 +136,7 @@ def why_not_hu(levels: np.ndarray, *, stated: bool = False) -> str:
 
 
 def _why_not_ct(span: _Span) -> str:
-    """What of a CT the numbers lack, or have too much of."""
+    """Why numbers in HU's range are no CT; "" if they can be."""
     if span.odd > MOST_ODD:
         return (
             f"values down to {span.low:g} in {span.odd:.0%} of its pixels, which are not HU. Check its "

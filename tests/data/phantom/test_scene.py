@@ -19,28 +19,28 @@ def scene(seed: int, slab: Slab) -> Scene:
 @pytest.mark.parametrize("seed", range(4))
 def test_an_image_is_the_same_by_seed_and_has_hu_of_a_chest(seed: int):
     slab = Slab.at(np.array([-2.5, 0.0, 2.5]), SPACING, 2.5)
-    image = scene(seed, slab).image(GRID, slab, wall_offset=12.0)
+    image = scene(seed, slab).image(slab, wall_offset=12.0)
     assert image.shape == (3, SIZE, SIZE)
     assert image.dtype == np.float32
     assert image.min() >= -1100
     assert image.max() <= 1500
-    np.testing.assert_array_equal(image, scene(seed, slab).image(GRID, slab, wall_offset=12.0))
-    assert not np.array_equal(image, scene(seed + 10, slab).image(GRID, slab, wall_offset=12.0))
+    np.testing.assert_array_equal(image, scene(seed, slab).image(slab, wall_offset=12.0))
+    assert not np.array_equal(image, scene(seed + 10, slab).image(slab, wall_offset=12.0))
 
 
 def test_a_slice_does_not_depend_on_the_others_rendered_with_it():
     slab = Slab.at(np.array([-2.5, 0.0, 2.5]), SPACING, 2.5)
     whole = scene(1, slab)
     alone = Slab.at(np.array([0.0]), SPACING, 2.5)
-    expected = whole.image(GRID, slab, wall_offset=12.0)[1]
-    np.testing.assert_allclose(whole.image(GRID, alone, wall_offset=12.0)[0], expected, atol=0.5)
+    expected = whole.image(slab, wall_offset=12.0)[1]
+    np.testing.assert_allclose(whole.image(alone, wall_offset=12.0)[0], expected, atol=0.5)
 
 
 def test_a_shifted_crop_shows_the_same_scene():
     slab = Slab.at(np.zeros(1), SPACING, 2.5)
     shifted = Slab(slab.z, np.array([[8 * SPACING, 0.0]]), slab.radius, slab.slope, SPACING, 2.5)
     drawn = scene(2, slab)
-    here, there = (drawn.image(GRID, each, wall_offset=12.0)[0] for each in (slab, shifted))
+    here, there = (drawn.image(each, wall_offset=12.0)[0] for each in (slab, shifted))
     # Vessels are drawn in squares around their segments, which differ by a pixel.
     assert np.median(np.abs(here[:, 8:] - there[:, :-8])) < 0.1
 

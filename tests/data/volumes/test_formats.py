@@ -12,6 +12,7 @@ import pytest
 
 from lungvae_core.data.series import read_path, read_series
 from lungvae_core.data.volumes import inflate
+from lungvae_core.data.volumes.formats import is_mask_name, natural
 from lungvae_core.errors import UserError
 from tests.made_volumes import npy, picture
 
@@ -102,3 +103,25 @@ def test_a_dicom_that_is_no_ct_is_refused(tmp_path, write_ct, make_image):
     write_ct(path, make_image(1), SOPClassUID="1.2.840.10008.5.1.4.1.1.4", Modality="MR")
     with pytest.raises(UserError, match="is not a CT slice"):
         read_series([("upload.dcm", path.read_bytes())])
+
+
+def test_numbers_in_names_are_ordered_by_their_value():
+    names = ["IM10.dcm", "im2.dcm", "IM1.dcm", "a/10/1.dcm", "a/9/2.dcm", "", "7"]
+    ordered = sorted(names, key=natural)
+    assert [name for name in ordered if name.lower().startswith("im")] == ["IM1.dcm", "im2.dcm", "IM10.dcm"]
+    assert ordered.index("a/9/2.dcm") < ordered.index("a/10/1.dcm")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_mask"),
+    [
+        ("lesion_mask.nii.gz", True),
+        ("Seg.nrrd", True),
+        ("a/b/case-1 labels.png", True),
+        ("masks/lesion.nii", False),  # a folder's name says nothing of the file
+        ("segovia.png", False),
+        ("unmasked.png", False),
+    ],
+)
+def test_a_mask_is_named_in_a_word_of_its_own(name: str, is_mask: bool):
+    assert is_mask_name(name) == is_mask
