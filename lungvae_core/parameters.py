@@ -93,7 +93,7 @@ def shown(value: object) -> str:
     return repr(printable(whole if len(whole) <= 40 else f"{whole[:39]}…", 40))
 
 
-def printable(value: str, most: int) -> str:
+def printable(value: str, most: int | None = None) -> str:
     """At most `most` characters of a text on one line; a mark replaces unprintable ones."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in value[:most])
 

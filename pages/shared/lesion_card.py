@@ -12,7 +12,7 @@ from lungvae_core.explore.neighbours import FAR, UNUSUAL
 from lungvae_core.serving.lesions import lesion, lesion_facts
 from lungvae_core.serving.lesions.cases import ratings
 from lungvae_core.serving.lesions.lesion_facts import Scores
-from lungvae_core.serving.lesions.nodule_score import attended_words
+from lungvae_core.serving.lesions.nodule_score import NOTE, attended_words
 from lungvae_core.serving.lesions.selection import cards
 from lungvae_core.serving.models.registry import LoadedModel
 from pages.components.lesion_cards import lesion_cards
@@ -140,7 +140,7 @@ def _scores(scores: Scores, at: int, count: int, key: str, go: Callable[[int], N
         )
     with st.expander("How these scores were obtained", icon=":material/help:"):
         st.caption(
-            f"{scores.note} {nodule.note} {attended_words(nodule)} "
+            f"{scores.note} {NOTE} {attended_words(nodule)} "
             + (
                 "The interval contains 90 % of classifiers fitted to resampled patients without this one; "
                 "the score itself can lie outside it."

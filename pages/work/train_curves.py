@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lungvae_core.palette import GREY, ORANGE, PURPLE, SKY, VERMILLION
-from lungvae_core.serving.jobs.progress import TrainingState, Units
+from lungvae_core.serving.jobs.progress import TrainingState
+from lungvae_core.training.epochs import DimensionFigures
 from lungvae_core.training.validate import ACTIVE, DEAD
 from pages.shared.charts import panel
 
@@ -142,7 +143,7 @@ def _mark_rounds(figure: go.Figure, state: TrainingState, place: dict[str, int])
         )
 
 
-def dimensions(units: Units) -> go.Figure:
+def dimensions(units: DimensionFigures) -> go.Figure:
     """Draw both signs of collapse: each dimension's KL, sorted, and the norm of its decoder column.
 
     The two panels share their order, one above the other.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -117,11 +118,14 @@ def test_many_damaged_reports(fuzz) -> None:
 
 def wire(tiny_models: Path, tmp_path: Path) -> Target:
     from lungvae_core.serving.walks.live import Session
+    from lungvae_core.serving.walks.live_batch import _decode
 
     model = Registry(Settings(models=tiny_models, runs=tmp_path, data=tmp_path)).load("tiny-dirvae")
 
     def run(content: bytes, _folder: Path) -> object:
-        return Session(model).answer(content.decode(errors="replace"))
+        session = Session(model)
+        question = session.question(content.decode(errors="replace"))
+        return _decode([(session, question, Future())])[0]
 
     return Target(targets.wishes(4), run)
 

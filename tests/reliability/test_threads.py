@@ -191,6 +191,7 @@ FUNCTIONS: dict[str, Call | str] = {
     "paths.flips": lambda m: called("paths", "flips", m),
     "paths.graph": lambda m: called("paths", "graph", m),
     "paths.grid": lambda m: called("paths", "grid", m, code(m), 0, 1, 3, "row 5", patient(m)),
+    "paths.measured": lambda m: called("paths", "measured", m),
     "paths.named": lambda m: called("paths", "named", m, 1),
     "paths.names": lambda m: called("paths", "names", m),
     "paths.space": lambda m: called("paths", "space", m),

@@ -77,27 +77,19 @@ def back_up(settings: Settings, target: Path, *, with_data: bool = False) -> Sum
     target = Path(target)
     if target.exists():
         raise UserError(f"{target} already exists. Choose another --out.")
-    made = Summary(datetime.now(UTC).isoformat(timespec="seconds"))
-    files: dict[str, str] = {}
-    jobs = Jobs(settings).all() if _has_database(settings) else []
+    jobs = Jobs(settings).all() if (settings.workspace / DATABASE).is_file() else []
     busy = {Path(job.folder) for job in jobs if job.active}
     with atomic_path(target) as temporary, tarfile.open(temporary, "w") as archive:
-        _add_database(settings, archive, files, made)
+        backup = _Writer(archive, Summary(datetime.now(UTC).isoformat(timespec="seconds")))
+        backup.add_database(settings)
         roots = {"workspace": settings.workspace, "runs": settings.runs}
         if with_data:
             roots["data"] = settings.data
         for part, root in roots.items():
             for folder, name in _folders(part, root.resolve()):
-                _add_folder(archive, folder, name, files, made, busy)
-        manifest = _Manifest(
-            format=FORMAT,
-            version=lungvae_core.__version__,
-            created=made.created,
-            folders={part: str(getattr(settings, part).resolve()) for part in PARTS},
-            files=files,
-        )
-        _add_bytes(archive, MANIFEST, manifest.model_dump_json(indent=1).encode())
-    return made
+                backup.add(folder, name, busy)
+        backup.add_manifest({part: str(getattr(settings, part).resolve()) for part in PARTS})
+    return backup.made
 
 
 def check(archive: Path, settings: Settings) -> Summary:
@@ -134,30 +126,6 @@ def refuse_restoring_into(folder: Path) -> None:
         ) from None
 
 
-def _has_database(settings: Settings) -> bool:
-    return (settings.workspace / DATABASE).is_file()
-
-
-def _add_database(settings: Settings, archive: tarfile.TarFile, files: dict[str, str], made: Summary) -> None:
-    if not database_url(settings).startswith("sqlite"):
-        made.left_out.append("The database: LUNGVAE_DATABASE names a server. Back it up with its own tools.")
-        return
-    if not _has_database(settings):
-        return
-    with temporary_folder("backup") as folder:
-        copy = folder / DATABASE
-        try:
-            with (
-                contextlib.closing(sqlite3.connect(settings.workspace / DATABASE, timeout=30)) as source,
-                contextlib.closing(sqlite3.connect(copy)) as into,
-            ):
-                source.backup(into)
-                into.execute("PRAGMA journal_mode=DELETE")
-        except sqlite3.Error as error:
-            raise UserError(f"The workspace's database cannot be copied: {error}.") from error
-        _add_file(archive, copy, f"workspace/{DATABASE}", files, made)
-
-
 def _folders(part: str, root: Path) -> Iterator[tuple[Path, str]]:
     """The units to copy: each run, evaluation and data set by itself, then the files next to them."""
     if not root.is_dir():
@@ -172,56 +140,90 @@ def _folders(part: str, root: Path) -> Iterator[tuple[Path, str]]:
             yield entry, f"{part}/{entry.name}"
 
 
-def _add_folder(
-    archive: tarfile.TarFile, path: Path, name: str, files: dict[str, str], made: Summary, busy: set[Path]
-) -> None:
-    if path.is_symlink() or not (path.is_dir() or path.is_file()):
-        made.left_out.append(f"{name}: it is a link or no file. Back up what it leads to by itself.")
-    elif path.is_file():
-        _add_file(archive, path, name, files, made)
-    elif path in busy:
-        made.left_out.append(f"{name}: a job is writing it. Back up again when it has ended.")
-    elif name == "workspace/jobs":
-        for log in sorted(path.glob("*.log")):
-            _add_file(archive, log, f"{name}/{log.name}", files, made)
-    else:
+@dataclass
+class _Writer:
+    """A backup that is being written."""
+
+    archive: tarfile.TarFile
+    made: Summary
+    files: dict[str, str] = field(default_factory=dict)  # SHA-256 by name
+
+    def add_database(self, settings: Settings) -> None:
+        if not database_url(settings).startswith("sqlite"):
+            self._leave_out("The database", "LUNGVAE_DATABASE names a server. Back it up with its own tools.")
+            return
+        if not (settings.workspace / DATABASE).is_file():
+            return
+        with temporary_folder("backup") as folder:
+            copy = folder / DATABASE
+            try:
+                with (
+                    contextlib.closing(sqlite3.connect(settings.workspace / DATABASE, timeout=30)) as source,
+                    contextlib.closing(sqlite3.connect(copy)) as into,
+                ):
+                    source.backup(into)
+                    into.execute("PRAGMA journal_mode=DELETE")
+            except sqlite3.Error as error:
+                raise UserError(f"The workspace's database cannot be copied: {error}.") from error
+            self._add_file(copy, f"workspace/{DATABASE}")
+
+    def add(self, path: Path, name: str, busy: set[Path]) -> None:
+        """Add a file or a folder, unless a job (`busy` has their folders) or a command is writing it."""
+        if path.is_symlink() or not (path.is_dir() or path.is_file()):
+            self._leave_out(name, "it is a link or no file. Back up what it leads to by itself.")
+        elif path.is_file():
+            self._add_file(path, name)
+        elif path in busy:
+            self._leave_out(name, "a job is writing it. Back up again when it has ended.")
+        elif name == "workspace/jobs":
+            for log in sorted(path.glob("*.log")):
+                self._add_file(log, f"{name}/{log.name}")
+        else:
+            try:
+                with folder_lock(path, what="the folder"):
+                    self._add_inside(path, name)
+            except UserError:
+                if any(copied.startswith(f"{name}/") for copied in self.files):
+                    raise
+                self._leave_out(name, "something is writing it. Back up again when it has ended.")
+
+    def _add_inside(self, folder: Path, name: str) -> None:
+        for path in sorted(folder.rglob("*")):
+            unfinished = path.name.endswith(".lock") or in_the_making(path)
+            if unfinished or path.is_symlink() or not path.is_file():
+                continue
+            inside = f"{name}/{path.relative_to(folder).as_posix()}"
+            if _is_name(inside):
+                self._add_file(path, inside)
+            else:
+                self._leave_out(parameters.printable(inside, 200), "its name is too long or deep.")
+
+    def _add_file(self, path: Path, name: str) -> None:
         try:
-            with folder_lock(path, what="the folder"):
-                for each in sorted(path.rglob("*")):
-                    unfinished = each.name.endswith(".lock") or in_the_making(each)
-                    if unfinished or each.is_symlink() or not each.is_file():
-                        continue
-                    inside = f"{name}/{each.relative_to(path).as_posix()}"
-                    if _is_name(inside):
-                        _add_file(archive, each, inside, files, made)
-                    else:
-                        shown = parameters.printable(inside, 200)
-                        made.left_out.append(f"{shown}: its name is too long or deep.")
-        except UserError:
-            if not any(copied.startswith(f"{name}/") for copied in files):
-                made.left_out.append(f"{name}: something is writing it. Back up again when it has ended.")
-                return
-            raise
+            with path.open("rb") as stream:
+                info = self.archive.gettarinfo(arcname=name, fileobj=stream)
+                info.uid = info.gid = 0
+                info.uname = info.gname = ""
+                reader = _Hashing(stream)
+                self.archive.addfile(info, reader)
+        except OSError as error:
+            raise UserError(f"{path} cannot be backed up: {error.strerror or error}.") from error
+        self.files[name] = reader.digest.hexdigest()
+        self.made.files, self.made.size = self.made.files + 1, self.made.size + info.size
 
+    def add_manifest(self, folders: dict[str, str]) -> None:
+        """Add the list of files, with where the `folders` were."""
+        version, created = lungvae_core.__version__, self.made.created
+        manifest = _Manifest(
+            format=FORMAT, version=version, created=created, folders=folders, files=self.files
+        )
+        content = manifest.model_dump_json(indent=1).encode()
+        info = tarfile.TarInfo(MANIFEST)
+        info.size, info.mode = len(content), 0o644
+        self.archive.addfile(info, BytesIO(content))
 
-def _add_file(archive: tarfile.TarFile, path: Path, name: str, files: dict[str, str], made: Summary) -> None:
-    try:
-        with path.open("rb") as stream:
-            info = archive.gettarinfo(arcname=name, fileobj=stream)
-            info.uid = info.gid = 0
-            info.uname = info.gname = ""
-            reader = _Hashing(stream)
-            archive.addfile(info, reader)
-    except OSError as error:
-        raise UserError(f"{path} cannot be backed up: {error.strerror or error}.") from error
-    files[name] = reader.digest.hexdigest()
-    made.files, made.size = made.files + 1, made.size + info.size
-
-
-def _add_bytes(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = len(content), 0o644
-    archive.addfile(info, BytesIO(content))
+    def _leave_out(self, name: str, why: str) -> None:
+        self.made.left_out.append(f"{name}: {why}")
 
 
 class _Hashing:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from lungvae_core.explore.maps import METHODS, TITLES, UNITS
 from lungvae_core.explore.traversal import strip
 from lungvae_core.palette import grey
 from lungvae_core.serving.lesions.cases import evaluated
+from lungvae_core.serving.lesions.images import SHEET, file_of, sheet
 from lungvae_core.serving.maps.points import lesions, unit_table
 from lungvae_core.serving.models import scoring
 from lungvae_core.serving.models.registry import LoadedModel
@@ -30,7 +31,6 @@ DIMENSIONS = 16  # to traverse, those that vary most
 LESIONS = 4  # to start from, in addition to the prior and the class means
 COLOURS = ("malignancy", "score", "size", "bands", "patient", "split", "quality")
 QUALITY = 82  # of the JPEGs: an error of one grey level is finer than what a decoder can draw
-ACROSS = 128  # images per line of a sheet
 WALKED = {"malignancy": "malignancy", "diameter": "size"}  # directions to traverse too, and their names
 
 Progress = Callable[[int, int], None]
@@ -75,12 +75,12 @@ def gather(
 class _Steps:
     """Progress over images and starts."""
 
-    def __init__(self, tell: Progress, total: int) -> None:
-        self._tell, self._total, self._done = tell, total, 0
+    def __init__(self, on_progress: Progress, total: int) -> None:
+        self._on_progress, self._total, self._done = on_progress, total, 0
 
     def __call__(self, count: int) -> None:
         self._done += count
-        self._tell(self._done, self._total)
+        self._on_progress(self._done, self._total)
 
 
 def _has(model: LoadedModel, units: tuple[str, ...], method: str) -> bool:
@@ -103,7 +103,7 @@ def _unit(model: LoadedModel, unit: str, real: bool, steps: _Steps) -> dict[str,
     return {
         "count": len(table),
         "side": SIDES[unit],
-        "across": ACROSS // (SIDES[unit] // 32),
+        "across": SHEET // SIDES[unit],
         "lesions": shown,
         "real": (model.real[rows] if real else np.zeros(len(rows), bool)).astype(int).tolist(),
         "points": {
@@ -112,7 +112,7 @@ def _unit(model: LoadedModel, unit: str, real: bool, steps: _Steps) -> dict[str,
             if _has(model, (unit,), method)
         },
         "colours": {name: _colouring(colours.colour(table, name)) for name in COLOURS if name in offered},
-        "sheet": _jpeg(_sheet(model, rows, SIDES[unit], real, steps)),
+        "sheet": _jpeg(sheet(rows, SIDES[unit], partial(_images, model, real), steps)),
     }
 
 
@@ -120,19 +120,8 @@ def _colouring(colouring: colours.Colouring) -> dict[str, Any]:
     return {**colouring.summary(), "index": _base64(np.asarray(colouring.index, "<i2"))}
 
 
-def _sheet(model: LoadedModel, rows: np.ndarray, side: int, real: bool, steps: _Steps) -> np.ndarray:
-    """(H, W) uint8: the rows' images at `side` pixels, with as many per line as fit 4,096 pixels."""
-    across = 32 * ACROSS // side
-    lines = -(-len(rows) // across)
-    sheet = np.zeros((lines, side, across, side), np.uint8)
-    for start in range(0, len(rows), across):
-        part = rows[start : start + across]
-        images = model.images(part)[0] if real else model.decode(model.codes[part])
-        factor = images.shape[-1] // side
-        small = images.reshape(len(part), side, factor, side, factor).mean((2, 4))
-        sheet[start // across, :, : len(part)] = grey(small).transpose(1, 0, 2)
-        steps(len(part))
-    return sheet.reshape(lines * side, across * side)
+def _images(model: LoadedModel, real: bool, rows: np.ndarray) -> np.ndarray:
+    return model.images(rows)[0] if real else model.decode(model.codes[rows])
 
 
 def _starts(model: LoadedModel) -> list[tuple[str, np.ndarray, str | None]]:
@@ -176,7 +165,7 @@ def _traversals(
         sheets.append(
             {
                 "name": name,
-                "sheet": _jpeg(tall.reshape(-1, STEPS * 64)),
+                "sheet": _jpeg(Image.fromarray(tall.reshape(-1, STEPS * 64))),
                 "scores": None if scores is None else np.round(scores, 3).tolist(),
                 "scored": scoring.of_walk(model, patient),
                 "familiarity": np.round(model.familiarity(codes), 3).tolist(),
@@ -190,12 +179,10 @@ def _traversals(
 
 def _directions(model: LoadedModel) -> dict[str, Any]:
     learned = paths.directions(model)
-    if learned is None:
-        return {}
     return {
         title: (learned.space, learned.directions[name])
         for name, title in WALKED.items()
-        if name in learned.directions
+        if learned is not None and name in learned.directions
     }
 
 
@@ -207,18 +194,13 @@ def _figures(model: LoadedModel) -> dict[str, Any] | None:
     table, description = figures
     return {
         "columns": [str(name) for name in table.columns],
-        "rows": [
-            [str(name), *(str(value) for value in row)]
-            for name, row in zip(table.index, table.to_numpy(), strict=True)
-        ],
+        "rows": [[str(value) for value in row] for row in table.itertuples()],
         "words": description,
     }
 
 
-def _jpeg(sheet: np.ndarray) -> str:
-    stream = io.BytesIO()
-    Image.fromarray(sheet).save(stream, "JPEG", quality=QUALITY, optimize=True)
-    return base64.b64encode(stream.getvalue()).decode()
+def _jpeg(picture: Image.Image) -> str:
+    return base64.b64encode(file_of(picture, "JPEG", quality=QUALITY, optimize=True)).decode()
 
 
 def _base64(array: np.ndarray) -> str:

@@ -70,60 +70,43 @@ def publish(run: Run, data: SliceSet, out: Path, *, title: str = "", overwrite: 
 def card(run: Run) -> str:
     """The model card (Mitchell et al., arXiv 1810.03993) as Markdown, from the run's files."""
     info, config = run.info, run.info.config
-    report = load_run_report(run)
-    epochs = run.metrics()
-    held_out = epochs[-1]["validation"]
     model, training = config.model, config.training
-    lines = [
+    report, epochs = load_run_report(run), run.metrics()
+    held_out = epochs[-1]["validation"]
+    invented = f"\n- {INVENTED}" if config.objective.adversarial else ""
+    blocks = [
         f"# {info.title}",
-        "",
         f"**{NOTICE}** It has not been validated on patients of any other source.",
-        "",
         f"A variational autoencoder of 64x64 CT slices of lung lesions: {model.dimensions} latent "
         f"dimensions, {model.prior} posterior, {make_latent(model).prior_label} prior, preset "
         f"`{config.preset}`, window {model.hu_low:g} to {model.hu_high:g} HU.",
-        "",
         "## Data",
-        "",
         f"{info.data.name}: {info.data.count:,} slices ({info.data.source}). {info.data.attribution}",
-        "",
         f"{training.validation_fraction:.0%} of the patients were held out of the training "
         f"(seed {training.seed}). No pixel of a patient is in this folder: weights, codes, ratings and "
         "figures only.",
-        "",
         "## Training",
-        "",
         f"{_start(info.start)}{_epochs(config)}, batches of {training.batch_size}, learning rate "
         f"{training.learning_rate:g} ({training.schedule}), beta {config.objective.beta:g}, on "
         f"{info.device}, {epochs[-1]['seconds'] / 60:.0f} minutes, torch {info.versions.get('torch', '?')}. "
         "All settings are in config.json.",
-        "",
         "## Figures",
-        "",
         "Reconstruction of the held-out patients' slices from their codes, in 0..1 of the window:",
-        "",
-        "| SSIM | MSE | MAE | KL (nats) | active units |",
-        "|---|---|---|---|---|",
+        "| SSIM | MSE | MAE | KL (nats) | active units |\n|---|---|---|---|---|\n"
         f"| {held_out['ssim']:.3f} | {held_out['mse']:.5f} | {held_out['mae']:.4f} | {held_out['kl']:.1f} | "
         f"{held_out['active_units']} of {model.dimensions} |",
-        "",
-        *(_auc_table(report) if report else []),
-        "",
+        *(_aucs(report) if report else []),
         "## Limits",
-        "",
-        "- Labels are radiologists' impressions of malignancy, not pathology.",
-        "- The size of the lesion alone separates these labels about as well or better; compare the rows.",
-        "- A score is not a probability of cancer. Traversals and reconstructions are generated images.",
-        _spacing(model.spacing_mm),
-        *([f"- {INVENTED}"] if config.objective.adversarial else []),
+        "- Labels are radiologists' impressions of malignancy, not pathology.\n"
+        "- The size of the lesion alone separates these labels about as well or better; compare the rows.\n"
+        "- A score is not a probability of cancer. Traversals and reconstructions are generated images.\n"
+        f"- Slices {_spacing(model.spacing_mm)}.{invented}",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n\n".join(blocks) + "\n"
 
 
 def _start(start: Start | None) -> str:
-    if start is None:
-        return ""
-    return f"{start.epochs} epochs before ({start.minutes:.0f} minutes), then "
+    return "" if start is None else f"{start.epochs} epochs before ({start.minutes:.0f} minutes), then "
 
 
 def _epochs(config: Config) -> str:
@@ -138,29 +121,23 @@ def _epochs(config: Config) -> str:
 
 def _spacing(spacing_mm: float) -> str:
     if spacing_mm:
-        how = f"are resampled to {spacing_mm:g} mm a pixel; where the crop ends, its border is mirrored"
-    else:
-        how = "keep their native pixel spacing, so that size in pixels differs from size in millimetres"
-    return f"- Slices {how}."
+        return f"are resampled to {spacing_mm:g} mm a pixel; where the crop ends, its border is mirrored"
+    return "keep their native pixel spacing, so that size in pixels differs from size in millimetres"
 
 
-def _auc_table(report: Report) -> list[str]:
+def _aucs(report: Report) -> tuple[str, str]:
+    """(how they were computed, a table)."""
     nodule = report.units.nodule
     assert nodule is not None  # as of every run's own report
-    lines = [
+    transductive = "transductive (the VAE saw pixels, not labels, of its training patients). "
+    how = (
         f"AUC, malignant against benign, with the 95 % interval of a bootstrap over patients. Protocol "
         f"`{report.protocol}`: {report.protocol_in_words}; "
-        + (
-            "transductive (the VAE saw pixels, not labels, of its training patients). "
-            if report.transductive and not report.leaks
-            else ""
-        )
-        + f"Labels: {label_rule(report)}. {nodule.patients} patients, {nodule.count} nodules; seed "
-        f"{report.seeds[0]}.",
-        "",
-        "| | slice | nodule |",
-        "|---|---|---|",
-    ]
+        f"{transductive if report.transductive and not report.leaks else ''}"
+        f"Labels: {label_rule(report)}. {nodule.patients} patients, {nodule.count} nodules; seed "
+        f"{report.seeds[0]}."
+    )
+    lines = ["| | slice | nodule |", "|---|---|---|"]
     for part, unseen in report.parts:
         who = "all patients" if not unseen else "held-out patients"
         if part is report.heldout and part.units.nodule is not None:
@@ -171,4 +148,4 @@ def _auc_table(report: Report) -> list[str]:
             f"| {what}, {who} | {figure(both.auc('slice'))} | {figure(both.auc('nodule'))} |"
             for what, both in rows.items()
         ]
-    return lines
+    return how, "\n".join(lines)

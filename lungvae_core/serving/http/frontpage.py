@@ -33,21 +33,16 @@ class NameTheServer:
             nonlocal start, body
             if message["type"] == "http.response.start":
                 start = message
-                if not _is_html(message):
-                    await send(message)
-                return
             if start is None or not _is_html(start):
                 await send(message)
                 return
             body += message.get("body", b"")
-            if message.get("more_body"):
+            if message is start or message.get("more_body"):
                 return
             changed = body.replace(b"<head>", b"<head>" + SCRIPT, 1)
             headers = MutableHeaders(scope=start)
             headers["content-length"] = str(len(changed))
-            for name in ("etag", "last-modified"):
-                if name in headers:
-                    del headers[name]
+            del headers["etag"], headers["last-modified"]
             await send(start)
             await send({"type": "http.response.body", "body": changed})
 

@@ -18,13 +18,13 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from lungvae_core.errors import UserError
+from lungvae_core.serving.http.refusals import POLICY
 from lungvae_core.serving.models.registry import Registry
 from lungvae_core.serving.walks.live import Session
 from lungvae_core.serving.walks.live_batch import Decoder
 
 _FACTS = re.compile(r'"facts"\s*:\s*true')
-
-_POLICY, _TROUBLE = 1008, 1011  # close codes of RFC 6455: client error, server error
+_TROUBLE = 1011  # close code of RFC 6455 for a fault of the server
 _log = logging.getLogger(__name__)
 
 
@@ -57,7 +57,7 @@ def live_route(registry: Callable[[], Registry]) -> WebSocketRoute:
 
     async def live(websocket: WebSocket) -> None:
         if not same_origin(websocket):
-            await websocket.close(_POLICY, "another site's page")  # before accepting: HTTP 403
+            await websocket.close(POLICY, "another site's page")  # before accepting: HTTP 403
             return
         await websocket.accept()
         loop = asyncio.get_running_loop()
@@ -78,7 +78,7 @@ def live_route(registry: Callable[[], Registry]) -> WebSocketRoute:
         except WebSocketDisconnect:
             pass
         except UserError as error:
-            await _close(websocket, _POLICY, str(error))
+            await _close(websocket, POLICY, str(error))
         except Exception:
             _log.exception("live decoding failed")
             await _close(websocket, _TROUBLE, "The model could not decode this; the log says why.")

@@ -15,10 +15,10 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from starlette.datastructures import MutableHeaders
 from starlette.routing import BaseRoute, Match
@@ -28,6 +28,7 @@ from lungvae_core.errors import UserError
 
 WRITTEN_FOR = ("lungvae_core", "pages", "uvicorn", "streamlit")  # loggers whose templates contain no data
 STREAMLITS = ("static", "media", "component", "_stcore", "auth", "oauth2callback", "app")
+_STREAMLIT_ROUTES = {"health", "host-config", "stream", "upload_file", "metrics", "bidi-components"}
 _requests = logging.getLogger("lungvae_core.requests")
 
 
@@ -55,15 +56,7 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-class _ToStream(logging.StreamHandler):
-    """The only handler; it writes to the stream that is in use at the moment."""
-
-    def __init__(self, stream: IO[str] | None) -> None:
-        super().__init__(stream)
-        self.setFormatter(JsonLines())
-
-
-def log_json(stream: IO[str] | None = None) -> None:
+def log_json() -> None:
     """Write all logs, warnings and fatal errors of this process as JSON lines (to stderr).
 
     Streamlit gives each of its loggers its own handler, also later. So this replaces the handlers'
@@ -72,7 +65,8 @@ def log_json(stream: IO[str] | None = None) -> None:
     formatter = JsonLines()
     setattr(logging.Formatter, "format", lambda _self, record: JsonLines.format(formatter, record))  # noqa: B010
     root = logging.getLogger()
-    root.handlers = [_ToStream(stream)]
+    root.handlers = [logging.StreamHandler()]
+    root.handlers[0].setFormatter(formatter)
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
     warnings.simplefilter("default", append=True)  # silenced warnings stay silenced
@@ -134,10 +128,7 @@ class AccessLog:
         return f"/{first}" if first in self.pages and not rest else "(other)"
 
 
-_STREAMLIT_ROUTES = {"health", "host-config", "stream", "upload_file", "metrics", "bidi-components"}
-
-
-def writes_json(environment: dict[str, str] | Any) -> bool:
+def writes_json(environment: Mapping[str, str]) -> bool:
     """Whether LUNGVAE_LOG selects JSON lines; UserError for anything but "json" or "text"."""
     value = environment.get("LUNGVAE_LOG") or "text"
     if value not in ("text", "json"):

@@ -28,9 +28,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lungvae_core.errors import UserError
 from lungvae_core.serving.http.frontpage import wants_document
-from lungvae_core.serving.http.refusals import POLICY, refuse
+from lungvae_core.serving.http.refusals import POLICY, refuse, sign_in_page
 from lungvae_core.serving.http.shares import Shares
-from lungvae_core.serving.http.sign_in_page import sign_in_page
 from lungvae_core.serving.http.sockets import vouch
 from lungvae_core.serving.lesions.uploads import MOST_UPLOAD_MB
 from lungvae_core.serving.workspace import audit
@@ -300,10 +299,7 @@ class _TooLargeError(Exception):
 
 
 def _noting(
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    what: Callable[[Message], tuple[str, str, str] | None],
+    scope: Scope, receive: Receive, send: Send, what: Callable[[Message], tuple[str, str, str] | None]
 ) -> Send:
     """A `send` that records the event before the response goes out; if it cannot be recorded, 503."""
     failed = False

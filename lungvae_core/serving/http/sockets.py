@@ -14,8 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
+import resource
 import struct
+import termios
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -216,15 +219,12 @@ def server(app: ASGIApp, address: str, port: int, *, own_logs: bool = False) -> 
 def _unread(transport: asyncio.Transport, paused: bool) -> int | None:
     """Bytes that a client has not read, including the system's buffer; None while they block nothing.
 
-    That buffer holds megabytes, and the transport is told only when a large part of it has been sent.
+    That buffer holds megabytes, and the transport notices only when a large part of it has been sent.
     """
     waiting = transport.get_write_buffer_size()
     if not waiting or not (paused or transport.is_closing()):
         return None
-    with contextlib.suppress(ImportError, OSError, ValueError, AttributeError):
-        import fcntl
-        import termios
-
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         sent = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
         waiting += struct.unpack("i", sent)[0]
     return waiting
@@ -232,10 +232,6 @@ def _unread(transport: asyncio.Transport, paused: bool) -> int | None:
 
 def _raise_descriptors() -> int:
     """Raise the limit on descriptors as far as the system allows, up to DESCRIPTORS; return the limit."""
-    try:
-        import resource
-    except ImportError:  # Windows, where descriptors are not limited this way
-        return DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < most:

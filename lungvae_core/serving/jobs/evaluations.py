@@ -9,13 +9,17 @@ evaluation.json, come last.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from lungvae_core.caches import bounded
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.report import OF_RUN, Report, load_report
 from lungvae_core.files import check_name, modified, offered, read_json, shown
+from lungvae_core.schema import Number, Part
 from lungvae_core.serving.workspace.settings import Settings
 
 REPORT = "report.json"
@@ -23,23 +27,22 @@ REPORT = "report.json"
 
 @dataclass(frozen=True)
 class FoundReport:
-    """A report that was found, as the app lists it."""
+    """A report as the app lists it."""
 
-    name: str  # unique among those found; in the page's address
+    name: str  # unique in the list; in the page's address
     path: Path
     protocol: str
     shipped: bool
     title: str
 
 
-@dataclass(frozen=True)
-class EvaluationProgress:
+class EvaluationProgress(Part):
     """How far an evaluation has come."""
 
     what: str  # training, baselines, classifiers or figures, in that order
-    done: float  # of `total` units
-    total: float
-    seconds_left: float | None  # of `what`
+    done: Number  # of `total` units
+    total: Number
+    seconds_left: Number | None = None  # of `what`
 
     @property
     def fraction(self) -> float:
@@ -72,10 +75,9 @@ def find_reports(settings: Settings | None = None) -> tuple[list[FoundReport], d
     ]
     own.sort(key=modified, reverse=True)
     paths = sorted([*own, *shipped], key=lambda path: path.name == OF_RUN)
-    reports: list[FoundReport] = []
+    reports: dict[str, FoundReport] = {}
     broken: dict[str, str] = {}
     seen: set[Path] = set()
-    names: set[str] = set()
     for path in paths:
         if path.resolve() in seen or not _is_report(path, modified(path)):
             continue
@@ -88,12 +90,11 @@ def find_reports(settings: Settings | None = None) -> tuple[list[FoundReport], d
             if path.name != OF_RUN:
                 broken[shown(path)] = str(error)
             continue
-        name = _name(path, names)
-        names.add(name)
+        name = _name(path, reports)
         title = f"{name}: {report.model.name or report.model.preset}, {report.protocol}, {report.data.name}"
         title += " (LEAKS)" if report.leaks else ""
-        reports.append(FoundReport(name, path, report.protocol, path in shipped, title))
-    return reports, broken
+        reports[name] = FoundReport(name, path, report.protocol, path in shipped, title)
+    return list(reports.values()), broken
 
 
 def read_report(path: str | Path) -> Report:
@@ -109,15 +110,9 @@ def read_report(path: str | Path) -> Report:
 def read_progress(out: str | Path) -> EvaluationProgress | None:
     """How far the evaluation that writes the report `out` has come; None before it has written anything."""
     out = Path(out)
-    with contextlib.suppress(UserError, AttributeError, KeyError, TypeError, ValueError):
+    with contextlib.suppress(UserError, ValidationError):
         progress = read_json(out.parent / f"{out.stem}.work" / "progress.json", what="")
-        left = progress.get("seconds_left")
-        return EvaluationProgress(
-            what=str(progress["what"]),
-            done=float(progress["done"]),
-            total=float(progress["total"]),
-            seconds_left=None if left is None else float(left),
-        )
+        return EvaluationProgress.model_validate(progress)
     return None
 
 
@@ -125,7 +120,7 @@ def _files(folder: Path, pattern: str) -> list[Path]:
     return [path for path in offered(folder, pattern) if path.is_file()]
 
 
-def _name(path: Path, taken: set[str]) -> str:
+def _name(path: Path, taken: Container[str]) -> str:
     """A short name: the file's, or its folder's if all files have the same name."""
     stem = path.stem if path.parent.name == "reports" else path.parent.name
     if path.parent.name != "reports" and path.name != REPORT:

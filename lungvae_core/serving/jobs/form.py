@@ -26,69 +26,22 @@ MAIN, GUIDED, JOINT, DEVICE = "Main", "Guided dimensions", "Joint phase (labels)
 # Group: its settings, in the order in which they are shown. MAIN is shown at once, the other groups are
 # collapsed.
 GROUPS = {
-    MAIN: (
-        "epochs",
-        "batch_size",
-        "learning_rate",
-        "dimensions",
-        "beta",
-        "warmup_epochs",
-        "hu_low",
-        "hu_high",
-        "prior_alpha",
-        "validation_fraction",
-        "seed",
-    ),
-    "Objective": (
-        "form",
-        "l1",
-        "ssim",
-        "ms_ssim",
-        "mse",
-        "bce",
-        "focal_frequency",
-        "feature",
-        "adversarial",
-        "focus",
-        "mask_focus",
+    group: tuple(names.split())
+    for group, names in {
+        MAIN: "epochs batch_size learning_rate dimensions beta warmup_epochs hu_low hu_high prior_alpha "
+        "validation_fraction seed",
+        "Objective": "form l1 ssim ms_ssim mse bce focal_frequency feature adversarial focus mask_focus "
         "tissue",
-    ),
-    "Latent space": ("warmup", "free_bits", "sampler", "alpha_floor", "alpha_scale", "reversed_kl"),
-    GUIDED: (
-        "guided",
-        "guided_weight",
-        "guided_slope",
-        "guided_apart",
-        "guided_layers",
-        "guided_ratings",
-        "guided_anchor",
-    ),
-    "Network and image": (
-        "network",
-        "width",
-        "linear_path",
-        "linear_rank",
-        "lesion_layer",
-        "rating_dimensions",
-        "rating_networks",
-        "spacing_mm",
-    ),
-    "Optimiser": ("schedule", "weight_decay", "clip_norm", "pca_start", "ema", "on_nonfinite"),
-    "Augmentation": ("flips", "quarter_turns", "rotate_degrees", "shift_px", "jitter_hu", "noise_hu"),
-    JOINT: (
-        "rounds",
-        "round_epochs",
-        "round_rate",
-        "label_weight",
-        "labels_of",
-        "class_balanced",
-        "task",
-        "label_rule",
-        "head",
-        "soft_labels",
-        "ratings_weight",
-    ),
-    DEVICE: ("precision", "compile"),
+        "Latent space": "warmup free_bits sampler alpha_floor alpha_scale reversed_kl",
+        GUIDED: "guided guided_weight guided_slope guided_apart guided_layers guided_ratings guided_anchor",
+        "Network and image": "network width linear_path linear_rank lesion_layer rating_dimensions "
+        "rating_networks spacing_mm",
+        "Optimiser": "schedule weight_decay clip_norm pca_start ema on_nonfinite",
+        "Augmentation": "flips quarter_turns rotate_degrees shift_px jitter_hu noise_hu",
+        JOINT: "rounds round_epochs round_rate label_weight labels_of class_balanced task label_rule head "
+        "soft_labels ratings_weight",
+        DEVICE: "precision compile",
+    }.items()
 }
 LEAK = (
     "With the labels of “released”, labels of held-out patients reach the encoder and their slices are "
@@ -156,14 +109,13 @@ def describe_preset(name: str) -> str:
 
 def settings_of(config: Config) -> list[Setting]:
     """The settings that matter for a preset, group by group in the order of GROUPS."""
-    family = config.model.family
-    hidden = _FIXED.union(*(other.settings for other in FAMILIES.values())) - family.settings
-    settings = {}
-    for part, kind in PARTS.items():
-        for name, field in kind.model_fields.items():
-            if name in hidden:
-                continue
-            settings[name] = _setting(name, field, getattr(getattr(config, part), name))
+    hidden = _FIXED.union(*(family.settings for family in FAMILIES.values())) - config.model.family.settings
+    settings = {
+        name: _setting(name, field, getattr(getattr(config, part), name))
+        for part, kind in PARTS.items()
+        for name, field in kind.model_fields.items()
+        if name not in hidden
+    }
     return [settings[name] for names in GROUPS.values() for name in names if name in settings]
 
 

@@ -20,7 +20,7 @@ from lungvae_core.serving.workspace.database import session
 
 NICE = 10  # people who look at pages go first; while nobody does, jobs get all processors
 POLL_SECONDS = 0.5  # how often a queued job checks whether its turn has come
-_INTERRUPTED = 130  # the exit code of a command that was asked to stop
+_INTERRUPTED = 130  # the exit code of a command that stopped on request
 
 
 def keep(jobs: Jobs, job_id: int, lock: int) -> None:

@@ -8,7 +8,7 @@ only start the product's commands on the server's folders.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -31,7 +31,7 @@ Scalar = str | int | float | bool | None
 
 
 class Request(BaseModel):
-    """What is common to all kinds; keys that another version wrote are passed over."""
+    """The base of all kinds; keys that another version wrote are ignored."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
 
@@ -42,7 +42,7 @@ class Request(BaseModel):
     lane: ClassVar[str] = "data"  # jobs of one lane run one at a time
 
     def argv(self, out: Path, open_path: _Open, *, again: bool) -> list[str]:
-        """What follows `lungvae`, to write `out`; with `again` to go on with it. UserError for a bad path."""
+        """The arguments of `lungvae` that write `out` or, `again`, continue it; UserError for a bad path."""
         raise NotImplementedError
 
     def uses(self, open_path: _Open) -> list[Path]:
@@ -50,9 +50,13 @@ class Request(BaseModel):
         values = [getattr(self, name) for name in self.paths]
         return [open_path(value) for value in values if value is not None]
 
+    def _flags(self, *fields: str) -> list[str]:
+        """Fields as the command's options of the same names."""
+        return _options({name: getattr(self, name) for name in fields})
+
 
 class OnDevice(Request):
-    """What computes on a device, one job at a time."""
+    """A job that computes on a device, which runs one job at a time."""
 
     device: Device
 
@@ -128,8 +132,8 @@ class Training(OnDevice):
         )
 
     def argv(self, out: Path, open_path: _Open, *, again: bool) -> list[str]:
-        argv = ["train", f"--data={open_path(self.data)}", f"--out={out}", f"--preset={self.preset}"]
-        argv += [f"--device={self.device}", f"--threads={self.threads}"]
+        argv = ["train", f"--data={open_path(self.data)}", f"--out={out}"]
+        argv += self._flags("preset", "device", "threads")
         if not self.finish:
             argv.append("--no-finish")
         if again and (out / "config.json").exists():  # otherwise it was stopped before its run existed
@@ -162,8 +166,7 @@ class Phantom(Request):
         return cls(count=count, seed=seed, workers=workers)
 
     def argv(self, out: Path, open_path: _Open, *, again: bool) -> list[str]:
-        argv = ["phantom", f"--out={out}", "--factors=independent"]
-        return [*argv, f"--count={self.count}", f"--seed={self.seed}", f"--workers={self.workers}"]
+        return ["phantom", f"--out={out}", "--factors=independent", *self._flags("count", "seed", "workers")]
 
 
 class Search(OnDevice):
@@ -213,27 +216,19 @@ class Search(OnDevice):
             raise UserError(
                 f"{workers} workers of {threads} threads cannot be used; choose 1 or more of each."
             )
-        request = {
-            "source": f"--{'run' if base.of_codes else 'data'}={stored}",
-            "space": space,
-            "fixed": fixed or {},
-            "options": options,
-            "device": device,
-            "threads": threads,
-            "workers": workers,
-        }
-        return cls.model_validate(request)
+        source = f"--{'run' if base.of_codes else 'data'}={stored}"
+        request = {"source": source, "space": space, "fixed": fixed or {}, "options": options}
+        return cls.model_validate(request | {"device": device, "threads": threads, "workers": workers})
 
     def uses(self, open_path: _Open) -> list[Path]:
         return [open_path(self.source.partition("=")[2])]
 
     def argv(self, out: Path, open_path: _Open, *, again: bool) -> list[str]:
-        argv = ["search", f"--out={out}", f"--device={self.device}"]
-        argv += [f"--workers={self.workers}", f"--threads={self.threads}"]
+        argv = ["search", f"--out={out}", *self._flags("device", "workers", "threads")]
         if again and (out / "search.json").exists():
             return [*argv, "--resume"]
         argv += [f"{self.source.partition('=')[0]}={self.uses(open_path)[0]}", f"--space={self.space}"]
-        return argv + _options(self.options.items()) + _settings(self.fixed)
+        return argv + _options(self.options) + _settings(self.fixed)
 
 
 class Evaluation(OnDevice):
@@ -273,9 +268,9 @@ class Evaluation(OnDevice):
 
         `options` are task, label_rule, protocol, seed, seeds and quick of `EvaluationConfig`; `nested` is the
         report that the leak table of the protocol `paper` begins with, `diagnoses` a table of confirmed
-        diagnoses below the server's sources. UserError for whatever `lungvae evaluate`
-        would refuse: a bad preset, task, rule, protocol, data set or device, and
-        data without both classes or with too few patients.
+        diagnoses below the server's sources. UserError for whatever `lungvae evaluate` would refuse: a bad
+        preset, task, rule, protocol, data set or device, and data without both classes or with too few
+        patients.
         """
         from lungvae_core.data.labels import labels
         from lungvae_core.data.slices import SliceSet
@@ -293,8 +288,7 @@ class Evaluation(OnDevice):
         beside = None if nested is None else places.stored(settings, nested)
         if nested is not None:
             read_report(nested)
-        if diagnoses is not None:
-            diagnoses = places.source_file(settings, diagnoses)
+        confirmed = None if diagnoses is None else places.source_file(settings, diagnoses)
         device = str(pick_device(device))
         table = SliceSet.open(data, verify=False).table
         truth = labels(table, config.task, config.label_rule)
@@ -304,22 +298,16 @@ class Evaluation(OnDevice):
                 "nothing to evaluate."
             )
         plan_folds(table, config)
-        if diagnoses is not None:
-            read_confirmed(Path(diagnoses), table, config.protocol)
-        request = {
-            **config.model_dump(),  # the request keeps what it has a field for
-            "data": stored,
-            "nested": beside,
-            "diagnoses": None if diagnoses is None else places.stored(settings, diagnoses),
-            "device": device,
-            "workers": workers,
-        }
+        if confirmed is not None:
+            read_confirmed(confirmed, table, config.protocol)
+        request = config.model_dump()  # the request keeps what it has a field for
+        request |= {"data": stored, "nested": beside, "device": device, "workers": workers}
+        request["diagnoses"] = None if confirmed is None else places.stored(settings, confirmed)
         return cls.model_validate(request)
 
     def argv(self, out: Path, open_path: _Open, *, again: bool) -> list[str]:
         argv = ["evaluate", f"--preset={self.preset}", f"--data={open_path(self.data)}"]
-        names = ("task", "label_rule", "protocol", "seed", "seeds", "device", "workers", "quick")
-        argv += _options((name, getattr(self, name)) for name in names)
+        argv += self._flags("task", "label_rule", "protocol", "seed", "seeds", "device", "workers", "quick")
         for name in ("nested", "diagnoses"):
             if path := getattr(self, name):
                 argv.append(f"--{name}={open_path(path)}")
@@ -378,21 +366,17 @@ class Map(Request):
         return cls.model_validate(request | {"run": places.stored(settings, run)})
 
     def argv(self, out: Path, open_path: _Open, *, again: bool) -> list[str]:
-        argv = ["project", f"--unit={self.unit}", f"--method={self.method}", f"--dims={self.dims}"]
-        argv += [f"--out={out}", *_settings(self.parameters)]
-        return [*argv, "--", str(open_path(self.run))]
+        argv = ["project", *self._flags("unit", "method", "dims"), f"--out={out}"]
+        return [*argv, *_settings(self.parameters), "--", str(open_path(self.run))]
 
 
-def _options(values: Iterable[tuple[str, Scalar]]) -> list[str]:
+def _options(values: Mapping[Any, Scalar]) -> list[str]:
     """`--name=value` for each; for a switch that is on, its name alone."""
-    argv = []
-    for name, value in values:
-        option = f"--{name.replace('_', '-')}"
-        if isinstance(value, bool):
-            argv += [option] if value else []
-        else:
-            argv.append(f"{option}={value}")
-    return argv
+    return [
+        f"--{name.replace('_', '-')}{'' if value is True else f'={value}'}"
+        for name, value in values.items()
+        if value is not False
+    ]
 
 
 def _settings(values: dict[str, Any]) -> list[str]:

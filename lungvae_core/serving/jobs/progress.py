@@ -15,26 +15,9 @@ from PIL import Image
 from lungvae_core.errors import UserError
 from lungvae_core.files import read_bytes
 from lungvae_core.training.checkpoints import Run
-from lungvae_core.training.epochs import read_not_finite, read_position
+from lungvae_core.training.epochs import DimensionFigures, NotFinite, read_not_finite, read_position
 from lungvae_core.training.validate import signs_of_collapse
 from lungvae_core.vae.config import Config
-
-
-@dataclass(frozen=True)
-class Units:
-    """The K dimensions after an epoch."""
-
-    kl: list[float]  # (K,) mean over the held-out slices, nats; for a Dirichlet, of its marginals
-    column_norm: list[float]  # (K,) of the decoder's weights that read the dimension
-
-
-@dataclass(frozen=True)
-class NotFinite:
-    """Where the loss or its gradient was last not finite."""
-
-    epoch: int  # from 1
-    batch: int  # from 1
-    slices: list[str]  # the batch's, as patient/nodule/slice
 
 
 @dataclass(frozen=True)
@@ -57,16 +40,11 @@ class TrainingState:
     seconds_per_epoch: float | None  # of the current epoch, without its validation
     seconds_left: float | None  # of the training, when it was last recorded
     samples: bytes | None  # PNG: held-out slices above their reconstructions
-    units: Units | None  # of the last epoch
+    units: DimensionFigures | None  # of the last epoch
     alpha0: float | None  # Dirichlet: mean total concentration on the held-out slices, last epoch
     halvings: int  # of the learning rate, up to the last epoch
-    not_finite: NotFinite | None
+    not_finite: NotFinite | None  # where the loss or its gradient last was not finite
     warnings: list[str]  # signs of collapse, in words
-
-    @property
-    def stage(self) -> str:
-        """The part that trains in the current epoch: vae or joint."""
-        return "joint" if self.joint_round else "vae"
 
     @property
     def leaks_from(self) -> int | None:
@@ -126,10 +104,10 @@ def read_state(folder: str | Path) -> TrainingState | None:
         seconds_per_epoch=batches * run.config.training.batch_size / rate if rate else None,
         seconds_left=None if finished else progress.get("seconds_left"),
         samples=_picture(folder / "samples.png"),
-        units=Units(last["units"]["kl"], last["units"]["column_norm"]) if last.get("units") else None,
+        units=DimensionFigures(**last["units"]) if last.get("units") else None,
         alpha0=last["validation"].get("alpha0") if last else None,
         halvings=last.get("halvings", 0),
-        not_finite=None if at is None else NotFinite(at["epoch"], at["batch"], at["slices"]),
+        not_finite=None if at is None else NotFinite(**at),
         warnings=signs_of_collapse(run.config, last["validation"]) if last else [],
     )
 

@@ -45,7 +45,7 @@ from lungvae_core.serving.workspace.database import database_url, session
 from lungvae_core.serving.workspace.settings import Settings
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-Asked = ParamSpec("Asked")
+Arguments = ParamSpec("Arguments")
 
 
 class Jobs:
@@ -87,10 +87,10 @@ class Jobs:
 
     def start(
         self,
-        make: Callable[Concatenate[Settings, Asked], Request],
+        make: Callable[Concatenate[Settings, Arguments], Request],
         name: str,
-        *arguments: Asked.args,
-        **options: Asked.kwargs,
+        *arguments: Arguments.args,
+        **options: Arguments.kwargs,
     ) -> Job:
         """Queue the request that `make` (`Training.of`, `Search.of` ...) builds from the arguments.
 
@@ -231,11 +231,10 @@ class Jobs:
     def _launch(self, job_id: int, lock: IO[str]) -> None:
         """Start the job's keeper, which takes over `lock`."""
         # The keeper must use the same folders and database, whatever its defaults are.
-        environment = os.environ | {
-            "LUNGVAE_MODELS": str(self.settings.models.resolve()),
-            "LUNGVAE_RUNS": str(self.settings.runs.resolve()),
-            "LUNGVAE_DATA": str(self.settings.data.resolve()),
-            "LUNGVAE_WORKSPACE": str(self.settings.workspace.resolve()),
+        folders = places.roots(self.settings).items()
+        environment = {
+            **os.environ,
+            **{f"LUNGVAE_{kind.upper()}": str(folder) for kind, folder in folders},
             "LUNGVAE_DATABASE": database_url(self.settings),
             "PYTHONUNBUFFERED": "1",
             "COLUMNS": "160",  # rich would wrap the lines of a log at 80

@@ -18,7 +18,7 @@ def delete_run(settings: Settings, name: str) -> None:
     """Delete the run `name` with its weights, codes and maps, and record it in the audit log.
 
     UserError if there is no such run, it ships with the project, or a job or command is using it. If two
-    people delete a run at once, the second is told that it is gone.
+    people delete a run at once, the second gets this error.
     """
     folder = settings.runs.resolve() / name
     if not NAME.fullmatch(name) or not (folder / "config.json").is_file():

@@ -58,17 +58,14 @@ class SearchState:
     @property
     def complete(self) -> pd.DataFrame:
         """The trials that were trained to the end, best first."""
-        done = self.table[self.table["state"] == COMPLETE] if len(self.table) else self.table
-        return done.sort_values("value", ascending=not self.config.maximise) if len(done) else done
+        done = self.table[self.table["state"] == COMPLETE]
+        return done.sort_values("value", ascending=not self.config.maximise)
 
     def best_so_far(self) -> pd.DataFrame:
         """Columns number, value, best: complete trials by number, with the best so far."""
-        done = self.complete.sort_values("number") if len(self.complete) else self.complete
-        if not len(done):
-            return pd.DataFrame(columns=["number", "value", "best"])
-        values = done["value"]
-        best = values.cummax() if self.config.maximise else values.cummin()
-        return pd.DataFrame({"number": done["number"], "value": values, "best": best})
+        done = self.complete.sort_values("number")[["number", "value"]]
+        values = done["value"].astype(float)
+        return done.assign(best=values.cummax() if self.config.maximise else values.cummin())
 
     def association(self, name: str) -> float:
         """How strongly the value follows a setting, 0..1, over the complete trials; 0 if undefined.
@@ -86,7 +83,7 @@ class SearchState:
         return float(np.sqrt(means.var(ddof=0) / ranks.var(ddof=0)))
 
     def command(self) -> list[str]:
-        """The command, as words, that trains with the best trial's settings; empty without a best trial."""
+        """The command and its arguments to train with the best trial's settings; empty without one."""
         if not len(self.complete):
             return []
         row = self.complete.iloc[0]

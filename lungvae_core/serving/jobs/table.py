@@ -7,7 +7,6 @@ command is ever read from a column.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -56,41 +55,10 @@ class JobRow(Base):
     ended: Mapped[float | None] = mapped_column(Float)
 
 
-@dataclass(frozen=True)
-class Job:
-    """A background job whose row was checked."""
-
-    id: int
-    kind: str
-    name: str
-    folder: str  # that it writes; for a map, the file
-    who: str
-    lane: str
-    status: str
-    attempt: int
-    pid: int | None
-    keeper: int | None
-    message: str
-    log: str  # path of its output
-    created: float
-    queued: float
-    started: float | None
-    ended: float | None
-    request: dict[str, Any] = field(repr=False)
-    argv: list[str] = field(repr=False)  # the words after `lungvae`
-    uses: tuple[Path, ...] = ()  # what it reads
-
-    @property
-    def active(self) -> bool:
-        """Whether it waits, runs or is about to stop."""
-        return self.status in ACTIVE
-
-
-def _line(most: int) -> Any:
-    """One line of text without control characters, cut to `most` characters."""
-    return Annotated[str, AfterValidator(lambda value: printable(value, most))]
-
-
+# One line of text without control characters, cut to a length.
+_Who = Annotated[str, AfterValidator(lambda text: printable(text, 254))]
+_Lane = Annotated[str, AfterValidator(lambda text: printable(text, 16))]
+_Message = Annotated[str, AfterValidator(lambda text: printable(text, 4000))]
 _Moment = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
 _Pid = Annotated[int, Field(ge=2, le=LARGEST_PID)] | None
 
@@ -103,17 +71,32 @@ class _Checked(BaseModel):
     id: Annotated[int, Field(ge=0, lt=2**63)]
     kind: Literal["training", "search", "evaluation", "preparation", "map", "phantom"]
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-    who: _line(254)  # type: ignore[valid-type]
-    lane: _line(16)  # type: ignore[valid-type]
+    who: _Who
+    lane: _Lane
     status: Literal["queued", "running", "stopping", "done", "failed", "stopped"]
     attempt: Annotated[int, Field(ge=1, le=10**6)]
     pid: _Pid
     keeper: _Pid
-    message: _line(4000)  # type: ignore[valid-type]
+    message: _Message
     created: _Moment
     queued: _Moment
     started: _Moment | None
     ended: _Moment | None
+
+
+class Job(_Checked):
+    """A background job whose row was checked."""
+
+    folder: str  # that it writes; for a map, the file
+    log: str  # path of its output
+    request: dict[str, Any] = Field(repr=False)
+    argv: list[str] = Field(repr=False)  # the arguments of `lungvae`
+    uses: tuple[Path, ...] = ()  # what it reads
+
+    @property
+    def active(self) -> bool:
+        """Whether it waits, runs or is about to stop."""
+        return self.status in ACTIVE
 
 
 def place(settings: Settings, kind: str, name: str) -> Path:

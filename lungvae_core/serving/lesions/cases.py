@@ -5,8 +5,7 @@ A model score is a classifier's output on a code, never a probability of cancer.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from lungvae_core.data.columns import spelled_as
+from lungvae_core.data.columns import numbers, spelled_as
 from lungvae_core.data.crops import crop
 from lungvae_core.data.slices import RATINGS, malignancy_meaning, malignant, rating_text
 from lungvae_core.errors import UserError
@@ -24,9 +23,10 @@ from lungvae_core.explore.colours import TITLES
 from lungvae_core.explore.neighbours import FAR, UNUSUAL
 from lungvae_core.palette import diverging
 from lungvae_core.serving.lesions import nodule_score
+from lungvae_core.serving.lesions.images import file_of
 from lungvae_core.serving.lesions.nodule_score import NoduleScore
 from lungvae_core.serving.models import scoring
-from lungvae_core.serving.models.registry import LoadedModel
+from lungvae_core.serving.models.registry import LoadedModel, known_number
 from lungvae_core.training.encode import encode_with_quality
 from lungvae_core.training.seen import recognised
 
@@ -79,7 +79,7 @@ def case_of_row(model: LoadedModel, row: int, *, count: int = 8) -> Case:
     patient = str(entry["patient_id"])
     rows, distances = model.nearness.neighbours(model.codes[row], count, exclude_patient=patient)
     image, real = model.image(row)
-    score, ssim = _number(entry, "score"), _number(entry, "ssim")
+    score, ssim = known_number(entry, "score"), known_number(entry, "ssim")
     return Case(
         title=f"{patient}, nodule {entry['nodule']}, slice {entry['slice']}",
         code=model.codes[row],
@@ -207,10 +207,11 @@ def nodule_words(case: NoduleCase) -> list[str]:
         )
     far = [at + 1 for at, rank in zip(case.slices, case.distance_ranks, strict=True) if rank >= FAR]
     badly = [at + 1 for at, rank in zip(case.slices, case.ssim_ranks, strict=True) if rank >= FAR]
-    for numbers, what in ((far, "far from all lesions that the model knows"), (badly, "drawn badly")):
-        if numbers:
-            many = f"slice {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} of its slices"
-            sentences.append(f"{many[:1].upper()}{many[1:]} {'is' if len(numbers) == 1 else 'are'} {what}.")
+    for slices, what in ((far, "far from all lesions that the model knows"), (badly, "drawn badly")):
+        if len(slices) == 1:
+            sentences.append(f"Slice {slices[0]} is {what}.")
+        elif slices:
+            sentences.append(f"{len(slices)} of its slices are {what}.")
     return sentences
 
 
@@ -224,11 +225,7 @@ def error_words(model: LoadedModel, case: Case) -> str:
 
 def error_png(case: Case) -> bytes | None:
     """The error as a PNG: blue where the reconstruction is darker than the slice, orange where lighter."""
-    if case.error is None:
-        return None
-    stream = io.BytesIO()
-    Image.fromarray(diverging(case.error, ERROR_FULL)).save(stream, "PNG")
-    return stream.getvalue()
+    return None if case.error is None else file_of(Image.fromarray(diverging(case.error, ERROR_FULL)), "PNG")
 
 
 def hints(case: Case) -> list[tuple[bool, str]]:
@@ -279,10 +276,7 @@ def score_histograms(model: LoadedModel, bins: int = 24) -> dict[str, list[float
 
 def _scores_by_label(model: LoadedModel) -> dict[str, np.ndarray]:
     """The stored scores of the benign and of the malignant slices; without a class that has none."""
-    table = model.table
-    if "score" not in table:
-        return {}
-    labels, scores = malignant(table), table["score"].to_numpy(float)
+    labels, scores = malignant(model.table), numbers(model.table, "score")
     scored = ~np.isnan(scores)
     groups = {"benign": scores[scored & (labels == 0)], "malignant": scores[scored & (labels == 1)]}
     return {name: group for name, group in groups.items() if len(group)}
@@ -338,8 +332,3 @@ def ratings(model: LoadedModel, rows: Sequence[int], distances: Sequence[float])
 def _percent(share: float) -> str:
     """A share in per cent, never rounded up to 100: the lesion itself is always left."""
     return f"{min(share, 0.99):.0%}"
-
-
-def _number(entry: Mapping[str, Any], name: str) -> float | None:
-    value = entry.get(name)
-    return None if value is None or pd.isna(value) else float(value)

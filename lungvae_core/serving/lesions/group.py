@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from lungvae_core.data.columns import numbers
 from lungvae_core.data.labels import reader_mean
 from lungvae_core.data.slices import RATINGS
 from lungvae_core.explore import typical
@@ -87,7 +88,7 @@ def ordered(model: LoadedModel, rows: Sequence[int], order: str) -> list[int]:
     column = _COLUMNS.get(order)
     if column is None or column not in model.table:
         return sorted(rows)
-    values = model.table[column].iloc[list(rows)].to_numpy(float, na_value=np.nan)
+    values = numbers(model.table, column)[list(rows)]
     return np.asarray(rows)[np.argsort(-values, kind="stable")].tolist()
 
 
@@ -116,11 +117,10 @@ def _by_nearness(model: LoadedModel, rows: Sequence[int]) -> np.ndarray:
 @kept
 def _figures(model: LoadedModel) -> tuple[pd.DataFrame, np.ndarray]:
     """((N slices, the figures that the model's table has), (N,) each slice's patient by number)."""
-    table, columns = model.table, {}
-    for name in ["malignancy", "diameter_mm", "score", *FIGURES]:
-        if f"{name}_all" in table:
-            columns[name] = reader_mean(table, name)
-        elif name in table:
-            columns[name] = table[name].to_numpy(float, na_value=np.nan)
+    table = model.table
+    columns = {
+        name: reader_mean(table, name) if f"{name}_all" in table else numbers(table, name)
+        for name in ["malignancy", "diameter_mm", "score", *FIGURES]
+    }
     usable = {name: values for name, values in columns.items() if np.isfinite(values).any()}
     return pd.DataFrame(usable), pd.factorize(table["patient_id"].astype(str))[0]

@@ -15,6 +15,7 @@ import io
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -25,20 +26,46 @@ from lungvae_core.errors import UserError
 from lungvae_core.files import atomic_path
 from lungvae_core.palette import grey
 from lungvae_core.parameters import Query
-from lungvae_core.serving.models.answers import BASE, HEADERS, MOST_ROWS, answering, kept
+from lungvae_core.serving.models.answers import BASE, HEADERS, MOST_ROWS, answering, kept, respond
 from lungvae_core.serving.models.registry import LoadedModel, Registry
 
 SPRITE = 32  # pixels per side
 KINDS = ("slice", "reconstruction")
-SPRITES_A_LINE = 128  # 4,096 pixels wide, which every browser supports
+SHEET = 4096  # pixels across a sheet of images, which every browser supports
+
+
+def file_of(picture: Image.Image, kind: str, **options: Any) -> bytes:
+    """A picture as a file of a kind that Pillow writes, with Pillow's options."""
+    stream = io.BytesIO()
+    picture.save(stream, kind, **options)
+    return stream.getvalue()
 
 
 def png(image: np.ndarray) -> bytes:
     """An image (rows, columns), uint8 or float in 0..1, as a greyscale PNG."""
-    stream = io.BytesIO()
     grey_levels = image if image.dtype == np.uint8 else grey(image)
-    Image.fromarray(grey_levels).save(stream, "PNG", compress_level=1)
-    return stream.getvalue()
+    return file_of(Image.fromarray(grey_levels), "PNG", compress_level=1)
+
+
+def sheet(
+    rows: np.ndarray,
+    side: int,
+    read: Callable[[np.ndarray], np.ndarray],
+    on_line: Callable[[int], None] = lambda _: None,
+) -> Image.Image:
+    """Images of rows at `side` pixels, as many per line as fit SHEET pixels.
+
+    `read` returns images (M, 64, 64) in 0..1 of M rows; `on_line` gets M after each line.
+    """
+    across, factor = SHEET // side, 64 // side
+    lines = -(-len(rows) // across)
+    levels = np.zeros((lines, side, across, side), np.uint8)
+    for line in range(lines):
+        part = rows[line * across : (line + 1) * across]
+        small = read(part).reshape(len(part), side, factor, side, factor).mean((2, 4))
+        levels[line, :, : len(part)] = grey(small).transpose(1, 0, 2)
+        on_line(len(part))
+    return Image.fromarray(levels.reshape(lines * side, SHEET))
 
 
 class Sprites:
@@ -63,10 +90,8 @@ class Sprites:
     def get(self) -> bytes | None:
         """The JPEG, or None while it is being made."""
         with self._lock:
-            if self._jpeg is None and self._model.real.any():
-                self._jpeg = _atlas(self._model)
             if self._jpeg is None:
-                self._jpeg = self._read()
+                self._jpeg = _atlas(self._model) if self._model.real.any() else self._read()
             if self._jpeg is None and (self._worker is None or not self._worker.is_alive()):
                 self._worker = threading.Thread(target=self._make, name="sprites", daemon=True)
                 self._worker.start()
@@ -91,10 +116,10 @@ class Sprites:
         for path in (self._model.entry.folder / "sprites.jpg", self._cache / self._file):
             if path.is_file():
                 content = path.read_bytes()
-                lines = -(-len(self._model.table) // SPRITES_A_LINE)
+                lines = -(-len(self._model.codes) // (SHEET // SPRITE))
                 try:
                     with Image.open(io.BytesIO(content)) as picture:
-                        if picture.size == (SPRITES_A_LINE * SPRITE, lines * SPRITE):
+                        if picture.size == (SHEET, lines * SPRITE):
                             return content
                 except OSError:
                     continue
@@ -114,7 +139,7 @@ def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
         jpeg = sprites(model, registry().settings.workspace / "cache").get()
         if jpeg is None:
             return JSONResponse({"making": True}, status_code=202, headers=HEADERS)
-        return Response(jpeg, media_type="image/jpeg", headers=HEADERS)
+        return respond(jpeg, "image/jpeg")
 
     return [
         Route(f"{BASE}/sprites", answering(registry, get_sprites)),
@@ -129,18 +154,9 @@ def _get_slice(model: LoadedModel, query: Query, row: int) -> Response:
         image, real = model.decode(model.codes[row][None])[0], False
     else:
         image, real = model.image(row)
-    return Response(png(image), media_type="image/png", headers=HEADERS | {"X-Generated": str(int(not real))})
+    return respond(png(image), "image/png", generated=not real)
 
 
 def _atlas(model: LoadedModel) -> bytes:
-    count = len(model.codes)
-    lines = -(-count // SPRITES_A_LINE)
-    sheet = np.zeros((lines, SPRITE, SPRITES_A_LINE, SPRITE), np.uint8)
-    for start in range(0, count, SPRITES_A_LINE):
-        rows = np.arange(start, min(start + SPRITES_A_LINE, count))
-        images, _ = model.images(rows)
-        small = images.reshape(len(rows), SPRITE, 2, SPRITE, 2).mean((2, 4))
-        sheet[rows // SPRITES_A_LINE, :, rows % SPRITES_A_LINE] = grey(small)
-    stream = io.BytesIO()
-    Image.fromarray(sheet.reshape(lines * SPRITE, SPRITES_A_LINE * SPRITE)).save(stream, "JPEG", quality=85)
-    return stream.getvalue()
+    picture = sheet(np.arange(len(model.codes)), SPRITE, lambda rows: model.images(rows)[0])
+    return file_of(picture, "JPEG", quality=85)

@@ -20,9 +20,10 @@ import pandas as pd
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from lungvae_core.data.columns import numbers
 from lungvae_core.errors import UserError
 from lungvae_core.parameters import Query
-from lungvae_core.serving.models.answers import BASE, HEADERS, MOST_ROWS, answering, kept
+from lungvae_core.serving.models.answers import BASE, MOST_ROWS, answering, kept, respond
 from lungvae_core.serving.models.registry import LoadedModel, Registry
 
 
@@ -53,22 +54,15 @@ class Nodule:
 @kept
 def of_patients(model: LoadedModel) -> dict[str, dict[Any, Nodule]]:
     """Every patient's nodules by their ids, in the table's order, to pick a lesion from."""
-    rows: dict[str, dict[Any, list[int]]] = {}
-    keys = zip(model.table["patient_id"].tolist(), model.table["nodule"].tolist(), strict=True)
-    for row, (patient, nodule) in enumerate(keys):
-        rows.setdefault(patient, {}).setdefault(nodule, []).append(row)
     nodules = model.nodules[0]
-    largest = dict(
-        zip(
-            zip(nodules["patient_id"].tolist(), nodules["nodule"].tolist(), strict=True),
-            nodules["row"].tolist(),
-            strict=True,
-        )
-    )
-    return {
-        patient: {nodule: Nodule(tuple(at), largest[patient, nodule]) for nodule, at in own.items()}
-        for patient, own in rows.items()
-    }
+    rows: list[list[int]] = [[] for _ in range(len(nodules))]
+    for row, number in enumerate(nodule_of(model)):
+        rows[number].append(row)
+    by_patient: dict[str, dict[Any, Nodule]] = {}
+    columns = (nodules[name].tolist() for name in ("patient_id", "nodule", "row"))
+    for own, patient, nodule, largest in zip(rows, *columns, strict=True):
+        by_patient.setdefault(patient, {})[nodule] = Nodule(tuple(own), largest)
+    return by_patient
 
 
 def hu(model: LoadedModel, row: int) -> tuple[np.ndarray, bool]:
@@ -104,10 +98,8 @@ def spacing_mm(model: LoadedModel, rows: list[int]) -> float | None:
     real = model.real[rows]
     if not real.any():
         return model.spacing_mm or None
-    if not real.all() or "pixel_spacing_mm" not in model.table:
-        return None
-    spacings = model.table["pixel_spacing_mm"].iloc[rows].unique()
-    return float(spacings[0]) if len(spacings) == 1 and not pd.isna(spacings[0]) else None
+    spacings = np.unique(numbers(model.table, "pixel_spacing_mm")[rows])
+    return float(spacings[0]) if real.all() and len(spacings) == 1 and np.isfinite(spacings[0]) else None
 
 
 def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
@@ -130,7 +122,7 @@ def _row_of(model: LoadedModel, row: int, index: int) -> int:
 
 def _get_hu(model: LoadedModel, _query: Query, row: int, index: int) -> Response:
     values, generated = hu(model, _row_of(model, row, index))
-    return _bytes(values.astype("<i2"), generated)
+    return respond(values.astype("<i2").tobytes(), generated=generated)
 
 
 def _get_mask(model: LoadedModel, _query: Query, row: int, index: int) -> Response:
@@ -139,12 +131,7 @@ def _get_mask(model: LoadedModel, _query: Query, row: int, index: int) -> Respon
         raise UserError(
             "This slice has no outline: nobody drew one, or its CT is not here and it is generated."
         )
-    return _bytes(outline, False)
-
-
-def _bytes(values: np.ndarray, generated: bool) -> Response:
-    headers = HEADERS | {"X-Generated": str(int(generated))}
-    return Response(values.tobytes(), media_type="application/octet-stream", headers=headers)
+    return respond(outline.tobytes(), generated=False)
 
 
 @kept

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lungvae_core.data.columns import numbers
 from lungvae_core.data.slices import MALIGNANCY_WORDS, RATINGS
 from lungvae_core.explore.colours import SCALES, TITLES
 from lungvae_core.serving.lesions import lesion, nodule_score
@@ -31,6 +32,21 @@ WORDS: dict[str, tuple[str, ...]] = {
     "texture": ("non-solid", "non-solid to part-solid", "part-solid", "part-solid to solid", "solid"),
     "malignancy": tuple(MALIGNANCY_WORDS.values()),
 }
+
+# Of a lesion: column, name, format of the value with its unit.
+_FACTS = (
+    ("diameter_mm", "diameter", "{:.1f} mm"),
+    ("volume_mm3", "volume", "{:,.0f} mm³"),
+    ("n_readers", "readers who outlined it", "{}"),
+    ("slices", "slices", "{}"),
+    ("pixel_spacing_mm", "pixel spacing", "{:.2f} mm"),
+    ("slice_thickness_mm", "slice thickness", "{:g} mm"),
+    ("slice_spacing_mm", "distance between slices", "{:g} mm"),
+    ("contrast", "contrast medium", "{}"),
+    ("manufacturer", "scanner", "{}"),
+    ("hu_step", "HU in steps of", "{:.1f}"),
+    ("learned", "model learned from it", "{}"),
+)
 
 
 @dataclass(frozen=True)
@@ -74,30 +90,17 @@ def ratings(model: LoadedModel, row: int) -> list[Rating]:
 
 def facts(model: LoadedModel, row: int) -> list[tuple[str, str]]:
     """(name, value with its unit) of the known facts about the nodule of `row` and its scan."""
-    entry, rows = model.lesion(row), lesion.slices(model, row)
-    values = {name: value for name, value in entry.items() if not pd.isna(value)}
-    lines = []
-
-    def add(name: str, column: str, text: str) -> None:
-        if column in values:
-            lines.append((name, text.format(values[column])))
-
-    add("diameter", "diameter_mm", "{:.1f} mm")
-    add("volume", "volume_mm3", "{:,.0f} mm³")
-    add("readers who outlined it", "n_readers", "{}")
-    lines.append(("slices", f"{len(rows)}"))
-    add("pixel spacing", "pixel_spacing_mm", "{:.2f} mm")
-    add("slice thickness", "slice_thickness_mm", "{:g} mm")
-    add("distance between slices", "slice_spacing_mm", "{:g} mm")
+    values = {name: value for name, value in model.lesion(row).items() if not pd.isna(value)}
+    values["slices"] = len(lesion.slices(model, row))
     if "contrast" in values:
-        lines.append(("contrast medium", "yes" if values["contrast"] else "no"))
-    add("scanner", "manufacturer", "{}")
-    if float(values.get("hu_step", 0)) > 1:
-        add("HU in steps of", "hu_step", "{:.1f}")
+        values["contrast"] = "yes" if values["contrast"] else "no"
+    if float(values.get("hu_step", 0)) <= 1:
+        values.pop("hu_step", None)
     learned = {"train": "yes", "validation": "no, held out", "unseen": "no"}
-    if str(values.get("split")) in learned:
-        lines.append(("model learned from it", learned[str(values["split"])]))
-    return lines
+    values["learned"] = learned.get(str(values.get("split")))
+    return [
+        (name, text.format(values[column])) for column, name, text in _FACTS if values.get(column) is not None
+    ]
 
 
 def scores(model: LoadedModel, row: int) -> Scores | None:
@@ -108,9 +111,7 @@ def scores(model: LoadedModel, row: int) -> Scores | None:
     rows = lesion.slices(model, row)
     entry, codes = model.lesion(row), model.codes[rows]
     patient = str(entry["patient_id"])
-    stored = np.full(len(rows), np.nan)
-    if "score" in model.table:
-        stored = model.table["score"].iloc[rows].to_numpy(float, na_value=np.nan)
+    stored = numbers(model.table, "score")[rows]
     if np.isfinite(stored).all():
         # For runs that keep no folds, the fitted classifier would score slices that it learned from.
         nodule: NoduleScore | None = nodule_score.combine(model, stored, codes, patient=patient)

@@ -25,7 +25,6 @@ class NoduleScore:
     drives: np.ndarray  # (M,) the score minus the score without the slice; 0 if it is the only one
     attended: float | None = None  # 0..1, by attention over the slices; None for runs without it
     weights: np.ndarray | None = None  # (M,) each slice's weight in `attended`; they add up to 1
-    note: str = NOTE
 
 
 def judge(model: LoadedModel, codes: np.ndarray, *, patient: str | None) -> NoduleScore | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,28 +90,22 @@ def cards(model: LoadedModel, rows: Sequence[int], *, readers: bool = False) -> 
     With `readers`, cards give each reader's malignancy rating instead of their median in words.
     """
 
-    def lines(entry: Mapping[str, Any]) -> Iterator[str]:
-        def column_text(column: str, as_text: Callable[[Any], str]) -> Iterator[str]:
-            if column in entry and not pd.isna(entry[column]):
-                yield as_text(entry[column])
-
-        yield f"nodule {entry['nodule']}, slice {entry['slice']}"
-        if readers and "malignancy_all" in entry:
-            yield from column_text("malignancy_all", lambda all: f"malignancy {str(all).replace('|', ', ')}")
-        else:
-            yield from column_text("malignancy", malignancy_meaning)
-        yield from column_text("diameter_mm", lambda mm: f"{mm:.1f} mm")
-        yield from column_text("score", lambda score: f"score {score:.2f}")
-
-    return [
-        {
-            "row": int(row),
-            "title": str(model.lesion(row)["patient_id"]),
-            "lines": [line for line in lines(model.lesion(row)) if line],
-            "real": bool(real),
-        }
-        for row, real in zip(rows, model.real[list(rows)], strict=True)
-    ]
+    texts: dict[str, Callable[[Any], str]] = {
+        "malignancy": malignancy_meaning,
+        "diameter_mm": lambda mm: f"{mm:.1f} mm",
+        "score": lambda score: f"score {score:.2f}",
+    }
+    if readers and "malignancy_all" in model.table:
+        del texts["malignancy"]
+        texts = {"malignancy_all": lambda all: f"malignancy {str(all).replace('|', ', ')}", **texts}
+    made = []
+    for row, real in zip(rows, model.real[list(rows)], strict=True):
+        entry = model.lesion(row)
+        lines = [f"nodule {entry['nodule']}, slice {entry['slice']}"]
+        lines += [as_text(entry[name]) for name, as_text in texts.items() if not pd.isna(entry.get(name))]
+        title = str(entry["patient_id"])
+        made.append({"row": int(row), "title": title, "lines": list(filter(None, lines)), "real": bool(real)})
+    return made
 
 
 def csv(model: LoadedModel, rows: Sequence[int]) -> bytes:

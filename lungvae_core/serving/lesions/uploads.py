@@ -23,7 +23,7 @@ from lungvae_core.caches import BoundedCache
 from lungvae_core.data.series import Series
 from lungvae_core.errors import UserError
 from lungvae_core.parameters import integer
-from lungvae_core.serving.models.answers import MOST_ROWS, refusal
+from lungvae_core.serving.models.answers import MOST_ROWS, refusal, respond
 
 MOST_BYTES = 2**30  # of uploads with their masks
 MOST_UPLOAD_MB = 400  # of one file: 300 slices of 512x512, zipped or as NIfTI, with room
@@ -49,7 +49,8 @@ class Uploads:
     """The uploads of one process, within a number of bytes; may be called from many threads."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        self._kept: BoundedCache[Upload] = BoundedCache(most_bytes, size=_bytes_of)
+        # An upload's two masks come later, and have half its bytes each.
+        self._kept: BoundedCache[Upload] = BoundedCache(most_bytes, size=lambda one: 2 * one.series.hu.nbytes)
 
     def put(self, series: Series) -> str:
         """Keep an upload and return its token. Others may be dropped, the least recently used first."""
@@ -64,11 +65,6 @@ class Uploads:
     def drop(self, token: str) -> None:
         """Forget an upload."""
         self._kept.drop(token)
-
-
-def _bytes_of(upload: Upload) -> int:
-    # Its two masks come later, and have half its bytes each.
-    return 2 * upload.series.hu.nbytes
 
 
 KEPT = Uploads()
@@ -114,15 +110,11 @@ def routes(uploads: Uploads = KEPT) -> list[BaseRoute]:
 
 
 def _hu(upload: Upload, index: int) -> Response:
-    return _bytes(upload.series.hu[index].astype("<i2"))
+    return respond(upload.series.hu[index].astype("<i2").tobytes(), generated=False)
 
 
 def _mask(upload: Upload, index: int) -> Response:
     mask = upload.mask
     if mask is None or not mask[index].any():
         return Response(status_code=204, headers=_HEADERS)
-    return _bytes(mask[index].astype(np.uint8))
-
-
-def _bytes(values: np.ndarray) -> Response:
-    return Response(values.tobytes(), media_type="application/octet-stream", headers=_HEADERS)
+    return respond(mask[index].astype(np.uint8).tobytes(), generated=False)

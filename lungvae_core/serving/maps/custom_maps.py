@@ -21,7 +21,7 @@ from lungvae_core.parameters import hex_key
 from lungvae_core.serving.jobs.kinds import Map
 from lungvae_core.serving.jobs.queue import Jobs
 from lungvae_core.serving.jobs.table import FAILED as JOB_FAILED
-from lungvae_core.serving.jobs.table import Job
+from lungvae_core.serving.jobs.table import Job, place
 from lungvae_core.serving.models.registry import LoadedModel
 
 READY, MAKING, FAILED, ABSENT = "ready", "making", "failed", "absent"
@@ -117,7 +117,7 @@ def checked_key(key: str) -> str:
 
 
 def _path(model: LoadedModel, key: str) -> Path:
-    return model.settings.workspace.resolve() / "cache" / "maps" / f"{checked_key(key)}.npy"
+    return place(model.settings, Map.kind, checked_key(key))
 
 
 def _job(model: LoadedModel, key: str) -> Job | None:

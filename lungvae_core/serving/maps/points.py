@@ -37,12 +37,13 @@ from lungvae_core.explore.neighbours import VOTERS, votes
 from lungvae_core.parameters import Query, choice
 from lungvae_core.serving.lesions.lesion import nodule_of
 from lungvae_core.serving.maps import custom_maps
-from lungvae_core.serving.models.answers import BASE, HEADERS, answering, kept
+from lungvae_core.serving.models.answers import BASE, answering, kept, respond
 from lungvae_core.serving.models.registry import LoadedModel, Registry
 from lungvae_core.statistics.roc import auc_interval
 from lungvae_core.training.encode import TRAINED
 
 _DIMENSION, _CLUSTER, _COLUMN = "dim-", "cluster-", "column-"
+_JSON = "application/json"
 
 
 @kept
@@ -153,12 +154,13 @@ def colouring(model: LoadedModel, unit: str, by: str) -> Colouring:
     return colours.colour(table, by)
 
 
+@kept
 def places(model: LoadedModel, unit: str, method: str, dims: int, key: str) -> np.ndarray:
     """(N, dims) float32: a stored map, or one made with other parameters; UserError if there is none.
 
     A custom map is identified by its `key` alone; method and dims are ignored.
     """
-    return _own_places(model, unit, key) if key else _stored_places(model, unit, method, dims)
+    return custom_maps.read(model, unit, key) if key else model.map(unit, method, dims)
 
 
 @dataclass(frozen=True)
@@ -211,16 +213,6 @@ def _vote(model: LoadedModel, points: np.ndarray) -> tuple[dict[str, float], int
 
 
 @kept
-def _own_places(model: LoadedModel, unit: str, key: str) -> np.ndarray:
-    return custom_maps.read(model, unit, key)
-
-
-@kept
-def _stored_places(model: LoadedModel, unit: str, method: str, dims: int) -> np.ndarray:
-    return model.map(unit, method, dims)
-
-
-@kept
 def _members(model: LoadedModel, unit: str, method: str) -> np.ndarray:
     return outlines.membership(clusters(model), method, nodule_of(model), unit)
 
@@ -266,44 +258,36 @@ def _map_of(query: Query) -> tuple[str, str, str]:
 def _get_points(model: LoadedModel, query: Query) -> Response:
     unit, method, key = _map_of(query)
     dims = int(query.choice("dims", [str(each) for each in maps.DIMS], "2"))
-    return _binary(places(model, unit, method, dims, key).astype("<f4").tobytes())
+    return respond(places(model, unit, method, dims, key).astype("<f4").tobytes())
 
 
 def _get_colours(model: LoadedModel, query: Query) -> Response:
     unit = query.choice("unit", maps.UNITS, "slice")
     shades = colouring(model, unit, query.get("by", "malignancy"))
     legend = json.dumps(shades.summary(), ensure_ascii=False).encode()
-    return _binary(struct.pack("<I", len(legend)) + legend + shades.index.astype("<i2").tobytes())
+    return respond(struct.pack("<I", len(legend)) + legend + shades.index.astype("<i2").tobytes())
 
 
 def _get_lesions(model: LoadedModel, query: Query) -> Response:
-    return _json(_lesions_text(model, query.choice("unit", maps.UNITS, "slice")))
+    return respond(_lesions_text(model, query.choice("unit", maps.UNITS, "slice")), _JSON)
 
 
 def _get_filter(model: LoadedModel, query: Query) -> Response:
     table = unit_table(model, query.choice("unit", maps.UNITS, "slice"))
-    return _binary(filters.mask(table, filters.parse(query.get("where"))).astype(np.uint8).tobytes())
+    return respond(filters.mask(table, filters.parse(query.get("where"))).astype(np.uint8).tobytes())
 
 
 def _get_contours(model: LoadedModel, query: Query) -> Response:
-    return _json(_contours(model, *_map_of(query)))
+    return respond(_contours(model, *_map_of(query)), _JSON)
 
 
 def _get_outlines(model: LoadedModel, query: Query) -> Response:
     which = query.choice("clusters", list(clusters(model).report["methods"]), "kmeans")
-    return _json(_outlines(model, *_map_of(query), which))
+    return respond(_outlines(model, *_map_of(query), which), _JSON)
 
 
 def _text(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _json(text: bytes) -> Response:
-    return Response(text, media_type="application/json", headers=HEADERS)
-
-
-def _binary(content: bytes) -> Response:
-    return Response(content, media_type="application/octet-stream", headers=HEADERS)
 
 
 def _plain(values: pd.Series, digits: int) -> list[Any]:

@@ -45,6 +45,14 @@ def kept(function: Callable[..., Result]) -> Callable[..., Result]:
     return wrapper
 
 
+def respond(
+    content: bytes, kind: str = "application/octet-stream", *, generated: bool | None = None
+) -> Response:
+    """Content as an answer, which is never stored; with `generated`, X-Generated says if a model made it."""
+    headers = HEADERS if generated is None else HEADERS | {"X-Generated": str(int(generated))}
+    return Response(content, media_type=kind, headers=headers)
+
+
 def refusal(error: UserError) -> Response:
     """An error as an answer: 400 if the address cannot be parsed, 404 if nothing is found there."""
     status = 400 if isinstance(error, ParameterError) else 404
@@ -73,7 +81,7 @@ def answering(
 
 
 class Offers(Generic[Item]):
-    """What pages offer browsers to fetch once it is in view, each under a key."""
+    """Items that browsers may fetch once they are in view, each under a key."""
 
     def __init__(self, most_bytes: int) -> None:
         self._items: CachePerOwner[Item] = CachePerOwner(most_bytes)  # of one model

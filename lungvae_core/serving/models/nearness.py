@@ -12,7 +12,7 @@ from lungvae_core.training.lesion_space import LesionSpace
 
 
 class Nearness:
-    """Of codes (N, K), a row a slice or a nodule, each of a patient; for many threads, like the model."""
+    """Nearness to codes (N, K), one row per slice or nodule, each of a patient; thread-safe."""
 
     def __init__(self, codes: np.ndarray, patients: pd.Series, space: LesionSpace) -> None:
         self.codes, self.patients, self._space = codes, patients, space
@@ -51,7 +51,7 @@ class Nearness:
 
     @lazy
     def lesions(self) -> np.ndarray:
-        """(N, D) by which lesions are compared."""
+        """(N, D) the points by which lesions are compared."""
         return self._space.points(self.codes)
 
     @lazy

@@ -6,7 +6,7 @@ A loaded model never changes, since threads share it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ import torch
 from scipy.special import expit
 from torch import Tensor
 
+from lungvae_core.data.columns import numbers
 from lungvae_core.data.labels import reader_mean
 from lungvae_core.data.resample import at_spacing, to_spacing
 from lungvae_core.data.slices import DatasetInfo
@@ -27,6 +28,7 @@ from lungvae_core.explore import maps, traversal
 from lungvae_core.explore.measured import record
 from lungvae_core.files import offered
 from lungvae_core.lazy import Renewed, lazy
+from lungvae_core.parameters import printable
 from lungvae_core.serving.models.nearness import Nearness
 from lungvae_core.serving.models.pixels import Pixels, locate
 from lungvae_core.serving.workspace.settings import Settings
@@ -66,24 +68,16 @@ class Prediction:
     code: np.ndarray  # (K,) float32
     reconstruction: np.ndarray  # (64, 64) float32, 0..1 of the model's window
     score: float | None  # 0 benign .. 1 malignant; None without a classifier
+    band: tuple[float, float] | None  # the range of 90 % of classifiers fitted on resampled patients
     ssim: float
     mse: float
     ssim_rank: float | None  # share of the model's own slices that are reconstructed better, if known
     distance_rank: float  # share of them whose nearest other patient is nearer than this slice's
     neighbours: list[dict[str, Any]]  # nearest first: patient_id, nodule, slice, malignancy, row, distance
-    band: tuple[float, float] | None = None  # the range of 90 % of classifiers fitted on resampled patients
 
     def summary(self) -> dict[str, Any]:
         """Everything but the arrays, ready for JSON."""
-        return {
-            "score": self.score,
-            "band": None if self.band is None else list(self.band),
-            "ssim": self.ssim,
-            "mse": self.mse,
-            "ssim_rank": self.ssim_rank,
-            "distance_rank": self.distance_rank,
-            "neighbours": self.neighbours,
-        }
+        return {name: value for name, value in vars(self).items() if not isinstance(value, np.ndarray)}
 
 
 class LoadedModel:
@@ -170,8 +164,8 @@ class LoadedModel:
         rows = rows[_plain_to_see(table.iloc[rows])]
         if "ssim" not in table:
             return int(rows[0])
-        ssim = table["ssim"].to_numpy(float, na_value=np.nan)[rows]
-        return int(rows[np.argsort(ssim, kind="stable")[(len(rows) - 1) // 2]])
+        order = np.argsort(numbers(table, "ssim")[rows], kind="stable")
+        return int(rows[order[(len(rows) - 1) // 2]])
 
     @lazy
     def ranges(self) -> np.ndarray:
@@ -186,10 +180,7 @@ class LoadedModel:
     @lazy
     def starts(self) -> dict[str, np.ndarray]:
         """Codes (K,) to start from by name: prior, malignant, benign, indeterminate."""
-        return {
-            "prior": self.latent.centre(),
-            **traversal.class_means(self.table, self.codes, self.latent),
-        }
+        return {"prior": self.latent.centre(), **traversal.class_means(self.table, self.codes, self.latent)}
 
     @lazy
     def evaluation(self) -> Report | None:
@@ -321,8 +312,7 @@ class LoadedModel:
 
     def shown_spacing(self, row: int) -> float | None:
         """The pixel spacing in mm of a row's image as it is shown: the model's own, else the slice's."""
-        value = self.lesion(row).get("pixel_spacing_mm")
-        return self.spacing_mm or (None if value is None or pd.isna(value) else float(value))
+        return self.spacing_mm or known_number(self.lesion(row), "pixel_spacing_mm")
 
     def seen(self, hu: np.ndarray, spacing_mm: float | None = None) -> np.ndarray:
         """A slice hu (64, 64) int16 of pixels of `spacing_mm`, as the model sees it: at its own spacing.
@@ -363,6 +353,7 @@ class LoadedModel:
             code=codes[0],
             reconstruction=self.decode(codes)[0],
             score=None if scores is None else float(scores[0]),
+            band=self.band_of(codes[0], patient=exclude_patient),
             ssim=ssim,
             mse=float(quality["mse"][0]),
             ssim_rank=self.ssim_rank(ssim),
@@ -371,7 +362,6 @@ class LoadedModel:
                 self._neighbour(int(row), float(distance))
                 for row, distance in zip(rows, distances, strict=True)
             ],
-            band=self.band_of(codes[0], patient=exclude_patient),
         )
 
     def ssim_rank(self, ssim: float) -> float | None:
@@ -380,14 +370,12 @@ class LoadedModel:
 
     @lazy
     def _ssims(self) -> np.ndarray:
-        if "ssim" not in self._table:
-            return np.zeros(0)
-        values = self._table["ssim"].to_numpy(float, na_value=np.nan)
+        values = numbers(self._table, "ssim")
         return values[np.isfinite(values)]
 
     @lazy
     def lesion_space(self) -> LesionSpace:
-        """By what its lesions are compared and scored."""
+        """The space in which its lesions are compared and scored."""
         return LesionSpace.of(self.run, self._table, self.codes, self.vae)
 
     @lazy
@@ -409,13 +397,13 @@ class LoadedModel:
 
     def _neighbour(self, row: int, distance: float) -> dict[str, Any]:
         entry = self.lesion(row)
-        malignancy = entry.get("malignancy")
+        rating = known_number(entry, "malignancy")
         return {
             "row": row,
             "patient_id": str(entry["patient_id"]),
             "nodule": int(entry["nodule"]),
             "slice": int(entry["slice"]),
-            "malignancy": None if malignancy is None or pd.isna(malignancy) else _plain(float(malignancy)),
+            "malignancy": int(rating) if rating is not None and rating.is_integer() else rating,
             "distance": distance,
         }
 
@@ -430,9 +418,10 @@ def _plain_to_see(table: pd.DataFrame) -> np.ndarray:
     return seen if seen.any() else np.ones(len(table), bool)
 
 
-def _plain(rating: float) -> float:
-    """A whole rating as a whole number."""
-    return int(rating) if rating.is_integer() else rating
+def known_number(lesion: Mapping[str, Any], column: str) -> float | None:
+    """A lesion's number in a column; None where it is unknown."""
+    value = lesion.get(column)
+    return None if value is None or pd.isna(value) else float(value)
 
 
 class Registry:
@@ -450,16 +439,12 @@ class Registry:
         self._evaluations: Renewed[Report | None] = Renewed(most_bytes)
 
     def entries(self) -> list[ModelEntry]:
-        """All usable models: shipped ones first, guided ones before others, large before small; the
-        first is the default.
-
-        A model is usable once it has weights and codes.
-        """
+        """All models with weights and codes: shipped, guided and large first; the first is the default."""
         return self._scan()[0]
 
     def broken(self) -> dict[str, str]:
         """Folders that look like models but cannot be used, with the reason."""
-        return {_printable(str(folder)): _printable(reason) for folder, reason in self._scan()[1].items()}
+        return {printable(str(folder)): printable(reason) for folder, reason in self._scan()[1].items()}
 
     def load(self, name: str) -> LoadedModel:
         """The listed model of that name; UserError when there is none or it is damaged.
@@ -472,7 +457,7 @@ class Registry:
             reason = next((reason for folder, reason in broken.items() if folder.name == name), None)
             listed = ", ".join(entry.name for entry in entries) or "none yet"
             raise UserError(
-                _printable(reason) if reason else f"There is no model {_shown(name)}. Models here: {listed}."
+                printable(reason) if reason else f"There is no model {_shown(name)}. Models here: {listed}."
             )
         return self._opened(entry)
 
@@ -493,9 +478,8 @@ class Registry:
         return self._evaluations.get(entry.folder, state, lambda: load_run_report(Run.open(entry.folder)))
 
     def _opened(self, entry: ModelEntry) -> LoadedModel:
-        return self._open.get(
-            entry.folder, self._state(entry.folder), lambda: LoadedModel(entry, self.settings)
-        )
+        state = self._state(entry.folder)
+        return self._open.get(entry.folder, state, lambda: LoadedModel(entry, self.settings))
 
     def _state(self, folder: Path) -> tuple:
         """A value that changes when a model must be opened again."""
@@ -569,8 +553,3 @@ def _shown(name: str) -> str:
     """A name from outside in a form that can be shown: short, and without unprintable characters."""
     short = name[: 64 if name.isascii() else 16]  # each other character is written as up to ten
     return f"{short!a}" if short == name else f"{short!a}..."
-
-
-def _printable(text: str) -> str:
-    """A text without unprintable characters, such as bytes of a folder's name that are not UTF-8."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from lungvae_core.errors import UserError
+from lungvae_core.data.columns import KEY
 from lungvae_core.evaluation.report import HeldOut, Report
 from lungvae_core.evaluation.report_words import SIZE_WORDS, figure, label_rule
 from lungvae_core.explore.measured.record import labels
 from lungvae_core.number_text import DASH
 from lungvae_core.serving.lesions.cases import Case
+from lungvae_core.serving.lesions.lesion import nodule_of
 from lungvae_core.serving.models.answers import kept
 from lungvae_core.serving.models.registry import LoadedModel, ModelEntry, Registry
 from lungvae_core.serving.walks import paths
 from lungvae_core.vae.latents import FAMILIES
 
-KEY = ["patient_id", "nodule", "slice"]
 UNSEEN, ALL = "patients that the model never saw", "all patients"
 
 
@@ -61,11 +61,7 @@ def facts_note(first: LoadedModel, second: LoadedModel) -> str:
 
 def overlap(model: LoadedModel, cases: Sequence[Case]) -> str:
     """How many of the two cases' neighbours are the same nodules, in a sentence."""
-    table = model.table
-    nodules = []
-    for case in cases:
-        rows = table.iloc[case.neighbours]
-        nodules.append(set(zip(rows["patient_id"], rows["nodule"], strict=True)))
+    nodules = [set(nodule_of(model)[case.neighbours].tolist()) for case in cases]
     shared = len(nodules[0] & nodules[1])
     most = max(map(len, nodules))
     if shared == 0:
@@ -76,13 +72,11 @@ def overlap(model: LoadedModel, cases: Sequence[Case]) -> str:
 @kept
 def named_dimensions(model: LoadedModel) -> pd.DataFrame | None:
     """Dimensions in use, those that change the picture most first, with their names; None unless measured."""
-    try:
-        if model.measured is None:
-            return None
-    except UserError:  # the page of the measured traversals reports it
+    report = paths.measured(model)
+    if report is None:
         return None
     used, _, _ = paths.carried(model)
-    names = labels(model.measured)
+    names = labels(report)
     return pd.DataFrame(
         {
             "dimension": [f"z {at}" for at in used],

@@ -115,13 +115,6 @@ class Session:
         """The answer, given the decoded image (64, 64)."""
         return frame(question.request.id, question.code, score, image, self._at_start(question.request.start))
 
-    def answer(self, text: str) -> bytes:
-        """The frame for a single request in JSON; UserError says what is wrong with it."""
-        question = self.question(text)
-        scores = self.model.score(question.code[None], patient=question.patient)
-        image = self.model.decode(question.code[None], quick=question.request.quick)[0]
-        return self.frame(question, image, float("nan") if scores is None else float(scores[0]))
-
     def facts(self, text: str) -> str:
         """The facts about a request's code, as JSON; UserError says what is wrong with the request."""
         question = self.question(text)

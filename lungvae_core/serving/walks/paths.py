@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -17,6 +16,7 @@ from lungvae_core.explore.directions import Directions, load_directions, walk
 from lungvae_core.explore.measured import record
 from lungvae_core.explore.measured.record import Label, labels
 from lungvae_core.explore.traversal import active
+from lungvae_core.serving.lesions.lesion import nodule_of
 from lungvae_core.serving.models.answers import kept
 from lungvae_core.serving.models.registry import LoadedModel
 from lungvae_core.serving.walks.render import Sheet
@@ -68,30 +68,35 @@ def flips(model: LoadedModel) -> Lesions:
     return Lesions.of(model.classifier, model.codes, model.table["patient_id"].astype(str).to_numpy())
 
 
+def measured(model: LoadedModel) -> dict[str, Any] | None:
+    """measured.json; None without a usable one, which the page of the measured traversals reports."""
+    try:
+        return model.measured
+    except UserError:
+        return None
+
+
 @kept
 def names(model: LoadedModel) -> dict[int, Label]:
     """Each dimension's guide and its result in the measured traversals; empty if there is neither."""
-    measured = None
-    # The page of the measured traversals reports any problem with them.
-    with contextlib.suppress(UserError):
-        measured = model.measured
-    labelled = {} if measured is None else dict(enumerate(labels(measured)))
+    report = measured(model)
+    labelled = {} if report is None else dict(enumerate(labels(report)))
     return labelled | {
-        at: _guided(at, guide, measured, labelled.get(at))
+        at: _guided(at, guide, report, labelled.get(at))
         for at, guide in enumerate(model.run.config.objective.guided)
     }
 
 
-def _guided(at: int, guide: str, measured: dict[str, Any] | None, label: Label | None) -> Label:
+def _guided(at: int, guide: str, report: dict[str, Any] | None, label: Label | None) -> Label:
     """A guided dimension's label: what it was trained to follow, then what it was measured to change."""
     name = f"guided: {guide}" + (f" · {label.name}" if label and label.name else "")
     sentences = [f"Trained to rise with the training patients' {guide}."]
-    if measured is None or label is None:
+    if report is None or label is None:
         sentences.append("What it does to a decoded lesion has not been measured.")
     else:
         sentences.append(label.sentence)
         if guide in get_args(Rated):
-            sentences.append(record.judged_sentence(measured, at, guide))
+            sentences.append(record.judged_sentence(report, at, guide))
     return Label(name, " ".join(sentences))
 
 
@@ -101,11 +106,8 @@ def carried(model: LoadedModel) -> tuple[list[int], list[int], str]:
     used = active(model.codes, model.latent)
     guided = list(range(len(model.run.config.objective.guided)))
     order, by = model.order.tolist(), "how much the lesions differ in them"
-    try:
-        if model.measured is not None:
-            order, by = record.order(model.measured), "how much they change the picture, as measured"
-    except UserError:  # the page of the measured traversals reports it
-        pass
+    if (report := measured(model)) is not None:
+        order, by = record.order(report), "how much they change the picture, as measured"
     order = guided + [at for at in order if at not in guided]
     return [at for at in order if used[at]], [at for at in order if not used[at]], by
 
@@ -142,10 +144,7 @@ def between(
     own = np.zeros(len(nodules), bool)
     for row in rows:
         if row is not None:
-            entry = model.lesion(row)
-            own |= (
-                (nodules["patient_id"] == entry["patient_id"]) & (nodules["nodule"] == entry["nodule"])
-            ).to_numpy()
+            own[nodule_of(model)[row]] = True
     members = graph(model).way(a, b, without=own)
     passed = nodules["row"].to_numpy()[members]
     return Way(ways.along(a, b, model.codes[passed], steps), tuple(int(row) for row in passed))
@@ -168,30 +167,15 @@ def along_direction(model: LoadedModel, name: str, code: np.ndarray, steps: int 
 
 
 def flip(
-    model: LoadedModel,
-    code: np.ndarray,
-    *,
-    patient: str | None,
-    target: float,
-    towards: str | None = None,
-    dimensions: int | None = None,
-    seed: int = 0,
+    model: LoadedModel, code: np.ndarray, *, patient: str | None, target: float, **options: Any
 ) -> Counterfactual:
     """The smallest change of a code (K,) that takes its score past `target`: see `counterfactual`.
 
-    The score comes from the classifier used everywhere for `patient`, whose lesion it is:
-    `LoadedModel.classifier_of`.
+    `options` are its towards, dimensions and seed. The score comes from the classifier used everywhere for
+    `patient`, whose lesion it is: `LoadedModel.classifier_of`.
     """
-    return counterfactual(
-        flips(model),
-        model.classifier_of(patient),
-        code,
-        patient=patient,
-        target=target,
-        towards=towards,
-        dimensions=dimensions,
-        seed=seed,
-    )
+    classifier = model.classifier_of(patient)
+    return counterfactual(flips(model), classifier, code, patient=patient, target=target, **options)
 
 
 @kept
@@ -199,11 +183,8 @@ def flip_of_row(
     model: LoadedModel, row: int, towards: str | None, target: float, few: bool
 ) -> Counterfactual:
     """The smallest change that takes the score of the slice `row` past `target`; `few` dimensions or any."""
-    patient = str(model.lesion(row)["patient_id"])
-    dimensions = 0 if few else None
-    return flip(
-        model, model.codes[row], patient=patient, target=target, towards=towards, dimensions=dimensions
-    )
+    patient, most = str(model.lesion(row)["patient_id"]), 0 if few else None
+    return flip(model, model.codes[row], patient=patient, target=target, towards=towards, dimensions=most)
 
 
 def largest_changes(
@@ -226,53 +207,52 @@ def grid(
 ) -> Sheet:
     """Two dimensions over their ranges, decoded and scored.
 
-    `start` is the code in words; `patient` is the patient of the data set whose lesion it is.
+    `start` describes the code; `patient` is the patient of the data set whose lesion it is.
     """
-    key = ("grid", code.tobytes(), first, second, steps, start, patient)
-    return _sheets.of(model).get(key, lambda: _grid(model, code, first, second, steps, start, patient))
+
+    def make() -> Sheet:
+        spans = np.stack([span(model, first, code), span(model, second, code)])
+        codes, across, up = ways.grid(model.latent, code, first, second, spans, steps)
+        images, scores = _tiles(model, codes, patient)
+        lines = [f"{value:.2f}" for value in up]
+        lines[0] = f"{lines[0]}: {named(model, second)} ↑"
+        return Sheet(
+            heading=f"{model.entry.title} · from {start} · {named(model, first)} by {named(model, second)}",
+            images=images,
+            lines=tuple(lines),
+            columns=tuple(f"{value:.2f}" for value in across),
+            scores=scores,
+            outlined=(int(np.abs(up - code[second]).argmin()), int(np.abs(across - code[first]).argmin())),
+        )
+
+    return _sheets.of(model).get(("grid", code.tobytes(), first, second, steps, start, patient), make)
 
 
 def contact_sheet(
     model: LoadedModel, code: np.ndarray, dimensions: list[int], steps: int, start: str, patient: str | None
 ) -> Sheet:
     """One line per dimension, each varied alone over its range, decoded and scored; see `grid`."""
+
+    def make() -> Sheet:
+        spans = np.stack([span(model, at, code) for at in dimensions])
+        codes, _ = ways.sheet(model.latent, code, dimensions, spans, steps)
+        images, scores = _tiles(model, codes, patient)
+        return Sheet(
+            heading=f"{model.entry.title} · from {start} · each dimension from its least to its greatest",
+            images=images,
+            lines=tuple(named(model, at) for at in dimensions),
+            scores=scores,
+        )
+
     key = ("dimensions", code.tobytes(), tuple(dimensions), steps, start, patient)
-    return _sheets.of(model).get(key, lambda: _contact_sheet(model, code, dimensions, steps, start, patient))
+    return _sheets.of(model).get(key, make)
 
 
-def _grid(
-    model: LoadedModel, code: np.ndarray, first: int, second: int, steps: int, start: str, patient: str | None
-) -> Sheet:
-    spans = np.stack([span(model, first, code), span(model, second, code)])
-    codes, across, up = ways.grid(model.latent, code, first, second, spans, steps)
+def _tiles(
+    model: LoadedModel, codes: np.ndarray, patient: str | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """(images (L, C, 64, 64), scores (L, C) or None) of codes (L, C, K)."""
     flat = codes.reshape(-1, codes.shape[-1])
     scores = model.score(flat, patient=patient)
-    near = (
-        int(np.abs(up - code[second]).argmin()),
-        int(np.abs(across - code[first]).argmin()),
-    )
-    lines = [f"{value:.2f}" for value in up]
-    lines[0] = f"{lines[0]}: {named(model, second)} ↑"
-    return Sheet(
-        heading=f"{model.entry.title} · from {start} · {named(model, first)} by {named(model, second)}",
-        images=model.decode(flat).reshape(steps, steps, 64, 64),
-        lines=tuple(lines),
-        columns=tuple(f"{value:.2f}" for value in across),
-        scores=None if scores is None else scores.reshape(steps, steps),
-        outlined=near,
-    )
-
-
-def _contact_sheet(
-    model: LoadedModel, code: np.ndarray, dimensions: list[int], steps: int, start: str, patient: str | None
-) -> Sheet:
-    spans = np.stack([span(model, at, code) for at in dimensions])
-    codes, _ = ways.sheet(model.latent, code, dimensions, spans, steps)
-    flat = codes.reshape(-1, codes.shape[-1])
-    scores = model.score(flat, patient=patient)
-    return Sheet(
-        heading=f"{model.entry.title} · from {start} · each dimension from its least to its greatest",
-        images=model.decode(flat).reshape(len(dimensions), steps, 64, 64),
-        lines=tuple(named(model, at) for at in dimensions),
-        scores=None if scores is None else scores.reshape(len(dimensions), steps),
-    )
+    images = model.decode(flat).reshape(*codes.shape[:2], 64, 64)
+    return images, None if scores is None else scores.reshape(codes.shape[:2])

@@ -16,7 +16,7 @@ import numpy as np
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from lungvae_core.serving.models.answers import BASE, HEADERS, Offers
+from lungvae_core.serving.models.answers import BASE, Offers, respond
 from lungvae_core.serving.models.registry import LoadedModel, Registry
 from lungvae_core.serving.walks.render import Walk, strip_png
 
@@ -68,7 +68,6 @@ def routes(registry: Callable[[], Registry]) -> list[BaseRoute]:
 
     def get(model: LoadedModel, offer: tuple[Strip, float]) -> Response:
         strip, full = offer
-        picture = strip_png(strip.walk(model, difference_full=full))
-        return Response(picture, media_type="image/png", headers=HEADERS)
+        return respond(strip_png(strip.walk(model, difference_full=full)), "image/png")
 
     return [_offers.route(registry, "strips/{key}.png", get)]

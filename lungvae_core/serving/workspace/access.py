@@ -155,7 +155,7 @@ class Access:
         if self.open_words and self.open_words not in OPEN_WORDS:
             raise UserError(
                 "A server that others can reach needs a sign-in (docs/server.md). To go without, say so in "
-                f"exactly these words: {' or '.join(repr(words) for words in OPEN_WORDS)}."
+                f"exactly these words: {' or '.join(map(repr, OPEN_WORDS))}."
             )
 
     @property

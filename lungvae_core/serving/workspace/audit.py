@@ -24,18 +24,8 @@ from lungvae_core.serving.workspace.settings import Settings
 SIGN_IN, SIGN_OUT, SESSION_END = "sign-in", "sign-out", "session-end"
 UPLOAD, JOB_START, JOB_STOP, JOB_RESUME = "upload", "job-start", "job-stop", "job-resume"
 DELETE, REFUSED, SERVER_START = "delete", "refused", "server-start"
-KINDS = (
-    SIGN_IN,
-    SIGN_OUT,
-    SESSION_END,
-    UPLOAD,
-    JOB_START,
-    JOB_STOP,
-    JOB_RESUME,
-    DELETE,
-    REFUSED,
-    SERVER_START,
-)
+_OF_JOBS = (JOB_START, JOB_STOP, JOB_RESUME)
+KINDS = (SIGN_IN, SIGN_OUT, SESSION_END, UPLOAD, *_OF_JOBS, DELETE, REFUSED, SERVER_START)
 LONGEST_DETAIL = 500  # characters
 
 _who: ContextVar[str | None] = ContextVar("who", default=None)
@@ -113,12 +103,12 @@ def read(
         query = query.where(_Line.at >= _moment(since))
     with session(settings) as opened:
         rows = list(opened.scalars(query))
-    return [Line(row.id, *(printable(str(text), most) for text, most in _texts(row))) for row in rows]
-
-
-def _texts(line: _Line) -> list[tuple[object, int]]:
-    """A line's texts and how long each can be: a restored database may contain anything."""
-    return [(line.at, 40), (line.who, 254), (line.what, 16), (line.detail, LONGEST_DETAIL)]
+    # A restored database may contain anything.
+    longest = {"at": 40, "who": 254, "what": 16, "detail": LONGEST_DETAIL}
+    return [
+        Line(row.id, **{name: printable(str(getattr(row, name)), most) for name, most in longest.items()})
+        for row in rows
+    ]
 
 
 def _moment(text: str) -> str:

@@ -67,20 +67,17 @@ def session(settings: Settings) -> Iterator[Session]:
 @cache
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        made = create_engine(url, json_deserializer=_json)
-    else:
-        # One connection per transaction: threads and forks never share one, and SQLite opens quickly.
-        arguments = {"timeout": 30}
-        made = create_engine(url, poolclass=NullPool, connect_args=arguments, json_deserializer=_json)
+        return create_engine(url, json_deserializer=_json)
+    # One connection per transaction: threads and forks never share one, and SQLite opens quickly.
+    arguments = {"timeout": 30}
+    made = create_engine(url, poolclass=NullPool, connect_args=arguments, json_deserializer=_json)
 
-        @event.listens_for(made, "connect")
-        def _configure(connection: Any, _record: object) -> None:
-            # Text that is not UTF-8 would make all rows read together with it unreadable.
-            connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
-            cursor = connection.cursor()
-            cursor.execute("PRAGMA journal_mode=WAL")
-            cursor.execute("PRAGMA synchronous=NORMAL")
-            cursor.close()
+    @event.listens_for(made, "connect")
+    def _configure(connection: Any, _record: object) -> None:
+        # Text that is not UTF-8 would make all rows read together with it unreadable.
+        connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        connection.execute("PRAGMA journal_mode=WAL").close()
+        connection.execute("PRAGMA synchronous=NORMAL").close()
 
     return made
 

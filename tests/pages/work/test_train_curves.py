@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lungvae_core.serving.jobs.progress import TrainingState, Units, read_state
+from lungvae_core.serving.jobs.progress import TrainingState, read_state
+from lungvae_core.training.epochs import DimensionFigures
 from lungvae_core.vae.config import override, preset
 from pages.work import train_curves
 
@@ -15,14 +16,14 @@ from pages.work import train_curves
 def test_bars_show_both_faces_of_collapse_in_one_order():
     used, unused = train_curves.HELD_OUT, train_curves.UNUSED
     figure = train_curves.dimensions(
-        Units(kl=[0.001, 2.0, 0.5, 0.00001], column_norm=[1.0, 0.0001, 2.0, 1.5])
+        DimensionFigures(kl=[0.001, 2.0, 0.5, 0.00001], column_norm=[1.0, 0.0001, 2.0, 1.5])
     )
     kl, norms = (trace for trace in figure.data if trace.type == "bar")
     assert [entry[0] for entry in kl.customdata] == [entry[0] for entry in norms.customdata] == [1, 2, 0, 3]
     assert list(kl.marker.color) == [used, used, unused, unused]
     assert list(norms.marker.color) == [unused, used, used, used]
     assert figure.layout.yaxis.type == "log"  # or the line at 0.01 would lie on the axis
-    even = train_curves.dimensions(Units(kl=[2.0, 1.5], column_norm=[1.0, 1.1]))
+    even = train_curves.dimensions(DimensionFigures(kl=[2.0, 1.5], column_norm=[1.0, 1.1]))
     assert even.layout.yaxis.type is None
 
 
