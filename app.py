@@ -1,4 +1,4 @@
-"""The web app's front door: Streamlit's pages together with the core's HTTP and WebSocket routes.
+"""The web app: Streamlit's pages together with the core's HTTP and WebSocket routes.
 
 Start it with `lungvae app`, which settles Streamlit's options; `serving.http.sockets` bounds its sockets.
 """

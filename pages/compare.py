@@ -29,21 +29,7 @@ LINK = "compare"
 def main() -> None:
     """Draw the page from top to bottom."""
     common.compact()
-    common.introduce(
-        "Compare",
-        shows="Two models trained on the same lesions, side by side. Point at a lesion in one map, and a "
-        "ring shows it in the other; click it, or draw around a group, to compare the models.",
-        does_not_mean=(
-            "- **Not a ranking of priors.** Each model is one training with one seed. Differences can come "
-            "from the seed as well as from the prior.\n"
-            "- **Not distances.** UMAP and t-SNE arrange each model separately: rotated, mirrored or "
-            "shifted maps are equivalent. Compare which lesions are neighbours, not their positions.\n"
-            "- **Not agreement with the truth.** Two models that agree can both be wrong: they learned "
-            "from the same images and the same readers.\n"
-            "- **Model score** is a classifier's output, not a probability of cancer; equal scores of two "
-            "models need not mean the same."
-        ),
-    )
+    common.introduce("Compare")
     first = common.current_model()
     place, *rest = st.columns([1.5, 1, 1.2, 1.6], vertical_alignment="bottom")
     second = beside(first, place)
@@ -140,7 +126,6 @@ def lesion(first: LoadedModel, second: LoadedModel, row: int) -> None:
                 cards(model, case.neighbours),
                 key=f"compare_neighbours_{model.entry.name}",
                 smallest=70,
-                action="Show this lesion",
                 label=f"Most alike lesions for {model.entry.title}",
             )
             if picked is not None and picked != row:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -28,24 +29,7 @@ MODEL, SIZE = SKY, ORANGE
 def main() -> None:
     """Draw the page from top to bottom."""
     common.compact()
-    common.introduce(
-        tour.HOME,
-        shows="A variational autoencoder compresses a CT slice of a lung lesion into a few dozen numbers "
-        "and reconstructs it from them. Explore what such models learned: which lesions they find similar, "
-        "what each number changes in the image, and how a classifier scores it.",
-        does_not_mean=(
-            "- **Not a diagnosis, nor a second opinion.** Nothing here was tested for clinical use, and no "
-            "page gives advice about a patient.\n"
-            "- **Malignancy here is an opinion.** The labels are readers' ratings of how suspicious a "
-            "nodule looks, not the result of a biopsy.\n"
-            "- **One data set.** Shipped models know the scanners, readers and case mix of LIDC-IDRI "
-            "only.\n"
-            "- **Not a clinical factor.** A model's dimensions and a map's axes have no clinical meaning "
-            "of their own.\n"
-            "- **Generated images are not scans.** An image labelled *generated* was made by a model and "
-            "shows no patient."
-        ),
-    )
+    common.introduce(tour.HOME)
     ways_in()
     figures()
 
@@ -251,17 +235,14 @@ def verdict(part: Report | HeldOut, unseen: bool) -> None:
         f"AUC {report_words.figure(size, 2)} from the {report_words.SIZE_WORDS.get(name, name)} against AUC "
         f"{report_words.figure(ours, 2)} from the model, per nodule"
     )
-    if size_low > high:
-        st.warning(f"**Size alone is clearly better** on {where}: {figures}.", icon=":material/straighten:")
-    elif size_value >= value:
-        st.warning(f"**Size alone is better** on {where}: {figures}.", icon=":material/straighten:")
+    if size_low > high or size_value >= value:
+        clearly = "clearly " if size_low > high else ""
+        mark, sentence = st.warning, f"**Size alone is {clearly}better** on {where}"
     elif size_high >= low:
-        st.info(
-            f"The model is ahead of size alone on {where}, but the intervals overlap: {figures}.",
-            icon=":material/straighten:",
-        )
+        mark, sentence = st.info, f"The model is ahead of size alone on {where}, but the intervals overlap"
     else:
-        st.success(f"The model is ahead of size alone on {where}: {figures}.", icon=":material/straighten:")
+        mark, sentence = st.success, f"The model is ahead of size alone on {where}"
+    mark(f"{sentence}: {figures}.", icon=":material/straighten:")
 
 
 def forest(part: Report | HeldOut) -> go.Figure:
@@ -279,33 +260,23 @@ def _intervals(rows: list[Row]) -> go.Figure:
     """Draw AUCs as points with bars, the first on top."""
     figure = go.Figure()
     for row in reversed(rows):
-        value, low, high = ends(row.interval)
-        is_model = row.kind == "model"
+        value, low, high = np.array(ends(row.interval))[:, None]
+        colour, symbol = (MODEL, "circle") if row.kind == "model" else (SIZE, "square")
         figure.add_scatter(
-            x=[value],
+            x=value,
             y=[row.name],
-            error_x={"array": [high - value], "arrayminus": [value - low], "thickness": 2, "width": 5},
+            error_x=charts.error_bars(value, low, high, thickness=2, width=5),
             mode="markers+text",
-            marker={
-                "color": MODEL if is_model else SIZE,
-                "size": 10,
-                "symbol": "circle" if is_model else "square",
-            },
-            text=f"{value:.2f}",
+            marker={"color": colour, "size": 10, "symbol": symbol},
+            text=f"{value[0]:.2f}",
             textposition="top center",
             hovertemplate=f"{row.name}<br>AUC {report_words.figure(row.interval)}<extra></extra>",
         )
-    figure.update_layout(
-        height=44 * len(rows) + 60,
-        margin={"l": 0, "r": 10, "t": 8, "b": 0},
-        showlegend=False,
-        xaxis={
-            "title": "AUC",
-            "range": [min(0.5, *(ends(row.interval)[0] for row in rows)) - 0.02, 1.0],
-            "zeroline": False,
-        },
-        yaxis={"range": [-0.5, len(rows) - 0.4]},
-    )
+    least = min(0.5, *(ends(row.interval)[0] for row in rows))
+    figure.update_xaxes(title_text="AUC", range=[least - 0.02, 1.0], zeroline=False)
+    figure.update_yaxes(range=[-0.5, len(rows) - 0.4])
+    margin = {**charts.NO_MARGIN, "r": 10, "t": 8}
+    figure.update_layout(height=44 * len(rows) + 60, margin=margin, showlegend=False)
     return figure
 
 

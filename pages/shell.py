@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -19,6 +20,12 @@ NAME = "Lung lesion explorer"
 ABOUT = f"**{NAME}.** {NOTICE} Shipped models derive from {ATTRIBUTION}."
 _PAGES = Path(__file__).resolve().parent
 
+
+def _page(file: str, *, icon: str, **named: Any) -> Any:
+    """Make a page of the navigation; `icon` is a name of Google's Material Symbols."""
+    return st.Page(_PAGES / file, icon=f":material/{icon}:", **named)
+
+
 memory.forget_stale_widgets()
 access.gate()  # first of all: the icon below is served only to people who have signed in
 st.set_page_config(
@@ -31,31 +38,22 @@ st.set_page_config(
 page = st.navigation(
     {
         "": [
-            st.Page(_PAGES / "home.py", title="Home", icon=":material/home:", default=True),
-            st.Page(
-                _PAGES / "map/latent_map.py",
-                title="Latent map",
-                icon=":material/scatter_plot:",
-                url_path="map",
-            ),
-            st.Page(_PAGES / "traversal/traversal.py", title="Traversal", icon=":material/tune:"),
-            st.Page(_PAGES / "predict/predict.py", title="Predict", icon=":material/biotech:"),
-            st.Page(_PAGES / "compare.py", title="Compare", icon=":material/compare:"),
+            _page("home.py", title="Home", icon="home", default=True),
+            _page("map/latent_map.py", title="Latent map", icon="scatter_plot", url_path="map"),
+            _page("traversal/traversal.py", title="Traversal", icon="tune"),
+            _page("predict/predict.py", title="Predict", icon="biotech"),
+            _page("compare.py", title="Compare", icon="compare"),
         ],
-        "How good": [
-            st.Page(_PAGES / "evaluation/evaluation.py", title="Evaluation", icon=":material/fact_check:"),
-        ],
+        "How good": [_page("evaluation/evaluation.py", title="Evaluation", icon="fact_check")],
         "What it knows": [
-            st.Page(
-                _PAGES / "knowledge/measured.py", title="Measured traversals", icon=":material/straighten:"
-            ),
-            st.Page(_PAGES / "knowledge/factors.py", title="Factors", icon=":material/account_tree:"),
-            st.Page(_PAGES / "knowledge/clusters.py", title="Clusters", icon=":material/bubble_chart:"),
-            st.Page(_PAGES / "knowledge/directions.py", title="Directions", icon=":material/explore:"),
+            _page("knowledge/measured.py", title="Measured traversals", icon="straighten"),
+            _page("knowledge/factors.py", title="Factors", icon="account_tree"),
+            _page("knowledge/clusters.py", title="Clusters", icon="bubble_chart"),
+            _page("knowledge/directions.py", title="Directions", icon="explore"),
         ],
         "Your own": [
-            st.Page(_PAGES / "work/train.py", title="Train", icon=":material/model_training:"),
-            st.Page(_PAGES / "work/search.py", title="Search", icon=":material/manage_search:"),
+            _page("work/train.py", title="Train", icon="model_training"),
+            _page("work/search.py", title="Search", icon="manage_search"),
         ],
     }
 )

@@ -18,22 +18,7 @@ from pages.shared import common, url
 
 def main() -> None:
     """Draw the page from top to bottom."""
-    common.introduce(
-        "Evaluation",
-        shows="How well a model's score separates malignant from benign lesions, by a named protocol, with "
-        "95 % intervals, per slice, nodule and patient; always compared with the lesion's size alone on "
-        "the same folds.",
-        does_not_mean=(
-            "- **Malignancy is the readers' opinion**, not the result of a biopsy. Another label rule "
-            "changes an AUC by about 0.04: compare only figures of the same task, label rule and unit.\n"
-            "- **Slices are not cases.** Quote nodules or patients.\n"
-            "- **Compare with size.** A model that cannot beat a ruler has learned little else.\n"
-            "- **Intervals cover the choice of patients**, not another training, hospital or scanner.\n"
-            "- **The `paper` protocol leaks.** It shows where the paper's figures come from, and says "
-            "nothing about new patients.\n"
-            "- Nobody has tested whether any of this helps a reader or a patient."
-        ),
-    )
+    common.introduce("Evaluation")
     no_jobs, waiting = "", []
     try:
         waiting = open_jobs()

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lungvae_core.evaluation.report import ReliabilityBin
 from lungvae_core.evaluation.report_view.blocks import KINDS, Cell, Forest, Square, Steps, Strip, ends
 from lungvae_core.evaluation.report_words import Row
 from lungvae_core.evaluation.report_words import figure as with_interval
 from lungvae_core.palette import GREY, ORANGE, PURPLE, SKY
+from pages.shared.charts import MARGIN, NO_MARGIN, error_bars, panel
 
 # Okabe and Ito's colours, each with its own shape; readable on light and dark pages.
 COLOURS = {"model": SKY, "size": ORANGE, "readers": PURPLE, "pixels": GREY}
@@ -60,12 +63,12 @@ def forest(drawn: Forest) -> go.Figure:
 
 
 def _forest_line(figure: go.Figure, row: Row, y: int, strong: bool, *, legend: bool) -> None:
-    value, low, high = ends(row.interval)
+    value, low, high = np.array(ends(row.interval))[:, None]
     label = with_interval(row.interval)
     figure.add_scatter(
-        x=[value],
+        x=value,
         y=[y],
-        error_x={"array": [high - value], "arrayminus": [value - low], "thickness": 2, "width": 4},
+        error_x=error_bars(value, low, high, thickness=2, width=4),
         mode="markers",
         name=KINDS[row.kind],
         legendgroup=row.kind,
@@ -110,8 +113,7 @@ def steps(drawn: Steps) -> go.Figure:
             showarrow=False,
         )
         if at + 1 < len(drawn.steps):
-            line = {"color": GREY, "width": 1, "dash": "dot"}
-            x = step.value
+            x, line = step.value, {"color": GREY, "width": 1, "dash": "dot"}
             figure.add_shape(type="line", x0=x, x1=x, y0=-at - 1.31, y1=-at - 0.31, line=line)
     names = {-at: step.name for at, step in enumerate(drawn.steps)}
     _lines(figure, names, 46, f"{drawn.axis}; the axis does not begin at 0")
@@ -150,39 +152,36 @@ def curves(squares: Sequence[Square]) -> go.Figure:
         horizontal_spacing=0.11,
     )
     dashed = {"color": GREY, "width": 1, "dash": "dash"}
-    for column, one in enumerate(squares, start=1):
-        place = {"row": 1, "col": column}
+    smooth = {
+        "mode": "lines",
+        "line": {"color": COLOURS["model"], "width": 2.5},
+        "hovertemplate": "%{x:.3f}, %{y:.3f}<extra></extra>",
+    }
+    for at, one in enumerate(squares):
+        place = panel(at, len(squares))
         figure.add_scatter(x=[0, 1], y=one.chance, mode="lines", line=dashed, hoverinfo="skip", **place)
-        line: dict[str, Any] = {
-            "mode": "lines",
-            "line": {"color": COLOURS["model"], "width": 2.5},
-            "hovertemplate": "%{x:.3f}, %{y:.3f}<extra></extra>",
-        }
-        if one.bins:
-            line = {
-                "error_y": {
-                    "array": [
-                        (each.share if each.high is None else each.high) - each.share for each in one.bins
-                    ],
-                    "arrayminus": [
-                        each.share - (each.share if each.low is None else each.low) for each in one.bins
-                    ],
-                    "thickness": 1.5,
-                    "width": 3,
-                },
-                "mode": "markers+lines",
-                "line": {"color": COLOURS["model"], "width": 1},
-                "marker": {"size": 8, "color": COLOURS["model"]},
-                "customdata": [[each.count] for each in one.bins],
-                "hovertemplate": "said %{x:.2f}, malignant %{y:.2f}, of %{customdata[0]}<extra></extra>",
-            }
-        figure.add_scatter(x=one.x, y=one.y, **line, **place)
+        figure.add_scatter(x=one.x, y=one.y, **(_bins(one.bins) if one.bins else smooth), **place)
         ticks = {"tickvals": [0, 0.5, 1], "zeroline": False}
         figure.update_xaxes(title_text=one.across, range=[-0.02, 1.02], **ticks, **place)
         figure.update_yaxes(title_text=one.up, range=[-0.02, 1.04], **ticks, **place)
     figure.update_annotations(font_size=13)
-    figure.update_layout(height=350, margin={"l": 10, "r": 10, "t": 32, "b": 10}, showlegend=False)
+    figure.update_layout(height=350, margin={**MARGIN, "t": 32}, showlegend=False)
     return figure
+
+
+def _bins(bins: Sequence[ReliabilityBin]) -> dict[str, Any]:
+    """Return the look of a calibration curve: a mark with its interval for each bin."""
+    share = np.array([each.share for each in bins])
+    low = np.array([each.share if each.low is None else each.low for each in bins])
+    high = np.array([each.share if each.high is None else each.high for each in bins])
+    return {
+        "error_y": error_bars(share, low, high, thickness=1.5, width=3),
+        "mode": "markers+lines",
+        "line": {"color": COLOURS["model"], "width": 1},
+        "marker": {"size": 8, "color": COLOURS["model"]},
+        "customdata": [[each.count] for each in bins],
+        "hovertemplate": "said %{x:.2f}, malignant %{y:.2f}, of %{customdata[0]}<extra></extra>",
+    }
 
 
 def confusion(lines: Sequence[tuple[str, Sequence[Cell]]]) -> go.Figure:
@@ -192,10 +191,7 @@ def confusion(lines: Sequence[tuple[str, Sequence[Cell]]]) -> go.Figure:
         for x, cell in enumerate(cells):
             figure.add_shape(
                 type="rect",
-                x0=x - 0.48,
-                x1=x + 0.48,
-                y0=y - 0.48,
-                y1=y + 0.48,
+                **{"x0": x - 0.48, "x1": x + 0.48, "y0": y - 0.48, "y1": y + 0.48},
                 fillcolor=COLOURS["model" if cell.right else "size"],
                 opacity=0.15 + 0.5 * (cell.share or 0.0),
                 line_width=0,
@@ -206,7 +202,7 @@ def confusion(lines: Sequence[tuple[str, Sequence[Cell]]]) -> go.Figure:
     axis = {"tickvals": [0, 1], "range": [-0.5, 1.5], **_NO_GRID}
     figure.update_xaxes(ticktext=["called<br>malignant", "called<br>benign"], tickangle=0, side="top", **axis)
     figure.update_yaxes(ticktext=[truth.replace(" ", "<br>") for truth, _ in reversed(lines)], **axis)
-    figure.update_layout(height=260, margin={"l": 0, "r": 0, "t": 10, "b": 0}, showlegend=False)
+    figure.update_layout(height=260, margin={**NO_MARGIN, "t": 10}, showlegend=False)
     return figure
 
 
@@ -216,13 +212,9 @@ def _lines(
     """Label the lines of a figure, numbered downwards from 0; each is `height` high."""
     figure.update_layout(
         height=height * max(1, len(names)) + 62 + top,
-        margin={"l": 0, "r": right, "t": top, "b": 0},
+        margin={**NO_MARGIN, "r": right, "t": top},
         showlegend=False,
-        xaxis={"title": axis, "zeroline": False, "showgrid": True, "gridcolor": "rgba(143, 149, 155, 0.25)"},
-        yaxis={
-            "tickvals": list(names),
-            "ticktext": list(names.values()),
-            "range": [0.4 - len(names), 0.6],
-            **_NO_GRID,
-        },
     )
+    figure.update_xaxes(title_text=axis, zeroline=False, showgrid=True, gridcolor="rgba(143, 149, 155, 0.25)")
+    ticks = {"tickvals": list(names), "ticktext": list(names.values())}
+    figure.update_yaxes(**ticks, range=[0.4 - len(names), 0.6], **_NO_GRID)

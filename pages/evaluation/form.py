@@ -43,22 +43,18 @@ JOBS = JobPanel(
 def start(name_key: str) -> None:
     """Start the evaluation that the form describes."""
     state = st.session_state
+    as_set = ("task", "protocol", "seed", "seeds", "quick", "device", "workers")
+    options = {name: state[f"evaluation-{name}"] for name in as_set}
     JOBS.act(
         lambda: Jobs().start(
             Evaluation.of,
             state[name_key].strip(),
             state["evaluation-data"].folder,
             state["evaluation-preset"],
-            task=state["evaluation-task"],
             label_rule=state["evaluation-rule"],
-            protocol=state["evaluation-protocol"],
-            seed=state["evaluation-seed"],
-            seeds=state["evaluation-seeds"],
-            quick=state["evaluation-quick"],
-            nested=state["evaluation-nested"] if state["evaluation-protocol"] == "paper" else None,
+            nested=state["evaluation-nested"] if options["protocol"] == "paper" else None,
             diagnoses=state["evaluation-diagnoses"].strip() or None,
-            device=state["evaluation-device"],
-            workers=state["evaluation-workers"],
+            **options,
         )
     )
 
@@ -76,18 +72,11 @@ def new_evaluation() -> None:
     with st.form("evaluation-form", enter_to_submit=False):
         left, right = st.columns(2)
         left.selectbox("Data", data_sets, format_func=FoundData.in_words, key="evaluation-data")
-        setting_fields.preset(
-            right,
-            "evaluation-preset",
-            "Trained again in every fold. Other settings: `lungvae evaluate --set`.",
-        )
+        help = "Trained again in every fold. Other settings: `lungvae evaluate --set`."
+        setting_fields.preset(right, "evaluation-preset", help)
         left, right = st.columns(2)
-        left.selectbox(
-            "Protocol",
-            get_args(Protocol),
-            key="evaluation-protocol",
-            format_func=lambda key: f"{key}: {PROTOCOLS[key].in_short}",
-        )
+        protocols = {name: PROTOCOLS[name].in_short for name in get_args(Protocol)}
+        setting_fields.described(left, "Protocol", protocols, "evaluation-protocol")
         right.selectbox(
             "Label rule",
             list(RULES),
@@ -95,12 +84,9 @@ def new_evaluation() -> None:
             help="\n\n".join(f"{key}: {RULES[key]}" for key in RULES),
         )
         columns = st.columns(4)
-        columns[0].selectbox(
-            "Task", list(TASKS), key="evaluation-task", format_func=lambda key: f"{key}: {TASKS[key]}"
-        )
+        setting_fields.described(columns[0], "Task", TASKS, "evaluation-task")
         for column, setting in zip(columns[1:], ("seeds", "seed", "quick"), strict=True):
-            with column:
-                setting_fields.show(form.setting_of(EvaluationConfig, setting), f"evaluation-{setting}")
+            setting_fields.show(column, form.setting_of(EvaluationConfig, setting), f"evaluation-{setting}")
         machine = st.columns(3)
         machine[2].selectbox(
             "Leak table begins with",
@@ -114,7 +100,7 @@ def new_evaluation() -> None:
             machine[1],
             "Trainings at once",
             "evaluation-workers",
-            "Folds and seeds side by side. One core is left to this app unless you say otherwise.",
+            f"Folds and seeds side by side. {setting_fields.ONE_LEFT}",
         )
         st.text_input(
             "Table of confirmed diagnoses (optional)",

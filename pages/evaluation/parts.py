@@ -29,21 +29,13 @@ from lungvae_core.evaluation.report_view.blocks import (
 from pages.evaluation import figures
 from pages.shared import charts
 
-_BAND = """<style>
-.leaks {border: 3px solid #000; border-radius: .4rem; overflow: hidden; background: #e69f00; color: #000}
-.leaks::before {content: ""; display: block; height: 14px;
-  background: repeating-linear-gradient(-45deg, #000 0 14px, #e69f00 14px 28px)}
-.leaks strong {display: block; font-size: 1.6rem; padding: .5rem 1rem 0}
-.leaks p {margin: .2rem 1rem} .leaks ul {margin: .2rem 1rem .7rem; padding-left: 1.2rem}
-</style>"""
-
 
 def leak_band(report: Report) -> None:
     """Show a warning that nobody can miss if the report leaks."""
     if report.leaks:
         reasons = "".join(f"<li>{escape(reason)}</li>" for reason in report.leaks)
         st.html(
-            f'{_BAND}<div class="leaks" role="alert"><strong>{report_words.LEAKS}</strong>'
+            f'<div class="leaks" role="alert"><strong>{report_words.LEAKS}</strong>'
             f"<p>{escape(report_words.why_leak(report))}</p><ul>{reasons}</ul></div>"
         )
 

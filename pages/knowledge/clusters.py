@@ -22,24 +22,7 @@ ABREAST = 2
 
 def main() -> None:
     """Draw the page from top to bottom."""
-    common.introduce(
-        "Clusters",
-        shows="Groups of lesions that are close in the latent space, found without labels: what they "
-        "correlate with (malignancy, size, ratings, place, and **the patient**), compared with chance, and "
-        "whether other patients give the same groups.",
-        does_not_mean=(
-            "- **Not types of disease.** Every method divides any cloud of points. What counts is how much "
-            "better clusters are than those of codes without groups, and whether they are stable.\n"
-            "- **Correlation is not cause.** A cluster can be rich in malignant lesions because they are "
-            "large, lie elsewhere, or come from a few patients.\n"
-            "- **Patient is a confound.** Lesions of one patient share scanner, dose and lungs. A cluster "
-            "of one patient says nothing about lesions. NMI with hundreds of patients is high by chance; "
-            "AMI corrects for that.\n"
-            "- Malignancy is what readers suspected on CT (the higher median of their ratings, above 3 "
-            "against below 3), not pathology. Colours on the map are groups, not degrees; distances on it "
-            "have no clinical meaning."
-        ),
-    )
+    common.introduce("Clusters")
     model = common.current_model()
     try:
         # Read again each time: the clusters may have been computed in the meantime.

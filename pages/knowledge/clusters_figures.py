@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lungvae_core.palette import BLUE, GREY, OKABE_ITO, ORANGE, SKY, VERMILLION
-from pages.shared.charts import MARGIN, error_bars
+from pages.shared.charts import MARGIN, add_line, arrays, error_bars, panel
 
 _SYMBOLS = ("circle", "diamond-tall", "cross")
 _MARKS = ("●", "♦", "✚")  # the same in text
@@ -25,6 +25,7 @@ _ALONG = {
     "place": (ORANGE, "dot"),
     "patient": (VERMILLION, "dashdot"),
 }
+_LEGEND_ABOVE = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
 VALID, NOT_TRUSTED = 0.75, 0.6  # Hennig 2007
 
 
@@ -39,25 +40,21 @@ def places(
 ) -> go.Figure:
     """Draw lesions at xy (M, 2) on a map, coloured by cluster; those in no cluster are small and grey."""
     figure = go.Figure()
-    texts_of = np.array(texts)
     groups = [(-1, "in none"), *((one["cluster"], f"{one['cluster']}: {one['name']}") for one in clusters)]
     for cluster, name in groups:
         inside = members == cluster
         if not inside.any():
             continue
-        colour, symbol = (GREY, "circle") if cluster < 0 else style(cluster)[:2]
+        colour, symbol, size, opacity = GREY, "circle", 4, 0.5
+        if cluster >= 0:
+            (colour, symbol, _), size, opacity = style(cluster), 6, 0.9
         figure.add_scatter(  # no WebGL: a browser without a graphics card lacks it
             x=xy[inside, 0],
             y=xy[inside, 1],
             mode="markers",
             name=name if len(name) < 50 else f"{name[:48]}…",
-            marker={
-                "color": colour,
-                "symbol": symbol,
-                "size": 4 if cluster < 0 else 6,
-                "opacity": 0.5 if cluster < 0 else 0.9,
-            },
-            text=texts_of[inside],
+            marker={"color": colour, "symbol": symbol, "size": size, "opacity": opacity},
+            text=np.array(texts)[inside],
             hovertemplate=f"%{{text}}<br>{name}<extra></extra>",
         )
     hidden = {"showticklabels": False, "showgrid": False, "zeroline": False}
@@ -73,64 +70,34 @@ def places(
 
 def tried(method: dict[str, Any]) -> go.Figure | None:
     """Draw the values tried for a method's setting: silhouettes, and k-means' elbow; None if it is fixed."""
-    curve = method["curve"]
+    curve, settings = method["curve"], method["settings"]
     if not curve:
         return None
-    settings = method["settings"]
-    key = "k" if "k" in settings else "radius"
-    x = [one[key] for one in curve]
+    key, title = "k", "k: number of clusters"
+    if key not in settings:
+        key, title = "radius", "radius, in median distances from the mean"
     bends = "inertia" in curve[0]
     figure = make_subplots(2 if bends else 1, 1, shared_xaxes=True, vertical_spacing=0.1)
-    figure.add_scatter(
-        x=x,
-        y=[one["silhouette"] for one in curve],
-        name="silhouette",
-        mode="lines+markers",
-        line={"color": BLUE, "width": 2},
-        hovertemplate=f"{key} %{{x}}: silhouette %{{y:.3f}}<extra></extra>",
-        row=1,
-        col=1,
-    )
+    upper, lower = panel(0, 1), panel(1, 1)
+    x, silhouettes = [one[key] for one in curve], [one["silhouette"] for one in curve]
+    hover = f"{key} %{{x}}: silhouette %{{y:.3f}}"
+    add_line(figure, x, silhouettes, BLUE, hover, name="silhouette", **upper)
     if bends:
-        figure.add_scatter(
-            x=x,
-            y=[one["featureless"]["value"] for one in curve],
-            name="without groups",
-            mode="lines",
-            line={"color": GREY, "width": 2, "dash": "dash"},
-            hovertemplate=f"{key} %{{x}}, without groups: %{{y:.3f}}<extra></extra>",
-            row=1,
-            col=1,
-        )
-        figure.add_scatter(
-            x=x,
-            y=[one["inertia"] for one in curve],
-            mode="lines+markers",
-            line={"color": ORANGE, "width": 2},
-            name="inertia",
-            hovertemplate="k %{x}: inertia %{y:.4g}<extra></extra>",
-            row=2,
-            col=1,
-        )
-        figure.add_vline(
-            settings["elbow"], line={"color": ORANGE, "dash": "dot"}, annotation_text="elbow", row=2, col=1
-        )
-        figure.update_yaxes(title_text="inertia", rangemode="tozero", row=2, col=1)
-    figure.add_vline(settings[key], line={"color": BLUE, "dash": "dot"}, row=1, col=1)
-    widths = [one["silhouette"] for one in curve if one["silhouette"] is not None]
+        without, inertia = [one["featureless"]["value"] for one in curve], [one["inertia"] for one in curve]
+        look = {"name": "without groups", "mode": "lines", "dash": "dash"}
+        add_line(figure, x, without, GREY, f"{key} %{{x}}, without groups: %{{y:.3f}}", **look, **upper)
+        add_line(figure, x, inertia, ORANGE, "k %{x}: inertia %{y:.4g}", name="inertia", **lower)
+        elbow = {"line": {"color": ORANGE, "dash": "dot"}, "annotation_text": "elbow"}
+        figure.add_vline(settings["elbow"], **elbow, **lower)
+        figure.update_yaxes(title_text="inertia", rangemode="tozero", **lower)
+    figure.add_vline(settings[key], line={"color": BLUE, "dash": "dot"}, **upper)
+    widths = [width for width in silhouettes if width is not None]
     top = 1.15 * max(widths, default=1.0)
-    figure.update_yaxes(title_text="silhouette", range=[min([0.0, *widths]), top], row=1, col=1)
-    figure.add_annotation(
-        x=settings[key], y=top, text="chosen", showarrow=False, xanchor="left", yanchor="top", row=1, col=1
-    )
-    title = "k: number of clusters" if key == "k" else "radius, in median distances from the mean"
-    figure.update_xaxes(title_text=title, row=2 if bends else 1, col=1)
-    figure.update_layout(
-        height=430 if bends else 300,
-        margin=MARGIN,
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-        showlegend=bends,
-    )
+    figure.update_yaxes(title_text="silhouette", range=[min([0.0, *widths]), top], **upper)
+    corner = {"showarrow": False, "xanchor": "left", "yanchor": "top"}
+    figure.add_annotation(x=settings[key], y=top, text="chosen", **corner, **upper)
+    figure.update_xaxes(title_text=title, **(lower if bends else upper))
+    figure.update_layout(height=430 if bends else 300, margin=MARGIN, legend=_LEGEND_ABOVE, showlegend=bends)
     return figure
 
 
@@ -183,7 +150,7 @@ def follows(method: dict[str, Any], measure: str) -> go.Figure:
         height=90 + 26 * len(rows),
         margin=MARGIN,
         barmode="overlay",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        legend=_LEGEND_ABOVE,
     )
     return figure
 
@@ -194,16 +161,11 @@ def along_k(method: dict[str, Any], titles: dict[str, str]) -> go.Figure | None:
     if not curve or "ami" not in curve[0]:
         return None
     figure = go.Figure()
+    k = [one["k"] for one in curve]
     for name, (colour, dash) in _ALONG.items():
         if name in curve[0]["ami"]:
-            figure.add_scatter(
-                x=[one["k"] for one in curve],
-                y=[one["ami"][name] for one in curve],
-                name=titles.get(name, name),
-                mode="lines+markers",
-                line={"color": colour, "width": 2, "dash": dash},
-                hovertemplate=f"k %{{x}}, {titles.get(name, name)}: AMI %{{y:.3f}}<extra></extra>",
-            )
+            ami, title = [one["ami"][name] for one in curve], titles.get(name, name)
+            add_line(figure, k, ami, colour, f"k %{{x}}, {title}: AMI %{{y:.3f}}", dash=dash, name=title)
     figure.add_vline(method["settings"]["k"], line={"color": GREY, "dash": "dot"}, annotation_text="chosen")
     figure.update_xaxes(title_text="k: number of clusters")
     figure.update_yaxes(title_text="AMI")
@@ -221,39 +183,33 @@ def steadiness(method: dict[str, Any]) -> go.Figure:
         horizontal_spacing=0.1,
     )
     clusters = [one for one in method["clusters"] if one["jaccard"]["value"] is not None]
-    _bars(
-        figure,
-        [str(one["cluster"]) for one in clusters],
-        [one["jaccard"] for one in clusters],
-        [style(one["cluster"])[0] for one in clusters],
-        1,
-    )
+    jaccard = {str(one["cluster"]): one["jaccard"] for one in clusters}
+    _bars(figure, jaccard, [style(one["cluster"])[0] for one in clusters], panel(0, 2))
     rand = {"the lesions": method["stability"]["rand"], "without groups": method["featureless"]["rand"]}
     rand = {name: one for name, one in rand.items() if one["value"] is not None}
-    _bars(figure, list(rand), list(rand.values()), [BLUE, GREY], 2)
+    _bars(figure, rand, [BLUE, GREY], panel(1, 2))
     for at in (VALID, NOT_TRUSTED):
-        figure.add_hline(at, line={"color": GREY, "dash": "dot"}, row=1, col=1)
-    figure.update_xaxes(title_text="cluster", type="category", row=1, col=1)
-    figure.update_yaxes(range=[0, 1.05], row=1, col=1)
+        figure.add_hline(at, line={"color": GREY, "dash": "dot"}, **panel(0, 2))
+    figure.update_xaxes(title_text="cluster", type="category", **panel(0, 2))
+    figure.update_yaxes(range=[0, 1.05], **panel(0, 2))
     lowest = min([0.0, *(one["low"] for one in rand.values())])
-    figure.update_yaxes(range=[lowest - 0.02, 1.05], row=1, col=2)
+    figure.update_yaxes(range=[lowest - 0.02, 1.05], **panel(1, 2))
     figure.update_layout(height=320, margin=MARGIN, showlegend=False)
     return figure
 
 
 def _bars(
-    figure: go.Figure, names: list[str], rows: list[dict[str, Any]], colours: list[str], column: int
+    figure: go.Figure, rows: dict[str, dict[str, Any]], colours: list[str], place: dict[str, int]
 ) -> None:
-    value, low, high = (np.array([one[key] for one in rows], float) for key in ("value", "low", "high"))
+    value, low, high = arrays(rows.values(), "value", "low", "high")
     figure.add_bar(
-        x=names,
+        x=list(rows),
         y=value,
-        marker_color=colours[: len(names)],
+        marker_color=colours[: len(rows)],
         error_y=error_bars(value, low, high, color=GREY, thickness=1.5),
         customdata=np.stack([low, high], axis=1) if len(rows) else None,
         hovertemplate="%{x}: %{y:.2f} (%{customdata[0]:.2f} to %{customdata[1]:.2f})<extra></extra>",
-        row=1,
-        col=column,
+        **place,
     )
 
 
@@ -264,20 +220,11 @@ def maps(quality: list[dict[str, Any]], unit: str) -> go.Figure:
     )
     looks = zip((BLUE, ORANGE, SKY), ("circle", "square", "diamond"), strict=True)
     for one, (colour, symbol) in zip([one for one in quality if one["unit"] == unit], looks, strict=False):
-        for column, key in ((1, "trustworthiness"), (2, "continuity")):
-            figure.add_scatter(
-                x=[str(count) for count in one["neighbours"]],
-                y=one[key],
-                name=one["title"],
-                legendgroup=one["title"],
-                showlegend=column == 1,
-                mode="lines+markers",
-                line={"color": colour, "width": 2},
-                marker={"symbol": symbol, "size": 9},
-                hovertemplate=f"{one['title']}, %{{x}} neighbours: %{{y:.3f}}<extra></extra>",
-                row=1,
-                col=column,
-            )
+        x, title = [str(count) for count in one["neighbours"]], one["title"]
+        look = {"name": title, "legendgroup": title, "marker": {"symbol": symbol, "size": 9}}
+        hover = f"{title}, %{{x}} neighbours: %{{y:.3f}}"
+        for at, key in enumerate(("trustworthiness", "continuity")):
+            add_line(figure, x, one[key], colour, hover, **look, showlegend=at == 0, **panel(at, 2))
     figure.update_xaxes(title_text="neighbours", type="category")
     figure.update_yaxes(range=[0.48, 1.01])
     figure.update_layout(height=320, margin=MARGIN, legend={"orientation": "h", "y": -0.25, "yanchor": "top"})

@@ -26,24 +26,7 @@ SIDES = {"other": "the other side", "malignant": "malignant", "benign": "benign"
 
 def main() -> None:
     """Draw the page from top to bottom."""
-    common.introduce(
-        "Directions",
-        shows="How codes change for lesions that are rated more malignant, are larger, or differ in "
-        "another rating; and the smallest change of a lesion's code that flips its score. Images labelled "
-        "*generated* are not scans.",
-        does_not_mean=(
-            "- **Not a cause, not a course of disease.** A direction correlates with a property over the "
-            "data's lesions. Walking along it shows how the model's images change on average, not what "
-            "makes a lesion malignant, nor how it develops.\n"
-            "- **Not the readers' truth.** Malignancy is what readers suspected on CT (the higher median "
-            "of their ratings, above 3 against below 3), not pathology.\n"
-            "- **A counterfactual describes the model.** It is the shortest path past the score's "
-            "threshold for this classifier and this latent space. Another model has another. The score is "
-            "the lesion's score on every page, and not a probability of cancer.\n"
-            "- **Measured on generated images.** Size and density are measured in decoded images, which "
-            "lack fine detail."
-        ),
-    )
+    common.introduce("Directions")
     model = common.current_model()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         row = lesion_picker.pick_in_address(model, key="directions")

@@ -9,9 +9,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lungvae_core.explore.counterfactual import Counterfactual
-from lungvae_core.number_text import with_interval
+from lungvae_core.number_text import interval
 from lungvae_core.palette import BLUE, GREEN, GREY, ORANGE, SKY, VERMILLION
-from pages.shared.charts import MARGIN, error_bars, panel
+from pages.shared.charts import MARGIN, add_line, arrays, error_bars, panel
 
 _DIVERGING = [[0, BLUE], [0.5, "#f2f2f2"], [1, VERMILLION]]
 TITLES = {
@@ -43,14 +43,14 @@ def held_out(report: dict[str, Any]) -> go.Figure:
     figure = make_subplots(
         1, 2, subplot_titles=["AUC (0.5: chance)", "R² (0: no better than the mean)"], horizontal_spacing=0.2
     )
-    for column, kind, nothing in ((1, "auc", 0.5), (2, "r2", 0.0)):
+    for at, (kind, nothing) in enumerate((("auc", 0.5), ("r2", 0.0))):
         rows = [
             (title(name), entry["score"])
             for name, entry in report["directions"].items()
             if entry["score"]["name"] == kind
         ]
-        _dots(figure, rows, BLUE, column=column)
-        figure.add_vline(nothing, line={"color": GREY, "dash": "dot"}, row=1, col=column)
+        _dots(figure, rows, BLUE, place=panel(at, 2))
+        figure.add_vline(nothing, line={"color": GREY, "dash": "dot"}, **panel(at, 2))
     figure.update_layout(height=300, margin=MARGIN, showlegend=False)
     return figure
 
@@ -80,33 +80,28 @@ def _dots(
     rows: list[tuple[str, dict[str, Any]]],
     colour: str,
     *,
-    column: int | None = None,
+    place: dict[str, int] | None = None,
     name: str = "",
     symbol: str = "circle",
     shift: float = 0,
 ) -> None:
     """Draw {value, low, high} as points with intervals, one per line from the top; `shift` moves them up."""
     rows = [(label, score) for label, score in rows[::-1] if score["value"] is not None]
-    value, low, high = (
-        np.array([score[key] for _, score in rows], float) for key in ("value", "low", "high")
-    )
+    value, low, high = arrays((score for _, score in rows), "value", "low", "high")
     at = np.arange(len(rows))
-    trace = go.Scatter(
+    figure.add_scatter(
         x=value,
         y=at + shift,
         mode="markers",
         name=name,
         marker={"color": colour, "size": 9, "symbol": symbol},
         error_x=error_bars(value, low, high, color=colour, thickness=1.5),
-        text=[
-            f"{label}: {with_interval(one, a, b)}"
-            for (label, _), one, a, b in zip(rows, value, low, high, strict=True)
-        ],
+        text=[f"{label}: {interval(score)}" for label, score in rows],
         hovertemplate="%{text}<extra></extra>",
+        **(place or {}),
     )
-    where = {} if column is None else {"row": 1, "col": column}
-    figure.add_trace(trace, **where)
-    figure.update_yaxes(tickvals=at, ticktext=[label for label, _ in rows], zeroline=False, **where)
+    ticks = {"tickvals": at, "ticktext": [label for label, _ in rows]}
+    figure.update_yaxes(**ticks, zeroline=False, **(place or {}))
 
 
 def steadiness(report: dict[str, Any], measure: str, vector: str) -> go.Figure:
@@ -114,10 +109,7 @@ def steadiness(report: dict[str, Any], measure: str, vector: str) -> go.Figure:
     entries = {name: entry["stability"][vector][measure] for name, entry in report["directions"].items()}
     entries = {name: entry for name, entry in entries.items() if entry["value"] is not None}
     names = [title(name) for name in entries]
-    value, low, high, null, null_high = (
-        np.array([entry[key] for entry in entries.values()], float)
-        for key in ("value", "low", "high", "null", "null_high")
-    )
+    value, low, high, null, null_high = arrays(entries.values(), "value", "low", "high", "null", "null_high")
     figure = go.Figure()
     figure.add_bar(
         x=names,
@@ -170,19 +162,13 @@ def along(
 ) -> go.Figure:
     """Draw what is measured in the decoded images along a walk, a panel per property, and the model score."""
     panels = {**({} if scores is None else {"model score, 0 to 1": scores}), **curves}
-    columns = min(4, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = make_subplots(rows, columns, subplot_titles=list(panels), vertical_spacing=0.22)
+    across = min(4, len(panels))
+    rows = -(-len(panels) // across)
+    figure = make_subplots(rows, across, subplot_titles=list(panels), vertical_spacing=0.22)
     for number, (name, curve) in enumerate(panels.items()):
-        place = panel(number, columns)
-        figure.add_scatter(
-            x=values,
-            y=curve,
-            mode="lines+markers",
-            line={"color": ORANGE if name.startswith("model score") else SKY, "width": 2},
-            hovertemplate="at %{x:.1f}: %{y:.3g}<extra></extra>",
-            **place,
-        )
+        place = panel(number, across)
+        colour = ORANGE if name.startswith("model score") else SKY
+        add_line(figure, values, curve, colour, "at %{x:.1f}: %{y:.3g}", **place)
         figure.add_vline(at, line={"color": GREY, "dash": "dot"}, **place)
     figure.update_annotations(font_size=13)
     figure.update_layout(height=40 + 190 * rows, margin=MARGIN, showlegend=False)

@@ -20,24 +20,7 @@ SHOWN = {"information": "Information", "spearman": "Rank correlation", "importan
 
 def main() -> None:
     """Draw the page from top to bottom."""
-    common.introduce(
-        "Factors",
-        shows="Which dimension carries which factor: the readers' mean ratings and sizes of lesions, or "
-        "the factors of generated slices. Every figure comes with its null, computed with patients "
-        "shuffled.",
-        does_not_mean=(
-            "- **Not a dimension's name.** A dimension that carries texture may carry size as well, since "
-            "ratings and size are correlated. Look at *without size*, and at Measured traversals for what "
-            "a dimension changes.\n"
-            "- **Not a ranking of models.** Another seed gives other dimensions and other scores. Models "
-            "are compared below over seeds, or not at all.\n"
-            "- **Not a cause and not the truth.** Readers' ratings are opinions; they agree poorly on "
-            "some, and about 100 of LIDC's first 399 cases used other scales for spiculation and "
-            "lobulation. The scores assume independent factors, and these are not.\n"
-            "- **Phantoms are not patients.** Their factors are known and independent; their lungs are "
-            "drawn."
-        ),
-    )
+    common.introduce("Factors")
     model = common.current_model()
     try:
         report = load(model.entry.folder)
@@ -50,36 +33,10 @@ def main() -> None:
 
 def show_report(report: dict[str, Any]) -> None:
     """Show the report of the model in use."""
-    data, effort = report["data"], report["effort"]
-    options = {name: title for name, title in ON.items() if name == "lesions" or report["phantom"]}
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        on = url.segmented("on", "Look at", options, key="factors-on")
-        space = "code"
-        if on == "lesions" and len(report["spaces"]) > 1:
-            space = url.segmented(
-                "space",
-                "Coordinates",
-                {each: SPACE_WORDS[each].capitalize() for each in report["spaces"]},
-                key="factors-space",
-                help=". ".join(
-                    f"{SPACE_WORDS[each].capitalize()}: {SPACES[each]}" for each in report["spaces"]
-                ),
-            )
-    if on == "phantom":
-        phantom = report["phantom"]
-        variants = {"phantom": phantom["free"]}
-        st.caption(
-            f"{phantom['sizes']['free']:,} {phantom['what']}; a slice is a unit. Null draws: "
-            f"{effort['draws']} (of trees {min(5, effort['refits'])}), seed {report['seed']}."
-        )
-    else:
-        phantom, variants = None, report["spaces"][space]
-        st.caption(
-            f"{data['name']}: {data['nodules']:,} nodules of {data['patients']:,} patients, codes averaged "
-            f"over a nodule's slices. {report['seen']} {effort['folds']} folds by patient, "
-            f"{effort['draws']} null draws (of trees {effort['refits']}), seed {report['seed']}. "
-            f"{counted_in_words(report)}"
-        )
+    on, space = pick(report)
+    phantom = report["phantom"] if on == "phantom" else None
+    variants = report["spaces"][space] if phantom is None else {"phantom": phantom["free"]}
+    st.caption(source(report, phantom))
     if report["seen"].startswith("LEAK"):
         st.warning("Labels of these lesions shaped the codes.", icon=":material/warning:")
     st.header("Dimensions by factors", anchor="dimensions")
@@ -99,6 +56,39 @@ def show_report(report: dict[str, Any]) -> None:
     )
     if phantom is None and report.get("attributes"):  # older reports have none
         attributes(report["attributes"])
+    scores(variants, phantom, report["effort"]["bins"])
+
+
+def pick(report: dict[str, Any]) -> tuple[str, str]:
+    """Pick lesions or generated slices, and for lesions the coordinates of their codes."""
+    options = {name: title for name, title in ON.items() if name == "lesions" or report["phantom"]}
+    spaces = {each: SPACE_WORDS[each].capitalize() for each in report["spaces"]}
+    help = ". ".join(f"{title}: {SPACES[each]}" for each, title in spaces.items())
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        on = url.segmented("on", "Look at", options, key="factors-on")
+        if on == "phantom" or len(spaces) == 1:
+            return on, "code"
+        return on, url.segmented("space", "Coordinates", spaces, key="factors-space", help=help)
+
+
+def source(report: dict[str, Any], phantom: dict[str, Any] | None) -> str:
+    """Say in a few sentences which lesions or generated slices were assessed, and how."""
+    data, effort = report["data"], report["effort"]
+    if phantom is not None:
+        return (
+            f"{phantom['sizes']['free']:,} {phantom['what']}; a slice is a unit. Null draws: "
+            f"{effort['draws']} (of trees {min(5, effort['refits'])}), seed {report['seed']}."
+        )
+    return (
+        f"{data['name']}: {data['nodules']:,} nodules of {data['patients']:,} patients, codes averaged "
+        f"over a nodule's slices. {report['seen']} {effort['folds']} folds by patient, "
+        f"{effort['draws']} null draws (of trees {effort['refits']}), seed {report['seed']}. "
+        f"{counted_in_words(report)}"
+    )
+
+
+def scores(variants: dict[str, dict[str, Any]], phantom: dict[str, Any] | None, bins: int) -> None:
+    """Show the scores beside their null; with a phantom also those that need known factors."""
     st.header("Scores", anchor="scores")
     moved = None if phantom is None else phantom["moved"]
     charts.show(
@@ -107,7 +97,7 @@ def show_report(report: dict[str, Any]) -> None:
     )
     st.caption(
         "0 is entangled, 1 a dimension for every factor. Averages over factors (modularity and DCI "
-        f"disentanglement: over dimensions); {effort['bins']} equal-mass bins; 95 % intervals by leaving "
+        f"disentanglement: over dimensions); {bins} equal-mass bins; 95 % intervals by leaving "
         "groups of patients out. Grey: null, from its mean to its 95th percentile. A score that overlaps "
         "its null says nothing; mutual information is biased upwards in both."
         + (

@@ -16,7 +16,7 @@ from lungvae_core.evaluation.disentanglement.scores import WORDS
 from lungvae_core.number_text import DASH, interval, number
 from lungvae_core.palette import BLUE, GREEN, GREY, ORANGE
 from lungvae_core.vae.latents import FAMILIES
-from pages.shared.charts import MARGIN, error_bars, panel
+from pages.shared.charts import MARGIN, arrays, error_bars, panel
 
 MEASURES = {
     "information": "mutual information, share of the factor's entropy",
@@ -52,10 +52,11 @@ def attributes_table(part: dict[str, Any]) -> pd.DataFrame:
 
 def heat_map(part: dict[str, Any], measure: str, most: int) -> go.Figure:
     """Draw the `most` informative dimensions (rows) by factors; outline cells above their factor's null."""
-    rows = ordered(part)[:most]
-    information = np.array(part["information"])[rows]
+    rows, names = ordered(part)[:most], [title(name) for name in part["factors"]]
+    information, signed, importance = (
+        np.array(part[name])[rows] for name in ("information", "spearman", "importance")
+    )
     null = np.array(part["information_null"]["high"])
-    signed, importance = np.array(part["spearman"])[rows], np.array(part["importance"])[rows]
     # Relative to the entropy, the bias of counting in bins is similar for all factors.
     shown = {
         "information": information / np.maximum(part["entropy"], 1e-9),
@@ -72,7 +73,7 @@ def heat_map(part: dict[str, Any], measure: str, most: int) -> go.Figure:
             colorbar={"title": {"text": MEASURES[measure], "side": "right"}, "thickness": 14},
             customdata=np.stack(
                 [
-                    np.broadcast_to([title(name) for name in part["factors"]], information.shape),
+                    np.broadcast_to(names, information.shape),
                     np.broadcast_to(np.array(rows)[:, None], information.shape),
                     np.round(information, 3),
                     np.broadcast_to(np.round(null, 3), information.shape),
@@ -93,18 +94,9 @@ def heat_map(part: dict[str, Any], measure: str, most: int) -> go.Figure:
         y += [row - 0.44, row - 0.44, row + 0.44, row + 0.44, row - 0.44, None]
     line = {"color": "white", "width": 1.5}
     figure.add_scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", showlegend=False)
-    figure.update_xaxes(
-        tickvals=list(range(information.shape[1])),
-        ticktext=[title(name) for name in part["factors"]],
-        side="top",
-        showgrid=False,
-    )
-    figure.update_yaxes(
-        tickvals=list(range(len(rows))),
-        ticktext=[f"z {row}" for row in rows],
-        autorange="reversed",
-        showgrid=False,
-    )
+    figure.update_xaxes(tickvals=list(range(len(names))), ticktext=names, side="top", showgrid=False)
+    ticks = {"tickvals": list(range(len(rows))), "ticktext": [f"z {row}" for row in rows]}
+    figure.update_yaxes(**ticks, autorange="reversed", showgrid=False)
     figure.update_layout(height=130 + 17 * len(rows), margin={**MARGIN, "t": 90})
     return figure
 
@@ -121,14 +113,14 @@ def probe_bars(variants: dict[str, dict[str, Any]], kind: str) -> go.Figure:
         horizontal_spacing=0.09,
     )
     for variant, part in variants.items():
-        for column, measure in ((1, "r2"), (2, "auc")):
+        for at, measure in enumerate(("r2", "auc")):
             entries = {
                 title(name): probe[kind]
                 for name, probe in part["probes"].items()
                 if probe["measure"] == measure and probe[kind]["value"] is not None
             }
             if entries:
-                _bars(figure, entries, variant, column)
+                _bars(figure, entries, variant, panel(at, 2))
     alone = variants.get("without_size", {}).get("size_alone", {})
     figure.add_scatter(
         x=[title(name) for name in alone],
@@ -137,103 +129,96 @@ def probe_bars(variants: dict[str, dict[str, Any]], kind: str) -> go.Figure:
         name="the diameter alone",
         marker={"symbol": "diamond-open", "size": 10, "color": GREY, "line": {"width": 2}},
         hovertemplate="%{x}: R² of the diameter alone %{y:.2f}<extra></extra>",
-        row=1,
-        col=1,
+        **panel(0, 2),
     )
-    figure.update_yaxes(range=[0.45, 1], row=1, col=2) if two else None
+    if two:
+        figure.update_yaxes(range=[0.45, 1], **panel(1, 2))
     figure.update_layout(
         height=400, margin={**MARGIN, "t": 80}, barmode="group", legend={**_LEGEND, "y": 1.25}
     )
     return figure
 
 
-def _bars(figure: go.Figure, entries: dict[str, Any], variant: str, column: int) -> None:
-    value, low, high = (
-        np.array([entry[key] for entry in entries.values()]) for key in ("value", "low", "high")
+def _bars(figure: go.Figure, entries: dict[str, Any], variant: str, place: dict[str, int]) -> None:
+    value, low, high = arrays(entries.values(), "value", "low", "high")
+    x, first, null = (
+        list(entries),
+        place["col"] == 1,
+        np.array([(entry["null"] or {"high": np.nan})["high"] for entry in entries.values()]),
     )
-    null = np.array([(entry["null"] or {"high": np.nan})["high"] for entry in entries.values()])
     figure.add_bar(
-        x=list(entries),
+        x=x,
         y=value,
         name=NAMES.get(variant, variant),
         legendgroup=variant,
-        showlegend=column == 1,
+        showlegend=first,
         offsetgroup=variant,
         marker_color=COLOURS.get(variant, BLUE),
         error_y=error_bars(value, low, high, color=GREY, thickness=1.2),
         customdata=np.stack([low, high, null], axis=1),
         hovertemplate="%{x}: %{y:.3f} (%{customdata[0]:.3f} to %{customdata[1]:.3f}), null's 95th percentile "
         "%{customdata[2]:.3f}<extra></extra>",
-        row=1,
-        col=column,
+        **place,
     )
-    figure.add_scatter(
-        x=list(entries),
-        y=null,
-        mode="markers",
+    _add_null(
+        figure,
+        x,
+        null,
+        (14, 2),
         name="null, 95th percentile",
-        legendgroup="null",
-        showlegend=column == 1 and variant in ("raw", "phantom"),
+        showlegend=first and variant in ("raw", "phantom"),
         offsetgroup=variant,
-        marker={"symbol": "line-ew", "size": 14, "line": {"color": GREY, "width": 2}},
         hoverinfo="skip",
-        row=1,
-        col=column,
+        **place,
     )
     figure.update_layout(scattermode="group")
 
 
+def _add_null(figure: go.Figure, x: list[str], y: Any, size: tuple[int, int], **named: Any) -> None:
+    """Add values under the null as grey strokes; `size` is their length and width in pixels."""
+    length, width = size
+    stroke = {"symbol": "line-ew", "size": length, "line": {"color": GREY, "width": width}}
+    figure.add_scatter(x=x, y=y, mode="markers", marker=stroke, legendgroup="null", **named)
+
+
 def score_panels(variants: dict[str, dict[str, Any]], moved: dict[str, Any] | None = None) -> go.Figure:
     """Draw a panel per score, each with its own scale: the score with its interval beside its null."""
-    titles = WORDS | PHANTOM_WORDS
-    names = [*WORDS, *(moved or {})]
+    titles, moved = WORDS | PHANTOM_WORDS, moved or {}
+    names = [*WORDS, *moved]
     figure = _panels([titles[name] for name in names])
     for index, name in enumerate(names):
+        place, first = panel(index, _ACROSS), index == 0
         for variant, part in variants.items():
-            entry = (moved or {}).get(name) or part["scores"][name]
+            entry = moved.get(name) or part["scores"][name]
             if entry["value"] is None:
                 continue
-            first = index == 0
-            at = [NAMES.get(variant, "phantom")]
-            null = entry["null"]
-            if null:
-                figure.add_scatter(
-                    x=at,
-                    y=[null["mean"]],
-                    error_y={
-                        "array": [null["high"] - null["mean"]],
-                        "arrayminus": [0],
-                        "color": GREY,
-                        "thickness": 5,
-                        "width": 0,
-                    },
-                    mode="markers",
+            x = [NAMES.get(variant, "phantom")]
+            if null := entry["null"]:
+                mean, high = arrays([null], "mean", "high")
+                _add_null(
+                    figure,
+                    x,
+                    mean,
+                    (16, 3),
+                    error_y=error_bars(mean, mean, high, color=GREY, thickness=5, width=0),
                     name="null, mean to 95th percentile",
-                    legendgroup="null",
                     showlegend=first and variant == next(iter(variants)),
-                    marker={"symbol": "line-ew", "size": 16, "line": {"color": GREY, "width": 3}},
                     hovertemplate=f"null: mean %{{y:.3f}}, 95th percentile {null['high']:.3f}<extra></extra>",
-                    **panel(index, _ACROSS),
+                    **place,
                 )
+            value, low, high = arrays([entry], "value", "low", "high")
+            colour, symbol = COLOURS.get(variant, BLUE), SYMBOLS.get(variant, "circle")
             figure.add_scatter(
-                x=at,
-                y=[entry["value"]],
-                error_y={
-                    "array": [entry["high"] - entry["value"]],
-                    "arrayminus": [entry["value"] - entry["low"]],
-                    "thickness": 1.5,
-                },
+                x=x,
+                y=value,
+                error_y=error_bars(value, low, high, thickness=1.5),
                 mode="markers",
                 name=NAMES.get(variant, "the score"),
                 legendgroup=variant,
                 showlegend=first,
-                marker={
-                    "color": COLOURS.get(variant, BLUE),
-                    "symbol": SYMBOLS.get(variant, "circle"),
-                    "size": 10,
-                },
+                marker={"color": colour, "symbol": symbol, "size": 10},
                 hovertemplate=f"%{{y:.3f}} ({entry['low']:.3f} to {entry['high']:.3f})<extra></extra>",
-                **panel(index, _ACROSS),
+                **place,
             )
     figure.update_yaxes(rangemode="tozero")
     return figure
@@ -260,28 +245,28 @@ def over_seeds(report: dict[str, Any], variant: str) -> go.Figure:
     names = [name for name in titles if f"{variant}/{name}" in shown[0]["figures"]]
     figure = _panels([titles[name] for name in names])
     for index, name in enumerate(names):
+        place, first = panel(index, _ACROSS), index == 0
         for group in shown:
             label, colour, symbol = looks[(group["prior"], group["space"])]
             entry = group["figures"].get(f"{variant}/{name}")
             if entry is None:
                 continue
-            look = {"legendgroup": label, **panel(index, _ACROSS)}
-            figure.add_scatter(
-                x=[label],
-                y=[entry["null"]],
-                mode="markers",
+            _add_null(
+                figure,
+                [label],
+                [entry["null"]],
+                (18, 4),
                 name="null",
-                showlegend=index == 0 and group is shown[0],
-                marker={"symbol": "line-ew", "size": 18, "line": {"color": GREY, "width": 4}},
+                showlegend=first and group is shown[0],
                 hovertemplate=f"{label}, null: %{{y:.3f}}<extra></extra>",
-                **{**look, "legendgroup": "null"},
+                **place,
             )
+            look = {"mode": "markers", "legendgroup": label, **place}
             figure.add_scatter(
                 x=[label] * len(entry["values"]),
                 y=entry["values"],
-                mode="markers",
                 name=label,
-                showlegend=index == 0,
+                showlegend=first,
                 marker={"color": colour, "symbol": symbol, "size": 7, "opacity": 0.6},
                 hovertemplate=f"{label}: %{{y:.3f}}<extra></extra>",
                 **look,
@@ -290,7 +275,6 @@ def over_seeds(report: dict[str, Any], variant: str) -> go.Figure:
                 x=[label],
                 y=[entry["mean"]],
                 error_y={"array": [entry["sd"] or 0], "color": colour, "width": 8},
-                mode="markers",
                 showlegend=False,
                 marker={"symbol": "line-ew", "size": 24, "line": {"color": colour, "width": 3}},
                 hovertemplate=f"{label}: mean %{{y:.3f}}, SD {entry['sd'] or 0:.3f}<extra></extra>",
@@ -302,14 +286,15 @@ def over_seeds(report: dict[str, Any], variant: str) -> go.Figure:
 def _panels(titles: list[str]) -> go.Figure:
     """Make panels in rows of at most five, each with its own scale and no names on the horizontal axis."""
     rows = -(-len(titles) // _ACROSS)
-    broken = [title.replace("mutual information", "mutual<br>information", 1) for title in titles]
-    broken = [title.replace("separated attribute ", "separated attribute<br>", 1) for title in broken]
-    broken = [title.replace("DCI ", "DCI<br>", 1) for title in broken]
+    broken = titles
+    for name in ("mutual information", "separated attribute ", "DCI "):
+        broken = [title.replace(name, "<br>".join(name.rsplit(" ", 1)), 1) for title in broken]
     figure = make_subplots(
         rows, min(_ACROSS, len(titles)), subplot_titles=broken, horizontal_spacing=0.06, vertical_spacing=0.2
     )
     figure.update_xaxes(showticklabels=False)
     figure.update_annotations(font_size=12)
-    figure.update_layout(height=80 + 240 * rows, margin={**MARGIN, "t": 90}, legend={**_LEGEND, "y": 1.35})
-    figure.update_layout(legend={"y": 1 + 0.33 / rows})
+    figure.update_layout(
+        height=80 + 240 * rows, margin={**MARGIN, "t": 90}, legend={**_LEGEND, "y": 1 + 0.33 / rows}
+    )
     return figure

@@ -16,25 +16,7 @@ from pages.shared import charts, common, url
 
 def main() -> None:
     """Draw the page from top to bottom."""
-    common.introduce(
-        "Measured traversals",
-        shows="Every dimension was moved over its range from many lesions, and the lesion in each decoded "
-        "image was outlined and measured. A dimension is named after what it changes: *when it rises, the "
-        "lesion …*",
-        does_not_mean=(
-            "- **Not a cause.** The decoder draws what it learned. A dimension that enlarges the lesion "
-            "says nothing about how lesions grow.\n"
-            "- **Not a clean factor.** Most dimensions change several properties; selectivity is the share "
-            "of the first one in all changes. Another training would have other dimensions.\n"
-            "- **Not every lesion.** A number is the mean over the starting lesions; the page also says "
-            "how many of them change that way.\n"
-            "- **Not a reader's measurement.** Outlines are computed in decoded images and are tighter "
-            "than readers draw. An outline cannot represent a cavity or a part-solid core, so these are "
-            "not measured.\n"
-            "- **Not a reader's rating.** A small network predicts the ratings; its agreement with readers "
-            "on unseen lesions is given with every prediction."
-        ),
-    )
+    common.introduce("Measured traversals")
     model = common.current_model()
     measured = read(model)
     dimensions = record.order(measured)
@@ -69,7 +51,6 @@ def read(model: LoadedModel) -> dict[str, Any]:
             "a few minutes."
         )
         st.stop()
-        raise AssertionError("unreachable")
     return measured
 
 

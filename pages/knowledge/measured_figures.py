@@ -13,11 +13,12 @@ from lungvae_core.data.outlines import SIZE
 from lungvae_core.explore.measured import record
 from lungvae_core.explore.measured.record import number
 from lungvae_core.palette import BLUE, ORANGE, SKY, VERMILLION, grey
-from pages.shared.charts import panel
+from pages.shared.charts import NO_MARGIN, add_line, error_bars, panel
 
 LESS, MORE, LINE = BLUE, ORANGE, SKY
 # Blue below zero; at zero a grey that shows on light and dark pages; orange above.
 DIVERGING = [[0, LESS], [0.5, "rgba(150,150,150,0.12)"], [1, VERMILLION]]
+_PLAIN = {"showgrid": False, "zeroline": False}
 FULL = 1.0  # standard deviations at which a colour reaches full strength
 GAP = 3  # pixels between two images of the strip
 
@@ -40,28 +41,21 @@ def overview(measured: dict[str, Any], dimensions: list[int], chosen: int) -> go
     figure.add_vrect(at - 0.5, at + 0.5, line={"color": MORE, "width": 1.5}, fillcolor="rgba(0,0,0,0)")
     figure.update_layout(
         height=26 * len(keys) + 60,
-        margin={"l": 0, "r": 0, "t": 10, "b": 0},
-        xaxis={
-            "tickvals": list(range(len(dimensions))),
-            "ticktext": [str(each) for each in dimensions],
-            "range": [-0.7, len(dimensions) - 0.3],
-            "title": {"text": "dimension z, named ones first, those that move most foremost"},
-            "tickfont": {"size": 9},
-            "tickangle": -90,
-            "showgrid": False,
-            "zeroline": False,
-        },
-        yaxis={
-            "categoryorder": "array",
-            "categoryarray": rows[::-1],
-            "range": [-0.6, len(rows) - 0.4],
-            "showgrid": False,
-            "zeroline": False,
-            "automargin": True,
-        },
+        margin={**NO_MARGIN, "t": 10},
         clickmode="event+select",
         dragmode=False,
     )
+    figure.update_xaxes(
+        tickvals=list(range(len(dimensions))),
+        ticktext=[str(each) for each in dimensions],
+        range=[-0.7, len(dimensions) - 0.3],
+        title_text="dimension z, named ones first, those that move most foremost",
+        tickfont_size=9,
+        tickangle=-90,
+        **_PLAIN,
+    )
+    order = {"categoryorder": "array", "categoryarray": rows[::-1]}
+    figure.update_yaxes(**order, range=[-0.6, len(rows) - 0.4], automargin=True, **_PLAIN)
     return figure
 
 
@@ -93,63 +87,56 @@ def _add_squares(
     figure: go.Figure, measured: dict[str, Any], dimensions: list[int], rows: dict[str, str]
 ) -> None:
     """Add invisible squares, since a heat map cannot be clicked, and dots for the properties in a name."""
-    squares: dict[str, list] = {"x": [], "y": [], "text": [], "customdata": []}
-    dots: dict[str, list] = {"x": [], "y": []}
+    squares, dots = [], []
     for at, dimension in enumerate(dimensions):
         one = measured["dimensions"][dimension]
         for key, row in rows.items():
-            if key not in one["moved"]:
-                continue
-            squares["x"].append(at)
-            squares["y"].append(row)
-            squares["text"].append(f"z {dimension}: {one['name']}<br>{_hover_text(measured, one, key)}")
-            squares["customdata"].append(dimension)
-            if key in one["properties"]:
-                dots["x"].append(at)
-                dots["y"].append(row)
-    figure.add_scatter(
-        **squares,
-        mode="markers",
-        marker={"symbol": "square", "size": float(np.clip(900 / len(dimensions), 9, 22)), "opacity": 0},
+            if key in one["moved"]:
+                text = f"z {dimension}: {one['name']}<br>{_hover_text(measured, one, key)}"
+                squares.append((at, row, text, dimension))
+                if key in one["properties"]:
+                    dots.append((at, row))
+
+    def add(places: list[Any], marker: dict[str, Any], opacity: int, **named: Any) -> None:
+        figure.add_scatter(
+            x=[place[0] for place in places],
+            y=[place[1] for place in places],
+            mode="markers",
+            marker=marker,
+            selected={"marker": {"opacity": opacity}},
+            unselected={"marker": {"opacity": opacity}},
+            showlegend=False,
+            **named,
+        )
+
+    add(
+        squares,
+        {"symbol": "square", "size": float(np.clip(900 / len(dimensions), 9, 22)), "opacity": 0},
+        0,
+        text=[text for _, _, text, _ in squares],
+        customdata=[dimension for _, _, _, dimension in squares],
         hovertemplate="%{text}<extra></extra>",
-        selected={"marker": {"opacity": 0}},
-        unselected={"marker": {"opacity": 0}},
-        showlegend=False,
     )
-    figure.add_scatter(
-        **dots,
-        mode="markers",
-        marker={"symbol": "circle", "size": 5, "color": "#fff", "line": {"width": 1, "color": "#111"}},
-        hoverinfo="skip",
-        selected={"marker": {"opacity": 1}},
-        unselected={"marker": {"opacity": 1}},
-        showlegend=False,
-    )
+    dot = {"symbol": "circle", "size": 5, "color": "#fff", "line": {"width": 1, "color": "#111"}}
+    add(dots, dot, 1, hoverinfo="skip")
 
 
 def judged(measured: dict[str, Any], one: dict[str, Any]) -> pd.DataFrame:
     """One row per rating that a judge predicted along a dimension; the steadiest change first."""
-    place = record.JUDGED.index("spearman")
-    ratings = sorted(one["judged"], key=lambda rating: -abs(one["judged"][rating][place]))
+    place, agreement = record.JUDGED.index("spearman"), measured["judge"]["ratings"]
     rows = []
-    for rating in ratings:
+    for rating in sorted(one["judged"], key=lambda rating: -abs(one["judged"][rating][place])):
         change, low, high, spearman, rises = one["judged"][rating]
-        agreement = {
-            kind: measured["judge"]["ratings"][kind][rating]["value"] for kind in ("real", "reconstructed")
+        row = {
+            "rating": rating,
+            "change": f"{number(change)} ({number(low)} to {number(high)})",
+            "rises in": f"{rises:.0%}",
+            "Spearman": number(spearman),
         }
-        rows.append(
-            {
-                "rating": rating,
-                "change": f"{number(change)} ({number(low)} to {number(high)})",
-                "rises in": f"{rises:.0%}",
-                "Spearman": number(spearman),
-                **{
-                    f"judge on {kind} slices": "not known" if value is None else number(value)
-                    for kind, value in agreement.items()
-                },
-                "slices": f"{measured['judge']['ratings']['real'][rating]['n']:,}",
-            }
-        )
+        for kind in ("real", "reconstructed"):
+            value = agreement[kind][rating]["value"]
+            row[f"judge on {kind} slices"] = "not known" if value is None else number(value)
+        rows.append(row | {"slices": f"{agreement['real'][rating]['n']:,}"})
     return pd.DataFrame(rows)
 
 
@@ -185,13 +172,9 @@ def strip(images: np.ndarray, outlines: np.ndarray, values: np.ndarray) -> go.Fi
             bgcolor="rgba(0,0,0,0.6)",
             borderpad=1,
         )
-    figure.update_layout(
-        height=165,
-        margin={"l": 0, "r": 0, "t": 0, "b": 0},
-        xaxis={"visible": False, "range": [-0.5, wide.shape[1] - 0.5]},
-        yaxis={"visible": False, "range": [SIZE + 9, -0.5], "scaleanchor": "x"},
-        dragmode=False,
-    )
+    figure.update_xaxes(visible=False, range=[-0.5, wide.shape[1] - 0.5])
+    figure.update_yaxes(visible=False, range=[SIZE + 9, -0.5], scaleanchor="x")
+    figure.update_layout(height=165, margin=NO_MARGIN, dragmode=False)
     return figure
 
 
@@ -201,10 +184,11 @@ def curves(measured: dict[str, Any], dimension: int, count: int = 6) -> go.Figur
     keys = strongest(measured, dimension)[:count]
     values = np.linspace(one["low"], one["high"], measured["steps"])
     titles = [_title(measured["properties"][key]) for key in keys]
-    columns = min(3, max(len(keys), 1))
-    figure = make_subplots(-(-len(keys) // columns) or 1, columns, subplot_titles=titles)
+    across = min(3, max(len(keys), 1))
+    rows = -(-len(keys) // across) or 1
+    figure = make_subplots(rows, across, subplot_titles=titles)
     for at, key in enumerate(keys):
-        place = panel(at, columns)
+        place = panel(at, across)
         mean, low, high = (np.array(each, float) for each in one["walk"][key])
         figure.add_scatter(
             x=np.concatenate([values, values[::-1]]),
@@ -216,27 +200,15 @@ def curves(measured: dict[str, Any], dimension: int, count: int = 6) -> go.Figur
             hoverinfo="skip",
             **place,
         )
-        figure.add_scatter(
-            x=values,
-            y=mean,
-            mode="lines+markers",
-            line={"color": LINE, "width": 2},
-            customdata=np.stack([low, high], axis=1),
-            hovertemplate="z %{x:.3g}: %{y:.4g} (%{customdata[0]:.4g} to %{customdata[1]:.4g})"
-            "<extra></extra>",
-            **place,
-        )
+        hover = "z %{x:.3g}: %{y:.4g} (%{customdata[0]:.4g} to %{customdata[1]:.4g})"
+        add_line(figure, values, mean, LINE, hover, customdata=np.stack([low, high], axis=1), **place)
         # A change below a tenth of the spread between lesions must not fill the panel.
         least = 0.1 * measured["properties"][key]["deviation"]
         bottom, top = np.nanmin(low), np.nanmax(high)
         pad = max(0.08 * (top - bottom), (least - (top - bottom)) / 2)
         figure.update_yaxes(range=[bottom - pad, top + pad], **place)
     figure.update_annotations(font_size=12)
-    figure.update_layout(
-        height=170 * (-(-len(keys) // columns) or 1) + 30,
-        margin={"l": 0, "r": 0, "t": 28, "b": 0},
-        showlegend=False,
-    )
+    figure.update_layout(height=170 * rows + 30, margin={**NO_MARGIN, "t": 28}, showlegend=False)
     return figure
 
 
@@ -244,34 +216,24 @@ def effects(measured: dict[str, Any], dimension: int) -> go.Figure:
     """Draw a dimension's effect on every property, in standard deviations with interval."""
     one = measured["dimensions"][dimension]
     keys = strongest(measured, dimension)
-    points, texts, names, low, high = [], [], [], [], []
-    for key in keys:
-        _, least, most, effect, _, _ = one["moved"][key]
-        deviation = measured["properties"][key]["deviation"]
-        points.append(effect)
-        low.append(effect - least / deviation)
-        high.append(most / deviation - effect)
-        texts.append(_hover_text(measured, one, key))
-        names.append(measured["properties"][key]["words"])
-    named = {measured["properties"][key]["words"] for key in one["properties"]}
+    about = [measured["properties"][key] for key in keys]
+    _, low, high, effect, _, _ = np.array([one["moved"][key] for key in keys], float).reshape(-1, 6).T
+    deviation = np.array([each["deviation"] for each in about])
     figure = go.Figure(
         go.Scatter(
-            x=points,
-            y=names,
+            x=effect,
+            y=[each["words"] for each in about],
             mode="markers",
-            marker={"size": 9, "color": [MORE if name in named else LINE for name in names]},
-            error_x={"array": high, "arrayminus": low, "color": "#888", "thickness": 1.5},
-            text=texts,
+            marker={"size": 9, "color": [MORE if key in one["properties"] else LINE for key in keys]},
+            error_x=error_bars(effect, low / deviation, high / deviation, color="#888", thickness=1.5),
+            text=[_hover_text(measured, one, key) for key in keys],
             hovertemplate="%{text}<extra></extra>",
         )
     )
     figure.add_vline(0, line={"color": "#888", "width": 1})
-    figure.update_layout(
-        height=24 * len(keys) + 50,
-        margin={"l": 0, "r": 0, "t": 0, "b": 0},
-        xaxis={"title": "effect, SD (95 % interval)", "zeroline": False},
-        yaxis={"autorange": "reversed", "automargin": True},
-    )
+    figure.update_xaxes(title_text="effect, SD (95 % interval)", zeroline=False)
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    figure.update_layout(height=24 * len(keys) + 50, margin=NO_MARGIN)
     return figure
 
 

@@ -22,7 +22,7 @@ from pages.shared import access, url
 DIMS = {"2": "2D", "3": "3D"}
 MOST_PARAMETERS = 8  # of a custom map
 MOST_TEXTS = 2000  # distinct values offered for a text column
-_COLUMNS, _SEARCH, _TAKEN, _LAST = "map_columns", "map_search", "map_where_taken", "last_map_where"
+_COLUMNS, _SEARCH, _LAST = "map_columns", "map_search", "last_map_where"
 _MADE = "map_made"  # method -> parameters of a custom map, as written in the address
 
 
@@ -116,17 +116,12 @@ def _condition(model: LoadedModel, unit: str, column: Column) -> None:
     if column.kind == "number":
         low, high = st.columns(2)
         for place, end, limit in ((low, "from", column.low), (high, "to", column.high)):
-            place.number_input(
-                f"{column.title}, {end}",
-                value=None,
-                key=f"map_where_{name}_{end}",
-                placeholder=f"{limit:.4g}",
-            )
+            label, key = f"{column.title}, {end}", f"map_where_{name}_{end}"
+            place.number_input(label, value=None, key=key, placeholder=f"{limit:.4g}")
         return
-    options = _options(model, unit, column)
-    chosen = st.session_state.get(f"map_where_{name}", [])
-    st.session_state[f"map_where_{name}"] = [value for value in chosen if value in options]
-    st.multiselect(column.title, options, key=f"map_where_{name}", placeholder="Any")
+    options, key = _options(model, unit, column), f"map_where_{name}"
+    st.session_state[key] = [value for value in st.session_state.get(key, []) if value in options]
+    st.multiselect(column.title, options, key=key, placeholder="Any")
 
 
 @kept
@@ -231,11 +226,8 @@ def _layers(model: LoadedModel, dims: int) -> tuple[bool, str]:
         if dims == 3:
             st.caption("Drawn on maps of two dimensions.")
     st.session_state["map_density_state"] = "1" if density else "0"
-    st.session_state["last_map_density_state"] = st.session_state["map_density_state"]
-    clusters = st.session_state["map_clusters"]
-    st.session_state["last_map_clusters"] = clusters
-    url.write("density", "1" if density else None)
-    url.write("clusters", None if clusters == "none" else clusters)
+    url.keep("density", key="map_density_state", unless="0")
+    clusters = url.keep("clusters", key="map_clusters", unless="none")
     flat = dims == 2
     return density and flat, clusters if flat and clusters != "none" else ""
 

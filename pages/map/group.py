@@ -132,7 +132,6 @@ def _gallery(model: LoadedModel, rows: list[int], key: str) -> None:
         key=f"{key}_cards",
         picked=selection.focus(model),
         smallest=82,
-        action="Show this lesion",
         label="Lesions of the group",
     )
     real = model.real[shown]
@@ -186,7 +185,6 @@ def _typical(model: LoadedModel, rows: list[int], key: str) -> None:
         key=f"{key}_most_typical",
         picked=selection.focus(model),
         smallest=96,
-        action="Show this lesion",
         label="Most typical lesions of the group",
     )
     _open_card(picked, rows, key)

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from lungvae_core.explore.typical import Contrast
 from lungvae_core.palette import CIVIDIS, GREY, SKY
 from lungvae_core.serving.lesions.group import FIGURES
+from pages.shared.charts import error_bars
 
 _LINE_PX = 40
 
@@ -25,7 +26,7 @@ def contrasts(differences: Sequence[Contrast]) -> go.Figure:
         np.array([getattr(contrast, name) / contrast.spread for contrast in shown])
         for name in ("difference", "low", "high")
     )
-    at = np.arange(len(shown))
+    at, bar = np.arange(len(shown)), {"color": GREY, "thickness": 1.5, "width": 4}
     figure = go.Figure(
         go.Scatter(
             x=x,
@@ -37,13 +38,8 @@ def contrasts(differences: Sequence[Contrast]) -> go.Figure:
                 "symbol": ["circle" if contrast.differs else "circle-open" for contrast in shown],
                 "line": {"width": 2},
             },
-            error_x={
-                "array": np.nan_to_num(high - x),
-                "arrayminus": np.nan_to_num(x - low),
-                "color": GREY,
-                "thickness": 1.5,
-                "width": 4,
-            },
+            # A figure without an interval has bars of no length.
+            error_x=error_bars(0, np.nan_to_num(low - x), np.nan_to_num(high - x), **bar),
             text=[_caption(contrast) for contrast in shown],
             hovertemplate="%{text}<extra></extra>",
         )
@@ -57,9 +53,8 @@ def contrasts(differences: Sequence[Contrast]) -> go.Figure:
         fixedrange=True,
     )
     figure.update_xaxes(title="group less rest, in standard deviations", fixedrange=True, zeroline=False)
-    figure.update_layout(
-        height=70 + _LINE_PX * len(shown), margin={"l": 4, "r": 8, "t": 8, "b": 8}, showlegend=False
-    )
+    margin = {"l": 4, "r": 8, "t": 8, "b": 8}
+    figure.update_layout(height=70 + _LINE_PX * len(shown), margin=margin, showlegend=False)
     return figure
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from html import escape
 
@@ -12,7 +11,6 @@ import streamlit as st
 from lungvae_core.data.slices import malignancy_meaning, rating_text
 from lungvae_core.errors import UserError
 from lungvae_core.explore.maps import TITLES
-from lungvae_core.palette import CSS
 from lungvae_core.serving.lesions import cases
 from lungvae_core.serving.lesions.cases import Case, NoduleCase
 from lungvae_core.serving.lesions.nodule_score import attended_words
@@ -26,30 +24,6 @@ from pages.shared.lesion_figures import slice_scores
 
 NEIGHBOURS = 8
 SCORE_WORDS = "(0 to 1, not a probability of cancer)"
-_STYLE = (
-    f"<style>\n{CSS}"
-    + """\
-.error {margin: 0}
-.error .picture {position: relative; border-radius: .4rem; overflow: hidden; background: #000}
-.error img {display: block; width: 100%; aspect-ratio: 1}
-.error .scale {position: absolute; left: .4rem; right: .4rem; bottom: .4rem; display: flex; gap: .35rem;
-  align-items: center; justify-content: center; font-size: .72rem; color: #fff; text-shadow: 0 0 3px #000}
-.error .scale i {flex: 0 1 3rem; height: .5rem; border-radius: .2rem;
-  background: linear-gradient(to right, var(--sky), var(--night), var(--orange))}
-.error figcaption {margin-top: .3rem; font-size: .85rem}
-.among {position: relative; max-width: 30rem; margin-bottom: .2rem; font-size: .75rem}
-.among .bars {display: flex; gap: 1px; align-items: flex-end; height: 2.1rem}
-.among .bars.down {align-items: flex-start; margin-top: 2px}
-.among .bars i {flex: 1; background: var(--sky); min-height: 1px}
-.among .bars.down i {background: var(--orange)}
-.among .band {position: absolute; top: 0; height: calc(4.2rem + 2px); border-inline: 1px solid currentColor;
-  background: color-mix(in srgb, currentColor 16%, transparent)}
-.among .at {position: absolute; top: -.2rem; height: calc(4.6rem + 2px); width: 3px; margin-left: -1.5px;
-  background: currentColor; border-radius: 2px}
-.among .ends {display: flex; justify-content: space-between; gap: 1rem; margin-top: .25rem}
-</style>
-"""
-)
 
 
 def pictures(model: LoadedModel, case: Case) -> None:
@@ -74,13 +48,8 @@ def error(model: LoadedModel, case: Case) -> None:
         return
     low, high = model.window
     full = round(cases.ERROR_FULL * (high - low))
-    source = base64.b64encode(png).decode()
-    st.html(
-        f'{_STYLE}<figure class="error"><div class="picture">'
-        f'<img alt="Reconstruction less CT slice, {escape(caption)}" src="data:image/png;base64,{source}">'
-        f'<div class="scale">−{full}<i></i>+{full} HU</div></div>'
-        f"<figcaption>Error: {escape(caption)}</figcaption></figure>"
-    )
+    scale = f'<div class="scale">−{full}<i></i>+{full} HU</div>'
+    figures.picture(png, scale, f"Error: {caption}", alt=f"Reconstruction less CT slice, {caption}")
 
 
 def score(model: LoadedModel, case: Case, *, of: str = "") -> None:
@@ -122,7 +91,7 @@ def _among(value: float, band: tuple[float, float] | None, histograms: dict[str,
         field = f'<div class="band" style="left: {band[0]:.2%}; width: {band[1] - band[0]:.2%}"></div>'
     alt = f"Score {value:.2f} among the stored scores of benign slices above and malignant ones below"
     st.html(
-        f'{_STYLE}<div class="among" role="img" aria-label="{alt}">{bars}{field}'
+        f'<div class="among" role="img" aria-label="{alt}">{bars}{field}'
         f'<div class="at" style="left: {value:.2%}"></div>'
         '<div class="ends"><span>0</span><span>benign above, malignant below</span><span>1</span></div></div>'
     )

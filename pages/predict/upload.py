@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import BinaryIO
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
 
 import streamlit as st
 
@@ -177,33 +177,34 @@ def predictions(
 ) -> tuple[Case, NoduleCase | None]:
     """Return the model's output for the slice and the nodule, computed once until something changes."""
     kept = st.session_state.setdefault(_CASES, {})
-    series = upload.series
+    series, at = upload.series, placed.at
     whole = (id(model), token, spacing_mm)
-    box = placed.boxes[placed.at]
-    one, many = ("slice", *whole, placed.at, box), ("nodule", *whole, tuple(sorted(placed.boxes.items())))
-    if kept.get("slice", (None,))[0] != one:
-        kept["slice"] = (
-            one,
-            cases.case_of_upload(
-                model,
-                cases.crop(series.hu[placed.at], *box),
-                title=series.name if len(series.hu) == 1 else f"{placed.at + 1} of {len(series.hu)}",
-                spacing_mm=spacing_mm,
-                patient_id=series.patient_id,
-                count=parts.NEIGHBOURS,
-            ),
+
+    def slice_case() -> Case:
+        return cases.case_of_upload(
+            model,
+            cases.crop(series.hu[at], *placed.boxes[at]),
+            title=series.name if len(series.hu) == 1 else f"{at + 1} of {len(series.hu)}",
+            spacing_mm=spacing_mm,
+            patient_id=series.patient_id,
+            count=parts.NEIGHBOURS,
         )
-    if len(placed.boxes) < 2:
-        return kept["slice"][1], None
-    if kept.get("nodule", (None,))[0] != many:
+
+    def nodule_case() -> NoduleCase:
         with st.spinner(f"Judging {len(placed.boxes)} slices…"):
-            kept["nodule"] = (
-                many,
-                cases.nodule_of_upload(
-                    model, series.hu, placed.boxes, spacing_mm=spacing_mm, patient_id=series.patient_id
-                ),
+            return cases.nodule_of_upload(
+                model, series.hu, placed.boxes, spacing_mm=spacing_mm, patient_id=series.patient_id
             )
-    return kept["slice"][1], kept["nodule"][1]
+
+    def once(kind: str, request: tuple, make: Callable[[], Any]) -> Any:
+        if kept.get(kind, (None,))[0] != request:
+            kept[kind] = (request, make())
+        return kept[kind][1]
+
+    case = once("slice", (*whole, at, placed.boxes[at]), slice_case)
+    if len(placed.boxes) < 2:
+        return case, None
+    return case, once("nodule", (*whole, tuple(sorted(placed.boxes.items()))), nodule_case)
 
 
 def results(model: LoadedModel, case: Case, nodule: NoduleCase | None, placed: Placed) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -20,6 +20,8 @@ from lungvae_core.caches import BoundedCache
 
 MOST_BYTES = 32 * 2**20
 MARGIN = {"l": 10, "r": 10, "t": 40, "b": 10}  # around figures with titles above their panels
+
+NO_MARGIN = {"l": 0, "r": 0, "t": 0, "b": 0}
 
 
 class Chart(go.Figure):
@@ -66,7 +68,29 @@ def error_bars(value: Any, low: Any, high: Any, **look: Any) -> dict[str, Any]:
     return {"array": high - value, "arrayminus": value - low, **look}
 
 
-def panel(number: int, across: int) -> dict[str, int]:
+def add_line(
+    figure: go.Figure,
+    x: Any,
+    y: Any,
+    colour: str,
+    hover: str,
+    *,
+    dash: str = "solid",
+    mode: str = "lines+markers",
+    **named: Any,
+) -> None:
+    """Add a line, with a mark at each point unless `mode` says otherwise; `hover` is the text of a point."""
+    look = {"color": colour, "width": 2, "dash": dash}
+    figure.add_scatter(x=x, y=y, mode=mode, line=look, hovertemplate=f"{hover}<extra></extra>", **named)
+
+
+def arrays(entries: Iterable[Mapping[str, Any]], *names: str) -> list[np.ndarray]:
+    """Return an array per name with the entries' figures of that name; NaN for None."""
+    entries = list(entries)
+    return [np.array([entry[name] for entry in entries], float) for name in names]
+
+
+def panel(number: int, across: int) -> dict[str, Any]:
     """Return the place of a panel, counted from 0, in rows of `across`, as plotly takes it."""
     return {"row": number // across + 1, "col": number % across + 1}
 

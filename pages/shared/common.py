@@ -4,44 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 import streamlit as st
 
 from lungvae_core import ATTRIBUTION, NOTICE, faults
 from lungvae_core.errors import UserError
+from lungvae_core.palette import CSS
 from lungvae_core.serving.http.routes import registry
 from lungvae_core.serving.jobs.queue import Jobs
 from lungvae_core.serving.jobs.table import Job
 from lungvae_core.serving.models.registry import LoadedModel
-from pages.shared import tour, url
-from pages.shared.help import HELP
+from pages.shared import guide, tour, url
 
-# A laptop's screen needs the space that Streamlit leaves above a page and between a sidebar's lines. Its Stop
-# button, which appears while a page is slow, stops no job, and people would take it for the job's.
-_STYLE = """
-<style>
-[data-testid='stHeader'] {height: 2.2rem; min-height: 2.2rem; background: transparent; pointer-events: none}
-[data-testid='stHeader'] button {pointer-events: auto}
-[data-testid='stStatusWidget'] button {display: none}
-[data-testid='stMainBlockContainer'] {padding-top: 2.2rem}
-[data-testid='stMainBlockContainer'] h1 {padding: .3rem 0; font-size: 2.1rem}
-[data-testid='stSidebarHeader'] {height: 2.2rem; margin-bottom: 0}
-[data-testid='stSidebarNavLink'] {margin-block: 0}
-[data-testid='stSidebarNavItems'] {gap: 0; row-gap: 0}
-[data-testid='stNavSectionHeader'] {padding-block: .35rem 0}
-[data-testid='stCaptionContainer'], [data-testid='stExpander'] summary,
-[data-testid='stExpander'] summary * {color: inherit; opacity: 1}
-[data-testid='stBaseButton-primary'], [data-testid='stBaseButton-primaryFormSubmit'],
-[data-testid^='stBaseButton-primary'] * {color: light-dark(#fff, #06131c)}
-[data-testid='stCaptionContainer'] {opacity: .84}
-[data-testid='stPlotlyChart'] :is(.xtick, .ytick, .cbaxis) text,
-[data-testid='stPlotlyChart'] :is(.xtitle, .ytitle, .cbtitle *) {
-  fill: light-dark(#55565c, #c9c6c1) !important}
-.st-key-sidebar_notice [data-testid='stAlertContainer'] {padding: .45rem .6rem}
-.st-key-sidebar_notice p {font-size: .8rem; line-height: 1.35}
-</style>
-"""
+_STYLE = CSS + Path(__file__).with_name("pages.css").read_text(encoding="utf-8")
 FEW = 5  # reasons that are given in full
 _LARGER = "<style>html {font-size: 125% !important}</style>"  # everything is measured in rem
 
@@ -51,7 +28,7 @@ def frame(page: str) -> None:
 
     The address has the model as ?model=name and larger text as ?text=large.
     """
-    st.html(_STYLE)
+    st.html(f"<style>{_STYLE}</style>")
     with st.sidebar:
         with st.container(key="sidebar_notice"):
             st.warning(NOTICE, icon=":material/warning:")
@@ -121,18 +98,18 @@ def jobs() -> list[Job]:
     return usable
 
 
-def introduce(title: str, *, shows: str, does_not_mean: str) -> None:
-    """Introduce a page: its title, what it shows, what it does not mean, and how to use it."""
+def introduce(title: str, **values: str) -> None:
+    """Introduce a page with its texts of guide.md, in which `values` replace the names in braces."""
+    text = guide.guides(guide.FILE)[title]
     heading, limits, how = st.columns([1.3, 1, 1], gap="small", vertical_alignment="center")
     heading.title(title, anchor=False)
     with limits.expander(
         "What this does not mean", icon=":material/info:", type="compact", expanded=tour.tells_limits(title)
     ):
-        st.markdown(does_not_mean)
-    if title in HELP:
-        with how.expander("How to use this page", icon=":material/help:", type="compact"):
-            st.markdown(HELP[title])
-    st.markdown(shows)
+        st.markdown(text.limits.format(**values))
+    with how.expander("How to use this page", icon=":material/help:", type="compact"):
+        st.markdown(text.use)
+    st.markdown(text.shows.format(**values))
 
 
 @contextlib.contextmanager
@@ -176,4 +153,3 @@ def stop(message: str) -> NoReturn:
     """End the page here with a message for the user."""
     st.error(message)
     st.stop()
-    raise AssertionError("unreachable")

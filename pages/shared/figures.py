@@ -11,21 +11,6 @@ import streamlit as st
 from lungvae_core.serving.lesions.images import png
 from lungvae_core.serving.models.registry import LoadedModel
 
-_STYLE = """
-<style>
-.lesion {margin: 0}
-.lesion .picture {position: relative; border-radius: .4rem; overflow: hidden; background: #000}
-.lesion img {display: block; width: 100%; aspect-ratio: 1}
-.lesion .window, .lesion .bar {position: absolute; bottom: .4rem; color: #fff; font-size: .72rem;
-  text-shadow: 0 0 3px #000}
-.lesion .window {left: .5rem}
-.lesion .bar {right: .5rem; border-bottom: 2px solid #fff; text-align: center}
-.lesion .badge {position: absolute; top: .4rem; left: .4rem; padding: .1rem .45rem; border-radius: .3rem;
-  font-size: .72rem; color: #1a1200; background: #e69f00}
-.lesion figcaption {margin-top: .3rem; font-size: .85rem}
-</style>
-"""
-
 
 def lesion(model: LoadedModel, image: np.ndarray, caption: str, *, spacing_mm: float | None = None) -> None:
     """Show a CT slice (64, 64) in 0..1 of the model's window, with a scale bar if the spacing is known.
@@ -45,10 +30,15 @@ def generated(model: LoadedModel, image: np.ndarray, caption: str) -> None:
 
 def _show(model: LoadedModel, image: np.ndarray, caption: str, extra: str) -> None:
     low, high = model.window
-    source = base64.b64encode(png(image)).decode()
+    window = f'<div class="window">W {high - low:.0f} L {(low + high) / 2:.0f}</div>'
+    picture(png(image), extra + window, caption, alt=caption)
+
+
+def picture(content: bytes, over: str, caption: str, *, alt: str) -> None:
+    """Show a PNG with HTML `over` it and a caption below it."""
+    source = base64.b64encode(content).decode()
     st.html(
-        f'{_STYLE}<figure class="lesion"><div class="picture">'
-        f'<img alt="{escape(caption)}" src="data:image/png;base64,{source}">{extra}'
-        f'<div class="window">W {high - low:.0f} L {(low + high) / 2:.0f}</div></div>'
+        '<figure class="lesion"><div class="picture">'
+        f'<img alt="{escape(alt)}" src="data:image/png;base64,{source}">{over}</div>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )

@@ -37,7 +37,6 @@ def show(
         offer(model, codes, patient=patient),
         key=key,
         window=model.window,
-        difference_full=DIFFERENCE_FULL,
         ends=ends,
         places=places,
     )

@@ -189,7 +189,6 @@ def _neighbours(model: LoadedModel, row: int, key: str) -> int | None:
         cards(model, rows.tolist(), readers=True),
         key=f"{key}_neighbours",
         smallest=96,
-        action="Show this lesion",
         label="Most similar lesions of other patients",
     )
     with st.expander("All their ratings", icon=":material/table:"):

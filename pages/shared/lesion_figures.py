@@ -13,20 +13,6 @@ from lungvae_core.serving.lesions.lesion_facts import Rating
 from lungvae_core.serving.lesions.nodule_score import NoduleScore
 from pages.shared.charts import Chart
 
-_STYLE = """
-<style>
-.card-table {width: 100%; border-collapse: collapse; font-size: .8rem; line-height: 1.35}
-.card-table th, .card-table td {padding: .16rem .3rem; text-align: left; font-weight: 400;
-  border-bottom: 1px solid color-mix(in srgb, currentColor 14%, transparent); vertical-align: top}
-.card-table thead th {font-size: .72rem}
-.card-table .number {text-align: center; font-variant-numeric: tabular-nums; padding-inline: .1rem;
-  width: 1.3rem}
-.card-table .said {overflow-wrap: anywhere}
-.card-table tbody tr:first-child th, .card-table tbody tr:first-child td {font-weight: 600}
-.card-facts tbody tr:first-child th, .card-facts tbody tr:first-child td {font-weight: 400}
-</style>
-"""
-
 
 def ratings_table(ratings: Sequence[Rating]) -> None:
     """Show one line per characteristic, one column per reader, and what the numbers mean."""
@@ -47,7 +33,7 @@ def ratings_table(ratings: Sequence[Rating]) -> None:
             f'<td class="said">{escape(rating.caption)}</td></tr>'
         )
     st.html(
-        f'{_STYLE}<table class="card-table" aria-label="Every reader\'s ratings"><thead><tr>'
+        '<table class="card-table" aria-label="Every reader\'s ratings"><thead><tr>'
         f'<th scope="col">reader</th>{head}<th scope="col">in words</th></tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table>"
     )
@@ -59,7 +45,7 @@ def facts_table(facts: Sequence[tuple[str, str]]) -> None:
         f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in facts
     )
     st.html(
-        f'{_STYLE}<table class="card-table card-facts" aria-label="The nodule and its scan">'
+        '<table class="card-table card-facts" aria-label="The nodule and its scan">'
         f"<tbody>{lines}</tbody></table>"
     )
 

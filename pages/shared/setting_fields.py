@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -12,6 +13,8 @@ from lungvae_core.serving.workspace.datasets import FoundData, find_data
 from lungvae_core.serving.workspace.settings import Settings
 from lungvae_core.vae.config import PRESETS
 from lungvae_core.workers import cores
+
+ONE_LEFT = "One core is left to this app unless you say otherwise."
 
 
 def data_sets() -> list[FoundData]:
@@ -27,33 +30,28 @@ def preset(column: DeltaGenerator, key: str, help: str | None = None) -> str:
     return column.selectbox("Preset", list(PRESETS), list(PRESETS).index("dirvae"), key=key, help=help)
 
 
-def show(setting: Setting, key: str) -> None:
+def show(column: DeltaGenerator, setting: Setting, key: str) -> None:
     """Draw the widget of one setting."""
+    label, choices, default = setting.label, setting.choices, setting.default
+    look: dict[str, Any] = {"key": key, "help": setting.help}
     if setting.kind == "choice":
-        st.selectbox(
-            setting.label,
-            setting.choices,
-            setting.choices.index(setting.default),
-            format_func=setting.choice_words,
-            key=key,
-            help=setting.help,
-        )
+        column.selectbox(label, choices, choices.index(default), format_func=setting.choice_words, **look)
     elif setting.kind == "several":
-        st.multiselect(setting.label, setting.choices, setting.default, key=key, help=setting.help)
+        column.multiselect(label, choices, default, **look)
     elif setting.kind == "switch":
-        st.toggle(setting.label, setting.default, key=key, help=setting.help)
+        column.toggle(label, default, **look)
     else:
         number = int if setting.kind == "whole" else float
-        st.number_input(
-            setting.label,
-            None if setting.minimum is None else number(setting.minimum),
-            None if setting.maximum is None else number(setting.maximum),
-            number(setting.default),
-            step=number(setting.step),
-            format="%d" if number is int else "%g",
-            key=key,
-            help=setting.help,
-        )
+        low, high = (None if end is None else number(end) for end in (setting.minimum, setting.maximum))
+        look |= {"step": number(setting.step), "format": "%d" if number is int else "%g"}
+        column.number_input(label, low, high, number(default), **look)
+
+
+def described(column: DeltaGenerator, label: str, options: Mapping[str, str], key: str, **named: Any) -> str:
+    """Draw the select box of options that are shown as "name: description"."""
+    return column.selectbox(
+        label, list(options), key=key, format_func=lambda name: f"{name}: {options[name]}", **named
+    )
 
 
 def device(column: DeltaGenerator, key: str) -> None:

@@ -81,14 +81,6 @@ STEPS = (
     ),
 )
 _STEP = "tour_step"
-_STYLE = """
-<style>
-.st-key-tour {position: sticky; top: .3rem; z-index: 99; margin-right: 2.2rem;
-  padding: .4rem .5rem .4rem .9rem; border-radius: .5rem;
-  background: light-dark(#e2f1fa, #16293a); border: 1px solid light-dark(#0067a3, #56b4e9)}
-.st-key-tour p {font-size: .9rem; line-height: 1.4}
-</style>
-"""
 
 
 def banner(page: str) -> None:
@@ -98,7 +90,6 @@ def banner(page: str) -> None:
         return
     step, last = STEPS[at - 1], len(STEPS)
     here = page == step.path
-    st.html(_STYLE)
     with st.container(key="tour", horizontal=True, wrap=False, vertical_alignment="center", gap="small"):
         text = step.text if here else "You left the tour; look around, then go on."
         title = step.title if step.title.endswith("?") else f"{step.title}."

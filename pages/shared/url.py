@@ -42,9 +42,8 @@ def read(name: str, understand: Callable[[str, str], Value]) -> Value | None:
     try:
         return understand(name, value)
     except ParameterError as error:
-        if (
-            _written().get(name) != value
-        ):  # otherwise the model has changed, and the address is still the old one's
+        # Otherwise the model has changed, and the address is still the old one's.
+        if _written().get(name) != value:
             say(error)
         return None
 
@@ -103,11 +102,14 @@ def start(name: str, options: Iterable[str], *, key: str) -> None:
         st.session_state[key] = next(value for value in candidates if value in options)
 
 
-def keep(name: str, *, key: str) -> str:
-    """Return the widget's value, write it to the address, and remember it for the next visit."""
+def keep(name: str, *, key: str, unless: str | None = None) -> str:
+    """Return the widget's value, remember it for the next visit, and write it to the address.
+
+    The address has no parameter for the value `unless`.
+    """
     value: str = st.session_state[key]
     st.session_state[f"last_{key}"] = value
-    write(name, value)
+    write(name, None if value == unless else value)
     return value
 
 

@@ -27,26 +27,7 @@ DIRECTIONS = {"malignancy": "More malignant", "diameter": "Larger"}
 def main() -> None:
     """Draw the page from top to bottom."""
     common.compact()
-    common.introduce(
-        "Traversal",
-        shows="Drag a slider, and the decoder draws the changed code as you move. Images labelled "
-        "*generated* are not scans.",
-        does_not_mean=(
-            "- **Not the course of a disease.** A traversal shows generated images along one direction of "
-            "what the decoder learned. No lesion was followed over time, and none turns from benign to "
-            "malignant here.\n"
-            "- **Not a clinical factor.** A dimension is a number that the training found useful. It may "
-            "mix size, density, texture and surroundings, and another training would find others. Where it "
-            "has a name, such as *grows*, that was measured on decoded lesions (page Measured traversals) "
-            "and says what changes most when its value rises, on average; single lesions may differ.\n"
-            "- **Not a probability of cancer.** The model score is the output of a classifier on codes, "
-            "uncalibrated. A walk from a lesion is scored by the classifier that scores this lesion on "
-            "every page; the text beside the start says what it and the encoder have seen of the patient. "
-            "Its change along a walk describes the classifier, not biology; the walk may leave the region "
-            "of the training lesions.\n"
-            "- **Not sharp.** Every image here lacks fine detail, which the decoder cannot draw."
-        ),
-    )
+    common.introduce("Traversal")
     model = common.current_model()
     start = starts.pick(model)
     walk(model.entry.name, start)
@@ -111,12 +92,11 @@ def live(model: LoadedModel, start: starts.Start) -> Released:
     label = f"{label} {scoring.of_walk(model, start.patient)}".strip()
     where = model.latent.edited(moved_along(model, code, list(along.items())), edits)
     used, unused, ordered_by = paths.carried(model)
-    sliders = []
+    sliders: list[Slider] = []
     for dimension in used + unused:
         low, high = paths.span(model, dimension, where).tolist()
         low, high = min(low, float(code[dimension])), max(high, float(code[dimension]))
-        sliders.append(Slider(dimension, low, high, float(code[dimension])))
-    low, high = model.window
+        sliders.append((dimension, low, high, float(code[dimension])))
     return traversal_view(
         key="traversal",
         model=model.entry.name,
@@ -136,7 +116,6 @@ def live(model: LoadedModel, start: starts.Start) -> Released:
         along=along,
         dimension=_dimension_in_address(model),
         window=model.window,
-        difference_hu=DIFFERENCE_FULL * (high - low),
     )
 
 

@@ -67,7 +67,11 @@ def between(model: LoadedModel, start: starts.Start) -> None:
         lesions = "The lesion" if len(way.rows) == 1 else f"The {len(way.rows)} lesions"
         st.markdown(f"**{lesions} that it leads along**" + (", in order" if len(way.rows) > 1 else ""))
         lesion_cards(
-            model.entry.name, [card(model, row) for row in way.rows], key="between-lesions", smallest=92
+            model.entry.name,
+            [card(model, row) for row in way.rows],
+            key="between-lesions",
+            smallest=92,
+            action="Choose this lesion",
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from lungvae_core.errors import UserError
 from lungvae_core.number_text import duration, interval
@@ -50,25 +51,17 @@ JOBS = JobPanel(
 def start(space: str, name_key: str) -> None:
     """Start the search that the form describes."""
     state = st.session_state
-    fixed = {} if SPACES[space].of_codes else {"epochs": state["search-epochs"]}
-    options = {
-        "method": state["search-method"],
-        "trials": state["search-trials"],
-        "objective": state["search-objective"],
-        "folds": state["search-folds"],
-        "test_fraction": state["search-test"],
-        "seed": state["search-seed"],
-        "halving": bool(state.get("search-halving", False)),
-    }
+    as_set = ("method", "trials", "objective", "folds", "seed", "device", "workers")
+    options = {name: state[f"search-{name}"] for name in as_set}
     JOBS.act(
         lambda: Jobs().start(
             Search.of,
             state[name_key].strip(),
             state["search-source"].folder,
             space,
-            fixed=fixed,
-            device=state["search-device"],
-            workers=state["search-workers"],
+            fixed={} if SPACES[space].of_codes else {"epochs": state["search-epochs"]},
+            test_fraction=state["search-test"],
+            halving=bool(state.get("search-halving", False)),
             **options,
         )
     )
@@ -77,35 +70,26 @@ def start(space: str, name_key: str) -> None:
 def new_search() -> None:
     """Draw the form that starts a search."""
     left, right = st.columns(2)
-    space = left.selectbox(
-        "What to search",
-        list(SPACES),
-        index=list(SPACES).index("dirvae"),
-        key="search-space",
-        format_func=lambda name: f"{name}: {SPACE_WORDS[name]}",
-    )
+    descriptions = {name: SPACE_WORDS[name] for name in SPACES}
+    at_first = list(SPACES).index("dirvae")
+    space = setting_fields.described(left, "What to search", descriptions, "search-space", index=at_first)
     of_codes = SPACES[space].of_codes
     sources, none = sources_of(of_codes)
     if not sources:
         st.info(none)
         return
     right.selectbox("Model" if of_codes else "Data", sources, format_func=describe, key="search-source")
-    start_from = make(SPACES[space], sources[0].folder)
-    with st.expander(f"What may change ({len(SPACES[space].parameters)} settings)"):
-        rows = [
-            {"Setting": name, "Values": str(parameter)}
-            for name, parameter in SPACES[space].parameters.items()
-        ]
+    start_from, parameters = make(SPACES[space], sources[0].folder), SPACES[space].parameters
+    with st.expander(f"What may change ({len(parameters)} settings)"):
+        rows = [{"Setting": name, "Values": str(parameter)} for name, parameter in parameters.items()]
         st.dataframe(rows, hide_index=True)
         st.caption("Other bounds: `lungvae search --range`, `--choices` and `--set`.")
     name = Jobs().suggest(f"search-{space}")
     objectives = ["auc", "balanced_accuracy"] if of_codes else ["auc", "ssim", "mse", "elbo"]
     with st.form("search-form", enter_to_submit=False):
         columns = st.columns(4)
-        with columns[0]:
-            option("method")
-        with columns[1]:
-            option("trials")
+        option(columns[0], "method")
+        option(columns[1], "trials")
         columns[2].selectbox(
             SearchConfig.model_fields["objective"].title or "",
             objectives,
@@ -113,33 +97,25 @@ def new_search() -> None:
             key="search-objective",
             help="\n\n".join(f"{key}: {OBJECTIVES[key][1]}." for key in objectives),
         )
-        with columns[3]:
-            option("folds", start_from.folds)
+        option(columns[3], "folds", start_from.folds)
         columns = st.columns(4)
-        with columns[0]:
-            option("test_fraction", start_from.test_fraction, key="search-test")
-        with columns[1]:
-            option("seed")
+        option(columns[0], "test_fraction", start_from.test_fraction, key="search-test")
+        option(columns[1], "seed")
         if not of_codes:
-            with columns[2]:
-                epochs = form.setting_of(TrainingConfig, "epochs", start_from.epochs)
-                setting_fields.show(replace(epochs, help=f"Of a trial. {epochs.help}"), "search-epochs")
-            with columns[3]:
-                option("halving")
+            epochs = form.setting_of(TrainingConfig, "epochs", start_from.epochs)
+            of_trial = replace(epochs, help=f"Of a trial. {epochs.help}")
+            setting_fields.show(columns[2], of_trial, "search-epochs")
+            option(columns[3], "halving")
         columns = st.columns(4)
         setting_fields.device(columns[0], "search-device")
-        setting_fields.cores_used(
-            columns[1],
-            "Trainings at once",
-            "search-workers",
-            "Each has one CPU thread; one core is left to this app unless you say otherwise.",
-        )
+        help = "Each has one CPU thread; one core is left to this app unless you say otherwise."
+        setting_fields.cores_used(columns[1], "Trainings at once", "search-workers", help)
         setting_fields.start_row("search", "search", "search", name, start, space)
 
 
-def option(name: str, default: int | float | None = None, *, key: str = "") -> None:
+def option(column: DeltaGenerator, name: str, default: float | None = None, *, key: str = "") -> None:
     """Draw the widget of one of the search's own settings."""
-    setting_fields.show(form.setting_of(SearchConfig, name, default), key or f"search-{name}")
+    setting_fields.show(column, form.setting_of(SearchConfig, name, default), key or f"search-{name}")
 
 
 def sources_of(of_codes: bool) -> tuple[list[Any], str]:
@@ -259,13 +235,12 @@ def show_best(state: SearchState) -> None:
     if figures := state.final.get("reconstruction"):
         sentence += f"SSIM {figures['ssim']:.3f}, MSE {figures['mse']:.5f} (0..1 of the HU window). "
     if classified := state.final.get("classifier"):
-        rows = {"codes": classified["units"]} | {
-            f"{name} alone": units for name, units in classified["baselines"].items()
-        }
-        sentence += "AUC per nodule, malignant against benign, 95 % interval: " + "; ".join(
-            f"{name} {interval(area)}"
-            for name, area in ((name, units["nodule"]["auc"]) for name, units in rows.items())
+        alone = {f"{name} alone": units for name, units in classified["baselines"].items()}
+        areas = "; ".join(
+            f"{name} {interval(units['nodule']['auc'])}"
+            for name, units in ({"codes": classified["units"]} | alone).items()
         )
+        sentence += f"AUC per nodule, malignant against benign, 95 % interval: {areas}"
     st.markdown(sentence)
 
 
@@ -275,21 +250,7 @@ def watch() -> None:
     show_searches()
 
 
-common.introduce(
-    "Search",
-    shows="Search settings: many trainings, each evaluated on patients that it was not trained on. It runs "
-    "in the background, on this machine; `lungvae search --ray` uses a cluster.",
-    does_not_mean=(
-        "- All figures here are of **validation** patients. They selected the winner, so the best of many "
-        "trials is optimistic; the more trials, the more so.\n"
-        "- The patients set aside are in no trial. Evaluate the winner on them once (`--final`), and do "
-        "not search again with the result.\n"
-        "- SSIM and MSE depend on the HU window and reward good reconstruction, not knowledge of "
-        "malignancy.\n"
-        "- One seed is one draw: differences smaller than those between seeds or folds mean nothing.\n"
-        "- A setting that correlates with good values need not cause them."
-    ),
-)
+common.introduce("Search")
 all_jobs = common.jobs()
 form_picked = JOBS.form_picked(jobs_at_first=bool(find_searches() or url.sent("search")))
 JOBS.show_error()

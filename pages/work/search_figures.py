@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -83,20 +85,9 @@ def best_so_far(state: SearchState) -> go.Figure:
     """Draw each complete trial's value by number, and the best value so far."""
     rows = state.best_so_far()
     figure = go.Figure()
-    figure.add_scatter(
-        x=rows["number"],
-        y=rows["value"],
-        mode="markers",
-        name="trial",
-        marker={"color": COMPLETED, "size": 8},
-    )
-    figure.add_scatter(
-        x=rows["number"],
-        y=rows["best"],
-        mode="lines",
-        name="best so far",
-        line={"color": BEST, "width": 2, "shape": "hv"},
-    )
+    dots, steps = {"color": COMPLETED, "size": 8}, {"color": BEST, "width": 2, "shape": "hv"}
+    figure.add_scatter(x=rows["number"], y=rows["value"], mode="markers", name="trial", marker=dots)
+    figure.add_scatter(x=rows["number"], y=rows["best"], mode="lines", name="best so far", line=steps)
     figure.update_xaxes(title_text="trial", tickformat="d")
     figure.update_yaxes(title_text=f"{state.config.objective}, validation patients")
     figure.update_layout(
@@ -111,22 +102,16 @@ def scatters(state: SearchState) -> go.Figure:
     columns = min(4, len(names))
     rows = math.ceil(len(names) / columns)
     titles = [f"{name} ({state.association(name):.2f})" for name in names]
-    figure = make_subplots(
-        rows,
-        columns,
-        subplot_titles=titles,
-        shared_yaxes=True,
-        horizontal_spacing=0.03,
-        vertical_spacing=0.22,
-    )
+    spacing = {"horizontal_spacing": 0.03, "vertical_spacing": 0.22}
+    figure = make_subplots(rows, columns, subplot_titles=titles, shared_yaxes=True, **spacing)
     table = state.table[state.table["value"].notna()]
+    complete = table["state"] == COMPLETE
     for index, name in enumerate(names):
-        place = panel(index, columns)
+        place, parameter = panel(index, columns), state.config.parameters[name]
         for part, label, colour, shape in (
-            (table[table["state"] == COMPLETE], "complete", COMPLETED, "circle"),
-            (table[table["state"] != COMPLETE], "fewer epochs", OTHERS, "circle-open"),
+            (table[complete], "complete", COMPLETED, "circle"),
+            (table[~complete], "fewer epochs", OTHERS, "circle-open"),
         ):
-            parameter = state.config.parameters[name]
             figure.add_scatter(
                 x=part[name].astype(str) if parameter.choices else part[name],
                 y=part["value"],
@@ -145,11 +130,8 @@ def scatters(state: SearchState) -> go.Figure:
         elif parameter.log:
             figure.update_xaxes(type="log", **place)
     figure.update_annotations(font_size=13)
-    figure.update_layout(
-        height=60 + 210 * rows,
-        margin=MARGIN,
-        legend={"orientation": "h", "y": -0.25 / rows},
-    )
+    legend = {"orientation": "h", "y": -0.25 / rows}
+    figure.update_layout(height=60 + 210 * rows, margin=MARGIN, legend=legend)
     return figure
 
 
@@ -167,22 +149,24 @@ def _axis(values: pd.Series, name: str) -> _Axis:
     """Place numbers on a linear or logarithmic axis, and words in order."""
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     distinct = _choices(values)
-    labels = [f"{value:.4g}" if numeric else str(value) for value in values]
+
+    def texts(values: Iterable[Any]) -> list[str]:
+        return [f"{value:.4g}" if numeric else str(value) for value in values]
+
     if not numeric or len(distinct) <= TICKS:
         heights = [at / max(len(distinct) - 1, 1) for at in range(len(distinct))]
-        texts = [f"{value:.4g}" if numeric else str(value) for value in distinct]
         place = [heights[distinct.index(value)] for value in values]
-        return _Axis(name, place, labels, list(zip(heights, texts, strict=True)))
+        return _Axis(name, place, texts(values), list(zip(heights, texts(distinct), strict=True)))
     low, high = float(values.min()), float(values.max())
     heights = np.linspace(0, 1, TICKS).tolist()
     if low > 0 and high / low >= 10:
         span = math.log(high / low)
         place = [math.log(float(value) / low) / span for value in values]
-        texts = [f"{low * math.exp(span * height):.2g}" for height in heights]
+        ticks = [f"{low * math.exp(span * height):.2g}" for height in heights]
     else:
         place = [(float(value) - low) / (high - low) for value in values]
-        texts = [f"{low + (high - low) * height:.3g}" for height in heights]
-    return _Axis(name, place, labels, list(zip(heights, texts, strict=True)))
+        ticks = [f"{low + (high - low) * height:.3g}" for height in heights]
+    return _Axis(name, place, texts(values), list(zip(heights, ticks, strict=True)))
 
 
 def _choices(values: pd.Series) -> list:

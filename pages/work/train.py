@@ -72,6 +72,7 @@ def watch_jobs() -> None:
 
 def buttons(jobs: Jobs, job: Job) -> None:
     """Draw the buttons that apply: stop, resume, go to the map."""
+    trained = job.kind == Training.kind and Path(job.folder).exists()
     with st.container(horizontal=True):
         if job.kind == Training.kind and HALVE in job.message and job.status in (STOPPED, FAILED):
             st.button(
@@ -85,14 +86,14 @@ def buttons(jobs: Jobs, job: Job) -> None:
                 "the checkpoint and continues at half the learning rate, at most 8 times.",
             )
         JOBS.stop_or_resume(jobs, job)
-        if job.kind == Training.kind and job.status == DONE and Path(job.folder).exists():
+        if trained and job.status == DONE:
             st.page_link(
                 "map/latent_map.py",
                 label="Open in the map",
                 icon=":material/scatter_plot:",
                 query_params={"model": job.name},
             )
-        if job.kind == Training.kind and not job.active and Path(job.folder).exists():
+        if trained and not job.active:
             with st.popover("Delete", icon=":material/delete:"):
                 st.markdown(
                     f"The run **{job.name}**: its weights, codes and maps, permanently and for everyone."
@@ -101,14 +102,9 @@ def buttons(jobs: Jobs, job: Job) -> None:
                     "Delete it",
                     key=f"train-delete-{job.id}",
                     type="primary",
-                    on_click=delete,
-                    args=(jobs, job),
+                    on_click=JOBS.attempt,
+                    args=(access.DELETE, delete_run, jobs.settings, job.name),
                 )
-
-
-def delete(jobs: Jobs, job: Job) -> None:
-    """Delete the run that a training made; the next rerun of the page shows what prevented it."""
-    JOBS.attempt(access.DELETE, delete_run, jobs.settings, job.name)
 
 
 def training(job: Job) -> None:
@@ -137,11 +133,8 @@ def training(job: Job) -> None:
     charts.show(curves(state), alt="Loss and held-out figures by epoch", key=f"train-curves-{job.id}")
     st.caption(curves_words(state))
     if state.units is not None:
-        charts.show(
-            dimensions(state.units),
-            alt="How much each dimension is used",
-            key=f"train-dimensions-{job.id}",
-        )
+        used = "How much each dimension is used"
+        charts.show(dimensions(state.units), alt=used, key=f"train-dimensions-{job.id}")
         st.caption(dimensions_words(state))
     if state.samples:
         model = state.config.model
@@ -162,7 +155,8 @@ def say_not_finite(job: Job, state: TrainingState) -> None:
         return
     failed = job.status == FAILED and "finite" in job.message
     if not failed:
-        halved = f", its learning rate halved {times(state.halvings)} by now" if state.halvings else ""
+        times = "once" if state.halvings == 1 else f"{state.halvings} times"
+        halved = f", its learning rate halved {times} by now" if state.halvings else ""
         st.warning(
             f"In epoch {broken.epoch}, batch {broken.batch}, the loss was not a finite number. The training "
             f"went back to its last checkpoint{halved}.",
@@ -187,9 +181,8 @@ def figures_words(state: TrainingState) -> str:
     """Describe the last epoch's figures, and honestly say which slices they are from."""
     figures, training = state.rows[-1]["validation"], state.config.training
     if (leak := leak_epoch(state)) is None:
-        whose = (
-            f"slices of **held-out patients** (about {training.validation_fraction:.0%}; never trained on)"
-        )
+        share = f"about {training.validation_fraction:.0%}"
+        whose = f"slices of **held-out patients** ({share}; never trained on)"
     else:
         whose = (
             f"slices of patients that were held out until epoch {leak - 1}; **about 70 % of them are "
@@ -320,25 +313,7 @@ def name_of(job: Job) -> str:
     return f"{TITLES[made['method']]} of {Path(made['run']).name}'s {made['unit']}s"
 
 
-def times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
-
-
-common.introduce(
-    "Train",
-    shows="Start a training, watch it, stop it and resume it later. It runs in the background without this "
-    "tab, and its finished model appears in the picker.",
-    does_not_mean=(
-        "- A good SSIM says that slices are reconstructed well, not that a model recognises malignancy. "
-        "Labels play no part in a training without joint rounds.\n"
-        "- In joint rounds the encoder learns from labels. A falling classifier loss then says nothing "
-        "about patients whose labels it has not seen.\n"
-        "- Losses are weighted by the settings: compare them within one run only. SSIM and MSE depend on "
-        "the HU window: compare them between runs of the same window only.\n"
-        "- One seed is one draw. To compare two models, use several seeds.\n"
-        "- Held-out figures come from patients of the same archive, not from another hospital."
-    ),
-)
+common.introduce("Train")
 pace = REFRESH_SECONDS if any(job.active for job in common.jobs()) else None
 if JOBS.form_picked(jobs_at_first=bool(pace or url.sent("job"))):
     JOBS.show_error()

@@ -13,7 +13,7 @@ from lungvae_core.palette import GREY, ORANGE, PURPLE, SKY, VERMILLION
 from lungvae_core.serving.jobs.progress import TrainingState
 from lungvae_core.training.epochs import DimensionFigures
 from lungvae_core.training.validate import ACTIVE, DEAD
-from pages.shared.charts import panel
+from pages.shared.charts import MARGIN, panel
 
 # Okabe-Ito colours, each with its own dash.
 TRAINED, HELD_OUT, SCHEDULE, UNUSED = ORANGE, SKY, PURPLE, VERMILLION
@@ -83,7 +83,7 @@ def curves(state: TrainingState) -> go.Figure:
     figure.for_each_annotation(lambda note: note.update(font_size=10 if note.textangle else 13))
     figure.update_layout(
         height=height + 70,
-        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+        margin={**MARGIN, "t": 30},
         legend={"orientation": "h", "y": -62 / height, "yanchor": "top"},
     )
     return figure
@@ -103,17 +103,13 @@ def _panels(state: TrainingState) -> list[_Panel]:
     def held_out(name: str) -> _Line:
         return _Line("validation", name, HELD_OUT)
 
-    config = state.config
+    config, dimensions = state.config, state.config.model.dimensions
     panels = [
         _Panel("Loss (objective a slice)", (trained("loss"), held_out("loss"))),
         _Panel("SSIM, held out (0..1)", (held_out("ssim"),)),
         _Panel("MSE, held out (0..1 scale)", (held_out("mse"),)),
         _Panel("KL (nats a slice)", (trained("kl"), held_out("kl")), "tozero"),
-        _Panel(
-            f"Active dimensions, held out (of {config.model.dimensions})",
-            (held_out("active_units"),),
-            "tozero",
-        ),
+        _Panel(f"Active dimensions, held out (of {dimensions})", (held_out("active_units"),), "tozero"),
         _Panel("β, weight of the KL", (_Line("beta", "", SCHEDULE),), "tozero"),
         _Panel("Gradient norm (log scale)", (trained("gradient_norm"),), "log"),
         _Panel("Learning rate", (_Line("learning_rate", "", SCHEDULE),), "tozero"),
@@ -159,22 +155,23 @@ def dimensions(units: DimensionFigures) -> go.Figure:
             f"Norm of the decoder's weights for it, same order; dashed: used above {DEAD}",
         ),
     )
-    _bars(figure, 1, units.kl, order, ACTIVE, "KL {} nats")
-    _bars(figure, 2, units.column_norm, order, DEAD, "norm {}")
+    _bars(figure, panel(0, 1), units.kl, order, ACTIVE, "KL {} nats")
+    _bars(figure, panel(1, 1), units.column_norm, order, DEAD, "norm {}")
     figure.update_xaxes(title_text="dimensions, most informative first", row=2)
     figure.update_xaxes(range=[0.4, len(order) + 0.6], tickformat="d")
     figure.update_annotations(font_size=13)
-    figure.update_layout(
-        height=400,
-        bargap=0.15 if len(order) <= 128 else 0,
-        showlegend=False,
-        margin={"l": 10, "r": 10, "t": 30, "b": 10},
-    )
+    gap = 0.15 if len(order) <= 128 else 0
+    figure.update_layout(height=400, bargap=gap, showlegend=False, margin={**MARGIN, "t": 30})
     return figure
 
 
 def _bars(
-    figure: go.Figure, row: int, figures: list[float], order: list[int], least: float, hover: str
+    figure: go.Figure,
+    place: dict[str, int],
+    figures: list[float],
+    order: list[int],
+    least: float,
+    hover: str,
 ) -> None:
     """Draw bars whose colour shows whether they exceed `least`, and a line there.
 
@@ -189,12 +186,8 @@ def _bars(
         y=[max(value, floor) for value in values],
         customdata=[[number, f"{value:.3g}"] for number, value in zip(order, values, strict=True)],
         hovertemplate="z %{customdata[0]}: " + hover.format("%{customdata[1]}") + "<extra></extra>",
-        marker={
-            "color": [HELD_OUT if value > least else UNUSED for value in values],
-            "line": {"width": 0},
-        },
-        row=row,
-        col=1,
+        marker={"color": [HELD_OUT if value > least else UNUSED for value in values], "line": {"width": 0}},
+        **place,
     )
     figure.add_scatter(
         x=[0, len(order) + 1],
@@ -202,11 +195,10 @@ def _bars(
         mode="lines",
         line={"color": UNUSED, "width": 2, "dash": "dash"},
         hoverinfo="skip",
-        row=row,
-        col=1,
+        **place,
     )
     if log:
-        figure.update_yaxes(type="log", exponentformat="power", dtick=1, row=row, col=1)
-        figure.update_yaxes(range=[math.log10(floor), math.log10(most) + 0.15], row=row, col=1)
+        ends = [math.log10(floor), math.log10(most) + 0.15]
+        figure.update_yaxes(type="log", exponentformat="power", dtick=1, range=ends, **place)
     else:
-        figure.update_yaxes(rangemode="tozero", tickformat="~g", row=row, col=1)
+        figure.update_yaxes(rangemode="tozero", tickformat="~g", **place)

@@ -102,17 +102,14 @@ def group_fields(preset: str, settings: list[form.Setting], wide: int) -> None:
     for begin in range(0, len(settings), wide):
         columns = st.columns(wide, vertical_alignment="bottom")
         for column, setting in zip(columns, settings[begin : begin + wide], strict=False):
-            with column:
-                setting_fields.show(setting, f"train-{preset}-{setting.name}")
+            setting_fields.show(column, setting, f"train-{preset}-{setting.name}")
 
 
 def device_fields() -> None:
     """Choose where the training runs; this is not part of its configuration."""
     left, right = st.columns(2)
     setting_fields.device(left, "train-device")
-    setting_fields.cores_used(
-        right, "CPU threads", "train-threads", "One core is left to this app unless you say otherwise."
-    )
+    setting_fields.cores_used(right, "CPU threads", "train-threads", setting_fields.ONE_LEFT)
 
 
 def prepare_form(settings: Settings) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pages.shared import guide
 from tests.conftest import ROOT
 from tests.pages import conftest
 
@@ -22,6 +23,9 @@ def test_the_guide_to_a_page_can_be_followed(
     shell = tmp_path / "pages" / "shell.py"
     group = '"What it knows": [\n'
     shell.write_text(shell.read_text().replace(group, group + blocks["pages/shell.py"]))
+    texts = tmp_path / "pages" / "shared" / "guide.md"
+    texts.write_text(f"{texts.read_text()}\n{blocks['pages/shared/guide.md']}")
+    monkeypatch.setattr(guide, "FILE", texts)
     monkeypatch.setattr(conftest, "ROOT", tmp_path)
     monkeypatch.syspath_prepend(ROOT)
     test: dict[str, object] = {}

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from lungvae_core.serving.walks.live import DIFFERENCE_FULL
 from pages.components.register import register
 
 _COMPONENT = register("filmstrip", Path(__file__).parent / "film")
@@ -21,14 +22,13 @@ def filmstrip(
     *,
     key: str,
     window: tuple[float, float],
-    difference_full: float,
     ends: tuple[str, str] = ("A", "B"),
     places: np.ndarray | None = None,
 ) -> None:
     """Show the film that `serving.film.offer` registered for `model` under the name `film`.
 
-    `difference_full` is the share of `window` at which a difference reaches full colour. `places` (T, 2) are
-    the positions of the frames on a map: a map of `model` in the same tab follows the film.
+    `places` (T, 2) are the positions of the frames on a map: a map of `model` in the same tab follows the
+    film.
     """
     low, high = window
     _COMPONENT(
@@ -36,8 +36,8 @@ def filmstrip(
             "source": f"/api/models/{quote(model)}/films/{film}",
             "ends": list(ends),
             "window": f"W {high - low:.0f}  L {(low + high) / 2:.0f} HU",
-            "fullGrey": 255 * difference_full,
-            "fullHu": round(difference_full * (high - low)),
+            "fullGrey": 255 * DIFFERENCE_FULL,
+            "fullHu": round(DIFFERENCE_FULL * (high - low)),
             "places": None if places is None else np.asarray(places, float).round(4).tolist(),
             "model": model,
         },

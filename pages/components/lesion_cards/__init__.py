@@ -19,7 +19,7 @@ def lesion_cards(
     key: str,
     picked: int | None = None,
     smallest: int = 96,
-    action: str = "Choose this lesion",
+    action: str = "Show this lesion",
     label: str = "Lesions",
 ) -> int | None:
     """Show cards {"row", "title", "lines", "real"} in a grid; return the row just clicked, or None.

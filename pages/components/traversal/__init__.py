@@ -17,19 +17,13 @@ import numpy as np
 import streamlit as st
 
 from lungvae_core.palette import grey
+from lungvae_core.serving.walks.live import DIFFERENCE_FULL
 from pages.components.register import register
 
 _VIEW = register("lungvae_traversal", Path(__file__).parent / "view")
 
 
-@dataclass(frozen=True)
-class Slider:
-    """One dimension: its number, the range of its slider, and its value at the start."""
-
-    dimension: int
-    low: float
-    high: float
-    start: float
+Slider = tuple[int, float, float, float]  # a dimension, the ends of its slider, and its value at the start
 
 
 @dataclass(frozen=True)
@@ -72,7 +66,6 @@ def traversal_view(
     along: Mapping[str, float],
     dimension: int | None,
     window: tuple[float, float],
-    difference_hu: float,
     names: Mapping[int, tuple[str, str]] | None = None,
 ) -> Released:
     """Show the view and return its state as of the last release.
@@ -97,7 +90,7 @@ def traversal_view(
             "realImage": None if real_image is None else _pixels(real_image),
             "spacing": spacing_mm,
             "startScore": start_score,
-            "sliders": [[item.dimension, item.low, item.high, item.start] for item in sliders],
+            "sliders": sliders,
             "names": {str(at): list(both) for at, both in (names or {}).items()},
             "used": used,
             "orderedBy": ordered_by,
@@ -108,7 +101,7 @@ def traversal_view(
             "edits": [[int(at), float(value)] for at, value in state.edits.items()],
             "dimension": dimension if released is None else released.dimension,
             "window": f"W {high - low:.0f}  L {(low + high) / 2:.0f} HU",
-            "differenceHu": round(difference_hu),
+            "differenceHu": round(DIFFERENCE_FULL * (high - low)),
         },
         on_released_change=lambda: None,
     )

@@ -47,7 +47,7 @@ def test_larger_text_is_in_the_address(models):
 def introduced() -> None:
     from pages.shared import common
 
-    common.introduce("Latent map", shows="What it shows.", does_not_mean="Not a diagnosis.")
+    common.introduce("Latent map", images="What it shows.", scoring="Not a diagnosis.")
 
 
 def test_a_page_says_what_it_shows_what_that_does_not_mean_and_how_to_use_it():

@@ -20,7 +20,7 @@ def page() -> None:
     from pages.shared import setting_fields
 
     for setting in settings_of(PRESETS["dirvae"]):
-        setting_fields.show(setting, setting.name)
+        setting_fields.show(st.container(), setting, setting.name)
     setting_fields.preset(st.container(), "preset", "help")
     setting_fields.cores_used(st.container(), "Cores", "cores", "help")
     setting_fields.device(st.container(), "device")
