@@ -1,7 +1,7 @@
 """Frozen configurations of a model and its training, with presets by name; unknown keys are errors.
 
-Each setting is described here alone, by its title, description and bounds: forms, helps of commands and the
-tables of docs/training.md are made of them.
+Each setting is described only here, by its title, description and bounds, from which forms, the help of
+commands and the tables of docs/training.md are made.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     PlainSerializer,
     ValidationError,
     ValidatorFunctionWrapHandler,
@@ -21,6 +23,7 @@ from pydantic import (
 )
 
 from lungvae_core.errors import UserError
+from lungvae_core.schema import Share
 
 if TYPE_CHECKING:
     from lungvae_core.vae.latents import Latent
@@ -30,7 +33,7 @@ Measured = Literal["diameter", "density", "edge", "elongation"]
 Rated = Literal[
     "lobulation", "spiculation", "calcification", "texture", "malignancy", "margin", "sphericity", "subtlety"
 ]
-# What is asked of a lesion and what counts as its answer; see `lungvae_core.data.labels`.
+# Which classes to distinguish, and what counts as malignant; see `lungvae_core.data.labels`.
 Task = Annotated[
     Literal["mvb", "mvr"],
     Field(title="Task", description="mvb: malignant against benign. mvr: malignant against the rest."),
@@ -182,23 +185,15 @@ class ModelConfig(_Frozen):
         return FAMILIES[self.prior]
 
     @model_validator(mode="after")
-    def _window(self) -> ModelConfig:
+    def _consistent(self) -> ModelConfig:
         if self.hu_low >= self.hu_high:
             raise ValueError("hu_low must be below hu_high")
-        return self
-
-    @model_validator(mode="after")
-    def _layer(self) -> ModelConfig:
         if self.lesion_layer and (self.network != "lean" or not self.linear_path):
             raise ValueError("lesion_layer needs network=lean and linear_path=true")
         if self.lesion_layer and self.dimensions <= len(get_args(Measured)):
             raise ValueError("lesion_layer needs more dimensions than the four of its geometry")
         if self.rating_dimensions and not self.lesion_layer:
             raise ValueError("rating_dimensions needs lesion_layer=true")
-        return self
-
-    @model_validator(mode="after")
-    def _rank(self) -> ModelConfig:
         if self.linear_rank and not self.linear_path:
             raise ValueError("linear_rank needs linear_path=true")
         if self.linear_rank >= self.dimensions:
@@ -221,32 +216,31 @@ class ObjectiveConfig(_Frozen):
         title="Kind of objective",
         description="elbo: one β for both priors. released: the weights of the paper's code.",
     )
-    l1: float = Field(
-        default=0.5, ge=0, title="Weight of L1", description="Mean absolute difference of pixels."
+    l1: NonNegativeFloat = Field(
+        default=0.5, title="Weight of L1", description="Mean absolute difference of pixels."
     )
-    ssim: float = Field(default=0.5, ge=0, title="Weight of 1 − SSIM", description="Structural similarity.")
-    ms_ssim: float = Field(
-        default=0.0, ge=0, title="Weight of 1 − MS-SSIM", description="SSIM on five scales."
+    ssim: NonNegativeFloat = Field(
+        default=0.5, title="Weight of 1 − SSIM", description="Structural similarity."
     )
-    mse: float = Field(
-        default=0.0, ge=0, title="Weight of MSE", description="Mean squared difference of pixels."
+    ms_ssim: NonNegativeFloat = Field(
+        default=0.0, title="Weight of 1 − MS-SSIM", description="SSIM on five scales."
     )
-    bce: float = Field(
+    mse: NonNegativeFloat = Field(
+        default=0.0, title="Weight of MSE", description="Mean squared difference of pixels."
+    )
+    bce: NonNegativeFloat = Field(
         default=0.0,
-        ge=0,
         title="Weight of BCE",
         description="Binary cross-entropy of pixels, 0..1 of the window: the continuous Bernoulli.",
     )
-    focal_frequency: float = Field(
+    focal_frequency: NonNegativeFloat = Field(
         default=0.0,
-        ge=0,
         title="Weight of the focal frequency loss",
         description="Squared differences of the images' spectra, of which those that are furthest off count "
         "most (arXiv 2012.12821).",
     )
-    feature: float = Field(
+    feature: NonNegativeFloat = Field(
         default=0.0,
-        ge=0,
         title="Weight of the feature loss",
         description="How differently a small network sees slice and reconstruction. It learns first, from "
         "labels of the training patients alone, to tell malignant from benign.",
@@ -259,29 +253,24 @@ class ObjectiveConfig(_Frozen):
         description="Of a network, trained beside the VAE, that tells slices from reconstructions. 1: it "
         "moves a pixel as much as the rest of the loss. Sharper, but the fine texture is invented. 0: none.",
     )
-    focus: float = Field(
+    focus: NonNegativeFloat = Field(
         default=0.0,
-        ge=0,
         title="Focus on the middle",
         description="Pixels of L1, MSE and BCE count 1 + this in the crop's middle.",
     )
-    mask_focus: float = Field(
+    mask_focus: NonNegativeFloat = Field(
         default=0.0,
-        ge=0,
         title="Focus on the lesion",
         description="Pixels of L1, MSE and BCE count 1 + this inside the readers' mask.",
     )
-    tissue: float = Field(
+    tissue: Share = Field(
         default=0.0,
-        ge=0,
-        le=1,
         title="Share in the tissue window",
         description="So much of the pixel and SSIM terms is taken in -500 to 400 HU, the window in which "
         "lesions are shown. Sharper there; a little less so in the lung.",
     )
-    beta: float = Field(
+    beta: NonNegativeFloat = Field(
         default=1.0,
-        ge=0,
         title="β, weight of the KL",
         description="Higher: smoother, more separate dimensions; blurrier pictures.",
     )
@@ -290,9 +279,8 @@ class ObjectiveConfig(_Frozen):
         title="Reversed KL",
         description="KL(prior || posterior), as in the paper's code; then not an ELBO.",
     )
-    warmup_epochs: float = Field(
+    warmup_epochs: NonNegativeFloat = Field(
         default=0.0,
-        ge=0,
         title="Warm-up (epochs)",
         description="β rises linearly from 0 over these; guards against collapse.",
     )
@@ -302,23 +290,21 @@ class ObjectiveConfig(_Frozen):
         description="linear: one rise, then β holds. cyclical: rises over the warm-up, holds as long, "
         "begins again (arXiv 1903.10145).",
     )
-    free_bits: float = Field(
+    free_bits: NonNegativeFloat = Field(
         default=0.0,
-        ge=0,
         title="Free bits (nats a dimension)",
         description="A dimension's KL costs nothing below this; guards against collapse (arXiv 1606.04934). "
         "0: every nat costs.",
     )
     # One dimension each, in this order; see `lungvae_core.training.guided`
-    guided: tuple[Measured | Rated, ...] = Field(
+    guided: Annotated[tuple[Measured | Rated, ...], BeforeValidator(_listed)] = Field(
         default=(),
         title="Guided by",
         description="The first dimensions follow these, one each: measured in the readers' mask (diameter to "
         "elongation), or the readers' mean rating. Training patients' alone.",
     )
-    guided_weight: float = Field(
+    guided_weight: NonNegativeFloat = Field(
         default=50.0,
-        ge=0,
         title="Weight of the guides",
         description="Nats of loss for a dimension that does not follow its guide at all.",
     )
@@ -329,37 +315,28 @@ class ObjectiveConfig(_Frozen):
         title="Slope of the guides",
         description="Higher: values that lie closer together count as in order.",
     )
-    guided_apart: float = Field(
+    guided_apart: NonNegativeFloat = Field(
         default=0.0,
-        ge=0,
         title="Keep the others free of it",
         description="Nats of loss where the other dimensions correlate with a guide by 1. 0: they may.",
     )
-    guided_layers: float = Field(
+    guided_layers: NonNegativeFloat = Field(
         default=0.0,
-        ge=0,
         title="Weight of the outlines",
         description="Of the mean absolute difference of the lesion's share of each pixel from the readers' "
         "outline, and of the background inside it from lung. With the lesion apart only.",
     )
-    guided_ratings: float = Field(
+    guided_ratings: NonNegativeFloat = Field(
         default=0.0,
-        ge=0,
         title="Weight of the readers' eye",
         description="Nats of loss for steps along guides that are ratings in which a small network, which "
         "learns the ratings of the training slices first, sees no change. 0: no such network.",
     )
-    guided_anchor: float = Field(
+    guided_anchor: NonNegativeFloat = Field(
         default=0.0,
-        ge=0,
         title="Weight of the guides' values",
         description="Nats of loss for a guided dimension that is a standard deviation off its value.",
     )
-
-    @field_validator("guided", mode="before")
-    @classmethod
-    def _names(cls, value: Any) -> Any:
-        return _listed(value)
 
     @field_validator("guided")
     @classmethod
@@ -373,11 +350,7 @@ class TrainingConfig(_Frozen):
     """How long and how fast to train, and on what."""
 
     epochs: int = Field(
-        default=30,
-        ge=1,
-        le=10_000,
-        title="Epochs",
-        description="How often every training slice is seen.",
+        default=30, ge=1, le=10_000, title="Epochs", description="How often every training slice is seen."
     )
     batch_size: int = Field(
         default=64,
@@ -393,15 +366,14 @@ class TrainingConfig(_Frozen):
         title="Learning rate",
         description="Of AdamW, after a ramp over the first 100 steps.",
     )
-    weight_decay: float = Field(
-        default=0.0, ge=0, le=1, title="Weight decay", description="Pull of the weights towards 0."
+    weight_decay: Share = Field(
+        default=0.0, title="Weight decay", description="Pull of the weights towards 0."
     )
     schedule: Literal["constant", "cosine"] = Field(
         default="cosine", title="Learning rate over time", description="cosine: falls to 0 at the end."
     )
-    clip_norm: float = Field(
+    clip_norm: NonNegativeFloat = Field(
         default=0.0,
-        ge=0,
         title="Limit of the gradient's norm",
         description="Longer gradients are shortened to it. 0: none.",
     )
@@ -412,9 +384,7 @@ class TrainingConfig(_Frozen):
         "rate, 8 times at most.",
     )
     flips: bool = Field(
-        default=True,
-        title="Random flips",
-        description="Mirror slices left-right and up-down at random.",
+        default=True, title="Random flips", description="Mirror slices left-right and up-down at random."
     )
     quarter_turns: bool = Field(
         default=False,
@@ -521,9 +491,8 @@ class JointConfig(_Frozen):
         title="Rate in rounds (share)",
         description="Of the learning rate of the epochs before.",
     )
-    label_weight: float = Field(
+    label_weight: NonNegativeFloat = Field(
         default=20.0,
-        ge=0,
         title="Weight of the labels",
         description="Nats of loss for a nat of the classifier's cross-entropy, malignant against benign.",
     )
@@ -552,9 +521,8 @@ class JointConfig(_Frozen):
         description="The mean malignancy of all readers, 1..5 as 0..1, is the label whatever the "
         "task and label rule, so that indeterminate lesions teach as well.",
     )
-    ratings_weight: float = Field(
+    ratings_weight: NonNegativeFloat = Field(
         default=0.0,
-        ge=0,
         title="Weight of the other ratings",
         description="With a trained classifier: nats for a squared deviation of the readers' other ratings "
         "and of the log diameter, all standardised, as it tells them from the code.",
@@ -577,7 +545,7 @@ class Config(_Frozen):
     joint: JointConfig = JointConfig()
 
     @model_validator(mode="after")
-    def _guided(self) -> Config:
+    def _consistent(self) -> Config:
         count, dimensions = len(self.objective.guided), self.model.dimensions
         if count >= dimensions:
             raise ValueError(f"guided names {count} of {dimensions} dimensions; at least one must be free")
@@ -594,16 +562,8 @@ class Config(_Frozen):
             raise ValueError(
                 f"rating_dimensions must be 0 or the {len(ratings)} guides that follow the first four"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _averaged(self) -> Config:
         if self.training.ema and self.joint.rounds and self.joint.head == "trained":
             raise ValueError("ema averages the VAE alone and needs head=fixed, or rounds=0")
-        return self
-
-    @model_validator(mode="after")
-    def _pca(self) -> Config:
         if self.training.pca_start and (not self.model.linear_path or self.model.linear_rank):
             raise ValueError("pca_start needs linear_path=true and linear_rank=0")
         return self
@@ -653,7 +613,7 @@ _DIRICHLET = _changed(_GAUSSIAN, prior="dirichlet", dimensions=192, prior_alpha=
 _OBJECTIVE = ObjectiveConfig(l1=0.0, mse=10, ssim=0.3, focus=1, tissue=0.5, beta=0.003, warmup_epochs=1)
 _TRAINING = TrainingConfig(epochs=24, batch_size=32, learning_rate=1e-3, quarter_turns=True, pca_start=True)
 
-# The first nine dimensions are tied to what people say of lesions, from training patients' masks and ratings.
+# The first nine dimensions are tied to properties of lesions, from training patients' masks and ratings.
 _LESION_APART = {"lesion_layer": True, "rating_dimensions": 5, "rating_networks": 3}
 _GUIDED_OBJECTIVE = _changed(
     _OBJECTIVE,
@@ -664,8 +624,9 @@ _GUIDED_OBJECTIVE = _changed(
     guided_ratings=50,
 )
 
-# For evaluation with labels: what a training sees of lesions in millimetres, any way round, and a head that
-# learns with the VAE from all that the readers said. No SSIM, which takes a third of a step's time on a CPU.
+# For evaluation with labels: slices in millimetres, at any rotation, and a head that learns with the VAE from
+# all of the readers' ratings. No SSIM, which takes a third of a step's time on a CPU.
+_JOINT_GAUSSIAN = ModelConfig(prior="gaussian", network="lean", dimensions=64, width=16, spacing_mm=0.7)
 _JOINT_OBJECTIVE = ObjectiveConfig(l1=1.0, ssim=0.0, focus=4, beta=0.1, warmup_epochs=1)
 _JOINT_TRAINING = TrainingConfig(
     epochs=2, batch_size=64, learning_rate=2e-3, weight_decay=0.01, rotate_degrees=180, shift_px=3
@@ -703,16 +664,14 @@ PRESETS: dict[str, Config] = {
     ),
     "gvae-joint": Config(
         preset="gvae-joint",
-        model=ModelConfig(prior="gaussian", network="lean", dimensions=64, width=16, spacing_mm=0.7),
+        model=_JOINT_GAUSSIAN,
         objective=_JOINT_OBJECTIVE,
         training=_JOINT_TRAINING,
         joint=_JOINT,
     ),
     "dirvae-joint": Config(
         preset="dirvae-joint",
-        model=ModelConfig(
-            prior="dirichlet", network="lean", dimensions=64, width=16, spacing_mm=0.7, prior_alpha=0.1
-        ),
+        model=_changed(_JOINT_GAUSSIAN, prior="dirichlet", prior_alpha=0.1),
         objective=_JOINT_OBJECTIVE,
         training=_JOINT_TRAINING,
         joint=_JOINT,

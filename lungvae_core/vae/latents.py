@@ -158,9 +158,10 @@ class Latent(ABC):
         code[list(edits)] = list(edits.values())
         return self.valid(code)
 
-    @abstractmethod
     def interpolate(self, start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
         """(steps, K) float32: the straight path from `start` to `end`; valid codes throughout."""
+        t = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
+        return (1 - t) * self.valid(start) + t * self.valid(end)
 
     def valid(self, code: np.ndarray) -> np.ndarray:
         """(..., K) float32: the nearest valid code; use it on any code from outside."""
@@ -224,10 +225,6 @@ class GaussianLatent(Latent):
         codes[:, dimension] = values
         return codes
 
-    def interpolate(self, start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
-        t = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
-        return (1 - t) * self.valid(start) + t * self.valid(end)
-
 
 class DirichletLatent(Latent):
     """Dirichlet posterior, symmetric Dirichlet(prior_alpha) prior; codes lie on the simplex.
@@ -253,12 +250,8 @@ class DirichletLatent(Latent):
     @classmethod
     def of(cls, config: ModelConfig) -> DirichletLatent:
         family = LaplaceLatent if config.sampler == "laplace" else DirichletLatent
-        return family(
-            config.dimensions,
-            prior_alpha=config.prior_alpha,
-            floor=config.alpha_floor,
-            scale=config.alpha_scale,
-        )
+        alphas = {"prior_alpha": config.prior_alpha, "floor": config.alpha_floor, "scale": config.alpha_scale}
+        return family(config.dimensions, **alphas)
 
     @property
     def prior_label(self) -> str:
@@ -378,10 +371,6 @@ class DirichletLatent(Latent):
             code = share * (1 - values.sum()) / share.sum()
         code[at] = values
         return self.valid(code)
-
-    def interpolate(self, start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
-        t = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
-        return (1 - t) * self.valid(start) + t * self.valid(end)
 
     def valid(self, code: np.ndarray) -> np.ndarray:
         code = np.clip(super().valid(code), 0, None).astype(np.float64)
