@@ -152,7 +152,3 @@ def covaries(points: np.ndarray, filter_: np.ndarray) -> np.ndarray:
     """(K,) the covariance of each coordinate of points (M, K) with a filter's score."""
     centred = points - points.mean(0)
     return centred.T @ (centred @ filter_) / max(len(points) - 1, 1)
-
-
-def number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lungvae_core.data.outlines import SIZE
-from lungvae_core.explore.measured import record
 from lungvae_core.explore.measured.record import number
+from lungvae_core.explore.measured.schema import JUDGED
 from lungvae_core.palette import BLUE, ORANGE, SKY, VERMILLION, grey
 from pages.shared.charts import panel
 
@@ -129,7 +129,7 @@ def _add_squares(
 
 def judged(measured: dict[str, Any], one: dict[str, Any]) -> pd.DataFrame:
     """One row per rating that a judge predicted along a dimension; the steadiest change first."""
-    place = record.JUDGED.index("spearman")
+    place = JUDGED.index("spearman")
     ratings = sorted(one["judged"], key=lambda rating: -abs(one["judged"][rating][place]))
     rows = []
     for rating in ratings:

@@ -29,11 +29,10 @@ from lungvae_core.explore.clusters.methods import (
     fit_kmeans,
     silhouette,
 )
-from lungvae_core.explore.clusters.neighbourhoods import map_quality
 from lungvae_core.explore.clusters.schema import ClustersReport
 from lungvae_core.explore.clusters.stability import featureless, stability, without_groups
 from lungvae_core.explore.clusters.words import describe
-from lungvae_core.explore.maps import nodules
+from lungvae_core.explore.maps import map_quality, nodules
 from lungvae_core.files import write_figures
 from lungvae_core.schema import read_as
 from lungvae_core.training.checkpoints import Run
@@ -192,11 +191,8 @@ class _Lesions:
                 silhouette(distance, fit_kmeans(other, one["k"], seed=self.seed)[0])
                 for other, distance in zip(self.sets, apart, strict=True)
             ]
-            one["featureless"] = {
-                "value": float(np.mean(widths)),
-                "low": float(np.min(widths)),
-                "high": float(np.max(widths)),
-            }
+            of_widths = {"value": np.mean, "low": np.min, "high": np.max}
+            one["featureless"] = {name: float(figure(widths)) for name, figure in of_widths.items()}
             members = fit_kmeans(self.points, one["k"], seed=self.seed)[0]
             one["ami"] = {each.name: ami(members, each) for each in self.attributes if each.name in ALONG_K}
 

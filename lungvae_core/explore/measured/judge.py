@@ -100,7 +100,7 @@ def judge_for(
     config = CnnConfig(width=WIDTH, epochs=epochs, hu_low=model.hu_low, hu_high=model.hu_high)
     judge = fit_judge(learn, levels.iloc[fitted.rows], config, seed=seed)
     vae, truth = run.load_model(), levels.iloc[tested.rows]
-    drawn = model.hu_low + (model.hu_high - model.hu_low) * vae.decode_codes(vae.encode_hu(test))
+    drawn = vae.decode_hu(vae.encode_hu(test))
     return judge, {
         "ratings": {
             kind: agreement_with_readers(judge.read(hu), truth, patients[tested.rows], seed, resamples)

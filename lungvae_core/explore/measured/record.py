@@ -11,7 +11,6 @@ from lungvae_core.data.outlines import ANGLES, CENTRE, segment
 from lungvae_core.data.properties import PROPERTIES
 from lungvae_core.errors import UserError
 from lungvae_core.explore.measured.name import NOTHING
-from lungvae_core.explore.measured.schema import JUDGED as JUDGED
 from lungvae_core.explore.measured.schema import Measured
 from lungvae_core.files import write_figures
 from lungvae_core.schema import read_as
