@@ -83,7 +83,7 @@ class Counterfactual:
     def summary(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
         plain = {name: value for name, value in vars(self).items() if not isinstance(value, np.ndarray)}
-        plain["wanted"] = plain.pop("target")  # as it has always been called there
+        plain["wanted"] = plain.pop("target")  # its name in stored and sent JSON
         return plain | {
             "before": self.before.tolist(),
             "after": self.after.tolist(),
@@ -96,9 +96,12 @@ class Counterfactual:
 class Lesions:
     """The codes (N, K) of lesions, near which a counterfactual stays, and the metric that they define."""
 
-    def __init__(self, codes: np.ndarray, patients: Sequence[str] | np.ndarray, *, simplex: bool) -> None:
-        # With the classifier's own pseudo-count, so that its inputs are linear in these coordinates.
-        self.space = Space.fit(codes, simplex=simplex, pseudo=1e-5)
+    def __init__(
+        self, classifier: Classifier, codes: np.ndarray, patients: Sequence[str] | np.ndarray
+    ) -> None:
+        """Of a classifier's codes (N, K) of patients (N,)."""
+        # With the classifier's own pseudo-count, so that its inputs are these coordinates.
+        self.space = Space.fit(codes, simplex=classifier.inputs.simplex, pseudo=1e-5)
         self.codes = np.asarray(codes, np.float32)
         self.names, self.patient = np.unique(np.asarray(patients).astype(str), return_inverse=True)
         self.points = self.space.to(codes)
@@ -111,11 +114,6 @@ class Lesions:
         self._typical = np.sort(self._sampled())
         # How far a lesion is from the nearest of another patient, at most, but for a few.
         self.usual = float(np.quantile(self._typical, FAR)) if len(self._typical) else float("inf")
-
-    @classmethod
-    def of(cls, classifier: Classifier, codes: np.ndarray, patients: Sequence[str] | np.ndarray) -> Lesions:
-        """For a classifier's codes (N, K) of patients (N,)."""
-        return cls(codes, patients, simplex=classifier.inputs.simplex)
 
     def others(self, patient: str | None) -> np.ndarray:
         """Rows of every lesion but those of a patient; of all where there is no other."""
@@ -171,8 +169,7 @@ def counterfactual(
         raise UserError(f"The score to pass is {target:g}; it must be above 0 and below 1.")
     if towards not in (None, "malignant", "benign"):
         raise UserError(f"The score can go towards malignant or benign, not {towards!r}.")
-    code = np.asarray(code, np.float32)
-    search = _Search(lesions, classifier, code, patient, float(logit(target)), towards)
+    search = _Search(lesions, classifier, np.asarray(code, np.float32), patient, target, towards)
     end = None if search.already else search.end(dimensions, seed)
     if end is None and not search.already:
         few = "" if not dimensions else f" by {dimensions} dimension(s) alone"
@@ -180,11 +177,11 @@ def counterfactual(
             f"No code within the range of the lesions takes the score past {target:g}{few}. Choose a score "
             "nearer to the lesion's own, or more dimensions."
         )
-    return search.result(target, seed, end)
+    return search.result(end, seed)
 
 
 class _Search:
-    """One question: a start, and the side of the threshold to reach."""
+    """The search from one start for the nearest code on the other side of the threshold."""
 
     def __init__(
         self,
@@ -192,17 +189,17 @@ class _Search:
         classifier: Classifier,
         code: np.ndarray,
         patient: str | None,
-        threshold: float,
+        target: float,
         towards: str | None,
     ) -> None:
-        self.lesions, self.classifier, self.code = lesions, classifier, code
+        self.lesions, self.classifier, self.code, self.target = lesions, classifier, code, target
         space = lesions.space
         self.start = space.to(code[None])[0]
         self.logit_before = float(classifier.logits(code[None])[0])
-        upwards = self.logit_before < threshold if towards is None else towards == "malignant"
+        self.threshold = float(logit(target))
+        upwards = self.logit_before < self.threshold if towards is None else towards == "malignant"
         self.sign = 1.0 if upwards else -1.0
-        self.threshold = threshold
-        self.already = self.sign * (self.logit_before - threshold) >= 0
+        self.already = self.sign * (self.logit_before - self.threshold) >= 0
         self.low = np.minimum(lesions.low, self.start)
         self.high = np.maximum(lesions.high, self.start)
         self.rows = lesions.others(patient)
@@ -229,7 +226,7 @@ class _Search:
             return end
         return self.sparse(end, dimensions, generator)
 
-    def result(self, target: float, seed: int, end: np.ndarray | None) -> Counterfactual:
+    def result(self, end: np.ndarray | None, seed: int) -> Counterfactual:
         """The path from the start to coordinates `end` (K,); without these, the lesion as it is."""
         space, score = self.lesions.space, float(expit(self.logit_before))
         path, scores, reached = np.repeat(self.code[None], PATH, axis=0), np.full(PATH, score), self.start
@@ -248,7 +245,7 @@ class _Search:
             after=path[-1],
             score_before=score,
             score_after=float(scores[-1]),
-            target=target,
+            target=self.target,
             upwards=self.sign > 0,
             already=self.already,
             path=path,

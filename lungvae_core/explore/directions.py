@@ -30,11 +30,12 @@ from sklearn.linear_model import LogisticRegression
 
 from lungvae_core.data.columns import numbers
 from lungvae_core.data.counted import Counted, chosen_rows, left_out_before, of_groups
-from lungvae_core.data.labels import labels, reader_mean
+from lungvae_core.data.labels import labels
 from lungvae_core.data.resample import at_spacing
 from lungvae_core.data.slices import RATINGS, SliceSet
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError
+from lungvae_core.explore.clusters.attributes import rating_values
 from lungvae_core.explore.coordinates import Space, nodules
 from lungvae_core.explore.directions_schema import DirectionsReport
 from lungvae_core.explore.steadiness import (
@@ -76,7 +77,7 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Property:
-    """What a direction is fitted to: values of M nodules, NaN where not known; 0 and 1 for two classes."""
+    """What a direction predicts: values of M nodules, NaN if unknown; 0 and 1 for two classes."""
 
     label: str
     values: np.ndarray
@@ -120,12 +121,12 @@ def properties(frame: pd.DataFrame) -> dict[str, Property]:
     for rating in RATINGS:
         if rating in ("malignancy", "internalStructure") or f"{rating}_all" not in frame:
             continue  # malignancy is above; internal structure is 1 of almost every nodule
-        mean = reader_mean(frame, rating)
+        values = rating_values(frame, rating)
         if rating == "calcification":  # 6, absent, in most; the other grades are kinds, not degrees
             label = "some calcification (mean rating below 5.5) or none"
-            every[rating] = Property(label, np.where(np.isnan(mean), np.nan, mean < 5.5), True, "")
+            every[rating] = Property(label, values, True, "")
         else:
-            every[rating] = Property(f"readers' mean rating of {rating}, 1 to 5", mean, False, "rating")
+            every[rating] = Property(f"readers' mean rating of {rating}, 1 to 5", values, False, "rating")
     return {name: each for name, each in every.items() if _enough(each.values, classes=each.classes)}
 
 
@@ -233,7 +234,7 @@ def held_out(
 
 @dataclass(frozen=True)
 class _Task:
-    """One direction to fit: the M nodules of which its property is known, and how."""
+    """One direction to fit, on the M nodules whose property is known."""
 
     name: str
     what: Property
@@ -520,7 +521,7 @@ def make_directions(
         "leak": leak,
         "quick": quick,
     }
-    write_json(run.folder / FILE, plain(report, 6))  # which is more digits than they are known to
+    write_json(run.folder / FILE, plain(report, 6))  # more digits than are certain
     return report
 
 

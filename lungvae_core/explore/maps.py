@@ -25,7 +25,7 @@ TITLES = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
 METHODS = tuple(TITLES)
 UNITS = ("slice", "nodule")
 DIMS = (2, 3)
-# What each method can be told: name -> (least, most, default, in words).
+# The parameters of each method: name -> (least, most, default, in words).
 PARAMETERS: dict[str, dict[str, tuple[float, float, float, str]]] = {
     "umap": {
         "neighbours": (2, 200, 15, "Neighbours: few show detail, many the whole"),

@@ -18,7 +18,7 @@ from lungvae_core.statistics.rates import share
 from lungvae_core.vae.latents import FAMILIES
 
 RESAMPLES = 1000
-FEWEST_PATIENTS = 5  # in the group and beside it, for an interval; fewer tell nothing of other patients
+FEWEST_PATIENTS = 5  # in the group and beside it, for an interval; fewer do not represent other patients
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ def sheet(
 
 
 def _ends(codes: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The way with its ends exactly where they were asked for."""
+    """The path with its ends set to exactly a and b."""
     codes = np.asarray(codes, np.float32).copy()
     codes[0], codes[-1] = a, b
     return codes

@@ -66,9 +66,9 @@ class Latent(ABC):
     def prior(self, device: torch.device | None = None) -> Distribution:
         """p(z), over K dimensions."""
 
-    @abstractmethod
     def kl(self, posterior: Distribution) -> Tensor:
-        """(N,) KL(q || p) in nats, summed over the dimensions."""
+        """(N,) KL(q || p) in nats, summed over the dimensions; override it if these are not independent."""
+        return self.kl_per_unit(posterior).sum(1)
 
     @abstractmethod
     def reversed_kl(self, posterior: Distribution) -> Tensor:
@@ -200,9 +200,6 @@ class GaussianLatent(Latent):
     def sample(self, posterior: Distribution, share: Share | None = None) -> Tensor:
         return posterior.mean + posterior.stddev * standard_normal(posterior.mean, share)
 
-    def kl(self, posterior: Distribution) -> Tensor:
-        return self.kl_per_unit(posterior).sum(1)
-
     def reversed_kl(self, posterior: Distribution) -> Tensor:
         return kl_divergence(self.prior(posterior.mean.device), posterior).sum(1)
 
@@ -266,10 +263,9 @@ class DirichletLatent(Latent):
         return self.scale * F.softplus(raw) + self.floor
 
     def sample(self, posterior: Distribution, share: Share | None = None) -> Tensor:
-        assert isinstance(posterior, Dirichlet)
         if share is None or processes() == 1:
             return posterior.rsample()
-        return _SharedDirichlet.apply(posterior.concentration, share)
+        return _SharedDirichlet.apply(_concentration(posterior), share)
 
     def prior(self, device: torch.device | None = None) -> Dirichlet:
         return Dirichlet(torch.full((self.dimensions,), self.prior_alpha, device=device))
@@ -282,8 +278,7 @@ class DirichletLatent(Latent):
 
     def kl_per_unit(self, posterior: Distribution) -> Tensor:
         # A Dirichlet's marginals are Beta; their KLs do not add up to the joint's, but each is 0 when unused.
-        assert isinstance(posterior, Dirichlet)
-        alpha = posterior.concentration
+        alpha = _concentration(posterior)
         rest = self.prior_alpha * (self.dimensions - 1)
         marginal = Beta(alpha, alpha.sum(1, keepdim=True) - alpha, validate_args=False)
         target = torch.full_like(alpha, self.prior_alpha)
@@ -396,8 +391,7 @@ class LaplaceLatent(DirichletLatent):
         before = _laplace(_concentration(posterior))
         return torch.softmax(before.mean + before.stddev * standard_normal(before.mean, share), dim=1)
 
-    def kl(self, posterior: Distribution) -> Tensor:
-        return self.kl_per_unit(posterior).sum(1)
+    kl = Latent.kl
 
     def reversed_kl(self, posterior: Distribution) -> Tensor:
         alpha = _concentration(posterior)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import adjusted_rand_score, pairwise_distances
 
-from lungvae_core.data.counted import Counted
+from lungvae_core.data.counted import chosen_rows
 from lungvae_core.data.labels import RULES
 from lungvae_core.errors import UserError
 from lungvae_core.explore.clusters.agreement import agreement, ami
@@ -92,8 +92,10 @@ def make_clusters(
         "sample": None if len(at) == len(used) else at.tolist(),
         "rows": rows.tolist(),
         "slices": len(table),
-        "counted": Counted(
-            used=int(sizes[at].sum()), left_out=left_out_of(run, table) | _not_drawn(sizes, at, unit)
+        "counted": chosen_rows(
+            np.repeat(np.isin(np.arange(len(sizes)), at), sizes),
+            f"of {unit}s that are not among the {len(at):,} drawn",
+            before=left_out_of(run, table),
         ).model_dump(),
         "codes": _fingerprint(codes),
         "quick": quick,
@@ -191,8 +193,11 @@ class _Lesions:
                 silhouette(distance, fit_kmeans(other, one["k"], seed=self.seed)[0])
                 for other, distance in zip(self.sets, apart, strict=True)
             ]
-            of_widths = {"value": np.mean, "low": np.min, "high": np.max}
-            one["featureless"] = {name: float(figure(widths)) for name, figure in of_widths.items()}
+            one["featureless"] = {
+                "value": float(np.mean(widths)),
+                "low": float(np.min(widths)),
+                "high": float(np.max(widths)),
+            }
             members = fit_kmeans(self.points, one["k"], seed=self.seed)[0]
             one["ami"] = {each.name: ami(members, each) for each in self.attributes if each.name in ALONG_K}
 
@@ -223,12 +228,6 @@ class _Lesions:
             "clusters": described,
             "members": members.tolist(),
         }
-
-
-def _not_drawn(sizes: np.ndarray, at: np.ndarray, unit: str) -> dict[str, int]:
-    """Slices (sizes (U,) a unit) of the units that are not among those drawn, `at` (M,)."""
-    rest = int(sizes.sum() - sizes[at].sum())
-    return {f"of {unit}s that are not among the {len(at):,} drawn": rest} if rest else {}
 
 
 def _units(

@@ -24,7 +24,7 @@ RESAMPLES = 500
 MOST_NAMED = 4  # differences in words
 MOST_TYPICAL = 4  # lesions
 LIKE_THE_REST = "like the rest"
-# Property -> how a cluster is called that has more of it than the rest, and less.
+# Property -> adjectives for a cluster with more of it than the rest, and with less.
 WORDS = {
     "diameter": ("larger", "smaller"),
     "malignancy": ("more suspicious to readers", "less suspicious to readers"),

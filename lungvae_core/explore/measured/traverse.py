@@ -443,7 +443,7 @@ def check_outlines(run: Run, data: SliceSet, *, seed: int = 0) -> dict[str, Any]
         )
     rows = outlined[pick_starts(data.table.iloc[outlined].reset_index(drop=True), CHECKED, seed)]
     table, model = data.table.iloc[rows], run.config.model
-    # The masks stay as they were drawn; only native pixels can be held against them.
+    # Masks are in native pixels, so only native pixels can be compared with them.
     hu, masks = np.asarray(data.slices[rows]), np.asarray(data.masks[rows]).astype(bool)
     seen = np.clip(hu, model.hu_low, model.hu_high).astype(np.float32)
     before = left_out_before(data.info.details)
