@@ -26,14 +26,14 @@ class Density:
     The rule assumes one mode; a map has many, so half of its width is used.
     """
 
-    def __init__(self, xy: np.ndarray, *, cells: int = CELLS, frame: Density | None = None) -> None:
+    def __init__(self, xy: np.ndarray, *, frame: Density | None = None) -> None:
         """`frame`: another density whose cells and width are reused, such as the whole map's for a part."""
         xy = np.asarray(xy, np.float64)
         if frame is None:
             low, high = xy.min(0), xy.max(0)
             extent = np.maximum(high - low, 1e-6)
             self.low = low - MARGIN * extent.max()
-            self.cell = float((extent.max() * (1 + 2 * MARGIN)) / cells)
+            self.cell = float((extent.max() * (1 + 2 * MARGIN)) / CELLS)
             self.shape = tuple(int(n) for n in np.ceil((extent + 2 * MARGIN * extent.max()) / self.cell) + 1)
             spread = np.minimum(xy.std(0), np.subtract(*np.percentile(xy, [75, 25], axis=0)) / 1.34 + 1e-9)
             width = 0.5 * float(spread.mean()) * len(xy) ** (-1 / 6)
