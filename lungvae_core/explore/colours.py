@@ -52,14 +52,9 @@ class Colouring:
         """All but the index, ready for JSON, with how many points each category has."""
         counts = np.bincount(self.index[self.index >= 0], minlength=len(self.palette))
         return {
-            "title": self.title,
-            "palette": self.palette,
-            "labels": self.labels,
+            **{name: value for name, value in vars(self).items() if name != "index"},
             "counts": counts.tolist() if self.labels else [],
             "unknown": int((self.index < 0).sum()),
-            "low": self.low,
-            "high": self.high,
-            "note": self.note,
         }
 
 
@@ -81,12 +76,12 @@ def column(values: pd.Series, title: str) -> Colouring:
     return _kinds(title, values)
 
 
-def scale(title: str, numbers: np.ndarray, note: str = "") -> Colouring:
-    """Colours for numbers (N,) between their 2nd and 98th percentile."""
+def scale(title: str, numbers: np.ndarray, digits: str = ".3g") -> Colouring:
+    """Colours for numbers (N,) between their 2nd and 98th percentile, written with these digits."""
     if np.isnan(numbers).all():
-        return _scale(title, numbers, 0, 1, "", "", note)
+        return _scale(title, numbers, 0, 1, "", "")
     low, high = np.nanpercentile(numbers, [2, 98])
-    return _scale(title, numbers, low, high, f"{low:.3g} (2 %)", f"{high:.3g} (98 %)", note)
+    return _scale(title, numbers, low, high, f"{low:{digits}} (2 %)", f"{high:{digits}} (98 %)")
 
 
 def groups(title: str, members: np.ndarray, names: list[str], note: str = "") -> Colouring:
@@ -162,9 +157,7 @@ def _score(title: str, values: pd.Series) -> Colouring:
 
 
 def _quality(title: str, values: pd.Series) -> Colouring:
-    numbers = _numbers(values)
-    low, high = np.nanpercentile(numbers, [2, 98])
-    return _scale(title, numbers, low, high, f"{low:.2f} (2 %)", f"{high:.2f} (98 %)")
+    return scale(title, _numbers(values), ".2f")
 
 
 def _size(title: str, values: pd.Series) -> Colouring:

@@ -14,7 +14,7 @@ its classifier, not a cause or course of disease.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ SPARSE = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
 
 @dataclass(frozen=True)
 class Counterfactual:
-    """What was found. Codes are (K,) float32; scores 0..1; distances in the lesions' standard deviations."""
+    """The result. Codes are (K,) float32; scores 0..1; distances in the lesions' standard deviations."""
 
     before: np.ndarray
     after: np.ndarray
@@ -48,7 +48,7 @@ class Counterfactual:
     score_after: float
     target: float  # the score that is passed
     upwards: bool
-    already: bool  # the lesion was on that side: nothing is changed
+    already: bool  # the lesion was on that side, so nothing is changed
     path: np.ndarray  # (PATH, K) valid codes from before to after
     path_scores: np.ndarray  # (PATH,)
     distance: float  # between before and after
@@ -83,7 +83,7 @@ class Counterfactual:
     def summary(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
         plain = {name: value for name, value in vars(self).items() if not isinstance(value, np.ndarray)}
-        plain["wanted"] = plain.pop("target")  # as it has always been called there
+        plain["wanted"] = plain.pop("target")  # its name in stored and sent JSON
         return plain | {
             "before": self.before.tolist(),
             "after": self.after.tolist(),
@@ -97,28 +97,23 @@ class Lesions:
     """The codes (N, K) of lesions, near which a counterfactual stays, and the metric that they define."""
 
     def __init__(
-        self, codes: np.ndarray, patients: Sequence[str] | np.ndarray, simplex: bool, *, pseudo: float
-    ):
-        # The classifier's own pseudo-count, so that its inputs and these coordinates are one thing.
-        self.space = Space.fit(codes, simplex=simplex, pseudo=pseudo)
+        self, classifier: Classifier, codes: np.ndarray, patients: Sequence[str] | np.ndarray
+    ) -> None:
+        """Of a classifier's codes (N, K) of patients (N,)."""
+        # With the classifier's own pseudo-count, so that its inputs are these coordinates.
+        self.space = Space.fit(codes, simplex=classifier.inputs.simplex, pseudo=1e-5)
         self.codes = np.asarray(codes, np.float32)
         self.names, self.patient = np.unique(np.asarray(patients).astype(str), return_inverse=True)
-        points = self.space.to(codes)
-        covariance, _ = ledoit_wolf(points)
+        self.points = self.space.to(codes)
+        covariance, _ = ledoit_wolf(self.points)
         self.precision = np.linalg.inv(covariance)
         self.root = np.linalg.cholesky(self.precision).T  # |root u| is the distance
-        self.low, self.high = np.percentile(points, [0.5, 99.5], axis=0)
-        self.points = points
-        self.rooted = (points @ self.root.T).astype(np.float32)
+        self.low, self.high = np.percentile(self.points, [0.5, 99.5], axis=0)
+        self.rooted = (self.points @ self.root.T).astype(np.float32)
         self.squares = (self.rooted**2).sum(1)
         self._typical = np.sort(self._sampled())
         # How far a lesion is from the nearest of another patient, at most, but for a few.
         self.usual = float(np.quantile(self._typical, FAR)) if len(self._typical) else float("inf")
-
-    @classmethod
-    def of(cls, classifier: Classifier, codes: np.ndarray, patients: Sequence[str] | np.ndarray) -> Lesions:
-        """For a classifier's codes (N, K) of patients (N,)."""
-        return cls(codes, patients, classifier.inputs.simplex, pseudo=1e-5)
 
     def others(self, patient: str | None) -> np.ndarray:
         """Rows of every lesion but those of a patient; of all where there is no other."""
@@ -157,7 +152,6 @@ def counterfactual(
     target: float = THRESHOLD,
     towards: str | None = None,
     dimensions: int | None = None,
-    restarts: int = RESTARTS,
     seed: int = 0,
 ) -> Counterfactual:
     """The smallest change of `code` (K,) that takes its score past `target` (0..1).
@@ -175,23 +169,19 @@ def counterfactual(
         raise UserError(f"The score to pass is {target:g}; it must be above 0 and below 1.")
     if towards not in (None, "malignant", "benign"):
         raise UserError(f"The score can go towards malignant or benign, not {towards!r}.")
-    code = np.asarray(code, np.float32)
-    search = _Search(lesions, classifier, code, patient, float(logit(target)), towards)
-    unchanged = search.unchanged(target, seed)
-    if search.already:
-        return unchanged
-    end = search.end(dimensions, restarts, seed)
-    if end is None:
+    search = _Search(lesions, classifier, np.asarray(code, np.float32), patient, target, towards)
+    end = None if search.already else search.end(dimensions, seed)
+    if end is None and not search.already:
         few = "" if not dimensions else f" by {dimensions} dimension(s) alone"
         raise UserError(
             f"No code within the range of the lesions takes the score past {target:g}{few}. Choose a score "
             "nearer to the lesion's own, or more dimensions."
         )
-    return search.changed(unchanged, end)
+    return search.result(end, seed)
 
 
 class _Search:
-    """One question: a start, and the side of the threshold to reach."""
+    """The search from one start for the nearest code on the other side of the threshold."""
 
     def __init__(
         self,
@@ -199,22 +189,22 @@ class _Search:
         classifier: Classifier,
         code: np.ndarray,
         patient: str | None,
-        threshold: float,
+        target: float,
         towards: str | None,
     ) -> None:
-        self.lesions, self.classifier, self.code = lesions, classifier, code
+        self.lesions, self.classifier, self.code, self.target = lesions, classifier, code, target
         space = lesions.space
         self.start = space.to(code[None])[0]
         self.logit_before = float(classifier.logits(code[None])[0])
-        upwards = self.logit_before < threshold if towards is None else towards == "malignant"
+        self.threshold = float(logit(target))
+        upwards = self.logit_before < self.threshold if towards is None else towards == "malignant"
         self.sign = 1.0 if upwards else -1.0
-        self.threshold = threshold
-        self.already = self.sign * (self.logit_before - threshold) >= 0
+        self.already = self.sign * (self.logit_before - self.threshold) >= 0
         self.low = np.minimum(lesions.low, self.start)
         self.high = np.maximum(lesions.high, self.start)
         self.rows = lesions.others(patient)
-        near = float(lesions.nearest(self.start[None], self.rows)[1][0])
-        self.usual = max(lesions.usual, near)  # a start that is far itself need not come nearer
+        # A start that is far itself need not come nearer.
+        self.usual = max(lesions.usual, self._nearest(self.start)[1])
         # Distances of the start's own line of equal codes count nothing: adding one number to all logarithms.
         self.quadratic = lesions.precision
         if space.pseudo:
@@ -228,60 +218,53 @@ class _Search:
             row, distance = lesions.nearest(self.start[None], self.rows[past])
             self.nearest_opposite, self.straight = lesions.points[row[0]], float(distance[0])
 
-    def unchanged(self, target: float, seed: int) -> Counterfactual:
-        """The lesion as it is, which is the answer where its score is past `target` already."""
-        rows, distances = self.lesions.nearest(self.start[None], self.rows)
-        near, score = float(distances[0]), float(expit(self.logit_before))
-        return Counterfactual(
-            before=self.code,
-            after=self.code,
-            score_before=score,
-            score_after=score,
-            target=target,
-            upwards=self.sign > 0,
-            already=self.already,
-            path=np.repeat(self.code[None], PATH, axis=0),
-            path_scores=np.full(PATH, score),
-            distance=0.0,
-            dimensions=(),
-            nearest_before=near,
-            nearest_after=near,
-            nearest_row=int(rows[0]),
-            far_before=self.lesions.far(near),
-            far_after=self.lesions.far(near),
-            straight=self.straight,
-            seed=seed,
-        )
-
-    def end(self, dimensions: int | None, restarts: int, seed: int) -> np.ndarray | None:
+    def end(self, dimensions: int | None, seed: int) -> np.ndarray | None:
         """The nearest coordinates (K,) past the threshold, by `dimensions` at most; None without any."""
         generator = np.random.default_rng(seed)
-        end = self.solve(np.arange(self.lesions.space.dimensions), restarts, generator)
+        end = self.solve(np.arange(self.lesions.space.dimensions), generator)
         if end is None or dimensions is None:
             return end
-        return self.sparse(end, dimensions, restarts, generator)
+        return self.sparse(end, dimensions, generator)
 
-    def changed(self, unchanged: Counterfactual, end: np.ndarray) -> Counterfactual:
-        """The way from the start to `end` (K,), and what is said of its end."""
-        t = np.linspace(0, 1, PATH)[:, None]
-        path = self.lesions.space.back(self.start + t * (end - self.start))
-        path[0] = self.code
-        rows, distances = self.lesions.nearest(self.lesions.space.to(path[-1:]), self.rows)
-        scores = expit(self.classifier.logits(path).astype(np.float64))
+    def result(self, end: np.ndarray | None, seed: int) -> Counterfactual:
+        """The path from the start to coordinates `end` (K,); without these, the lesion as it is."""
+        space, score = self.lesions.space, float(expit(self.logit_before))
+        path, scores, reached = np.repeat(self.code[None], PATH, axis=0), np.full(PATH, score), self.start
+        if end is not None:
+            t = np.linspace(0, 1, PATH)[:, None]
+            path = space.back(self.start + t * (end - self.start))
+            path[0] = self.code
+            scores, reached = expit(self.classifier.logits(path).astype(np.float64)), space.to(path[-1:])[0]
+        else:
+            end = self.start
         change = np.abs(end - self.start)
         order = np.argsort(-change, kind="stable")
-        return replace(
-            unchanged,
+        (_, before), (row, after) = (self._nearest(point) for point in (self.start, reached))
+        return Counterfactual(
+            before=self.code,
             after=path[-1],
+            score_before=score,
             score_after=float(scores[-1]),
+            target=self.target,
+            upwards=self.sign > 0,
+            already=self.already,
             path=path,
             path_scores=scores,
             distance=self.length(end),
             dimensions=tuple(int(at) for at in order if change[at] > 1e-9),
-            nearest_after=float(distances[0]),
-            nearest_row=int(rows[0]),
-            far_after=self.lesions.far(float(distances[0])),
+            nearest_before=before,
+            nearest_after=after,
+            nearest_row=row,
+            far_before=self.lesions.far(before),
+            far_after=self.lesions.far(after),
+            straight=self.straight,
+            seed=seed,
         )
+
+    def _nearest(self, point: np.ndarray) -> tuple[int, float]:
+        """(row, distance) of the nearest lesion of coordinates (K,)."""
+        rows, distances = self.lesions.nearest(point[None], self.rows)
+        return int(rows[0]), float(distances[0])
 
     def past(self, logits: np.ndarray) -> np.ndarray:
         """(M,) bool: which logits are past the threshold."""
@@ -292,7 +275,7 @@ class _Search:
         step = point - self.start
         return float(np.sqrt(max(step @ self.quadratic @ step, 0)))
 
-    def solve(self, allowed: np.ndarray, restarts: int, generator: np.random.Generator) -> np.ndarray | None:
+    def solve(self, allowed: np.ndarray, generator: np.random.Generator) -> np.ndarray | None:
         """The nearest point (K,) past the threshold that differs in the allowed dimensions only, or None."""
         space, size = self.lesions.space, len(allowed)
         inner = self.quadratic[np.ix_(allowed, allowed)]
@@ -303,7 +286,7 @@ class _Search:
         spread[allowed] = basis
         back = np.zeros((size, space.dimensions))
         back[:, allowed] = np.linalg.inv(basis)
-        y = 0.3 * generator.standard_normal((max(restarts, 1), size)) / np.sqrt(size)
+        y = 0.3 * generator.standard_normal((RESTARTS, size)) / np.sqrt(size)
         y[0] = 0
         if self.nearest_opposite is not None:
             y = np.concatenate([y, (back @ (self.nearest_opposite - self.start))[None]])
@@ -352,8 +335,8 @@ class _Search:
             (gradient,) = torch.autograd.grad(logits.sum(), at)
         return logits.detach().numpy().astype(np.float64), gradient.numpy().astype(np.float64)
 
-    def _values(self, points: np.ndarray) -> np.ndarray:
-        return self.classifier.logits(self.lesions.space.back(points))
+    def _past(self, points: np.ndarray) -> np.ndarray:
+        return self.past(self.classifier.logits(self.lesions.space.back(points)))
 
     def _inside(self, points: np.ndarray) -> np.ndarray:
         return np.clip(points, self.low, self.high)
@@ -362,13 +345,13 @@ class _Search:
         """Where the straight ways from the start to each of points (R, K), or a little on, first cross."""
         t = np.linspace(0, 1.2, 25)
         ways = self.start + t[None, :, None] * (points - self.start)[:, None]
-        past = self.past(self._values(ways.reshape(-1, points.shape[1]))).reshape(len(points), len(t))
+        past = self._past(ways.reshape(-1, points.shape[1])).reshape(len(points), len(t))
         crossing = past.any(1)
         points, first = points[crossing], past[crossing].argmax(1)
         low, high = t[np.maximum(first - 1, 0)], t[first]
         for _ in range(14):
             middle = (low + high) / 2
-            over = self.past(self._values(self.start + middle[:, None] * (points - self.start)))
+            over = self._past(self.start + middle[:, None] * (points - self.start))
             low, high = np.where(over, low, middle), np.where(over, middle, high)
         return self.start + high[:, None] * (points - self.start)
 
@@ -379,9 +362,7 @@ class _Search:
         cost = np.einsum("ri,ij,rj->r", steps, self.quadratic, steps) + self._excess(points) ** 2
         return points[int(cost.argmin())]
 
-    def sparse(
-        self, end: np.ndarray, most: int, restarts: int, generator: np.random.Generator
-    ) -> np.ndarray | None:
+    def sparse(self, end: np.ndarray, most: int, generator: np.random.Generator) -> np.ndarray | None:
         """A point past the threshold that differs in at most `most` dimensions (0: as few as are enough)."""
         # What each dimension's own change did to the score, to first order along the way.
         half = np.stack([self.start, (self.start + end) / 2, end])
@@ -389,7 +370,7 @@ class _Search:
         order = np.argsort(-effects, kind="stable")
         counts = [most] if most else [count for count in SPARSE if count < len(order)]
         for count in counts:
-            point = self.solve(np.sort(order[:count]), restarts, generator)
+            point = self.solve(np.sort(order[:count]), generator)
             # As near to a lesion as lesions are, or as the start is.
             if point is not None and (most or self._excess(point[None])[0] <= 0):
                 return point
@@ -415,7 +396,7 @@ class Change:
     title: str
     before: float | None  # None where no lesion was found in the image
     after: float | None
-    caption: str  # what is said of the change; empty where it is too small to tell
+    caption: str  # the change in words; empty where it is too small
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ Of a model without labels both stay within what draws the lesion: the coordinate
 differently about the middle of the slice (`lungvae_core.training.lesion_space`). Hundreds of others draw the
 surroundings; they blur the filter, and a walk that changes them changes more than the lesion.
 
-Everything is at nodule level (the mean coordinates of a nodule's slices), judged on patients that the filter
-was not fitted on. The certainty of a direction is its similarity for other patients, compared with shuffled
-labels.
+Everything is at nodule level (the mean coordinates of a nodule's slices), evaluated on patients that the
+filter was not fitted on. The certainty of a direction is its similarity for other patients, compared with
+shuffled labels.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ from sklearn.linear_model import LogisticRegression
 
 from lungvae_core.data.columns import numbers
 from lungvae_core.data.counted import Counted, chosen_rows, left_out_before, of_groups
-from lungvae_core.data.labels import labels, reader_mean
+from lungvae_core.data.labels import labels
 from lungvae_core.data.resample import at_spacing
 from lungvae_core.data.slices import RATINGS, SliceSet
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError
+from lungvae_core.explore.clusters.attributes import rating_values
 from lungvae_core.explore.coordinates import Space, nodules
 from lungvae_core.explore.directions_schema import DirectionsReport
 from lungvae_core.explore.steadiness import (
@@ -43,7 +44,6 @@ from lungvae_core.explore.steadiness import (
     Statistic,
     covaries,
     interval,
-    number,
     same_band,
     same_size,
     stability,
@@ -69,7 +69,7 @@ LEAST_NODULES, LEAST_CLASS = 20, 5  # a property known of fewer has no direction
 NODULE = ["patient_id", "nodule"]
 SHAPED = "whose labels shaped the codes"
 FREE, BEYOND = "malignancy_without_size", "malignancy_beyond_size"
-WORDS = {
+LABELS = {
     FREE: "malignancy with the size direction projected out",
     BEYOND: "what the diameter does not tell of malignancy, by coordinates that tell nothing of it",
 }
@@ -77,7 +77,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Property:
-    """What a direction is fitted to: values of M nodules, NaN where not known; 0 and 1 for two classes."""
+    """What a direction predicts: values of M nodules, NaN if unknown; 0 and 1 for two classes."""
 
     label: str
     values: np.ndarray
@@ -89,9 +89,7 @@ class Property:
 class Direction:
     """A fitted direction in a `Space`; its score is 0 at the mean nodule and 1 a deviation above it."""
 
-    name: str
     label: str
-    unit: str
     filter: np.ndarray  # (K,)
     offset: float
     pattern: np.ndarray  # (K,) change of the coordinates along which the score rises by 1
@@ -123,12 +121,12 @@ def properties(frame: pd.DataFrame) -> dict[str, Property]:
     for rating in RATINGS:
         if rating in ("malignancy", "internalStructure") or f"{rating}_all" not in frame:
             continue  # malignancy is above; internal structure is 1 of almost every nodule
-        mean = reader_mean(frame, rating)
+        values = rating_values(frame, rating)
         if rating == "calcification":  # 6, absent, in most; the other grades are kinds, not degrees
             label = "some calcification (mean rating below 5.5) or none"
-            every[rating] = Property(label, np.where(np.isnan(mean), np.nan, mean < 5.5), True, "")
+            every[rating] = Property(label, values, True, "")
         else:
-            every[rating] = Property(f"readers' mean rating of {rating}, 1 to 5", mean, False, "rating")
+            every[rating] = Property(f"readers' mean rating of {rating}, 1 to 5", values, False, "rating")
     return {name: each for name, each in every.items() if _enough(each.values, classes=each.classes)}
 
 
@@ -157,8 +155,7 @@ def ridge_fit(points: np.ndarray, *, classes: bool, strength: float) -> Fit:
         if classes:
             if y.min() == y.max():  # a resample without one of the classes
                 return np.full(points.shape[1], np.nan)
-            model = LogisticRegression(C=1 / strength, solver="newton-cholesky").fit(x, y)
-            return model.coef_[0]
+            return LogisticRegression(C=1 / strength, solver="newton-cholesky").fit(x, y).coef_[0]
         return ridge(x, y, strength)
 
     return fit
@@ -237,7 +234,7 @@ def held_out(
 
 @dataclass(frozen=True)
 class _Task:
-    """One direction to fit: the M nodules of which its property is known, and how."""
+    """One direction to fit, on the M nodules whose property is known."""
 
     name: str
     what: Property
@@ -283,8 +280,8 @@ class _Task:
         What has size projected out keeps that of the direction that it is projected out of.
         """
         folds = self.folds(rows, 3, seed)
-        figures = []
         task = replace(self, name="malignancy") if self.name == FREE else self
+        figures = []
         for strength in STRENGTHS:
             tested = held_out([task.fit(strength)] * len(folds), self.points, self.values, folds)
             figures.append(self.figure(*tested)(np.ones((1, len(self.values))))[0])
@@ -295,13 +292,11 @@ def _tasks(
     every: dict[str, Property], frame: pd.DataFrame, points: np.ndarray, counted: np.ndarray
 ) -> list[_Task]:
     size = every["diameter"].values if "diameter" in every else None
+    fitted = dict(every)
+    if size is not None and "malignancy" in every:
+        fitted |= {name: replace(every["malignancy"], label=label) for name, label in LABELS.items()}
     tasks = []
-    for name in [*every, FREE, BEYOND]:
-        what = every.get("malignancy" if name in (FREE, BEYOND) else name)
-        if what is None or (size is None and name in (FREE, BEYOND)):
-            continue
-        if name in (FREE, BEYOND):
-            what = replace(what, label=WORDS[name])
+    for name, what in fitted.items():
         rows = ~np.isnan(what.values)
         left_out = {"whose value is not known": int((~rows).sum())}
         if size is not None:
@@ -450,7 +445,8 @@ def _with_diameter(task: _Task, scores: np.ndarray) -> float | None:
     judged = ~np.isnan(scores)
     if task.size is None or task.name == "diameter" or judged.sum() <= 2:
         return None
-    return number(spearmanr(scores[judged], task.size[judged]).statistic)
+    value = float(spearmanr(scores[judged], task.size[judged]).statistic)
+    return None if np.isnan(value) else value
 
 
 def _matched(task: _Task, scores: np.ndarray, *, resamples: int, seed: int) -> dict[str, Any] | None:
@@ -525,7 +521,7 @@ def make_directions(
         "leak": leak,
         "quick": quick,
     }
-    write_json(run.folder / FILE, plain(report, 6))  # which is more digits than they are known to
+    write_json(run.folder / FILE, plain(report, 6))  # more digits than are certain
     return report
 
 
@@ -543,9 +539,7 @@ def load_directions(folder: Path, codes: np.ndarray) -> Directions:
         raise UserError(f"{folder / FILE} was not made from this model. Make it again with `{again}`.")
     directions = {
         name: Direction(
-            name=name,
             label=entry["words"],
-            unit=entry["unit"],
             filter=np.array(entry["filter"], float),
             offset=float(entry["offset"]),
             pattern=np.array(entry["pattern"], float),

@@ -28,7 +28,7 @@ MOST_CONDITIONS = 50
 UNKNOWN = "not known"
 
 _BAND = pd.CategoricalDtype(BANDS, ordered=True)
-_WORDS = {
+_TITLES = {
     "patient_id": "Patient",
     "nodule": "Nodule",
     "slice": "Slice",
@@ -98,7 +98,7 @@ def with_derived(table: pd.DataFrame) -> pd.DataFrame:
 def columns(table: pd.DataFrame) -> list[Column]:
     """The columns by which a table of `with_derived` can be filtered, the most useful first."""
     shown = [name for name in table.columns if name not in _HIDDEN and table[name].notna().any()]
-    rank = {name: number for number, name in enumerate(_WORDS)}
+    rank = {name: number for number, name in enumerate(_TITLES)}
     return sorted(
         (_column(str(name), table[name]) for name in shown),
         key=lambda column: (rank.get(column.name, len(rank)), column.title),
@@ -107,13 +107,13 @@ def columns(table: pd.DataFrame) -> list[Column]:
 
 def title(name: str) -> str:
     """A column's name in words."""
-    if name in _WORDS:
-        return _WORDS[name]
+    if name in _TITLES:
+        return _TITLES[name]
     if name in _RATED:
         return f"Mean rating: {TITLES.get(name, name)}"
     if name in _DESCRIBED or name.startswith(FACTOR):
         return name.replace("_", " ")
-    # A person's own column cannot be taken for one of the product's, whatever it is called.
+    # Users' own columns are marked as such, since they can have any name.
     return f"{name.removeprefix(OWN)} (your column)"
 
 
@@ -199,7 +199,7 @@ def _searched(table: pd.DataFrame, text: str) -> np.ndarray:
     if not text:
         return np.ones(len(table), bool)
     patient = table["patient_id"].astype(str).str.lower()
-    # Few patients stand for thousands of rows; the rest matters only where more than a name is asked.
+    # Thousands of rows have few patients; nodule and slice matter only after a space.
     names = {name: text in name for name in patient.unique()}
     matches = patient.map(names).to_numpy(bool)
     if " " in text:

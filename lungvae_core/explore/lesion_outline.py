@@ -49,13 +49,13 @@ class NoduleOutline:
     mask: np.ndarray  # (slices, rows, columns) bool
     slices: tuple[int, ...]  # that have an outline, rising
     agreement: float  # of the clicked slice
-    caption: str  # what was found and how sure that is
+    caption: str  # the result in words, with its certainty
 
 
 def outline_slice(hu: np.ndarray, row: float, column: float) -> Outline:
     """Outline the lesion at (row, column) of a slice hu (rows, columns) int16.
 
-    Always gives an outline; `trusted` says whether there was a lesion to be found.
+    Always gives an outline; `trusted` says whether there is a lesion.
     """
     mask, agreement = np.zeros(hu.shape, bool), 0.0
     inside = outside = 0.0

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
+from sklearn.manifold import TSNE, trustworthiness
 
 from lungvae_core.cache_places import without_numba_cache
 from lungvae_core.data.columns import numbers
@@ -25,7 +25,7 @@ TITLES = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
 METHODS = tuple(TITLES)
 UNITS = ("slice", "nodule")
 DIMS = (2, 3)
-# What each method can be told: name -> (least, most, default, in words).
+# The parameters of each method: name -> (least, most, default, in words).
 PARAMETERS: dict[str, dict[str, tuple[float, float, float, str]]] = {
     "umap": {
         "neighbours": (2, 200, 15, "Neighbours: few show detail, many the whole"),
@@ -39,6 +39,8 @@ PARAMETERS: dict[str, dict[str, tuple[float, float, float, str]]] = {
     "pca": {},
 }
 METRICS = ("euclidean", "cosine")
+# Of a map's quality: the numbers of neighbours, and how many lesions are drawn, among which these are.
+NEIGHBOURHOODS, MOST_LESIONS = (5, 15, 50), 2500
 
 
 def columns(method: str, dims: int) -> list[str]:
@@ -160,3 +162,47 @@ def make_maps(
                 done += 1
                 on_progress(done, len(methods) * len(units) * len(dims))
         run.write_table(name, frame)
+
+
+def map_quality(run: Run, space: LesionSpace, *, seed: int) -> list[dict[str, Any]]:
+    """Whether neighbours on a run's 2D maps are neighbours in its lesion space, and the other way round.
+
+    Trustworthiness and continuity (Venna & Kaski 2001) at each of NEIGHBOURHOODS, for each map that exists: 1
+    is perfect; positions at random give about 0.5. At most one slice per nodule is used: slices of one nodule
+    are neighbours on any map.
+    """
+    table, codes = run.latents()
+    frame, means = nodules(table, codes)
+    generator = np.random.default_rng(seed)
+    shuffled = table.iloc[generator.permutation(len(table))]
+    one_each = np.sort(shuffled[~shuffled.duplicated(["patient_id", "nodule"])].index.to_numpy())
+    units = {"nodule": (np.arange(len(frame)), means), "slice": (one_each, codes)}
+    qualities = []
+    for unit, (rows, unit_codes) in units.items():
+        if not run.has(f"map-{unit}.parquet"):
+            continue
+        places = run.read_table(f"map-{unit}.parquet", hint="Make it with `lungvae map`.")
+        if len(places) != len(unit_codes):
+            continue  # a map of other codes
+        if len(rows) > MOST_LESIONS:
+            rows = np.sort(generator.choice(rows, MOST_LESIONS, replace=False))
+        inputs = space.points(unit_codes[rows])
+        for method, title in TITLES.items():
+            if set(axes := columns(method, 2)) <= set(places):
+                xy = places[axes].to_numpy()[rows]
+                qualities.append({"unit": unit, "method": method, "title": title, **quality(inputs, xy)})
+    return qualities
+
+
+def quality(inputs: np.ndarray, xy: np.ndarray) -> dict[str, Any]:
+    """Trustworthiness and continuity of places xy (M, 2) for inputs (M, D), a value for each of `neighbours`.
+
+    Continuity is the trustworthiness of the inputs as a map of the places.
+    """
+    neighbours = [count for count in NEIGHBOURHOODS if count < len(inputs) / 2]
+    return {
+        "lesions": len(inputs),
+        "neighbours": neighbours,
+        "trustworthiness": [float(trustworthiness(inputs, xy, n_neighbors=count)) for count in neighbours],
+        "continuity": [float(trustworthiness(xy, inputs, n_neighbors=count)) for count in neighbours],
+    }

@@ -1,21 +1,15 @@
-"""The nearest of codes or points, what they vote, and the position on a map that follows from them."""
+"""The nearest of codes or points, their votes, and the position on a map that follows from them."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from lungvae_core.statistics.rates import share
-from lungvae_core.vae.latents import FAMILIES
 
-# Shares of the lesions whose nearest other patient is nearer than what is judged: from the first on it is
-# unusual, from the second far from all that the model was trained on.
+# Shares of the lesions that are nearer to another patient's than a new one: from the first on it is unusual,
+# from the second far from all training lesions.
 UNUSUAL, FAR = 0.8, 0.95
-VOTERS = 15  # neighbours that say how far two classes lie apart
-
-
-def features(codes: np.ndarray, prior: str) -> np.ndarray:
-    """(N, K) float32: codes (N, K) under a prior, whose Euclidean distances mean something."""
-    return FAMILIES[prior].features(codes)
+VOTERS = 15  # neighbours whose vote measures how far two classes lie apart
 
 
 def nearest(
@@ -50,7 +44,7 @@ def _of_others(
     """The first `count` rows of an order that are not of the patient `exclude`, or of one that was before."""
     rows: list[int] = []
     left_out = set() if exclude is None else {exclude}
-    for row in order:  # far from to its end: as many names are looked at as it takes
+    for row in order:  # seldom to its end
         if len(rows) == count:
             break
         if patients[row] not in left_out:

@@ -98,28 +98,31 @@ def stability(
         filter_ = fit(rows, used)
         return np.stack([covaries(points[rows], filter_), filter_])
 
-    def halves(used: np.ndarray) -> np.ndarray:
+    def halves() -> list[np.ndarray]:
         one = share_of_patients(frame, share=0.5, seed=int(generator.integers(2**31)))
-        other = np.setdiff1d(np.arange(len(frame)), one)
-        return _cosines(vectors(one, used), vectors(other, used))
+        return [one, np.setdiff1d(np.arange(len(frame)), one)]
 
-    def bootstrap(used: np.ndarray) -> np.ndarray:
+    def redrawn() -> list[np.ndarray]:
         draws = generator.integers(len(names), size=(2, len(names)))
-        one, other = (np.concatenate([rows_of[number] for number in draw]) for draw in draws)
-        return _cosines(vectors(one, used), vectors(other, used))
+        return [np.concatenate([rows_of[number] for number in draw]) for draw in draws]
+
+    def alike(pair: Callable[[], list[np.ndarray]], used: np.ndarray) -> np.ndarray:
+        return _cosines(*(vectors(rows, used) for rows in pair()))
 
     def over_folds(used: np.ndarray) -> np.ndarray:
         each = [vectors(train, used) for train, _ in folds]
         return np.array([_cosines(a, b) for a, b in itertools.combinations(each, 2)])
 
-    measures: dict[str, Callable[[np.ndarray], np.ndarray]] = {"halves": halves, "bootstrap": bootstrap}
-    observed = {name: np.array([draw(values) for _ in range(resamples)]) for name, draw in measures.items()}
+    pairs = {"halves": halves, "bootstrap": redrawn}
+    observed = {
+        name: np.array([alike(pair, values) for _ in range(resamples)]) for name, pair in pairs.items()
+    }
     observed["folds"] = over_folds(values)
     null: dict[str, list[np.ndarray]] = {name: [] for name in observed}
     for _ in range(resamples):
         shuffled = _shuffled(values, rows_of, generator)
-        for name, draw in measures.items():
-            null[name].append(draw(shuffled))
+        for name, pair in pairs.items():
+            null[name].append(alike(pair, shuffled))
         null["folds"].append(np.nanmean(over_folds(shuffled), axis=0))
     of_vectors = {
         vector: {name: _against_null(observed[name][:, at], np.array(null[name])[:, at]) for name in observed}
@@ -152,7 +155,3 @@ def covaries(points: np.ndarray, filter_: np.ndarray) -> np.ndarray:
     """(K,) the covariance of each coordinate of points (M, K) with a filter's score."""
     centred = points - points.mean(0)
     return centred.T @ (centred @ filter_) / max(len(points) - 1, 1)
-
-
-def number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

@@ -1,7 +1,7 @@
 """Typical figures of a group of slices, compared with all others, and its middle.
 
-A group is drawn on a map because its points look similar, so a difference here describes the group; it is not
-a hypothesis test.
+A group is drawn on a map because its points look similar, so a difference describes the group; it is not a
+hypothesis test.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lungvae_core.explore.neighbours import features, nearest
+from lungvae_core.explore.neighbours import nearest
 from lungvae_core.statistics.intervals import percentiles
 from lungvae_core.statistics.patients import draw_numbers
 from lungvae_core.statistics.rates import share
+from lungvae_core.vae.latents import FAMILIES
 
-FEWEST_PATIENTS = 5  # in the group and beside it, for an interval; fewer tell nothing of other patients
+RESAMPLES = 1000
+FEWEST_PATIENTS = 5  # in the group and beside it, for an interval; fewer do not represent other patients
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,6 @@ def contrasts(
     nodules: np.ndarray,
     patients: np.ndarray,
     rows: np.ndarray,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
 ) -> list[Contrast]:
     """Each column of `values` (N slices, NaN where not known) in the group `rows` against the rest.
 
@@ -67,7 +66,7 @@ def contrasts(
     parts = [
         _sums(np.where(side[:, None], by_nodule, np.nan), patient_of, people) for side in (inside, ~inside)
     ]
-    numbers = draw_numbers(people, resamples, seed=seed)
+    numbers = draw_numbers(people, RESAMPLES)
     drawn = np.array([np.bincount(each, minlength=people) for each in numbers])  # (B, people)
     group, rest = (share(sums.sum(0), counts.sum(0)) for sums, counts in parts)
     apart = np.subtract(*(share(drawn @ sums, drawn @ counts) for sums, counts in parts))  # (B, F)
@@ -91,7 +90,8 @@ def contrasts(
 
 def by_nearness(codes: np.ndarray, rows: np.ndarray, code: np.ndarray, *, prior: str) -> np.ndarray:
     """`rows` (M,) of codes (N, K), those nearest to `code` (K,) first."""
-    order, _ = nearest(features(codes[rows], prior), features(code[None], prior)[0], len(rows))
+    features = FAMILIES[prior].features
+    order, _ = nearest(features(codes[rows]), features(code[None])[0], len(rows))
     return np.asarray(rows)[order]
 
 

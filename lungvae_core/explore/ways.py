@@ -12,7 +12,6 @@ from scipy.sparse.csgraph import dijkstra
 
 from lungvae_core.errors import UserError
 from lungvae_core.explore.coordinates import Space
-from lungvae_core.explore.neighbours import features
 from lungvae_core.vae.latents import FAMILIES, Latent
 
 STRAIGHT, SIMPLEX, ROUND, NEIGHBOURS = "straight", "simplex", "round", "neighbours"
@@ -69,8 +68,9 @@ class Graph:
 
     def __init__(self, codes: np.ndarray, prior: str, *, hops: int = HOPS) -> None:
         """Of codes (M, K), preferably one per nodule, since slices of one nodule nearly coincide."""
-        self.codes, self.prior, self.hops = np.asarray(codes, np.float32), prior, min(hops, len(codes) - 1)
-        self._points = features(self.codes, prior)
+        self.codes, self.hops = np.asarray(codes, np.float32), min(hops, len(codes) - 1)
+        self._features = FAMILIES[prior].features
+        self._points = self._features(self.codes)
         squares = _squares(self._points, self._points)
         np.fill_diagonal(squares, np.inf)
         self._nearest = np.argsort(squares, axis=1)[:, : self.hops]
@@ -85,7 +85,7 @@ class Graph:
         allowed = np.ones(count, bool) if without is None else ~without
         if not allowed.any():
             raise UserError("There are no other lesions to go along.")
-        ends = features(np.stack([a, b]).astype(np.float32), self.prior)
+        ends = self._features(np.stack([a, b]).astype(np.float32))
         squares = np.where(allowed, _squares(ends, self._points), np.inf)  # (2, M)
         starts = np.argsort(squares, axis=1)[:, : min(self.hops, int(allowed.sum()))]
         rows = np.repeat(np.arange(count), self.hops)
@@ -164,7 +164,7 @@ def sheet(
 
 
 def _ends(codes: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The way with its ends exactly where they were asked for."""
+    """The path with its ends set to exactly a and b."""
     codes = np.asarray(codes, np.float32).copy()
     codes[0], codes[-1] = a, b
     return codes

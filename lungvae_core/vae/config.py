@@ -1,7 +1,7 @@
 """Frozen configurations of a model and its training, with presets by name; unknown keys are errors.
 
-Each setting is described here alone, by its title, description and bounds: forms, helps of commands and the
-tables of docs/training.md are made of them.
+Each setting is described only here, by its title, description and bounds, from which forms, the help of
+commands and the tables of docs/training.md are made.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     PlainSerializer,
     ValidationError,
     ValidatorFunctionWrapHandler,
@@ -21,6 +23,7 @@ from pydantic import (
 )
 
 from lungvae_core.errors import UserError
+from lungvae_core.schema import Share
 
 if TYPE_CHECKING:
     from lungvae_core.vae.latents import Latent
@@ -30,7 +33,7 @@ Measured = Literal["diameter", "density", "edge", "elongation"]
 Rated = Literal[
     "lobulation", "spiculation", "calcification", "texture", "malignancy", "margin", "sphericity", "subtlety"
 ]
-# What is asked of a lesion and what counts as its answer; see `lungvae_core.data.labels`.
+# Which classes to distinguish, and what counts as malignant; see `lungvae_core.data.labels`.
 Task = Annotated[
     Literal["mvb", "mvr"],
     Field(title="Task", description="mvb: malignant against benign. mvr: malignant against the rest."),
@@ -70,108 +73,98 @@ class _Frozen(BaseModel):
 _Part = TypeVar("_Part", bound=_Frozen)
 
 
+def _setting(title: str, description: str, **default_and_bounds: Any) -> Any:
+    """A field with its title and description, and its default and bounds as in `pydantic.Field`."""
+    return Field(title=title, description=description, **default_and_bounds)
+
+
 class ModelConfig(_Frozen):
     """The network and the image window that it expects."""
 
-    prior: Prior = Field(
-        title="Prior",
-        description="Of the latent space. gaussian: every dimension is a direction. dirichlet: a slice is a "
-        "mixture of parts that add up to one.",
+    prior: Prior = _setting(
+        "Prior",
+        "Of the latent space. gaussian: every dimension is a direction. dirichlet: a slice is a mixture of "
+        "parts that add up to one.",
     )
-    network: Literal["lean", "released"] = Field(
-        title="Network", description="lean: fast. released: the paper's own, larger."
+    network: Literal["lean", "released"] = _setting(
+        "Network", "lean: fast. released: the paper's own, larger."
     )
-    dimensions: int = Field(
-        ge=2, le=4096, title="Latent dimensions", description="How many numbers describe a slice."
+    dimensions: int = _setting("Latent dimensions", "How many numbers describe a slice.", ge=2, le=4096)
+    width: int = _setting(
+        "Width (channels)", "Of the network's first stage; the paper's “base”.", ge=4, le=256
     )
-    width: int = Field(
-        ge=4,
-        le=256,
-        title="Width (channels)",
-        description="Of the network's first stage; the paper's “base”.",
-    )
-    linear_path: bool = Field(
+    linear_path: bool = _setting(
+        "Linear path",
+        "A linear map beside the convolutions, both ways: pixels to raw latents, code to the pixels' logits. "
+        "Sharper; two more weights a pixel and dimension.",
         default=False,
-        title="Linear path",
-        description="A linear map beside the convolutions, both ways: pixels to raw latents, code to the "
-        "pixels' logits. Sharper; two more weights a pixel and dimension.",
     )
-    linear_rank: int = Field(
-        default=0,
-        ge=0,
-        le=4096,
-        title="Rank of the linear path",
-        description="Fewer weights than a full matrix. 0: full.",
+    linear_rank: int = _setting(
+        "Rank of the linear path", "Fewer weights than a full matrix. 0: full.", default=0, ge=0, le=4096
     )
-    lesion_layer: bool = Field(
+    lesion_layer: bool = _setting(
+        "Lesion apart",
+        "The decoder draws background, lesion and the lesion's share of each pixel apart, and the guides "
+        "diameter, density, edge and elongation change the lesion by geometry. Needs these four as the first "
+        "guides, the lean network and the linear path.",
         default=False,
-        title="Lesion apart",
-        description="The decoder draws background, lesion and the lesion's share of each pixel apart, and "
-        "the guides diameter, density, edge and elongation change the lesion by geometry. Needs these four "
-        "as the first guides, the lean network and the linear path.",
     )
-    rating_dimensions: int = Field(
+    rating_dimensions: int = _setting(
+        "Ratings by a separate network",
+        "So many dimensions after the first four are ratings, which a separate network predicts from the "
+        "slice. It learns first, from the ratings of the training patients. Needs the lesion layer.",
         default=0,
         ge=0,
         le=len(get_args(Rated)),
-        title="Ratings by a separate network",
-        description="So many dimensions after the first four are ratings, which a separate network predicts "
-        "from the slice. It learns first, from the ratings of the training patients. Needs the lesion layer.",
     )
-    rating_networks: int = Field(
+    rating_networks: int = _setting(
+        "Networks for the ratings",
+        "So many networks predict the ratings, trained from different starting weights. The code has their "
+        "mean, and every step along a rating has to convince one of them, chosen at random.",
         default=1,
         ge=1,
         le=8,
-        title="Networks for the ratings",
-        description="So many networks predict the ratings, trained from different starting weights. The code "
-        "has their mean, and every step along a rating has to convince one of them, chosen at random.",
     )
-    hu_low: float = Field(
-        default=-1000.0,
-        title="Black at (HU)",
-        description="The window's lower end; lower values are clipped to it.",
+    hu_low: float = _setting(
+        "Black at (HU)", "The window's lower end; lower values are clipped to it.", default=-1000.0
     )
-    hu_high: float = Field(
-        default=400.0,
-        title="White at (HU)",
-        description="The window's upper end; higher values are clipped to it.",
+    hu_high: float = _setting(
+        "White at (HU)", "The window's upper end; higher values are clipped to it.", default=400.0
     )
-    prior_alpha: float = Field(
+    prior_alpha: float = _setting(
+        "Prior α (Dirichlet)",
+        "The symmetric prior's concentration. Below 1: few parts a slice. 1: no preference. Above: many.",
         default=0.6,
         gt=0,
         le=100,
-        title="Prior α (Dirichlet)",
-        description="The symmetric prior's concentration. Below 1: few parts a slice. 1: no preference. "
-        "Above: many.",
     )
-    alpha_floor: float = Field(
+    alpha_floor: float = _setting(
+        "Least posterior α (Dirichlet)",
+        "Smaller ones make the gradients explode.",
         default=0.01,
         ge=1e-6,
         le=1,
-        title="Least posterior α (Dirichlet)",
-        description="Smaller ones make the gradients explode.",
     )
-    alpha_scale: float = Field(
+    alpha_scale: float = _setting(
+        "Scale of the posterior α (Dirichlet)",
+        "The encoder's output is multiplied by it. Higher: surer codes and sharper pictures, since large "
+        "concentrations do not have to be learned step by step.",
         default=1.0,
         ge=1,
         le=10_000,
-        title="Scale of the posterior α (Dirichlet)",
-        description="The encoder's output is multiplied by it. Higher: surer codes and sharper pictures, "
-        "since large concentrations do not have to be learned step by step.",
     )
-    sampler: Literal["pathwise", "laplace"] = Field(
+    sampler: Literal["pathwise", "laplace"] = _setting(
+        "Sampler (Dirichlet)",
+        "pathwise: draws from the Dirichlet itself. laplace: its approximation by a softmax of Gaussians, "
+        "which needs no special gradient; another posterior, so not the same β.",
         default="pathwise",
-        title="Sampler (Dirichlet)",
-        description="pathwise: draws from the Dirichlet itself. laplace: its approximation by a softmax of "
-        "Gaussians, which needs no special gradient; another posterior, so not the same β.",
     )
-    spacing_mm: float = Field(
+    spacing_mm: float = _setting(
+        "Pixel spacing (mm)",
+        "Slices are resampled to it, so that a lesion's size in pixels is its size in mm. 0: native pixels.",
         default=0.0,
         ge=0,
         le=5,
-        title="Pixel spacing (mm)",
-        description="Slices are resampled to it, so that a lesion's size in pixels is its size in mm. "
-        "0: native pixels.",
     )
 
     @property
@@ -182,23 +175,15 @@ class ModelConfig(_Frozen):
         return FAMILIES[self.prior]
 
     @model_validator(mode="after")
-    def _window(self) -> ModelConfig:
+    def _consistent(self) -> ModelConfig:
         if self.hu_low >= self.hu_high:
             raise ValueError("hu_low must be below hu_high")
-        return self
-
-    @model_validator(mode="after")
-    def _layer(self) -> ModelConfig:
         if self.lesion_layer and (self.network != "lean" or not self.linear_path):
             raise ValueError("lesion_layer needs network=lean and linear_path=true")
         if self.lesion_layer and self.dimensions <= len(get_args(Measured)):
             raise ValueError("lesion_layer needs more dimensions than the four of its geometry")
         if self.rating_dimensions and not self.lesion_layer:
             raise ValueError("rating_dimensions needs lesion_layer=true")
-        return self
-
-    @model_validator(mode="after")
-    def _rank(self) -> ModelConfig:
         if self.linear_rank and not self.linear_path:
             raise ValueError("linear_rank needs linear_path=true")
         if self.linear_rank >= self.dimensions:
@@ -216,150 +201,116 @@ def _listed(value: Any) -> Any:
 class ObjectiveConfig(_Frozen):
     """The weights of the training objective; see `lungvae_core.vae.objective`."""
 
-    form: Literal["elbo", "released"] = Field(
+    form: Literal["elbo", "released"] = _setting(
+        "Kind of objective",
+        "elbo: one β for both priors. released: the weights of the paper's code.",
         default="elbo",
-        title="Kind of objective",
-        description="elbo: one β for both priors. released: the weights of the paper's code.",
     )
-    l1: float = Field(
-        default=0.5, ge=0, title="Weight of L1", description="Mean absolute difference of pixels."
-    )
-    ssim: float = Field(default=0.5, ge=0, title="Weight of 1 − SSIM", description="Structural similarity.")
-    ms_ssim: float = Field(
-        default=0.0, ge=0, title="Weight of 1 − MS-SSIM", description="SSIM on five scales."
-    )
-    mse: float = Field(
-        default=0.0, ge=0, title="Weight of MSE", description="Mean squared difference of pixels."
-    )
-    bce: float = Field(
+    l1: NonNegativeFloat = _setting("Weight of L1", "Mean absolute difference of pixels.", default=0.5)
+    ssim: NonNegativeFloat = _setting("Weight of 1 − SSIM", "Structural similarity.", default=0.5)
+    ms_ssim: NonNegativeFloat = _setting("Weight of 1 − MS-SSIM", "SSIM on five scales.", default=0.0)
+    mse: NonNegativeFloat = _setting("Weight of MSE", "Mean squared difference of pixels.", default=0.0)
+    bce: NonNegativeFloat = _setting(
+        "Weight of BCE",
+        "Binary cross-entropy of pixels, 0..1 of the window: the continuous Bernoulli.",
         default=0.0,
-        ge=0,
-        title="Weight of BCE",
-        description="Binary cross-entropy of pixels, 0..1 of the window: the continuous Bernoulli.",
     )
-    focal_frequency: float = Field(
+    focal_frequency: NonNegativeFloat = _setting(
+        "Weight of the focal frequency loss",
+        "Squared differences of the images' spectra, of which those that are furthest off count most (arXiv "
+        "2012.12821).",
         default=0.0,
-        ge=0,
-        title="Weight of the focal frequency loss",
-        description="Squared differences of the images' spectra, of which those that are furthest off count "
-        "most (arXiv 2012.12821).",
     )
-    feature: float = Field(
+    feature: NonNegativeFloat = _setting(
+        "Weight of the feature loss",
+        "How differently a small network sees slice and reconstruction. It learns first, from labels of the "
+        "training patients alone, to tell malignant from benign.",
         default=0.0,
-        ge=0,
-        title="Weight of the feature loss",
-        description="How differently a small network sees slice and reconstruction. It learns first, from "
-        "labels of the training patients alone, to tell malignant from benign.",
     )
-    adversarial: float = Field(
+    adversarial: float = _setting(
+        "Weight of the discriminator",
+        "Of a network, trained beside the VAE, that tells slices from reconstructions. 1: it moves a pixel "
+        "as much as the rest of the loss. Sharper, but the fine texture is invented. 0: none.",
         default=0.0,
         ge=0,
         le=10,
-        title="Weight of the discriminator",
-        description="Of a network, trained beside the VAE, that tells slices from reconstructions. 1: it "
-        "moves a pixel as much as the rest of the loss. Sharper, but the fine texture is invented. 0: none.",
     )
-    focus: float = Field(
+    focus: NonNegativeFloat = _setting(
+        "Focus on the middle", "Pixels of L1, MSE and BCE count 1 + this in the crop's middle.", default=0.0
+    )
+    mask_focus: NonNegativeFloat = _setting(
+        "Focus on the lesion",
+        "Pixels of L1, MSE and BCE count 1 + this inside the readers' mask.",
         default=0.0,
-        ge=0,
-        title="Focus on the middle",
-        description="Pixels of L1, MSE and BCE count 1 + this in the crop's middle.",
     )
-    mask_focus: float = Field(
+    tissue: Share = _setting(
+        "Share in the tissue window",
+        "So much of the pixel and SSIM terms is taken in -500 to 400 HU, the window in which lesions are "
+        "shown. Sharper there; a little less so in the lung.",
         default=0.0,
-        ge=0,
-        title="Focus on the lesion",
-        description="Pixels of L1, MSE and BCE count 1 + this inside the readers' mask.",
     )
-    tissue: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        title="Share in the tissue window",
-        description="So much of the pixel and SSIM terms is taken in -500 to 400 HU, the window in which "
-        "lesions are shown. Sharper there; a little less so in the lung.",
+    beta: NonNegativeFloat = _setting(
+        "β, weight of the KL", "Higher: smoother, more separate dimensions; blurrier pictures.", default=1.0
     )
-    beta: float = Field(
-        default=1.0,
-        ge=0,
-        title="β, weight of the KL",
-        description="Higher: smoother, more separate dimensions; blurrier pictures.",
+    reversed_kl: bool = _setting(
+        "Reversed KL", "KL(prior || posterior), as in the paper's code; then not an ELBO.", default=False
     )
-    reversed_kl: bool = Field(
-        default=False,
-        title="Reversed KL",
-        description="KL(prior || posterior), as in the paper's code; then not an ELBO.",
+    warmup_epochs: NonNegativeFloat = _setting(
+        "Warm-up (epochs)", "β rises linearly from 0 over these; guards against collapse.", default=0.0
     )
-    warmup_epochs: float = Field(
-        default=0.0,
-        ge=0,
-        title="Warm-up (epochs)",
-        description="β rises linearly from 0 over these; guards against collapse.",
-    )
-    warmup: Literal["linear", "cyclical"] = Field(
+    warmup: Literal["linear", "cyclical"] = _setting(
+        "Shape of the warm-up",
+        "linear: one rise, then β holds. cyclical: rises over the warm-up, holds as long, begins again "
+        "(arXiv 1903.10145).",
         default="linear",
-        title="Shape of the warm-up",
-        description="linear: one rise, then β holds. cyclical: rises over the warm-up, holds as long, "
-        "begins again (arXiv 1903.10145).",
     )
-    free_bits: float = Field(
+    free_bits: NonNegativeFloat = _setting(
+        "Free bits (nats a dimension)",
+        "A dimension's KL costs nothing below this; guards against collapse (arXiv 1606.04934). 0: every nat "
+        "costs.",
         default=0.0,
-        ge=0,
-        title="Free bits (nats a dimension)",
-        description="A dimension's KL costs nothing below this; guards against collapse (arXiv 1606.04934). "
-        "0: every nat costs.",
     )
     # One dimension each, in this order; see `lungvae_core.training.guided`
-    guided: tuple[Measured | Rated, ...] = Field(
-        default=(),
-        title="Guided by",
-        description="The first dimensions follow these, one each: measured in the readers' mask (diameter to "
+    guided: Annotated[tuple[Measured | Rated, ...], BeforeValidator(_listed)] = _setting(
+        "Guided by",
+        "The first dimensions follow these, one each: measured in the readers' mask (diameter to "
         "elongation), or the readers' mean rating. Training patients' alone.",
+        default=(),
     )
-    guided_weight: float = Field(
+    guided_weight: NonNegativeFloat = _setting(
+        "Weight of the guides",
+        "Nats of loss for a dimension that does not follow its guide at all.",
         default=50.0,
-        ge=0,
-        title="Weight of the guides",
-        description="Nats of loss for a dimension that does not follow its guide at all.",
     )
-    guided_slope: float = Field(
+    guided_slope: float = _setting(
+        "Slope of the guides",
+        "Higher: values that lie closer together count as in order.",
         default=1.0,
         gt=0,
         le=100,
-        title="Slope of the guides",
-        description="Higher: values that lie closer together count as in order.",
     )
-    guided_apart: float = Field(
+    guided_apart: NonNegativeFloat = _setting(
+        "Keep the others free of it",
+        "Nats of loss where the other dimensions correlate with a guide by 1. 0: they may.",
         default=0.0,
-        ge=0,
-        title="Keep the others free of it",
-        description="Nats of loss where the other dimensions correlate with a guide by 1. 0: they may.",
     )
-    guided_layers: float = Field(
+    guided_layers: NonNegativeFloat = _setting(
+        "Weight of the outlines",
+        "Of the mean absolute difference of the lesion's share of each pixel from the readers' outline, and "
+        "of the background inside it from lung. With the lesion apart only.",
         default=0.0,
-        ge=0,
-        title="Weight of the outlines",
-        description="Of the mean absolute difference of the lesion's share of each pixel from the readers' "
-        "outline, and of the background inside it from lung. With the lesion apart only.",
     )
-    guided_ratings: float = Field(
+    guided_ratings: NonNegativeFloat = _setting(
+        "Weight of the readers' eye",
+        "Nats of loss for steps along guides that are ratings in which a small network, which learns the "
+        "ratings of the training slices first, sees no change. 0: no such network.",
         default=0.0,
-        ge=0,
-        title="Weight of the readers' eye",
-        description="Nats of loss for steps along guides that are ratings in which a small network, which "
-        "learns the ratings of the training slices first, sees no change. 0: no such network.",
     )
-    guided_anchor: float = Field(
+    guided_anchor: NonNegativeFloat = _setting(
+        "Weight of the guides' values",
+        "Nats of loss for a guided dimension that is a standard deviation off its value.",
         default=0.0,
-        ge=0,
-        title="Weight of the guides' values",
-        description="Nats of loss for a guided dimension that is a standard deviation off its value.",
     )
-
-    @field_validator("guided", mode="before")
-    @classmethod
-    def _names(cls, value: Any) -> Any:
-        return _listed(value)
 
     @field_validator("guided")
     @classmethod
@@ -372,122 +323,86 @@ class ObjectiveConfig(_Frozen):
 class TrainingConfig(_Frozen):
     """How long and how fast to train, and on what."""
 
-    epochs: int = Field(
-        default=30,
-        ge=1,
-        le=10_000,
-        title="Epochs",
-        description="How often every training slice is seen.",
+    epochs: int = _setting("Epochs", "How often every training slice is seen.", default=30, ge=1, le=10_000)
+    batch_size: int = _setting(
+        "Batch size (slices)", "Slices a step. Larger ones need more memory.", default=64, ge=1, le=65_536
     )
-    batch_size: int = Field(
-        default=64,
-        ge=1,
-        le=65_536,
-        title="Batch size (slices)",
-        description="Slices a step. Larger ones need more memory.",
+    learning_rate: float = _setting(
+        "Learning rate", "Of AdamW, after a ramp over the first 100 steps.", default=1.5e-3, gt=0, le=1
     )
-    learning_rate: float = Field(
-        default=1.5e-3,
-        gt=0,
-        le=1,
-        title="Learning rate",
-        description="Of AdamW, after a ramp over the first 100 steps.",
+    weight_decay: Share = _setting("Weight decay", "Pull of the weights towards 0.", default=0.0)
+    schedule: Literal["constant", "cosine"] = _setting(
+        "Learning rate over time", "cosine: falls to 0 at the end.", default="cosine"
     )
-    weight_decay: float = Field(
-        default=0.0, ge=0, le=1, title="Weight decay", description="Pull of the weights towards 0."
+    clip_norm: NonNegativeFloat = _setting(
+        "Limit of the gradient's norm", "Longer gradients are shortened to it. 0: none.", default=0.0
     )
-    schedule: Literal["constant", "cosine"] = Field(
-        default="cosine", title="Learning rate over time", description="cosine: falls to 0 at the end."
-    )
-    clip_norm: float = Field(
-        default=0.0,
-        ge=0,
-        title="Limit of the gradient's norm",
-        description="Longer gradients are shortened to it. 0: none.",
-    )
-    on_nonfinite: Literal["stop", "halve"] = Field(
+    on_nonfinite: Literal["stop", "halve"] = _setting(
+        "Loss not finite",
+        "stop: end with a sentence. halve: back to the last checkpoint at half the learning rate, 8 times at "
+        "most.",
         default="stop",
-        title="Loss not finite",
-        description="stop: end with a sentence. halve: back to the last checkpoint at half the learning "
-        "rate, 8 times at most.",
     )
-    flips: bool = Field(
-        default=True,
-        title="Random flips",
-        description="Mirror slices left-right and up-down at random.",
-    )
-    quarter_turns: bool = Field(
+    flips: bool = _setting("Random flips", "Mirror slices left-right and up-down at random.", default=True)
+    quarter_turns: bool = _setting(
+        "Random quarter turns",
+        "Turn slices by 0, 90, 180 or 270 degrees at random. Unlike other rotations, this does not smooth "
+        "them.",
         default=False,
-        title="Random quarter turns",
-        description="Turn slices by 0, 90, 180 or 270 degrees at random. Unlike other rotations, this does "
-        "not smooth them.",
     )
-    rotate_degrees: float = Field(
+    rotate_degrees: float = _setting(
+        "Random rotation (degrees)",
+        "Up to this, either way. It smooths the slices a little.",
         default=0.0,
         ge=0,
         le=180,
-        title="Random rotation (degrees)",
-        description="Up to this, either way. It smooths the slices a little.",
     )
-    shift_px: float = Field(
-        default=0.0,
-        ge=0,
-        le=16,
-        title="Random shift (pixels)",
-        description="Up to this along each axis, either way.",
+    shift_px: float = _setting(
+        "Random shift (pixels)", "Up to this along each axis, either way.", default=0.0, ge=0, le=16
     )
-    jitter_hu: float = Field(
-        default=0.0,
-        ge=0,
-        le=500,
-        title="Random offset (HU)",
-        description="One for the whole slice, up to this, either way.",
+    jitter_hu: float = _setting(
+        "Random offset (HU)", "One for the whole slice, up to this, either way.", default=0.0, ge=0, le=500
     )
-    noise_hu: float = Field(
+    noise_hu: float = _setting(
+        "Random noise (HU)",
+        "White noise whose standard deviation is drawn from 0 to this. A scanner's noise is not white.",
         default=0.0,
         ge=0,
         le=500,
-        title="Random noise (HU)",
-        description="White noise whose standard deviation is drawn from 0 to this. A scanner's noise is not "
-        "white.",
     )
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
+    precision: Literal["auto", "float32", "bfloat16"] = _setting(
+        "Precision",
+        "auto: bfloat16 where it was measured to be faster on this device, else float32.",
         default="auto",
-        title="Precision",
-        description="auto: bfloat16 where it was measured to be faster on this device, else float32.",
     )
-    compile: Literal["auto", "on", "off"] = Field(
-        default="auto",
-        title="Compile the networks",
-        description="torch.compile; slow to begin with. auto: on CUDA only.",
+    compile: Literal["auto", "on", "off"] = _setting(
+        "Compile the networks", "torch.compile; slow to begin with. auto: on CUDA only.", default="auto"
     )
-    pca_start: bool = Field(
+    pca_start: bool = _setting(
+        "Start from principal components",
+        "The linear path begins with a principal component analysis of the slices. Needs the linear path.",
         default=False,
-        title="Start from principal components",
-        description="The linear path begins with a principal component analysis of the slices. Needs the "
-        "linear path.",
     )
-    ema: float = Field(
+    ema: float = _setting(
+        "Running mean of the weights",
+        "Its decay a step, as 0.999: the run keeps the mean of its newest weights. 0: the last ones.",
         default=0.0,
         ge=0,
         le=0.99999,
-        title="Running mean of the weights",
-        description="Its decay a step, as 0.999: the run keeps the mean of its newest weights. 0: the last "
-        "ones.",
     )
-    validation_fraction: float = Field(
+    validation_fraction: float = _setting(
+        "Held-out patients (share)",
+        "Patients whose slices are not trained on; the figures of a training are theirs.",
         default=0.15,
         gt=0,
         le=0.5,
-        title="Held-out patients (share)",
-        description="Patients whose slices are not trained on; the figures of a training are theirs.",
     )
-    seed: int = Field(
+    seed: int = _setting(
+        "Seed",
+        "Of the split, the starting weights and the order of the slices.",
         default=0,
         ge=0,
         le=2**31 - 1,
-        title="Seed",
-        description="Of the split, the starting weights and the order of the slices.",
     )
 
 
@@ -498,65 +413,52 @@ class JointConfig(_Frozen):
     `round_epochs` with the classifier fixed. The last classifier is fitted after the last round.
     """
 
-    rounds: int = Field(
+    rounds: int = _setting(
+        "Joint rounds",
+        "After the epochs: fit a classifier on the codes, then train on with its loss added. 0: no labels.",
         default=0,
         ge=0,
         le=100,
-        title="Joint rounds",
-        description="After the epochs: fit a classifier on the codes, then train on with its loss added. "
-        "0: no labels.",
     )
-    round_epochs: int = Field(
-        default=4,
-        ge=1,
-        le=10_000,
-        title="Epochs a round",
-        description="How long each round trains with its classifier fixed.",
+    round_epochs: int = _setting(
+        "Epochs a round", "How long each round trains with its classifier fixed.", default=4, ge=1, le=10_000
     )
-    round_rate: float = Field(
-        default=0.5,
-        gt=0,
-        le=1,
-        title="Rate in rounds (share)",
-        description="Of the learning rate of the epochs before.",
+    round_rate: float = _setting(
+        "Rate in rounds (share)", "Of the learning rate of the epochs before.", default=0.5, gt=0, le=1
     )
-    label_weight: float = Field(
+    label_weight: NonNegativeFloat = _setting(
+        "Weight of the labels",
+        "Nats of loss for a nat of the classifier's cross-entropy, malignant against benign.",
         default=20.0,
-        ge=0,
-        title="Weight of the labels",
-        description="Nats of loss for a nat of the classifier's cross-entropy, malignant against benign.",
     )
-    labels_of: Literal["training", "released"] = Field(
+    labels_of: Literal["training", "released"] = _setting(
+        "Labels of",
+        "training: held-out patients' labels are never seen. released: a random 70 % of all patients, as in "
+        "the paper's code; figures of such a run leak.",
         default="training",
-        title="Labels of",
-        description="training: held-out patients' labels are never seen. released: a random 70 % of all "
-        "patients, as in the paper's code; figures of such a run leak.",
     )
-    class_balanced: bool = Field(
-        default=False,
-        title="Balance the classes",
-        description="Malignant and benign weigh alike, however many there are.",
+    class_balanced: bool = _setting(
+        "Balance the classes", "Malignant and benign weigh alike, however many there are.", default=False
     )
     task: Task = "mvb"
     label_rule: LabelRule = "median_high"
-    head: Literal["fixed", "trained"] = Field(
+    head: Literal["fixed", "trained"] = _setting(
+        "Classifier",
+        "fixed: stays in a round as it was fitted, as in the paper. trained: goes on learning with the VAE, "
+        "and is the run's classifier afterwards.",
         default="fixed",
-        title="Classifier",
-        description="fixed: stays in a round as it was fitted, as in the paper. trained: goes on learning "
-        "with the VAE, and is the run's classifier afterwards.",
     )
-    soft_labels: bool = Field(
+    soft_labels: bool = _setting(
+        "Learn from the readers' mean",
+        "The mean malignancy of all readers, 1..5 as 0..1, is the label whatever the task and label rule, so "
+        "that indeterminate lesions teach as well.",
         default=False,
-        title="Learn from the readers' mean",
-        description="The mean malignancy of all readers, 1..5 as 0..1, is the label whatever the "
-        "task and label rule, so that indeterminate lesions teach as well.",
     )
-    ratings_weight: float = Field(
+    ratings_weight: NonNegativeFloat = _setting(
+        "Weight of the other ratings",
+        "With a trained classifier: nats for a squared deviation of the readers' other ratings and of the "
+        "log diameter, all standardised, as it tells them from the code.",
         default=0.0,
-        ge=0,
-        title="Weight of the other ratings",
-        description="With a trained classifier: nats for a squared deviation of the readers' other ratings "
-        "and of the log diameter, all standardised, as it tells them from the code.",
     )
 
     @model_validator(mode="after")
@@ -576,7 +478,7 @@ class Config(_Frozen):
     joint: JointConfig = JointConfig()
 
     @model_validator(mode="after")
-    def _guided(self) -> Config:
+    def _consistent(self) -> Config:
         count, dimensions = len(self.objective.guided), self.model.dimensions
         if count >= dimensions:
             raise ValueError(f"guided names {count} of {dimensions} dimensions; at least one must be free")
@@ -593,16 +495,8 @@ class Config(_Frozen):
             raise ValueError(
                 f"rating_dimensions must be 0 or the {len(ratings)} guides that follow the first four"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _averaged(self) -> Config:
         if self.training.ema and self.joint.rounds and self.joint.head == "trained":
             raise ValueError("ema averages the VAE alone and needs head=fixed, or rounds=0")
-        return self
-
-    @model_validator(mode="after")
-    def _pca(self) -> Config:
         if self.training.pca_start and (not self.model.linear_path or self.model.linear_rank):
             raise ValueError("pca_start needs linear_path=true and linear_rank=0")
         return self
@@ -652,7 +546,7 @@ _DIRICHLET = _changed(_GAUSSIAN, prior="dirichlet", dimensions=192, prior_alpha=
 _OBJECTIVE = ObjectiveConfig(l1=0.0, mse=10, ssim=0.3, focus=1, tissue=0.5, beta=0.003, warmup_epochs=1)
 _TRAINING = TrainingConfig(epochs=24, batch_size=32, learning_rate=1e-3, quarter_turns=True, pca_start=True)
 
-# The first nine dimensions are tied to what people say of lesions, from training patients' masks and ratings.
+# The first nine dimensions are tied to properties of lesions, from training patients' masks and ratings.
 _LESION_APART = {"lesion_layer": True, "rating_dimensions": 5, "rating_networks": 3}
 _GUIDED_OBJECTIVE = _changed(
     _OBJECTIVE,
@@ -663,8 +557,9 @@ _GUIDED_OBJECTIVE = _changed(
     guided_ratings=200,
 )
 
-# For evaluation with labels: what a training sees of lesions in millimetres, any way round, and a head that
-# learns with the VAE from all that the readers said. No SSIM, which takes a third of a step's time on a CPU.
+# For evaluation with labels: slices in millimetres, at any rotation, and a head that learns with the VAE from
+# all of the readers' ratings. No SSIM, which takes a third of a step's time on a CPU.
+_JOINT_GAUSSIAN = ModelConfig(prior="gaussian", network="lean", dimensions=64, width=16, spacing_mm=0.7)
 _JOINT_OBJECTIVE = ObjectiveConfig(l1=1.0, ssim=0.0, focus=4, beta=0.1, warmup_epochs=1)
 _JOINT_TRAINING = TrainingConfig(
     epochs=2, batch_size=64, learning_rate=2e-3, weight_decay=0.01, rotate_degrees=180, shift_px=3
@@ -702,16 +597,14 @@ PRESETS: dict[str, Config] = {
     ),
     "gvae-joint": Config(
         preset="gvae-joint",
-        model=ModelConfig(prior="gaussian", network="lean", dimensions=64, width=16, spacing_mm=0.7),
+        model=_JOINT_GAUSSIAN,
         objective=_JOINT_OBJECTIVE,
         training=_JOINT_TRAINING,
         joint=_JOINT,
     ),
     "dirvae-joint": Config(
         preset="dirvae-joint",
-        model=ModelConfig(
-            prior="dirichlet", network="lean", dimensions=64, width=16, spacing_mm=0.7, prior_alpha=0.1
-        ),
+        model=_changed(_JOINT_GAUSSIAN, prior="dirichlet", prior_alpha=0.1),
         objective=_JOINT_OBJECTIVE,
         training=_JOINT_TRAINING,
         joint=_JOINT,

@@ -66,9 +66,9 @@ class Latent(ABC):
     def prior(self, device: torch.device | None = None) -> Distribution:
         """p(z), over K dimensions."""
 
-    @abstractmethod
     def kl(self, posterior: Distribution) -> Tensor:
-        """(N,) KL(q || p) in nats, summed over the dimensions."""
+        """(N,) KL(q || p) in nats, summed over the dimensions; override it if these are not independent."""
+        return self.kl_per_unit(posterior).sum(1)
 
     @abstractmethod
     def reversed_kl(self, posterior: Distribution) -> Tensor:
@@ -158,9 +158,10 @@ class Latent(ABC):
         code[list(edits)] = list(edits.values())
         return self.valid(code)
 
-    @abstractmethod
     def interpolate(self, start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
         """(steps, K) float32: the straight path from `start` to `end`; valid codes throughout."""
+        t = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
+        return (1 - t) * self.valid(start) + t * self.valid(end)
 
     def valid(self, code: np.ndarray) -> np.ndarray:
         """(..., K) float32: the nearest valid code; use it on any code from outside."""
@@ -199,9 +200,6 @@ class GaussianLatent(Latent):
     def sample(self, posterior: Distribution, share: Share | None = None) -> Tensor:
         return posterior.mean + posterior.stddev * standard_normal(posterior.mean, share)
 
-    def kl(self, posterior: Distribution) -> Tensor:
-        return self.kl_per_unit(posterior).sum(1)
-
     def reversed_kl(self, posterior: Distribution) -> Tensor:
         return kl_divergence(self.prior(posterior.mean.device), posterior).sum(1)
 
@@ -223,10 +221,6 @@ class GaussianLatent(Latent):
         codes = np.repeat(self.valid(code)[None], len(values), axis=0)
         codes[:, dimension] = values
         return codes
-
-    def interpolate(self, start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
-        t = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
-        return (1 - t) * self.valid(start) + t * self.valid(end)
 
 
 class DirichletLatent(Latent):
@@ -253,12 +247,8 @@ class DirichletLatent(Latent):
     @classmethod
     def of(cls, config: ModelConfig) -> DirichletLatent:
         family = LaplaceLatent if config.sampler == "laplace" else DirichletLatent
-        return family(
-            config.dimensions,
-            prior_alpha=config.prior_alpha,
-            floor=config.alpha_floor,
-            scale=config.alpha_scale,
-        )
+        alphas = {"prior_alpha": config.prior_alpha, "floor": config.alpha_floor, "scale": config.alpha_scale}
+        return family(config.dimensions, **alphas)
 
     @property
     def prior_label(self) -> str:
@@ -273,10 +263,9 @@ class DirichletLatent(Latent):
         return self.scale * F.softplus(raw) + self.floor
 
     def sample(self, posterior: Distribution, share: Share | None = None) -> Tensor:
-        assert isinstance(posterior, Dirichlet)
         if share is None or processes() == 1:
             return posterior.rsample()
-        return _SharedDirichlet.apply(posterior.concentration, share)
+        return _SharedDirichlet.apply(_concentration(posterior), share)
 
     def prior(self, device: torch.device | None = None) -> Dirichlet:
         return Dirichlet(torch.full((self.dimensions,), self.prior_alpha, device=device))
@@ -289,8 +278,7 @@ class DirichletLatent(Latent):
 
     def kl_per_unit(self, posterior: Distribution) -> Tensor:
         # A Dirichlet's marginals are Beta; their KLs do not add up to the joint's, but each is 0 when unused.
-        assert isinstance(posterior, Dirichlet)
-        alpha = posterior.concentration
+        alpha = _concentration(posterior)
         rest = self.prior_alpha * (self.dimensions - 1)
         marginal = Beta(alpha, alpha.sum(1, keepdim=True) - alpha, validate_args=False)
         target = torch.full_like(alpha, self.prior_alpha)
@@ -379,10 +367,6 @@ class DirichletLatent(Latent):
         code[at] = values
         return self.valid(code)
 
-    def interpolate(self, start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
-        t = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
-        return (1 - t) * self.valid(start) + t * self.valid(end)
-
     def valid(self, code: np.ndarray) -> np.ndarray:
         code = np.clip(super().valid(code), 0, None).astype(np.float64)
         total = code.sum(-1, keepdims=True)
@@ -407,8 +391,7 @@ class LaplaceLatent(DirichletLatent):
         before = _laplace(_concentration(posterior))
         return torch.softmax(before.mean + before.stddev * standard_normal(before.mean, share), dim=1)
 
-    def kl(self, posterior: Distribution) -> Tensor:
-        return self.kl_per_unit(posterior).sum(1)
+    kl = Latent.kl
 
     def reversed_kl(self, posterior: Distribution) -> Tensor:
         alpha = _concentration(posterior)

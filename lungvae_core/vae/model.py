@@ -67,6 +67,11 @@ class VAE(nn.Module):
         ]
         return torch.cat(parts)[:, 0].cpu().numpy() if parts else np.zeros((0, 64, 64), np.float32)
 
+    def decode_hu(self, codes: np.ndarray) -> np.ndarray:
+        """Slices (N, 64, 64) float32 in HU of the model's window from codes (N, K)."""
+        low, high = self.config.hu_low, self.config.hu_high
+        return low + (high - low) * self.decode_codes(codes)
+
     def images(self, hu: np.ndarray, device: torch.device | None = None) -> Tensor:
         """Slices (N, 64, 64) in HU as images (N, 1, 64, 64) in 0..1 of the model's window.
 

@@ -125,30 +125,21 @@ class Residual(nn.Module):
         return x + self.body(x)
 
 
+def _halved(channels: int, into: int) -> nn.Conv2d:
+    return _without_bias(nn.Conv2d(channels, into, 4, stride=2, padding=1))
+
+
 class LeanEncoder(nn.Module):
     """Strided convolutions with one residual block per scale; no convolution runs at the full 64x64."""
 
     def __init__(self, outputs: int, width: int) -> None:
         super().__init__()
         w = width
-        self.body = nn.Sequential(
-            _without_bias(nn.Conv2d(1, w // 2, 4, stride=2, padding=1)),  # (N, w/2, 32, 32)
-            BatchNorm2d(w // 2),
-            nn.SiLU(),
-            _without_bias(nn.Conv2d(w // 2, 2 * w, 4, stride=2, padding=1)),  # (N, 2w, 16, 16)
-            Residual(2 * w),
-            BatchNorm2d(2 * w),
-            nn.SiLU(),
-            _without_bias(nn.Conv2d(2 * w, 4 * w, 4, stride=2, padding=1)),  # (N, 4w, 8, 8)
-            Residual(4 * w),
-            BatchNorm2d(4 * w),
-            nn.SiLU(),
-            _without_bias(nn.Conv2d(4 * w, 4 * w, 4, stride=2, padding=1)),  # (N, 4w, 4, 4)
-            Residual(4 * w),
-            BatchNorm2d(4 * w),
-            nn.SiLU(),
-            nn.Flatten(),  # (N, 64w)
-        )
+        layers = [_halved(1, w // 2), BatchNorm2d(w // 2), nn.SiLU()]  # (N, w/2, 32, 32)
+        # (N, 2w, 16, 16), (N, 4w, 8, 8) and (N, 4w, 4, 4)
+        for channels, into in ((w // 2, 2 * w), (2 * w, 4 * w), (4 * w, 4 * w)):
+            layers += [_halved(channels, into), Residual(into), BatchNorm2d(into), nn.SiLU()]
+        self.body = nn.Sequential(*layers, nn.Flatten())  # (N, 64w)
         self.head = nn.Linear(64 * w, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -206,10 +197,10 @@ class RatingReader(nn.Module):
 
     def __init__(self, count: int, networks: int = 1) -> None:
         super().__init__()
-        self.network = Regression(count, READER_WIDTH, smoothing=SMOOTHING)
-        self.others = nn.ModuleList(
-            Regression(count, READER_WIDTH, smoothing=SMOOTHING) for _ in range(networks - 1)
+        self.network, *others = (
+            Regression(count, READER_WIDTH, smoothing=SMOOTHING) for _ in range(networks)
         )
+        self.others = nn.ModuleList(others)
         self.register_buffer("mean", torch.zeros(count))
         self.register_buffer("deviation", torch.ones(count))
         self.requires_grad_(False).eval()
@@ -288,10 +279,13 @@ class LeanDecoder(nn.Module):
         return self.body(self.stem(z))
 
 
-def _conv(channels: int, into: int, kernel: int = 3, stride: int = 1, padding: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, into, kernel, stride, padding, bias=False), nn.GELU(), BatchNorm2d(into)
-    )
+def _conv(channels: int, into: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(channels, into, kernel, stride, padding=1, bias=False)
+    return nn.Sequential(conv, nn.GELU(), BatchNorm2d(into))
+
+
+def _dense(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.Linear(inputs, outputs, bias=False), BatchNorm1d(outputs, momentum=0.9), nn.GELU()]
 
 
 class _ReleasedUp(nn.Module):
@@ -323,17 +317,9 @@ class ReleasedEncoder(nn.Module):
             nn.GELU(),
             nn.Flatten(),
         )
-        features = 32 * b
         if dense:
-            self.body.extend(
-                [
-                    nn.Linear(features, dimensions, bias=False),
-                    BatchNorm1d(dimensions, momentum=0.9),
-                    nn.GELU(),
-                ]
-            )
-            features = dimensions
-        self.head = nn.Linear(features, outputs)
+            self.body.extend(_dense(32 * b, dimensions))
+        self.head = nn.Linear(dimensions if dense else 32 * b, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.body(x))
@@ -345,17 +331,9 @@ class ReleasedDecoder(nn.Module):
     def __init__(self, dimensions: int, width: int, *, dense: bool) -> None:
         super().__init__()
         b = width
-        first: list[nn.Module] = []
-        features = dimensions
-        if dense:
-            features = 32 * b
-            first = [
-                nn.Linear(dimensions, features, bias=False),
-                BatchNorm1d(features, momentum=0.9),
-                nn.GELU(),
-            ]
+        features = 32 * b if dense else dimensions
         self.body = nn.Sequential(
-            *first,
+            *(_dense(dimensions, features) if dense else ()),
             nn.Unflatten(1, (features, 1, 1)),
             nn.Conv2d(features, 32 * b, 1),
             nn.ConvTranspose2d(32 * b, 4 * b, 8, bias=False),  # (N, 4b, 8, 8)
@@ -482,12 +460,12 @@ def decoder_column_norms(decoder: nn.Module) -> Tensor:
 
     With a linear path it is the norm of the convolutions' first weights and the path's matrix together.
     """
-    if isinstance(decoder, LesionDecoder):
+    if isinstance(decoder, LesionDecoder | LinearPathDecoder):
+        norms = torch.hypot(decoder_column_norms(decoder.network), _matrix(decoder.path).norm(dim=0))
+        if isinstance(decoder, LinearPathDecoder):
+            return norms
         # The geometry's dimensions have no weights and get the norm of the strongest one.
-        free = torch.hypot(decoder_column_norms(decoder.network), _matrix(decoder.path).norm(dim=0))
-        return torch.cat((free.max().expand(len(KINDS)), free))
-    if isinstance(decoder, LinearPathDecoder):
-        return torch.hypot(decoder_column_norms(decoder.network), _matrix(decoder.path).norm(dim=0))
+        return torch.cat((norms.max().expand(len(KINDS)), norms))
     for module in decoder.modules():
         if isinstance(module, nn.Linear):
             return module.weight.detach().norm(dim=0)

@@ -26,7 +26,7 @@ _WARM = 3  # calls after which a traced network runs at its full speed
 
 def computes_in_bfloat16() -> bool:
     """Whether this processor has bfloat16 instructions; without them bfloat16 is slower than float32."""
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # PyTorch tells nowhere else
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # PyTorch has no public name for it
     return bool(supported and supported() and torch.backends.mkldnn.is_available())
 
 

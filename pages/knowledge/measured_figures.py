@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lungvae_core.data.outlines import SIZE
-from lungvae_core.explore.measured import record
 from lungvae_core.explore.measured.record import number
+from lungvae_core.explore.measured.schema import JUDGED
 from lungvae_core.palette import BLUE, ORANGE, SKY, VERMILLION, grey
 from pages.shared.charts import NO_MARGIN, add_line, error_bars, panel
 
@@ -123,7 +123,7 @@ def _add_squares(
 
 def judged(measured: dict[str, Any], one: dict[str, Any]) -> pd.DataFrame:
     """One row per rating that a judge predicted along a dimension; the steadiest change first."""
-    place, agreement = record.JUDGED.index("spearman"), measured["judge"]["ratings"]
+    place, agreement = JUDGED.index("spearman"), measured["judge"]["ratings"]
     rows = []
     for rating in sorted(one["judged"], key=lambda rating: -abs(one["judged"][rating][place])):
         change, low, high, spearman, rises = one["judged"][rating]

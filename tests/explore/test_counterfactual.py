@@ -35,7 +35,7 @@ def fitted(prior: str, seed: int = 0) -> tuple[Lesions, Classifier, np.ndarray]:
     codes = codes.astype(np.float32)
     config = ClassifierConfig(hidden=(16,), dropout=0.0, epochs=12, learning_rate=5e-3)
     classifier = fit_classifier(codes, labels, config, inputs=Inputs(prior == "dirichlet"))
-    return Lesions.of(classifier, codes, [f"P{row // 4}" for row in range(400)]), classifier, codes
+    return Lesions(classifier, codes, [f"P{row // 4}" for row in range(400)]), classifier, codes
 
 
 @pytest.fixture(scope="module", params=["gaussian", "dirichlet"])
@@ -184,7 +184,7 @@ def test_one_takes_seconds_not_minutes_on_ten_thousand_lesions_of_64_dimensions(
     generator = np.random.default_rng(0)
     codes = generator.standard_normal((10_000, 64)).astype(np.float32)
     classifier = Classifier(64, ClassifierConfig(), inputs=Inputs()).eval()
-    lesions = Lesions.of(classifier, codes, [f"P{row // 15}" for row in range(10_000)])
+    lesions = Lesions(classifier, codes, [f"P{row // 15}" for row in range(10_000)])
     target = float(expit(np.median(classifier.logits(codes))))
     start = time.process_time()
     flip = counterfactual(lesions, classifier, codes[0], patient="P0", target=target)

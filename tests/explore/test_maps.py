@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lungvae_core.explore.maps import METHODS, nodules, project
+from lungvae_core.explore.maps import METHODS, nodules, project, quality
 
 
 @pytest.mark.long
@@ -36,3 +36,18 @@ def test_nodules_are_means_shown_by_their_largest_slice() -> None:
     assert frame["row"].tolist() == [1, 2, 3]
     assert frame["slices"].tolist() == [2, 1, 1]
     np.testing.assert_array_equal(means[0], [1, 2])
+
+
+def test_a_maps_quality_is_one_for_the_space_itself_and_a_half_at_random() -> None:
+    generator = np.random.default_rng(0)
+    points = generator.normal(size=(300, 2))
+    same = quality(points, 3 * points)
+    assert same["neighbours"] == [5, 15, 50]
+    assert same["trustworthiness"] == pytest.approx([1, 1, 1])
+    assert same["continuity"] == pytest.approx([1, 1, 1])
+    random = quality(points, generator.normal(size=(300, 2)))
+    assert random["trustworthiness"][0] == pytest.approx(0.5, abs=0.06)
+    # A map that tears one group into two keeps trust, and loses continuity; one that folds loses trust.
+    line = np.linspace(0, 1, 300)[:, None]
+    torn = np.c_[line[:, 0] + 5 * (np.arange(300) % 2), np.zeros(300)]
+    assert quality(line, torn)["trustworthiness"][1] > quality(line, torn)["continuity"][1]

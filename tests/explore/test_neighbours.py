@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lungvae_core.explore.neighbours import features, nearest, place, votes
+from lungvae_core.explore.neighbours import nearest, place, votes
+from lungvae_core.vae.latents import FAMILIES
 
 
 def test_nearest_leaves_out_the_own_patient_and_repeats() -> None:
@@ -22,7 +23,8 @@ def test_nearest_leaves_out_the_own_patient_and_repeats() -> None:
 
 def test_simplex_distances_are_hellingers() -> None:
     p, q = np.array([[0.5, 0.5, 0]]), np.array([[0, 0.5, 0.5]])
-    distance = np.linalg.norm(features(p, "dirichlet") - features(q, "dirichlet")) / np.sqrt(2)
+    features = FAMILIES["dirichlet"].features
+    distance = np.linalg.norm(features(p) - features(q)) / np.sqrt(2)
     assert distance == pytest.approx(np.sqrt(1 - np.sqrt(p * q).sum()))
 
 

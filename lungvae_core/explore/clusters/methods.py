@@ -85,14 +85,9 @@ def fit_kmeans(points: np.ndarray, k: int, *, seed: int = 0) -> tuple[np.ndarray
     return ordered(model.labels_), float(model.inertia_)
 
 
-def most_k(points: np.ndarray) -> int:
-    """The largest k that is tried."""
-    return max(2, min(MOST_K, len(points) // 3))
-
-
 def _kmeans(points: np.ndarray, distances: np.ndarray, seed: int) -> Method:
     curve: list[dict[str, Any]] = []
-    for k in range(2, most_k(points) + 1):
+    for k in range(2, max(2, min(MOST_K, len(points) // 3)) + 1):
         members, inertia = fit_kmeans(points, k, seed=seed)
         curve.append({"k": k, "silhouette": silhouette(distances, members), "inertia": inertia})
     best = _best(curve)
@@ -152,9 +147,8 @@ def _classix(points: np.ndarray, distances: np.ndarray, seed: int) -> Method:
     curve = [tried[radius] for radius in sorted(tried)]
     best = _best(curve)
     radius = best["radius"] if best else _edge(tried)
-    chosen_by = f"the largest silhouette of {len(curve)} radii"
-    if not best:
-        chosen_by = f"none of {len(curve)} radii gives two groups"
+    radii = f"{len(curve)} radii"
+    chosen_by = f"the largest silhouette of {radii}" if best else f"none of {radii} gives two groups"
     settings = {"radius": radius, "least": least(points)}
     return Method("classix", settings, chosen_by, curve, lambda other: fit_classix(other, radius))
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import adjusted_rand_score, pairwise_distances
 
-from lungvae_core.data.counted import Counted
+from lungvae_core.data.counted import chosen_rows
 from lungvae_core.data.labels import RULES
 from lungvae_core.errors import UserError
 from lungvae_core.explore.clusters.agreement import agreement, ami
@@ -29,11 +29,10 @@ from lungvae_core.explore.clusters.methods import (
     fit_kmeans,
     silhouette,
 )
-from lungvae_core.explore.clusters.neighbourhoods import map_quality
 from lungvae_core.explore.clusters.schema import ClustersReport
 from lungvae_core.explore.clusters.stability import featureless, stability, without_groups
 from lungvae_core.explore.clusters.words import describe
-from lungvae_core.explore.maps import nodules
+from lungvae_core.explore.maps import map_quality, nodules
 from lungvae_core.files import write_figures
 from lungvae_core.schema import read_as
 from lungvae_core.training.checkpoints import Run
@@ -93,8 +92,10 @@ def make_clusters(
         "sample": None if len(at) == len(used) else at.tolist(),
         "rows": rows.tolist(),
         "slices": len(table),
-        "counted": Counted(
-            used=int(sizes[at].sum()), left_out=left_out_of(run, table) | _not_drawn(sizes, at, unit)
+        "counted": chosen_rows(
+            np.repeat(np.isin(np.arange(len(sizes)), at), sizes),
+            f"of {unit}s that are not among the {len(at):,} drawn",
+            before=left_out_of(run, table),
         ).model_dump(),
         "codes": _fingerprint(codes),
         "quick": quick,
@@ -227,12 +228,6 @@ class _Lesions:
             "clusters": described,
             "members": members.tolist(),
         }
-
-
-def _not_drawn(sizes: np.ndarray, at: np.ndarray, unit: str) -> dict[str, int]:
-    """Slices (sizes (U,) a unit) of the units that are not among those drawn, `at` (M,)."""
-    rest = int(sizes.sum() - sizes[at].sum())
-    return {f"of {unit}s that are not among the {len(at):,} drawn": rest} if rest else {}
 
 
 def _units(

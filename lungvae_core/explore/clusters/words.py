@@ -11,19 +11,20 @@ from lungvae_core.data.columns import numbers
 from lungvae_core.data.labels import labels
 from lungvae_core.data.slices import RATINGS
 from lungvae_core.explore.clusters.attributes import RULE, place, rating_values
-from lungvae_core.explore.clusters.methods import NOISE
 from lungvae_core.explore.colours import BANDS_MM
 from lungvae_core.number_text import plural
 from lungvae_core.statistics.intervals import percentile_interval, wilson
 from lungvae_core.statistics.patients import draw_counts
 from lungvae_core.statistics.rates import share
 
-# Standard deviations from the rest, and from all lesions, that a difference needs to be told of: where almost
+# The smallest differences to mention, in standard deviations from the rest and from all lesions: where almost
 # all lesions are in one cluster, it is the rest that differs.
 TELLS, TELLS_OF_ALL = 0.3, 0.15
-MOST_NAMED = 4
+RESAMPLES = 500
+MOST_NAMED = 4  # differences in words
+MOST_TYPICAL = 4  # lesions
 LIKE_THE_REST = "like the rest"
-# Property -> how a cluster is called that has more of it than the rest, and less.
+# Property -> adjectives for a cluster with more of it than the rest, and with less.
 WORDS = {
     "diameter": ("larger", "smaller"),
     "malignancy": ("more suspicious to readers", "less suspicious to readers"),
@@ -45,7 +46,6 @@ def describe(
     members: np.ndarray,
     *,
     unit: str = "nodule",
-    resamples: int = 500,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """A description of each cluster of lesions `frame` (M rows) at points (M, D); intervals over patients.
@@ -56,7 +56,7 @@ def describe(
     `name` and `words`.
     """
     patient, names = pd.factorize(frame["patient_id"].astype(str))
-    weights = np.vstack([np.ones(len(names)), draw_counts(len(names), resamples, seed=seed)])
+    weights = np.vstack([np.ones(len(names)), draw_counts(len(names), RESAMPLES, seed=seed)])
     label = labels(frame, "mvb", RULE)
     values = properties(frame)
     nodules = frame["patient_id"].astype(str) + ":" + frame["nodule"].astype(str)
@@ -112,13 +112,13 @@ def cluster_words(cluster: dict[str, Any]) -> str:
     of = f" ({cluster['nodules']:,} nodules)" if unit != "nodule" else ""
     sentences = [f"{plural(cluster['units'], unit)}{of} of {plural(cluster['patients'], 'patient')}."]
     malignant = cluster["malignant"]
-    if malignant["value"] is not None:
+    if malignant["value"] is None:
+        sentences.append("None is labelled malignant or benign.")
+    else:
         sentences.append(
             f"Malignant: {malignant['value']:.0%} of {cluster['labelled']:,} labelled (95 % interval "
             f"{malignant['low']:.0%} to {malignant['high']:.0%}; of all {cluster['malignant_of_all']:.0%})."
         )
-    else:
-        sentences.append("None is labelled malignant or benign.")
     if size := cluster["diameter_mm"]:
         sentences.append(
             f"Median diameter {size['median']:.1f} mm (middle half {size['low']:.1f} to {size['high']:.1f})."
@@ -147,15 +147,15 @@ def in_words(method: dict[str, Any], unit: str) -> str:
             f" ({low if low == high else f'{low} to {high}'} in codes that have none). Their silhouette is "
             f"{method['silhouette']:.2f}, there {bare['silhouette']['value']:.2f} (0: touching)."
         )
+    ami = {one["name"]: one["ami"] for one in method["attributes"]}
     above = [one for one in method["attributes"] if one["ami"]["value"] > one["ami"]["null_high"]]
     if above:
         most = max(above, key=lambda one: one["ami"]["value"])
         sentences.append(
             f"Most of all they go with the {most['title']} (AMI {most['ami']['value']:.2f} of 1)."
         )
-    malignancy = next((one for one in method["attributes"] if one["name"] == "malignancy"), None)
-    if malignancy is not None:
-        value, high = malignancy["ami"]["value"], malignancy["ami"]["null_high"]
+    if "malignancy" in ami:
+        value, high = ami["malignancy"]["value"], ami["malignancy"]["null_high"]
         chance = "above chance" if value > high else "no more than chance gives"
         sentences.append(f"Their AMI with malignancy is {value:.3f}, {chance} (up to {high:.3f}).")
     return " ".join(sentences)
@@ -227,15 +227,9 @@ def _bands(frame: pd.DataFrame, inside: np.ndarray) -> list[int] | None:
     return np.bincount(np.digitize(size[~np.isnan(size)], BANDS_MM), minlength=4).tolist()
 
 
-def _typical(points: np.ndarray, inside: np.ndarray, patient: np.ndarray, count: int = 4) -> list[int]:
+def _typical(points: np.ndarray, inside: np.ndarray, patient: np.ndarray) -> list[int]:
     rows = np.flatnonzero(inside)
     apart = np.linalg.norm(points[rows] - points[rows].mean(0), axis=1)
     rows = rows[np.argsort(apart, kind="stable")]
     _, first = np.unique(patient[rows], return_index=True)
-    return rows[np.sort(first)][:count].tolist()
-
-
-def named(clusters: list[dict[str, Any]], members: np.ndarray) -> list[str]:
-    """(M,) the name of each lesion's cluster, for labels on a map; empty for those in none."""
-    names = [cluster["name"] for cluster in clusters]
-    return ["" if member == NOISE else names[member] for member in members]
+    return rows[np.sort(first)][:MOST_TYPICAL].tolist()

@@ -100,7 +100,7 @@ def judge_for(
     config = CnnConfig(width=WIDTH, epochs=epochs, hu_low=model.hu_low, hu_high=model.hu_high)
     judge = fit_judge(learn, levels.iloc[fitted.rows], config, seed=seed)
     vae, truth = run.load_model(), levels.iloc[tested.rows]
-    drawn = model.hu_low + (model.hu_high - model.hu_low) * vae.decode_codes(vae.encode_hu(test))
+    drawn = vae.decode_hu(vae.encode_hu(test))
     return judge, {
         "ratings": {
             kind: agreement_with_readers(judge.read(hu), truth, patients[tested.rows], seed, resamples)
@@ -167,11 +167,15 @@ def agreement_with_readers(
     for at, rating in enumerate(truth):
         rated = truth[rating].notna().to_numpy()
         one, other, patient = read[rated, at], truth[rating].to_numpy(float)[rated], patients[rated]
-        agreement[str(rating)] = {
-            **_spearman_interval(one, other, patient, seed, resamples),
-            "n": int(rated.sum()),
-            "patients": len(np.unique(patient)),
-        }
+        drawn = []
+        if np.isfinite(value := _spearman(one, other)):
+            resampled = patient_rows(patient, resamples, seed=seed)
+            drawn = [_spearman(one[rows], other[rows]) for rows in resampled]
+        interval = percentile_interval(value, np.array(drawn))
+        if not np.isfinite(list(interval.values())).all():
+            interval = dict.fromkeys(interval, float("nan"))
+        counts = {"n": int(rated.sum()), "patients": len(np.unique(patient))}
+        agreement[str(rating)] = {**interval, **counts}
     return agreement
 
 
@@ -198,20 +202,6 @@ def _sample(reasons: dict[str, np.ndarray], before: dict[str, int]) -> Sample:
             left_out[reason] = count
         kept &= ~rows
     return Sample(np.flatnonzero(kept), Counted(used=int(kept.sum()), left_out=left_out))
-
-
-def _spearman_interval(
-    one: np.ndarray, other: np.ndarray, patients: np.ndarray, seed: int, resamples: int
-) -> dict[str, float]:
-    """{value, low, high}: Spearman's correlation of two (N,), its 95 % interval over patients drawn again.
-
-    All three are NaN where it or the interval cannot be computed.
-    """
-    drawn = []
-    if np.isfinite(value := _spearman(one, other)):
-        drawn = [_spearman(one[rows], other[rows]) for rows in patient_rows(patients, resamples, seed=seed)]
-    interval = percentile_interval(value, np.array(drawn))
-    return interval if np.isfinite(list(interval.values())).all() else dict.fromkeys(interval, float("nan"))
 
 
 def _spearman(one: np.ndarray, other: np.ndarray) -> float:

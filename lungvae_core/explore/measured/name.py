@@ -16,7 +16,7 @@ from lungvae_core.data.properties import FAMILIES, PROPERTIES
 
 EFFECT, SPEARMAN, SELECTIVE = 0.3, 0.7, 0.5  # see above
 GLASS_HU, SOLID_HU = -375.0, -225.0  # mean HU inside, edge and all: ground glass below, solid above
-STILL_HU = 10.0  # root mean square change of the pixels below which an image is taken for unchanged
+STILL_HU = 10.0  # root mean square change of the pixels below which an image counts as unchanged
 NOTHING, UNSTEADY, SURROUNDINGS = "no measurable effect", "nothing steady", "changes the surroundings"
 RULE = (
     f"A property names a dimension when it changes by at least {EFFECT} standard deviations of real lesions "

@@ -11,8 +11,8 @@ from lungvae_core.data.outlines import ANGLES, CENTRE, segment
 from lungvae_core.data.properties import PROPERTIES
 from lungvae_core.errors import UserError
 from lungvae_core.explore.measured.name import NOTHING
-from lungvae_core.explore.measured.schema import JUDGED as JUDGED
 from lungvae_core.explore.measured.schema import Measured
+from lungvae_core.explore.traversal import strip
 from lungvae_core.files import write_figures
 from lungvae_core.schema import read_as
 from lungvae_core.training.checkpoints import Run
@@ -144,10 +144,9 @@ def mean_walk(
     `codes` (N, K) are those of the model's table.
     """
     one = measured["dimensions"][dimension]
-    values = np.linspace(one["low"], one["high"], measured["steps"], dtype=np.float32)
     rows = [row for row in measured["starts"]["rows"] if row < len(codes)]
     start = latent.valid(codes[rows].mean(0) if rows else codes.mean(0))
-    return values, latent.path(start, dimension, values)
+    return strip(latent, start, dimension, np.array([one["low"], one["high"]]), measured["steps"])
 
 
 def outlines(hu: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 
 from lungvae_core.schema import Count, Estimate, Number, Part, Share, same_shape
 
-MOVED = ("change", "low", "high", "effect", "spearman", "agree")  # what stands in `moved`, in this order
-JUDGED = ("change", "low", "high", "spearman", "rises")  # what stands in `judged`, in this order
+MOVED = ("change", "low", "high", "effect", "spearman", "agree")  # the order of the figures in `moved`
+JUDGED = ("change", "low", "high", "spearman", "rises")  # the order of the figures in `judged`
 _Value = Annotated[float, Field(ge=-1e6, le=1e6)]  # of a dimension
 _Triple = Annotated[list[Number], Field(min_length=3, max_length=3)]
 
@@ -21,7 +21,7 @@ class About(Part):
     words: Annotated[str, Field(min_length=1)]
     unit: str
     names: bool
-    deviation: Number | None  # among real lesions; None where it cannot be told
+    deviation: Number | None  # among real lesions; None if unknown
 
 
 class Dimension(Part):

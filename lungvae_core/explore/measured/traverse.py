@@ -23,8 +23,8 @@ from lungvae_core.errors import UserError
 from lungvae_core.explore.colours import BANDS, BANDS_MM
 from lungvae_core.explore.measured.judge import EPOCHS, Judge, judge_for
 from lungvae_core.explore.measured.name import RULE, Moved, name_of
-from lungvae_core.explore.measured.record import FORMAT, JUDGED, load, save
-from lungvae_core.explore.measured.schema import MOVED
+from lungvae_core.explore.measured.record import FORMAT, load, save
+from lungvae_core.explore.measured.schema import JUDGED, MOVED
 from lungvae_core.statistics.intervals import percentiles
 from lungvae_core.statistics.patients import draw_counts
 from lungvae_core.statistics.rates import share
@@ -33,6 +33,7 @@ from lungvae_core.training.encode import left_out_of, trained_rows
 from lungvae_core.vae.latents import Latent
 
 STEPS, RESAMPLES, REFERENCE = 9, 1000, 600
+CHECKED = 400  # slices whose outlines are compared with the readers' masks
 RISE = 0.01  # of a rating, over the whole range, below which it is not taken to rise
 FEWEST_HELD_OUT = 16  # patients, without which lesions are taken from all
 _KEYS = tuple(PROPERTIES)
@@ -45,7 +46,8 @@ def pick_starts(table: pd.DataFrame, count: int, seed: int) -> np.ndarray:
     Each nodule is represented by the slice with the largest mask, if the table has mask sizes.
     """
     generator = np.random.default_rng(seed)
-    rows = _one_a_patient(_largest(table), table, generator)
+    rows = generator.permutation(_largest(table))
+    rows = rows[~table["patient_id"].iloc[rows].duplicated().to_numpy()]
     cell = (np.digitize(numbers(table, "diameter_mm"), BANDS_MM) * 4 + strata(table))[rows]
     # Lesions of a cell one after another, then dealt: the first of each cell, the second of each, and so on.
     turn = pd.Series(cell).groupby(cell).cumcount().to_numpy()
@@ -73,11 +75,6 @@ def _largest(table: pd.DataFrame) -> np.ndarray:
     size = table["area_px"] if "area_px" in table else pd.Series(0, index=table.index)
     ordered = table.assign(at=np.arange(len(table)), size=size.to_numpy()).sort_values("size", kind="stable")
     return np.sort(ordered.groupby(["patient_id", "nodule"])["at"].last().to_numpy())
-
-
-def _one_a_patient(rows: np.ndarray, table: pd.DataFrame, generator: np.random.Generator) -> np.ndarray:
-    mixed = generator.permutation(rows)
-    return mixed[~table["patient_id"].iloc[mixed].duplicated().to_numpy()]
 
 
 def spans(codes: np.ndarray) -> np.ndarray:
@@ -172,7 +169,7 @@ def judged_moves(
 ) -> list[dict[str, list[float]]]:
     """A judge's predictions as each dimension rises, from (K, S, T, R): a dict a dimension by rating.
 
-    The figures are those of `record.JUDGED`: the change over the range and its 95 % interval, the median over
+    The figures are those of `schema.JUDGED`: the change over the range and its 95 % interval, the median over
     the starts of Spearman's correlation with the dimension, and the share of the starts in which it rises.
     The change is that of the least-squares line.
     """
@@ -286,16 +283,11 @@ def measure_run(
     began = time.monotonic()
     table, codes = run.latents()
     rows, whose = _starting_rows(run, table, starts, seed)
-    vae, config = run.load_model(), run.config.model
-    low, high = config.hu_low, config.hu_high
-
-    def decode(some: np.ndarray) -> np.ndarray:
-        return low + (high - low) * vae.decode_codes(some)
-
+    vae, model = run.load_model(), run.config.model
     trained = trained_rows(table)
     ranges = spans(codes[trained] if trained.any() else codes)
     reference = pick_reference(table, REFERENCE, seed)
-    real = decode(codes[reference])
+    real = vae.decode_hu(codes[reference])
     deviations = deviations_of(measure(real, segment(real)))
     judge, about_judge = _judge(run, data, table, rows, judge_epochs, seed=seed, resamples=resamples)
     readings: list[np.ndarray] = []  # (S, T, R) of one dimension after the other
@@ -305,12 +297,14 @@ def measure_run(
             readings.append(judge.read(slices).reshape(len(rows), steps, -1))
 
     values, changes = traverse(
-        decode, vae.latent, codes[rows], ranges, steps=steps, on_decoded=read, on_progress=on_progress
+        vae.decode_hu, vae.latent, codes[rows], ranges, steps=steps, on_decoded=read, on_progress=on_progress
     )
     judged: list[dict[str, list[float]]] = [{}] * len(ranges)
     if judge is not None:
         judged = judged_moves(np.stack(readings), judge.ratings, seed=seed, resamples=resamples)
-    spacing = _spacings(table, rows, config.spacing_mm)
+    spacing = numbers(table, "pixel_spacing_mm")[rows]  # NaN where it is unknown
+    if model.spacing_mm:
+        spacing = np.full(len(rows), model.spacing_mm)
     measured = {
         "format": FORMAT,
         "what": "Each dimension moved from the 1st to the 99th percentile of the training codes, from many "
@@ -322,7 +316,7 @@ def measure_run(
         "seed": seed,
         "resamples": resamples,
         "interval": "95 %, percentiles of the mean over starts, which are one a patient and are resampled",
-        "window_hu": [low, high],
+        "window_hu": [model.hu_low, model.hu_high],
         "starts": {
             "of": whose,
             "rows": rows.tolist(),
@@ -376,12 +370,12 @@ def _judge(
     seed: int,
     resamples: int,
 ) -> tuple[Judge | None, dict[str, Any] | None]:
-    """A judge where `data` can teach one, and what the record has of it, or why there is none."""
+    """A judge, if `data` suffice to train one, and its entry in the record, or why there is none."""
     if data is None or not epochs:
         return None, None
     try:
         return judge_for(run, data, table, starts, seed=seed, resamples=resamples, epochs=epochs)
-    except UserError as error:  # all else is measured without it
+    except UserError as error:  # everything else is measured without it
         return None, {"why_not": str(error)}
 
 
@@ -410,10 +404,7 @@ def _dimensions(
             "inside_hu": changes[at, :, 0].mean(),
             "outside_hu": changes[at, :, 1].mean(),
             "outlined": outlined[at].mean(),
-            "moved": {
-                key: [one.change, one.low, one.high, one.effect, one.spearman, one.agree]
-                for key, one in row.items()
-            },
+            "moved": {key: [getattr(one, figure) for figure in MOVED] for key, one in row.items()},
             "median_spearman": {key: one.median_spearman for key, one in row.items()},
             "walk": {key: walks[at, :, _KEYS.index(key)].T for key in row},
             "mm": {key: each[at] for key, each in in_mm.items()},
@@ -424,7 +415,7 @@ def _dimensions(
 
 
 def property_entries(deviations: np.ndarray) -> dict[str, dict[str, Any]]:
-    """What the record says of each measured property, with its standard deviation (P,) over lesions."""
+    """The record's entry of each measured property, with its standard deviation (P,) over lesions."""
     return {
         key: {
             "words": one.label,
@@ -438,7 +429,7 @@ def property_entries(deviations: np.ndarray) -> dict[str, dict[str, Any]]:
     }
 
 
-def check_outlines(run: Run, data: SliceSet, *, count: int = 400, seed: int = 0) -> dict[str, Any]:
+def check_outlines(run: Run, data: SliceSet, *, seed: int = 0) -> dict[str, Any]:
     """The outlines of real slices, and of the model's reconstructions of them, against the readers' masks.
 
     Each is a dict a size band and `all`: n, Dice (mean and median), correlation of the logarithms of the
@@ -450,27 +441,24 @@ def check_outlines(run: Run, data: SliceSet, *, count: int = 400, seed: int = 0)
         raise UserError(
             f"The data set {data.folder} has no masks to hold outlines against. Leave out --data."
         )
-    rows = outlined[pick_starts(data.table.iloc[outlined].reset_index(drop=True), count, seed)]
+    rows = outlined[pick_starts(data.table.iloc[outlined].reset_index(drop=True), CHECKED, seed)]
     table, model = data.table.iloc[rows], run.config.model
-    # The masks stay as they were drawn; only native pixels can be held against them.
+    # Masks are in native pixels, so only native pixels can be compared with them.
     hu, masks = np.asarray(data.slices[rows]), np.asarray(data.masks[rows]).astype(bool)
     seen = np.clip(hu, model.hu_low, model.hu_high).astype(np.float32)
     before = left_out_before(data.info.details)
     if unmasked := len(data) - len(outlined):
         before["without a mask"] = unmasked
-    drawn_one = f"not among the {len(rows):,} drawn, of each patient one"
-    counted = chosen_rows(np.isin(outlined, rows), drawn_one, before=before)
+    why_not = f"not among the {len(rows):,} drawn, of each patient one"
     report: dict[str, Any] = {
         "slices": len(rows),
-        "counted": counted.model_dump(),
+        "counted": chosen_rows(np.isin(outlined, rows), why_not, before=before).model_dump(),
         "seed": seed,
         "real": agreement(seen, masks, table),
     }
     if not model.spacing_mm:
         vae = run.load_model()
-        drawn = vae.decode_codes(vae.encode_hu(hu))
-        drawn = model.hu_low + (model.hu_high - model.hu_low) * drawn
-        report["reconstructed"] = agreement(drawn, masks, table)
+        report["reconstructed"] = agreement(vae.decode_hu(vae.encode_hu(hu)), masks, table)
     return report
 
 
@@ -504,11 +492,6 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float | None:
     if len(first) < 3 or first.std() == 0 or second.std() == 0:
         return None
     return float(np.corrcoef(first, second)[0, 1])
-
-
-def _spacings(table: pd.DataFrame, rows: np.ndarray, fixed: float) -> np.ndarray:
-    """(S,) mm per pixel of the starts as the model sees them; NaN where that is unknown."""
-    return np.full(len(rows), fixed) if fixed else numbers(table, "pixel_spacing_mm")[rows]
 
 
 def _millimetres(

@@ -30,7 +30,7 @@ from starlette.routing import BaseRoute, Route
 from lungvae_core.data.columns import RATINGS
 from lungvae_core.data.slices import malignant
 from lungvae_core.errors import UserError
-from lungvae_core.explore import colours, contours, filters, maps, outlines
+from lungvae_core.explore import colours, contours, filters, maps
 from lungvae_core.explore.clusters.report import Clusters, load_clusters
 from lungvae_core.explore.colours import Colouring
 from lungvae_core.explore.neighbours import VOTERS, votes
@@ -214,7 +214,7 @@ def _vote(model: LoadedModel, points: np.ndarray) -> tuple[dict[str, float], int
 
 @kept
 def _members(model: LoadedModel, unit: str, method: str) -> np.ndarray:
-    return outlines.membership(clusters(model), method, nodule_of(model), unit)
+    return contours.membership(clusters(model), method, nodule_of(model), unit)
 
 
 @kept
@@ -225,7 +225,7 @@ def _contours(model: LoadedModel, unit: str, method: str, key: str) -> bytes:
 @kept
 def _outlines(model: LoadedModel, unit: str, method: str, key: str, which: str) -> bytes:
     members = _members(model, unit, which)
-    return _text(outlines.outlines(clusters(model), which, members, _flat(model, unit, method, key)))
+    return _text(contours.outlines(clusters(model), which, members, _flat(model, unit, method, key)))
 
 
 def _flat(model: LoadedModel, unit: str, method: str, key: str) -> np.ndarray:

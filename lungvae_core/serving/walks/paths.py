@@ -65,7 +65,7 @@ def flips(model: LoadedModel) -> Lesions:
             "This model has no classifier, so that there is no score to change. Make one with "
             f"`lungvae classify {model.entry.folder}`."
         )
-    return Lesions.of(model.classifier, model.codes, model.table["patient_id"].astype(str).to_numpy())
+    return Lesions(model.classifier, model.codes, model.table["patient_id"].astype(str).to_numpy())
 
 
 def measured(model: LoadedModel) -> dict[str, Any] | None:
