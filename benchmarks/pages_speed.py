@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from served import ROOT, app, chromium
+from served import ROOT, SETTLED, app, chromium
 
 HEAVY = (
     *("torch", "sklearn", "umap", "numba", "matplotlib", "skimage", "pylidc", "ray", "optuna", "av"),
@@ -122,7 +122,7 @@ def browser(runs: int) -> dict[str, list[tuple[float, float]]]:
     with app() as (url, _), chromium() as browser:
         page = browser.new_page(viewport={"width": 1366, "height": 768})
         page.goto(f"{url}/map?row=500")
-        page.locator("[data-testid='stApp'][data-test-script-state='notRunning']").wait_for()
+        page.locator(SETTLED).wait_for()
         return _clicks(page, runs)
 
 

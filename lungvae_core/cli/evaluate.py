@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +21,7 @@ from lungvae_core.cli.options import (
     seen_choice,
     settings_of,
 )
-from lungvae_core.cli.progress import stop_on_signals
+from lungvae_core.cli.progress import stop_on_signals, task_bars
 from lungvae_core.evaluation.protocols.config import EvaluationConfig, evaluation_of
 from lungvae_core.number_text import interval, number, with_interval
 
@@ -92,7 +90,7 @@ def evaluate(
     out = out or default_report(f"{preset}-{task}-{label_rule}-{protocol}")
     check_replaceable(out)
     opened = open_set(data)
-    with stop_on_signals("what is in hand") as stop, _progress() as show:
+    with stop_on_signals("what is in hand") as stop, task_bars(time_left=True) as show:
         report = run(
             config,
             opened,
@@ -105,7 +103,7 @@ def evaluate(
             ray=ray,
             device=str(pick_device(device)) if not ray else device,
             threads=threads,
-            on_progress=show,
+            on_progress=lambda done, total, what: show(what, done, total),
             should_stop=stop.is_set,
         )
     if report is None:
@@ -198,20 +196,3 @@ def _line(name: str, units: dict[str, Any], figure: str = "auc") -> None:
     for unit in ("slice", "nodule", "patient"):
         cells += interval((units.get(unit) or {}).get(figure)).rjust(26)
     print(f"{name:<26}{cells}")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[float, float, str], None]]:
-    """Show a bar per task; yields a function taking (done, total, task)."""
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def show(done: float, total: float, what: str) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done, total=total)
-
-        yield show

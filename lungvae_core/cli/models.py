@@ -1,4 +1,4 @@
-"""`lungvae encode`, `classify`, `map`, `project`, `predict`, `publish`, `models` and `presets`."""
+"""Commands on trained models, `lungvae encode` to `export-explorer`; lists of models and presets."""
 
 from __future__ import annotations
 
@@ -234,6 +234,32 @@ def publish(
     print(f"{out}: {size / 1e6:.1f} MB.")
 
 
+@app.command("export-explorer")
+def export_explorer(
+    model: Model,
+    out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("explorer.html"),
+    ct: Annotated[
+        bool,
+        typer.Option(
+            "--ct",
+            help="Put CT slices into the file, where this machine has them. By default every image is "
+            "generated, so that the file shows no patient.",
+        ),
+    ] = False,
+    nodules_only: Annotated[bool, typer.Option(help="Leave out the map of slices: a smaller file.")] = False,
+) -> None:
+    """Write the map, images, traversals and figures as one HTML file for a talk or a paper's supplement."""
+    from lungvae_core.explore.maps import UNITS
+    from lungvae_core.serving.export.write import export_explorer as export
+    from lungvae_core.serving.models.registry import Registry
+
+    loaded = Registry().load_from(model)
+    with progress_bar("decoding", 1) as advance:
+        size = export(loaded, out, real=ct, units=("nodule",) if nodules_only else UNITS, on_progress=advance)
+    kind = "CT slices (mind whose they are)" if ct else "generated images only"
+    print(f"{out}: {size / 1e6:.1f} MB, {kind}. Open it in a browser; it needs no server.")
+
+
 @app.command("models")
 def models_() -> None:
     """List the models that the app would offer."""
@@ -281,7 +307,7 @@ def _print_report(report: dict[str, Any]) -> None:
     print(f"AUC, {report['label_rule_in_words']}; {report['protocol_in_words']}.")
     print(f"{nodule['patients']} patients, {nodule['count']} nodules; 95 % interval by resampling patients.")
     print(counted_in_words(report["data"]))
-    _print_table(report["units"], report["baselines"])
+    print_aucs(report)
     for leak in report["leaks"]:
         print(f"LEAKS: {leak}")
     if not report["pixels_compared"]:
@@ -298,11 +324,14 @@ def _print_report(report: dict[str, Any]) -> None:
     if held := report["heldout"]:
         inner = held["units"]["nodule"]
         print(f"\nOf these, {held['what']}: {inner['patients']} patients, {inner['count']} nodules.")
-        _print_table(held["units"], held["baselines"])
+        print_aucs(held)
 
 
-def _print_table(units: dict[str, Any], baselines: dict[str, Any]) -> None:
-    rows = {"classifier on codes": units} | {f"{name} alone": both for name, both in baselines.items()}
+def print_aucs(report: dict[str, Any]) -> None:
+    """Print the AUCs of the classifier and the baselines, per slice and per nodule."""
+    rows = {"classifier on codes": report["units"]} | {
+        f"{name} alone": both for name, both in report["baselines"].items()
+    }
     print(f"{'':<22}{'slice':>24}{'nodule':>24}")
     for name, figures in rows.items():
         print(f"{name:<22}{_auc(figures['slice'])}{_auc(figures['nodule'])}")

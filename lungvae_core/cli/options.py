@@ -74,18 +74,29 @@ Spacing = Annotated[
 
 def settings_of(pairs: list[str] | None) -> dict[str, object]:
     """Parse the settings of `--set NAME=VALUE`, each value as JSON if it is JSON, else as text."""
-    from lungvae_core.json_text import parse_json
+    named = split_pairs(pairs, "--set takes name=value, as beta=0.3")
+    return {name: json_or_text(value) for name, value in named.items()}
 
-    settings: dict[str, object] = {}
+
+def split_pairs(pairs: list[str] | None, rule: str) -> dict[str, str]:
+    """Split NAME=VALUE options; UserError that begins with `rule` if one has no equals sign."""
+    named = {}
     for pair in pairs or []:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise UserError(f"--set takes name=value, as beta=0.3; {pair!r} has no equals sign.")
-        try:
-            settings[name.strip()] = parse_json(value, what="A setting")
-        except UserError:
-            settings[name.strip()] = value
-    return settings
+            raise UserError(f"{rule}; {pair!r} has no equals sign.")
+        named[name.strip()] = value
+    return named
+
+
+def json_or_text(text: str) -> Any:
+    """Parse a value as JSON, or return it as it is if it is not JSON."""
+    from lungvae_core.json_text import parse_json
+
+    try:
+        return parse_json(text, what="A value")
+    except UserError:
+        return text
 
 
 def seen_choice(leave_out: bool, include: bool) -> Seen:

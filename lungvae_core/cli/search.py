@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lungvae_core.cli import app
-from lungvae_core.cli.options import Device, Ray, Threads, option, settings_of
+from lungvae_core.cli.models import print_aucs
+from lungvae_core.cli.options import Device, Ray, Threads, json_or_text, option, settings_of, split_pairs
 from lungvae_core.cli.progress import stop_on_signals
 from lungvae_core.errors import UserError
-from lungvae_core.json_text import parse_json
 from lungvae_core.number_text import duration
 from lungvae_core.training.search.options import SearchOptions
 
@@ -109,16 +109,15 @@ def search(
     }
     stated = {name: value for name, value in options.items() if value is not None}
     source = data if run is None else run
-    changes = _SpaceChanges(
-        dict(map(_range, range_ or [])), dict(map(_choices, choices or [])), settings_of(set_)
-    )
+    changes = _SpaceChanges(dict(map(_range, range_ or [])), _choices(choices), settings_of(set_))
     if resume:
         config = _resumed(out, stated, source, changes)
     else:
         config = _new(stated, source, run is not None, changes)
-    machines = _Machines(workers, ray, threads, device)
-    machines.check()
-    _run(config, out, machines, resume=resume, keep_runs=keep_runs, final=final)
+    if ray is None:
+        _check_machine(workers, threads, device)
+    machines = {"ray": ray, "device": device, "threads": threads}
+    _run(config, out, machines, final, resume=resume, workers=workers, keep_runs=keep_runs)
 
 
 @dataclass(frozen=True)
@@ -142,30 +141,19 @@ class _SpaceChanges:
         return any(config.fixed.get(name) != value for name, value in self.fixed.items())
 
 
-@dataclass(frozen=True)
-class _Machines:
-    """The hardware that the trainings run on."""
+def _check_machine(workers: int | None, threads: int, device: str) -> None:
+    """Warn if there are more threads than cores; UserError for a device that this machine lacks."""
+    from lungvae_core.training.device import pick_device
+    from lungvae_core.workers import cores
 
-    workers: int | None
-    ray: str | None
-    threads: int
-    device: str
-
-    def check(self) -> None:
-        """Warn if there are more threads than cores; UserError for a device that this machine lacks."""
-        from lungvae_core.training.device import pick_device
-        from lungvae_core.workers import cores
-
-        if self.ray is not None:
-            return
-        if self.workers is not None and self.workers * self.threads > cores():
-            print(
-                f"Note: {self.workers} workers of {self.threads} thread(s) are more than this machine's "
-                f"{cores()} cores; they will slow each other down.",
-                file=sys.stderr,
-            )
-        if self.device != "auto":
-            pick_device(self.device)
+    if workers is not None and workers * threads > cores():
+        print(
+            f"Note: {workers} workers of {threads} thread(s) are more than this machine's {cores()} cores; "
+            "they will slow each other down.",
+            file=sys.stderr,
+        )
+    if device != "auto":
+        pick_device(device)
 
 
 def _new(stated: dict[str, Any], source: Path | None, of_run: bool, changes: _SpaceChanges) -> SearchConfig:
@@ -199,27 +187,22 @@ def _resumed(out: Path, stated: dict[str, Any], source: Path | None, changes: _S
     return config.model_copy(update={"trials": trials})
 
 
-def _run(
-    config: SearchConfig, out: Path, machines: _Machines, *, resume: bool, keep_runs: bool, final: bool
-) -> None:
+def _run(config: SearchConfig, out: Path, machines: dict[str, Any], final: bool, **options: Any) -> None:
+    """Run the search with the keyword arguments `machines` and `options`, and print its outcome."""
     from lungvae_core.training.search.run import search as run_search
     from lungvae_core.training.search.setup import OBJECTIVES, counted
 
     for notice in config.notices():
         print(f"Note: {notice}", file=sys.stderr)
     again = f"lungvae search --out {shlex.quote(str(out))} --resume"
-    again += f" --ray {machines.ray}" if machines.ray else ""
+    again += f" --ray {machines['ray']}" if machines["ray"] else ""
     with stop_on_signals(what="every training's batch in hand") as stop:
         with _search_bar(config) as bar:
             book, finished = run_search(
                 config,
                 out,
-                resume=resume,
-                workers=machines.workers,
-                ray=machines.ray,
-                device=machines.device,
-                threads=machines.threads,
-                keep_runs=keep_runs,
+                **machines,
+                **options,
                 on_event=bar.print_event,
                 on_progress=bar.show_progress,
                 should_stop=stop.is_set,
@@ -302,14 +285,12 @@ def command(config: SearchConfig, book: Book, out: Path) -> str:
     return shlex.join(winner(config, book.settings(book.best()[0]), out.name))
 
 
-def _judge_best(out: Path, book: Book, machines: _Machines, should_stop: Any, again: str) -> None:
+def _judge_best(out: Path, book: Book, machines: dict[str, Any], should_stop: Any, again: str) -> None:
     """Train the best trial without the patients set aside, and print how it does on them."""
     from lungvae_core.data.counted import counted_in_words
     from lungvae_core.evaluation.searched import final
 
-    report = final(
-        out, book, ray=machines.ray, device=machines.device, threads=machines.threads, should_stop=should_stop
-    )
+    report = final(out, book, **machines, should_stop=should_stop)
     if report is None:
         print(f"Stopped. Go on with: {again} --final")
         raise typer.Exit(130)
@@ -324,26 +305,11 @@ def _judge_best(out: Path, book: Book, machines: _Machines, should_stop: Any, ag
             f"KL {figures['kl']:.1f} nats"
         )
     if classified := report.get("classifier"):
-        _print_aucs(classified, report["label_rule"])
+        print(f"  AUC, {report['label_rule']}; 95 % interval by resampling patients:")
+        if "counted" in classified:
+            print(f"  {counted_in_words(classified)}")
+        print_aucs(classified)
     print(f"  Kept in {out / 'final.json'}.")
-
-
-def _print_aucs(classified: dict[str, Any], label_rule: str) -> None:
-    from lungvae_core.data.counted import counted_in_words
-
-    rows = {"classifier on codes": classified["units"]} | {
-        f"{name} alone": both for name, both in classified["baselines"].items()
-    }
-    print(f"  AUC, {label_rule}; 95 % interval by resampling patients:")
-    if "counted" in classified:
-        print(f"  {counted_in_words(classified)}")
-    for name, units in rows.items():
-        cells = {unit: units[unit]["auc"] for unit in ("slice", "nodule")}
-        figures = "  ".join(
-            f"{unit} {area['value']:.3f} ({area['low']:.3f}-{area['high']:.3f})"
-            for unit, area in cells.items()
-        )
-        print(f"  {name:<20} {figures}")
 
 
 def _range(text: str) -> tuple[str, tuple[float, float]]:
@@ -357,18 +323,17 @@ def _range(text: str) -> tuple[str, tuple[float, float]]:
         raise UserError(f"--range takes name=low..high, as beta=0.01..1, not {text!r}.") from error
 
 
-def _choices(text: str) -> tuple[str, tuple[Any, ...]]:
-    name, equals, listed = text.partition("=")
-    if not equals:
-        raise UserError(f"--choices takes name=one,two, as prior_alpha=0.1,0.3; {text!r} has no equals sign.")
-    values: list[Any] = []
-    for word in filter(None, (word.strip() for word in listed.split(","))):
-        try:
-            value = parse_json(word, what="A choice")
-        except UserError:
-            value = word
-        values.append(value if isinstance(value, bool | int | float | str) else word)
-    return name.strip(), tuple(values)
+def _choices(pairs: list[str] | None) -> dict[str, tuple[Any, ...]]:
+    named = split_pairs(pairs, "--choices takes name=one,two, as prior_alpha=0.1,0.3")
+    return {
+        name: tuple(_choice(text) for text in map(str.strip, listed.split(",")) if text)
+        for name, listed in named.items()
+    }
+
+
+def _choice(text: str) -> Any:
+    value = json_or_text(text)
+    return value if isinstance(value, bool | int | float | str) else text
 
 
 def _short(value: Any) -> str:
