@@ -2,8 +2,8 @@
 
     python benchmarks/map_speed.py [--model gvae] [--points 10318 13852 100000] [--runs 5]
 
-A model of another size than the shipped one's is made of it for the run: rows come again as other patients',
-their places on the map moved a little. Without pixels, images are reconstructions.
+Models of other sizes are made of the shipped one for the run: rows are repeated as other patients' and moved
+a little on the map. Without pixels, images are reconstructions.
 
     paint      ms from the navigation to the map's first frame with all points, the server warm: in a browser
                that has nothing, in one that was here before, and when the page is clicked from another
@@ -32,11 +32,11 @@ from served import ROOT, SETTLED, app, chromium
 
 VIEWPORT = {"width": 1366, "height": 768}
 SETUP = """
-const find = (node, wanted) => {
+const find = (node, selector) => {
   for (const each of node.querySelectorAll("*")) {
-    if (each.matches(wanted)) return each;
-    const found = each.shadowRoot && find(each.shadowRoot, wanted);
-    if (found) return found;
+    if (each.matches(selector)) return each;
+    const inner = each.shadowRoot && find(each.shadowRoot, selector);
+    if (inner) return inner;
   }
   return null;
 };

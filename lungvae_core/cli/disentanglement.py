@@ -18,20 +18,15 @@ SCORE_ROWS = ("mig", "sap", "modularity", "dci_disentanglement", "dci_completene
 def disentanglement(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs or models.")],
     phantom: Annotated[
-        bool,
-        typer.Option(
-            "--phantom", help="Also FactorVAE and BetaVAE scores, on generated slices (minutes more)."
-        ),
+        bool, typer.Option("--phantom", help="Also FactorVAE and BetaVAE scores, on generated slices; slow.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of folds, shuffles, resamples and generated slices.")] = 0,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer shuffles and resamples, fewer generated slices.")
-    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of folds, shuffles, resamples, generated slices.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer shuffles, resamples and slices.")] = False,
 ) -> None:
-    """Score what each dimension carries of ratings, sizes and phantom factors; write disentanglement.json.
+    """Score what each dimension encodes of ratings, sizes and phantom factors; write disentanglement.json.
 
-    MIG, DCI, SAP, modularity and probes per nodule, raw and with size removed, each beside its null of
-    shuffled patients. With several runs their mean and spread by prior is printed as well.
+    MIG, DCI, SAP, modularity and probes per nodule, raw and with size removed, each with its null of
+    shuffled patients. For several runs it also prints mean and spread by prior.
     """
     import sys
 

@@ -48,29 +48,25 @@ def encode(run: RunFolder, data: Data) -> None:
 @app.command()
 def classify(
     run: RunFolder,
-    seed: Annotated[int, typer.Option(help="Of the folds and the classifier.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the folds and the classifier.")] = 0,
     seeds: Annotated[
         int, typer.Option(min=1, help="Repeat with this many seeds, from --seed on, and report the spread.")
     ] = 1,
     set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="A setting of the classifier, as dropout=0.4; repeatable."),
+        list[str] | None, typer.Option("--set", help="A classifier setting, as dropout=0.4; repeatable.")
     ] = None,
     diagnoses: Diagnoses = None,
     views: Annotated[
-        int,
-        typer.Option(help="Report figures averaged over mirrored and turned views too: 4 or 8, with --data."),
+        int, typer.Option(help="Also average over 4 or 8 mirrored and turned views; needs --data.")
     ] = 1,
-    data: Annotated[
-        Path | None, typer.Option(help="The run's own data set, whose views are encoded.")
-    ] = None,
+    data: Annotated[Path | None, typer.Option(help="The run's data set, for --views.")] = None,
     leave_out_seen: LeaveOutSeen = False,
     include_seen: IncludeSeen = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes to fit the folds on.")] = 1,
     ray: Ray = None,
 ) -> None:
-    """Cross-validate an MLP on the codes, by patient, beside what size alone gives; keep it in the run."""
-    from lungvae_core.cli.evaluate import diagnosis_lines
+    """Cross-validate an MLP on the codes, by patient, compared with size alone; save it in the run."""
+    from lungvae_core.cli.evaluate import print_diagnosis
     from lungvae_core.data.diagnoses import read_diagnoses
     from lungvae_core.evaluation.classify import FOLDS
     from lungvae_core.evaluation.classify import classify as classify_run
@@ -94,20 +90,17 @@ def classify(
         )
     _print_report(report)
     _print_nodule_rules(report, views)
-    for line in diagnosis_lines(report["diagnosis"]):
-        print(line)
+    print_diagnosis(report["diagnosis"])
 
 
 @app.command("map")
 def map_(
     run: RunFolder,
-    seed: Annotated[int, typer.Option(help="Of UMAP and t-SNE.")] = 0,
-    again: Annotated[
-        bool, typer.Option(help="Make all maps anew; --no-again adds only those that are missing.")
-    ] = True,
+    seed: Annotated[int, typer.Option(help="Seed of UMAP and t-SNE.")] = 0,
+    again: Annotated[bool, typer.Option(help="Make all maps, or only those that are missing.")] = True,
     only_2d: Annotated[bool, typer.Option("--2d", help="Leave out the maps of three dimensions.")] = False,
 ) -> None:
-    """Lay the codes out in two and three dimensions by UMAP, t-SNE and PCA, slices and nodules."""
+    """Map slices and nodules to two and three dimensions by UMAP, t-SNE and PCA of their codes."""
     from lungvae_core.explore.maps import DIMS, METHODS, UNITS, make_maps
     from lungvae_core.training.checkpoints import Run
 
@@ -121,16 +114,16 @@ def map_(
 @app.command()
 def project(
     run: RunFolder,
-    out: Annotated[Path, typer.Option(help="The npy file to write: a row a slice or nodule.")],
+    out: Annotated[Path, typer.Option(help="The npy file to write: one row per slice or nodule.")],
     unit: Annotated[str, typer.Option(help="What a point is: slice or nodule.")] = "slice",
     method: Annotated[str, typer.Option(help="umap, tsne or pca.")] = "umap",
     dims: Annotated[int, typer.Option(min=2, max=3, help="Dimensions of the map.")] = 2,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A parameter, as neighbours=30; repeat for more."),
+        typer.Option("--set", metavar="NAME=VALUE", help="A parameter, as neighbours=30; repeatable."),
     ] = None,
 ) -> None:
-    """Make one map with parameters of your own, as the Latent map's Method does; `map` makes those stored."""
+    """Make one map with your own parameters, like Method on the Latent map; `map` makes the stored ones."""
     from lungvae_core.array_file import write_array
     from lungvae_core.explore.maps import check_parameters, make_map
     from lungvae_core.training.checkpoints import Run
@@ -242,8 +235,8 @@ def export_explorer(
         bool,
         typer.Option(
             "--ct",
-            help="Put CT slices into the file, where this machine has them. By default every image is "
-            "generated, so that the file shows no patient.",
+            help="Include CT slices, if this machine has them. By default all images are generated: the file "
+            "shows no patient.",
         ),
     ] = False,
     nodules_only: Annotated[bool, typer.Option(help="Leave out the map of slices: a smaller file.")] = False,
@@ -262,7 +255,7 @@ def export_explorer(
 
 @app.command("models")
 def models_() -> None:
-    """List the models that the app would offer."""
+    """List the models that the app offers."""
     from lungvae_core.serving.models.registry import Registry
 
     registry = Registry()
@@ -278,7 +271,7 @@ def models_() -> None:
 @app.command()
 def presets(
     settings: Annotated[
-        bool, typer.Option("--settings", help="Instead, say what each setting means and what it can be.")
+        bool, typer.Option("--settings", help="Print each setting's meaning and range instead.")
     ] = False,
 ) -> None:
     """Print every preset's settings as JSON."""

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -53,6 +54,23 @@ def task_bars(
     finally:
         if tasks:
             bar.stop()
+
+
+@contextmanager
+def status_bar(
+    count: str, *, disable: bool = False
+) -> Iterator[tuple[Callable[..., None], Callable[..., None]]]:
+    """Show a bar between a count and a text; yields functions to update it and to print a line above it.
+
+    `count` is a template with {task.fields[count]}. To update takes `total`, `completed`, `count` and
+    `description`, all by name.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn(count), BarColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, transient=True, disable=disable) as bar:
+        task = bar.add_task("starting", total=1, count="-")
+        yield partial(bar.update, task), partial(bar.console.print, highlight=False, soft_wrap=True)
 
 
 @contextmanager

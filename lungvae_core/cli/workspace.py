@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def audit(
-    who: Annotated[str, typer.Option(help="Only this person's lines.")] = "",
+    who: Annotated[str, typer.Option(help="Only lines of this person.")] = "",
     what: Annotated[
         str,
         typer.Option(
@@ -27,9 +27,9 @@ def audit(
     ] = "",
     since: Annotated[str, typer.Option(help="Only lines since a day or moment, UTC: 2026-01-31.")] = "",
     lines: Annotated[int, typer.Option(min=0, help="How many, the newest first; 0: all.")] = 100,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object per line.")] = False,
 ) -> None:
-    """Print the audit log of this workspace; uploads are counted in it, their content and names are not."""
+    """Print this workspace's audit log; it has the sizes of uploads, not their contents or names."""
     from lungvae_core.serving.workspace import audit as log
     from lungvae_core.serving.workspace.settings import Settings
 
@@ -47,7 +47,7 @@ def audit(
 def backup(
     out: Annotated[Path, typer.Option(help="File to write; must not exist.")],
     with_data: Annotated[
-        bool, typer.Option("--with-data", help="Also the data sets: real patients' slices, and large.")
+        bool, typer.Option("--with-data", help="Include the data sets: large, and real patients' slices.")
     ] = False,
 ) -> None:
     """Write database, evaluations, logs and runs to one file; the server may run meanwhile."""
@@ -60,11 +60,9 @@ def backup(
 @app.command()
 def restore(
     archive: Annotated[Path, typer.Argument(metavar="FILE", help="What `lungvae backup` wrote.")],
-    check: Annotated[
-        bool, typer.Option("--check", help="Only see whether it is whole; write nothing.")
-    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only check the file; write nothing.")] = False,
 ) -> None:
-    """Bring a backup back into the folders in use, which must be empty; stop the server before."""
+    """Restore a backup into the folders in use, which must be empty; stop the server first."""
     from lungvae_core.serving.export import backup as backups
     from lungvae_core.serving.workspace.settings import Settings
 
@@ -86,13 +84,12 @@ def tidy(
         list[Path] | None,
         typer.Argument(
             metavar="[FOLDER]...",
-            help="Folders to look through; default: models, runs, data, "
-            "workspace and the system's temporary folder.",
+            help="Folders to search; default: models, runs, data, workspace and the temporary folder.",
         ),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this it is only told.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without this it is only listed.")] = False,
 ) -> None:
-    """Say what killed commands left half-made, and remove it; never what a living process holds."""
+    """List and remove unfinished files of killed commands; files of running processes stay."""
     from lungvae_core.serving.workspace import tidy as tidying
     from lungvae_core.serving.workspace.settings import Settings
 
