@@ -1,4 +1,4 @@
-"""How often fingerprints take slices of different patients for one, and find a slice again that was changed.
+"""How often fingerprints confuse slices of different patients, and recognise slices that were changed.
 
     python benchmarks/fingerprints.py DATA/lidc
 
@@ -67,7 +67,7 @@ def changes(generator: np.random.Generator) -> dict[str, Callable[[np.ndarray], 
 
 
 def main() -> None:
-    """Print the agreement of slices of different patients, and how many changed slices are found again."""
+    """Print the agreement of slices of different patients, and how many changed slices are recognised."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--sample", type=int, default=500, help="slices that are changed")

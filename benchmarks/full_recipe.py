@@ -3,7 +3,7 @@
     python benchmarks/full_recipe.py --data data/lidc --device cuda --set batch_size=512
     python benchmarks/full_recipe.py --device cpu --count 512 --epochs 1        # to try it
 
-Trains a preset through `fit`, as `lungvae train` does, once a precision on the same slices and seed, and
+Trains a preset through `fit`, as `lungvae train` does, once per precision on the same slices and seed, and
 prints wall time, images a second, FLOP/s as a share of the peak that a large matrix product reaches on this
 device in this run, peak memory, and the held-out figures, so that a loss of quality would show. Slices are
 those of --data, repeated up to --count; without --data, phantom slices.
@@ -12,7 +12,6 @@ those of --data, repeated up to --count; without --data, phantom slices.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import tempfile
 import time
@@ -24,6 +23,7 @@ import pandas as pd
 import torch
 from throughput import gflop
 
+from lungvae_core.cli.options import settings_of
 from lungvae_core.data.phantom import make_phantom
 from lungvae_core.data.slices import SliceSet, write
 from lungvae_core.training.device import pick_device
@@ -82,7 +82,7 @@ def main() -> None:
         print(torch.cuda.get_device_name(), f"torch {torch.__version__}")
     else:
         print(platform.processor() or platform.machine(), f"torch {torch.__version__}")
-    settings = {name: json.loads(value) for name, _, value in (pair.partition("=") for pair in chosen.set)}
+    settings = settings_of(chosen.set)
     print(f"{'precision':<11}{'wall s':>9}{'images/s':>10}{'TFLOP/s':>9}{'peak':>8}{'share':>7}", end="")
     print(f"{'memory MB':>11}{'SSIM':>8}{'MSE':>9}{'KL':>8}")
     with tempfile.TemporaryDirectory() as temporary:

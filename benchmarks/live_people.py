@@ -1,9 +1,9 @@
-"""How long a wish of the live view takes while many people drag at once.
+"""How long the live view takes to answer while many people drag at once.
 
     python benchmarks/live_people.py --url http://127.0.0.1:8501 --model gvae --people 20 --seconds 20
 
-Each person is a WebSocket that moves one dimension at up to 60 wishes a second, the next one only after the
-last was answered, as the page does. Needs a running app.
+Each person is a WebSocket that moves one dimension up to 60 times a second, each time only after the last
+answer, as the page does. Needs a running app.
 """
 
 from __future__ import annotations
@@ -13,26 +13,37 @@ import asyncio
 import json
 import math
 import time
+from collections.abc import AsyncIterator
+from typing import Any
 
 import numpy as np
-from websockets.asyncio.client import connect
+from served import connection, spread
+
+PER_SECOND = 60
 
 
-async def drag(address: str, person: int, seconds: float) -> list[float]:
-    """Milliseconds of each wish of one person."""
-    waits: list[float] = []
-    async with connect(address, max_size=None) as socket:
-        end = time.monotonic() + seconds
-        while (now := time.monotonic()) < end:
-            value = 0.5 + 0.4 * math.sin(3 * now + person)
-            move = [person % 16, value]
-            wish = {"id": len(waits), "start": f"row:{37 * person}", "move": move, "quick": True}
-            sent = time.perf_counter()
-            await socket.send(json.dumps(wish))
-            await socket.recv()
-            waits.append(1000 * (time.perf_counter() - sent))
-            await asyncio.sleep(max(0.0, 1 / 60 - (time.perf_counter() - sent)))
-    return waits
+async def drag(
+    live: Any, start: str, dimension: int, until: float, phase: float = 0
+) -> AsyncIterator[tuple[float, bool]]:
+    """Drag a slider until the moment `until`; yields (ms until the answer, whether it is the right one)."""
+    number = 0
+    while (now := time.monotonic()) < until:
+        number += 1
+        move = [dimension, 0.5 + 0.4 * math.sin(3 * now + phase)]
+        sent = time.perf_counter()
+        await live.send(json.dumps({"id": number, "start": start, "move": move, "quick": True}))
+        frame = await live.recv()
+        took = time.perf_counter() - sent
+        yield 1000 * took, not isinstance(frame, str) and int.from_bytes(frame[:4], "little") == number
+        await asyncio.sleep(max(0.0, 1 / PER_SECOND - took))
+
+
+async def waits_of(url: str, model: str, person: int, seconds: float) -> list[float]:
+    """Milliseconds until each answer to one person."""
+    async with connection(url, f"api/live/{model}") as live:
+        until = time.monotonic() + seconds
+        moves = drag(live, f"row:{37 * person}", person % 16, until, phase=person)
+        return [wait async for wait, _ in moves]
 
 
 async def main() -> None:
@@ -43,15 +54,10 @@ async def main() -> None:
     parser.add_argument("--people", type=int, nargs="+", default=[1, 20])
     parser.add_argument("--seconds", type=float, default=20)
     chosen = parser.parse_args()
-    address = chosen.url.replace("http", "ws", 1) + f"/api/live/{chosen.model}"
     for people in chosen.people:
-        drags = await asyncio.gather(*(drag(address, person, chosen.seconds) for person in range(people)))
-        waits = np.concatenate([np.array(each[5:]) for each in drags])
-        median, high = np.percentile(waits, [50, 95])
-        print(
-            f"{people} people: {len(waits)} images, median {median:.1f} ms, 95th percentile {high:.1f} ms, "
-            f"largest {waits.max():.1f} ms"
-        )
+        drags = (waits_of(chosen.url, chosen.model, person, chosen.seconds) for person in range(people))
+        waits = np.concatenate([each[5:] for each in await asyncio.gather(*drags)])
+        print(f"{people} people: {len(waits)} images, {spread(waits)}")
 
 
 if __name__ == "__main__":

@@ -5,23 +5,24 @@
 
 A person is what a browser is to the server: Streamlit's own WebSocket with its messages, the live view's
 WebSocket, and HTTP. In turn each opens the map (its places, colours and facts, then images of lesions), drags
-a slider of the traversal for about ten seconds with up to 60 wishes a second, and has a lesion judged on the
-Predict page; pauses lie between. All run on this machine beside the server. With --training a training on the
-CPU runs as a job from the first minute to the end. --moves has one session send so many wishes, as fast as
-they are answered.
+a slider of the traversal for about ten seconds, up to 60 moves a second, and has a lesion judged on the
+Predict page, with pauses between. All run on this machine beside the server. With --training a training on
+the CPU runs as a job from the first minute to the end. With --moves one session sends that many moves, each
+as soon as the last is answered.
 
-The strip of the Traversal page is asked for as soon as the page stands, as by a browser. What lies further
-below is not, as by one in which nobody scrolls: the film of the Traversal page.
+The strip of the Traversal page is requested as soon as the page is there, as by a browser; the film further
+down is not, as by a browser that is not scrolled.
 
-Printed: waits (median, 95th, 99th percentile, largest), what failed, and the server's memory: after warm-up
-(a fifth of the time) and at the end, each the median of a minute. The exit code is 1 where anything failed: a
-page that shows an error, a connection that broke, an answer to another question.
+Printed: waits (median, 95th, 99th percentile, largest), failures, and the server's memory after warm-up (a
+fifth of the time) and at the end, each the median of a minute. The exit code is 1 after any failure: a page
+that shows an error, a broken connection, or an answer to another request.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import platform
@@ -31,18 +32,17 @@ import tempfile
 import time
 import urllib.request
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from served import ROOT, app
-from streamlit.proto.BackMsg_pb2 import BackMsg
+from live_people import drag
+from served import ROOT, app, connection, page_request, spread
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.typing import Origin, Subprotocol
 
 DRAG_SECONDS = 10
-PER_SECOND = 60
 _STRIP = re.compile(r"strips/\w+\.png")
 LONGEST = 60  # seconds for which a page may send nothing
 
@@ -51,7 +51,7 @@ LONGEST = 60  # seconds for which a page may send nothing
 class Seen:
     """What all people saw."""
 
-    waits: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # ms, by what was asked
+    waits: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # ms, by kind of request
     failed: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def lines(self) -> list[str]:
@@ -85,13 +85,7 @@ class Person:
                 await asyncio.sleep(1)
 
     async def _session(self, until: float) -> None:
-        socket = self.url.replace("http", "ws", 1)
-        async with connect(
-            f"{socket}/_stcore/stream",
-            subprotocols=[Subprotocol("streamlit")],
-            max_size=None,
-            origin=Origin(self.url),
-        ) as page:
+        async with connection(self.url, "_stcore/stream", "streamlit") as page:
             while time.monotonic() < until:
                 row = int(self.random.integers(0, 10_000))
                 await self._page(page, "map", f"model={self.model}&row={row}")
@@ -103,23 +97,17 @@ class Person:
                 await self._pause(2)
                 await self._page(page, "traversal", f"model={self.model}&row={row}")
                 await self._get(self.strip, "strip")
-                async with connect(
-                    f"{socket}/api/live/{self.model}", max_size=None, origin=Origin(self.url)
-                ) as live:
-                    await self._drag(live, row, min(until, time.monotonic() + DRAG_SECONDS))
+                await self._drag(row, min(until, time.monotonic() + DRAG_SECONDS))
                 await self._page(page, "predict", f"model={self.model}&row={row}")
                 await self._pause(2)
 
     async def _pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds * float(self.random.uniform(0.5, 1.5)))
 
-    async def _page(self, page: ClientConnection, name: str, query: str) -> None:
+    async def _page(self, page: Any, name: str, query: str) -> None:
         """Open a page and read until its script has ended."""
-        request = BackMsg()
-        request.rerun_script.query_string = query
-        request.rerun_script.page_name = name
         start = time.perf_counter()
-        await page.send(request.SerializeToString())
+        await page.send(page_request(name, query))
         while True:
             answer = ForwardMsg.FromString(await asyncio.wait_for(page.recv(), LONGEST))
             kind, element = answer.WhichOneof("type"), answer.delta.new_element
@@ -134,7 +122,7 @@ class Person:
         self.seen.waits[f"page {name}"[:10]].append(1000 * (time.perf_counter() - start))
 
     async def _get(self, path: str, what: str = "data") -> None:
-        """An answer of the core's routes; what the browser has already is asked for with its tag."""
+        """Request a path of the core's routes, with its tag if it was received before."""
         address = f"{self.url}/api/models/{self.model}/{path}"
         start = time.perf_counter()
         try:
@@ -156,20 +144,12 @@ class Person:
             if error.code != 304:
                 raise
 
-    async def _drag(self, live: ClientConnection, row: int, until: float) -> None:
-        dimension = int(self.random.integers(0, 16))
-        number = 0
-        while (now := time.monotonic()) < until:
-            number += 1
-            move = [dimension, 0.5 + 0.4 * float(np.sin(3 * now))]
-            sent = time.perf_counter()
-            await live.send(json.dumps({"id": number, "start": f"row:{row}", "move": move, "quick": True}))
-            frame = await live.recv()
-            took = time.perf_counter() - sent
-            if isinstance(frame, str) or int.from_bytes(frame[:4], "little") != number:
-                self.seen.failed["drag: another answer"] += 1
-            self.seen.waits["drag"].append(1000 * took)
-            await asyncio.sleep(max(0.0, 1 / PER_SECOND - took))
+    async def _drag(self, row: int, until: float) -> None:
+        async with connection(self.url, f"api/live/{self.model}") as live:
+            async for wait, right in drag(live, f"row:{row}", int(self.random.integers(0, 16)), until):
+                if not right:
+                    self.seen.failed["drag: another answer"] += 1
+                self.seen.waits["drag"].append(wait)
 
 
 def resident_mb(process: int) -> float:
@@ -210,10 +190,9 @@ async def people(url: str, process: int, model: str, count: int, minutes: float)
 
 
 async def moves(url: str, process: int, model: str, count: int) -> None:
-    """One session that sends `count` wishes; prints its waits and the server's memory along the way."""
-    address = f"{url.replace('http', 'ws', 1)}/api/live/{model}"
+    """One session that sends `count` moves; prints its waits and the server's memory along the way."""
     waits, begin = [], 0.0
-    async with connect(address, max_size=None, origin=Origin(url)) as live:
+    async with connection(url, f"api/live/{model}") as live:
         for number in range(count):
             move = [number % 16, 0.5 + 0.4 * float(np.sin(number / 9))]
             sent = time.perf_counter()
@@ -225,10 +204,9 @@ async def moves(url: str, process: int, model: str, count: int) -> None:
             if (number + 1) % max(count // 10, 1) == 0:
                 print(f"{number + 1:9,} moves: {resident_mb(process):.0f} MB", flush=True)
     end = resident_mb(process)
-    median, high = np.percentile(waits, [50, 95])
     print(
-        f"{count:,} moves: median {median:.1f} ms, 95th percentile {high:.1f} ms; memory {begin:.0f} MB "
-        f"after {count // 20:,}, {end:.0f} MB at the end ({100 * (end / begin - 1):+.1f} %)"
+        f"{count:,} moves: {spread(waits)}; memory {begin:.0f} MB after {count // 20:,}, {end:.0f} MB at the "
+        f"end ({100 * (end / begin - 1):+.1f} %)"
     )
 
 
@@ -249,29 +227,29 @@ def main() -> int:
             if chosen.moves:
                 asyncio.run(moves(url, server.pid, chosen.model, chosen.moves))
                 return 0
-            job = jobs = None
-            if chosen.training:
-                from lungvae_core.serving.jobs.kinds import Training
-                from lungvae_core.serving.jobs.queue import Jobs
-                from lungvae_core.serving.workspace.settings import Settings
-
-                jobs = Jobs(Settings(models=ROOT / "models", data=chosen.data.parent, **own))
-                changes = {"epochs": 1000}
-                job = jobs.start(
-                    Training.of, "beside", chosen.data, "dirvae", changes, device="cpu", threads=1
-                )
-            beside = " beside a training" if job else ""
-            print(f"{chosen.people} people for {chosen.minutes:g} minutes{beside}", flush=True)
-            seen = asyncio.run(people(url, server.pid, chosen.model, chosen.people, chosen.minutes))
-            if jobs is not None and job is not None:
-                job = jobs.get(job.id)
-                epochs = (own["runs"] / "beside" / "metrics.jsonl").read_text().count("\n")
-                print(f"training   {job.status}, {epochs} epochs finished")
-                jobs.stop(job.id)
-                while jobs.get(job.id).active:
-                    time.sleep(0.5)
-                print(f"           {jobs.get(job.id).status} when it was asked to")
+            beside = " beside a training" if chosen.training else ""
+            with training(chosen.data, own) if chosen.training else contextlib.nullcontext():
+                print(f"{chosen.people} people for {chosen.minutes:g} minutes{beside}", flush=True)
+                seen = asyncio.run(people(url, server.pid, chosen.model, chosen.people, chosen.minutes))
     return 1 if seen.failed else 0
+
+
+@contextlib.contextmanager
+def training(data: Path, folders: dict[str, Path]) -> Iterator[None]:
+    """Train as a job meanwhile; prints how far it came, and stops it."""
+    from lungvae_core.serving.jobs.kinds import Training
+    from lungvae_core.serving.jobs.queue import Jobs
+    from lungvae_core.serving.workspace.settings import Settings
+
+    jobs = Jobs(Settings(models=ROOT / "models", data=data.parent, **folders))
+    job = jobs.start(Training.of, "beside", data, "dirvae", {"epochs": 1000}, device="cpu", threads=1)
+    yield
+    epochs = (folders["runs"] / "beside" / "metrics.jsonl").read_text().count("\n")
+    print(f"training   {jobs.get(job.id).status}, {epochs} epochs finished")
+    jobs.stop(job.id)
+    while jobs.get(job.id).active:
+        time.sleep(0.5)
+    print(f"           {jobs.get(job.id).status} when it was asked to")
 
 
 if __name__ == "__main__":

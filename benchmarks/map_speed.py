@@ -2,8 +2,8 @@
 
     python benchmarks/map_speed.py [--model gvae] [--points 10318 13852 100000] [--runs 5]
 
-A model of another size than the shipped one's is made of it for the run: rows come again as other patients',
-their places on the map moved a little. Without pixels, images are reconstructions.
+Models of other sizes are made of the shipped one for the run: rows are repeated as other patients' and moved
+a little on the map. Without pixels, images are reconstructions.
 
     paint      ms from the navigation to the map's first frame with all points, the server warm: in a browser
                that has nothing, in one that was here before, and when the page is clicked from another
@@ -28,15 +28,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from served import ROOT, app, chromium
+from served import ROOT, SETTLED, app, chromium
 
 VIEWPORT = {"width": 1366, "height": 768}
 SETUP = """
-const find = (node, wanted) => {
+const find = (node, selector) => {
   for (const each of node.querySelectorAll("*")) {
-    if (each.matches(wanted)) return each;
-    const found = each.shadowRoot && find(each.shadowRoot, wanted);
-    if (found) return found;
+    if (each.matches(selector)) return each;
+    const inner = each.shadowRoot && find(each.shadowRoot, selector);
+    if (inner) return inner;
   }
   return null;
 };
@@ -237,7 +237,7 @@ def _selected(page: Any, runs: int) -> str:
         start = time.perf_counter()
         took, count = page.evaluate(LASSO)
         page.get_by_text("Nothing selected yet").wait_for(state="detached")
-        page.locator("[data-testid='stApp'][data-test-script-state='notRunning']").wait_for()
+        page.locator(SETTLED).wait_for()
         servers.append(1000 * (time.perf_counter() - start))
         lassos.append(took)
     return f"lasso     {_waits(lassos)} around {count:,} points; group shown {_waits(servers)}"
@@ -247,7 +247,7 @@ def _open(page: Any, address: str) -> float:
     """Open an address; ms from the navigation to the first painted frame of the map."""
     page.goto(address, wait_until="commit")
     page.locator(".map[data-ready]").wait_for(timeout=120_000)
-    page.locator("[data-testid='stApp'][data-test-script-state='notRunning']").wait_for()
+    page.locator(SETTLED).wait_for()
     return float(page.evaluate("performance.getEntriesByName('latent-map-painted')[0].startTime"))
 
 
@@ -255,7 +255,7 @@ def _clicked(page: Any) -> float:
     """From Home to the map by a click on its link; ms from the click to the painted frame."""
     page.locator("[data-testid='stSidebarNavLink']").first.click()
     page.locator(".map").wait_for(state="detached")
-    page.locator("[data-testid='stApp'][data-test-script-state='notRunning']").wait_for()
+    page.locator(SETTLED).wait_for()
     page.wait_for_timeout(700)
     start = page.evaluate(
         "() => { performance.clearMarks(); const now = performance.now(); "

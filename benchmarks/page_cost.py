@@ -2,8 +2,8 @@
 
     python benchmarks/page_cost.py [--rounds 10] [--pages map,traversal,predict]
 
-With twenty people pages wait for each other, so that their waits grow much faster than their cost; the cost
-is what can be compared from one change to the next, also on a machine that does other things.
+With twenty people pages wait for each other, so waits grow much faster than costs. Costs can be compared
+between changes, even on a busy machine.
 """
 
 from __future__ import annotations
@@ -15,11 +15,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from served import app
-from streamlit.proto.BackMsg_pb2 import BackMsg
+from served import app, connection, page_request
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-from websockets.asyncio.client import connect
-from websockets.typing import Origin, Subprotocol
 
 
 def processor_seconds(process: int) -> float:
@@ -32,17 +29,12 @@ async def costs(url: str, process: int, pages: list[str], rounds: int) -> None:
     """Open the pages in turn, of one lesion after another, and print a line a page, after a warm-up."""
     random = np.random.default_rng(0)
     seen: dict[str, list[tuple[float, int, int]]] = {page: [] for page in pages}
-    address = f"{url.replace('http', 'ws', 1)}/_stcore/stream"
-    async with connect(
-        address, subprotocols=[Subprotocol("streamlit")], max_size=None, origin=Origin(url)
-    ) as socket:
+    async with connection(url, "_stcore/stream", "streamlit") as socket:
         for _ in range(rounds + 1):
             for page in pages:
-                request = BackMsg()
-                request.rerun_script.query_string = f"model=gvae&row={random.integers(0, 10_000)}"
-                request.rerun_script.page_name = page
+                request = page_request(page, f"model=gvae&row={random.integers(0, 10_000)}")
                 before, messages, size = processor_seconds(process), 0, 0
-                await socket.send(request.SerializeToString())
+                await socket.send(request)
                 while True:
                     answer = await socket.recv()
                     messages, size = messages + 1, size + len(answer)

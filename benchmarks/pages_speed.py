@@ -22,13 +22,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from served import ROOT, app, chromium
+from served import ROOT, SETTLED, app, chromium
 
 HEAVY = (
     *("torch", "sklearn", "umap", "numba", "matplotlib", "skimage", "pylidc", "ray", "optuna", "av"),
     *("pydicom", "lightning"),
 )
-# file -> the address's values at which the page has most to show
+# file -> parameters of its address with which the page shows most
 PAGES = {
     "home.py": {},
     "map/latent_map.py": {"row": "500"},
@@ -43,8 +43,8 @@ PAGES = {
     "work/train.py": {},
     "work/search.py": {},
 }
-# Clicks the link with that path and looks, frame by frame, when the page has another heading and when its
-# script has ended and all is drawn; returns both in milliseconds.
+# Clicks the link with that path; returns the milliseconds until the page has another heading, and until its
+# script has ended and everything is drawn.
 CLICK = """
 async (path) => {
   const link = [...document.querySelectorAll("[data-testid='stSidebarNavLink']")]
@@ -122,7 +122,7 @@ def browser(runs: int) -> dict[str, list[tuple[float, float]]]:
     with app() as (url, _), chromium() as browser:
         page = browser.new_page(viewport={"width": 1366, "height": 768})
         page.goto(f"{url}/map?row=500")
-        page.locator("[data-testid='stApp'][data-test-script-state='notRunning']").wait_for()
+        page.locator(SETTLED).wait_for()
         return _clicks(page, runs)
 
 

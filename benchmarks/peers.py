@@ -1,4 +1,4 @@
-"""How soon our VAE redraws held-out slices well, beside what a user would take instead.
+"""How soon our VAE reconstructs held-out slices well, compared with what a user might choose instead.
 
     python benchmarks/peers.py --data data/lidc --minutes 10 --threads 2 --json peers.json
     python benchmarks/peers.py --only gvae-64,monai --patients 40 --minutes 0.3     # to try it
@@ -18,11 +18,12 @@ its documentation shows; a second row changes the learning rate alone, to ours.
 - paper: the released network (arXiv 2311.15719) at base width 32, a quarter of the released one, through
   `fit`, in float32.
 
-Measured is the mean SSIM (11-pixel Gaussian window) of the same held-out slices, redrawn from the means of
-their posteriors, in the window -500 to 400 HU: every 5 s, later every twentieth of the time so far. Measuring
-does not count as training time; validation and checkpoints of a contestant's own loop do. The time to an SSIM
-is that of the first measurement which has it, from when all modules are imported. Most pixels are below -500
-HU, so that even a black image has an SSIM there; it is printed, and everyone's SSIM in -1000 to 400 HU.
+Measured is the mean SSIM (11-pixel Gaussian window) of the same held-out slices, reconstructed from the means
+of their posteriors, in the window -500 to 400 HU: every 5 s, later every twentieth of the time so far.
+Measuring does not count as training time; validation and checkpoints of a contestant's own loop do. The time
+to an SSIM is that of the first measurement which has it, from when all modules are imported. Most pixels are
+below -500 HU, so that even a black image has an SSIM there; it is printed, and everyone's SSIM in -1000 to
+400 HU.
 Memory is the peak of the process, with its slices and PyTorch.
 """
 

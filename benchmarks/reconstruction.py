@@ -1,4 +1,4 @@
-"""How well, and how sharp, models redraw the slices of their held-out patients.
+"""How well, and how sharply, models reconstruct the slices of their held-out patients.
 
     python benchmarks/reconstruction.py models/gvae models/dirvae --data data/lidc --window -500 400
 

@@ -2,10 +2,9 @@
 
     python benchmarks/traversal_latency.py --model gvae [--moves 60] [--runs 3] [--beside 19]
 
-It starts the app, opens the Traversal page and drags the first slider with real mouse events. A move counts
-as shown when the canvas first has pixels of a wish that was made at this move or later: while an answer is
-under way only the newest value waits, so some moves are overtaken. Three times are reported from each move's
-event:
+It starts the app, opens the Traversal page and drags the first slider with real mouse events. A move is shown
+when the canvas first has pixels of this move or a later one: while an answer is under way only the newest
+value waits, so some moves are overtaken. Three times are reported for each move:
 
     handled    from the slider's input event being handled to the pixels being put on the canvas
     moved      from the browser's time stamp of the mouse event (before it was handed to the page) to the same
@@ -20,6 +19,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 from playwright.sync_api import Page
-from served import app, chromium
+from served import app, chromium, spread
 
 # Records every input event and every decoded image; runs in the page before the drag.
 RECORD = """
@@ -55,7 +55,7 @@ RECORD = """
 
 @contextmanager
 def others(url: str, model: str, count: int) -> Iterator[None]:
-    """So many other people who drag all the while, from a process of their own."""
+    """Other people who drag meanwhile, simulated by another process."""
     if not count:
         yield
         return
@@ -98,16 +98,13 @@ def latencies(record: dict) -> dict[str, np.ndarray]:
     """Milliseconds of each move, by kind; moves without any later pixels are an error."""
     puts = [put for put in record["puts"] if put["value"] is not None]
     times: dict[str, list[float]] = {"handled": [], "moved": [], "on screen": []}
-    at = 0
-    order = []
+    values, order = [event["value"] for event in record["inputs"]], [0]
     for put in puts:  # which input each answer belongs to; answers come in order
-        while at < len(record["inputs"]) and record["inputs"][at]["value"] != put["value"]:
-            at += 1
-        if at == len(record["inputs"]):
+        if put["value"] not in values[order[-1] :]:
             raise SystemExit("an answer belongs to no move")
-        order.append(at)
+        order.append(values.index(put["value"], order[-1]))
     for number, event in enumerate(record["inputs"]):
-        shown = next((put for put, of in zip(puts, order, strict=True) if of >= number), None)
+        shown = next((put for put, of in zip(puts, order[1:], strict=True) if of >= number), None)
         if shown is None:
             raise SystemExit("a move was never shown")
         times["handled"].append(shown["put"] - event["handled"])
@@ -142,24 +139,18 @@ def main() -> None:
             )
             for name, values in times.items():
                 everything.setdefault(name, []).append(values)
-                print(f"  {name:<10} {describe(values)}")
+                print(f"  {name:<10} {spread(values)}")
         print(f"all runs, {arguments.model}:")
         for name, parts in everything.items():
-            print(f"  {name:<10} {describe(np.concatenate(parts))}")
+            print(f"  {name:<10} {spread(np.concatenate(parts))}")
         print(f"{os.cpu_count()} cores, {processor()}, Chromium {browser.version}, {platform.platform()}")
 
 
-def describe(values: np.ndarray) -> str:
-    """Median, 95th percentile and largest."""
-    median, high = np.percentile(values, [50, 95])
-    return f"median {median:5.1f} ms   95th percentile {high:5.1f} ms   largest {values.max():5.1f} ms"
-
-
 def processor() -> str:
-    """The processor's name, where the system tells."""
+    """The processor's name."""
     info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
-    return names[0].split(":")[1].strip() if names else platform.processor()
+    name = re.search(r"model name\s*: (.+)", info.read_text()) if info.exists() else None
+    return name[1] if name else platform.processor()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the scripts share that write a page of this folder, or its tables, from the code."""
+"""Shared by the scripts that generate pages of this folder, or tables in them, from the code."""
 
 from __future__ import annotations
 

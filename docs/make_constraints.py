@@ -1,10 +1,10 @@
-"""Write constraints.txt, the versions with which the tests ran; or the lowest ones that are allowed.
+"""Write constraints.txt, the versions with which the tests ran, or the lowest ones that are allowed.
 
     python docs/make_constraints.py                    # of this environment, into constraints.txt
     python docs/make_constraints.py --lowest FILE      # the lower bounds, for `make test-lowest`
 
-Only what the project needs, and what that needs, is named. torch is left out of the lowest: the build that a
-machine has is tested. So are the tools of the tests.
+Lists only the project's requirements, and theirs. The lowest versions leave out torch, which is tested in the
+build that a machine has, and the tools of the tests.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HEAD = "# The versions with which the tests ran on Linux, Python 3.11. Renew the
 
 
 def project(*extras: str) -> list[Requirement]:
-    """The project's own requirements, with those of extras; of all of them where none is named."""
+    """The project's own requirements, with those of the named extras, or of all extras."""
     table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     optional = table["optional-dependencies"]
     lines = [*table["dependencies"], *(line for extra in extras or optional for line in optional[extra])]
@@ -33,7 +33,7 @@ def project(*extras: str) -> list[Requirement]:
 
 
 def needed(requirements: list[Requirement]) -> Iterator[tuple[str, str]]:
-    """(name, version) of every installed package that requirements need, through all that these need."""
+    """(name, version) of every installed package that requirements need, directly or not."""
     waiting, seen = [(one, "") for one in requirements], set()
     while waiting:
         one, extra = waiting.pop()

@@ -3,8 +3,8 @@
     python docs/make_pictures.py gvae-guided dirvae-guided                  # docs/images/strips-MODEL.png
     python docs/make_pictures.py gvae-guided gvae --data data/lidc --slices S.png  # real slices above
 
-Film strips start at a lesion of a held-out patient that the model reconstructs as well as usual, and have no
-patient's pixels. A picture of `--slices` has: do not publish it without the data's permission.
+Film strips start at a lesion of a held-out patient that the model reconstructs as well as most, and show no
+patient's pixels. A picture of `--slices` does: do not publish it without the data's permission.
 """
 
 from __future__ import annotations

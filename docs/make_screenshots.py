@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-from served import app, chromium
+from served import SETTLED, app, chromium
 
 TRAINING = """
 from lungvae_core.serving.jobs.queue import Jobs
@@ -71,7 +71,7 @@ def main() -> None:
             for name, address in PAGES.items():
                 page.set_viewport_size({"width": 1366, "height": TALL.get(name, 768)})
                 page.goto(url + address)
-                page.locator("[data-testid='stApp'][data-test-script-state='notRunning']").wait_for()
+                page.locator(SETTLED).wait_for()
                 page.wait_for_timeout(1000 * chosen.seconds)
                 if name == "map":
                     _lasso(page)

@@ -34,6 +34,6 @@ def _start() -> None:
 
 
 # Each module adds its commands to `app`, in the order of `--help`; none imports anything heavy on load.
-from lungvae_core.cli import lidc, data, phantom, train, models, search  # noqa: E402, F401, I001
+from lungvae_core.cli import lidc, data, train, models, search  # noqa: E402, F401, I001
 from lungvae_core.cli import evaluate, validate, leaks, clusters, disentanglement, measure, directions  # noqa: E402, F401
-from lungvae_core.cli import web, audit, backup, tidy, export, jobs  # noqa: E402, F401
+from lungvae_core.cli import web, workspace, jobs  # noqa: E402, F401

@@ -16,17 +16,15 @@ from lungvae_core.number_text import number
 @app.command()
 def clusters(
     run: RunFolder,
-    out: Annotated[
-        Path | None, typer.Option(help="Write this file instead of clusters.json in the run.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write to this file, not into the run.")] = None,
     unit: Annotated[str, typer.Option(help="What is clustered: nodule (mean code) or slice.")] = "nodule",
-    seed: Annotated[int, typer.Option(min=0, help="Of the starts, draws and shuffles.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of starts, draws and shuffles.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the draws.")] = False,
 ) -> None:
     """Group lesions by their codes with k-means, CLASSIX and HDBSCAN; write clusters.json into the run.
 
-    Says what the groups follow (malignancy, size, ratings, place, patient) above chance, and whether they
-    come out again from other patients. No setting is chosen by a label.
+    Reports what the groups agree with beyond chance (malignancy, size, ratings, place, patient), and whether
+    other patients give the same groups. No setting is chosen by a label.
     """
     from lungvae_core.explore.clusters.report import FILE, make_clusters
     from lungvae_core.training.checkpoints import Run

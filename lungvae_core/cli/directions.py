@@ -24,17 +24,14 @@ if TYPE_CHECKING:
 def directions(
     run: RunFolder,
     data: Annotated[
-        Path | None,
-        typer.Option(
-            help="Fit on this data set instead of the slices that the run has encoded.", show_default=False
-        ),
+        Path | None, typer.Option(help="Fit on this data set, not on the slices that the run has encoded.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the folds, resamples and shuffles.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of folds, resamples and shuffles.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the resamples.")] = False,
 ) -> None:
     """Fit directions for malignancy, size and every rating, on nodules; write directions.json into the run.
 
-    Each is scored on patients that it was not fitted on, beside how alike it comes out from other patients.
+    Each is scored on patients that it was not fitted on, and compared with fits on other patients.
     """
     from lungvae_core.explore.directions import make_directions
     from lungvae_core.training.checkpoints import Run
@@ -93,43 +90,32 @@ def _two(value: float | None, null: float | None) -> str:
 @app.command()
 def counterfactual(
     model: Model,
-    row: Annotated[
-        int | None, typer.Option(help="A lesion: its row in the model's table, from 0.", show_default=False)
-    ] = None,
+    row: Annotated[int | None, typer.Option(help="A lesion: its row in the model's table, from 0.")] = None,
     image: Annotated[
-        Path | None,
-        typer.Option(
-            help="Or an image: npy, png, tiff, DICOM, NIfTI, MetaImage or NRRD.", show_default=False
-        ),
+        Path | None, typer.Option(help="Or an image: npy, png, tiff, DICOM, NIfTI, MetaImage or NRRD.")
     ] = None,
     centre: Annotated[
         tuple[float, float] | None,
-        typer.Option(
-            help="The image's lesion, in pixels from the top and from the left.", show_default=False
-        ),
+        typer.Option(help="Centre of the image's lesion, in pixels from the top and from the left."),
     ] = None,
     index: SliceIndex = None,
     hu: Annotated[
-        tuple[float, float] | None,
-        typer.Option(help="HU of black and of white, for grey levels.", show_default=False),
+        tuple[float, float] | None, typer.Option(help="HU of black and of white, for grey levels.")
     ] = None,
     spacing: Spacing = None,
     score: Annotated[float, typer.Option(help="The model score to pass, 0 to 1.")] = 0.5,
     towards: Annotated[
-        str | None, typer.Option(help="malignant or benign; by default the other side.", show_default=False)
+        str | None, typer.Option(help="malignant or benign; by default the other side.")
     ] = None,
     dimensions: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Change at most so many dimensions; 0: as few as are enough.", show_default=False
-        ),
+        int | None, typer.Option(min=0, help="Change at most this many dimensions; 0: as few as possible.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the restarts.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the restarts.")] = 0,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON, with both codes.")] = False,
 ) -> None:
     """Find the smallest change of a lesion's code that flips its model score; print what changed.
 
-    It tells of the model, not of a disease: no lesion was followed, and nothing here is a cause.
+    It describes the model, not a disease: no lesion was followed over time, and nothing here is a cause.
     """
     import json
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lungvae_core.cli import app
+from lungvae_core.cli.progress import task_bars
 from lungvae_core.number_text import DASH, interval, number, with_interval
 
 SCORE_ROWS = ("mig", "sap", "modularity", "dci_disentanglement", "dci_completeness")
@@ -17,26 +18,17 @@ SCORE_ROWS = ("mig", "sap", "modularity", "dci_disentanglement", "dci_completene
 def disentanglement(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs or models.")],
     phantom: Annotated[
-        bool,
-        typer.Option(
-            "--phantom", help="Also FactorVAE and BetaVAE scores, on generated slices (minutes more)."
-        ),
+        bool, typer.Option("--phantom", help="Also FactorVAE and BetaVAE scores, on generated slices; slow.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of folds, shuffles, resamples and generated slices.")] = 0,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer shuffles and resamples, fewer generated slices.")
-    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of folds, shuffles, resamples, generated slices.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer shuffles, resamples and slices.")] = False,
 ) -> None:
-    """Score what each dimension carries of ratings, sizes and phantom factors; write disentanglement.json.
+    """Score what each dimension encodes of ratings, sizes and phantom factors; write disentanglement.json.
 
-    MIG, DCI, SAP, modularity and probes per nodule, raw and with size removed, each beside its null of
-    shuffled patients. With several runs their mean and spread by prior is printed as well.
+    MIG, DCI, SAP, modularity and probes per nodule, raw and with size removed, each with its null of
+    shuffled patients. For several runs it also prints mean and spread by prior.
     """
     import sys
-    from functools import partial
-
-    from rich.console import Console
-    from rich.progress import Progress
 
     from lungvae_core.evaluation.disentanglement import assess as assessment
     from lungvae_core.evaluation.disentanglement import phantom_scores
@@ -46,27 +38,18 @@ def disentanglement(
     opened = [Run.open(folder) for folder in runs]  # report a wrong name before minutes of work
     sizes = (phantom_scores.QUICK if quick else phantom_scores.FULL) if phantom else None
     command = " ".join(["lungvae", *sys.argv[1:]])
+    effort = assessment.QUICK if quick else assessment.FULL
     reports = []
     for run in opened:
-        with Progress(transient=True, console=Console(stderr=True)) as bar:
-            task = bar.add_task(run.folder.name, total=None)
+        with task_bars(f"{run.folder.name}: ", time_left=True) as show:
             report = assessment.assess(
-                run,
-                phantom=sizes,
-                effort=assessment.QUICK if quick else assessment.FULL,
-                seed=seed,
-                command=command,
-                on_progress=partial(_show, bar, task, run.folder.name),
+                run, phantom=sizes, effort=effort, seed=seed, command=command, on_progress=show
             )
         path = assessment.write(run, report)
         reports.append(report)
         _print_report(path, report)
     if len(reports) > 1:
         print_comparison(compare(reports))
-
-
-def _show(bar: Any, task: Any, name: str, what: str, done: int, total: int) -> None:
-    bar.update(task, description=f"{name}: {what}", completed=done, total=total)
 
 
 def _print_report(path: Path, report: dict[str, Any]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +21,7 @@ from lungvae_core.cli.options import (
     seen_choice,
     settings_of,
 )
-from lungvae_core.cli.progress import stop_on_signals
+from lungvae_core.cli.progress import stop_on_signals, task_bars
 from lungvae_core.evaluation.protocols.config import EvaluationConfig, evaluation_of
 from lungvae_core.number_text import interval, number, with_interval
 
@@ -50,8 +48,7 @@ def evaluate(
     seeds: Annotated[int, option(EvaluationConfig, "seeds")] = 1,
     nodule_rule: Annotated[str, option(EvaluationConfig, "nodule_rule")] = "chosen",
     nested: Annotated[
-        Path | None,
-        typer.Option(help="With --protocol paper: the nested report that its leak table begins with."),
+        Path | None, typer.Option(help="The nested report with which the leak table of `paper` begins.")
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the preset, as width=32; repeatable.")
@@ -59,19 +56,18 @@ def evaluate(
     quick: Annotated[bool, option(EvaluationConfig, "quick")] = False,
     diagnoses: Diagnoses = None,
     work: Annotated[
-        Path | None,
-        typer.Option(help="Keeps the trainings, which reports of other tasks and label rules can share."),
+        Path | None, typer.Option(help="Folder of the trainings; other tasks and label rules can share it.")
     ] = None,
     leave_out_seen: LeaveOutSeen = False,
     include_seen: IncludeSeen = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Trainings at once; by default as many as cores.")
+        int | None, typer.Option(min=1, help="Trainings at once. Default: one per core.")
     ] = None,
     ray: Ray = None,
     device: Device = "auto",
     threads: Threads = 1,
 ) -> None:
-    """Judge a preset by patient-grouped folds; stopped by Ctrl-C, the same command goes on."""
+    """Evaluate a preset in patient-grouped folds; after Ctrl-C the same command continues."""
     from lungvae_core.evaluation.protocols.evaluate import evaluate as run
     from lungvae_core.files import check_replaceable
     from lungvae_core.serving.jobs.evaluations import default_report
@@ -92,7 +88,7 @@ def evaluate(
     out = out or default_report(f"{preset}-{task}-{label_rule}-{protocol}")
     check_replaceable(out)
     opened = open_set(data)
-    with stop_on_signals("what is in hand") as stop, _progress() as show:
+    with stop_on_signals("the current step") as stop, task_bars(time_left=True) as show:
         report = run(
             config,
             opened,
@@ -105,7 +101,7 @@ def evaluate(
             ray=ray,
             device=str(pick_device(device)) if not ray else device,
             threads=threads,
-            on_progress=show,
+            on_progress=lambda done, total, what: show(what, done, total),
             should_stop=stop.is_set,
         )
     if report is None:
@@ -144,8 +140,7 @@ def print_report(report: dict[str, Any]) -> None:
     _print_comparisons(report["comparisons"] or {})
     if leak := report["leak"]:
         _print_leak(leak)
-    for line in diagnosis_lines(report.get("diagnosis")):
-        print(line)
+    print_diagnosis(report.get("diagnosis"))
     seeds = ", ".join(map(str, report["seeds"]))
     print(f"\nSeed(s) {seeds}; {report['hardware']}; {report['seconds']:.0f} s.")
 
@@ -176,21 +171,21 @@ def _print_leak(leak: dict[str, Any]) -> None:
         )
 
 
-def diagnosis_lines(diagnosis: dict[str, Any] | None) -> list[str]:
-    """Return lines to print on opinion and diagnosis; none if no table was given."""
+def print_diagnosis(diagnosis: dict[str, Any] | None) -> None:
+    """Print AUCs against diagnoses and against the readers' opinion, if a table of diagnoses was given."""
     from lungvae_core.evaluation import report_words
     from lungvae_core.evaluation.report import DiagnosisPart
 
     if not diagnosis:
-        return []
+        return
     part = DiagnosisPart.model_validate(diagnosis)
-    lines = ["", report_words.diagnosis_about(part)]
+    print(f"\n{report_words.diagnosis_about(part)}")
     for group in part.groups:
-        lines += [report_words.diagnosis_group(group), f"{'AUC':<34}{'diagnosis':>26}{'opinion':>26}"]
+        print(report_words.diagnosis_group(group))
+        print(f"{'AUC':<34}{'diagnosis':>26}{'opinion':>26}")
         for one in group.scores:
-            cells = (report_words.figure(one.diagnosis, 2), report_words.figure(one.opinion, 2))
-            lines.append(f"{one.title:<34}" + "".join(f"{cell:>26}" for cell in cells))
-    return lines
+            confirmed, opinion = (report_words.figure(each, 2) for each in (one.diagnosis, one.opinion))
+            print(f"{one.title:<34}{confirmed:>26}{opinion:>26}")
 
 
 def _line(name: str, units: dict[str, Any], figure: str = "auc") -> None:
@@ -198,20 +193,3 @@ def _line(name: str, units: dict[str, Any], figure: str = "auc") -> None:
     for unit in ("slice", "nodule", "patient"):
         cells += interval((units.get(unit) or {}).get(figure)).rjust(26)
     print(f"{name:<26}{cells}")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[float, float, str], None]]:
-    """Show a bar per task; yields a function taking (done, total, task)."""
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def show(done: float, total: float, what: str) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done, total=total)
-
-        yield show

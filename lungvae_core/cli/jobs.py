@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from lungvae_core.cli import app
 if TYPE_CHECKING:
     from lungvae_core.serving.jobs.table import Job
 
-JobId = Annotated[int, typer.Argument(metavar="ID", help="The job's number, as `lungvae jobs list` has it.")]
+JobId = Annotated[int, typer.Argument(metavar="ID", help="The job's number in `lungvae jobs list`.")]
 
 group = typer.Typer(help="Trainings and other work that the app started.", no_args_is_help=True)
 app.add_typer(group, name="jobs")
@@ -47,16 +47,13 @@ def show(
     jobs = Jobs()
     job = jobs.get(job_id)
     print(f"Job {job.id}, {job.kind} {job.name}: {job.status}. {job.message}".rstrip())
-    print(f"Folder   {job.folder}")
-    if job.who:
-        print(f"Asked by {job.who}")
-    print(f"Command  lungvae {' '.join(job.argv)}")
-    print(f"Output   {job.log}")
-    if job.pid is not None:
-        print(f"Process  {job.pid}")
-    for word, moment in (("Queued", job.queued), ("Started", job.started), ("Ended", job.ended)):
-        if moment is not None:
-            print(f"{word:<8} {_when(moment)}")
+    facts: list[tuple[str, Any]] = [("Folder", job.folder), ("Asked by", job.who)]
+    facts += [("Command", f"lungvae {' '.join(job.argv)}"), ("Output", job.log), ("Process", job.pid)]
+    times = (("Queued", job.queued), ("Started", job.started), ("Ended", job.ended))
+    facts += [(name, moment and _when(moment)) for name, moment in times]
+    for name, fact in facts:
+        if fact:
+            print(f"{name:<8} {fact}")
     if job.kind == "training":
         _print_progress(job)
     if lines:
@@ -65,7 +62,7 @@ def show(
 
 @group.command()
 def stop(job_id: JobId) -> None:
-    """Ask a job to stop; a training ends after the batch in hand, with a checkpoint."""
+    """Stop a job; a training first finishes its batch and writes a checkpoint."""
     from lungvae_core.serving.jobs.queue import Jobs
 
     job = Jobs().stop(job_id)
@@ -74,7 +71,7 @@ def stop(job_id: JobId) -> None:
 
 @group.command()
 def resume(job_id: JobId) -> None:
-    """Let a stopped or failed job go on from where it was; a training from its last checkpoint."""
+    """Resume a stopped or failed job where it ended, a training from its last checkpoint."""
     from lungvae_core.serving.jobs.queue import Jobs
 
     job = Jobs().resume(job_id)
@@ -83,10 +80,10 @@ def resume(job_id: JobId) -> None:
 
 @app.command()
 def delete(
-    name: Annotated[str, typer.Argument(help="A run of your own, as it is called in runs/.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    name: Annotated[str, typer.Argument(help="A run's name in runs/.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Delete a run with its weights, codes and maps, for good; refused while anything uses it."""
+    """Delete a run with its weights, codes and maps permanently; refused while anything uses it."""
     from lungvae_core.serving.jobs.removal import delete_run
     from lungvae_core.serving.workspace.settings import Settings
 

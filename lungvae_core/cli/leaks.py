@@ -13,17 +13,15 @@ from lungvae_core.errors import UserError
 
 @app.command()
 def leaks(
-    split: Annotated[
-        Path, typer.Argument(help="A csv, xlsx or parquet table: patient_id and split (or fold).")
-    ],
+    split: Annotated[Path, typer.Argument(help="A csv, xlsx or parquet table: patient_id, split (or fold).")],
     images: Annotated[
         Path | None,
-        typer.Option(help="A data set, an npy stack (N, 64, 64), or the folder of the table's column file."),
+        typer.Option(help="A data set, an npy stack (N, 64, 64), or the folder of column `file`."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the offending pairs, a csv file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the offending pairs to this csv file.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Count patients, scans, nodules and pictures in two parts of a split; exit code 1 where any are."""
+    """Count patients, scans, nodules and pictures that two parts of a split share; exit code 1 if any."""
     from lungvae_core.csv_files import csv_bytes
     from lungvae_core.evaluation.leaks import find_leaks
     from lungvae_core.files import atomic_path

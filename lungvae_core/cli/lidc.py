@@ -49,16 +49,11 @@ def cohort(
 
 @app.command()
 def prepare(
-    folder: Annotated[Path, typer.Argument(help="The folder that LIDC-IDRI's DICOM files lie below.")],
+    folder: Annotated[Path, typer.Argument(help="Folder that contains LIDC-IDRI's DICOM files.")],
     out: Annotated[Path, typer.Option(help="The data set to write: a new folder.")],
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the data set if it exists.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing --out.")] = False,
     strict: Annotated[
-        bool,
-        typer.Option(
-            "--strict", help="Write nothing if a lesion slice of a patient in the folder is missing."
-        ),
+        bool, typer.Option("--strict", help="Write nothing if a patient in the folder lacks a lesion slice.")
     ] = False,
     list_missing: Annotated[
         bool, typer.Option("--list-missing", help="List the cohort's patients that are not in the folder.")
@@ -69,7 +64,7 @@ def prepare(
     """Turn a folder of LIDC-IDRI's DICOM into a data set: the paper's lesion slices in HU with their masks.
 
     Series are found by their headers, whatever the folders are called. Only files with a lesion are read in
-    full. Interrupted, the same command goes on where it was. What is missing or damaged is listed at the end.
+    full. After an interruption the same command continues. Missing or damaged files are listed at the end.
     """
     from lungvae_core.data import prepare as lidc
 

@@ -17,18 +17,14 @@ def measure(
     run: RunFolder,
     data: Annotated[
         Path | None,
-        typer.Option(
-            help="A data set with readers' masks, to hold the outlines against, and with readers' ratings, "
-            "from which a judge learns to read them in decoded images.",
-            show_default=False,
-        ),
+        typer.Option(help="A data set: outlines are compared with its masks, a judge learns its ratings."),
     ] = None,
-    starts: Annotated[int, typer.Option(min=5, help="Lesions to start from, one a patient.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="Of the lesions drawn and the intervals.")] = 0,
+    starts: Annotated[int, typer.Option(min=5, help="Lesions to start from, one per patient.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the lesions drawn and the intervals.")] = 0,
     quick: Annotated[bool, typer.Option(help="16 lesions, 5 steps: a first look.")] = False,
-    judge: Annotated[bool, typer.Option(help="Have a judge read the ratings that --data has.")] = True,
+    judge: Annotated[bool, typer.Option(help="Let a judge predict the ratings of --data.")] = True,
 ) -> None:
-    """Move every dimension, measure the lesions that come out, and name what each dimension does."""
+    """Move every dimension, measure the decoded lesions, and name what each dimension does."""
     from lungvae_core.explore.measured.judge import EPOCHS, QUICK_EPOCHS
     from lungvae_core.explore.measured.traverse import RESAMPLES, STEPS, measure_run
     from lungvae_core.training.checkpoints import Run

@@ -1,4 +1,4 @@
-"""`lungvae encode`, `classify`, `map`, `project`, `predict`, `publish`, `models` and `presets`."""
+"""Commands on trained models, `lungvae encode` to `export-explorer`; lists of models and presets."""
 
 from __future__ import annotations
 
@@ -48,29 +48,25 @@ def encode(run: RunFolder, data: Data) -> None:
 @app.command()
 def classify(
     run: RunFolder,
-    seed: Annotated[int, typer.Option(help="Of the folds and the classifier.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the folds and the classifier.")] = 0,
     seeds: Annotated[
         int, typer.Option(min=1, help="Repeat with this many seeds, from --seed on, and report the spread.")
     ] = 1,
     set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="A setting of the classifier, as dropout=0.4; repeatable."),
+        list[str] | None, typer.Option("--set", help="A classifier setting, as dropout=0.4; repeatable.")
     ] = None,
     diagnoses: Diagnoses = None,
     views: Annotated[
-        int,
-        typer.Option(help="Report figures averaged over mirrored and turned views too: 4 or 8, with --data."),
+        int, typer.Option(help="Also average over 4 or 8 mirrored and turned views; needs --data.")
     ] = 1,
-    data: Annotated[
-        Path | None, typer.Option(help="The run's own data set, whose views are encoded.")
-    ] = None,
+    data: Annotated[Path | None, typer.Option(help="The run's data set, for --views.")] = None,
     leave_out_seen: LeaveOutSeen = False,
     include_seen: IncludeSeen = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes to fit the folds on.")] = 1,
     ray: Ray = None,
 ) -> None:
-    """Cross-validate an MLP on the codes, by patient, beside what size alone gives; keep it in the run."""
-    from lungvae_core.cli.evaluate import diagnosis_lines
+    """Cross-validate an MLP on the codes, by patient, compared with size alone; save it in the run."""
+    from lungvae_core.cli.evaluate import print_diagnosis
     from lungvae_core.data.diagnoses import read_diagnoses
     from lungvae_core.evaluation.classify import FOLDS
     from lungvae_core.evaluation.classify import classify as classify_run
@@ -94,20 +90,17 @@ def classify(
         )
     _print_report(report)
     _print_nodule_rules(report, views)
-    for line in diagnosis_lines(report["diagnosis"]):
-        print(line)
+    print_diagnosis(report["diagnosis"])
 
 
 @app.command("map")
 def map_(
     run: RunFolder,
-    seed: Annotated[int, typer.Option(help="Of UMAP and t-SNE.")] = 0,
-    again: Annotated[
-        bool, typer.Option(help="Make all maps anew; --no-again adds only those that are missing.")
-    ] = True,
+    seed: Annotated[int, typer.Option(help="Seed of UMAP and t-SNE.")] = 0,
+    again: Annotated[bool, typer.Option(help="Make all maps, or only those that are missing.")] = True,
     only_2d: Annotated[bool, typer.Option("--2d", help="Leave out the maps of three dimensions.")] = False,
 ) -> None:
-    """Lay the codes out in two and three dimensions by UMAP, t-SNE and PCA, slices and nodules."""
+    """Map slices and nodules to two and three dimensions by UMAP, t-SNE and PCA of their codes."""
     from lungvae_core.explore.maps import DIMS, METHODS, UNITS, make_maps
     from lungvae_core.training.checkpoints import Run
 
@@ -121,16 +114,16 @@ def map_(
 @app.command()
 def project(
     run: RunFolder,
-    out: Annotated[Path, typer.Option(help="The npy file to write: a row a slice or nodule.")],
+    out: Annotated[Path, typer.Option(help="The npy file to write: one row per slice or nodule.")],
     unit: Annotated[str, typer.Option(help="What a point is: slice or nodule.")] = "slice",
     method: Annotated[str, typer.Option(help="umap, tsne or pca.")] = "umap",
     dims: Annotated[int, typer.Option(min=2, max=3, help="Dimensions of the map.")] = 2,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A parameter, as neighbours=30; repeat for more."),
+        typer.Option("--set", metavar="NAME=VALUE", help="A parameter, as neighbours=30; repeatable."),
     ] = None,
 ) -> None:
-    """Make one map with parameters of your own, as the Latent map's Method does; `map` makes those stored."""
+    """Make one map with your own parameters, like Method on the Latent map; `map` makes the stored ones."""
     from lungvae_core.array_file import write_array
     from lungvae_core.explore.maps import check_parameters, make_map
     from lungvae_core.training.checkpoints import Run
@@ -234,9 +227,35 @@ def publish(
     print(f"{out}: {size / 1e6:.1f} MB.")
 
 
+@app.command("export-explorer")
+def export_explorer(
+    model: Model,
+    out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("explorer.html"),
+    ct: Annotated[
+        bool,
+        typer.Option(
+            "--ct",
+            help="Include CT slices, if this machine has them. By default all images are generated: the file "
+            "shows no patient.",
+        ),
+    ] = False,
+    nodules_only: Annotated[bool, typer.Option(help="Leave out the map of slices: a smaller file.")] = False,
+) -> None:
+    """Write the map, images, traversals and figures as one HTML file for a talk or a paper's supplement."""
+    from lungvae_core.explore.maps import UNITS
+    from lungvae_core.serving.export.write import export_explorer as export
+    from lungvae_core.serving.models.registry import Registry
+
+    loaded = Registry().load_from(model)
+    with progress_bar("decoding", 1) as advance:
+        size = export(loaded, out, real=ct, units=("nodule",) if nodules_only else UNITS, on_progress=advance)
+    kind = "CT slices (mind whose they are)" if ct else "generated images only"
+    print(f"{out}: {size / 1e6:.1f} MB, {kind}. Open it in a browser; it needs no server.")
+
+
 @app.command("models")
 def models_() -> None:
-    """List the models that the app would offer."""
+    """List the models that the app offers."""
     from lungvae_core.serving.models.registry import Registry
 
     registry = Registry()
@@ -252,7 +271,7 @@ def models_() -> None:
 @app.command()
 def presets(
     settings: Annotated[
-        bool, typer.Option("--settings", help="Instead, say what each setting means and what it can be.")
+        bool, typer.Option("--settings", help="Print each setting's meaning and range instead.")
     ] = False,
 ) -> None:
     """Print every preset's settings as JSON."""
@@ -281,7 +300,7 @@ def _print_report(report: dict[str, Any]) -> None:
     print(f"AUC, {report['label_rule_in_words']}; {report['protocol_in_words']}.")
     print(f"{nodule['patients']} patients, {nodule['count']} nodules; 95 % interval by resampling patients.")
     print(counted_in_words(report["data"]))
-    _print_table(report["units"], report["baselines"])
+    print_aucs(report)
     for leak in report["leaks"]:
         print(f"LEAKS: {leak}")
     if not report["pixels_compared"]:
@@ -298,11 +317,14 @@ def _print_report(report: dict[str, Any]) -> None:
     if held := report["heldout"]:
         inner = held["units"]["nodule"]
         print(f"\nOf these, {held['what']}: {inner['patients']} patients, {inner['count']} nodules.")
-        _print_table(held["units"], held["baselines"])
+        print_aucs(held)
 
 
-def _print_table(units: dict[str, Any], baselines: dict[str, Any]) -> None:
-    rows = {"classifier on codes": units} | {f"{name} alone": both for name, both in baselines.items()}
+def print_aucs(report: dict[str, Any]) -> None:
+    """Print the AUCs of the classifier and the baselines, per slice and per nodule."""
+    rows = {"classifier on codes": report["units"]} | {
+        f"{name} alone": both for name, both in report["baselines"].items()
+    }
     print(f"{'':<22}{'slice':>24}{'nodule':>24}")
     for name, figures in rows.items():
         print(f"{name:<22}{_auc(figures['slice'])}{_auc(figures['nodule'])}")

@@ -37,55 +37,58 @@ Model = Annotated[str, typer.Argument(help="A model's folder, or its name in mod
 Data = Annotated[Path, typer.Option(help="A data set's folder.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads of one training.")]
-Processes = Annotated[
-    int | None, typer.Option(min=1, help="Processes to use. Default: one a core.", show_default=False)
-]
+Processes = Annotated[int | None, typer.Option(min=1, help="Processes to use. Default: one per core.")]
 Ray = Annotated[
     str | None,
     typer.Option(
-        help="Work on a running Ray cluster: auto, or its HOST:PORT. All its machines need this project "
-        "installed and the folders under the same paths. Default: processes of this machine.",
-        show_default=False,
+        help="Run on a Ray cluster: auto, or its HOST:PORT. All its machines need this project installed and "
+        "the folders under the same paths. Default: processes of this machine."
     ),
 ]
 Diagnoses = Annotated[
     Path | None,
     typer.Option(
         help="A table of confirmed diagnoses (patient_id, diagnosis: 0 unknown, 1 benign, 2 primary, "
-        "3 metastatic); the report then judges model, readers and size against it too."
+        "3 metastatic), which model, readers and size are also compared with."
     ),
 ]
 LeaveOutSeen = Annotated[
-    bool,
-    typer.Option(
-        "--leave-out-seen", help="Leave out all but the first of patients that have the same slices."
-    ),
+    bool, typer.Option("--leave-out-seen", help="Of patients with the same slices, keep only the first.")
 ]
 IncludeSeen = Annotated[
-    bool,
-    typer.Option("--include-seen", help="Keep patients that have the same slices; the report then says so."),
+    bool, typer.Option("--include-seen", help="Keep patients with the same slices; the report says so.")
 ]
-SliceIndex = Annotated[int | None, typer.Option(help="Which slice of a stack, from 0.", show_default=False)]
+SliceIndex = Annotated[int | None, typer.Option(help="Which slice of a stack, from 0.")]
 Spacing = Annotated[
-    float | None,
-    typer.Option(help="Pixel spacing in mm, where a model needs it and the image does not tell."),
+    float | None, typer.Option(help="Pixel spacing in mm, if the model needs it and the image lacks it.")
 ]
 
 
 def settings_of(pairs: list[str] | None) -> dict[str, object]:
     """Parse the settings of `--set NAME=VALUE`, each value as JSON if it is JSON, else as text."""
-    from lungvae_core.json_text import parse_json
+    named = split_pairs(pairs, "--set takes name=value, as beta=0.3")
+    return {name: json_or_text(value) for name, value in named.items()}
 
-    settings: dict[str, object] = {}
+
+def split_pairs(pairs: list[str] | None, rule: str) -> dict[str, str]:
+    """Split NAME=VALUE options; UserError that begins with `rule` if one has no equals sign."""
+    named = {}
     for pair in pairs or []:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise UserError(f"--set takes name=value, as beta=0.3; {pair!r} has no equals sign.")
-        try:
-            settings[name.strip()] = parse_json(value, what="A setting")
-        except UserError:
-            settings[name.strip()] = value
-    return settings
+            raise UserError(f"{rule}; {pair!r} has no equals sign.")
+        named[name.strip()] = value
+    return named
+
+
+def json_or_text(text: str) -> Any:
+    """Parse a value as JSON, or return it as it is if it is not JSON."""
+    from lungvae_core.json_text import parse_json
+
+    try:
+        return parse_json(text, what="A value")
+    except UserError:
+        return text
 
 
 def seen_choice(leave_out: bool, include: bool) -> Seen:

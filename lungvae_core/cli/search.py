@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,17 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lungvae_core.cli import app
-from lungvae_core.cli.options import Device, Ray, Threads, option, settings_of
-from lungvae_core.cli.progress import stop_on_signals
+from lungvae_core.cli.models import print_aucs
+from lungvae_core.cli.options import Device, Ray, Threads, json_or_text, option, settings_of, split_pairs
+from lungvae_core.cli.progress import status_bar, stop_on_signals
 from lungvae_core.errors import UserError
-from lungvae_core.json_text import parse_json
 from lungvae_core.number_text import duration
 from lungvae_core.training.search.options import SearchOptions
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
-
     from lungvae_core.training.search.book import Book
     from lungvae_core.training.search.run import Event, Progress
     from lungvae_core.training.search.setup import SearchConfig
@@ -34,18 +29,13 @@ SHOWN = 5  # number of best trials printed at the end
 @app.command()
 def search(
     out: Annotated[Path, typer.Option(help="Folder of the search.")],
-    data: Annotated[
-        Path | None, typer.Option(help="A data set's folder, for the VAEs' spaces.", show_default=False)
-    ] = None,
-    run: Annotated[
-        Path | None, typer.Option(help="A finished run's folder, for the MLPs' spaces.", show_default=False)
-    ] = None,
+    data: Annotated[Path | None, typer.Option(help="A data set's folder, for the VAEs' spaces.")] = None,
+    run: Annotated[Path | None, typer.Option(help="A finished run's folder, for the MLPs' spaces.")] = None,
     space: Annotated[
         str | None,
         typer.Option(
             help="What is searched: gvae, dirvae, paper-gvae, paper-dirvae, mlp or paper-mlp. Default: "
-            "dirvae, with --run mlp.",
-            show_default=False,
+            "dirvae, with --run mlp."
         ),
     ] = None,
     method: Annotated[str | None, option(SearchOptions, "method", says_default=True)] = None,
@@ -60,39 +50,30 @@ def search(
     test_fraction: Annotated[float | None, option(SearchOptions, "test_fraction", says_default=True)] = None,
     seed: Annotated[int | None, option(SearchOptions, "seed", says_default=True)] = None,
     range_: Annotated[
-        list[str] | None,
-        typer.Option("--range", help="Other bounds of a setting, as beta=0.01..1; repeatable."),
+        list[str] | None, typer.Option("--range", help="Bounds of a setting, as beta=0.01..1; repeatable.")
     ] = None,
     choices: Annotated[
-        list[str] | None, typer.Option(help="Other choices of a setting, as prior_alpha=0.1,0.3; repeatable.")
+        list[str] | None, typer.Option(help="Values of a setting, as prior_alpha=0.1,0.3; repeatable.")
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Fix a setting, as epochs=4; repeatable.")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option(help="Go on with the search in --out; it keeps its settings.")
-    ] = False,
+    resume: Annotated[bool, typer.Option(help="Continue the search in --out with its settings.")] = False,
     workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Trainings at once. Default: as many as --threads fit the cores.", show_default=False
-        ),
+        int | None, typer.Option(min=1, help="Trainings at once. Default: as many as fit the cores.")
     ] = None,
     ray: Ray = None,
     threads: Threads = 1,
     device: Device = "auto",
     keep_runs: Annotated[bool, typer.Option(help="Keep the weights of losing trials, too.")] = False,
     final: Annotated[
-        bool,
-        typer.Option(
-            help="At the end train the best trial without the patients set aside and judge it on them, once."
-        ),
+        bool, typer.Option(help="At the end evaluate the best trial on the patients set aside, once.")
     ] = False,
 ) -> None:
-    """Search hyperparameters on processes or a Ray cluster; Ctrl-C stops cleanly, and --resume goes on.
+    """Search hyperparameters on processes or a Ray cluster; Ctrl-C stops cleanly, and --resume continues.
 
-    Patients set aside are in no trial, the others are split by patient, and trials are chosen by their
-    validation patients alone. The trials are in trials.csv in --out, and on the Search page.
+    Some patients are set aside from all trials, the others are split by patient, and trials are chosen by
+    their validation patients alone. The trials are in trials.csv in --out, and on the Search page.
     """
     if data is not None and run is not None:
         raise UserError("Give --data for a VAE's space or --run for an MLP's, not both.")
@@ -109,16 +90,15 @@ def search(
     }
     stated = {name: value for name, value in options.items() if value is not None}
     source = data if run is None else run
-    changes = _SpaceChanges(
-        dict(map(_range, range_ or [])), dict(map(_choices, choices or [])), settings_of(set_)
-    )
+    changes = _SpaceChanges(dict(map(_range, range_ or [])), _choices(choices), settings_of(set_))
     if resume:
         config = _resumed(out, stated, source, changes)
     else:
         config = _new(stated, source, run is not None, changes)
-    machines = _Machines(workers, ray, threads, device)
-    machines.check()
-    _run(config, out, machines, resume=resume, keep_runs=keep_runs, final=final)
+    if ray is None:
+        _check_machine(workers, threads, device)
+    machines = {"ray": ray, "device": device, "threads": threads}
+    _run(config, out, machines, final, resume=resume, workers=workers, keep_runs=keep_runs)
 
 
 @dataclass(frozen=True)
@@ -142,30 +122,19 @@ class _SpaceChanges:
         return any(config.fixed.get(name) != value for name, value in self.fixed.items())
 
 
-@dataclass(frozen=True)
-class _Machines:
-    """The hardware that the trainings run on."""
+def _check_machine(workers: int | None, threads: int, device: str) -> None:
+    """Warn if there are more threads than cores; UserError for a device that this machine lacks."""
+    from lungvae_core.training.device import pick_device
+    from lungvae_core.workers import cores
 
-    workers: int | None
-    ray: str | None
-    threads: int
-    device: str
-
-    def check(self) -> None:
-        """Warn if there are more threads than cores; UserError for a device that this machine lacks."""
-        from lungvae_core.training.device import pick_device
-        from lungvae_core.workers import cores
-
-        if self.ray is not None:
-            return
-        if self.workers is not None and self.workers * self.threads > cores():
-            print(
-                f"Note: {self.workers} workers of {self.threads} thread(s) are more than this machine's "
-                f"{cores()} cores; they will slow each other down.",
-                file=sys.stderr,
-            )
-        if self.device != "auto":
-            pick_device(self.device)
+    if workers is not None and workers * threads > cores():
+        print(
+            f"Note: {workers} workers of {threads} thread(s) are more than this machine's {cores()} cores; "
+            "they will slow each other down.",
+            file=sys.stderr,
+        )
+    if device != "auto":
+        pick_device(device)
 
 
 def _new(stated: dict[str, Any], source: Path | None, of_run: bool, changes: _SpaceChanges) -> SearchConfig:
@@ -199,29 +168,24 @@ def _resumed(out: Path, stated: dict[str, Any], source: Path | None, changes: _S
     return config.model_copy(update={"trials": trials})
 
 
-def _run(
-    config: SearchConfig, out: Path, machines: _Machines, *, resume: bool, keep_runs: bool, final: bool
-) -> None:
+def _run(config: SearchConfig, out: Path, machines: dict[str, Any], final: bool, **options: Any) -> None:
+    """Run the search with the keyword arguments `machines` and `options`, and print its outcome."""
     from lungvae_core.training.search.run import search as run_search
     from lungvae_core.training.search.setup import OBJECTIVES, counted
 
     for notice in config.notices():
         print(f"Note: {notice}", file=sys.stderr)
     again = f"lungvae search --out {shlex.quote(str(out))} --resume"
-    again += f" --ray {machines.ray}" if machines.ray else ""
-    with stop_on_signals(what="every training's batch in hand") as stop:
-        with _search_bar(config) as bar:
+    again += f" --ray {machines['ray']}" if machines["ray"] else ""
+    with stop_on_signals(what="every training's current batch") as stop:
+        with status_bar("{task.fields[count]} trials") as (update, print_line):
             book, finished = run_search(
                 config,
                 out,
-                resume=resume,
-                workers=machines.workers,
-                ray=machines.ray,
-                device=machines.device,
-                threads=machines.threads,
-                keep_runs=keep_runs,
-                on_event=bar.print_event,
-                on_progress=bar.show_progress,
+                **machines,
+                **options,
+                on_event=lambda event: print_line(_line(config, event)),
+                on_progress=lambda progress: update(**_status(config, progress)),
                 should_stop=stop.is_set,
             )
         if not finished:
@@ -237,38 +201,17 @@ def _run(
             _judge_best(out, book, machines, stop.is_set, again)
 
 
-@dataclass(frozen=True)
-class _SearchBar:
-    """A search's progress bar, with a line above it for every event of a trial."""
-
-    config: SearchConfig
-    bar: RichProgress
-    task: TaskID
-
-    def show_progress(self, progress: Progress) -> None:
-        left = "" if progress.seconds_left is None else f"  about {duration(progress.seconds_left)} left"
-        best = "-" if progress.best_value is None else f"{progress.best_value:.4f}"
-        self.bar.update(
-            self.task,
-            total=max(1, progress.epochs_expected),
-            completed=progress.epochs_done,
-            done=f"{progress.done}/{progress.trials}",
-            description=f"{progress.running} in hand of {progress.slots} at once  best "
-            f"{self.config.objective} {best}{left}",
-        )
-
-    def print_event(self, event: Event) -> None:
-        self.bar.console.print(_line(self.config, event), highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def _search_bar(config: SearchConfig) -> Iterator[_SearchBar]:
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as RichProgress
-
-    columns = (TextColumn("{task.fields[done]} trials"), BarColumn(), TextColumn("{task.description}"))
-    with RichProgress(*columns, transient=True) as bar:
-        yield _SearchBar(config, bar, bar.add_task("starting", total=1, done="-"))
+def _status(config: SearchConfig, progress: Progress) -> dict[str, Any]:
+    """Return what the progress bar shows."""
+    left = "" if progress.seconds_left is None else f"  about {duration(progress.seconds_left)} left"
+    best = "-" if progress.best_value is None else f"{progress.best_value:.4f}"
+    at_work = f"{progress.running} running of {progress.slots} at once"
+    return {
+        "total": max(1, progress.epochs_expected),
+        "completed": progress.epochs_done,
+        "count": f"{progress.done}/{progress.trials}",
+        "description": f"{at_work}  best {config.objective} {best}{left}",
+    }
 
 
 def _line(config: SearchConfig, event: Event) -> str:
@@ -284,6 +227,8 @@ def _line(config: SearchConfig, event: Event) -> str:
 
 def _print_best(config: SearchConfig, book: Book, out: Path) -> None:
     """Print the best trials, and the command that trains the winner."""
+    from lungvae_core.training.search.setup import winner
+
     print("Best on validation patients (the best of many is optimistic):")
     for trial in book.best()[:SHOWN]:
         drawn = "  ".join(f"{name}={_short(value)}" for name, value in sorted(trial.drawn.items()))
@@ -292,24 +237,15 @@ def _print_best(config: SearchConfig, book: Book, out: Path) -> None:
         more = f"  threshold {trial.extra['threshold']:g}" if "threshold" in trial.extra else ""
         print(f"  trial {trial.number:>4}  {trial.value:.5f}{spread}{more}  {drawn}")
     print(f"All trials: {out / 'trials.csv'}. The best one with all data:")
-    print(f"  {command(config, book, out)}")
+    print(f"  {shlex.join(winner(config, book.settings(book.best()[0]), out.name))}")
 
 
-def command(config: SearchConfig, book: Book, out: Path) -> str:
-    """Return the command that trains the best trial's settings again."""
-    from lungvae_core.training.search.setup import winner
-
-    return shlex.join(winner(config, book.settings(book.best()[0]), out.name))
-
-
-def _judge_best(out: Path, book: Book, machines: _Machines, should_stop: Any, again: str) -> None:
+def _judge_best(out: Path, book: Book, machines: dict[str, Any], should_stop: Any, again: str) -> None:
     """Train the best trial without the patients set aside, and print how it does on them."""
     from lungvae_core.data.counted import counted_in_words
     from lungvae_core.evaluation.searched import final
 
-    report = final(
-        out, book, ray=machines.ray, device=machines.device, threads=machines.threads, should_stop=should_stop
-    )
+    report = final(out, book, **machines, should_stop=should_stop)
     if report is None:
         print(f"Stopped. Go on with: {again} --final")
         raise typer.Exit(130)
@@ -324,26 +260,11 @@ def _judge_best(out: Path, book: Book, machines: _Machines, should_stop: Any, ag
             f"KL {figures['kl']:.1f} nats"
         )
     if classified := report.get("classifier"):
-        _print_aucs(classified, report["label_rule"])
+        print(f"  AUC, {report['label_rule']}; 95 % interval by resampling patients:")
+        if "counted" in classified:
+            print(f"  {counted_in_words(classified)}")
+        print_aucs(classified)
     print(f"  Kept in {out / 'final.json'}.")
-
-
-def _print_aucs(classified: dict[str, Any], label_rule: str) -> None:
-    from lungvae_core.data.counted import counted_in_words
-
-    rows = {"classifier on codes": classified["units"]} | {
-        f"{name} alone": both for name, both in classified["baselines"].items()
-    }
-    print(f"  AUC, {label_rule}; 95 % interval by resampling patients:")
-    if "counted" in classified:
-        print(f"  {counted_in_words(classified)}")
-    for name, units in rows.items():
-        cells = {unit: units[unit]["auc"] for unit in ("slice", "nodule")}
-        figures = "  ".join(
-            f"{unit} {area['value']:.3f} ({area['low']:.3f}-{area['high']:.3f})"
-            for unit, area in cells.items()
-        )
-        print(f"  {name:<20} {figures}")
 
 
 def _range(text: str) -> tuple[str, tuple[float, float]]:
@@ -357,18 +278,17 @@ def _range(text: str) -> tuple[str, tuple[float, float]]:
         raise UserError(f"--range takes name=low..high, as beta=0.01..1, not {text!r}.") from error
 
 
-def _choices(text: str) -> tuple[str, tuple[Any, ...]]:
-    name, equals, listed = text.partition("=")
-    if not equals:
-        raise UserError(f"--choices takes name=one,two, as prior_alpha=0.1,0.3; {text!r} has no equals sign.")
-    values: list[Any] = []
-    for word in filter(None, (word.strip() for word in listed.split(","))):
-        try:
-            value = parse_json(word, what="A choice")
-        except UserError:
-            value = word
-        values.append(value if isinstance(value, bool | int | float | str) else word)
-    return name.strip(), tuple(values)
+def _choices(pairs: list[str] | None) -> dict[str, tuple[Any, ...]]:
+    named = split_pairs(pairs, "--choices takes name=one,two, as prior_alpha=0.1,0.3")
+    return {
+        name: tuple(_choice(text) for text in map(str.strip, listed.split(",")) if text)
+        for name, listed in named.items()
+    }
+
+
+def _choice(text: str) -> Any:
+    value = json_or_text(text)
+    return value if isinstance(value, bool | int | float | str) else text
 
 
 def _short(value: Any) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,31 +10,26 @@ import typer
 
 from lungvae_core.cli import app
 from lungvae_core.cli.options import Data, Device, open_set, option, settings_of
-from lungvae_core.cli.progress import stop_on_signals
+from lungvae_core.cli.progress import status_bar, stop_on_signals
 from lungvae_core.errors import UserError
 from lungvae_core.number_text import duration
 from lungvae_core.vae.config import TrainingConfig
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from lungvae_core.data.slices import SliceSet
     from lungvae_core.training.checkpoints import Run
-    from lungvae_core.training.fit import Progress as TrainingProgress
+    from lungvae_core.training.fit import Progress
 
 
 @app.command()
 def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    preset: Annotated[str, typer.Option(help="Its settings; `lungvae presets` lists them.")] = "dirvae",
-    resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
+    preset: Annotated[str, typer.Option(help="A set of settings; `lungvae presets` lists them.")] = "dirvae",
+    resume: Annotated[bool, typer.Option(help="Continue the run in --out.")] = False,
     start: Annotated[
         Path | None,
-        typer.Option(
-            help="Begin with the weights of this model, trained on the same data; the same patients stay "
-            "held out."
-        ),
+        typer.Option(help="Begin with the weights of this model of the same data and held-out patients."),
     ] = None,
     device: Device = "auto",
     epochs: Annotated[int | None, option(TrainingConfig, "epochs", "By default the preset's.")] = None,
@@ -45,7 +38,7 @@ def train(
         list[str] | None,
         typer.Option(
             "--set",
-            help="Any other setting, as beta=0.3; repeatable. `lungvae presets --settings` explains them.",
+            help="Any other setting, as beta=0.3; repeatable. `lungvae presets --settings` lists them.",
         ),
     ] = None,
     title: Annotated[str, typer.Option(help="The model's name in the app; by default the folder's.")] = "",
@@ -54,11 +47,11 @@ def train(
         bool, typer.Option(help="Afterwards encode, classify and map, so that the app can show the model.")
     ] = True,
 ) -> None:
-    """Train a VAE; Ctrl-C stops after the batch in hand, and --resume goes on from there."""
+    """Train a VAE; Ctrl-C stops after the current batch, and --resume continues from there."""
     from lungvae_core.training import fit as training
     from lungvae_core.training.checkpoints import Run
     from lungvae_core.training.device import pick_device
-    from lungvae_core.training.parallel import first_process
+    from lungvae_core.training.parallel import first_process, torchrun_size
     from lungvae_core.vae.config import override
     from lungvae_core.vae.config import preset as preset_named
 
@@ -73,7 +66,11 @@ def train(
     _use_threads(threads)
     device = str(pick_device(device))
     opened = open_set(data)
-    with stop_on_signals() as stop, _training_bar() as bar:
+    first = first_process()  # the others show nothing
+    bar = status_bar("epoch {task.fields[count]}", disable=not first)
+    with stop_on_signals() as stop, bar as (update, print_line):
+        if torchrun_size() > 1 and first:
+            print_line(f"{torchrun_size()} processes train one model together.")
         run, finished = training.fit(
             config,
             opened,
@@ -83,12 +80,12 @@ def train(
             title=title,
             start=None if start is None else Run.open(start),
             on_nonfinite=str(changes["on_nonfinite"]) if "on_nonfinite" in changes else None,
-            on_preparation=bar.show_preparation,
-            on_progress=bar.show_progress,
-            on_epoch=bar.print_epoch,
+            on_preparation=lambda what, share: update(total=1, completed=share, description=f"first {what}"),
+            on_progress=lambda progress: update(**_status(progress)),
+            on_epoch=lambda row: _print_epoch(row, print_line),
             should_stop=stop.is_set,
         )
-    if not first_process():
+    if not first:
         return  # the first process finishes the run
     if not finished:
         print(f"Stopped. Go on with: lungvae train --data {data} --out {out} --resume")
@@ -99,53 +96,27 @@ def train(
         _finish(out, data, opened)
 
 
-@dataclass(frozen=True)
-class _TrainingBar:
-    """A training's progress bar, with a line above it for every epoch."""
-
-    bar: Progress
-    task: TaskID
-
-    def show_preparation(self, what: str, share: float) -> None:
-        self.bar.update(self.task, total=1, completed=share, description=f"first {what}")
-
-    def show_progress(self, progress: TrainingProgress) -> None:
-        ssim = "-" if progress.ssim is None else f"{progress.ssim:.3f}"
-        self.bar.update(
-            self.task,
-            total=progress.epochs * progress.batches,
-            completed=(progress.epoch - 1) * progress.batches + progress.batch,
-            epoch=f"{progress.epoch}/{progress.epochs}",
-            description=f"loss {progress.loss:.1f}  KL {progress.kl:.1f} nats  SSIM {ssim}  "
-            f"{progress.images_per_second:.0f} images/s  {duration(progress.seconds_left)} left",
-        )
-
-    def print_epoch(self, row: dict[str, Any]) -> None:
-        held_out = row["validation"]
-        self.bar.console.print(
-            f"epoch {row['epoch']:>4}  loss {row['train']['loss']:8.2f}  held out: "
-            f"SSIM {held_out['ssim']:.4f}  MSE {held_out['mse']:.5f}  KL {held_out['kl']:.1f} nats  "
-            f"{held_out['active_units']} active units  {duration(row['seconds'])}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        for sign in row.get("collapse", []):
-            self.bar.console.print(f"            {sign}", style="yellow", highlight=False, soft_wrap=True)
+def _status(progress: Progress) -> dict[str, Any]:
+    """Return what the progress bar shows."""
+    ssim = "-" if progress.ssim is None else f"{progress.ssim:.3f}"
+    return {
+        "total": progress.epochs * progress.batches,
+        "completed": (progress.epoch - 1) * progress.batches + progress.batch,
+        "count": f"{progress.epoch}/{progress.epochs}",
+        "description": f"loss {progress.loss:.1f}  KL {progress.kl:.1f} nats  SSIM {ssim}  "
+        f"{progress.images_per_second:.0f} images/s  {duration(progress.seconds_left)} left",
+    }
 
 
-@contextmanager
-def _training_bar() -> Iterator[_TrainingBar]:
-    """Show the progress bar in the first training process; the others show none."""
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    from lungvae_core.training.parallel import first_process, torchrun_size
-
-    columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, transient=True, disable=not first_process()) as bar:
-        task = bar.add_task("starting", total=1, epoch="-")
-        if torchrun_size() > 1 and first_process():
-            bar.console.print(f"{torchrun_size()} processes train one model together.")
-        yield _TrainingBar(bar, task)
+def _print_epoch(row: dict[str, Any], print_line: Callable[..., None]) -> None:
+    held_out = row["validation"]
+    print_line(
+        f"epoch {row['epoch']:>4}  loss {row['train']['loss']:8.2f}  held out: "
+        f"SSIM {held_out['ssim']:.4f}  MSE {held_out['mse']:.5f}  KL {held_out['kl']:.1f} nats  "
+        f"{held_out['active_units']} active units  {duration(row['seconds'])}"
+    )
+    for sign in row.get("collapse", []):
+        print_line(f"            {sign}", style="yellow")
 
 
 def _print_split(run: Run, data: SliceSet) -> None:

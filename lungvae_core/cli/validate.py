@@ -18,33 +18,29 @@ from lungvae_core.number_text import interval, number, with_interval
 @app.command()
 def validate(
     model: Model,
-    data: Annotated[Path, typer.Option(help="The other data set's folder.")],
+    data: Annotated[Path, typer.Option(help="Folder of a data set that is new to the model.")],
     out: Annotated[Path, typer.Option(help="The report, a json file.")],
     task: Annotated[str, option(EvaluationConfig, "task")] = "mvb",
     label_rule: Annotated[str, option(EvaluationConfig, "label_rule")] = "median_high",
     leave_out_seen: Annotated[
-        bool, typer.Option("--leave-out-seen", help="Leave out the patients that the model has learned from.")
+        bool, typer.Option("--leave-out-seen", help="Leave out patients that the model was trained on.")
     ] = False,
     include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Test on them too; the report then says that it leaks.")
+        bool, typer.Option("--include-seen", help="Test on them, too; the report says that it leaks.")
     ] = False,
     diagnoses: Diagnoses = None,
     nodule_rule: Annotated[
         str,
-        typer.Option(
-            help="From slices to a nodule: mean, max, top3, largest or attention; own is the model's own."
-        ),
+        typer.Option(help="From slices to a nodule: mean, max, top3, largest, attention; own: the model's."),
     ] = "own",
-    views: Annotated[
-        int, typer.Option(help="Mirrored and turned views of a slice that are averaged: 1, 4 or 8.")
-    ] = 1,
-    seed: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
+    views: Annotated[int, typer.Option(help="Average mirrored and turned views: 1, 4 or 8.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
     quick: Annotated[
         bool, typer.Option("--quick", help="Fewer resamples, no reconstruction; not to be quoted.")
     ] = False,
 ) -> None:
-    """Judge a trained model, with its own classifier, calibration and threshold, on data new to it."""
-    from lungvae_core.cli.evaluate import diagnosis_lines
+    """Evaluate a trained model, with its own classifier, calibration and threshold, on other data."""
+    from lungvae_core.cli.evaluate import print_diagnosis
     from lungvae_core.data.diagnoses import read_diagnoses
     from lungvae_core.evaluation.external import validate as judge
     from lungvae_core.evaluation.report import save_report
@@ -75,8 +71,7 @@ def validate(
         )
     save_report(out, report)
     _print(report)
-    for line in diagnosis_lines(report["diagnosis"]):
-        print(line)
+    print_diagnosis(report["diagnosis"])
     print(f"Report: {out}")
 
 

@@ -62,8 +62,7 @@ def serve(
     sources: Annotated[
         list[Path] | None,
         typer.Option(
-            help="A folder below which people may have scans and tables read; repeat for more. "
-            "See LUNGVAE_SOURCES."
+            help="A folder from which people may read scans and tables; repeatable. See LUNGVAE_SOURCES."
         ),
     ] = None,
     no_sign_in: Annotated[
@@ -76,10 +75,10 @@ def serve(
     ] = "",
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(help="A name under which people open this server; repeat for more. See LUNGVAE_HOSTS."),
+        typer.Option(help="A host name of this server; repeatable. See LUNGVAE_HOSTS."),
     ] = None,
     log_json: Annotated[
-        bool, typer.Option("--log-json", help="Log as JSON lines, a line a request, without patients' data.")
+        bool, typer.Option("--log-json", help="Log one line of JSON per request, without patients' data.")
     ] = False,
 ) -> None:
     """Serve the pages until Ctrl-C; for research and education, not for clinical use."""
@@ -112,20 +111,16 @@ def _environment(
     sign_in: Path | None, no_sign_in: str, hosts: list[str], sources: list[Path], log_json: bool
 ) -> dict[str, str]:
     """Return the options as environment variables, which the server reads."""
-    variables = {}
-    if sign_in is not None:
-        if not sign_in.is_file():
-            raise UserError(f"There is no file {sign_in} with a sign-in.")
-        variables["LUNGVAE_SIGN_IN"] = str(sign_in.resolve())
-    if no_sign_in:
-        variables["LUNGVAE_NO_SIGN_IN"] = no_sign_in
-    if hosts:
-        variables["LUNGVAE_HOSTS"] = ",".join([*filter(None, [os.environ.get("LUNGVAE_HOSTS")]), *hosts])
-    if sources:
-        variables["LUNGVAE_SOURCES"] = os.pathsep.join(str(folder.resolve()) for folder in sources)
-    if log_json:
-        variables["LUNGVAE_LOG"] = "json"
-    return variables
+    if sign_in is not None and not sign_in.is_file():
+        raise UserError(f"There is no file {sign_in} with a sign-in.")
+    variables = {
+        "LUNGVAE_SIGN_IN": "" if sign_in is None else str(sign_in.resolve()),
+        "LUNGVAE_NO_SIGN_IN": no_sign_in,
+        "LUNGVAE_HOSTS": ",".join(filter(None, [os.environ.get("LUNGVAE_HOSTS"), *hosts])) if hosts else "",
+        "LUNGVAE_SOURCES": os.pathsep.join(str(folder.resolve()) for folder in sources),
+        "LUNGVAE_LOG": "json" if log_json else "",
+    }
+    return {name: value for name, value in variables.items() if value}
 
 
 def _check_access(access: Access, address: str, public: bool) -> None:

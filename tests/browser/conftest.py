@@ -7,7 +7,6 @@ tests are skipped, unless LUNGVAE_REQUIRE_BROWSER=1, which turns the skip into a
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,17 +15,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.running import environment_of, free_port, running
+from tests.running import environment_of, free_port, launched_chromium, running
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 TIMEOUT_MS = 30_000
 PROCESSES: dict[str, int] = {}  # the servers' process ids by address
 
@@ -105,10 +95,9 @@ def chromium() -> Iterator[Any]:
         from playwright.sync_api import Error, sync_playwright
     except ImportError:
         _missing("needs Playwright: pip install lungvae[browser]")
-    binary = os.environ.get("LUNGVAE_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         try:
-            browser = playwright.chromium.launch(executable_path=binary, args=ARGUMENTS)
+            browser = launched_chromium(playwright)
         except Error as error:
             _missing(f"needs Chromium: {str(error).splitlines()[0]}")
         yield browser

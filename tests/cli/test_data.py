@@ -1,7 +1,12 @@
-"""`lungvae import` prints what it read and how, and `lungvae info` says it again."""
+"""`lungvae import` prints what it read and how, `info` repeats it, `phantom` generates a data set."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +14,7 @@ import pandas as pd
 import pytest
 
 from lungvae_core.data.slices import DatasetInfo, SliceSet, write
+from tests.commands import lungvae
 from tests.conftest import blobs
 
 MEANS = [2.66667, 3.5, 3.0, 4.25, 1.33333, 5]
@@ -78,3 +84,33 @@ def test_what_a_set_made_by_hand_disagrees_in_is_told(run, command: str, tmp_pat
     code, _, err = run(command, "--data", tmp_path / "set", "--out", tmp_path / "out.json")
     assert "Rows of one nodule differ in n_readers" in err
     assert code == 2  # a single patient cannot be split
+
+
+@pytest.mark.long
+def test_phantom_makes_a_data_set(tmp_path):
+    out = str(tmp_path / "set")
+    command = ["phantom", "--factors", "independent", "--count", "10", "--workers", "1"]
+    done = lungvae(*command, "--out", out, "--seed", "4", cwd=tmp_path)
+    assert (done.returncode, "10 generated slices of 3 nodules" in done.stdout) == (0, True)
+    other = ["--out", out + "2"]
+    for wrong in (["--out", out], [*other, "--factors", "x"], [*other, "--count", "0"]):
+        refused = lungvae("phantom", *wrong, cwd=tmp_path)
+        assert refused.returncode == 2
+        assert refused.stderr.startswith("Error: ")
+        assert "Traceback" not in refused.stderr
+    assert [entry.name for entry in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.long
+def test_an_interrupted_phantom_leaves_nothing(tmp_path):
+    command = [sys.executable, "-m", "lungvae_core.cli", "phantom", "--out", str(tmp_path / "set")]
+    options = ["--factors", "independent", "--workers", "2"]
+    running = subprocess.Popen([*command, *options], start_new_session=True, stdout=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1)
+    os.killpg(running.pid, signal.SIGINT)
+    running.communicate(timeout=60)
+    assert running.returncode != 0
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from lungvae_core.vae.config import PARTS
 
@@ -26,3 +27,9 @@ def test_presets_say_what_each_setting_means_and_can_be(printed) -> None:
     lines = dict(line.split(" ", 1) for line in printed("presets", "--settings").splitlines())
     assert lines.keys() == {name for part in PARTS.values() for name in part.model_fields} - {"prior"}
     assert lines["epochs"].startswith("(1 to 10000): Epochs. ")
+
+
+def test_a_model_that_is_not_there_is_told(refused, tmp_path: Path) -> None:
+    out = tmp_path / "explorer.html"
+    refused("There is no model", "export-explorer", tmp_path / "nothing", "--out", out)
+    assert not out.exists()
