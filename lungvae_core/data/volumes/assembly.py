@@ -144,9 +144,14 @@ def _parts() -> Iterator[tuple[Callable[[list[Slice]], list[list[Slice]]], str]]
     yield partial(_alike, key=attrgetter("orientation"), most=_SAME_TURN), "orientation"
     yield partial(_alike, key=attrgetter("spacing_mm"), share=_SAME_SIDE), "pixel spacing"
     for at, name in enumerate(FACTORS.values()):
-        yield partial(_by, key=lambda header, at=at: header.factors[at]), name
+        yield partial(_by, key=_entry("factors", at)), name
     for at, name in enumerate(PHASES.values()):
-        yield partial(_apart, key=lambda header, at=at: header.phases[at]), name
+        yield partial(_apart, key=_entry("phases", at)), name
+
+
+def _entry(field: str, at: int) -> Callable[[Header], Any]:
+    """What reads one entry of a header's tuple `field`."""
+    return lambda header: getattr(header, field)[at]
 
 
 def _alike(
