@@ -25,7 +25,7 @@ import json
 import logging
 import platform
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +47,7 @@ from lungvae_core.data.parquet import read_parquet
 from lungvae_core.data.slices import FACTOR, KEY, DatasetInfo, SliceSet
 from lungvae_core.data.splits import holdout
 from lungvae_core.errors import UserError
-from lungvae_core.files import atomic_path, read_bytes, read_json, write_json
+from lungvae_core.files import atomic_path, read_bytes, read_json, write_json, write_text
 from lungvae_core.json_text import parse_json
 from lungvae_core.parameters import LONGEST_NAME, text
 from lungvae_core.schema import wrong_at
@@ -75,6 +75,7 @@ CODE = "code_"
 ADDED = ("split", "ssim", "mse")  # to the table by `encode`
 SCORED = ("score", "score_kind")  # and by `classify`
 FINGERPRINTS = "fingerprints.parquet"
+CHECKPOINT = "last.safetensors"
 START = "start.safetensors"
 FEATURES = "features.safetensors"  # of the feature loss; the training's own
 READER = "reader.safetensors"  # of guides that are ratings; a published model's encoder has its weights there
@@ -109,7 +110,7 @@ TRAINED = (
     "progress.json",
     "samples.png",
     "model.safetensors",
-    "last.safetensors",
+    CHECKPOINT,
     "not-finite.json",
     "classifier.safetensors",
     START,
@@ -170,11 +171,13 @@ class Run:
         title: str = "",
         processes: int = 1,
         split: tuple[np.ndarray, np.ndarray] | None = None,
-        start: Run | None = None,
+        start: Start | None = None,
+        weights: VAE | None = None,
     ) -> Run:
-        """Start a run in `folder` by writing its config.json, and the weights that it begins with, if any.
+        """Start a run in `folder` by writing its config.json.
 
-        `split` is (training rows, held-out rows) of the data; by default that of the configuration.
+        `split` is (training rows, held-out rows) of the data; by default that of the configuration. `weights`
+        are those of the model `start`, with which it begins.
         """
         rows = default_split(config, data.table) if split is None else split
         patients = data.table["patient_id"].astype(str)
@@ -193,7 +196,7 @@ class Run:
             processes=processes,
             trained=trained,
             held_out=held_out,
-            start=None if start is None else start.as_start(),
+            start=start,
             versions={
                 "lungvae": lungvae_core.__version__,
                 "python": platform.python_version(),
@@ -201,8 +204,8 @@ class Run:
                 "numpy": np.__version__,
             },
         )
-        if start is not None:
-            save_tensors(folder / START, start.load_model().state_dict(), {})
+        if weights is not None:
+            save_tensors(folder / START, weights.state_dict(), {})
         write_json(folder / "config.json", info.model_dump())
         return cls(folder, info)
 
@@ -303,8 +306,7 @@ class Run:
         return rows
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
-        with atomic_path(self.folder / "metrics.jsonl") as temporary:
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        write_text(self.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
     def write_latents(self, table: pd.DataFrame, codes: np.ndarray) -> None:
         """Save codes (N, K) beside `table` (N rows): as float16 if that is exact, else float32."""
@@ -327,45 +329,43 @@ class Run:
 
     def latents_with_notes(self) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
         """Like `latents`, with sentences on values that could not be read as declared."""
-        joined = self.read_table("latents.parquet", hint="Make it with `lungvae encode`.")
+        hint = "Make it with `lungvae encode`."
+        joined = self.read_table("latents.parquet", hint=hint)
         names = code_columns(self.config.model.dimensions)
         there = sum(re.fullmatch(rf"{CODE}\d+", str(column)) is not None for column in joined)
-        damaged = f"The model {self.folder} is damaged: latents.parquet"
         if there != len(names) or not set(names) <= set(joined):
-            raise UserError(f"{damaged} has {there} code columns, but the model has {len(names)} dimensions.")
+            raise self._damaged(
+                f"latents.parquet has {there} code columns, but the model has {len(names)} dimensions"
+            )
         table = joined.drop(columns=names)
         if missing := [column for column in KEY if column not in table]:
-            raise UserError(f"{damaged} lacks the column {missing[0]}. Make it with `lungvae encode`.")
+            raise self._damaged(f"latents.parquet lacks the column {missing[0]}", hint)
         if not len(table):
-            raise UserError(f"{damaged} has no slices. Make it with `lungvae encode`.")
+            raise self._damaged("latents.parquet has no slices", hint)
         if fault := wrong_key(table):
-            raise UserError(f"{damaged} has {fault}. Make it with `lungvae encode`.")
+            raise self._damaged(f"latents.parquet has {fault}", hint)
         codes = _numbers(joined[names])
         if codes is None:
-            raise UserError(
-                f"{damaged} has codes that are not finite numbers. Make it with `lungvae encode`."
-            )
-        scored = {"score", "score_kind"} <= set(table)  # else a score is a column of the person's own
-        keep = {*ADDED, *(SCORED if scored else ()), *(name for name in table if _is_factor(name, self.info))}
+            raise self._damaged("latents.parquet has codes that are not finite numbers", hint)
+        scored = set(table) >= set(SCORED)  # else a score is a column of the person's own
+        factors = [name for name in table if self.info.data.generated and str(name).startswith(FACTOR)]
+        keep = {*ADDED, *(SCORED if scored else ()), *factors}
         table, notes = as_declared(table.rename(columns=without_own(table.columns, keep=keep)))
         return table, codes, notes
 
     def read_map(self, unit: str, rows: int) -> pd.DataFrame:
         """The places of so many slices or nodules on the run's maps; UserError when missing or damaged."""
-        hint = "Make it with `lungvae map`."
-        name = f"map-{unit}.parquet"
+        hint, name = "Make it with `lungvae map`.", f"map-{unit}.parquet"
         table = self.read_table(name, hint=hint)
         if len(table) != rows:
-            raise UserError(
-                f"The model {self.folder} is damaged: {name} has {len(table):,} rows for {rows:,} {unit}s. "
-                f"{hint}"
-            )
+            raise self._damaged(f"{name} has {len(table):,} rows for {rows:,} {unit}s", hint)
         places = [column for column in table if str(column).endswith(("_x", "_y", "_z"))]
         if _numbers(table[places]) is None:
-            raise UserError(
-                f"The model {self.folder} is damaged: {name} has places that are no numbers. {hint}"
-            )
+            raise self._damaged(f"{name} has places that are no numbers", hint)
         return table
+
+    def _damaged(self, fault: str, hint: str = "") -> UserError:
+        return UserError(f"The model {self.folder} is damaged: {fault}. {hint}".rstrip())
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         with atomic_path(self.folder / name) as temporary:
@@ -387,16 +387,12 @@ class Run:
         try:
             return read_parquet(self.folder / name)
         except Exception as error:  # pyarrow raises many kinds; to a person they are one
-            raise UserError(f"The model {self.folder} is damaged: {name} cannot be read. {hint}") from error
+            raise self._damaged(f"{name} cannot be read", hint) from error
 
 
 def code_columns(dimensions: int) -> list[str]:
     """The columns of latents.parquet that hold the code, one a dimension."""
     return [f"{CODE}{index:03d}" for index in range(dimensions)]
-
-
-def _is_factor(name: object, info: RunInfo) -> bool:
-    return info.data.generated and str(name).startswith(FACTOR)
 
 
 def _numbers(table: pd.DataFrame) -> np.ndarray | None:
@@ -413,6 +409,22 @@ def _made_by(raw: dict[str, Any]) -> str:
     versions = raw.get("versions")
     made = versions.get("lungvae") if isinstance(versions, dict) else None
     return f"{made[:20]} or newer" if isinstance(made, str) and made else "of a newer version"
+
+
+def check_out(out: Path, file: str, kind: str, *, resume: bool, may_be_there: Callable[[str], bool]) -> None:
+    """Raise UserError unless a `kind`, marked by `file`, can begin in the folder `out`, or `resume` there.
+
+    A killed start may have left the files for whose names `may_be_there` is true.
+    """
+    exists = (out / file).exists()
+    if exists and not resume:
+        raise UserError(
+            f"{out} already holds a {kind}. Add --resume to go on with it, or choose another --out."
+        )
+    if resume and not exists:
+        raise UserError(f"{out} holds no {kind} to resume. Leave out --resume to start one there.")
+    if not exists and out.is_dir() and not all(may_be_there(entry.name) for entry in out.iterdir()):
+        raise UserError(f"{out} is not empty and is not a {kind}. Choose another --out.")
 
 
 def default_split(config: Config, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -564,73 +576,61 @@ def content_hash(tensors: dict[str, Tensor]) -> str:
 
 def save_checkpoint(
     run: Run,
-    vae: VAE,
-    optimiser: torch.optim.Optimizer,
+    networks: Mapping[str, nn.Module],
+    optimisers: Mapping[str, torch.optim.Optimizer],
     position: dict[str, Any],
-    guide: dict[str, Tensor] | None = None,
-    head_optimiser: torch.optim.Optimizer | None = None,
-    average: nn.Module | None = None,
-    discriminator: tuple[nn.Module, torch.optim.Optimizer] | None = None,
 ) -> None:
     """Save everything that a resumed training needs to continue as if never stopped.
 
     `position` is JSON: epoch, batch, the schedule's scale, sums; the order of the slices and all random draws
-    follow from the seed, the epoch and the batch. `guide` are the joint phase's classifier's tensors, and
-    `head_optimiser` is what trains it, if anything does; `average` has the weights' running mean, and
-    `discriminator` is one with its optimiser.
+    follow from the seed, the epoch and the batch.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in vae.state_dict().items()}
-    optimisers = {"optimiser": optimiser, "head_optimiser": head_optimiser}
-    if discriminator is not None:
-        tensors |= {f"discriminator.{name}": tensor for name, tensor in discriminator[0].state_dict().items()}
-        optimisers["discriminator_optimiser"] = discriminator[1]
-    for prefix, one in optimisers.items():
-        for index, entries in (one.state_dict()["state"] if one else {}).items():
-            for name, value in entries.items():
-                tensors[f"{prefix}.{index}.{name}"] = torch.as_tensor(value)
-    tensors |= {f"guide.{name}": tensor for name, tensor in (guide or {}).items()}
-    if average is not None:
-        tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
-    tensors["random.cpu"] = torch.get_rng_state()
+    parts = {name: network.state_dict() for name, network in networks.items()}
+    for name, optimiser in optimisers.items():
+        parts[name] = {
+            f"{index}.{entry}": torch.as_tensor(value)
+            for index, entries in optimiser.state_dict()["state"].items()
+            for entry, value in entries.items()
+        }
+    parts["random"] = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
-    save_tensors(run.folder / "last.safetensors", tensors, position)
+        parts["random"]["cuda"] = torch.cuda.get_rng_state()
+    tensors = {f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
+    save_tensors(run.folder / CHECKPOINT, tensors, position)
 
 
-def load_checkpoint(
+def load_checkpoint(run: Run) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """(the tensors of each network and optimiser that has any, position) of the newest checkpoint."""
+    tensors, position = load_tensors(run.folder / CHECKPOINT)
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        parts.setdefault(part, {})[rest] = tensor
+    return parts, position
+
+
+def restore_checkpoint(
     run: Run,
-    vae: VAE,
-    optimiser: torch.optim.Optimizer,
-    average: nn.Module | None = None,
-    discriminator: tuple[nn.Module, torch.optim.Optimizer] | None = None,
-) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
-    """Put the newest checkpoint back into the networks, their optimisers and the random state.
-
-    Returns its position, the guide's tensors, which are none outside the joint phase, and those of the
-    guide's optimiser, which are none where it is fixed.
-    """
-    tensors, position = load_tensors(run.folder / "last.safetensors")
+    parts: dict[str, dict[str, Tensor]],
+    networks: Mapping[str, nn.Module],
+    optimisers: Mapping[str, torch.optim.Optimizer],
+) -> None:
+    """Put a checkpoint's tensors back into the networks, their optimisers and the random state."""
     try:
-        vae.load_state_dict(
-            {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-        )
-        restore_optimiser(optimiser, _under("optimiser.", tensors))
-        if average is not None:
-            average.load_state_dict(_under("average.", tensors))
-        if discriminator is not None:
-            discriminator[0].load_state_dict(_under("discriminator.", tensors))
-            restore_optimiser(discriminator[1], _under("discriminator_optimiser.", tensors))
-        torch.set_rng_state(tensors["random.cpu"])
-        if torch.cuda.is_available() and "random.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["random.cuda"])
+        for name, network in networks.items():
+            network.load_state_dict(parts.get(name, {}))
+        for name, optimiser in optimisers.items():
+            _restore_optimiser(optimiser, parts.get(name, {}))
+        torch.set_rng_state(parts["random"]["cpu"])
+        if torch.cuda.is_available() and "cuda" in parts["random"]:
+            torch.cuda.set_rng_state(parts["random"]["cuda"])
     except (RuntimeError, KeyError, ValueError) as error:
         raise UserError(
             f"The checkpoint in {run.folder} does not fit its configuration and cannot be resumed."
         ) from error
-    return position, _under("guide.", tensors), _under("head_optimiser.", tensors)
 
 
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Give an optimiser back its moments, saved as `index.name` in the order of its parameters."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -643,7 +643,3 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tenso
                 # Files hold tensors row by row; the moments must lie in memory as their weights do.
                 state[number][entry] = torch.empty_like(parameter).copy_(tensor)
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -70,6 +70,11 @@ def fit_reader(run: Run, hu: np.ndarray, scores: np.ndarray, watch: Watch) -> No
     read = torch.cat([reader(part) for part in x.split(256)])
     reader.mean.copy_(read.mean(0))
     reader.deviation.copy_(read.std(0).clamp(min=1e-3))
+    save_reader(run, reader)
+
+
+def save_reader(run: Run, reader: RatingReader) -> None:
+    """Store it in the run."""
     save_tensors(run.folder / READER, reader.state_dict(), {})
 
 
