@@ -2,31 +2,29 @@
 
 config.json          the configuration, the data it was trained on, versions
 metrics.jsonl        a line an epoch
-progress.json        where a running training is, renewed every few seconds
+progress.json        how far a running training is, renewed every few seconds
 not-finite.json      the slices of the batch whose loss was not finite, where one was not
 samples.png          held-out slices above their reconstructions (pixels: never shipped)
 model.safetensors    the weights; of a published model without the rating networks', in reader.safetensors
 start.safetensors    the weights that it begins with, where they are another run's; until the first checkpoint
 last.safetensors     the newest checkpoint: weights, optimiser, random state, position in the data order
 latents.parquet      a row a slice: table columns, split, code_000 ..., score
-fingerprints.parquet  what its slices are recognised by under any id; no pixels
+fingerprints.parquet  to recognise its slices under any id; no pixels
 classifier.safetensors, folds.safetensors (each patient's own, which has not seen it), attention.safetensors
                      (over a nodule's slices), ensemble.safetensors (for the scores' bands), evaluation.json
 map-slice.parquet, map-nodule.parquet
-clusters.json, disentanglement.json, measured.json, directions.json: what the latent space knows
+clusters.json, disentanglement.json, measured.json, directions.json: reports on the latent space
 
 No pickle anywhere; every file is written under a temporary name and renamed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import platform
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,8 +34,6 @@ import pandas as pd
 import torch
 from pandas.api.types import is_float_dtype
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import lungvae_core
@@ -52,25 +48,13 @@ from lungvae_core.json_text import parse_json
 from lungvae_core.parameters import LONGEST_NAME, text
 from lungvae_core.schema import wrong_at
 from lungvae_core.training.epochs import Epoch
-from lungvae_core.training.weights_file import (
-    Header,
-    Network,
-    as_stored,
-    check_fits,
-    check_numbers,
-    compact,
-    filled,
-    on_meta,
-    read_header,
-    restored,
-)
+from lungvae_core.training.weights_file import compact, load_network, load_tensors, save_tensors
 from lungvae_core.vae.config import Config, parse
 from lungvae_core.vae.model import VAE
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 2  # since 2, a published model may have weights in 8 bits, and its rating networks apart
-_HASH = "content_sha256"  # in the state of a safetensors file
 CODE = "code_"
 ADDED = ("split", "ssim", "mse")  # to the table by `encode`
 SCORED = ("score", "score_kind")  # and by `classify`
@@ -81,7 +65,7 @@ FEATURES = "features.safetensors"  # of the feature loss; the training's own
 READER = "reader.safetensors"  # of guides that are ratings; a published model's encoder has its weights there
 _RATINGS = "encoder.reader."  # the names of these weights in a model
 _PATH = ".path."  # in the names of the linear path's weights
-# What a finished run is served from; all else is of use to the training alone.
+# The files that serve a finished run; the others are for its training only.
 SERVED = (
     "config.json",
     "metrics.jsonl",
@@ -92,7 +76,7 @@ SERVED = (
     "map-slice.parquet",
     "map-nodule.parquet",
 )
-# Served where it is there: runs with very few patients, and old ones, have none.
+# Served if present: runs with very few patients, and old ones, have none.
 OPTIONAL = (
     "folds.safetensors",
     "attention.safetensors",
@@ -101,9 +85,9 @@ OPTIONAL = (
     FINGERPRINTS,
     READER,
 )
-# What its latent space knows, where that was asked: made after a run is published, of the codes that ship.
+# Reports on its latent space, made on request from the codes that ship, after the run is published.
 KNOWN = ("clusters.json", "disentanglement.json", "measured.json", "directions.json")
-# What a training writes, and under a temporary name while it does.
+# What a training writes, each first under a temporary name.
 TRAINED = (
     "config.json",
     "metrics.jsonl",
@@ -255,7 +239,7 @@ class Run:
         trained, held_out = (
             patients.isin(set(map(patient_key, side))) for side in (self.info.trained, self.info.held_out)
         )
-        # Two spellings of a patient may stand on both sides of an older run; the patient was trained on.
+        # Older runs may have two spellings of a patient, one on each side; the patient was trained on.
         return np.flatnonzero(trained), np.flatnonzero(held_out & ~trained)
 
     def save_model(self, vae: VAE) -> None:
@@ -405,7 +389,7 @@ def _numbers(table: pd.DataFrame) -> np.ndarray | None:
 
 
 def _made_by(raw: dict[str, Any]) -> str:
-    """The version that wrote a description, as it says itself, in words."""
+    """The version that wrote a config.json, as text."""
     versions = raw.get("versions")
     made = versions.get("lungvae") if isinstance(versions, dict) else None
     return f"{made[:20]} or newer" if isinstance(made, str) and made else "of a newer version"
@@ -431,147 +415,6 @@ def default_split(config: Config, table: pd.DataFrame) -> tuple[np.ndarray, np.n
     """(training rows, held-out rows) of a table, as determined by the configuration."""
     training = config.training
     return holdout(table, fraction=training.validation_fraction, seed=training.seed)
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Write tensors and a JSON state as one safetensors file, atomically, with their hash."""
-    contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    # One entry only: the library writes several in an order of its own, and equal runs are equal files.
-    metadata = {"state": json.dumps({**state, _HASH: content_hash(contiguous)})}
-    with atomic_path(path) as temporary:
-        try:
-            save_file(contiguous, temporary, metadata=metadata)
-        except SafetensorError as error:
-            raise UserError(f"Cannot write {path}: {error}. Free space, or choose another folder.") from error
-
-
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, JSON state) of a file written by `save_tensors`; UserError when missing or damaged.
-
-    A file whose tensors do not match their hash is damaged, too. The hash is in the file, or for older files
-    in hashes.json beside it; a file without a hash is accepted.
-    """
-    state = read_header(path).state
-    try:
-        with safe_open(path, framework="pt") as stream:
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged and cannot be read ({error}).") from error
-    expected = state.pop(_HASH, None) or _hash_beside(path)
-    if expected and expected != content_hash(tensors):
-        raise UserError(
-            f"{path} is damaged: its numbers are not those that were written. Copy it again, or train anew."
-        )
-    return tensors, state
-
-
-def load_network(
-    path: Path, make: Callable[[dict[str, Any]], Network], *, apart: tuple[str, Path] | None = None
-) -> Network:
-    """The network of a file, which `make` builds from its state, on the CPU in evaluation mode.
-
-    Weights whose names begin with the first of `apart` may be missing in it: they are in the second, a file
-    of their own, without that beginning. The files' declared contents are compared with the network before
-    anything is allocated. UserError when one is missing or damaged, does not fit, or has a number that is not
-    finite.
-    """
-    with fitting(path):
-        header = read_header(path)
-        network = on_meta(lambda: make(header.state))
-        expected = network.state_dict()
-        start, beside = apart or ("", path)
-        elsewhere = {
-            name: expected.pop(name)
-            for name in list(expected)
-            if apart and name.startswith(start) and name not in header.tensors
-        }
-        tensors = _fitting_tensors(path, header, expected)
-    if elsewhere:
-        with fitting(beside):
-            own = {name.removeprefix(start): tensor for name, tensor in elsewhere.items()}
-            more = _fitting_tensors(beside, read_header(beside), own)
-            tensors |= {start + name: tensor for name, tensor in more.items()}
-    with fitting(path):
-        return filled(network, tensors)
-
-
-def _fitting_tensors(path: Path, header: Header, expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A file's weights; ValueError where they are not as `expected`, or not finite."""
-    check_fits(header, as_stored(header, expected))
-    tensors, _ = load_tensors(path)
-    check_numbers(tensors)
-    return restored(tensors)
-
-
-def save_members(
-    path: Path, members: Sequence[nn.Module], state: dict[str, Any], more: dict[str, Tensor]
-) -> None:
-    """Write networks of one shape into one file, with `more` tensors; `state` gains their number."""
-    tensors = dict(more)
-    for number, member in enumerate(members):
-        tensors |= {f"{number}.{name}": tensor for name, tensor in member.state_dict().items()}
-    save_tensors(path, tensors, state | {"members": len(members)})
-
-
-def load_members(
-    path: Path,
-    make: Callable[[dict[str, Any]], Network],
-    more: Callable[[int, int], dict[str, Tensor]],
-    *,
-    most: int,
-    what: str,
-) -> tuple[list[Network], list[str], dict[str, Tensor]]:
-    """(networks, the names in the state's `patients`, all tensors) of a file by `save_members`.
-
-    `make` builds one network from the state; `more` gives, for the numbers of networks and of patients, the
-    other tensors' shapes, on the meta device. At most `most` networks are read; `what` names them. Raises as
-    `load_network`, within `fitting`.
-    """
-    header = read_header(path)
-    count, patients = header.state["members"], header.state["patients"]
-    if type(count) is not int or not 1 <= count <= most:
-        raise ValueError(f"it does not say of how many {what} it is")
-    if not isinstance(patients, list):
-        raise ValueError("it does not name the patients")
-    one = on_meta(lambda: make(header.state)).state_dict()
-    expected = {f"{number}.{name}": one[name] for number in range(count) for name in one}
-    check_fits(header, expected | more(count, len(patients)))
-    tensors, _ = load_tensors(path)
-    check_numbers(tensors)
-    members = [
-        filled(on_meta(lambda: make(header.state)), {name: tensors[f"{number}.{name}"] for name in one})
-        for number in range(count)
-    ]
-    return members, [str(patient) for patient in patients], tensors
-
-
-@contextmanager
-def fitting(path: Path) -> Iterator[None]:
-    """Turn errors of a file that does not fit its purpose into a UserError."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
-        reason = (
-            "its state lacks a setting or has a wrong one" if isinstance(error, ValidationError) else error
-        )
-        raise UserError(
-            f"{path} is damaged: its numbers do not fit the model or are not finite ({reason})."
-        ) from error
-
-
-def _hash_beside(path: Path) -> str | None:
-    listed = path.parent / "hashes.json"
-    hashes = read_json(listed, what="The list of hashes") if listed.is_file() else {}
-    return str(hashes[path.name]) if isinstance(hashes, dict) and path.name in hashes else None
-
-
-def content_hash(tensors: dict[str, Tensor]) -> str:
-    """SHA-256, in hex, of tensors in the order of their names: names, types, shapes and bytes."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def save_checkpoint(

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from lungvae_core.data.labels import labels
 from lungvae_core.errors import UserError
-from lungvae_core.training.checkpoints import FEATURES, Run, load_network, save_tensors
+from lungvae_core.training.checkpoints import FEATURES, Run
 from lungvae_core.training.cnn import Cnn, CnnConfig, Watch, fit_cnn
+from lungvae_core.training.weights_file import load_network, save_tensors
 from lungvae_core.vae.config import ModelConfig
 
 _WIDTH = 8  # every step of the VAE's training runs it three times

@@ -61,9 +61,9 @@ from lungvae_core.training.reader import (
     load_reader,
     rating_losses,
     reads_ratings,
-    save_reader,
 )
 from lungvae_core.training.validate import signs_of_collapse, validate
+from lungvae_core.training.weights_file import save_tensors
 from lungvae_core.vae.config import Config, override
 from lungvae_core.vae.lesion import LesionDecoder
 from lungvae_core.vae.model import VAE
@@ -95,7 +95,7 @@ class Progress:
 
 
 class _Stopped(Exception):
-    """The training was asked to stop while a network that it needs was fitted, before its first step."""
+    """The training was stopped while a network that it needs was fitted, before its first step."""
 
 
 class _NotFinite(Exception):
@@ -152,25 +152,13 @@ def fit(
             # Before anything is written: it may refuse the data.
             train, held_out = _whole_patients(split or default_split(config, data.table), data)
             read = on_device(config, data, train, held_out, team.device)
-            weights = None if start is None or resume else start.load_model()
-            if not resume:
-                team.first_does(
-                    lambda: Run.create(
-                        out,
-                        settle(config, team.device),
-                        data,
-                        device=str(team.device),
-                        title=title,
-                        processes=team.size,
-                        split=split,
-                        start=None if start is None else start.as_start(),
-                        weights=weights,
-                    )
-                )
-            run = Run.open(out)
-            if resume and run.info.start is not None and not run.has(CHECKPOINT):
-                weights = run.load_start()
-            fitting = _Fit(run, read, team, weights, on_preparation, should_stop)
+            if resume:
+                begins = run.info.start is not None and not run.has(CHECKPOINT)
+                run_and_start = run, run.load_start() if begins else None
+            else:
+                run_and_start = _created(out, config, data, title, split, start, team)
+            fitting = _Fit(*run_and_start, read, team, on_preparation, should_stop)
+            del run_and_start  # as large as the model
             return fitting.train(until, on_nonfinite, on_progress, on_epoch)
         except _Stopped:
             return Run.open(out), False
@@ -185,6 +173,33 @@ def _take(out: Path, resume: bool, held: contextlib.ExitStack) -> None:
     check_out(out, "config.json", "run", resume=resume, may_be_there=_is_ours)
     held.enter_context(folder_lock(out, what="the run"))
     remove_leftovers(out, TRAINED)
+
+
+def _created(
+    out: Path,
+    config: Config,
+    data: SliceSet,
+    title: str,
+    split: tuple[np.ndarray, np.ndarray] | None,
+    start: Run | None,
+    team: Team,
+) -> tuple[Run, VAE | None]:
+    """(a new run, the VAE with whose weights it begins)."""
+    weights = None if start is None else start.load_model()
+    team.first_does(
+        lambda: Run.create(
+            out,
+            settle(config, team.device),
+            data,
+            device=str(team.device),
+            title=title,
+            processes=team.size,
+            split=split,
+            start=None if start is None else start.as_start(),
+            weights=weights,
+        )
+    )
+    return Run.open(out), weights
 
 
 def _is_ours(name: str) -> bool:
@@ -289,9 +304,9 @@ class _Fit:
     def __init__(
         self,
         run: Run,
+        start: VAE | None,
         data: FitData,
         team: Team,
-        start: VAE | None,
         on_preparation: Callable[[str, float], None],
         should_stop: Callable[[], bool],
     ) -> None:
@@ -323,7 +338,7 @@ class _Fit:
         self.at = _Position(_FIRST, self.device)
         if self.run_.has(CHECKPOINT):
             self._go_back()
-        # Lines of epochs after the checkpoint belong to a future that is now trained again.
+        # Epochs after the checkpoint are trained again.
         self.rows = self.run_.metrics()[: self.at.epoch]
         self.team.first_does(lambda: self.run_.write_metrics(self.rows))
 
@@ -347,7 +362,7 @@ class _Fit:
 
         def fit_or_copy(watch: Watch) -> None:
             if start is not None and isinstance(start.encoder, ReadingEncoder):
-                save_reader(self.run_, start.encoder.reader)
+                save_tensors(self.run_.folder / READER, start.encoder.reader.state_dict(), {})
             else:
                 fit_reader(self.run_, self.data.hu.cpu().numpy(), scores.cpu().numpy(), watch)
 
@@ -431,7 +446,7 @@ class _Fit:
         self.at = _Position({**saved, "halvings": max(self.at.halvings, saved["halvings"])}, self.device)
 
     def _take_guide(self, guide: Classifier | Head | None) -> None:
-        """Train with `guide` from here on; a head learns beside the VAE."""
+        """Train with `guide` from here on; a head trains with the VAE."""
         self.guide = self.guide_module = guide
         self.optimisers.pop("head_optimiser", None)
         if isinstance(guide, Head):
@@ -448,7 +463,7 @@ class _Fit:
         """As `fit`."""
         last = min(self.config.epochs, until or self.config.epochs)
         if self.at.epoch == 0 and self.at.batch == 0 and last > 0:
-            self._checkpoint()  # something to go back to from the first batch on
+            self._checkpoint()  # so that even the first batch has one to go back to
             self.team.first_does(lambda: (self.run_.folder / START).unlink(missing_ok=True))
         while self.at.epoch < last:
             try:
@@ -467,7 +482,7 @@ class _Fit:
         return self.run_, self.at.epoch >= self.config.epochs
 
     def _epoch(self, on_progress: Callable[[Progress], None]) -> bool:
-        """Train to the end of the epoch in hand; False when asked to stop before."""
+        """Train to the end of the current epoch; return False if asked to stop before."""
         self._begin_round()
         order, batches = self._order(), self._batches(self.at.epoch)
         began, done, reported = time.monotonic(), 0, 0.0
@@ -523,15 +538,12 @@ class _Fit:
         return rows[torch.randperm(len(rows), generator=generator)]
 
     def _rate(self, before: int = 0) -> float:
-        """The learning rate of the batch in hand, or of one `before` it."""
+        """The learning rate of the current batch, or of one `before` it."""
         training, joint = self.config.training, self.config.joint
         batches, first = self._batches(self.at.epoch), self.at.epoch < training.epochs
-        epoch, epochs = (
-            (self.at.epoch, training.epochs)
-            if first
-            else (self.at.epoch - training.epochs, joint.rounds * joint.round_epochs)
-        )
-        step = epoch * batches + self.at.batch - before
+        before_phase = 0 if first else training.epochs
+        epochs = training.epochs if first else joint.rounds * joint.round_epochs
+        step = (self.at.epoch - before_phase) * batches + self.at.batch - before
         # Adam's second moment is unreliable in its first steps; a short ramp keeps them small.
         ramp = min(1.0, (step + 1) / 100) if first else joint.round_rate
         cosine = training.schedule == "cosine"
@@ -559,7 +571,7 @@ class _Fit:
             self._check_finite()
 
     def _draw(self, order: Tensor) -> _Batch:
-        """The batch in hand, with all of a step's random numbers: the same whoever takes it, and when."""
+        """The current batch, with all of a step's random numbers, which depend on its number alone."""
         training = self.config.training
         whole = order[self.at.batch * training.batch_size : (self.at.batch + 1) * training.batch_size]
         share = self.team.share(len(whole))
@@ -570,7 +582,7 @@ class _Fit:
         return _Batch(whole, share, rows, draws, normalise(hu, self.config.model)[:, None])
 
     def _forward(self, batch: _Batch) -> tuple[Tensor, Distribution, Terms]:
-        """What the VAE draws, its posterior, and its own part of the loss."""
+        """(the VAE's images and layers, its posterior, its own part of the loss)."""
         training, masks = self.config.training, self.data.masks
         if training.compile == "on" and self.device.type == "cuda":
             torch.compiler.cudagraph_mark_step_begin()
@@ -659,16 +671,16 @@ class _Fit:
         return norm
 
     def _rating_loss(self, posterior: Distribution, share: Share) -> Tensor:
-        """How far what the reader reads lags behind steps along guides that are ratings.
+        """How far the reader's predictions lag behind steps along guides that are ratings.
 
-        And how much such steps change the background, where it is drawn apart. For every second slice of the
-        global batch.
+        And how much such steps change the background, where it is drawn separately. For every second slice of
+        the global batch.
         """
         assert self.reader is not None
         config, latent = self.config, self.vae.latent
-        # Of the decoder alone: an encoder could make room for a step by drawing the slice itself worse.
+        # For the decoder only: an encoder could make room for a step by encoding the slice itself worse.
         code = latent.code(posterior).to(self.device).detach()
-        # Drawn for all of the batch, as all else, and by a generator of its own.
+        # Drawn for the global batch, like all random numbers, by a generator of its own.
         seed = (config.training.seed * 31 + self.at.epoch) * 1_000_003 + self.at.batch
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.rand(2, share.total, generator=generator)[:, share.start : share.stop]

@@ -28,7 +28,7 @@ class FitData:
     hu: Tensor  # (N, 64, 64) int16: a quarter of float32, normalised batch by batch on the device
     masks: Tensor | None  # (N, 64, 64) bool
     guides: Tensor | None  # (N, G) normal scores, NaN where missing
-    guide_table: Tensor | None  # by which a decoder with a lesion layer reads the scores
+    guide_table: Tensor | None  # the guides' values by score, for a decoder with a lesion layer
     lesions: Lesions | None
     truth: np.ndarray | None  # (M,) labels of the training slices for the feature loss, NaN where unknown
     labels: Labels | None

@@ -14,10 +14,11 @@ from lungvae_core.data.labels import reader_mean
 from lungvae_core.data.slices import DatasetInfo, SliceSet, write
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError
-from lungvae_core.training.checkpoints import Run, load_checkpoint, load_tensors
+from lungvae_core.training.checkpoints import Run, load_checkpoint
 from lungvae_core.training.classifier import load_classifier
 from lungvae_core.training.fit import fit
 from lungvae_core.training.joint import begin_head, empty_guide, guidance, labels_for
+from lungvae_core.training.weights_file import load_tensors
 from lungvae_core.vae.config import Config, override, preset
 from lungvae_core.vae.model import VAE
 from lungvae_core.vae.sync import Share

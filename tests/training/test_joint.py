@@ -13,7 +13,6 @@ import torch
 from lungvae_core.data.slices import DatasetInfo, SliceSet, malignant, write
 from lungvae_core.data.splits import grouped_folds, share_of_patients
 from lungvae_core.errors import UserError
-from lungvae_core.training.checkpoints import load_tensors
 from lungvae_core.training.classifier import Classifier, ClassifierConfig, class_weights
 from lungvae_core.training.fit import _Fit, fit
 from lungvae_core.training.inputs import Inputs
@@ -25,6 +24,7 @@ from lungvae_core.training.joint import (
     guidance,
     labels_for,
 )
+from lungvae_core.training.weights_file import load_tensors
 from lungvae_core.vae.config import Config, override, preset
 from lungvae_core.vae.model import VAE
 from tests.conftest import blobs
