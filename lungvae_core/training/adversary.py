@@ -3,8 +3,8 @@
 A reconstruction that is right on average is blurred, since a code does not say where each grain of noise
 lies. With `adversarial` above 0, a small network learns to tell patches of slices from patches of
 reconstructions (as in arXiv 1611.07004, with the hinge loss of arXiv 1705.02894 and the spectral
-normalisation of arXiv 1802.05957), and the VAE learns to be taken for real. The fine texture that it then
-draws is likely, but invented: `evaluation.sharpness` measures how much of it is.
+normalisation of arXiv 1802.05957), and the VAE learns to deceive it. The fine texture that it then draws is
+plausible, but invented: `evaluation.sharpness` measures how much of it is.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def discriminator_loss(discriminator: nn.Module, x: Tensor, y: Tensor) -> Tensor
 def adversarial_loss(
     discriminator: nn.Module, drawn: Tensor, loss: Tensor, *, of_batch: float = 1.0
 ) -> Tensor:
-    """How little reconstructions are taken for real, scaled to weigh as much as `loss`.
+    """How clearly reconstructions are recognised as such, scaled to weigh as much as `loss`.
 
     They are the first channel of `drawn` (N, C, 64, 64), and the share `of_batch` of the global batch, of
     which both are means. The gradient there has the norm of that of `loss`, as in arXiv 2012.09841. No

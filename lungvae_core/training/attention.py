@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -18,9 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from lungvae_core.errors import UserError
-from lungvae_core.training.checkpoints import Run, fitting, load_members, save_members
-from lungvae_core.training.classifier import one_thread
-from lungvae_core.training.inputs import Inputs, ReadsCodes, saved_inputs
+from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.classifier import one_cycle, one_thread
+from lungvae_core.training.inputs import Inputs, ReadsCodes, load_members, save_members
+from lungvae_core.training.weights_file import fitting
 from lungvae_core.vae.objective import label_loss
 
 FILE = "attention.safetensors"
@@ -48,9 +49,12 @@ class AttentionConfig(BaseModel):
 class Attention(ReadsCodes):
     """Codes (N, K) of the slices of M nodules to logits (M,); the standardisation is part of it."""
 
+    settings = AttentionConfig
+    config: AttentionConfig
+
     def __init__(self, dimensions: int, config: AttentionConfig, inputs: Inputs) -> None:
-        super().__init__(dimensions, inputs)
-        self.config, size = config, config.hidden
+        super().__init__(dimensions, config, inputs)
+        size = config.hidden
         self.view = nn.Sequential(nn.Linear(self.count, size), nn.GELU(), nn.Dropout(config.dropout))
         self.tanh_gate = nn.Linear(size, config.gate)  # V
         self.sigmoid_gate = nn.Linear(size, config.gate)  # U
@@ -71,17 +75,17 @@ class Attention(ReadsCodes):
             return _sum_within(weights[:, None] * self.judge(view), nodule, count)[:, 0], weights
         return self.judge(_sum_within(weights[:, None] * view, nodule, count))[:, 0], weights
 
+    @torch.inference_mode()
     def logits(self, codes: np.ndarray, table_rows: pd.DataFrame) -> pd.DataFrame:
         """One row per nodule, sorted: patient_id, nodule, logit (float64) and the number of slices.
 
         Codes (N, K) of the slices in `table_rows` (N rows), whose order does not matter.
         """
-        logits, _, keys, nodule = self._run(codes, table_rows)
-        return keys.assign(logit=logits, slices=np.bincount(nodule, minlength=len(keys)))
-
-    def weights(self, codes: np.ndarray, table_rows: pd.DataFrame) -> np.ndarray:
-        """(N,) float64: how much each slice counts in its nodule's logit; they add up to 1 in a nodule."""
-        return self._run(codes, table_rows)[1]
+        assert not self.training
+        keys, nodule = _nodules(table_rows, len(codes))
+        inputs = torch.tensor(np.asarray(codes), dtype=torch.float32)
+        logits, _ = self(inputs, torch.tensor(nodule), len(keys))
+        return keys.assign(logit=logits.double().numpy(), slices=np.bincount(nodule, minlength=len(keys)))
 
     @torch.inference_mode()
     def of_nodule(self, codes: np.ndarray) -> tuple[float, np.ndarray]:
@@ -89,17 +93,6 @@ class Attention(ReadsCodes):
         inputs = torch.tensor(np.asarray(codes), dtype=torch.float32)
         logits, weights = self(inputs, torch.zeros(len(inputs), dtype=torch.long), 1)
         return float(logits[0]), weights.double().numpy()
-
-    @torch.inference_mode()
-    def _run(
-        self, codes: np.ndarray, table_rows: pd.DataFrame
-    ) -> tuple[np.ndarray, np.ndarray, pd.DataFrame, np.ndarray]:
-        """(logits (M,), weights (N,), the M nodules' keys, each slice's nodule (N,))."""
-        assert not self.training
-        keys, nodule = _nodules(table_rows, len(codes))
-        inputs = torch.tensor(np.asarray(codes), dtype=torch.float32)
-        logits, weights = self(inputs, torch.tensor(nodule), len(keys))
-        return logits.double().numpy(), weights.double().numpy(), keys, nodule
 
 
 def fit_attention(
@@ -124,10 +117,9 @@ def fit_attention(
     labels = np.asarray(labels, float)
     labelled = np.flatnonzero(~np.isnan(labels))
     table = table_rows.iloc[labelled]
-    order = np.arange(len(labelled))
     if "slice" in table:
         order = np.lexsort((table["slice"], table["nodule"], table["patient_id"].astype(str)))
-    labelled, table = labelled[order], table.iloc[order]
+        labelled, table = labelled[order], table.iloc[order]
     keys, nodule = _nodules(table, len(labelled))
     target = _of_nodules(labels[labelled], nodule, keys)
     if len(target) == 0 or target.min() == target.max():
@@ -145,14 +137,7 @@ def fit_attention(
 
 def _train(model: Attention, codes: Tensor, nodule: Tensor, target: Tensor) -> None:
     """Learn the labels `target` (M,) of nodules from codes (N, K) of slices; `nodule` (N,) says whose."""
-    config = model.config
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    batches = -(-len(target) // config.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.learning_rate * 3, total_steps=config.epochs * batches
-    )
+    config, step = model.config, one_cycle(model, model.config, len(target))
     size = torch.bincount(nodule, minlength=len(target))
     model.train()
     for _ in range(config.epochs):
@@ -164,11 +149,7 @@ def _train(model: Attention, codes: Tensor, nodule: Tensor, target: Tensor) -> N
             chosen = turn[first : first + config.batch_size]
             part = rows[ends[first] - shown[first] : ends[first + len(chosen) - 1]]
             logits, _ = model(codes[part], place[nodule[part]] - first, len(chosen))
-            loss = label_loss(logits, target[chosen], (1.0, 1.0))
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            schedule.step()
+            step(label_loss(logits, target[chosen], (1.0, 1.0)))
 
 
 def _some(nodule: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
@@ -222,7 +203,7 @@ def _sum_within(values: Tensor, nodule: Tensor, count: int) -> Tensor:
 class Attentions:
     """A run's attention over slices: the final one, and one a fold for the patients that it has not seen."""
 
-    final: Attention  # of all nodules that it may learn from
+    final: Attention  # fitted on all nodules that it may learn from
     folds: tuple[Attention, ...]
     fold_of: dict[str, int]  # patient -> the fold whose attention has not seen it
 
@@ -246,15 +227,9 @@ class Attentions:
 
 def save_attentions(run: Run, attentions: Attentions) -> None:
     """Write attention.safetensors into the run."""
-    final, patients = attentions.final, sorted(attentions.fold_of)
-    state = {
-        "config": final.config.model_dump(),
-        **final.inputs.state,
-        "dimensions": final.dimensions,
-        "patients": patients,
-    }
+    patients = sorted(attentions.fold_of)
     fold = torch.tensor([attentions.fold_of[each] for each in patients], dtype=torch.int64)
-    save_members(run.folder / FILE, (final, *attentions.folds), state, {"fold": fold})
+    save_members(run.folder / FILE, (attentions.final, *attentions.folds), patients, {"fold": fold})
 
 
 def load_attentions(run: Run) -> Attentions | None:
@@ -265,7 +240,7 @@ def load_attentions(run: Run) -> Attentions | None:
     with fitting(path):
         members, patients, tensors = load_members(
             path,
-            partial(_empty, run),
+            partial(Attention.empty, run),
             lambda _, length: {"fold": torch.empty(length, dtype=torch.int64, device="meta")},
             most=MOST_MEMBERS,
             what="folds",
@@ -274,9 +249,3 @@ def load_attentions(run: Run) -> Attentions | None:
         if any(not 0 <= number < len(members) - 1 for number in folds):
             raise ValueError("it names folds that it does not have")
     return Attentions(members[0], tuple(members[1:]), dict(zip(patients, folds, strict=True)))
-
-
-def _empty(run: Run, state: dict[str, Any]) -> Attention:
-    """An attention of the run's codes without its weights; ValueError for another model's."""
-    config = AttentionConfig.model_validate(state["config"])
-    return Attention(run.config.model.dimensions, config, saved_inputs(run, state))

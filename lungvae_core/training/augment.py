@@ -8,7 +8,7 @@ several processes that draw for the whole batch each applies its own rows.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +20,7 @@ from lungvae_core.vae.config import TrainingConfig
 _MASK = 0xFFFFFFFF
 
 
-@dataclass(frozen=True)
-class Draws:
+class Draws(NamedTuple):
     """The random changes of N slices; row i of every tensor belongs to slice i. 0 where switched off."""
 
     flips: Tensor  # (N, 2) bool: mirrored left-right, up-down
@@ -32,16 +31,13 @@ class Draws:
     noise: Tensor  # (N,) float32 HU, the noise's standard deviation
     seed: Tensor  # (N, 2) int64 in 0..2**32-1, the noise's own
 
-    def __len__(self) -> int:
-        return len(self.angle)
-
     def rows(self, rows: slice | Tensor) -> Draws:
         """The draws of these slices only: those of one process, or of one slice as slice(i, i + 1)."""
-        return Draws(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return Draws(*(each[rows] for each in self))
 
     def to(self, device: torch.device | str) -> Draws:
         """The same draws on another device."""
-        return Draws(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return Draws(*(each.to(device) for each in self))
 
 
 def draw(count: int, config: TrainingConfig, generator: torch.Generator | None = None) -> Draws:

@@ -2,31 +2,29 @@
 
 config.json          the configuration, the data it was trained on, versions
 metrics.jsonl        a line an epoch
-progress.json        where a running training is, renewed every few seconds
+progress.json        how far a running training is, renewed every few seconds
 not-finite.json      the slices of the batch whose loss was not finite, where one was not
 samples.png          held-out slices above their reconstructions (pixels: never shipped)
 model.safetensors    the weights; of a published model without the rating networks', in reader.safetensors
 start.safetensors    the weights that it begins with, where they are another run's; until the first checkpoint
 last.safetensors     the newest checkpoint: weights, optimiser, random state, position in the data order
 latents.parquet      a row a slice: table columns, split, code_000 ..., score
-fingerprints.parquet  what its slices are recognised by under any id; no pixels
+fingerprints.parquet  to recognise its slices under any id; no pixels
 classifier.safetensors, folds.safetensors (each patient's own, which has not seen it), attention.safetensors
                      (over a nodule's slices), ensemble.safetensors (for the scores' bands), evaluation.json
 map-slice.parquet, map-nodule.parquet
-clusters.json, disentanglement.json, measured.json, directions.json: what the latent space knows
+clusters.json, disentanglement.json, measured.json, directions.json: reports on the latent space
 
 No pickle anywhere; every file is written under a temporary name and renamed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import platform
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,8 +34,6 @@ import pandas as pd
 import torch
 from pandas.api.types import is_float_dtype
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import lungvae_core
@@ -47,40 +43,29 @@ from lungvae_core.data.parquet import read_parquet
 from lungvae_core.data.slices import FACTOR, KEY, DatasetInfo, SliceSet
 from lungvae_core.data.splits import holdout
 from lungvae_core.errors import UserError
-from lungvae_core.files import atomic_path, read_bytes, read_json, write_json
+from lungvae_core.files import atomic_path, read_bytes, read_json, write_json, write_text
 from lungvae_core.json_text import parse_json
 from lungvae_core.parameters import LONGEST_NAME, text
 from lungvae_core.schema import wrong_at
 from lungvae_core.training.epochs import Epoch
-from lungvae_core.training.weights_file import (
-    Header,
-    Network,
-    as_stored,
-    check_fits,
-    check_numbers,
-    compact,
-    filled,
-    on_meta,
-    read_header,
-    restored,
-)
+from lungvae_core.training.weights_file import compact, load_network, load_tensors, save_tensors
 from lungvae_core.vae.config import Config, parse
 from lungvae_core.vae.model import VAE
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 2  # since 2, a published model may have weights in 8 bits, and its rating networks apart
-_HASH = "content_sha256"  # in the state of a safetensors file
 CODE = "code_"
 ADDED = ("split", "ssim", "mse")  # to the table by `encode`
 SCORED = ("score", "score_kind")  # and by `classify`
 FINGERPRINTS = "fingerprints.parquet"
+CHECKPOINT = "last.safetensors"
 START = "start.safetensors"
 FEATURES = "features.safetensors"  # of the feature loss; the training's own
 READER = "reader.safetensors"  # of guides that are ratings; a published model's encoder has its weights there
 _RATINGS = "encoder.reader."  # the names of these weights in a model
 _PATH = ".path."  # in the names of the linear path's weights
-# What a finished run is served from; all else is of use to the training alone.
+# The files that serve a finished run; the others are for its training only.
 SERVED = (
     "config.json",
     "metrics.jsonl",
@@ -91,7 +76,7 @@ SERVED = (
     "map-slice.parquet",
     "map-nodule.parquet",
 )
-# Served where it is there: runs with very few patients, and old ones, have none.
+# Served if present: runs with very few patients, and old ones, have none.
 OPTIONAL = (
     "folds.safetensors",
     "attention.safetensors",
@@ -100,16 +85,16 @@ OPTIONAL = (
     FINGERPRINTS,
     READER,
 )
-# What its latent space knows, where that was asked: made after a run is published, of the codes that ship.
+# Reports on its latent space, made on request from the codes that ship, after the run is published.
 KNOWN = ("clusters.json", "disentanglement.json", "measured.json", "directions.json")
-# What a training writes, and under a temporary name while it does.
+# What a training writes, each first under a temporary name.
 TRAINED = (
     "config.json",
     "metrics.jsonl",
     "progress.json",
     "samples.png",
     "model.safetensors",
-    "last.safetensors",
+    CHECKPOINT,
     "not-finite.json",
     "classifier.safetensors",
     START,
@@ -170,11 +155,13 @@ class Run:
         title: str = "",
         processes: int = 1,
         split: tuple[np.ndarray, np.ndarray] | None = None,
-        start: Run | None = None,
+        start: Start | None = None,
+        weights: VAE | None = None,
     ) -> Run:
-        """Start a run in `folder` by writing its config.json, and the weights that it begins with, if any.
+        """Start a run in `folder` by writing its config.json.
 
-        `split` is (training rows, held-out rows) of the data; by default that of the configuration.
+        `split` is (training rows, held-out rows) of the data; by default that of the configuration. `weights`
+        are those of the model `start`, with which it begins.
         """
         rows = default_split(config, data.table) if split is None else split
         patients = data.table["patient_id"].astype(str)
@@ -193,7 +180,7 @@ class Run:
             processes=processes,
             trained=trained,
             held_out=held_out,
-            start=None if start is None else start.as_start(),
+            start=start,
             versions={
                 "lungvae": lungvae_core.__version__,
                 "python": platform.python_version(),
@@ -201,8 +188,8 @@ class Run:
                 "numpy": np.__version__,
             },
         )
-        if start is not None:
-            save_tensors(folder / START, start.load_model().state_dict(), {})
+        if weights is not None:
+            save_tensors(folder / START, weights.state_dict(), {})
         write_json(folder / "config.json", info.model_dump())
         return cls(folder, info)
 
@@ -252,7 +239,7 @@ class Run:
         trained, held_out = (
             patients.isin(set(map(patient_key, side))) for side in (self.info.trained, self.info.held_out)
         )
-        # Two spellings of a patient may stand on both sides of an older run; the patient was trained on.
+        # Older runs may have two spellings of a patient, one on each side; the patient was trained on.
         return np.flatnonzero(trained), np.flatnonzero(held_out & ~trained)
 
     def save_model(self, vae: VAE) -> None:
@@ -303,8 +290,7 @@ class Run:
         return rows
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
-        with atomic_path(self.folder / "metrics.jsonl") as temporary:
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        write_text(self.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
     def write_latents(self, table: pd.DataFrame, codes: np.ndarray) -> None:
         """Save codes (N, K) beside `table` (N rows): as float16 if that is exact, else float32."""
@@ -327,45 +313,43 @@ class Run:
 
     def latents_with_notes(self) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
         """Like `latents`, with sentences on values that could not be read as declared."""
-        joined = self.read_table("latents.parquet", hint="Make it with `lungvae encode`.")
+        hint = "Make it with `lungvae encode`."
+        joined = self.read_table("latents.parquet", hint=hint)
         names = code_columns(self.config.model.dimensions)
         there = sum(re.fullmatch(rf"{CODE}\d+", str(column)) is not None for column in joined)
-        damaged = f"The model {self.folder} is damaged: latents.parquet"
         if there != len(names) or not set(names) <= set(joined):
-            raise UserError(f"{damaged} has {there} code columns, but the model has {len(names)} dimensions.")
+            raise self._damaged(
+                f"latents.parquet has {there} code columns, but the model has {len(names)} dimensions"
+            )
         table = joined.drop(columns=names)
         if missing := [column for column in KEY if column not in table]:
-            raise UserError(f"{damaged} lacks the column {missing[0]}. Make it with `lungvae encode`.")
+            raise self._damaged(f"latents.parquet lacks the column {missing[0]}", hint)
         if not len(table):
-            raise UserError(f"{damaged} has no slices. Make it with `lungvae encode`.")
+            raise self._damaged("latents.parquet has no slices", hint)
         if fault := wrong_key(table):
-            raise UserError(f"{damaged} has {fault}. Make it with `lungvae encode`.")
+            raise self._damaged(f"latents.parquet has {fault}", hint)
         codes = _numbers(joined[names])
         if codes is None:
-            raise UserError(
-                f"{damaged} has codes that are not finite numbers. Make it with `lungvae encode`."
-            )
-        scored = {"score", "score_kind"} <= set(table)  # else a score is a column of the person's own
-        keep = {*ADDED, *(SCORED if scored else ()), *(name for name in table if _is_factor(name, self.info))}
+            raise self._damaged("latents.parquet has codes that are not finite numbers", hint)
+        scored = set(table) >= set(SCORED)  # else a score is a column of the person's own
+        factors = [name for name in table if self.info.data.generated and str(name).startswith(FACTOR)]
+        keep = {*ADDED, *(SCORED if scored else ()), *factors}
         table, notes = as_declared(table.rename(columns=without_own(table.columns, keep=keep)))
         return table, codes, notes
 
     def read_map(self, unit: str, rows: int) -> pd.DataFrame:
         """The places of so many slices or nodules on the run's maps; UserError when missing or damaged."""
-        hint = "Make it with `lungvae map`."
-        name = f"map-{unit}.parquet"
+        hint, name = "Make it with `lungvae map`.", f"map-{unit}.parquet"
         table = self.read_table(name, hint=hint)
         if len(table) != rows:
-            raise UserError(
-                f"The model {self.folder} is damaged: {name} has {len(table):,} rows for {rows:,} {unit}s. "
-                f"{hint}"
-            )
+            raise self._damaged(f"{name} has {len(table):,} rows for {rows:,} {unit}s", hint)
         places = [column for column in table if str(column).endswith(("_x", "_y", "_z"))]
         if _numbers(table[places]) is None:
-            raise UserError(
-                f"The model {self.folder} is damaged: {name} has places that are no numbers. {hint}"
-            )
+            raise self._damaged(f"{name} has places that are no numbers", hint)
         return table
+
+    def _damaged(self, fault: str, hint: str = "") -> UserError:
+        return UserError(f"The model {self.folder} is damaged: {fault}. {hint}".rstrip())
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         with atomic_path(self.folder / name) as temporary:
@@ -387,16 +371,12 @@ class Run:
         try:
             return read_parquet(self.folder / name)
         except Exception as error:  # pyarrow raises many kinds; to a person they are one
-            raise UserError(f"The model {self.folder} is damaged: {name} cannot be read. {hint}") from error
+            raise self._damaged(f"{name} cannot be read", hint) from error
 
 
 def code_columns(dimensions: int) -> list[str]:
     """The columns of latents.parquet that hold the code, one a dimension."""
     return [f"{CODE}{index:03d}" for index in range(dimensions)]
-
-
-def _is_factor(name: object, info: RunInfo) -> bool:
-    return info.data.generated and str(name).startswith(FACTOR)
 
 
 def _numbers(table: pd.DataFrame) -> np.ndarray | None:
@@ -409,10 +389,26 @@ def _numbers(table: pd.DataFrame) -> np.ndarray | None:
 
 
 def _made_by(raw: dict[str, Any]) -> str:
-    """The version that wrote a description, as it says itself, in words."""
+    """The version that wrote a config.json, as text."""
     versions = raw.get("versions")
     made = versions.get("lungvae") if isinstance(versions, dict) else None
     return f"{made[:20]} or newer" if isinstance(made, str) and made else "of a newer version"
+
+
+def check_out(out: Path, file: str, kind: str, *, resume: bool, may_be_there: Callable[[str], bool]) -> None:
+    """Raise UserError unless a `kind`, marked by `file`, can begin in the folder `out`, or `resume` there.
+
+    A killed start may have left the files for whose names `may_be_there` is true.
+    """
+    exists = (out / file).exists()
+    if exists and not resume:
+        raise UserError(
+            f"{out} already holds a {kind}. Add --resume to go on with it, or choose another --out."
+        )
+    if resume and not exists:
+        raise UserError(f"{out} holds no {kind} to resume. Leave out --resume to start one there.")
+    if not exists and out.is_dir() and not all(may_be_there(entry.name) for entry in out.iterdir()):
+        raise UserError(f"{out} is not empty and is not a {kind}. Choose another --out.")
 
 
 def default_split(config: Config, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -421,216 +417,63 @@ def default_split(config: Config, table: pd.DataFrame) -> tuple[np.ndarray, np.n
     return holdout(table, fraction=training.validation_fraction, seed=training.seed)
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Write tensors and a JSON state as one safetensors file, atomically, with their hash."""
-    contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    # One entry only: the library writes several in an order of its own, and equal runs are equal files.
-    metadata = {"state": json.dumps({**state, _HASH: content_hash(contiguous)})}
-    with atomic_path(path) as temporary:
-        try:
-            save_file(contiguous, temporary, metadata=metadata)
-        except SafetensorError as error:
-            raise UserError(f"Cannot write {path}: {error}. Free space, or choose another folder.") from error
-
-
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, JSON state) of a file written by `save_tensors`; UserError when missing or damaged.
-
-    A file whose tensors do not match their hash is damaged, too. The hash is in the file, or for older files
-    in hashes.json beside it; a file without a hash is accepted.
-    """
-    state = read_header(path).state
-    try:
-        with safe_open(path, framework="pt") as stream:
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged and cannot be read ({error}).") from error
-    expected = state.pop(_HASH, None) or _hash_beside(path)
-    if expected and expected != content_hash(tensors):
-        raise UserError(
-            f"{path} is damaged: its numbers are not those that were written. Copy it again, or train anew."
-        )
-    return tensors, state
-
-
-def load_network(
-    path: Path, make: Callable[[dict[str, Any]], Network], *, apart: tuple[str, Path] | None = None
-) -> Network:
-    """The network of a file, which `make` builds from its state, on the CPU in evaluation mode.
-
-    Weights whose names begin with the first of `apart` may be missing in it: they are in the second, a file
-    of their own, without that beginning. The files' declared contents are compared with the network before
-    anything is allocated. UserError when one is missing or damaged, does not fit, or has a number that is not
-    finite.
-    """
-    with fitting(path):
-        header = read_header(path)
-        network = on_meta(lambda: make(header.state))
-        expected = network.state_dict()
-        start, beside = apart or ("", path)
-        elsewhere = {
-            name: expected.pop(name)
-            for name in list(expected)
-            if apart and name.startswith(start) and name not in header.tensors
-        }
-        tensors = _fitting_tensors(path, header, expected)
-    if elsewhere:
-        with fitting(beside):
-            own = {name.removeprefix(start): tensor for name, tensor in elsewhere.items()}
-            more = _fitting_tensors(beside, read_header(beside), own)
-            tensors |= {start + name: tensor for name, tensor in more.items()}
-    with fitting(path):
-        return filled(network, tensors)
-
-
-def _fitting_tensors(path: Path, header: Header, expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A file's weights; ValueError where they are not as `expected`, or not finite."""
-    check_fits(header, as_stored(header, expected))
-    tensors, _ = load_tensors(path)
-    check_numbers(tensors)
-    return restored(tensors)
-
-
-def save_members(
-    path: Path, members: Sequence[nn.Module], state: dict[str, Any], more: dict[str, Tensor]
-) -> None:
-    """Write networks of one shape into one file, with `more` tensors; `state` gains their number."""
-    tensors = dict(more)
-    for number, member in enumerate(members):
-        tensors |= {f"{number}.{name}": tensor for name, tensor in member.state_dict().items()}
-    save_tensors(path, tensors, state | {"members": len(members)})
-
-
-def load_members(
-    path: Path,
-    make: Callable[[dict[str, Any]], Network],
-    more: Callable[[int, int], dict[str, Tensor]],
-    *,
-    most: int,
-    what: str,
-) -> tuple[list[Network], list[str], dict[str, Tensor]]:
-    """(networks, the names in the state's `patients`, all tensors) of a file by `save_members`.
-
-    `make` builds one network from the state; `more` gives, for the numbers of networks and of patients, the
-    other tensors' shapes, on the meta device. At most `most` networks are read; `what` names them. Raises as
-    `load_network`, within `fitting`.
-    """
-    header = read_header(path)
-    count, patients = header.state["members"], header.state["patients"]
-    if type(count) is not int or not 1 <= count <= most:
-        raise ValueError(f"it does not say of how many {what} it is")
-    if not isinstance(patients, list):
-        raise ValueError("it does not name the patients")
-    one = on_meta(lambda: make(header.state)).state_dict()
-    expected = {f"{number}.{name}": one[name] for number in range(count) for name in one}
-    check_fits(header, expected | more(count, len(patients)))
-    tensors, _ = load_tensors(path)
-    check_numbers(tensors)
-    members = [
-        filled(on_meta(lambda: make(header.state)), {name: tensors[f"{number}.{name}"] for name in one})
-        for number in range(count)
-    ]
-    return members, [str(patient) for patient in patients], tensors
-
-
-@contextmanager
-def fitting(path: Path) -> Iterator[None]:
-    """Turn errors of a file that does not fit its purpose into a UserError."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
-        reason = (
-            "its state lacks a setting or has a wrong one" if isinstance(error, ValidationError) else error
-        )
-        raise UserError(
-            f"{path} is damaged: its numbers do not fit the model or are not finite ({reason})."
-        ) from error
-
-
-def _hash_beside(path: Path) -> str | None:
-    listed = path.parent / "hashes.json"
-    hashes = read_json(listed, what="The list of hashes") if listed.is_file() else {}
-    return str(hashes[path.name]) if isinstance(hashes, dict) and path.name in hashes else None
-
-
-def content_hash(tensors: dict[str, Tensor]) -> str:
-    """SHA-256, in hex, of tensors in the order of their names: names, types, shapes and bytes."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
 def save_checkpoint(
     run: Run,
-    vae: VAE,
-    optimiser: torch.optim.Optimizer,
+    networks: Mapping[str, nn.Module],
+    optimisers: Mapping[str, torch.optim.Optimizer],
     position: dict[str, Any],
-    guide: dict[str, Tensor] | None = None,
-    head_optimiser: torch.optim.Optimizer | None = None,
-    average: nn.Module | None = None,
-    discriminator: tuple[nn.Module, torch.optim.Optimizer] | None = None,
 ) -> None:
     """Save everything that a resumed training needs to continue as if never stopped.
 
     `position` is JSON: epoch, batch, the schedule's scale, sums; the order of the slices and all random draws
-    follow from the seed, the epoch and the batch. `guide` are the joint phase's classifier's tensors, and
-    `head_optimiser` is what trains it, if anything does; `average` has the weights' running mean, and
-    `discriminator` is one with its optimiser.
+    follow from the seed, the epoch and the batch.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in vae.state_dict().items()}
-    optimisers = {"optimiser": optimiser, "head_optimiser": head_optimiser}
-    if discriminator is not None:
-        tensors |= {f"discriminator.{name}": tensor for name, tensor in discriminator[0].state_dict().items()}
-        optimisers["discriminator_optimiser"] = discriminator[1]
-    for prefix, one in optimisers.items():
-        for index, entries in (one.state_dict()["state"] if one else {}).items():
-            for name, value in entries.items():
-                tensors[f"{prefix}.{index}.{name}"] = torch.as_tensor(value)
-    tensors |= {f"guide.{name}": tensor for name, tensor in (guide or {}).items()}
-    if average is not None:
-        tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
-    tensors["random.cpu"] = torch.get_rng_state()
+    parts = {name: network.state_dict() for name, network in networks.items()}
+    for name, optimiser in optimisers.items():
+        parts[name] = {
+            f"{index}.{entry}": torch.as_tensor(value)
+            for index, entries in optimiser.state_dict()["state"].items()
+            for entry, value in entries.items()
+        }
+    parts["random"] = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
-    save_tensors(run.folder / "last.safetensors", tensors, position)
+        parts["random"]["cuda"] = torch.cuda.get_rng_state()
+    tensors = {f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
+    save_tensors(run.folder / CHECKPOINT, tensors, position)
 
 
-def load_checkpoint(
+def load_checkpoint(run: Run) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """(the tensors of each network and optimiser that has any, position) of the newest checkpoint."""
+    tensors, position = load_tensors(run.folder / CHECKPOINT)
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        parts.setdefault(part, {})[rest] = tensor
+    return parts, position
+
+
+def restore_checkpoint(
     run: Run,
-    vae: VAE,
-    optimiser: torch.optim.Optimizer,
-    average: nn.Module | None = None,
-    discriminator: tuple[nn.Module, torch.optim.Optimizer] | None = None,
-) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
-    """Put the newest checkpoint back into the networks, their optimisers and the random state.
-
-    Returns its position, the guide's tensors, which are none outside the joint phase, and those of the
-    guide's optimiser, which are none where it is fixed.
-    """
-    tensors, position = load_tensors(run.folder / "last.safetensors")
+    parts: dict[str, dict[str, Tensor]],
+    networks: Mapping[str, nn.Module],
+    optimisers: Mapping[str, torch.optim.Optimizer],
+) -> None:
+    """Put a checkpoint's tensors back into the networks, their optimisers and the random state."""
     try:
-        vae.load_state_dict(
-            {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-        )
-        restore_optimiser(optimiser, _under("optimiser.", tensors))
-        if average is not None:
-            average.load_state_dict(_under("average.", tensors))
-        if discriminator is not None:
-            discriminator[0].load_state_dict(_under("discriminator.", tensors))
-            restore_optimiser(discriminator[1], _under("discriminator_optimiser.", tensors))
-        torch.set_rng_state(tensors["random.cpu"])
-        if torch.cuda.is_available() and "random.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["random.cuda"])
+        for name, network in networks.items():
+            network.load_state_dict(parts.get(name, {}))
+        for name, optimiser in optimisers.items():
+            _restore_optimiser(optimiser, parts.get(name, {}))
+        torch.set_rng_state(parts["random"]["cpu"])
+        if torch.cuda.is_available() and "cuda" in parts["random"]:
+            torch.cuda.set_rng_state(parts["random"]["cuda"])
     except (RuntimeError, KeyError, ValueError) as error:
         raise UserError(
             f"The checkpoint in {run.folder} does not fit its configuration and cannot be resumed."
         ) from error
-    return position, _under("guide.", tensors), _under("head_optimiser.", tensors)
 
 
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Give an optimiser back its moments, saved as `index.name` in the order of its parameters."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -643,7 +486,3 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tenso
                 # Files hold tensors row by row; the moments must lie in memory as their weights do.
                 state[number][entry] = torch.empty_like(parameter).copy_(tensor)
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -6,8 +6,9 @@ standardised inputs; `lungvae_core.training.inputs` says which numbers of a code
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,8 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from lungvae_core.errors import UserError
-from lungvae_core.training.checkpoints import Run, load_network, save_tensors
-from lungvae_core.training.inputs import Inputs, ReadsCodes, saved_inputs
+from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.inputs import Inputs, ReadsCodes
+from lungvae_core.training.weights_file import load_network, save_tensors
 from lungvae_core.vae.networks import OwnBatchNorm1d
 from lungvae_core.vae.objective import label_loss
 
@@ -54,9 +56,12 @@ class ClassifierConfig(BaseModel):
 class Classifier(ReadsCodes):
     """Codes (N, K) to logits (N,); the standardisation is part of it."""
 
+    settings = ClassifierConfig
+    config: ClassifierConfig
+
     def __init__(self, dimensions: int, config: ClassifierConfig, inputs: Inputs) -> None:
-        super().__init__(dimensions, inputs)
-        self.config, size = config, self.count
+        super().__init__(dimensions, config, inputs)
+        size = self.count
         layers: list[nn.Module] = []
         for into in config.hidden:
             layers += [nn.Linear(size, into), nn.GELU(), OwnBatchNorm1d(into), nn.Dropout(config.dropout)]
@@ -94,23 +99,36 @@ def fit_classifier(
         model = Classifier(codes.shape[1], config, inputs)
         read, target = torch.tensor(codes, dtype=torch.float32), torch.tensor(labels)
         model.standardise(read)
-        optimiser = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
-        batches = -(-len(read) // config.batch_size)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, config.learning_rate * 3, total_steps=config.epochs * batches
-        )
+        step = one_cycle(model, config, len(read))
         weights = class_weights(labels) if config.class_balanced else (1.0, 1.0)
         model.train()
         for _ in range(config.epochs):
             for rows in torch.randperm(len(read)).split(config.batch_size):
-                loss = label_loss(model(read[rows]), target[rows], weights)
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                optimiser.step()
-                schedule.step()
+                step(label_loss(model(read[rows]), target[rows], weights))
     return model.eval()
+
+
+def one_cycle(model: nn.Module, config: Any, count: int) -> Callable[[Tensor], None]:
+    """A function that takes a step down a loss, in one cycle of the learning rate.
+
+    `config` has the learning rate, the weight decay, and how many epochs of batches of the `count` examples
+    there will be.
+    """
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    batches = -(-count // config.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, config.learning_rate * 3, total_steps=config.epochs * batches
+    )
+
+    def step(loss: Tensor) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+
+    return step
 
 
 def over_views(model: Classifier, codes: np.ndarray) -> np.ndarray:
@@ -139,26 +157,11 @@ def one_thread() -> Iterator[None]:
 
 def save_classifier(run: Run, model: Classifier) -> None:
     """Write classifier.safetensors into the run."""
-    state = {
-        "config": model.config.model_dump(),
-        **model.inputs.state,
-        "dimensions": model.dimensions,
-    }
-    save_tensors(run.folder / "classifier.safetensors", model.state_dict(), state)
+    save_tensors(run.folder / "classifier.safetensors", model.state_dict(), model.state)
 
 
 def load_classifier(run: Run) -> Classifier | None:
     """The run's classifier, or None when it has none; UserError when damaged."""
     if not run.has("classifier.safetensors"):
         return None
-
-    def make(state: dict[str, Any]) -> Classifier:
-        return classifier_of(run, state)
-
-    return load_network(run.folder / "classifier.safetensors", make)
-
-
-def classifier_of(run: Run, state: dict[str, Any]) -> Classifier:
-    """A classifier of a run's codes from its saved state, without weights; ValueError for another run's."""
-    config = ClassifierConfig.model_validate(state["config"])
-    return Classifier(run.config.model.dimensions, config, saved_inputs(run, state))
+    return load_network(run.folder / "classifier.safetensors", partial(Classifier.empty, run))

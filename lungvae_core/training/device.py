@@ -19,14 +19,14 @@ logger = logging.getLogger(__name__)
 
 def pick_device(name: str) -> torch.device:
     """The torch device for auto, cpu, cuda or mps; UserError when that hardware is not there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if name not in ("cpu", "cuda", "mps"):
+        name = next(kind for kind, usable in there.items() if usable)
+    if name not in there:
         raise UserError(f"There is no device {name!r}. Choose auto, cpu, cuda or mps.")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("This machine has no CUDA GPU that PyTorch can use. Choose --device auto or cpu.")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise UserError("This machine has no Apple GPU that PyTorch can use. Choose --device auto or cpu.")
+    if not there[name]:
+        maker = "CUDA" if name == "cuda" else "Apple"
+        raise UserError(f"This machine has no {maker} GPU that PyTorch can use. Choose --device auto or cpu.")
     return torch.device(name)
 
 
@@ -96,11 +96,9 @@ def memory_error(error: BaseException, device: torch.device, batch_size: int) ->
     )
     if not exhausted:
         return None
-    advice = (
-        f"Try --set batch_size={batch_size // 2}"
-        if batch_size > 1
-        else "Choose a narrower network (--set width=...)"
-    )
+    advice = "Choose a narrower network (--set width=...)"
+    if batch_size > 1:
+        advice = f"Try --set batch_size={batch_size // 2}"
     return UserError(
         f"The device {device} ran out of memory with batches of {batch_size} slices. {advice}, close what "
         "else uses it, or train on another --device. The last checkpoint is kept."

@@ -38,17 +38,13 @@ def encode(
     """
     vae = run.load_model()
     slices = at_spacing(data.slices, data.table, vae.config.spacing_mm)
-    codes = np.empty((len(data), run.config.model.dimensions), np.float32)
-    figures: dict[str, list[np.ndarray]] = {"ssim": [], "mse": []}
+    parts = []
     for start in range(0, len(data), 256):
-        part = slice(start, start + 256)
-        codes[part], quality = encode_with_quality(vae, slices[part])
-        for name, values in figures.items():
-            values.append(quality[name])
+        parts.append(encode_with_quality(vae, slices[start : start + 256]))
         on_progress(min(start + 256, len(data)), len(data))
-    table = data.table.assign(
-        split=split_of(run, data), **{name: np.concatenate(values) for name, values in figures.items()}
-    )
+    codes = np.concatenate([codes for codes, _ in parts])
+    figures = {name: np.concatenate([quality[name] for _, quality in parts]) for name in ("ssim", "mse")}
+    table = data.table.assign(split=split_of(run, data), **figures)
     run.write_latents(table, codes.astype(np.float16) if half else codes)
     remember(run, data)
 

@@ -13,24 +13,20 @@ the sampling of patients only: not the encoder's training, the readers, or cance
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import torch
 from scipy.special import expit
+from torch import Tensor, nn
 
 from lungvae_core.statistics.patients import draw_counts
-from lungvae_core.training.checkpoints import Run, fitting, load_members, save_members
-from lungvae_core.training.classifier import (
-    Classifier,
-    ClassifierConfig,
-    classifier_of,
-    fit_classifier,
-)
-from lungvae_core.training.inputs import Inputs
-from lungvae_core.training.stacked import StackedClassifiers
+from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.classifier import Classifier, ClassifierConfig, fit_classifier
+from lungvae_core.training.inputs import Inputs, load_members, save_members
+from lungvae_core.training.weights_file import fitting
 from lungvae_core.workers import unordered
 
 FILE = "ensemble.safetensors"
@@ -39,6 +35,7 @@ MEMBERS = 30
 COVERS = 0.9  # of the members, between a band's ends
 MOST_MEMBERS = 1000  # that are read
 FEWEST = 5  # members from which a band is made
+CHUNK = 256  # codes at a time, which bounds memory
 
 
 @dataclass(frozen=True)
@@ -67,10 +64,8 @@ class Ensemble:
 
     def stranger_to(self, patient: str) -> Classifier | None:
         """The first member that did not learn from `patient`; None for a patient without a label here."""
-        if patient not in self.patients:
-            return None
         strangers = np.flatnonzero(self.unseen(patient))
-        return self.members[int(strangers[0])] if len(strangers) else None
+        return self.members[strangers[0]] if patient in self.patients and len(strangers) else None
 
     def band(self, codes: np.ndarray, *, patient: str | None = None) -> np.ndarray | None:
         """(N, 2) the range of the scores of 90 % of the members, for codes (N, K).
@@ -134,18 +129,11 @@ def _fit(codes: np.ndarray, labels: np.ndarray, inputs: Inputs, task: _Task) -> 
 
 def save_ensemble(run: Run, ensemble: Ensemble, file: str = FILE) -> None:
     """Write FILE into the run, in half precision, which is enough for a band; or FOLDS, exactly."""
-    first = ensemble.members[0]
-    state = {
-        "config": first.config.model_dump(),
-        **first.inputs.state,
-        "dimensions": first.dimensions,
-        "patients": list(ensemble.patients),
-    }
-    members = (
-        [copy.deepcopy(member).half() for member in ensemble.members] if file == FILE else ensemble.members
-    )
+    members: Sequence[Classifier] = ensemble.members
+    if file == FILE:
+        members = [copy.deepcopy(member).half() for member in members]
     drew = torch.tensor(ensemble.drew.astype(np.uint8))
-    save_members(run.folder / file, members, state, {"drew": drew})
+    save_members(run.folder / file, members, ensemble.patients, {"drew": drew})
 
 
 def load_ensemble(run: Run, file: str = FILE) -> Ensemble | None:
@@ -156,9 +144,64 @@ def load_ensemble(run: Run, file: str = FILE) -> Ensemble | None:
     with fitting(path):
         members, patients, tensors = load_members(
             path,
-            partial(classifier_of, run),
+            partial(Classifier.empty, run),
             lambda count, length: {"drew": torch.empty((count, length), dtype=torch.uint8, device="meta")},
             most=MOST_MEMBERS,
             what="classifiers",
         )
         return Ensemble(tuple(members), tuple(patients), tensors["drew"].numpy().astype(bool))
+
+
+class StackedClassifiers:
+    """M classifiers of one configuration, in evaluation mode, computed together: a matrix product a layer.
+
+    Batch norm comes after the activation, so in evaluation it is a scale and a shift that fold into the next
+    layer's weights. The weights are copied here and never change, so any number of threads may use them.
+    """
+
+    def __init__(self, members: Sequence[Classifier]) -> None:
+        # Classifiers of one run read the same numbers of its codes.
+        self._inputs = members[0].inputs
+        self._axes = None if members[0].axes is None else members[0].axes.detach().float()
+        self._mean = torch.stack([member.mean.detach() for member in members])[:, None]  # (M, 1, K)
+        self._deviation = torch.stack([member.deviation.detach() for member in members])[:, None]
+        layers = zip(*(_folded(member.body) for member in members), strict=True)
+        self._layers = tuple(
+            (
+                torch.stack([weight for weight, _ in layer]).float(),  # (M, inputs, outputs)
+                torch.stack([bias for _, bias in layer]).float()[:, None],  # (M, 1, outputs)
+            )
+            for layer in layers
+        )
+
+    @torch.inference_mode()
+    def logits(self, codes: np.ndarray) -> np.ndarray:
+        """(M, N) float32 logits of codes (N, K)."""
+        inputs = torch.tensor(np.asarray(codes), dtype=torch.float32)
+        return torch.cat([self._of(part) for part in inputs.split(CHUNK)], dim=1).numpy()
+
+    def _of(self, codes: Tensor) -> Tensor:
+        values = (self._inputs.of(codes, self._axes) - self._mean) / self._deviation  # (M, N, K)
+        for number, (weight, bias) in enumerate(self._layers):
+            values = torch.baddbmm(bias, nn.functional.gelu(values) if number else values, weight)
+        return values[..., 0]
+
+
+def _folded(body: nn.Sequential) -> list[tuple[Tensor, Tensor]]:
+    """(weight (inputs, outputs), bias (outputs,)) float64 of each layer of a classifier's body."""
+    layers: list[tuple[Tensor, Tensor]] = []
+    before: tuple[Tensor, Tensor] | None = None  # scale and shift of the batch norm before the layer
+    for module in body:
+        if isinstance(module, nn.BatchNorm1d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            scale = module.weight.detach().double() / (module.running_var.double() + module.eps).sqrt()
+            before = scale, module.bias.detach().double() - module.running_mean.double() * scale
+        elif isinstance(module, nn.Linear):
+            weight, bias = module.weight.detach().double(), module.bias.detach().double()
+            if before is not None:
+                scale, shift = before
+                bias, weight = bias + weight @ shift, weight * scale
+            layers.append((weight.T, bias))
+            before = None
+    return layers

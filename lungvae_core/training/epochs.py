@@ -83,7 +83,7 @@ def read_not_finite(folder: Path) -> dict[str, Any] | None:
 
 
 def _read(path: Path, kind: type[Part]) -> dict[str, Any] | None:
-    """What is of use but not needed."""
+    """The content of a file; None where it is missing or damaged."""
     with contextlib.suppress(UserError):
         value: dict[str, Any] = read_json(path, what="")
         return value if wrong_at(value, kind) is None else None

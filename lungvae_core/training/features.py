@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from lungvae_core.data.labels import labels
 from lungvae_core.errors import UserError
-from lungvae_core.training.checkpoints import FEATURES, Run, load_network, save_tensors
+from lungvae_core.training.checkpoints import FEATURES, Run
 from lungvae_core.training.cnn import Cnn, CnnConfig, Watch, fit_cnn
+from lungvae_core.training.weights_file import load_network, save_tensors
 from lungvae_core.vae.config import ModelConfig
 
 _WIDTH = 8  # every step of the VAE's training runs it three times
@@ -40,23 +41,21 @@ class Features(nn.Module):
         return scales
 
 
-def check_labels(table: pd.DataFrame, train: np.ndarray) -> None:
-    """Raise UserError unless the rows `train` (M,) have malignant and benign slices to learn from."""
-    if not {0.0, 1.0} <= set(labels(table.iloc[train]).tolist()):
+def labels_for_features(table: pd.DataFrame, train: np.ndarray) -> np.ndarray:
+    """(M,) labels of the rows `train` (M,), NaN where unknown; UserError unless there are both."""
+    truth = labels(table.iloc[train])
+    if not {0.0, 1.0} <= set(truth.tolist()):
         raise UserError(
             "The feature loss needs malignant and benign slices of training patients, from which its network "
             "learns. Give the data the column malignancy, or set feature to 0."
         )
+    return truth
 
 
-def fit_features(run: Run, hu: np.ndarray, table: pd.DataFrame, train: np.ndarray, watch: Watch) -> None:
-    """Fit the network on the rows `train` (M,) of slices hu (N, 64, 64) in HU, and keep it in the run."""
-    truth = labels(table.iloc[train])
-    rows, config = train[~np.isnan(truth)], run.config
-    answers = truth[~np.isnan(truth)]
-    network = fit_cnn(
-        np.asarray(hu[rows]), answers, seed=config.training.seed, config=_of(config.model), watch=watch
-    )
+def fit_features(run: Run, hu: np.ndarray, truth: np.ndarray, watch: Watch) -> None:
+    """Fit the network on slices hu (M, 64, 64) in HU with labels (M,), NaN where unknown, and store it."""
+    has, config = ~np.isnan(truth), run.config
+    network = fit_cnn(hu[has], truth[has], seed=config.training.seed, config=_of(config.model), watch=watch)
     save_tensors(run.folder / FEATURES, network.state_dict(), {})
 
 

@@ -27,16 +27,17 @@ from lungvae_core.files import LEFTOVER, atomic_path, folder_lock, remove_leftov
 from lungvae_core.training.adversary import PatchDiscriminator, adversarial_loss, discriminator_loss
 from lungvae_core.training.augment import Draws, augment, augment_masks, draw
 from lungvae_core.training.checkpoints import (
+    CHECKPOINT,
     FEATURES,
     READER,
     START,
     TRAINED,
     Run,
+    check_out,
     default_split,
     load_checkpoint,
-    restore_optimiser,
+    restore_checkpoint,
     save_checkpoint,
-    save_tensors,
 )
 from lungvae_core.training.classifier import Classifier, save_classifier
 from lungvae_core.training.cnn import Watch
@@ -48,17 +49,9 @@ from lungvae_core.training.device import (
     settle,
 )
 from lungvae_core.training.features import Features, fit_features, load_features
-from lungvae_core.training.fit_data import on_device
+from lungvae_core.training.fit_data import FitData, on_device
 from lungvae_core.training.guided import guided_loss
-from lungvae_core.training.joint import (
-    HEAD,
-    Head,
-    begin_head,
-    fit_guide,
-    guidance,
-    restored_guide,
-    restored_head,
-)
+from lungvae_core.training.joint import HEAD, Head, begin_guide, empty_guide, guidance
 from lungvae_core.training.lesions import layer_loss
 from lungvae_core.training.parallel import Team
 from lungvae_core.training.pca_start import start_from_pca
@@ -70,6 +63,7 @@ from lungvae_core.training.reader import (
     reads_ratings,
 )
 from lungvae_core.training.validate import signs_of_collapse, validate
+from lungvae_core.training.weights_file import save_tensors
 from lungvae_core.vae.config import Config, override
 from lungvae_core.vae.lesion import LesionDecoder
 from lungvae_core.vae.model import VAE
@@ -101,7 +95,7 @@ class Progress:
 
 
 class _Stopped(Exception):
-    """The training was asked to stop while a network that it needs was fitted, before its first step."""
+    """The training was stopped while a network that it needs was fitted, before its first step."""
 
 
 class _NotFinite(Exception):
@@ -151,38 +145,65 @@ def fit(
 
     with contextlib.ExitStack() as held:
         team.first_does(lambda: _take(out, resume, held))
-        size = config.training.batch_size
+        if resume:
+            run = _resumed(out, data)
+            config, split = run.config, run.split(data.table)
         try:
-            new = None if resume else _New(config, title, split, start)
-            fitting = _Fit(new, data, out, team, on_nonfinite, on_preparation, should_stop)
-            size = fitting.config.training.batch_size
-            return fitting.run(until, on_progress, on_epoch)
+            # Before anything is written: it may refuse the data.
+            train, held_out = _whole_patients(split or default_split(config, data.table), data)
+            read = on_device(config, data, train, held_out, team.device)
+            if resume:
+                begins = run.info.start is not None and not run.has(CHECKPOINT)
+                run_and_start = run, run.load_start() if begins else None
+            else:
+                run_and_start = _created(out, config, data, title, split, start, team)
+            fitting = _Fit(*run_and_start, read, team, on_preparation, should_stop)
+            del run_and_start  # as large as the model
+            return fitting.train(until, on_nonfinite, on_progress, on_epoch)
         except _Stopped:
             return Run.open(out), False
         except (RuntimeError, MemoryError) as error:
-            if (refusal := memory_error(error, team.device, size)) is None:
+            if (refusal := memory_error(error, team.device, config.training.batch_size)) is None:
                 raise
             raise refusal from error
 
 
 def _take(out: Path, resume: bool, held: contextlib.ExitStack) -> None:
     """Lock the run's folder, once it is clear that it may be written, and tidy it after a killed training."""
-    _check_out(out, resume)
+    check_out(out, "config.json", "run", resume=resume, may_be_there=_is_ours)
     held.enter_context(folder_lock(out, what="the run"))
     remove_leftovers(out, TRAINED)
 
 
-def _check_out(out: Path, resume: bool) -> None:
-    if not resume and (out / "config.json").exists():
-        raise UserError(f"{out} already holds a run. Add --resume to go on with it, or choose another --out.")
-    if resume and not (out / "config.json").exists():
-        raise UserError(f"{out} holds no run to resume. Leave out --resume to start one there.")
-    # A training killed before it had written anything leaves a lock and perhaps a temporary file.
-    if not resume and out.is_dir() and any(not _is_ours(entry.name) for entry in out.iterdir()):
-        raise UserError(f"{out} is not empty and is not a run. Choose another --out.")
+def _created(
+    out: Path,
+    config: Config,
+    data: SliceSet,
+    title: str,
+    split: tuple[np.ndarray, np.ndarray] | None,
+    start: Run | None,
+    team: Team,
+) -> tuple[Run, VAE | None]:
+    """(a new run, the VAE with whose weights it begins)."""
+    weights = None if start is None else start.load_model()
+    team.first_does(
+        lambda: Run.create(
+            out,
+            settle(config, team.device),
+            data,
+            device=str(team.device),
+            title=title,
+            processes=team.size,
+            split=split,
+            start=None if start is None else start.as_start(),
+            weights=weights,
+        )
+    )
+    return Run.open(out), weights
 
 
 def _is_ours(name: str) -> bool:
+    """Whether a training that was killed before it had a configuration may have left a file of that name."""
     return name in (".lock", START) or (
         name.startswith((".config.json.", f".{START}.")) and name.endswith(LEFTOVER)
     )
@@ -199,7 +220,7 @@ def _continued(start: Run, config: Config, data: SliceSet) -> tuple[Config, tupl
             f"The model {start.folder} has other settings than this training: {', '.join(others)}. Choose "
             f"its preset, {start.config.preset}, and set these."
         )
-    if shaped := _unsaid(start.config, config):
+    if shaped := _shaped_unlike(start.config, config):
         raise UserError(
             f"The codes of {start.folder} were shaped by {', '.join(shaped)}, and those of this training "
             "would be too, without its settings saying so. Choose the same settings."
@@ -214,8 +235,8 @@ def _continued(start: Run, config: Config, data: SliceSet) -> tuple[Config, tupl
     return override(config, {"pca_start": False}), start.split(data.table)
 
 
-def _unsaid(start: Config, config: Config) -> list[str]:
-    """What shaped the weights of a start and is not in the configuration that goes on with them."""
+def _shaped_unlike(start: Config, config: Config) -> list[str]:
+    """What shaped the weights of a start, but is not in the configuration that continues with them."""
     theirs, ours = start.objective, config.objective
     shaped = {
         f"guides ({', '.join(theirs.guided)})": bool(theirs.guided) and theirs.guided != ours.guided,
@@ -223,11 +244,11 @@ def _unsaid(start: Config, config: Config) -> list[str]:
         "labels of held-out patients": start.labels_leak and not config.labels_leak,
         "a discriminator": bool(theirs.adversarial) and not ours.adversarial,
     }
-    return [what for what, unsaid in shaped.items() if unsaid]
+    return [what for what, missing in shaped.items() if missing]
 
 
 def _resumed(out: Path, data: SliceSet) -> Run:
-    """The run to go on with; UserError when it began with other data."""
+    """The run to continue; UserError when it began with other data."""
     run = Run.open(out)
     if run.info.data.content_hash != data.info.content_hash:
         raise UserError(
@@ -237,52 +258,34 @@ def _resumed(out: Path, data: SliceSet) -> Run:
     return run
 
 
-@dataclass(frozen=True)
-class _New:
-    """What a new run begins with."""
-
-    config: Config
-    title: str
-    split: tuple[np.ndarray, np.ndarray] | None  # (training, held-out rows); None: the configuration's
-    start: Run | None  # whose weights it begins with
+def _whole_patients(split: tuple[np.ndarray, np.ndarray], data: SliceSet) -> list[np.ndarray]:
+    """All rows of the patients of each side, in the table's order: those that the run will find again."""
+    patients = data.table["patient_id"].astype(str)
+    return [np.flatnonzero(patients.isin(set(patients.iloc[side]))) for side in split]
 
 
-@dataclass
 class _Position:
     """How far a training is, and the sums of its epoch's batches: what a checkpoint restores."""
 
-    epoch: int
-    batch: int
-    seconds: float  # until `began`
-    halvings: int
-    sums: Tensor  # of SUMS
-    began: float
-    saved_at: float
-    unchecked: list[tuple[int, Tensor, Tensor]]  # batch, loss, norm of the gradient
-
-    @classmethod
-    def of(cls, saved: dict[str, Any], device: torch.device) -> _Position:
-        """That of a checkpoint's state."""
-        kind, now = torch.float32 if device.type == "mps" else torch.float64, time.monotonic()
-        sums = torch.zeros(len(SUMS), dtype=kind, device=device)
+    def __init__(self, saved: dict[str, Any], device: torch.device) -> None:
+        """From a checkpoint's state."""
+        kind = torch.float32 if device.type == "mps" else torch.float64
+        self.epoch: int = saved["epoch"]
+        self.batch: int = saved["batch"]
+        self.halvings: int = saved["halvings"]
+        self.sums = torch.zeros(len(SUMS), dtype=kind, device=device)
         before = torch.tensor(saved["sums"], dtype=kind, device=device)
-        sums[: len(before)] = before  # those of earlier versions have fewer
-        return cls(saved["epoch"], saved["batch"], saved["seconds"], saved["halvings"], sums, now, now, [])
+        self.sums[: len(before)] = before  # those of earlier versions have fewer
+        self.saved_at = time.monotonic()
+        self._began = self.saved_at - saved["seconds"]
+        self.unchecked: list[tuple[int, Tensor, Tensor]] = []  # batch, loss, norm of the gradient
 
     def elapsed(self) -> float:
         """The seconds of the whole training."""
-        return self.seconds + time.monotonic() - self.began
+        return time.monotonic() - self._began
 
     def next_epoch(self) -> None:
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, torch.zeros_like(self.sums)
-
-
-class _Discriminator(NamedTuple):
-    """A discriminator, what trains it, and the module through which its gradients are averaged."""
-
-    network: PatchDiscriminator
-    optimiser: torch.optim.Optimizer
-    module: nn.Module
 
 
 class _Batch(NamedTuple):
@@ -300,62 +303,20 @@ class _Fit:
 
     def __init__(
         self,
-        new: _New | None,
-        data: SliceSet,
-        out: Path,
+        run: Run,
+        start: VAE | None,
+        data: FitData,
         team: Team,
-        on_nonfinite: str | None,
         on_preparation: Callable[[str, float], None],
         should_stop: Callable[[], bool],
     ) -> None:
-        self.team, self.device, self.should_stop = team, team.device, should_stop
-        if new is None:
-            run = _resumed(out, data)
-            config, split = run.config, run.split(data.table)
-        else:
-            config, split = new.config, new.split or default_split(new.config, data.table)
-        # All rows of the split's patients, in the table's order: those that the run will find again.
-        patients = data.table["patient_id"].astype(str)
-        train, held_out = (np.flatnonzero(patients.isin(set(patients.iloc[part]))) for part in split)
-        # Before anything is written: it may refuse the data.
-        self.data = on_device(config, data, train, held_out, self.device)
-        if new is not None:
-            team.first_does(
-                lambda: Run.create(
-                    out,
-                    settle(config, self.device),
-                    data,
-                    device=str(self.device),
-                    title=new.title,
-                    processes=team.size,
-                    split=new.split,
-                    start=new.start,
-                )
-            )
-        self.run_ = Run.open(out)
-        self.config = self.run_.config
-        self.on_nonfinite = on_nonfinite or self.config.training.on_nonfinite
-        hu, scores = self.data.hu, self.data.guides
-        self.features: Features | None = None
-        if config.objective.feature:
-            self._own(
-                FEATURES,
-                "the network of the feature loss",
-                lambda watch: fit_features(self.run_, hu.cpu().numpy(), data.table, train, watch),
-                on_preparation,
-            )
-            self.features = load_features(self.run_, self.device)
-        self.reader: RatingReader | None = None
-        if scores is not None and reads_ratings(config):
-            self._own(
-                READER,
-                "the networks that read ratings",
-                lambda watch: self._fit_reader(hu.cpu().numpy(), scores.cpu().numpy(), watch),
-                on_preparation,
-            )
-            self.reader = load_reader(self.run_, self.device).train()  # one view is enough for a step
+        self.run_, self.config, self.data = run, run.config, data
+        self.team, self.device = team, team.device
+        self.on_preparation, self.should_stop = on_preparation, should_stop
         training = self.config.training
-        self.vae = self._new_vae()
+        self.features = self._features()
+        self.reader = self._reader(start)
+        self.vae = self._new_vae(start)
         self.average: AveragedModel | None = None
         if training.ema:
             self.average = AveragedModel(
@@ -363,29 +324,52 @@ class _Fit:
             )
         if training.compile == "on":
             compile_networks(self.vae, self.device)
-        self.optimiser = self._adam(self.vae, training.weight_decay)
+        self.optimisers = {"optimiser": self._adam(self.vae, training.weight_decay)}
         self.module = team.wrap(self.vae)
-        self.discriminator: _Discriminator | None = None
+        # A discriminator and a guide, and the modules through which their gradients are averaged.
+        self.discriminator: PatchDiscriminator | None = None
+        self.discriminator_module: nn.Module | None = None
         if self.config.objective.adversarial:
-            network = PatchDiscriminator(training.seed).to(self.device)
-            self.discriminator = _Discriminator(network, self._adam(network, 0.0), team.wrap(network))
+            self.discriminator = PatchDiscriminator(training.seed).to(self.device)
+            self.optimisers["discriminator_optimiser"] = self._adam(self.discriminator, 0.0)
+            self.discriminator_module = team.wrap(self.discriminator)
         self.guide: Classifier | Head | None = None
         self.guide_module: nn.Module | None = None
-        self.head_optimiser: torch.optim.Optimizer | None = None
-        self.at = _Position.of(_FIRST, self.device)
-        if self.run_.has("last.safetensors"):
+        self.at = _Position(_FIRST, self.device)
+        if self.run_.has(CHECKPOINT):
             self._go_back()
-        # Lines of epochs after the checkpoint belong to a future that is now trained again.
+        # Epochs after the checkpoint are trained again.
         self.rows = self.run_.metrics()[: self.at.epoch]
         self.team.first_does(lambda: self.run_.write_metrics(self.rows))
 
-    def _own(
-        self,
-        name: str,
-        what: str,
-        fit_it: Callable[[Watch], None],
-        on_preparation: Callable[[str, float], None],
-    ) -> None:
+    def _features(self) -> Features | None:
+        """The fixed network of the feature loss, if there is one."""
+        truth, data = self.data.truth, self.data
+        if truth is None:
+            return None
+        self._prepare(
+            FEATURES,
+            "the network of the feature loss",
+            lambda watch: fit_features(self.run_, data.hu.cpu()[data.train].numpy(), truth, watch),
+        )
+        return load_features(self.run_, self.device)
+
+    def _reader(self, start: VAE | None) -> RatingReader | None:
+        """The fixed networks that read ratings, if the objective or the encoder needs them."""
+        scores = self.data.guides
+        if scores is None or not reads_ratings(self.config):
+            return None
+
+        def fit_or_copy(watch: Watch) -> None:
+            if start is not None and isinstance(start.encoder, ReadingEncoder):
+                save_tensors(self.run_.folder / READER, start.encoder.reader.state_dict(), {})
+            else:
+                fit_reader(self.run_, self.data.hu.cpu().numpy(), scores.cpu().numpy(), watch)
+
+        self._prepare(READER, "the networks that read ratings", fit_or_copy)
+        return load_reader(self.run_, self.device).train()  # one view is enough for a step
+
+    def _prepare(self, name: str, what: str, fit_it: Callable[[Watch], None]) -> None:
         """Let the first process fit a network that the run does not have yet; _Stopped in all if asked to."""
         if self.run_.has(name):
             return
@@ -399,7 +383,7 @@ class _Fit:
                     raise _Stopped
                 at = {"epoch": 1, "batch": 0, "batches": 1, "preparing": what, "prepared": share}
                 write_json(self.run_.folder / "progress.json", at)
-                on_preparation(what, share)
+                self.on_preparation(what, share)
 
         def stopped() -> bool:
             try:
@@ -411,16 +395,8 @@ class _Fit:
         if self.team.any(bool(self.team.first_does(stopped))):
             raise _Stopped
 
-    def _fit_reader(self, hu: np.ndarray, scores: np.ndarray, watch: Watch) -> None:
-        """Fit and store the networks that read ratings, or store those of the run's start."""
-        encoder = None if self.run_.info.start is None else self.run_.load_start().encoder
-        if isinstance(encoder, ReadingEncoder):
-            save_tensors(self.run_.folder / READER, encoder.reader.state_dict(), {})
-        else:
-            fit_reader(self.run_, hu, scores, watch)
-
-    def _new_vae(self) -> VAE:
-        """The VAE as at the very start."""
+    def _new_vae(self, start: VAE | None) -> VAE:
+        """The VAE as at the very start; where there is a checkpoint, its weights are not set yet."""
         training, data = self.config.training, self.data
         torch.manual_seed(training.seed)
         vae = VAE(self.config.model)
@@ -430,10 +406,9 @@ class _Fit:
         if isinstance(vae.encoder, ReadingEncoder):
             assert self.reader is not None
             vae.encoder.reader.load_state_dict(self.reader.state_dict())
-        begins = not self.run_.has("last.safetensors")
-        if begins and self.run_.info.start is not None:
-            vae.load_state_dict(self.run_.load_start().state_dict())
-        elif begins and training.pca_start:
+        if start is not None:
+            vae.load_state_dict(start.state_dict())
+        elif training.pca_start and not self.run_.has(CHECKPOINT):
             guided = len(self.config.objective.guided)
             hu = data.hu[data.train.to(self.device)]
             layers = None if data.lesions is None else data.layers
@@ -451,43 +426,51 @@ class _Fit:
             fused=self.device.type in ("cpu", "cuda"),
         )
 
+    @property
+    def _networks(self) -> dict[str, nn.Module]:
+        """The networks of a checkpoint, by their names in it."""
+        networks = {
+            "model": self.vae,
+            "average": self.average,
+            "discriminator": self.discriminator,
+            "guide": self.guide,
+        }
+        return {name: network for name, network in networks.items() if network is not None}
+
     def _go_back(self) -> None:
         """To the newest checkpoint."""
-        saved, guide, moments = load_checkpoint(
-            self.run_, self.vae, self.optimiser, self.average, self.discriminator and self.discriminator[:2]
-        )
-        halvings = max(self.at.halvings, saved["halvings"])
-        self.at = _Position.of({**saved, "halvings": halvings}, self.device)
-        restored: Callable[..., Classifier | Head] = (
-            restored_head if self.config.joint.head == "trained" else restored_guide
-        )
-        self._take_guide(restored(self.config, guide, self.device) if guide else None)
-        if self.head_optimiser is not None:
-            restore_optimiser(self.head_optimiser, moments)
+        tensors, saved = load_checkpoint(self.run_)
+        guide = tensors.get("guide")
+        self._take_guide(None if guide is None else empty_guide(self.config, guide, self.device))
+        restore_checkpoint(self.run_, tensors, self._networks, self.optimisers)
+        self.at = _Position({**saved, "halvings": max(self.at.halvings, saved["halvings"])}, self.device)
 
     def _take_guide(self, guide: Classifier | Head | None) -> None:
-        """Train with `guide` from here on; a head learns beside the VAE."""
-        self.guide, self.guide_module, self.head_optimiser = guide, guide, None
+        """Train with `guide` from here on; a head trains with the VAE."""
+        self.guide = self.guide_module = guide
+        self.optimisers.pop("head_optimiser", None)
         if isinstance(guide, Head):
             self.guide_module = self.team.wrap(guide)
-            self.head_optimiser = self._adam(guide, HEAD.weight_decay)
+            self.optimisers["head_optimiser"] = self._adam(guide, HEAD.weight_decay)
 
-    def run(
+    def train(
         self,
         until: int | None,
+        on_nonfinite: str | None,
         on_progress: Callable[[Progress], None],
         on_epoch: Callable[[dict], None],
     ) -> tuple[Run, bool]:
+        """As `fit`."""
         last = min(self.config.epochs, until or self.config.epochs)
         if self.at.epoch == 0 and self.at.batch == 0 and last > 0:
-            self._checkpoint()  # something to go back to from the first batch on
+            self._checkpoint()  # so that even the first batch has one to go back to
             self.team.first_does(lambda: (self.run_.folder / START).unlink(missing_ok=True))
         while self.at.epoch < last:
             try:
                 if not self._epoch(on_progress):
                     return self.run_, False
             except _NotFinite as failure:
-                self._halve_or_stop(failure)
+                self._halve_or_stop(failure, on_nonfinite or self.config.training.on_nonfinite)
                 continue
             row = self._row()
             self.rows.append(row)
@@ -499,7 +482,7 @@ class _Fit:
         return self.run_, self.at.epoch >= self.config.epochs
 
     def _epoch(self, on_progress: Callable[[Progress], None]) -> bool:
-        """Train to the end of the epoch in hand; False when asked to stop before."""
+        """Train to the end of the current epoch; return False if asked to stop before."""
         self._begin_round()
         order, batches = self._order(), self._batches(self.at.epoch)
         began, done, reported = time.monotonic(), 0, 0.0
@@ -534,11 +517,10 @@ class _Fit:
 
     def _begin_round(self) -> None:
         """At the first batch of a joint round: a new guide."""
-        joint, labels = self.config.joint, self.data.labels
-        number, into = divmod(self.at.epoch - self.config.training.epochs, joint.round_epochs)
-        if labels is not None and number >= 0 and into == 0 and self.at.batch == 0:
-            begin: Callable[..., Classifier | Head] = begin_head if joint.head == "trained" else fit_guide
-            self._take_guide(begin(self.vae, self.data.hu, labels, self.config, round_=number))
+        number, into = divmod(self.at.epoch - self.config.training.epochs, self.config.joint.round_epochs)
+        if self.data.labels is not None and number >= 0 and into == 0 and self.at.batch == 0:
+            guide = begin_guide(self.vae, self.data.hu, self.data.labels, self.config, round_=number)
+            self._take_guide(guide)
 
     def _rows(self, epoch: int) -> Tensor:
         """Rows of the data that the epoch trains on."""
@@ -556,15 +538,12 @@ class _Fit:
         return rows[torch.randperm(len(rows), generator=generator)]
 
     def _rate(self, before: int = 0) -> float:
-        """The learning rate of the batch in hand, or of one `before` it."""
+        """The learning rate of the current batch, or of one `before` it."""
         training, joint = self.config.training, self.config.joint
         batches, first = self._batches(self.at.epoch), self.at.epoch < training.epochs
-        epoch, epochs = (
-            (self.at.epoch, training.epochs)
-            if first
-            else (self.at.epoch - training.epochs, joint.rounds * joint.round_epochs)
-        )
-        step = epoch * batches + self.at.batch - before
+        before_phase = 0 if first else training.epochs
+        epochs = training.epochs if first else joint.rounds * joint.round_epochs
+        step = (self.at.epoch - before_phase) * batches + self.at.batch - before
         # Adam's second moment is unreliable in its first steps; a short ramp keeps them small.
         ramp = min(1.0, (step + 1) / 100) if first else joint.round_rate
         cosine = training.schedule == "cosine"
@@ -573,29 +552,26 @@ class _Fit:
 
     def _step(self, order: Tensor) -> None:
         batch = self._draw(order)
-        optimisers = [self.optimiser] + ([self.head_optimiser] if self.head_optimiser else [])
-        if self.discriminator is not None:
-            optimisers.append(self.discriminator.optimiser)
-        for optimiser in optimisers:
+        for optimiser in self.optimisers.values():
             for group in optimiser.param_groups:
                 group["lr"] = self._rate()
             # Before the forward pass: CUDA graphs may reuse the last step's gradients from here on.
             optimiser.zero_grad(set_to_none=True)
         drawn, posterior, terms = self._forward(batch)
-        guided = self._guided_part(batch, drawn, posterior)
-        label = self._label_part(batch, posterior)
+        guided = self._guided_loss(batch, drawn, posterior)
+        label = self._label_loss(batch, posterior)
         loss = terms.loss + guided + label
-        pull, told_apart = self._adversarial_part(batch, drawn, terms)
+        pull, discriminator = self._adversarial_losses(batch, drawn, terms)
         weight = self.team.weight(batch.share)
-        norm = self._update(loss + pull + told_apart, weight, optimisers)
-        parts = (loss, terms.reconstruction, terms.kl.to(self.device), norm, label, guided, told_apart)
+        norm = self._update(loss + pull + discriminator, weight)
+        parts = (loss, terms.reconstruction, terms.kl.to(self.device), norm, label, guided, discriminator)
         self.at.sums += torch.stack([part.detach().to(self.at.sums.dtype) * weight for part in parts])
         self.at.batch += 1
         if len(self.at.unchecked) >= 50:
             self._check_finite()
 
     def _draw(self, order: Tensor) -> _Batch:
-        """The batch in hand, with all of a step's random numbers: the same whoever takes it, and when."""
+        """The current batch, with all of a step's random numbers, which depend on its number alone."""
         training = self.config.training
         whole = order[self.at.batch * training.batch_size : (self.at.batch + 1) * training.batch_size]
         share = self.team.share(len(whole))
@@ -606,7 +582,7 @@ class _Fit:
         return _Batch(whole, share, rows, draws, normalise(hu, self.config.model)[:, None])
 
     def _forward(self, batch: _Batch) -> tuple[Tensor, Distribution, Terms]:
-        """What the VAE draws, its posterior, and its own part of the loss."""
+        """(the VAE's images and layers, its posterior, its own part of the loss)."""
         training, masks = self.config.training, self.data.masks
         if training.compile == "on" and self.device.type == "cuda":
             torch.compiler.cudagraph_mark_step_begin()
@@ -629,7 +605,7 @@ class _Fit:
             )
         return drawn, posterior, terms
 
-    def _guided_part(self, batch: _Batch, drawn: Tensor, posterior: Distribution) -> Tensor:
+    def _guided_loss(self, batch: _Batch, drawn: Tensor, posterior: Distribution) -> Tensor:
         """The part of the loss of the guides, the lesion layer and steps along ratings; 0 without guides."""
         guides, lesions, latent = self.data.guides, self.data.lesions, self.vae.latent
         weights = self.config.objective
@@ -651,19 +627,19 @@ class _Fit:
                 loss = loss + self._rating_loss(posterior, batch.share)
         return loss
 
-    def _adversarial_part(self, batch: _Batch, drawn: Tensor, terms: Terms) -> tuple[Tensor, Tensor]:
+    def _adversarial_losses(self, batch: _Batch, drawn: Tensor, terms: Terms) -> tuple[Tensor, Tensor]:
         """(the discriminator's part of the VAE's loss, its own loss); 0 without a discriminator."""
-        if self.discriminator is None:
+        if self.discriminator is None or self.discriminator_module is None:
             nothing = torch.zeros((), device=self.device)
             return nothing, nothing
-        own = discriminator_loss(self.discriminator.module, batch.x, drawn[:, :1])
+        own = discriminator_loss(self.discriminator_module, batch.x, drawn[:, :1])
         share = batch.share
         with sharing(share):
             of_batch = (share.stop - share.start) / share.total
-            pull = adversarial_loss(self.discriminator.network, drawn, terms.loss, of_batch=of_batch)
+            pull = adversarial_loss(self.discriminator, drawn, terms.loss, of_batch=of_batch)
         return self.config.objective.adversarial * pull, own
 
-    def _label_part(self, batch: _Batch, posterior: Distribution) -> Tensor:
+    def _label_loss(self, batch: _Batch, posterior: Distribution) -> Tensor:
         """The part of the loss of a joint round's labels; 0 before the first round."""
         labels, targets, ratings = self.data.labels, self.data.targets, self.data.ratings
         if self.guide_module is None or labels is None or targets is None:
@@ -680,7 +656,7 @@ class _Fit:
                 share=batch.share,
             )
 
-    def _update(self, loss: Tensor, weight: float, optimisers: list[torch.optim.Optimizer]) -> Tensor:
+    def _update(self, loss: Tensor, weight: float) -> Tensor:
         """Change the weights by the gradient of the loss; return its norm before it was clipped."""
         self.team.backward(loss * weight)
         clip_norm = self.config.training.clip_norm or math.inf
@@ -688,23 +664,23 @@ class _Fit:
         self.at.unchecked.append((self.at.batch, loss.detach(), norm.detach()))
         if self.device.type != "cuda":
             self._check_finite()  # before the weights change; each check would hold up a GPU
-        for optimiser in optimisers:
+        for optimiser in self.optimisers.values():
             optimiser.step()
         if self.average is not None:
             self.average.update_parameters(self.vae)
         return norm
 
     def _rating_loss(self, posterior: Distribution, share: Share) -> Tensor:
-        """How far what the reader reads lags behind steps along guides that are ratings.
+        """How far the reader's predictions lag behind steps along guides that are ratings.
 
-        And how much such steps change the background, where it is drawn apart. For every second slice of the
-        global batch.
+        And how much such steps change the background, where it is drawn separately. For every second slice of
+        the global batch.
         """
         assert self.reader is not None
         config, latent = self.config, self.vae.latent
-        # Of the decoder alone: an encoder could make room for a step by drawing the slice itself worse.
+        # For the decoder only: an encoder could make room for a step by encoding the slice itself worse.
         code = latent.code(posterior).to(self.device).detach()
-        # Drawn for all of the batch, as all else, and by a generator of its own.
+        # Drawn for the global batch, like all random numbers, by a generator of its own.
         seed = (config.training.seed * 31 + self.at.epoch) * 1_000_003 + self.at.batch
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.rand(2, share.total, generator=generator)[:, share.start : share.stop]
@@ -747,7 +723,7 @@ class _Fit:
         ]
         raise _NotFinite(number, keys)
 
-    def _halve_or_stop(self, failure: _NotFinite) -> None:
+    def _halve_or_stop(self, failure: _NotFinite, on_nonfinite: str) -> None:
         """Go back to the newest checkpoint at half the rate, if that is the setting; else UserError."""
         epoch = self.at.epoch + 1
         path = self.run_.folder / "not-finite.json"
@@ -758,7 +734,7 @@ class _Fit:
             f"(slices {', '.join(failure.keys[:4])}, ...; all are in {path}). "
             "The last good checkpoint is kept."
         )
-        if self.on_nonfinite == "stop":
+        if on_nonfinite == "stop":
             raise UserError(
                 f"{what} Go on from it at half the learning rate with --resume --set on_nonfinite=halve, or "
                 "start again with a lower learning_rate or with clip_norm=10."
@@ -840,19 +816,7 @@ class _Fit:
             "seconds": self.at.elapsed(),
             "halvings": self.at.halvings,
         }
-        guide = None if self.guide is None else self.guide.state_dict()
-        self.team.first_does(
-            lambda: save_checkpoint(
-                self.run_,
-                self.vae,
-                self.optimiser,
-                saved,
-                guide,
-                self.head_optimiser,
-                self.average,
-                self.discriminator and self.discriminator[:2],
-            )
-        )
+        self.team.first_does(lambda: save_checkpoint(self.run_, self._networks, self.optimisers, saved))
         self.at.saved_at = time.monotonic()
 
     def _means(self, batches: int) -> dict[str, float]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lungvae_core.data.resample import at_spacing, masks_at_spacing
 from lungvae_core.data.slices import SliceSet
-from lungvae_core.training.features import check_labels
+from lungvae_core.training.features import labels_for_features
 from lungvae_core.training.guided import guides
 from lungvae_core.training.joint import Labels, labels_for
 from lungvae_core.training.lesions import Lesions, lesions_of, normal_scores, table_of
@@ -28,8 +28,9 @@ class FitData:
     hu: Tensor  # (N, 64, 64) int16: a quarter of float32, normalised batch by batch on the device
     masks: Tensor | None  # (N, 64, 64) bool
     guides: Tensor | None  # (N, G) normal scores, NaN where missing
-    guide_table: Tensor | None  # by which a decoder with a lesion layer reads the scores
+    guide_table: Tensor | None  # the guides' values by score, for a decoder with a lesion layer
     lesions: Lesions | None
+    truth: np.ndarray | None  # (M,) labels of the training slices for the feature loss, NaN where unknown
     labels: Labels | None
     targets: Tensor | None  # of `labels`: (N,) labels
     ratings: Tensor | None  # likewise: (N, R)
@@ -61,8 +62,6 @@ def on_device(
             assert outlines is not None
             guide_table = table_of(values)
             lesions = lesions_of(outlines, values, train, config.model).to(device)
-    if objective.feature:
-        check_labels(data.table, train)
     if config.joint.rounds:
         labels = labels_for(config, data.table, train)
     return FitData(
@@ -74,6 +73,7 @@ def on_device(
         guides=put(scores),
         guide_table=guide_table,
         lesions=lesions,
+        truth=labels_for_features(data.table, train) if objective.feature else None,
         labels=labels,
         targets=put(labels.labels if labels else None),
         ratings=put(labels.ratings if labels else None),

@@ -35,7 +35,6 @@ MEASURED = {
     "edge": ("edge_px", -1),
     "elongation": ("eccentricity", 1),
 }
-_LEAST = 2  # training slices with a value and another one, without which there is no order
 
 
 def guides(
@@ -51,33 +50,25 @@ def guides(
     names = config.objective.guided
     values = np.full((len(table), len(names)), np.nan, np.float32)
     own = table.iloc[rows]
-    measured = outlines = None
+    measured, outlines = {}, None
     if any(name in MEASURED for name in names):
         # Within the window: the order of what lies beyond it cannot be learned.
         slices = np.clip(hu[rows], config.model.hu_low, config.model.hu_high)
         outlines = outlines_of(slices, np.asarray(masks[rows]))
-        measured = measure(slices, outlines)
-    keys = list(PROPERTIES)
-    for at, name in enumerate(names):
-        if name in MEASURED:
-            assert measured is not None
-            key, sign = MEASURED[name]
-            values[rows, at] = sign * measured[:, keys.index(key)]
-        else:
-            values[rows, at] = rating_level(own, name)
-    _check(names, values)
-    return values, outlines
-
-
-def _check(names: tuple[str, ...], values: np.ndarray) -> None:
-    """Raise UserError for a guide without two different values."""
+        measured = dict(zip(PROPERTIES, measure(slices, outlines).T, strict=True))
     for name, column in zip(names, values.T, strict=True):
-        if len(np.unique(column[np.isfinite(column)])) < _LEAST:
+        if name in MEASURED:
+            key, sign = MEASURED[name]
+            column[rows] = sign * measured[key]
+        else:
+            column[rows] = rating_level(own, name)
+        if len(np.unique(column[np.isfinite(column)])) < 2:  # then there is no order
             source = "masks" if name in MEASURED else f"ratings (column {name}_all)"
             raise UserError(
                 f"The training patients have no two slices that differ in {name}, so it cannot guide a "
                 f"dimension. Give the data the readers' {source}, or leave {name} out of guided."
             )
+    return values, outlines
 
 
 def guided_loss(

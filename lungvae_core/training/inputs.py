@@ -8,14 +8,27 @@ codes, those on the simplex as centred log-ratios (Aitchison 1982), since shares
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.weights_file import (
+    Network,
+    check_fits,
+    check_numbers,
+    filled,
+    load_tensors,
+    on_meta,
+    read_header,
+    save_tensors,
+)
 from lungvae_core.vae.config import Config
 
 _LEAST = 1e-5  # of a component; a logarithm needs some
@@ -25,7 +38,7 @@ MOST_AXES = 4096
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is read of codes of K dimensions."""
+    """Which numbers of codes (N, K) are read."""
 
     simplex: bool = False  # codes lie on it
     guided: int = 0  # the first so many dimensions alone; 0: all
@@ -52,18 +65,18 @@ class Inputs:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What a file says of it; the axes themselves are among the file's numbers."""
+        """Its JSON in a file; the axes themselves are among the file's tensors."""
         axes = 0 if self.axes is None else len(self.axes) - 1
         return {"simplex": self.simplex, "guided": self.guided, "axes": axes}
 
 
 def inputs_of(config: Config) -> Inputs:
-    """Of a model by its configuration alone: the guided dimensions, or whole codes."""
+    """The inputs by a model's configuration alone: the guided dimensions, or whole codes."""
     return Inputs(config.model.family.simplex, len(config.objective.guided))
 
 
 def saved_inputs(run: Run, state: dict[str, Any]) -> Inputs:
-    """Of a run's codes by a saved state, its axes 0; ValueError if it is for another model's codes."""
+    """The inputs of a saved state, with axes of 0; ValueError if they are of another model's codes."""
     own, inputs = run.config.model, inputs_of(run.config)
     # Earlier versions read all dimensions of any model, and had no axes.
     guided, axes = state.get("guided", 0), state.get("axes", 0)
@@ -80,13 +93,14 @@ def saved_inputs(run: Run, state: dict[str, Any]) -> Inputs:
 class ReadsCodes(nn.Module):
     """A network on codes (N, K) whose first step is to read and standardise them."""
 
+    settings: ClassVar[type[BaseModel]]  # of its `config`
     mean: Tensor
     deviation: Tensor
     axes: Tensor | None  # (1 + D, K); after loading only their number is in `inputs`
 
-    def __init__(self, dimensions: int, inputs: Inputs) -> None:
+    def __init__(self, dimensions: int, config: BaseModel, inputs: Inputs) -> None:
         super().__init__()
-        self.dimensions, self.inputs = dimensions, inputs
+        self.dimensions, self.config, self.inputs = dimensions, config, inputs
         self.count = inputs.count(dimensions)
         self.register_buffer("mean", torch.zeros(self.count))
         self.register_buffer("deviation", torch.ones(self.count))
@@ -94,6 +108,17 @@ class ReadsCodes(nn.Module):
             self.axes = None  # in no file, so that files of earlier versions fit
         else:
             self.register_buffer("axes", torch.tensor(inputs.axes, dtype=torch.float32))
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Its JSON in a file, beside its weights."""
+        return {"config": self.config.model_dump(), **self.inputs.state, "dimensions": self.dimensions}
+
+    @classmethod
+    def empty(cls, run: Run, state: dict[str, Any]) -> Self:
+        """One of a run's codes by a saved state, without its weights; ValueError for another model's."""
+        config = cls.settings.model_validate(state["config"])
+        return cls(run.config.model.dimensions, config, saved_inputs(run, state))
 
     def features(self, codes: Tensor) -> Tensor:
         """(N, count) what is read of codes (N, K), standardised."""
@@ -105,3 +130,46 @@ class ReadsCodes(nn.Module):
         values = self.inputs.of(codes, self.axes)
         self.mean.copy_(values.mean(0))
         self.deviation.copy_(values.std(0).clamp(min=_NARROWEST))
+
+
+def save_members(
+    path: Path, members: Sequence[ReadsCodes], patients: Sequence[str], more: dict[str, Tensor]
+) -> None:
+    """Write networks of one shape into one file, with names of patients and `more` tensors."""
+    tensors = dict(more)
+    for number, member in enumerate(members):
+        tensors |= {f"{number}.{name}": tensor for name, tensor in member.state_dict().items()}
+    state = {**members[0].state, "patients": list(patients), "members": len(members)}
+    save_tensors(path, tensors, state)
+
+
+def load_members(
+    path: Path,
+    make: Callable[[dict[str, Any]], Network],
+    more: Callable[[int, int], dict[str, Tensor]],
+    *,
+    most: int,
+    what: str,
+) -> tuple[list[Network], list[str], dict[str, Tensor]]:
+    """(networks, the names in the state's `patients`, all tensors) of a file by `save_members`.
+
+    `make` builds one network from the state; `more` gives, for the numbers of networks and of patients, the
+    other tensors' shapes, on the meta device. At most `most` networks are read; `what` names them. Raises as
+    `load_network`, within `fitting`.
+    """
+    header = read_header(path)
+    count, patients = header.state["members"], header.state["patients"]
+    if type(count) is not int or not 1 <= count <= most:
+        raise ValueError(f"it does not say of how many {what} it is")
+    if not isinstance(patients, list):
+        raise ValueError("it does not name the patients")
+    one = on_meta(lambda: make(header.state)).state_dict()
+    expected = {f"{number}.{name}": one[name] for number in range(count) for name in one}
+    check_fits(header, expected | more(count, len(patients)))
+    tensors, _ = load_tensors(path)
+    check_numbers(tensors)
+    members = [
+        filled(on_meta(lambda: make(header.state)), {name: tensors[f"{number}.{name}"] for name in one})
+        for number in range(count)
+    ]
+    return members, [str(patient) for patient in patients], tensors

@@ -51,9 +51,8 @@ class Labels:
     rows: np.ndarray  # rows of the data that it trains on
     labels: np.ndarray  # (N,) float32 over all rows of the data: 0 to 1, or NaN where it may not look
     weights: tuple[float, float]  # of the classes 0 and 1
-    ratings: np.ndarray | None = (
-        None  # (N, R) float32, standardised, for a head that tells them; NaN likewise
-    )
+    # (N, R) float32, standardised, for a head that predicts them; NaN likewise
+    ratings: np.ndarray | None = None
 
 
 def labels_for(config: Config, table: pd.DataFrame, train: np.ndarray) -> Labels:
@@ -61,13 +60,11 @@ def labels_for(config: Config, table: pd.DataFrame, train: np.ndarray) -> Labels
 
     Raises UserError when the rows lack malignant or benign labels.
     """
-    rows = train
-    if config.joint.labels_of == "released":
+    joint, rows = config.joint, train
+    if joint.labels_of == "released":
         rows = share_of_patients(table, share=RELEASED_SHARE, seed=config.training.seed)
     labels = np.full(len(table), np.nan, np.float32)
-    joint = config.joint
-    classes = labels_by(table, joint.task, joint.label_rule)
-    labels[rows] = classes[rows]
+    labels[rows] = labels_by(table, joint.task, joint.label_rule)[rows]
     if not ((labels == 1).any() and (labels == 0).any()):
         raise UserError(
             "The joint phase needs labels of both classes (malignancy above 3 and below 3) among the "
@@ -114,9 +111,7 @@ class Head(nn.Module):
         hidden = self.classifier.hidden(codes)
         if self.training:
             # Drawn for the global batch, as all random numbers of a step, so that sharing it changes nothing.
-            start, stop, total = (
-                (share.start, share.stop, share.total) if share else (0, len(hidden), len(hidden))
-            )
+            start, stop, total = share or Share(0, len(hidden), len(hidden))
             kept = torch.rand(total, hidden.shape[1], device=hidden.device)[start:stop] >= HEAD.dropout
             hidden = hidden * kept / (1 - HEAD.dropout)
         predicted = None if self.ratings is None else self.ratings(hidden)
@@ -129,14 +124,6 @@ def begin_head(vae: VAE, hu: Tensor, labels: Labels, config: Config, *, round_: 
     head = _empty_head(config, 0 if labels.ratings is None else labels.ratings.shape[1], round_)
     head.classifier.standardise(_codes(vae, hu, labels.rows))
     return head.to(hu.device)
-
-
-def restored_head(config: Config, tensors: dict[str, Tensor], device: torch.device) -> Head:
-    """A head from its saved tensors."""
-    ratings = len(tensors["ratings.bias"]) if "ratings.bias" in tensors else 0
-    head = _empty_head(config, ratings, 0)
-    head.load_state_dict(tensors)
-    return head.to(device)
 
 
 def _empty_head(config: Config, ratings: int, round_: int) -> Head:
@@ -171,11 +158,17 @@ def fit_guide(vae: VAE, hu: Tensor, labels: Labels, config: Config, *, round_: i
     return _fixed(guide, hu.device)
 
 
-def restored_guide(config: Config, tensors: dict[str, Tensor], device: torch.device) -> Classifier:
-    """A guide from its saved tensors."""
-    guide = Classifier(config.model.dimensions, ClassifierConfig(), inputs_of(config))
-    guide.load_state_dict(tensors)
-    return _fixed(guide, device)
+def begin_guide(vae: VAE, hu: Tensor, labels: Labels, config: Config, *, round_: int) -> Classifier | Head:
+    """A round's head or fixed classifier, as the configuration says."""
+    begin = begin_head if config.joint.head == "trained" else fit_guide
+    return begin(vae, hu, labels, config, round_=round_)
+
+
+def empty_guide(config: Config, tensors: dict[str, Tensor], device: torch.device) -> Classifier | Head:
+    """A round's head or fixed classifier, with the shapes of its saved tensors but not their values."""
+    if config.joint.head == "trained":
+        return _empty_head(config, len(tensors.get("ratings.bias", ())), 0).to(device)
+    return _fixed(Classifier(config.model.dimensions, ClassifierConfig(), inputs_of(config)), device)
 
 
 def guidance(
@@ -189,15 +182,12 @@ def guidance(
     share: Share | None = None,
 ) -> Tensor:
     """The loss of a batch of codes (B, K) with labels (B,), and for a head with ratings (B, R)."""
-    if config.joint.head == "fixed":
-        return config.joint.label_weight * label_loss(guide(codes), labels, weights)
-    logits, predicted = guide(codes, share)
+    fixed = config.joint.head == "fixed"
+    logits, predicted = (guide(codes), None) if fixed else guide(codes, share)
     loss = config.joint.label_weight * label_loss(logits, labels, weights)
     if predicted is not None and ratings is not None:
         rated = ~torch.isnan(ratings)
-        deviation = torch.where(
-            rated, predicted - torch.where(rated, ratings, torch.zeros_like(ratings)), 0.0
-        )
+        deviation = torch.where(rated, predicted - torch.where(rated, ratings, 0.0), 0.0)
         loss = loss + config.joint.ratings_weight * deviation.square().mean()
     return loss
 

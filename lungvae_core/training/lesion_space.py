@@ -46,7 +46,7 @@ class LesionSpace:
 
     @classmethod
     def of(cls, run: Run, table: pd.DataFrame, codes: np.ndarray, vae: VAE | None = None) -> LesionSpace:
-        """That of a run, by the codes (N, K) of the slices in `table` that it was trained on.
+        """The space of a run, from the codes (N, K) of the slices in `table` that it was trained on.
 
         `vae` is the run's model, if it was read already. Raises UserError where it is needed, and missing or
         damaged.
@@ -56,7 +56,7 @@ class LesionSpace:
 
     @classmethod
     def learned(cls, run: Run, codes: np.ndarray, vae: VAE | None = None) -> LesionSpace:
-        """That of a run, by any codes (N, K); otherwise as `of`."""
+        """The space of a run, from any codes (N, K); otherwise as `of`."""
         if run.config.labels_shape_codes or not len(codes):
             return cls(run.config)
         return cls(run.config, drawn_axes(vae or run.load_model(), codes))

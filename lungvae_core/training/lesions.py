@@ -11,8 +11,8 @@ lesion: a logistic function of its distance from the readers' outline, as steep 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from math import pi
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,8 +28,7 @@ _FLAT = 0.1  # nothing else acts on the lesion beyond its outline, and it is mos
 _BAND = 1.5  # pixels beyond the outline up to which the slice is no background
 
 
-@dataclass(frozen=True)
-class Lesions:
+class Lesions(NamedTuple):
     """The outlines of N slices; those without one have the width NaN."""
 
     radius: Tensor  # (N, RAYS) pixels
@@ -38,11 +37,11 @@ class Lesions:
 
     def rows(self, rows: Tensor) -> Lesions:
         """Those of some slices."""
-        return Lesions(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return Lesions(*(each[rows] for each in self))
 
     def to(self, device: torch.device) -> Lesions:
         """The same on a device."""
-        return Lesions(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return Lesions(*(each.to(device) for each in self))
 
     def inside(self) -> Tensor:
         """(N, 64, 64) pixels from the outline, above 0 inside."""

@@ -122,11 +122,6 @@ class Team:
         dist.all_reduce(flags, op=dist.ReduceOp.MAX)
         return bool(flags)
 
-    def wait(self) -> None:
-        """Wait until every process has reached this point."""
-        if self.size > 1:
-            dist.barrier()
-
     def first_does(self, work: Callable[[], Value]) -> Value | None:
         """Let the first process do `work` while the others wait; if it raises, all raise a UserError."""
         if self.size == 1:

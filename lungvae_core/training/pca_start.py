@@ -42,11 +42,7 @@ def start_from_pca(
     background and lesion of rows of `hu`. The slices are mirrored and turned as `training` does it, as far
     as this moves whole pixels.
     """
-    encoder, decoder, k = vae.encoder, vae.decoder, vae.config.dimensions
-    scored = isinstance(encoder, ReadingEncoder)
-    if isinstance(encoder, ReadingEncoder):
-        encoder = encoder.network
-    assert isinstance(encoder, LinearPathEncoder)
+    decoder = vae.decoder
     assert isinstance(decoder, LinearPathDecoder | LesionDecoder)
     random = torch.Generator().manual_seed(training.seed)
     chosen = torch.randperm(len(hu), generator=random)[:_SLICES]
@@ -58,22 +54,9 @@ def start_from_pca(
 
     rows = chosen.to(hu.device)
     pixels = pixels_of(hu[rows])
-    mean, components, deviations, noise = _principal(pixels, k, training.seed)
-    order = torch.arange(k).roll(guided)
-    components, deviations = components[order], deviations[order]
-    gain, bias = vae.latent.start(deviations / noise)
-    if scored:  # the guided dimensions are scores, which begin in the middle
-        gain[:guided] = bias[:guided] = 0
-    matrix = gain[:, None] * components / deviations[:, None]  # (K, 4096)
-    _set(encoder.path, matrix, bias[:k] - matrix @ mean)
-    offset = bias.clone()
-    offset[:k] = 0  # it stands in the path
-    head = encoder.network.head
-    assert isinstance(head, nn.Linear)
-    _set(head, torch.zeros_like(head.weight), offset)
+    _start_encoder(vae, pixels, guided, training.seed)
     *_, last = (layer for layer in decoder.network.modules() if isinstance(layer, nn.Conv2d))
     _set(last, torch.zeros_like(last.weight), torch.zeros(last.out_channels))
-
     images = pixels.view(-1, 1, *hu.shape[1:])
     vae.eval()  # batch norms' statistics are not for this
     raw = torch.cat([vae.encoder(part) for part in images.split(_CHUNK)])
@@ -85,6 +68,26 @@ def start_from_pca(
         _, z = vae.latent.parted(z, len(KINDS))
         targets = torch.cat([_logits(pixels_of(layer)) for layer in layers(rows)], dim=1)
     _set(decoder.path, *_least_squares(z, targets))
+
+
+def _start_encoder(vae: VAE, pixels: Tensor, guided: int, seed: int) -> None:
+    """Set the encoder's path to the scores of the principal components of pixels (N, P), its network to 0."""
+    encoder, k = vae.encoder, vae.config.dimensions
+    if scored := isinstance(encoder, ReadingEncoder):
+        encoder = encoder.network
+    assert isinstance(encoder, LinearPathEncoder)
+    mean, components, deviations, noise = _principal(pixels, k, seed)
+    order = torch.arange(k).roll(guided)
+    components, deviations = components[order], deviations[order]
+    gain, bias = vae.latent.start(deviations / noise)
+    if scored:  # the guided dimensions are scores, which begin in the middle
+        gain[:guided] = bias[:guided] = 0
+    matrix = gain[:, None] * components / deviations[:, None]  # (K, 4096)
+    _set(encoder.path, matrix, bias[:k] - matrix @ mean)
+    bias[:k] = 0  # it is in the path
+    head = encoder.network.head
+    assert isinstance(head, nn.Linear)
+    _set(head, torch.zeros_like(head.weight), bias)
 
 
 def _logits(pixels: Tensor) -> Tensor:

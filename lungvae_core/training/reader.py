@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lungvae_core.training.checkpoints import READER, Run, load_network, save_tensors
+from lungvae_core.training.checkpoints import READER, Run
 from lungvae_core.training.cnn import CnnConfig, Watch, fit_network, squared_error
+from lungvae_core.training.weights_file import load_network, save_tensors
 from lungvae_core.vae.config import Config
 from lungvae_core.vae.lesion import KINDS
 from lungvae_core.vae.networks import READER_WIDTH, SMOOTHING, RatingReader, normalise
@@ -59,7 +60,7 @@ def fit_reader(run: Run, hu: np.ndarray, scores: np.ndarray, watch: Watch) -> No
                 squared_error,
                 seed=run.config.training.seed + number,
                 config=config,
-                watch=_share_of(watch, number, count),
+                watch=lambda share, number=number: watch((number + share) / count),  # type: ignore[misc]
             )
         last = fitted.head[-1]
         assert isinstance(last, torch.nn.Linear)
@@ -71,11 +72,6 @@ def fit_reader(run: Run, hu: np.ndarray, scores: np.ndarray, watch: Watch) -> No
     reader.mean.copy_(read.mean(0))
     reader.deviation.copy_(read.std(0).clamp(min=1e-3))
     save_tensors(run.folder / READER, reader.state_dict(), {})
-
-
-def _share_of(watch: Watch, number: int, count: int) -> Watch:
-    """What watches the fit of network `number`, from 0, of `count`."""
-    return lambda share: watch((number + share) / count)
 
 
 def load_reader(run: Run, device: torch.device) -> RatingReader:

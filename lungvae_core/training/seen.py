@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from lungvae_core.data.columns import patient_key
 from lungvae_core.data.fingerprints import BYTES, fingerprints, same_slices
@@ -31,7 +33,7 @@ class Learned:
     by_id: frozenset[str]
     by_pixels: dict[str, str]  # patient of the data, to one of the run's own with the same slice
     slices: int  # of the data that are the same pictures as slices that the run has learned from
-    compared: bool  # whether the run has fingerprints; else patients are told by their ids alone
+    compared: bool  # whether the run has fingerprints; else patients are recognised by their ids alone
 
     @property
     def patients(self) -> frozenset[str]:
@@ -59,11 +61,9 @@ def remember(run: Run, data: SliceSet) -> None:
     earlier = _stored(run)
     if earlier is not None and (earlier["data"] == data.info.content_hash).sum() == len(data):
         return
-    patients = data.table["patient_id"].astype(str).to_numpy()
-    made = fingerprints(data.slices)
     rows = data.table[KEY].assign(
-        patient_id=patients,
-        fingerprint=[one.tobytes() for one in made],
+        patient_id=_patients(data),
+        fingerprint=[one.tobytes() for one in fingerprints(data.slices)],
         same_as=shared_with(data).to_numpy(),
         data=data.info.content_hash,
     )
@@ -76,26 +76,24 @@ def shared_with(data: SliceSet) -> pd.Series:
     """(N,) for each slice of the data a patient that has the same slice under another id, or NA."""
     same_as = np.full(len(data), None, dtype=object)
     if not data.info.generated:
-        patients = data.table["patient_id"].astype(str).to_numpy()
-        pairs = shared_slices(data)
+        patients = _patients(data)
+        pairs = same_slices(data.slices, fingerprints(data.slices))
+        pairs = pairs[patients[pairs["row"]] != patients[pairs["other"]]]
+        ends = np.sort(pairs[["row", "other"]].to_numpy(), axis=1)
+        pairs = pairs.assign(row=ends[:, 0], other=ends[:, 1]).sort_values("agreement", ascending=False)
+        pairs = pairs.drop_duplicates(["row", "other"])  # each comes twice
         same_as[pairs["row"]] = patients[pairs["other"]]
         same_as[pairs["other"]] = patients[pairs["row"]]
     return pd.Series(same_as, dtype="string")
 
 
-def shared_slices(data: SliceSet) -> pd.DataFrame:
-    """Pairs of rows (row, other, agreement) of different patients with the same image, each once."""
-    patients = data.table["patient_id"].astype(str).to_numpy()
-    pairs = same_slices(data.slices, fingerprints(data.slices))
-    pairs = pairs[patients[pairs["row"]] != patients[pairs["other"]]]
-    ends = np.sort(pairs[["row", "other"]].to_numpy(), axis=1)
-    pairs = pairs.assign(row=ends[:, 0], other=ends[:, 1]).sort_values("agreement", ascending=False)
-    return pairs.drop_duplicates(["row", "other"]).reset_index(drop=True)
+def _patients(data: SliceSet) -> np.ndarray:
+    return data.table["patient_id"].astype(str).to_numpy()
 
 
 def learned(run: Run, data: SliceSet, trained: Collection[str]) -> Learned:
-    """Which patients of `data` are among the run's own patients `known`, by their ids and their pixels."""
-    patients = data.table["patient_id"].astype(str).to_numpy()
+    """Which patients of `data` are among `trained`, the run's own, by their ids and their pixels."""
+    patients = _patients(data)
     keys = {patient_key(one) for one in trained}
     by_id = frozenset(one for one in set(patients) if patient_key(one) in keys)
     stored = _stored(run)
@@ -165,17 +163,10 @@ def keep_apart(
 
 def _repeating(one: np.ndarray, other: np.ndarray) -> set[str]:
     """All patients but the first of every group that shares pictures."""
-    first: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while first.setdefault(name, name) != name:
-            name = first[name]
-        return name
-
-    for a, b in zip(one.tolist(), other.tolist(), strict=True):
-        ends = sorted((root(a), root(b)))
-        first[ends[1]] = ends[0]
-    return {name for name in first if root(name) != name}
+    names, ends = np.unique(np.concatenate((one, other)), return_inverse=True)
+    links = coo_array((np.ones(len(one)), ends.reshape(2, -1)), (len(names), len(names)))
+    _, group = connected_components(links, directed=False)
+    return set(np.delete(names, np.unique(group, return_index=True)[1]).tolist())
 
 
 def _stored(run: Run) -> pd.DataFrame | None:

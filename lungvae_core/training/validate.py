@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from lungvae_core.vae.networks import decoder_column_norms, normalise
 from lungvae_core.vae.objective import FeaturesOf, image_metrics, objective
 
 ACTIVE = 0.01  # a dimension is active when its KL exceeds this many nats on average (arXiv 1509.00519)
-DEAD = 1e-3  # a decoder column of a smaller norm moves no picture
+DEAD = 1e-3  # a decoder column of a smaller norm changes no image
 
 
 @torch.no_grad()
@@ -35,35 +36,30 @@ def validate(
     columns; then (2, 8, 64, 64): eight slices spread over the set, and their reconstructions.
     """
     vae.eval()
-    columns: dict[str, list[Tensor]] = {"ssim": [], "mse": [], "mae": [], "kl": []}
-    units, losses = [], 0.0
-    diagnostics: dict[str, list[Tensor]] = {}
+    parts: dict[str, list[Tensor]] = defaultdict(list)
+    losses = 0.0
     for start in range(0, len(hu), batch_size):
         x = normalise(hu[start : start + batch_size], vae.config)[:, None]
         posterior = vae.posterior(x)
         y = vae.reconstruct(vae.latent.code(posterior).to(x.device))
-        for name, values in image_metrics(x, y).items():
-            columns[name].append(values)
-        columns["kl"].append(vae.latent.kl(posterior))
-        units.append(vae.latent.kl_per_unit(posterior))
+        each = {**image_metrics(x, y), "kl": vae.latent.kl(posterior), **vae.latent.diagnostics(posterior)}
+        for name, values in {**each, "per unit": vae.latent.kl_per_unit(posterior)}.items():
+            parts[name].append(values)
         inside = None if masks is None else masks[start : start + batch_size].float()
         beta = config.objective.beta
         terms = objective(x, y, posterior, vae.latent, config, beta=beta, masks=inside, features=features)
         losses += float(terms.loss) * len(x)
-        for name, values in vae.latent.diagnostics(posterior).items():
-            diagnostics.setdefault(name, []).append(values)
-    figures: dict[str, Any] = {name: float(torch.cat(values).mean()) for name, values in columns.items()}
-    per_unit = torch.cat(units).mean(0)
+    per_unit = torch.cat(parts.pop("per unit")).mean(0)
     norms = decoder_column_norms(vae.decoder)
+    figures: dict[str, Any] = {name: float(torch.cat(values).mean()) for name, values in parts.items()}
     figures["loss"] = losses / len(hu)
     figures["active_units"] = int((per_unit > ACTIVE).sum())
     figures["dead_columns"] = int((norms < DEAD).sum())
-    figures |= {name: float(torch.cat(values).mean()) for name, values in diagnostics.items()}
     chosen = torch.linspace(0, len(hu) - 1, min(8, len(hu))).long()
     x = normalise(hu[chosen.to(hu.device)], vae.config)[:, None]
     y = vae.reconstruct(vae.latent.code(vae.posterior(x)).to(x.device))
-    each = {"kl": _short(per_unit), "column_norm": _short(norms)}
-    return figures, each, torch.stack([x[:, 0], y[:, 0]])
+    units = {"kl": _short(per_unit), "column_norm": _short(norms)}
+    return figures, units, torch.stack([x[:, 0], y[:, 0]])
 
 
 def signs_of_collapse(config: Config, held_out: dict[str, Any]) -> list[str]:

@@ -1,24 +1,30 @@
-"""The declared contents of a safetensors file, read and checked before anything is allocated for it.
+"""Files of weights: tensors with a JSON state, hashed, and checked before anything is allocated for them.
 
-The format: eight bytes with the header's length, the header as JSON, the numbers
+The format is safetensors: eight bytes with the header's length, the header as JSON, the numbers
 (https://github.com/huggingface/safetensors#format).
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lungvae_core.errors import UserError
-from lungvae_core.files import open_file
+from lungvae_core.files import atomic_path, open_file, read_json
 from lungvae_core.json_text import parse_json
 
 MOST_HEADER = 2 << 20  # bytes; a band of thirty classifiers has 0.1 million
@@ -28,6 +34,7 @@ _FLOATS = {"F16", "BF16", "F32"}  # halves are read into single precision
 Network = TypeVar("Network", bound=nn.Module)
 _EXACT = {torch.int64: "I64", torch.uint8: "U8", torch.int8: "I8"}
 _STEP = ".step"  # after the name of a tensor in 8 bits: what its whole numbers count, one float a row
+_HASH = "content_sha256"  # in the state: the hash of the tensors
 _LARGE = 2**14  # numbers; smaller tensors are not worth rounding
 
 
@@ -165,3 +172,102 @@ def check_numbers(tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"{name!r} has numbers that are not finite")
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Write tensors and a JSON state as one safetensors file, atomically, with their hash."""
+    contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    # One entry only: the library writes several in an order of its own, and equal runs are equal files.
+    metadata = {"state": json.dumps({**state, _HASH: content_hash(contiguous)})}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(contiguous, temporary, metadata=metadata)
+        except SafetensorError as error:
+            raise UserError(f"Cannot write {path}: {error}. Free space, or choose another folder.") from error
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, JSON state) of a file written by `save_tensors`; UserError when missing or damaged.
+
+    A file whose tensors do not match their hash is damaged, too. The hash is in the file, or for older files
+    in hashes.json beside it; a file without a hash is accepted.
+    """
+    state = read_header(path).state
+    try:
+        with safe_open(path, framework="pt") as stream:
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged and cannot be read ({error}).") from error
+    expected = state.pop(_HASH, None) or _hash_beside(path)
+    if expected and expected != content_hash(tensors):
+        raise UserError(
+            f"{path} is damaged: its numbers are not those that were written. Copy it again, or train anew."
+        )
+    return tensors, state
+
+
+def load_network(
+    path: Path, make: Callable[[dict[str, Any]], Network], *, apart: tuple[str, Path] | None = None
+) -> Network:
+    """The network of a file, which `make` builds from its state, on the CPU in evaluation mode.
+
+    Weights whose names begin with the first of `apart` may be missing in it: they are in the second, a file
+    of their own, without that beginning. The files' declared contents are compared with the network before
+    anything is allocated. UserError when one is missing or damaged, does not fit, or has a number that is not
+    finite.
+    """
+    with fitting(path):
+        header = read_header(path)
+        network = on_meta(lambda: make(header.state))
+        expected = network.state_dict()
+        start, beside = apart or ("", path)
+        elsewhere = {
+            name: expected.pop(name)
+            for name in list(expected)
+            if apart and name.startswith(start) and name not in header.tensors
+        }
+        tensors = _fitting_tensors(path, header, expected)
+    if elsewhere:
+        with fitting(beside):
+            own = {name.removeprefix(start): tensor for name, tensor in elsewhere.items()}
+            more = _fitting_tensors(beside, read_header(beside), own)
+            tensors |= {start + name: tensor for name, tensor in more.items()}
+    with fitting(path):
+        return filled(network, tensors)
+
+
+def _fitting_tensors(path: Path, header: Header, expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A file's weights; ValueError where they are not as `expected`, or not finite."""
+    check_fits(header, as_stored(header, expected))
+    tensors, _ = load_tensors(path)
+    check_numbers(tensors)
+    return restored(tensors)
+
+
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Turn errors of a file that does not fit its purpose into a UserError."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
+        reason = (
+            "its state lacks a setting or has a wrong one" if isinstance(error, ValidationError) else error
+        )
+        raise UserError(
+            f"{path} is damaged: its numbers do not fit the model or are not finite ({reason})."
+        ) from error
+
+
+def _hash_beside(path: Path) -> str | None:
+    listed = path.parent / "hashes.json"
+    hashes = read_json(listed, what="The list of hashes") if listed.is_file() else {}
+    return str(hashes[path.name]) if isinstance(hashes, dict) and path.name in hashes else None
+
+
+def content_hash(tensors: dict[str, Tensor]) -> str:
+    """SHA-256, in hex, of tensors in the order of their names: names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -372,5 +372,5 @@ def test_a_failure_is_remembered_until_the_folder_changes(
 
 def test_listing_models_loads_no_weights(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry_module, "LoadedModel", None)
-    monkeypatch.setattr("lungvae_core.training.checkpoints.load_tensors", None)
+    monkeypatch.setattr("lungvae_core.training.weights_file.load_tensors", None)
     assert [entry.name for entry in registry.entries()] == ["tiny-dirvae", "tiny-gvae"]

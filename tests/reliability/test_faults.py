@@ -24,7 +24,8 @@ from lungvae_core.serving.jobs.progress import read_state
 from lungvae_core.serving.jobs.queue import Jobs
 from lungvae_core.serving.jobs.table import DONE, FAILED, RUNNING, Job
 from lungvae_core.serving.workspace.settings import Settings
-from lungvae_core.training.checkpoints import Run, load_tensors
+from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.weights_file import load_tensors
 from tests.conftest import ROOT, wait
 from tests.running import free_port
 

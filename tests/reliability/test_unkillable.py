@@ -27,8 +27,9 @@ from lungvae_core.errors import UserError
 from lungvae_core.files import folder_lock, remove_leftovers
 from lungvae_core.training import checkpoints
 from lungvae_core.training import fit as fit_module
-from lungvae_core.training.checkpoints import TRAINED, Run, load_tensors
+from lungvae_core.training.checkpoints import TRAINED, Run
 from lungvae_core.training.fit import HALVINGS, fit
+from lungvae_core.training.weights_file import load_tensors
 from lungvae_core.vae.config import Config, override, preset
 from tests.conftest import blobs
 from tests.reliability.lives import Moment, ended, live, start

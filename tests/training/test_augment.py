@@ -21,7 +21,7 @@ def still(count: int) -> Draws:
 
 
 def changed(draws: Draws, **values: Tensor) -> Draws:
-    return Draws(**{**vars(draws), **values})
+    return draws._replace(**values)
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -10,7 +10,8 @@ import torch
 
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
-from lungvae_core.training.checkpoints import READER, Run, load_tensors, save_tensors
+from lungvae_core.training.checkpoints import READER, Run
+from lungvae_core.training.weights_file import load_tensors, save_tensors
 from lungvae_core.vae.config import override, preset
 from lungvae_core.vae.model import VAE
 from tests.conftest import few_guides

@@ -10,15 +10,16 @@ import pytest
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.training.attention import Attentions, fit_attention, load_attentions, save_attentions
-from lungvae_core.training.checkpoints import Run, load_network, save_tensors
+from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import (
+    Classifier,
     ClassifierConfig,
-    classifier_of,
     fit_classifier,
     load_classifier,
     save_classifier,
 )
 from lungvae_core.training.inputs import Inputs, inputs_of
+from lungvae_core.training.weights_file import load_network, save_tensors
 from lungvae_core.vae.config import Config, override, preset
 from lungvae_core.vae.latents import make_latent
 from tests.training.test_attention import nodules
@@ -73,7 +74,7 @@ def test_saved_it_reads_the_same_and_one_of_before_reads_all(
     state = {"config": QUICK.model_dump(), "simplex": prior == "dirvae", "dimensions": 8}
     path = run.folder / "classifier.safetensors"
     save_tensors(path, before.state_dict(), state)
-    loaded = load_network(path, lambda saved: classifier_of(run, saved))
+    loaded = load_network(path, lambda saved: Classifier.empty(run, saved))
     np.testing.assert_array_equal(loaded.logits(codes), before.logits(codes))
     save_tensors(path, model.state_dict(), {**state, "guided": 1})
     with pytest.raises(UserError, match="another model"):

@@ -17,21 +17,13 @@ from lungvae_core.data.slices import SliceSet, write
 from lungvae_core.errors import UserError
 from lungvae_core.files import folder_lock
 from lungvae_core.training import fit as engine
-from lungvae_core.training.checkpoints import (
-    FEATURES,
-    READER,
-    START,
-    Run,
-    content_hash,
-    load_tensors,
-    save_tensors,
-)
+from lungvae_core.training.checkpoints import FEATURES, READER, START, Run
 from lungvae_core.training.device import pick_device
 from lungvae_core.training.encode import encode
 from lungvae_core.training.epochs import read_position
 from lungvae_core.training.fit import fit
 from lungvae_core.training.validate import validate
-from lungvae_core.training.weights_file import read_header
+from lungvae_core.training.weights_file import content_hash, load_tensors, read_header, save_tensors
 from lungvae_core.vae.config import PRESETS, Config, override, preset
 from tests.conftest import ROOT, blobs, few_guides
 

@@ -15,11 +15,12 @@ from lungvae_core.data.outlines import outlines_of
 from lungvae_core.data.slices import DatasetInfo, SliceSet, write
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.classify import classify
-from lungvae_core.training.checkpoints import default_split, load_tensors
+from lungvae_core.training.checkpoints import default_split
 from lungvae_core.training.classifier import ClassifierConfig
 from lungvae_core.training.encode import encode
 from lungvae_core.training.fit import fit
 from lungvae_core.training.guided import guided_loss, guides
+from lungvae_core.training.weights_file import load_tensors
 from lungvae_core.vae.config import Config, ObjectiveConfig, override, preset
 from tests.conftest import blobs
 

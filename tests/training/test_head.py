@@ -14,10 +14,11 @@ from lungvae_core.data.labels import reader_mean
 from lungvae_core.data.slices import DatasetInfo, SliceSet, write
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError
-from lungvae_core.training.checkpoints import Run, load_tensors
+from lungvae_core.training.checkpoints import Run, load_checkpoint
 from lungvae_core.training.classifier import load_classifier
 from lungvae_core.training.fit import fit
-from lungvae_core.training.joint import begin_head, guidance, labels_for, restored_head
+from lungvae_core.training.joint import begin_head, empty_guide, guidance, labels_for
+from lungvae_core.training.weights_file import load_tensors
 from lungvae_core.vae.config import Config, override, preset
 from lungvae_core.vae.model import VAE
 from lungvae_core.vae.sync import Share
@@ -102,12 +103,9 @@ def test_the_head_is_the_runs_classifier_afterwards(tmp_path: Path) -> None:
     run, _ = fit(small(), data, tmp_path / "run", split=split(data))
     classifier = load_classifier(run)
     assert classifier is not None
-    guide = {
-        k: v for k, v in load_tensors(run.folder / "last.safetensors")[0].items() if k.startswith("guide.")
-    }
-    head = restored_head(
-        run.config, {k.removeprefix("guide."): v for k, v in guide.items()}, torch.device("cpu")
-    ).eval()
+    guide = load_checkpoint(run)[0]["guide"]
+    head = empty_guide(run.config, guide, torch.device("cpu")).eval()
+    head.load_state_dict(guide)
     codes = torch.randn(7, 4)
     with torch.no_grad():
         logits, ratings = head(codes)

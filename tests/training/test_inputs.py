@@ -11,7 +11,7 @@ import torch
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.training.attention import Attentions, fit_attention, load_attentions, save_attentions
-from lungvae_core.training.checkpoints import Run, load_tensors, save_tensors
+from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import (
     ClassifierConfig,
     fit_classifier,
@@ -20,6 +20,7 @@ from lungvae_core.training.classifier import (
 )
 from lungvae_core.training.ensemble import fit_ensemble, load_ensemble, save_ensemble
 from lungvae_core.training.inputs import Inputs, inputs_of
+from lungvae_core.training.weights_file import load_tensors, save_tensors
 from lungvae_core.vae.config import override, preset
 from tests.training.test_attention import nodules
 

@@ -13,18 +13,18 @@ import torch
 from lungvae_core.data.slices import DatasetInfo, SliceSet, malignant, write
 from lungvae_core.data.splits import grouped_folds, share_of_patients
 from lungvae_core.errors import UserError
-from lungvae_core.training.checkpoints import load_tensors
 from lungvae_core.training.classifier import Classifier, ClassifierConfig, class_weights
 from lungvae_core.training.fit import _Fit, fit
 from lungvae_core.training.inputs import Inputs
 from lungvae_core.training.joint import (
     RELEASED_SHARE,
     Labels,
+    empty_guide,
     fit_guide,
     guidance,
     labels_for,
-    restored_guide,
 )
+from lungvae_core.training.weights_file import load_tensors
 from lungvae_core.vae.config import Config, override, preset
 from lungvae_core.vae.model import VAE
 from tests.conftest import blobs
@@ -146,7 +146,8 @@ def test_slices_of_malignancy_3_train_the_vae_and_not_its_guide(tmp_path: Path) 
     assert same(*guides)
     assert set(np.flatnonzero(rating(data) == 3)) <= set(labels.rows)
     codes = torch.tensor(vae.eval().encode_hu(np.array(data.slices)), requires_grad=True)
-    guide = restored_guide(small(), guides[0], torch.device("cpu"))
+    guide = empty_guide(small(), guides[0], torch.device("cpu"))
+    guide.load_state_dict(guides[0])
     guidance(guide, codes, torch.tensor(labels.labels), labels.weights, small()).backward()
     assert codes.grad is not None
     pulled = (codes.grad != 0).any(1).numpy()
@@ -229,7 +230,8 @@ def test_a_guide_repeats_by_seed_and_round_and_is_fixed(name: str, tmp_path: Pat
     assert not any(parameter.requires_grad for parameter in first.parameters())
     assert same(first.state_dict(), fit_guide(vae, hu, labels, config, round_=0).state_dict())
     assert not same(first.state_dict(), fit_guide(vae, hu, labels, config, round_=1).state_dict())
-    restored = restored_guide(config, first.state_dict(), torch.device("cpu"))
+    restored = empty_guide(config, first.state_dict(), torch.device("cpu"))
+    restored.load_state_dict(first.state_dict())
     codes = vae.latent.code(vae.latent.posterior(torch.randn(5, vae.latent.heads * 4)))
     torch.testing.assert_close(restored(codes), first(codes), rtol=0, atol=0)
 

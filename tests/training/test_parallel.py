@@ -15,9 +15,10 @@ import torch
 
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.errors import UserError
-from lungvae_core.training.checkpoints import Run, load_tensors
+from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.fit import fit
 from lungvae_core.training.parallel import Team, first_process, torchrun_size
+from lungvae_core.training.weights_file import load_tensors
 from lungvae_core.vae.config import override, preset
 from tests.conftest import few_guides
 from tests.training import together

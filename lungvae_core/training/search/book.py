@@ -26,7 +26,7 @@ from lungvae_core.training.search.setup import SearchConfig
 from lungvae_core.training.search.spaces import Parameter
 
 JOURNAL, TABLE = "journal.jsonl", "trials.csv"
-RUNNING, PAUSED = "running", "paused"  # paused: waits whether it is among a rung's best
+RUNNING, PAUSED = "running", "paused"  # paused: waits to see if it is among a rung's best
 COMPLETE, HALTED, FAILED = "complete", "halted", "failed"
 ENDED = (COMPLETE, HALTED, FAILED)
 STARTUP = 10  # trials that TPE draws at random before it models them
@@ -51,7 +51,11 @@ class Trial:
     @property
     def value(self) -> float | None:
         """The mean over the folds after the last rung reached."""
-        return float(np.mean(self.rungs[-1])) if self.rungs else None
+        return self.value_at(-1) if self.rungs else None
+
+    def value_at(self, rung: int) -> float:
+        """The mean over the folds after a rung that it has reached."""
+        return float(np.mean(self.rungs[rung]))
 
 
 _KEPT = ("target", "rungs", "epochs", "seconds", "restarts", "where", "error", "extra")
@@ -79,6 +83,8 @@ class Book:
             load_if_exists=True,
         )
         self._distributions = {name: _distribution(p) for name, p in sorted(config.parameters.items())}
+        states = optuna.trial.TrialState
+        self._ends = {COMPLETE: states.COMPLETE, HALTED: states.PRUNED, FAILED: states.FAIL}
         self._handles: dict[int, Any] = {}
         self._written: dict[int, dict[str, str]] = {}  # by trial, what the journal has, as JSON
         self.trials = [self._read(frozen) for frozen in self._study.get_trials(deepcopy=False)]
@@ -119,10 +125,8 @@ class Book:
         """Close a trial; it is never resumed."""
         trial.state, trial.error = state, error
         self.write(trial)
-        states = self._optuna.trial.TrialState
-        state_of = {COMPLETE: states.COMPLETE, HALTED: states.PRUNED, FAILED: states.FAIL}
         value = trial.value if state == COMPLETE else None
-        self._study.tell(trial.number, value, state=state_of[state])
+        self._study.tell(trial.number, value, state=self._ends[state])
 
     def best(self) -> list[Trial]:
         """The trials that were trained to their end, the best first."""
@@ -180,8 +184,7 @@ class Book:
         kept = {name: attributes[name] for name in _KEPT if name in attributes}
         self._written[frozen.number] = {name: json.dumps(value) for name, value in kept.items()}
         trial = Trial(frozen.number, dict(frozen.params), **kept)
-        states = self._optuna.trial.TrialState
-        ended = {states.COMPLETE: COMPLETE, states.PRUNED: HALTED, states.FAIL: FAILED}
+        ended = {of_optuna: state for state, of_optuna in self._ends.items()}
         trial.state = ended.get(frozen.state, RUNNING if len(trial.rungs) <= trial.target else PAUSED)
         return trial
 

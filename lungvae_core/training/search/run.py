@@ -10,15 +10,16 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lungvae_core.data.slices import SliceSet
+import pandas as pd
+
+from lungvae_core.data.slices import SliceSet, malignant
 from lungvae_core.errors import UserError
 from lungvae_core.files import folder_lock, write_json
-from lungvae_core.training.checkpoints import Run
+from lungvae_core.training.checkpoints import Run, check_out
 from lungvae_core.training.search import spaces
 from lungvae_core.training.search.book import (
     COMPLETE,
@@ -88,7 +89,7 @@ def search(
     labels that the objective needs, and if all trials failed.
     """
     folder = folder.resolve()
-    _check_folder(folder, resume)
+    check_out(folder, "search.json", "search", resume=resume, may_be_there=lambda name: name == ".lock")
     patients, content = check_source(config)
     config = config.model_copy(update={"data_name": content[0], "data_hash": content[1]})
     needs_gpu = device in ("auto", "cuda") and not config.of.of_codes
@@ -102,8 +103,10 @@ def search(
         write_json(folder / "search.json", config.model_dump(mode="json"))
         (folder / STOP).unlink(missing_ok=True)
         book = Book(folder, config)
-        search_ = _Search(config, folder, book, patients, at_work, device, threads, keep_runs)
-        finished = search_.run(on_event, on_progress, should_stop)
+        running = _Search(
+            config, folder, book, patients, at_work, device, threads, keep_runs, on_event, on_progress
+        )
+        finished = running.run(should_stop)
     if finished and not book.best():
         first = next((trial.error for trial in book.trials if trial.error), "")
         raise UserError(f"All {len(book.trials)} trials failed, so there is no best. The first said: {first}")
@@ -116,24 +119,19 @@ def check_source(config: SearchConfig) -> tuple[Patients, tuple[str, str]]:
     Raises UserError for data that are missing or damaged, have too few patients, or lack the labels that the
     objective needs.
     """
-    table, content = _table(config)
+    if config.of.of_codes:
+        run = Run.open(config.data)
+        table, codes = run.latents()
+        content = run.info.title, hashlib.sha256(codes.tobytes()).hexdigest()
+    else:
+        data = SliceSet.open(config.data)
+        table, content = data.table, (data.info.name, data.info.content_hash)
     _check_objective(config, table)
     return split(table, config), content
 
 
-def _check_folder(folder: Path, resume: bool) -> None:
-    exists = (folder / "search.json").exists()
-    if exists and not resume:
-        raise UserError(
-            f"{folder} already holds a search. Add --resume to go on with it, or choose another --out."
-        )
-    if resume and not exists:
-        raise UserError(f"{folder} holds no search to resume. Leave out --resume to start one there.")
-    if not exists and folder.is_dir() and any(entry.name != ".lock" for entry in folder.iterdir()):
-        raise UserError(f"{folder} is not empty and is not a search. Choose another --out.")
-
-
 def _check_same(stored: SearchConfig, given: SearchConfig) -> None:
+    """Raise UserError unless a search continues with the settings and data that it began with."""
     if stored.data_hash != given.data_hash:
         raise UserError(
             f"The data in {given.data} have changed since the search began. Put them back, or begin anew."
@@ -152,19 +150,8 @@ def _check_same(stored: SearchConfig, given: SearchConfig) -> None:
         raise UserError(f"The search began with {stored.trials} trials; --trials can only be raised.")
 
 
-def _table(config: SearchConfig) -> tuple[Any, tuple[str, str]]:
-    """(the table whose patients are split, (name, hash) of what it is)."""
-    if config.of.of_codes:
-        run = Run.open(config.data)
-        table, codes = run.latents()
-        return table, (run.info.title, hashlib.sha256(codes.tobytes()).hexdigest())
-    data = SliceSet.open(config.data)
-    return data.table, (data.info.name, data.info.content_hash)
-
-
-def _check_objective(config: SearchConfig, table: Any) -> None:
-    from lungvae_core.data.slices import malignant
-
+def _check_objective(config: SearchConfig, table: pd.DataFrame) -> None:
+    """Raise UserError where the space has no such objective, or the table lacks the labels that it needs."""
     of_codes = config.of.of_codes
     allowed = OF_CODES if of_codes else ("auc", "ssim", "mse", "elbo")
     if config.objective not in allowed:
@@ -182,40 +169,36 @@ def _check_objective(config: SearchConfig, table: Any) -> None:
         )
 
 
+@dataclass
 class _Search:
     """One search in progress."""
 
-    def __init__(
-        self,
-        config: SearchConfig,
-        folder: Path,
-        book: Book,
-        patients: Patients,
-        at_work: Pool,
-        device: str,
-        threads: int,
-        keep_runs: bool,
-    ) -> None:
-        self.config, self.folder, self.book = config, folder, book
-        self.patients, self.at_work = patients, at_work
-        self.device, self.threads, self.keep_runs = device, threads, keep_runs
-        self.rungs = config.rungs
-        self.parts = 1 if config.of.of_codes else len(patients.folds)  # tasks a rung of a trial
-        self.in_hand: dict[int, dict[int, Outcome | None]] = {}  # by trial, its folds' outcomes as they come
-        self.broken_off = [trial for trial in book.trials if trial.state == RUNNING]
-        self.restarts: dict[tuple[int, int], int] = {}  # by trial and fold, in this session
-        self.began = time.monotonic()
-        self.epochs_before: int | None = None
-        self.reported = 0.0
+    config: SearchConfig
+    folder: Path
+    book: Book
+    patients: Patients
+    at_work: Pool
+    device: str
+    threads: int
+    keep_runs: bool
+    on_event: Callable[[Event], None]
+    on_progress: Callable[[Progress], None]
+    # By trial, its folds' outcomes as they come.
+    in_hand: dict[int, dict[int, Outcome | None]] = field(default_factory=dict)
+    restarts: dict[Any, int] = field(default_factory=dict)  # by (trial, fold), in this session
+    began: float = field(default_factory=time.monotonic)
+    reported: float = 0.0
 
-    def run(
-        self,
-        on_event: Callable[[Event], None],
-        on_progress: Callable[[Progress], None],
-        should_stop: Callable[[], bool],
-    ) -> bool:
+    def __post_init__(self) -> None:
+        self.rungs = self.config.rungs
+        self.parts = 1 if self.config.of.of_codes else len(self.patients.folds)  # tasks a rung of a trial
+        self.broken_off = [trial for trial in self.book.trials if trial.state == RUNNING]
+        self.epochs_before = self._epochs_done()
+
+    def run(self, should_stop: Callable[[], bool]) -> bool:
+        """Train and judge until `should_stop`; return whether all trials have ended."""
         stopping = False
-        self._report(on_progress, now=True)
+        self._report(now=True)
         while True:
             if not stopping and should_stop():
                 stopping = True
@@ -226,21 +209,18 @@ class _Search:
                 if stopping or not self._wake_one():
                     break
                 continue
-            self._report(on_progress)
-            ended = self._wait(on_event)
-            if ended is None:
-                continue
-            for event in self._take(*ended):
-                on_event(event)
-            self.book.write_table()
-            self._report(on_progress, now=True)
+            self._report()
+            if (ended := self._wait()) is not None:
+                self._take(*ended)
+                self.book.write_table()
+                self._report(now=True)
         if not stopping:
             for trial in self.book.trials:
                 if trial.state == PAUSED:
                     self._end(trial, HALTED)
         (self.folder / STOP).unlink(missing_ok=True)
         self.book.write_table()
-        self._report(on_progress, now=True)
+        self._report(now=True)
         return not stopping
 
     # --- what is next
@@ -251,7 +231,7 @@ class _Search:
             return self.broken_off.pop(0)
         for rung in reversed(range(len(self.rungs) - 1)):
             judged = [trial for trial in self.book.trials if len(trial.rungs) > rung]
-            judged.sort(key=partial(self._rank_at, rung))
+            judged.sort(key=lambda trial: self.book.rank(trial.value_at(rung)))
             for trial in judged[: len(judged) // ETA]:
                 if trial.state == PAUSED and len(trial.rungs) == rung + 1:
                     return self._promoted(trial)
@@ -259,21 +239,16 @@ class _Search:
             return self.book.propose()
         return None
 
-    def _rank_at(self, rung: int, trial: Trial) -> float:
-        return self.book.rank(_mean(trial.rungs[rung]))
-
     def _wake_one(self) -> bool:
-        """When nothing runs and nothing is left to begin: let the best of a rung that sent no one on go on.
+        """When nothing runs and nothing is left to begin: promote the best of a rung that promoted no one.
 
         With fewer trials than ETA in a rung no third of them is a whole trial, but one has to reach the end.
         """
         for rung in range(len(self.rungs) - 1):
             judged = [trial for trial in self.book.trials if len(trial.rungs) > rung]
-            gone_on = [trial for trial in judged if len(trial.rungs) > rung + 1 or trial.target > rung]
             waiting = [trial for trial in judged if trial.state == PAUSED]
-            if waiting and not gone_on:
-                best = min(waiting, key=lambda trial: self.book.rank(trial.value))
-                self._send(self._promoted(best))
+            if waiting and not any(len(trial.rungs) > rung + 1 or trial.target > rung for trial in judged):
+                self._send(self._promoted(min(waiting, key=lambda trial: self.book.rank(trial.value))))
                 return True
         return False
 
@@ -290,23 +265,23 @@ class _Search:
     def _send(self, trial: Trial) -> None:
         """Queue the tasks of a trial's rung: one a fold, or one in all for an MLP."""
         self.in_hand[trial.number] = dict.fromkeys(range(self.parts))
-        changes = self.book.settings(trial)
+        changes = {"seed": self.config.seed, **self.book.settings(trial)}
+        data = str(Path(self.config.data).resolve())
         if self.config.of.of_codes:
-            mlp = spaces.configure_mlp(self.config.of, {"seed": self.config.seed, **changes})
-            task = MlpTask(
-                config=mlp,
-                run=_absolute(self.config.data),
+            mlp = MlpTask(
+                config=spaces.configure_mlp(self.config.of, changes),
+                run=data,
                 folds=self.patients.folds,
                 objective=self.config.objective,
                 search=str(self.folder),
             )
-            self.at_work.submit((trial.number, 0), train_mlp, task)
+            self.at_work.submit((trial.number, 0), train_mlp, mlp)
             return
-        config = spaces.configure(self.config.of, {"seed": self.config.seed, **changes})
+        config = spaces.configure(self.config.of, changes)
         for part, (train, validation) in enumerate(self.patients.folds):
-            task_ = FoldTask(
+            task = FoldTask(
                 config=config,
-                data=_absolute(self.config.data),
+                data=data,
                 data_hash=self.config.data_hash,
                 search=str(self.folder),
                 folder=str(self._folder(trial) / f"fold-{part + 1}"),
@@ -317,59 +292,58 @@ class _Search:
                 device=self.device,
                 threads=self.threads,
             )
-            self.at_work.submit((trial.number, part), train_fold, task_)
+            self.at_work.submit((trial.number, part), train_fold, task)
 
-    def _wait(self, on_event: Callable[[Event], None]) -> tuple[Trial, int, Outcome] | None:
+    def _wait(self) -> tuple[Trial, int, Outcome] | None:
+        """(trial, part, outcome) of a task that has ended; None when none has for a while."""
         token: Any
         try:
-            ended = self.at_work.wait(POLL_SECONDS)
-            if ended is None:
+            if (ended := self.at_work.wait(POLL_SECONDS)) is None:
                 return None
             token, outcome = ended
         except WorkerLost as error:
             token, outcome = error.token, Outcome(error=str(error))
         finally:
-            self._count_restarts(on_event)
+            self._count_restarts()
         number, part = token
         return self.book.trials[number], part, outcome
 
-    def _count_restarts(self, on_event: Callable[[Event], None]) -> None:
+    def _count_restarts(self) -> None:
         token: Any
         for token, times in self.at_work.restarts.items():
-            before = self.restarts.get(token, 0)
-            if times > before:
+            if more := times - self.restarts.get(token, 0):
                 self.restarts[token] = times
                 trial = self.book.trials[token[0]]
-                trial.restarts += times - before
+                trial.restarts += more
                 self.book.write(trial)
-                on_event(Event(trial, "restarted"))
+                self.on_event(Event(trial, "restarted"))
 
-    def _take(self, trial: Trial, part: int, outcome: Outcome) -> list[Event]:
+    def _take(self, trial: Trial, part: int, outcome: Outcome) -> None:
         """Note a task's outcome; when it was the last of its rung, judge the trial."""
         parts = self.in_hand[trial.number]
         parts[part] = outcome
         if outcome.where and outcome.where not in trial.where:
             trial.where.append(outcome.where)
-        if any(each is None for each in parts.values()):
-            return []
-        del self.in_hand[trial.number]
         outcomes = [each for each in parts.values() if each is not None]
+        if len(outcomes) < len(parts):
+            return
+        del self.in_hand[trial.number]
         if error := next((each.error for each in outcomes if each.error), ""):
             self._end(trial, FAILED, error)
-            return [Event(trial, FAILED)]
-        if any(each.stopped for each in outcomes):
+        elif any(each.stopped for each in outcomes):
             self.book.write(trial)
-            return []
-        trial.seconds = sum(each.seconds for each in outcomes)
-        trial.epochs = outcomes[0].epochs
-        trial.extra = outcomes[0].extra
-        values = outcomes[0].values if self.config.of.of_codes else [each.values[0] for each in outcomes]
-        self.book.reached(trial, values)
-        if len(trial.rungs) == len(self.rungs):
-            self._end(trial, COMPLETE)
-            return [Event(trial, COMPLETE)]
-        trial.state = PAUSED
-        return [Event(trial, PAUSED)]
+            return
+        else:
+            first = outcomes[0]
+            trial.seconds = sum(each.seconds for each in outcomes)
+            trial.epochs, trial.extra = first.epochs, first.extra
+            of_codes = self.config.of.of_codes
+            self.book.reached(trial, first.values if of_codes else [each.values[0] for each in outcomes])
+            if len(trial.rungs) == len(self.rungs):
+                self._end(trial, COMPLETE)
+            else:
+                trial.state = PAUSED
+        self.on_event(Event(trial, trial.state))
 
     def _end(self, trial: Trial, state: str, error: str = "") -> None:
         self.book.end(trial, state, error)
@@ -385,16 +359,14 @@ class _Search:
 
     # --- how far it is
 
-    def _report(self, on_progress: Callable[[Progress], None], *, now: bool = False) -> None:
+    def _report(self, *, now: bool = False) -> None:
         if not now and time.monotonic() - self.reported < REPORT_SECONDS:
             return
         self.reported = time.monotonic()
         done = self._epochs_done()
-        if self.epochs_before is None:
-            self.epochs_before = done
         expected = max(self._epochs_expected(), done)
         here, elapsed = done - self.epochs_before, time.monotonic() - self.began
-        best = self.book.best()[:1]
+        best = next(iter(self.book.best()), None)
         progress = Progress(
             done=sum(trial.state in ENDED for trial in self.book.trials),
             trials=self.config.trials,
@@ -402,12 +374,12 @@ class _Search:
             epochs_done=done,
             epochs_expected=expected,
             seconds_left=elapsed * (expected - done) / here if here else None,
-            best_number=best[0].number if best else None,
-            best_value=best[0].value if best else None,
+            best_number=best.number if best else None,
+            best_value=best.value if best else None,
             slots=self.at_work.slots,
         )
         write_json(self.folder / "progress.json", asdict(progress))
-        on_progress(progress)
+        self.on_progress(progress)
 
     def _epochs_done(self) -> int:
         done = 0
@@ -429,14 +401,6 @@ class _Search:
             epochs += reach * (rung - before)
             reach, before = max(1, reach // ETA), rung
         return epochs * self.parts
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).resolve())
 
 
 def _drop_weights(folder: Path) -> None:

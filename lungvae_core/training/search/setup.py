@@ -141,12 +141,11 @@ def make(
 
 def winner(config: SearchConfig, settings: Mapping[str, Any], name: str) -> list[str]:
     """The command, as a list of words, that trains a trial's settings again; a VAE as the run `NAME-best`."""
-    command = ["lungvae", "classify", config.data]
-    if not config.of.of_codes:
-        command = ["lungvae", "train", "--preset", config.of.preset, "--data", config.data]
-        command += ["--out", f"runs/{name}-best"]
+    command = ["lungvae", "train", "--preset", config.of.preset, "--data", config.data]
+    command += ["--out", f"runs/{name}-best"]
     values = {"seed": config.seed, **settings}
     if config.of.of_codes:
+        command = ["lungvae", "classify", config.data]
         mlp = spaces.configure_mlp(config.of, values).model_dump(mode="json")
         usual = ClassifierConfig().model_dump(mode="json")
         values = {key: value for key, value in mlp.items() if value != usual[key]}

@@ -28,7 +28,7 @@ from lungvae_core.vae.config import PARTS, Config, override, preset
 Value = bool | int | float | str
 LOG_FROM = 10  # a range whose ends are this many times apart is searched on a logarithmic scale
 MOST_DIMENSIONS = 4096
-# Rungs, splits and the comparison of trials stand on these; they can be fixed, never searched.
+# Rungs, splits and the comparison of trials depend on these; they can be fixed, but not searched.
 UNSEARCHED = (
     "epochs",
     "rounds",
@@ -55,6 +55,11 @@ class Parameter(BaseModel):
     def log(self) -> bool:
         """Whether a range is searched on a logarithmic scale."""
         return self.low > 0 and self.high / self.low >= LOG_FROM
+
+    @property
+    def corners(self) -> tuple[Value, ...]:
+        """The choices, or both ends of the range."""
+        return self.choices or tuple(round(end) if self.whole else end for end in (self.low, self.high))
 
     def __str__(self) -> str:
         if self.choices:
@@ -206,19 +211,29 @@ def narrowed(
         parameters[name] = one_of(*dict.fromkeys(values))
     if not parameters:
         raise UserError("Nothing is left to search: every setting of the space is fixed.")
+    first = {name: parameter.corners[0] for name, parameter in parameters.items()}
     for name in [*ranges, *choices]:
-        parameter = parameters[name]
-        ends = (_typed(parameter, parameter.low), _typed(parameter, parameter.high))
-        for value in parameter.choices or ends:
-            _check_value(base, {**_first(parameters), name: value}, fixed, name)
-    _check_value(base, _first(parameters), fixed, "--set")
+        for value in parameters[name].corners:
+            _check_value(base, {**first, name: value}, fixed, name)
+    _check_value(base, first, fixed, "--set")
     return parameters
 
 
 def _check_names(base: Space, ranges: Iterable[str], choices: Iterable[str], fixed: Iterable[str]) -> None:
-    """UserError for what is no setting, is given twice, or must not be searched."""
+    """UserError for what is no setting, follows from another, is given twice, or must not be searched."""
+    names = [key for part in PARTS.values() for key in part.model_fields]
+    names += [key for key in base.parameters if key not in names]
+    if base.of_codes:
+        names = [*(key for key in ClassifierConfig.model_fields if key != "hidden"), "sizes", "depth"]
     for name in [*ranges, *choices, *fixed]:
-        _check_name(base, name)
+        if name not in names and name != "hidden":
+            raise UserError(f"There is no setting {name!r} to search. The settings are: {', '.join(names)}.")
+        for parameter in base.parameters:
+            if name in DECIDES.get(parameter, ()):
+                raise UserError(
+                    f"{name} cannot be set by itself: in the space {base.name} it follows from {parameter}. "
+                    f"Set or narrow {parameter} instead."
+                )
     if several := (set(ranges) & set(choices)) | ((set(ranges) | set(choices)) & set(fixed)):
         raise UserError(f"{sorted(several)[0]} is given twice; use one of --range, --choices and --set.")
     for name in [*ranges, *choices]:
@@ -276,58 +291,22 @@ def _hidden(sizes: str, depth: int) -> tuple[int, ...]:
     return (first, second, third) if depth == 3 else (first, second, second, third)
 
 
-def _check_name(base: Space, name: str) -> None:
-    if base.of_codes:
-        names = [key for key in ClassifierConfig.model_fields if key != "hidden"]
-        names += ["sizes", "depth"]
-    else:
-        names = [key for part in PARTS.values() for key in part.model_fields]
-        names += [key for key in base.parameters if key not in names]
-    if name not in names and name != "hidden":
-        raise UserError(f"There is no setting {name!r} to search. The settings are: {', '.join(names)}.")
-    for parameter in base.parameters:
-        if name in DECIDES.get(parameter, ()):
-            raise UserError(
-                f"{name} cannot be set by itself: in the space {base.name} it follows from {parameter}. "
-                f"Set or narrow {parameter} instead."
-            )
-
-
 def _is_whole(base: Space, name: str) -> bool:
     """Whether a setting is a whole number; UserError when it is no number."""
-    parameter = base.parameters.get(name)
-    if parameter is not None and parameter.choices:
-        kinds = {type(value) for value in parameter.choices}
-    elif parameter is not None:
-        kinds = {int if parameter.whole else float}
+    if (parameter := base.parameters.get(name)) is not None:
+        kinds: set[Any] = {type(value) for value in parameter.corners}
     else:
-        parts: list[type[BaseModel]] = [ClassifierConfig]
-        if not base.of_codes:
-            parts = list(PARTS.values())
-        fields = next(part.model_fields for part in parts if name in part.model_fields)
-        kinds = {fields[name].annotation}  # type: ignore[arg-type]
+        parts: Iterable[type[BaseModel]] = [ClassifierConfig] if base.of_codes else PARTS.values()
+        kinds = next({part.model_fields[name].annotation} for part in parts if name in part.model_fields)
     if not kinds <= {int, float}:
         raise UserError(f"{name} is not a number: give its --choices instead of a --range.")
     return kinds == {int}
 
 
-def _typed(parameter: Parameter, value: float) -> Value:
-    return round(value) if parameter.whole else value
-
-
-def _first(parameters: Mapping[str, Parameter]) -> dict[str, Value]:
-    return {
-        name: parameter.choices[0] if parameter.choices else _typed(parameter, parameter.low)
-        for name, parameter in parameters.items()
-    }
-
-
 def _check_value(base: Space, drawn: Mapping[str, Any], fixed: Mapping[str, Any], name: str) -> None:
     parameter = base.parameters.get(name)
-    if name in DECIDES and parameter is not None and parameter.choices:
-        kind = type(parameter.choices[0])
-        if kind is str and name != "sizes" and drawn[name] not in parameter.choices:
-            raise UserError(f"{name} is {drawn[name]!r}; choose from {parameter}.")
+    if name in ("similarity", "ssim_times") and parameter and drawn[name] not in parameter.choices:
+        raise UserError(f"{name} is {drawn[name]!r}; choose from {parameter}.")
     try:
         changes = settings(base, drawn, fixed)
     except (TypeError, ValueError) as error:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import torch
+from scipy.special import expit
 
+from lungvae_core.data.resample import at_spacing
 from lungvae_core.data.slices import SliceSet, malignant
 from lungvae_core.errors import UserError
 from lungvae_core.files import folder_lock, write_json
@@ -21,9 +26,10 @@ from lungvae_core.training.search.spaces import THRESHOLDS
 from lungvae_core.vae.config import Config
 from lungvae_core.workers import here
 
-STOP = ".stop"  # while this file is in the search's folder, workers end after the batch in hand
+STOP = ".stop"  # while this file is in the search's folder, workers end after their current batch
 WORKER = "worker.json"  # in a fold's folder: which process trains it
 LOCK_SECONDS = 60
+Task = TypeVar("Task")
 
 
 @dataclass(frozen=True)
@@ -57,33 +63,37 @@ class Outcome:
 
 
 def train_fold(task: FoldTask) -> Outcome:
-    """Train a fold from the state of its folder, and evaluate it on its validation patients.
+    """Train a fold from the state of its folder, and evaluate it on its validation patients."""
+    return _attempt(_fold, task)
 
-    Any failure of this configuration is recorded as the trial's error; the search continues.
-    """
-    import torch
 
-    torch.set_num_threads(task.threads)
-    where = here()
+def _attempt(work: Callable[[Task], Outcome], task: Task) -> Outcome:
+    """The outcome of a task, of which any failure is the trial's error: the search continues."""
     try:
-        run, reached = _train(task, where)
-        last = run.metrics()[-1] if run.metrics() else None
-        if not reached or last is None:
-            return Outcome(epochs=len(run.metrics()), where=where, stopped=True)
-        value = measure(run, task)
-        if not math.isfinite(value):
-            raise UserError(f"{task.objective} is not a finite number after epoch {last['epoch']}.")
-        return Outcome([value], last["epoch"], float(last["seconds"]), where)
+        outcome = work(task)
     except UserError as error:
-        return Outcome(where=where, error=str(error))
+        outcome = Outcome(error=str(error))
     except Exception as error:  # a defect in one configuration must not end a search of many
-        return Outcome(where=where, error=f"{type(error).__name__}: {error}")
+        outcome = Outcome(error=f"{type(error).__name__}: {error}")
+    return replace(outcome, where=here())
 
 
-def _train(task: FoldTask, where: str) -> tuple[Run, bool]:
+def _fold(task: FoldTask) -> Outcome:
+    torch.set_num_threads(task.threads)
+    run, reached = _train(task)
+    rows = run.metrics()
+    if not reached or not rows:
+        return Outcome(epochs=len(rows), stopped=True)
+    value, last = measure(run, task), rows[-1]
+    if not math.isfinite(value):
+        raise UserError(f"{task.objective} is not a finite number after epoch {last['epoch']}.")
+    return Outcome([value], last["epoch"], float(last["seconds"]))
+
+
+def _train(task: FoldTask) -> tuple[Run, bool]:
     from lungvae_core.training.fit import fit
 
-    folder = Path(task.folder)
+    folder, where = Path(task.folder), here()
     _wait_for_lock(folder)
     resume = (folder / "config.json").is_file()
     if not resume:  # a worker that was killed at its start leaves files that are no run
@@ -151,18 +161,9 @@ def measure(run: Run, task: FoldTask) -> float:
 
 def codes_of(run: Run, data: SliceSet, rows: np.ndarray) -> np.ndarray:
     """(N, K) float32 codes of some rows of `data`."""
-    from lungvae_core.data.resample import at_spacing
-    from lungvae_core.training.encode import encode_with_quality
-
     vae = run.load_model()
-    rows = np.asarray(rows)
-    parts = []
-    for start in range(0, len(rows), 256):
-        part = rows[start : start + 256]
-        table = data.table.iloc[part].reset_index(drop=True)
-        slices = at_spacing(np.asarray(data.slices[part]), table, vae.config.spacing_mm)
-        parts.append(encode_with_quality(vae, slices)[0])
-    return np.concatenate(parts)
+    table = data.table.iloc[rows].reset_index(drop=True)
+    return vae.encode_hu(at_spacing(np.asarray(data.slices[rows]), table, vae.config.spacing_mm))
 
 
 @dataclass(frozen=True)
@@ -181,40 +182,36 @@ def train_mlp(task: MlpTask) -> Outcome:
 
     The threshold is the one of THRESHOLDS with the best mean balanced accuracy over the validation folds.
     """
-    from scipy.special import expit
+    return _attempt(_mlp, task)
+
+
+def _mlp(task: MlpTask) -> Outcome:
     from sklearn.metrics import roc_auc_score
 
-    where, began = here(), time.monotonic()
-    try:
-        run = Run.open(task.run)
-        table, codes = run.latents()
-        labels = malignant(table)
-        inputs = LesionSpace.of(run, table, codes).inputs
-        aucs, accuracies = [], []
-        for train, validation in task.folds:
-            if (Path(task.search) / STOP).exists():
-                return Outcome(where=where, stopped=True)
-            train, validation = (rows[~np.isnan(labels[rows])] for rows in (train, validation))
-            _check_labels(labels[validation])
-            model = fit_classifier(codes[train], labels[train], task.config, inputs)
-            scores = expit(model.logits(codes[validation]).astype(np.float64))
-            if not np.isfinite(scores).all():
-                raise UserError("The classifier's scores are not finite numbers.")
-            aucs.append(float(roc_auc_score(labels[validation], scores)))
-            accuracies.append([balanced_accuracy(labels[validation], scores, at) for at in THRESHOLDS])
-        best = int(np.mean(accuracies, axis=0).argmax())
-        at_best = [row[best] for row in accuracies]
-        extra = {
-            "auc": float(np.mean(aucs)),
-            "threshold": THRESHOLDS[best],
-            "balanced_accuracy": float(np.mean(at_best)),
-        }
-        values = aucs if task.objective == "auc" else at_best
-        return Outcome(values, 1, time.monotonic() - began, where, extra=extra)
-    except UserError as error:
-        return Outcome(where=where, error=str(error))
-    except Exception as error:  # as in train_fold
-        return Outcome(where=where, error=f"{type(error).__name__}: {error}")
+    began, run = time.monotonic(), Run.open(task.run)
+    table, codes = run.latents()
+    labels = malignant(table)
+    inputs = LesionSpace.of(run, table, codes).inputs
+    aucs, accuracies = [], []
+    for train, validation in task.folds:
+        if (Path(task.search) / STOP).exists():
+            return Outcome(stopped=True)
+        train, validation = (rows[~np.isnan(labels[rows])] for rows in (train, validation))
+        _check_labels(labels[validation])
+        model = fit_classifier(codes[train], labels[train], task.config, inputs)
+        scores = expit(model.logits(codes[validation]).astype(np.float64))
+        if not np.isfinite(scores).all():
+            raise UserError("The classifier's scores are not finite numbers.")
+        aucs.append(float(roc_auc_score(labels[validation], scores)))
+        accuracies.append([balanced_accuracy(labels[validation], scores, at) for at in THRESHOLDS])
+    best = int(np.mean(accuracies, axis=0).argmax())
+    at_best = [row[best] for row in accuracies]
+    extra = {
+        "auc": float(np.mean(aucs)),
+        "threshold": THRESHOLDS[best],
+        "balanced_accuracy": float(np.mean(at_best)),
+    }
+    return Outcome(aucs if task.objective == "auc" else at_best, 1, time.monotonic() - began, extra=extra)
 
 
 def balanced_accuracy(labels: np.ndarray, scores: np.ndarray, threshold: float) -> float:
