@@ -190,6 +190,7 @@ ALLOWED = {
     "lungvae_core/serving/workspace/database.py:_made": "by the database's URL, which is a setting",
     "lungvae_core/serving/walks/live.py:lambda": "caches of four codes and images, for one connection's time",
     "lungvae_core/vae/objective.py:_pixel_weights": "by a setting of a training",
+    "pages/shared/guide.py:guides": "one file of texts",
     "lungvae_core/vae/objective.py:_gaussian_window": "one matrix a device, by the side of images",
 }
 _CACHING = {"cache", "lru_cache", "cached", "TTLCache", "LRUCache", "cache_data", "cache_resource", "memoize"}

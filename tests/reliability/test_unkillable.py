@@ -25,7 +25,7 @@ from lungvae_core.data.slices import DatasetInfo, SliceSet, malignant, write
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError
 from lungvae_core.files import folder_lock, remove_leftovers
-from lungvae_core.training import checkpoints
+from lungvae_core.training import checkpoints, weights_file
 from lungvae_core.training import fit as fit_module
 from lungvae_core.training.checkpoints import TRAINED, Run
 from lungvae_core.training.fit import HALVINGS, fit
@@ -297,7 +297,7 @@ def test_no_space_left_is_told_wherever_it_is_noticed(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        owner = {"fsync": os, "save_file": checkpoints, "mkstemp": sys.modules["tempfile"], "replace": Path}
+        owner = {"fsync": os, "save_file": weights_file, "mkstemp": sys.modules["tempfile"], "replace": Path}
         patch.setattr(owner[broken], broken, full)
         with pytest.raises(UserError, match=r"^Cannot write .*No space left on device"):
             fit(small(), data, out, device="cpu", resume=True)

@@ -68,7 +68,6 @@ def test_a_team_of_one_needs_nobody() -> None:
     assert alone.mean(values) is values
     assert [alone.any(flag) for flag in (True, False)] == [True, False]
     assert alone.first_does(lambda: 7) == 7
-    alone.wait()
     module = torch.nn.Linear(2, 1)
     assert alone.wrap(module) is module
     with pytest.raises(ZeroDivisionError):  # alone, nothing is between it and its error

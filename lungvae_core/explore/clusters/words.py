@@ -11,6 +11,7 @@ from lungvae_core.data.columns import numbers
 from lungvae_core.data.labels import labels
 from lungvae_core.data.slices import RATINGS
 from lungvae_core.explore.clusters.attributes import RULE, place, rating_values
+from lungvae_core.explore.clusters.methods import NOISE
 from lungvae_core.explore.colours import BANDS_MM
 from lungvae_core.number_text import plural
 from lungvae_core.statistics.intervals import percentile_interval, wilson
@@ -233,3 +234,9 @@ def _typical(points: np.ndarray, inside: np.ndarray, patient: np.ndarray) -> lis
     rows = rows[np.argsort(apart, kind="stable")]
     _, first = np.unique(patient[rows], return_index=True)
     return rows[np.sort(first)][:MOST_TYPICAL].tolist()
+
+
+def named(clusters: list[dict[str, Any]], members: np.ndarray) -> list[str]:
+    """(M,) the name of each lesion's cluster, for labels on a map; empty for those in none."""
+    names = [cluster["name"] for cluster in clusters]
+    return ["" if member == NOISE else names[member] for member in members]

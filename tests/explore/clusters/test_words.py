@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lungvae_core.explore.clusters.words import LIKE_THE_REST, cluster_words, describe
+from lungvae_core.explore.clusters.methods import NOISE
+from lungvae_core.explore.clusters.words import LIKE_THE_REST, cluster_words, describe, named
 from tests.explore.clusters.conftest import lesions, planted
 
 
@@ -28,6 +29,7 @@ def test_clusters_are_told_in_words() -> None:
     patients = frame["patient_id"].to_numpy()
     assert len(set(patients[first["typical"]])) == len(first["typical"]) == 4
     assert (truth[first["typical"]] == 0).all()
+    assert named(described, np.where(np.arange(300) == 0, NOISE, truth))[:2] == ["", first["name"]]
 
 
 def test_a_cluster_at_random_is_like_the_rest() -> None:
