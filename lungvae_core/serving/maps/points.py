@@ -154,13 +154,12 @@ def colouring(model: LoadedModel, unit: str, by: str) -> Colouring:
     return colours.colour(table, by)
 
 
-@kept
 def places(model: LoadedModel, unit: str, method: str, dims: int, key: str) -> np.ndarray:
     """(N, dims) float32: a stored map, or one made with other parameters; UserError if there is none.
 
     A custom map is identified by its `key` alone; method and dims are ignored.
     """
-    return custom_maps.read(model, unit, key) if key else model.map(unit, method, dims)
+    return _custom_places(model, unit, key) if key else _stored_places(model, unit, method, dims)
 
 
 @dataclass(frozen=True)
@@ -210,6 +209,16 @@ def _vote(model: LoadedModel, points: np.ndarray) -> tuple[dict[str, float], int
         return None
     figure = auc_interval(voting[shown], votes(points[judged], voting, patients)[shown], patients[shown])
     return figure, int(shown.sum())
+
+
+@kept
+def _custom_places(model: LoadedModel, unit: str, key: str) -> np.ndarray:
+    return custom_maps.read(model, unit, key)
+
+
+@kept
+def _stored_places(model: LoadedModel, unit: str, method: str, dims: int) -> np.ndarray:
+    return model.map(unit, method, dims)
 
 
 @kept

@@ -15,7 +15,7 @@ def compared(
     members: np.ndarray, groups: np.ndarray, patients: np.ndarray, name: str = "size", **how: int
 ) -> dict:
     kind = "confound" if name == "patient" else "finding"
-    figures = agreement(members, Attribute(name, name, kind, groups, ()), patients, **how)
+    figures = agreement(members, Attribute(name, name, kind, groups), patients, **how)
     assert figures is not None
     return figures
 
@@ -26,7 +26,7 @@ def test_figures_are_those_of_scikit_learn(groups: int) -> None:
     members, other = generator.integers(4, size=300), generator.integers(groups, size=300)
     other[:100] = members[:100] % groups
     patients = np.arange(300)
-    attribute = Attribute("size", "size", "finding", other, ())
+    attribute = Attribute("size", "size", "finding", other)
     figures = compared(members, other, patients, permutations=20)
     assert figures["nmi"]["value"] == pytest.approx(normalized_mutual_info_score(other, members))
     assert figures["ami"]["value"] == pytest.approx(adjusted_mutual_info_score(other, members))
