@@ -554,7 +554,7 @@ _GUIDED_OBJECTIVE = _changed(
     guided_weight=20,
     guided_anchor=10,
     guided_layers=1,
-    guided_ratings=200,
+    guided_ratings=50,
 )
 
 # For evaluation with labels: slices in millimetres, at any rotation, and a head that learns with the VAE from

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def test_start_watch_leave_return_stop(folders):
     assert "Epoch" in app.get("progress")[0].text
     assert len(app.get("plotly_chart")) == 2
     assert "On the CPU" in said
-    assert "float32, chosen by auto" in said
+    assert re.search(r"(float32|bfloat16), chosen by auto", said)
     assert "an epoch" in app.get("progress")[0].text
     app = run(app.button(key=f"train-stop-{job.id}").click())
     assert Jobs().get(job.id).status in (STOPPING, STOPPED)
