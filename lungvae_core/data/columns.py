@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KEY = ["patient_id", "nodule", "slice"]
+NODULE = KEY[:2]
 # Reader's rating -> least and greatest value in LIDC-IDRI, whose readers gave internalStructure a 5 as well.
 RATING_RANGES = {
     "subtlety": (1, 5),

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lungvae_core.data.columns import numbers
+from lungvae_core.data.columns import NODULE, numbers
 from lungvae_core.data.labels import labels, reader_count
 from lungvae_core.number_text import plural
 
@@ -43,7 +43,7 @@ class Counted(BaseModel):
 
 def counts_in_words(table: pd.DataFrame) -> str:
     """As "6 slices of 4 nodules and 1 patient", of a data set's table."""
-    nodules = len(table[["patient_id", "nodule"]].drop_duplicates())
+    nodules = len(table[NODULE].drop_duplicates())
     patients = plural(table["patient_id"].nunique(), "patient")
     return f"{plural(len(table), 'slice')} of {plural(nodules, 'nodule')} and {patients}"
 

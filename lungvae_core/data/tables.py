@@ -23,6 +23,7 @@ from lungvae_core.data.columns import (
     KEY,
     LONGEST_NAME,
     MANIFEST,
+    NODULE,
     TABLE,
     Column,
     free_name,
@@ -99,7 +100,7 @@ def _checked(
     review.stop()
     _merge_patients(table, notes)
     if "slice" not in table:
-        table["slice"] = table.groupby(KEY[:2]).cumcount()
+        table["slice"] = table.groupby(NODULE).cumcount()
         notes.append("There is no column slice: a nodule's slices are numbered in the table's order.")
     for name, places in _check_units(table, review).items():
         if strict or name == "malignancy":
@@ -410,7 +411,7 @@ def _check_units(table: pd.DataFrame, review: _Review) -> dict[str, dict[int, st
         rows = ", ".join(str(review.lines[at]) for at in part.index[:MOST_LISTED])
         key = ", ".join(f"{name} {part[name].iloc[0]}" for name in KEY)
         review.add(int(part.index[1]), "slice", f"rows {rows} are the same slice ({key})")
-    group = table.groupby(KEY[:2], sort=False).ngroup().to_numpy()
+    group = table.groupby(NODULE, sort=False).ngroup().to_numpy()
     results: dict[str, dict[int, str]] = {}
     for name in map(str, table.columns):
         column = review.described.get(name)
@@ -456,7 +457,7 @@ def _fill_nodules(table: pd.DataFrame, notes: list[str]) -> None:
         if column.owner != "nodule" or column.name in KEY or column.name not in table:
             continue
         values = table[column.name]
-        filled = values.fillna(table.groupby(KEY[:2])[column.name].transform("first"))
+        filled = values.fillna(table.groupby(NODULE)[column.name].transform("first"))
         if count := int(values.isna().sum() - filled.isna().sum()):
             table[column.name] = filled
             notes.append(f"{column.name} of {count:,} rows was taken from other rows of their nodule.")

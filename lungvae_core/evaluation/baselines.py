@@ -20,12 +20,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from lungvae_core.data.columns import NODULE
 from lungvae_core.data.labels import rating_level
 from lungvae_core.data.slices import RATINGS, SliceSet
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.figures import auc_units, frame_auc, slices_and_nodules
 from lungvae_core.evaluation.report import SIZES
-from lungvae_core.evaluation.units import NODULE, by_nodule
+from lungvae_core.evaluation.units import by_nodule
 from lungvae_core.training.cnn import CnnConfig, fit_cnn
 
 JUDGED = [rating for rating in RATINGS if rating != "malignancy"]

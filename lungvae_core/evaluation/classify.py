@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from lungvae_core.data.columns import NODULE
 from lungvae_core.data.counted import labelled_rows
 from lungvae_core.data.diagnoses import Diagnoses
 from lungvae_core.data.resample import at_spacing
@@ -37,7 +38,7 @@ from lungvae_core.evaluation.figures import auc_of, auc_units, frame_auc, slices
 from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
 from lungvae_core.evaluation.provenance import data_part, protocol_part, provenance, run_model
 from lungvae_core.evaluation.report import OF_RUN, REPORT_FORMAT, save_report
-from lungvae_core.evaluation.units import NODULE, RULES, by_nodule, nodule_logits
+from lungvae_core.evaluation.units import RULES, by_nodule, nodule_logits
 from lungvae_core.training.attention import FILE as ATTENTION_FILE
 from lungvae_core.training.attention import Attention, Attentions, fit_attention, save_attentions
 from lungvae_core.training.checkpoints import Run

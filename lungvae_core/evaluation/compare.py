@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from lungvae_core.data.columns import spelled_as
+from lungvae_core.data.columns import NODULE, spelled_as
 from lungvae_core.data.slices import KEY
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.report import SIZES
@@ -82,7 +82,7 @@ def comparisons(
     """
     pairs: dict[str, Any] = {}
     for name, other in others.items():
-        both = nodules.merge(other, on=KEY[:2], suffixes=("", "_other"))
+        both = nodules.merge(other, on=NODULE, suffixes=("", "_other"))
         pairs[name] = {
             "baseline": name,
             "unit": "nodule",

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lungvae_core.data.columns import NODULE
 from lungvae_core.data.diagnoses import BENIGN, METASTATIC, PRIMARY, Diagnoses, read_diagnoses
 from lungvae_core.data.labels import labels, reader_mean
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.baselines import available, sizes
 from lungvae_core.evaluation.protocols.descriptions import PROTOCOLS
-from lungvae_core.evaluation.units import NODULE
 from lungvae_core.statistics.roc import auc_interval
 
 TITLES = {

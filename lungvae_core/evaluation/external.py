@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
-from lungvae_core.data.columns import KEY, numbers
+from lungvae_core.data.columns import KEY, NODULE, numbers
 from lungvae_core.data.counted import chosen_rows, left_out_before
 from lungvae_core.data.diagnoses import Diagnoses
 from lungvae_core.data.labels import labels
@@ -31,8 +31,8 @@ from lungvae_core.evaluation.provenance import run_model
 from lungvae_core.evaluation.reconstruction import reconstruction, trained_patients
 from lungvae_core.evaluation.report import UNITS, load_run_report
 from lungvae_core.evaluation.shift import code_shift
-from lungvae_core.evaluation.units import NODULE, by_nodule, nodule_logits, patient_logits
 from lungvae_core.evaluation.units import RULES as NODULE_RULES
+from lungvae_core.evaluation.units import by_nodule, nodule_logits, patient_logits
 from lungvae_core.statistics.calibration import Settled, apply, ece, settle, slope_intercept
 from lungvae_core.statistics.intervals import percentile_interval
 from lungvae_core.statistics.patients import draw_numbers, patient_rows

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from lungvae_core.data.columns import NODULE
 from lungvae_core.errors import UserError
 from lungvae_core.evaluation.report import FIGURES
-from lungvae_core.evaluation.units import NODULE, by_nodule
+from lungvae_core.evaluation.units import by_nodule
 from lungvae_core.statistics.calibration import ece_interval, ece_noise, reliability, weighted_eces
 from lungvae_core.statistics.intervals import percentile_interval, wilson
 from lungvae_core.statistics.patients import bootstrap

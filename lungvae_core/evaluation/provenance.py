@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 import lungvae_core
+from lungvae_core.data.columns import NODULE
 from lungvae_core.data.counted import Counted
 from lungvae_core.data.labels import TASKS, rule_in_words
 from lungvae_core.data.slices import DatasetInfo
@@ -42,7 +43,7 @@ def data_part(table: pd.DataFrame, info: DatasetInfo, labels: np.ndarray, counte
     def count(part: pd.DataFrame) -> dict[str, int]:
         return {
             "slices": len(part),
-            "nodules": len(part[["patient_id", "nodule"]].drop_duplicates()),
+            "nodules": len(part[NODULE].drop_duplicates()),
             "patients": int(part["patient_id"].nunique()),
         }
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lungvae_core.data.columns import KEY, numbers
+from lungvae_core.data.columns import KEY, NODULE, numbers
 from lungvae_core.errors import UserError
 
-NODULE = KEY[:2]
 KEYS = {"slice": KEY, "nodule": NODULE, "patient": KEY[:1]}  # the columns that name a unit
 
 RULES = {

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from lungvae_core.data.columns import NODULE
+
 # Added to coordinates of the simplex before their logarithm, in units of their mean 1/K. Half of it smooths
 # away ratios of coordinates that are both next to nothing, to which the decoder is blind.
 SMOOTHING = 0.5
@@ -65,7 +67,7 @@ def _raw(codes: np.ndarray, pseudo: float) -> np.ndarray:
 
 def nodules(table: pd.DataFrame, points: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
     """(M rows of the table, the first slice's of each nodule; its slices' mean coordinates (M, K))."""
-    number, _ = pd.factorize(pd.MultiIndex.from_frame(table[["patient_id", "nodule"]]))
+    number, _ = pd.factorize(pd.MultiIndex.from_frame(table[NODULE]))
     _, first = np.unique(number, return_index=True)
     sums = np.zeros((number.max() + 1, points.shape[1]))
     np.add.at(sums, number, points)

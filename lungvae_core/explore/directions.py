@@ -28,7 +28,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 
-from lungvae_core.data.columns import numbers
+from lungvae_core.data.columns import NODULE, numbers
 from lungvae_core.data.counted import Counted, chosen_rows, left_out_before, of_groups
 from lungvae_core.data.labels import labels
 from lungvae_core.data.resample import at_spacing
@@ -66,7 +66,6 @@ RULE = "median_high"
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0, 10000.0)  # of the ridge penalty, on standardised coordinates
 LEAST_NODULES, LEAST_CLASS = 20, 5  # a property known of fewer has no direction
 
-NODULE = ["patient_id", "nodule"]
 SHAPED = "whose labels shaped the codes"
 FREE, BEYOND = "malignancy_without_size", "malignancy_beyond_size"
 LABELS = {

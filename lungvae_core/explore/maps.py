@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, trustworthiness
 
 from lungvae_core.cache_places import without_numba_cache
-from lungvae_core.data.columns import numbers
+from lungvae_core.data.columns import NODULE, numbers
 from lungvae_core.errors import UserError
 from lungvae_core.quiet import silence
 from lungvae_core.training.checkpoints import Run
@@ -109,7 +109,7 @@ def nodules(table: pd.DataFrame, codes: np.ndarray) -> tuple[pd.DataFrame, np.nd
     """
     areas = np.nan_to_num(numbers(table, "area_px"))
     rows, means = [], []
-    for (patient, nodule), part in table.groupby(["patient_id", "nodule"], sort=False):
+    for (patient, nodule), part in table.groupby(NODULE, sort=False):
         at = part.index.to_numpy()
         chosen = at[areas[at].argmax()] if areas[at].max() > 0 else at[len(at) // 2]
         rows.append({"patient_id": patient, "nodule": nodule, "row": int(chosen), "slices": len(at)})
@@ -175,7 +175,7 @@ def map_quality(run: Run, space: LesionSpace, *, seed: int) -> list[dict[str, An
     frame, means = nodules(table, codes)
     generator = np.random.default_rng(seed)
     shuffled = table.iloc[generator.permutation(len(table))]
-    one_each = np.sort(shuffled[~shuffled.duplicated(["patient_id", "nodule"])].index.to_numpy())
+    one_each = np.sort(shuffled[~shuffled.duplicated(NODULE)].index.to_numpy())
     units = {"nodule": (np.arange(len(frame)), means), "slice": (one_each, codes)}
     qualities = []
     for unit, (rows, unit_codes) in units.items():

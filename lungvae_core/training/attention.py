@@ -17,6 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from lungvae_core.data.columns import NODULE
 from lungvae_core.errors import UserError
 from lungvae_core.training.checkpoints import Run
 from lungvae_core.training.classifier import one_cycle, one_thread
@@ -25,7 +26,6 @@ from lungvae_core.training.weights_file import fitting
 from lungvae_core.vae.objective import label_loss
 
 FILE = "attention.safetensors"
-NODULE = ["patient_id", "nodule"]
 MOST_MEMBERS = 101  # that are read: the final one, and one a fold
 
 

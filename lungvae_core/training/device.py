@@ -13,6 +13,7 @@ import torch
 from lungvae_core.errors import UserError
 from lungvae_core.vae.config import Config, override
 from lungvae_core.vae.model import VAE
+from lungvae_core.vae.quick import computes_in_bfloat16
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +43,8 @@ def settle(config: Config, device: torch.device) -> Config:
         if device.type == "cuda":
             helps = torch.cuda.is_bf16_supported()
         else:
-            pays_here = config.model.network == "released" or _cpu_is_amd()
-            helps = device.type == "cpu" and _cpu_has_bfloat16() and pays_here
+            pays = config.model.network == "released" or _cpu_is_amd()
+            helps = device.type == "cpu" and pays and computes_in_bfloat16()
         changes["precision"] = "bfloat16" if helps else "float32"
     if config.training.compile == "auto":
         # On CPUs compiling takes longer than it saves in a training of the usual length.
@@ -103,11 +104,6 @@ def memory_error(error: BaseException, device: torch.device, batch_size: int) ->
         f"The device {device} ran out of memory with batches of {batch_size} slices. {advice}, close what "
         "else uses it, or train on another --device. The last checkpoint is kept."
     )
-
-
-def _cpu_has_bfloat16() -> bool:
-    has = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(has and has())
 
 
 def _cpu_is_amd() -> bool:

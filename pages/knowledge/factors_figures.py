@@ -141,11 +141,8 @@ def probe_bars(variants: dict[str, dict[str, Any]], kind: str) -> go.Figure:
 
 def _bars(figure: go.Figure, entries: dict[str, Any], variant: str, place: dict[str, int]) -> None:
     value, low, high = arrays(entries.values(), "value", "low", "high")
-    x, first, null = (
-        list(entries),
-        place["col"] == 1,
-        np.array([(entry["null"] or {"high": np.nan})["high"] for entry in entries.values()]),
-    )
+    null = np.array([(entry["null"] or {"high": np.nan})["high"] for entry in entries.values()])
+    x, first = list(entries), place["col"] == 1
     figure.add_bar(
         x=x,
         y=value,

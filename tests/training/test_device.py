@@ -25,7 +25,7 @@ def test_auto_is_settled_and_what_was_chosen_is_kept() -> None:
 def test_a_cpu_takes_bfloat16_where_it_was_measured_to_be_faster(
     monkeypatch: pytest.MonkeyPatch, has: bool, amd: bool
 ) -> None:
-    monkeypatch.setattr(module, "_cpu_has_bfloat16", lambda: has)
+    monkeypatch.setattr(module, "computes_in_bfloat16", lambda: has)
     monkeypatch.setattr(module, "_cpu_is_amd", lambda: amd)
     precisions = {name: settle(preset(name), CPU).training.precision for name in ("gvae", "paper-gvae")}
     assert (precisions["gvae"] == "bfloat16") == (has and amd)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from lungvae_core.array_file import ArrayFile
 from lungvae_core.data import cohort as paper
+from lungvae_core.data.columns import NODULE
 from lungvae_core.data.phantom.factors import COLUMNS, Factors, draw_from_ratings, draw_independent
 from lungvae_core.data.phantom.render import render_slab
 from lungvae_core.data.phantom.scene import Scanner, Slab
@@ -126,7 +127,7 @@ def _plan_lidc(cohort: pd.DataFrame, seed: int, count: int | None) -> tuple[pd.D
             f"The LIDC cohort has {len(whole)} slices, but {count} are asked for. Ask for fewer, or use "
             "--factors independent."
         )
-    groups = list(whole.groupby(KEY[:2], sort=True).indices.values())
+    groups = list(whole.groupby(NODULE, sort=True).indices.values())
     kept = np.ones(len(whole), bool)
     if count is not None:
         # Nodules in an order that the seed alone decides: a smaller set is part of a larger one.

@@ -16,6 +16,7 @@ import sklearn
 from scipy.stats import rankdata
 from threadpoolctl import threadpool_limits
 
+from lungvae_core.data.columns import NODULE
 from lungvae_core.data.counted import chosen_rows, of_groups
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError
@@ -32,7 +33,6 @@ from lungvae_core.evaluation.disentanglement.factors import (
 )
 from lungvae_core.evaluation.disentanglement.phantom_scores import Sizes
 from lungvae_core.evaluation.disentanglement.schema import Disentanglement
-from lungvae_core.evaluation.units import NODULE
 from lungvae_core.files import write_text
 from lungvae_core.schema import read_as
 from lungvae_core.statistics.intervals import against_null

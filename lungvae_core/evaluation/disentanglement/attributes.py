@@ -14,11 +14,10 @@ import numpy as np
 import pandas as pd
 from sklearn.linear_model import RidgeCV
 
-from lungvae_core.data.columns import RATING_RANGES
+from lungvae_core.data.columns import NODULE, RATING_RANGES
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.evaluation.disentanglement.factors import LEAST_PATIENTS, nodule_means
 from lungvae_core.evaluation.disentanglement.probes import ALPHAS, standardised
-from lungvae_core.evaluation.units import NODULE
 from lungvae_core.statistics.intervals import nan_as_none, percentile_interval
 from lungvae_core.statistics.patients import patient_weights
 from lungvae_core.training.encode import trained_rows

@@ -10,12 +10,12 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import SplineTransformer
 
+from lungvae_core.data.columns import NODULE
 from lungvae_core.data.labels import calcified_share, reader_mean
 from lungvae_core.data.phantom.factors import FACTORS
 from lungvae_core.data.slices import RATINGS
 from lungvae_core.data.splits import grouped_folds
 from lungvae_core.errors import UserError
-from lungvae_core.evaluation.units import NODULE
 
 FOLDS = 5
 LEAST_PATIENTS = 10

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from lungvae_core.data.columns import NODULE
 from lungvae_core.data.counted import Counted, labelled_rows, left_out_before
 from lungvae_core.data.slices import SliceSet
 from lungvae_core.evaluation.baselines import available, nodule_sizes
@@ -18,7 +19,6 @@ from lungvae_core.evaluation.figures import unit_figures
 from lungvae_core.evaluation.provenance import data_part, protocol_part, provenance
 from lungvae_core.evaluation.report import REPORT_FORMAT
 from lungvae_core.evaluation.subgroups import attributes_of, subgroups
-from lungvae_core.evaluation.units import NODULE
 
 # Sections that a protocol may fill.
 EMPTY: dict[str, Any] = {

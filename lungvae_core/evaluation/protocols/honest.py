@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lungvae_core.data.columns import NODULE
 from lungvae_core.data.counted import chosen_rows, left_out_before
 from lungvae_core.data.labels import labels as labels_by
 from lungvae_core.data.slices import SliceSet
@@ -67,7 +68,7 @@ def baseline_scores(task: BaselineTask) -> dict[str, pd.DataFrame]:
     scored = baselines.score(task.name, data, truth, fold.fit, slices["row"].to_numpy(), **how)
     frames = {
         "slice": slices.assign(logit=np.asarray(scored.slice, float)),
-        "nodule": nodules.merge(scored.nodule, on=units.NODULE),
+        "nodule": nodules.merge(scored.nodule, on=NODULE),
     }
     for unit, frame in frames.items():
         frames[unit] = calibrated(frame, task.fold.number)[0]

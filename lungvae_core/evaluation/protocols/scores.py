@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
-from lungvae_core.data.columns import KEY
+from lungvae_core.data.columns import KEY, NODULE
 from lungvae_core.data.labels import labels as labels_by
 from lungvae_core.data.splits import check_apart, grouped_folds
 from lungvae_core.errors import UserError
@@ -21,7 +21,6 @@ from lungvae_core.evaluation import units
 from lungvae_core.evaluation.figures import auc_of
 from lungvae_core.evaluation.protocols.members import JOINT_STAGE, Member, inputs_at, load_codes
 from lungvae_core.evaluation.protocols.plan import EvaluationConfig, Fold
-from lungvae_core.evaluation.units import NODULE
 from lungvae_core.statistics.calibration import Settled, apply, ece, settle
 from lungvae_core.statistics.roc import auc
 from lungvae_core.training.attention import fit_attention

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import adjusted_rand_score, pairwise_distances
 
+from lungvae_core.data.columns import NODULE
 from lungvae_core.data.counted import chosen_rows
 from lungvae_core.data.labels import RULES
 from lungvae_core.errors import UserError
@@ -153,7 +154,7 @@ def cluster(
     return {
         "unit": unit,
         "units": len(points),
-        "nodules": len(frame[["patient_id", "nodule"]].drop_duplicates()),
+        "nodules": len(frame[NODULE].drop_duplicates()),
         "patients": len(np.unique(lesions.patients)),
         "dimensions": points.shape[1],
         "label_rule": RULE,

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 import lungvae_core
-from lungvae_core.data.columns import numbers
+from lungvae_core.data.columns import NODULE, numbers
 from lungvae_core.data.counted import chosen_rows, left_out_before
 from lungvae_core.data.outlines import DISTANCE, segment
 from lungvae_core.data.properties import PROPERTIES, measure
@@ -74,7 +74,7 @@ def pick_reference(table: pd.DataFrame, count: int, seed: int) -> np.ndarray:
 def _largest(table: pd.DataFrame) -> np.ndarray:
     size = table["area_px"] if "area_px" in table else pd.Series(0, index=table.index)
     ordered = table.assign(at=np.arange(len(table)), size=size.to_numpy()).sort_values("size", kind="stable")
-    return np.sort(ordered.groupby(["patient_id", "nodule"])["at"].last().to_numpy())
+    return np.sort(ordered.groupby(NODULE)["at"].last().to_numpy())
 
 
 def spans(codes: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ import pandas as pd
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from lungvae_core.data.columns import numbers
+from lungvae_core.data.columns import NODULE, numbers
 from lungvae_core.errors import UserError
 from lungvae_core.parameters import Query
 from lungvae_core.serving.models.answers import BASE, MOST_ROWS, answering, kept, respond
@@ -138,7 +138,7 @@ def _get_mask(model: LoadedModel, _query: Query, row: int, index: int) -> Respon
 def _order(model: LoadedModel) -> tuple[np.ndarray, list[list[int]]]:
     """((N,) each row's nodule, each nodule's rows in order)."""
     table = model.table
-    nodule_of = table.groupby(["patient_id", "nodule"], sort=False).ngroup().to_numpy()
+    nodule_of = table.groupby(NODULE, sort=False).ngroup().to_numpy()
     # If positions along the body are unknown or equal, slices are sorted by number.
     places = {"nodule": nodule_of, "slice": table["slice"].to_numpy()}
     if "z_mm" in table:

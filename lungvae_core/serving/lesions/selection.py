@@ -11,6 +11,7 @@ import pandas as pd
 
 from lungvae_core import NOTICE
 from lungvae_core.csv_files import csv_bytes
+from lungvae_core.data.columns import NODULE
 from lungvae_core.data.slices import malignancy_grade, malignancy_meaning
 from lungvae_core.explore.colours import MALIGNANCY
 from lungvae_core.number_text import plural
@@ -54,7 +55,7 @@ def of_ranges(model: LoadedModel, text: str) -> list[int]:
 
 def counted(model: LoadedModel, rows: Sequence[int]) -> str:
     """How many slices, nodules and patients: "12 slices of 5 nodules of 4 patients"."""
-    chosen = model.table[["patient_id", "nodule"]].iloc[list(rows)]
+    chosen = model.table[NODULE].iloc[list(rows)]
     nodules = len(chosen.drop_duplicates())
     parts = ((len(chosen), "slice"), (nodules, "nodule"), (chosen["patient_id"].nunique(), "patient"))
     return " of ".join(plural(count, name) for count, name in parts)

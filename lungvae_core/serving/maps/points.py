@@ -40,7 +40,7 @@ from lungvae_core.serving.maps import custom_maps
 from lungvae_core.serving.models.answers import BASE, answering, kept, respond
 from lungvae_core.serving.models.registry import LoadedModel, Registry
 from lungvae_core.statistics.roc import auc_interval
-from lungvae_core.training.encode import TRAINED
+from lungvae_core.training.encode import trained_rows
 
 _DIMENSION, _CLUSTER, _COLUMN = "dim-", "cluster-", "column-"
 _JSON = "application/json"
@@ -204,7 +204,7 @@ def _vote(model: LoadedModel, points: np.ndarray) -> tuple[dict[str, float], int
     if model.run.config.labels_shape_codes:
         if "split" not in table:
             return None  # which patients shaped the codes is not known
-        shown = (table["split"] != TRAINED).to_numpy()[judged]
+        shown = ~trained_rows(table)[judged]
     if min(voting[shown].sum(), (1 - voting[shown]).sum()) < VOTERS:
         return None
     figure = auc_interval(voting[shown], votes(points[judged], voting, patients)[shown], patients[shown])

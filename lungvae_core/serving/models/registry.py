@@ -36,7 +36,7 @@ from lungvae_core.training.adversary import INVENTED
 from lungvae_core.training.attention import Attentions, load_attentions
 from lungvae_core.training.checkpoints import KNOWN, OPTIONAL, SERVED, Run, RunInfo
 from lungvae_core.training.classifier import Classifier, load_classifier
-from lungvae_core.training.encode import TRAINED, encode_with_quality
+from lungvae_core.training.encode import encode_with_quality, trained_rows
 from lungvae_core.training.ensemble import FOLDS, Ensemble, load_ensemble
 from lungvae_core.training.lesion_space import LesionSpace
 from lungvae_core.vae.latents import Latent
@@ -158,9 +158,8 @@ class LoadedModel:
         lesions of a typical size, which are easy to see in the slice: the one with their median SSIM.
         """
         rows, table = self._nodules[0]["row"].to_numpy(), self._table
-        if "split" in table:
-            unseen = rows[(table["split"] != TRAINED).to_numpy()[rows]]
-            rows = unseen if len(unseen) else rows
+        unseen = rows[~trained_rows(table)[rows]]
+        rows = unseen if len(unseen) else rows
         rows = rows[_plain_to_see(table.iloc[rows])]
         if "ssim" not in table:
             return int(rows[0])
