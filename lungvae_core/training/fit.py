@@ -56,7 +56,9 @@ from lungvae_core.training.lesions import layer_loss
 from lungvae_core.training.parallel import Team
 from lungvae_core.training.pca_start import start_from_pca
 from lungvae_core.training.reader import (
+    detail_losses,
     draw_rated_steps,
+    draw_view,
     fit_reader,
     load_reader,
     rating_losses,
@@ -673,8 +675,8 @@ class _Fit:
     def _rating_loss(self, posterior: Distribution, share: Share) -> Tensor:
         """How far the reader's predictions lag behind steps along guides that are ratings.
 
-        And how much such steps change the background, where it is drawn separately. For every second slice of
-        the global batch.
+        And how much fine detail such steps add, and how much they change the background, where it is drawn
+        separately. For every second slice of the global batch.
         """
         assert self.reader is not None
         config, latent = self.config, self.vae.latent
@@ -685,6 +687,7 @@ class _Fit:
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.rand(2, share.total, generator=generator)[:, share.start : share.stop]
         only = int(torch.randint(config.model.rating_networks, (), generator=generator))
+        view, weight = draw_view(generator), config.objective.guided_ratings
         every, part = slice(share.start % 2, None, 2), 2 / len(code)
         code = code[every]  # of several processes one may get none, and takes part in the batch norms
         rating, guide, size = draw_rated_steps(config.objective.guided, drawn[:, every].to(self.device))
@@ -697,10 +700,11 @@ class _Fit:
         ):
             with torch.no_grad():
                 before = self.vae.draw(code)
-                read = self.reader(before[:, :1], only)
+                read = self.reader(view(before[:, :1]), only)
             after = self.vae.draw(latent.with_step(code, guide, size))
-            change = self.reader(after[:, :1], only) - read
-            costs = rating_losses(change, rating, size, config.objective.guided_ratings)
+            change = self.reader(view(after[:, :1]), only) - read
+            costs = rating_losses(change, rating, size, weight)
+        costs = costs + detail_losses(before[:, :1], after[:, :1], weight)
         if config.model.lesion_layer:
             costs = costs + config.objective.guided_layers * (after[:, 1] - before[:, 1]).abs().sum((1, 2))
         return costs.sum() * part

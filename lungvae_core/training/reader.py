@@ -9,8 +9,11 @@ network.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lungvae_core.training.checkpoints import READER, Run
@@ -18,10 +21,16 @@ from lungvae_core.training.cnn import CnnConfig, Watch, fit_network, squared_err
 from lungvae_core.training.weights_file import load_network, save_tensors
 from lungvae_core.vae.config import Config
 from lungvae_core.vae.lesion import KINDS
-from lungvae_core.vae.networks import READER_WIDTH, SMOOTHING, RatingReader, normalise
+from lungvae_core.vae.networks import READER_WIDTH, SMOOTHING, RatingReader, normalise, smoothed
 
 _EPOCHS = 10
 _MOST = 2.0  # normal scores: how far a step goes
+_SHIFT = 3  # pixels: how far a view is moved
+_SMOOTHER = 1.2  # pixels: how much smoother than by SMOOTHING a view is
+_CENTRE = 32  # pixels: the side of the part of a slice whose detail is compared
+_OCTAVES = ((1 / 16, 1 / 8), (1 / 8, 1 / 4), (1 / 4, 1))  # cycles per pixel; the first is no fine detail
+_FREE = 1.5  # times: a growth in fine detail that costs nothing
+_FLOOR = 2e-3  # of the window: detail below this standard deviation is not seen
 
 
 def reads_ratings(config: Config) -> bool:
@@ -98,3 +107,48 @@ def rating_losses(change: Tensor, rating: Tensor, size: Tensor, weight: float) -
     """
     own = change.gather(1, rating[:, None])[:, 0]
     return weight * (own - size).square() / (_MOST**2 / 3)
+
+
+def draw_view(generator: torch.Generator) -> Callable[[Tensor], Tensor]:
+    """A random view of images (N, 1, 64, 64): turned, mirrored, moved by whole pixels, smoothed further.
+
+    A network that always sees images in one way rewards patterns that fit its own pixels.
+    """
+    turns, mirrored = (int(torch.randint(most, (), generator=generator)) for most in (4, 2))
+    down, right = (int(torch.randint(2 * _SHIFT + 1, (), generator=generator)) for _ in range(2))
+    smoothing = _SMOOTHER * float(torch.rand((), generator=generator))
+
+    def view(x: Tensor) -> Tensor:
+        x = torch.rot90(x.flip(3) if mirrored else x, turns, (2, 3))
+        height, width = x.shape[2:]
+        x = F.pad(x, (_SHIFT,) * 4, "reflect")[:, :, down : down + height, right : right + width]
+        return smoothed(x, smoothing) if smoothing > 0.1 else x
+
+    return view
+
+
+def detail_losses(before: Tensor, after: Tensor, weight: float) -> Tensor:
+    """(N,) nats: how much finer the middle of images (N, 1, 64, 64) has become than before a step.
+
+    The squared logarithm of the growth in power beyond a factor of 1.5, mean over two octaves: e times as
+    much costs `weight`. Power is relative to that of coarser detail, which grows as well where a lesion
+    becomes brighter. Networks for ratings respond to patterns of single pixels, which no slice has and no eye
+    reads.
+    """
+    grown = (_detail(after) / _detail(before) / _FREE).log().clamp(min=0)
+    return weight * grown.square().mean(1)
+
+
+def _detail(x: Tensor) -> Tensor:
+    """(N, 2) power of the middle of images (N, 1, 64, 64) in the finer octaves over that in the first."""
+    start = (x.shape[-1] - _CENTRE) // 2
+    middle = x[:, 0, start : start + _CENTRE, start : start + _CENTRE].float()
+    hann = torch.hann_window(_CENTRE, periodic=False, device=x.device)
+    waves = torch.fft.fft2(
+        (middle - middle.mean((1, 2), keepdim=True)) * torch.outer(hann, hann), norm="ortho"
+    )
+    frequency = torch.fft.fftfreq(_CENTRE, device=x.device)
+    away = torch.hypot(frequency[:, None], frequency[None])
+    octaves = torch.stack([(low <= away) & (away < high) for low, high in _OCTAVES]).float()
+    power = torch.einsum("nhw,ohw->no", waves.abs().square(), octaves) + _FLOOR**2 * _CENTRE**2
+    return power[:, 1:] / power[:, :1]

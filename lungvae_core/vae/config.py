@@ -303,7 +303,8 @@ class ObjectiveConfig(_Frozen):
     guided_ratings: NonNegativeFloat = _setting(
         "Weight of the readers' eye",
         "Nats of loss for steps along guides that are ratings in which a small network, which learns the "
-        "ratings of the training slices first, sees no change. 0: no such network.",
+        "ratings of the training slices first, sees no change, and for steps that multiply the fine detail "
+        "by e. 0: no such network.",
         default=0.0,
     )
     guided_anchor: NonNegativeFloat = _setting(

@@ -167,7 +167,7 @@ class Regression(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.encoder(_smoothed(x, self.smoothing) if self.smoothing else x))
+        return self.head(self.encoder(smoothed(x, self.smoothing) if self.smoothing else x))
 
 
 def mirrors(x: Tensor) -> tuple[Tensor, ...]:
@@ -175,7 +175,7 @@ def mirrors(x: Tensor) -> tuple[Tensor, ...]:
     return x, x.flip(2), x.flip(3), x.flip((2, 3))
 
 
-def _smoothed(x: Tensor, deviation: float) -> Tensor:
+def smoothed(x: Tensor, deviation: float) -> Tensor:
     """Images (N, 1, H, W) smoothed by a Gaussian with that deviation in pixels; edges are mirrored."""
     reach = math.ceil(3 * deviation)
     kernel = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device).div(deviation).square()

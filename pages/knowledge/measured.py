@@ -149,12 +149,15 @@ def effect_sentences(measured: dict[str, Any], one: dict[str, Any]) -> str:
     """Say what a dimension does, with the numbers behind its name."""
     sentences = [record.sentence(measured, one, key) for key in one["properties"]]
     if sentences:
-        return f"{' '.join(sentences)} Selectivity {one['selectivity']:.0%}."
-    return (
-        f"No property changes steadily enough for a name. Over the range the pixels change by "
-        f"{one['inside_hu']:.0f} HU in the lesion and {one['outside_hu']:.0f} HU around it (root mean "
-        "square)."
-    )
+        sentences.append(f"Selectivity {one['selectivity']:.0%}.")
+    else:
+        sentences.append(
+            f"No property changes steadily enough for a name. Over the range the pixels change by "
+            f"{one['inside_hu']:.0f} HU in the lesion and {one['outside_hu']:.0f} HU around it (root mean "
+            "square)."
+        )
+    sentences.append(record.detail_sentence(measured, one["dimension"]))
+    return " ".join(sentences).rstrip()
 
 
 def trust(measured: dict[str, Any]) -> None:

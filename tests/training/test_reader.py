@@ -13,7 +13,15 @@ from lungvae_core.data.slices import SliceSet
 from lungvae_core.training.checkpoints import READER, Run
 from lungvae_core.training.fit import fit
 from lungvae_core.training.lesions import normal_scores
-from lungvae_core.training.reader import draw_rated_steps, fit_reader, load_reader, rated, rating_losses
+from lungvae_core.training.reader import (
+    detail_losses,
+    draw_rated_steps,
+    draw_view,
+    fit_reader,
+    load_reader,
+    rated,
+    rating_losses,
+)
 from lungvae_core.vae.config import override, preset
 from lungvae_core.vae.networks import normalise
 from tests.conftest import blobs, few_guides
@@ -36,6 +44,29 @@ def test_a_step_without_effect_costs_the_weight_and_one_with_its_effect_nothing(
     assert float(still.mean()) == pytest.approx(50, rel=0.05)
     change = torch.nn.functional.one_hot(rating, 2) * size[:, None]
     assert rating_losses(change, rating, size, 50.0).numpy() == pytest.approx(0, abs=1e-4)
+
+
+def test_views_are_of_the_same_kind_for_all_images_and_drawn_anew() -> None:
+    x = torch.rand(2, 1, 64, 64)
+    generator = torch.Generator().manual_seed(0)
+    views = [draw_view(generator) for _ in range(8)]
+    seen = [view(x) for view in views]
+    assert all(one.shape == x.shape for one in seen)
+    assert len({float(one[0, 0, 5, 9]) for one in seen}) > 4
+    torch.testing.assert_close(views[0](x[1:]), seen[0][1:])
+
+
+def test_fine_patterns_cost_and_smooth_changes_do_not() -> None:
+    generator = torch.Generator().manual_seed(0)
+    before = torch.nn.functional.avg_pool2d(torch.rand(4, 1, 70, 70, generator=generator), 7, stride=1)
+    checks = (torch.arange(64)[:, None] + torch.arange(64)) % 2
+    patterned = before + 0.1 * checks
+    slope = before + 0.2 * torch.linspace(0, 1, 64)
+    assert detail_losses(before, before, 50).max() == 0
+    for alike in (slope, 2 * before, before.flip(3)):
+        assert detail_losses(before, alike, 50).max() < 1
+    assert detail_losses(before, patterned, 50).min() > 50
+    assert detail_losses(patterned, before, 50).max() == 0
 
 
 def small(**changes: object):

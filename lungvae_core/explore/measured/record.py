@@ -10,6 +10,7 @@ import numpy as np
 from lungvae_core.data.outlines import ANGLES, CENTRE, segment
 from lungvae_core.data.properties import PROPERTIES
 from lungvae_core.errors import UserError
+from lungvae_core.explore.measured.detail import MUCH
 from lungvae_core.explore.measured.name import NOTHING
 from lungvae_core.explore.measured.schema import Measured
 from lungvae_core.explore.traversal import strip
@@ -89,7 +90,20 @@ def judged_sentence(measured: dict[str, Any], dimension: int, rating: str) -> st
     return (
         f"A judge of {rating} reads more of it in {round(rises * starts)} of {starts} lesions ({rises:.0%}): "
         f"{number(change)} ({number(low)} to {number(high)}) over the range, Spearman {number(spearman)} "
-        f"(median). {judge_sentence(measured, rating)}{sees}"
+        f"(median). {judge_sentence(measured, rating)}{sees} {detail_sentence(measured, dimension)}".rstrip()
+    )
+
+
+def detail_sentence(measured: dict[str, Any], dimension: int) -> str:
+    """What a dimension adds in fine detail at its ends, or "" where that is not much."""
+    ends = measured["dimensions"][dimension].get("fine_share")  # older measurements have none
+    if not ends or max(ends) < MUCH:
+        return ""
+    low, high = ends
+    end, times = ("high", high) if high >= low else ("low", low)
+    return (
+        f"At its {end} end the share of detail under four pixels is {times:.2g} times the starting lesions': "
+        "sharper edges, or fine patterns that no reader would count."
     )
 
 

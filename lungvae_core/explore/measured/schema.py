@@ -43,6 +43,7 @@ class Dimension(Part):
     judged: dict[str, Annotated[list[Number], Field(min_length=len(JUDGED), max_length=len(JUDGED))]] = Field(
         default_factory=dict  # older measurements have none
     )
+    fine_share: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None  # at low and high
 
     @model_validator(mode="after")
     def _consistent(self) -> Dimension:

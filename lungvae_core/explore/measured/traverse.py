@@ -21,6 +21,7 @@ from lungvae_core.data.slices import SliceSet
 from lungvae_core.data.splits import strata
 from lungvae_core.errors import UserError
 from lungvae_core.explore.colours import BANDS, BANDS_MM
+from lungvae_core.explore.measured.detail import growth
 from lungvae_core.explore.measured.judge import EPOCHS, Judge, judge_for
 from lungvae_core.explore.measured.name import RULE, Moved, name_of
 from lungvae_core.explore.measured.record import FORMAT, load, save
@@ -291,8 +292,11 @@ def measure_run(
     deviations = deviations_of(measure(real, segment(real)))
     judge, about_judge = _judge(run, data, table, rows, judge_epochs, seed=seed, resamples=resamples)
     readings: list[np.ndarray] = []  # (S, T, R) of one dimension after the other
+    detail: list[list[float]] = []
+    drawn = vae.decode_hu(codes[rows])
 
     def read(slices: np.ndarray) -> None:
+        detail.append(growth(slices, drawn, steps))
         if judge is not None:
             readings.append(judge.read(slices).reshape(len(rows), steps, -1))
 
@@ -306,17 +310,10 @@ def measure_run(
     if model.spacing_mm:
         spacing = np.full(len(rows), model.spacing_mm)
     measured = {
-        "format": FORMAT,
-        "what": "Each dimension moved from the 1st to the 99th percentile of the training codes, from many "
-        "lesions; every decoded image outlined and measured. Names are for rising values.",
-        "rule": RULE,
-        "moved": list(MOVED),
-        "dimensions_count": len(ranges),
+        **_head(run, table, rows),
         "steps": steps,
         "seed": seed,
         "resamples": resamples,
-        "interval": "95 %, percentiles of the mean over starts, which are one a patient and are resampled",
-        "window_hu": [model.hu_low, model.hu_high],
         "starts": {
             "of": whose,
             "rows": rows.tolist(),
@@ -324,28 +321,43 @@ def measure_run(
             "with_spacing": int(np.isfinite(spacing).sum()),
         },
         "reference_lesions": len(reference),
-        "counted": chosen_rows(
-            np.isin(np.arange(len(table)), rows),
-            f"not among the {len(rows):,} starting lesions, of each patient one slice",
-            before=left_out_of(run, table),
-        ).model_dump(),
         "outlined": np.isfinite(values[..., 0]).mean(),
         "properties": property_entries(deviations),
         "dimensions": _dimensions(
-            values, changes, ranges, deviations, spacing, judged, seed=seed, resamples=resamples
+            values, changes, ranges, deviations, spacing, judged, detail, seed=seed, resamples=resamples
         ),
         "controls": controls(values, deviations, seed=seed, resamples=resamples),
-        "judged": JUDGED,
         "judge": about_judge,
         "outlines": None if data is None else check_outlines(run, data, seed=seed),
-        "data": run.info.data.name,
-        "versions": {"lungvae": lungvae_core.__version__, "numpy": np.__version__},
         "command": command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": time.monotonic() - began,
     }
     save(run, measured)
     return load(run) or {}
+
+
+def _head(run: Run, table: pd.DataFrame, rows: np.ndarray) -> dict[str, Any]:
+    """The part of the record that says what is measured, on the rows of the table that walks start from."""
+    model = run.config.model
+    return {
+        "format": FORMAT,
+        "what": "Each dimension moved from the 1st to the 99th percentile of the training codes, from many "
+        "lesions; every decoded image outlined and measured. Names are for rising values.",
+        "rule": RULE,
+        "moved": list(MOVED),
+        "judged": JUDGED,
+        "dimensions_count": model.dimensions,
+        "interval": "95 %, percentiles of the mean over starts, which are one a patient and are resampled",
+        "window_hu": [model.hu_low, model.hu_high],
+        "counted": chosen_rows(
+            np.isin(np.arange(len(table)), rows),
+            f"not among the {len(rows):,} starting lesions, of each patient one slice",
+            before=left_out_of(run, table),
+        ).model_dump(),
+        "data": run.info.data.name,
+        "versions": {"lungvae": lungvae_core.__version__, "numpy": np.__version__},
+    }
 
 
 def _starting_rows(run: Run, table: pd.DataFrame, count: int, seed: int) -> tuple[np.ndarray, str]:
@@ -386,6 +398,7 @@ def _dimensions(
     deviations: np.ndarray,
     spacing: np.ndarray,
     judged: list[dict[str, list[float]]],
+    detail: list[list[float]],
     *,
     seed: int,
     resamples: int,
@@ -409,6 +422,7 @@ def _dimensions(
             "walk": {key: walks[at, :, _KEYS.index(key)].T for key in row},
             "mm": {key: each[at] for key, each in in_mm.items()},
             "judged": judged[at],
+            "fine_share": detail[at],
         }
         for at, (row, name) in enumerate(zip(moved, names(moved, changes), strict=True))
     ]

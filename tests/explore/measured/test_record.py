@@ -77,6 +77,23 @@ def test_a_judge_is_quoted_with_its_agreement(measured: dict[str, Any]) -> None:
     )
 
 
+def test_fine_detail_at_the_ends_is_said_where_there_is_much(measured: dict[str, Any]) -> None:
+    one = measured["dimensions"][0]
+    for ends in (None, [0.8, 1.2]):
+        one["fine_share"] = ends
+        assert record.detail_sentence(measured, 0) == ""
+    one["fine_share"] = [1.0, 17.2]
+    assert "At its high end the share of detail under four pixels is 17" in record.detail_sentence(
+        measured, 0
+    )
+    one["fine_share"] = [3.5, 1.0]
+    assert "low end" in record.detail_sentence(measured, 0)
+    if one["judged"]:
+        assert record.judged_sentence(measured, 0, next(iter(one["judged"]))).endswith(
+            "no reader would count."
+        )
+
+
 def test_a_walk_from_the_mean_code_takes_the_whole_range(measured: dict[str, Any]) -> None:
     config = preset("gvae").model
     codes = np.random.default_rng(0).normal(size=(30, config.dimensions)).astype(np.float32)
