@@ -87,8 +87,8 @@ def test_compose_services_start_what_exists_and_publish_on_loopback_only():
         if name == "public":
             assert not options["no_sign_in"]
             assert service["environment"]["LUNGVAE_SIGN_IN"] == "/run/secrets/sign-in"
-            told = service["environment"]["LUNGVAE_PROXIES"]
-            assert sockets.proxies({"LUNGVAE_PROXIES": re.sub(r"\$\{\w+:-(.*)\}", r"\1", told)})
+            proxies = service["environment"]["LUNGVAE_PROXIES"]
+            assert sockets.proxies({"LUNGVAE_PROXIES": re.sub(r"\$\{\w+:-(.*)\}", r"\1", proxies)})
         else:
             assert options["no_sign_in"] in OPEN_WORDS
 

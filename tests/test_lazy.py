@@ -80,7 +80,7 @@ def test_a_value_is_computed_again_when_its_state_changes():
     assert kept.get("b", 1, lambda: pytest.fail("it is kept")) == [3]
 
 
-def test_a_failure_is_told_while_the_state_is_the_same():
+def test_a_failure_is_reported_while_the_state_is_the_same():
     kept: Renewed[int] = Renewed()
 
     def refuse() -> int:

@@ -59,7 +59,7 @@ def test_a_name_that_cannot_be_shown_is_not_quoted(tmp_path: Path):
         read(tmp_path / "a.json", {"parts": {"\u202e": 5}})
 
 
-def test_a_later_format_is_told(tmp_path: Path):
+def test_a_later_format_is_reported(tmp_path: Path):
     with pytest.raises(UserError, match="has format 2; this version reads up to 1"):
         read(tmp_path / "a.json", GOOD | {"format": 2})
 

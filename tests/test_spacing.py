@@ -191,7 +191,7 @@ def uploaded(model: str, name: str, content: bytes) -> AppTest:
     return app
 
 
-def asked(app: AppTest) -> list:
+def spacing_inputs(app: AppTest) -> list:
     return [field for field in app.number_input if field.label == "Pixel spacing in mm"]
 
 
@@ -201,23 +201,23 @@ def test_the_predict_page_asks_for_a_spacing_that_an_upload_lacks(
     app = uploaded("spaced", "a.npy", npy(data.slices[0]))
     assert "does not tell its own pixel spacing" in app.error[0].value
     assert len(app.metric) == 0
-    asked(app)[0].set_value(0.5).run()
+    spacing_inputs(app)[0].set_value(0.5).run()
     assert not app.error
     assert not app.exception
     found = app.session_state["upload_cases"]["slice"][1]
     np.testing.assert_allclose(found.code, model.codes[0], atol=1e-5)
     assert any("resampled to 0.7 mm a pixel" in html.proto.body for html in app.get("html"))
-    asked(app)[0].set_value(0.9).run()
+    spacing_inputs(app)[0].set_value(0.9).run()
     assert np.abs(app.session_state["upload_cases"]["slice"][1].code - model.codes[0]).max() > 1e-4
 
 
 def test_the_predict_page_asks_only_where_it_must(pages: None, data: SliceSet) -> None:
     app = uploaded("tiny-gvae", "a.npy", npy(data.slices[0]))
-    assert not asked(app)
+    assert not spacing_inputs(app)
     assert len(app.metric) == 1
     volume = nibabel.Nifti1Image(data.slices[0][:, :, None], np.diag([0.5, 0.5, 2, 1]))
     app = uploaded("spaced", "a.nii", volume.to_bytes())
-    assert not asked(app)
+    assert not spacing_inputs(app)
     assert len(app.metric) == 1
 
 

@@ -161,7 +161,7 @@ def test_bad_numbers_and_a_missing_ray_are_sentences(monkeypatch: pytest.MonkeyP
     assert cores() >= 1
 
 
-def test_a_cluster_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_cluster_that_does_not_answer_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(UserError, match="ray start --head"), pool(ray="127.0.0.1:1"):

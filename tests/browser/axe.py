@@ -33,20 +33,20 @@ def findings(page: Any) -> list[str]:
         if violation["impact"] not in GRAVE:
             continue
         for node in violation["nodes"]:
-            if not any(_known(page, each, violation["id"], node) for each in KNOWN):
-                told = node["failureSummary"].replace("\n", " ")
-                found.append(f"{violation['id']}: {node['target']} {node['html'][:160]} {told}")
+            if not any(_accepted(page, each, violation["id"], node) for each in KNOWN):
+                summary = node["failureSummary"].replace("\n", " ")
+                found.append(f"{violation['id']}: {node['target']} {node['html'][:160]} {summary}")
     return found
 
 
-def _known(page: Any, known: Shell, rule: str, node: dict[str, Any]) -> bool:
+def _accepted(page: Any, accepted: Shell, rule: str, node: dict[str, Any]) -> bool:
     target = node["target"][-1]
-    if rule != known.rule or not isinstance(target, str):
+    if rule != accepted.rule or not isinstance(target, str):
         return False
     return bool(
         page.evaluate(
             "([target, of]) => { const found = document.querySelector(target); "
             "return Boolean(found && found.closest(of)); }",
-            [target, known.selector],
+            [target, accepted.selector],
         )
     )

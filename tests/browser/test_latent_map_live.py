@@ -76,7 +76,7 @@ def pixels(canvas):
     return canvas.evaluate("c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)")
 
 
-def around(page, *, shift=False):
+def lasso(page, *, shift=False):
     """Draw a lasso around all points; on its way it may cross the toolbar."""
     box = page.locator("canvas.overlay").bounding_box()
     left, right = box["x"] + 6, box["x"] + box["width"] - 6
@@ -145,7 +145,7 @@ def test_a_lasso_selects_shift_adds_and_escape_clears(map_page, settled_page):
     row = lonely(spots)
     page.mouse.click(*spots[row])
     page.get_by_text("1 slice of 1 nodule of 1 patient").wait_for()
-    around(page, shift=True)
+    lasso(page, shift=True)
     page.locator(f".map[data-selected='{POINTS}']").wait_for()
     page.get_by_text(f"{POINTS} slices of").wait_for()
     page.get_by_text("1 of 2", exact=True).wait_for()
@@ -170,7 +170,7 @@ def test_a_box_selects(map_page):
 
 def test_the_selection_outlives_colour_method_and_unit(map_page, settled_page, errors):
     page = map_page()
-    around(page)
+    lasso(page)
     page.get_by_text(f"{POINTS} slices of").wait_for()
     settled_page(page)
     page.get_by_test_id("stMainBlockContainer").get_by_test_id("stSelectbox").first.click()
@@ -207,7 +207,7 @@ def test_the_legend_hides_and_isolates(map_page):
     entry.hover()
     entry.locator("button.only").click()
     page.locator(f".map[data-shown='{count}']").wait_for()
-    around(page)
+    lasso(page)
     page.get_by_text(f"{count} slices of").wait_for()
     page.locator(".legend button.all").click()
     page.locator(f".map[data-shown='{POINTS}']").wait_for()
@@ -332,9 +332,9 @@ def test_clusters_are_outlined_and_say_what_they_are(page, shipped_url, settled_
     assert tip.is_hidden()
     names.first.hover()
     tip.wait_for()
-    told = tip.inner_text()
+    text = tip.inner_text()
     for word in ("nodules of", "patients", "Malignant:", "Median diameter", "95 % interval"):
-        assert word in told
+        assert word in text
     # They can be read without a mouse, and taken away.
     page.mouse.move(5, 5)
     names.nth(1).focus()

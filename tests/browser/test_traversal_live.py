@@ -214,7 +214,7 @@ def test_another_start_and_another_model_are_taken_up(open_page, settled_page, e
     assert errors == []
 
 
-def test_a_lost_connection_is_told_and_mended(open_page, page):
+def test_a_lost_connection_is_reported_and_mended(open_page, page):
     sockets = []
     page.route_web_socket("**/api/live/**", lambda route: sockets.append((route, route.connect_to_server())))
     open_page("/traversal?model=tiny-gvae&start=prior")

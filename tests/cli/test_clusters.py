@@ -15,7 +15,7 @@ def model(tiny_models: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_models / "tiny-gvae", tmp_path / "tiny-gvae"))
 
 
-def test_clusters_are_written_and_told(printed, model: Path) -> None:
+def test_clusters_are_written_and_printed(printed, model: Path) -> None:
     text = printed("clusters", model, "--quick", "--seed", 3)
     report = read_json(model / "clusters.json", what="")
     assert (report["seed"], report["quick"], report["unit"]) == (3, True, "nodule")

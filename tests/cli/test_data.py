@@ -77,7 +77,7 @@ def test_without_a_column_nodule_the_person_says_what_rows_are(printed, refused,
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])
-def test_what_a_set_made_by_hand_disagrees_in_is_told(run, command: str, tmp_path: Path) -> None:
+def test_what_a_set_made_by_hand_disagrees_in_is_reported(run, command: str, tmp_path: Path) -> None:
     slices, masks, table = blobs(5)
     table.loc[2, "n_readers"] = 3
     write(tmp_path / "set", slices, masks, table, DatasetInfo(name="one patient", source="test", rule="none"))

@@ -32,7 +32,7 @@ def model(tiny_models: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.long
-def test_directions_are_written_and_told(printed, model: Path, tiny_data: Path) -> None:
+def test_directions_are_written_and_printed(printed, model: Path, tiny_data: Path) -> None:
     text = printed("directions", model, "--quick", "--seed", 3)
     report = read_json(model / "directions.json", what="")
     assert (report["seed"], report["quick"]) == (3, True)

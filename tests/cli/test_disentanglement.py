@@ -36,7 +36,7 @@ def test_several_runs_are_written_and_compared(printed, copies, monkeypatch):
     assert "nothing can be said of a difference" in out  # a run of each prior is no spread
 
 
-def test_a_folder_that_is_no_run_is_told_before_any_work(refused, copies, tmp_path):
+def test_a_folder_that_is_no_run_is_reported_before_any_work(refused, copies, tmp_path):
     refused("is not a model", "disentanglement", copies[0], tmp_path)
     assert not (copies[0] / "disentanglement.json").exists()
 

@@ -19,7 +19,7 @@ def test_an_existing_file_is_kept(refused, tmp_path: Path) -> None:
     assert kept.read_text() == "mine"
 
 
-def test_a_folder_that_is_not_there_is_told(refused, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_reported(refused, tmp_path: Path) -> None:
     refused("nowhere", "prepare", tmp_path / "nowhere", "--out", tmp_path / "set")
     assert not (tmp_path / "set").exists()
 

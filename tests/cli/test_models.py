@@ -29,7 +29,7 @@ def test_presets_say_what_each_setting_means_and_can_be(printed) -> None:
     assert lines["epochs"].startswith("(1 to 10000): Epochs. ")
 
 
-def test_a_model_that_is_not_there_is_told(refused, tmp_path: Path) -> None:
+def test_a_model_that_is_not_there_is_reported(refused, tmp_path: Path) -> None:
     out = tmp_path / "explorer.html"
     refused("There is no model", "export-explorer", tmp_path / "nothing", "--out", out)
     assert not out.exists()

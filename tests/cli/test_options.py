@@ -42,7 +42,7 @@ def test_an_options_help_is_the_settings_description() -> None:
     assert made.help == f"{description} More. Default: 30."
 
 
-def test_a_set_that_is_not_there_is_told(tiny_data: Path, tmp_path: Path) -> None:
+def test_a_set_that_is_not_there_is_reported(tiny_data: Path, tmp_path: Path) -> None:
     assert len(open_set(tiny_data)) == 120
     with pytest.raises(UserError):
         open_set(tmp_path / "nothing")

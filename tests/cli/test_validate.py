@@ -59,7 +59,7 @@ def test_the_models_own_data_are_refused(
         (("--out", "report.txt"), "is a json file"),
     ],
 )
-def test_what_cannot_be_is_told_in_a_sentence(
+def test_what_cannot_be_is_reported_in_a_sentence(
     refused, options: tuple[str, ...], sentence: str, tiny_models: Path, others: Path, tmp_path: Path
 ) -> None:
     data = ("--data", others, "--out", tmp_path / "r.json")

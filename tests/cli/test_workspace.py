@@ -60,7 +60,7 @@ def test_a_backup_is_checked_and_restored(
     assert (folders / "new" / "runs" / "own" / "notes.txt").read_text() == "a run's"
 
 
-def test_a_damaged_backup_is_told(run, folders: Path) -> None:
+def test_a_damaged_backup_is_reported(run, folders: Path) -> None:
     archive = folders / "backup.tar"
     run("backup", "--out", archive)
     archive.write_bytes(archive.read_bytes()[:200])

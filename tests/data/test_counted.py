@@ -28,7 +28,7 @@ def test_used_and_left_out_are_all_rows(task: str, rule: str) -> None:
     assert counted.left_out["without a malignancy rating"] == 1
 
 
-def test_each_reason_is_told() -> None:
+def test_each_reason_is_reported() -> None:
     truth = labels(TABLE, "mvb", "three_readers")
     truth[0] = np.nan
     counted = labelled_rows(TABLE, truth, "mvb", "three_readers", before={"at import: damaged": 2})

@@ -46,11 +46,11 @@ def test_patients_are_recognised_by_their_ids_however_these_are_spelled(tmp_path
         ({"patient_id": [], "diagnosis": []}, "no rows"),
     ],
 )
-def test_what_cannot_be_used_is_told(tmp_path: Path, columns: dict, sentence: str) -> None:
+def test_what_cannot_be_used_is_reported(tmp_path: Path, columns: dict, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         read_diagnoses(table(tmp_path, **columns))
 
 
-def test_a_missing_table_is_told(tmp_path: Path) -> None:
+def test_a_missing_table_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="There is no table"):
         read_diagnoses(tmp_path / "nowhere.csv")

@@ -54,7 +54,7 @@ def test_real_slices_come_in_whole(lidc: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(made.slices[::1000], np.load(lidc / "slices.npy", mmap_mode="r")[::1000])
 
 
-def test_rows_that_differ_in_number_are_told(arrays: dict[str, Path]) -> None:
+def test_rows_that_differ_in_number_are_reported(arrays: dict[str, Path]) -> None:
     pd.read_csv(arrays["t.csv"]).iloc[:-1].to_csv(arrays["t.csv"], index=False)
     with pytest.raises(UserError, match=r"s\.npy has 20.*t\.csv has 19"):
         import_arrays(arrays["s.npy"], arrays["t.csv"], arrays["out"])
@@ -70,13 +70,13 @@ def test_rows_that_differ_in_number_are_told(arrays: dict[str, Path]) -> None:
         (lambda t: t.iloc[:0], "no rows"),
     ],
 )
-def test_bad_tables_are_told(arrays: dict[str, Path], change, sentence: str) -> None:
+def test_bad_tables_are_reported(arrays: dict[str, Path], change, sentence: str) -> None:
     change(pd.read_csv(arrays["t.csv"])).to_csv(arrays["t.csv"], index=False)
     with pytest.raises(UserError, match=sentence):
         import_arrays(arrays["s.npy"], arrays["t.csv"], arrays["out"])
 
 
-def test_bad_arrays_are_told(arrays: dict[str, Path]) -> None:
+def test_bad_arrays_are_reported(arrays: dict[str, Path]) -> None:
     for bad, sentence in (
         (np.zeros((20, 32, 32), np.int16), "shape"),
         (np.full((20, 64, 64), np.nan), "not numbers"),
@@ -130,7 +130,7 @@ def test_a_manifest_names_the_bad_row(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_bad_images_are_told(tmp_path: Path) -> None:
+def test_bad_images_are_reported(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG not really")
     (tmp_path / "broken.npy").write_bytes(b"nonsense")
     (tmp_path / "text.txt").write_text("hello")

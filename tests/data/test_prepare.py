@@ -221,7 +221,7 @@ def useless(tmp_path, cohort_store, write_ct, write_series, make_image) -> dict[
     return folders | {name: tmp_path / name for name in ("truncated", "no lesion")}
 
 
-def test_a_folder_of_no_use_is_told_and_leaves_nothing(useless, out):
+def test_a_folder_of_no_use_is_reported_and_leaves_nothing(useless, out):
     for name, sentence in (
         ("missing", "does not exist"),
         ("a file", "is a file"),

@@ -55,7 +55,7 @@ def test_a_changed_byte_is_found(folder: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["slices.npy", "masks.npy", "table.parquet"])
 @pytest.mark.parametrize("harm", ["missing", "truncated", "nonsense"])
-def test_damage_is_told_even_without_the_hash(folder: Path, name: str, harm: str) -> None:
+def test_damage_is_reported_even_without_the_hash(folder: Path, name: str, harm: str) -> None:
     path = folder / name
     if harm == "missing":
         path.unlink()
@@ -74,7 +74,7 @@ def test_damage_is_told_even_without_the_hash(folder: Path, name: str, harm: str
         (None, "damaged or not JSON"),
     ],
 )
-def test_a_wrong_description_is_told(folder: Path, change: dict | None, sentence: str) -> None:
+def test_a_wrong_description_is_reported(folder: Path, change: dict | None, sentence: str) -> None:
     path = folder / "dataset.json"
     raw = json.loads(path.read_text())
     path.write_text("{" if change is None else json.dumps({**raw, **change}))
@@ -82,7 +82,7 @@ def test_a_wrong_description_is_told(folder: Path, change: dict | None, sentence
         SliceSet.open(folder, verify=False)
 
 
-def test_wrong_paths_are_told(tmp_path: Path) -> None:
+def test_wrong_paths_are_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="There is no data set"):
         SliceSet.open(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"no dataset\.json"):
@@ -107,7 +107,7 @@ def test_parts_that_do_not_fit_are_refused_and_leave_nothing(tmp_path: Path, har
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_existing_set_is_kept_unless_told(folder: Path) -> None:
+def test_an_existing_set_is_kept_unless_forced(folder: Path) -> None:
     before = SliceSet.open(folder).info.content_hash
     with pytest.raises(UserError, match="already exists"):
         write(folder, *blobs(10), INFO)
@@ -134,7 +134,7 @@ def test_labels_leave_out_the_indeterminate() -> None:
         (1.33333, "1.33", "between highly unlikely and moderately unlikely", 1),
     ],
 )
-def test_a_mean_rating_is_told_as_what_it_lies_between(
+def test_a_mean_rating_is_shown_as_what_it_lies_between(
     rating: float, text: str, meaning: str, grade: int
 ) -> None:
     assert rating_text(rating) == text

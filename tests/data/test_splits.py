@@ -48,7 +48,7 @@ def test_holdout_takes_about_the_fraction_of_patients() -> None:
     assert not set(table["patient_id"].iloc[train]) & set(table["patient_id"].iloc[held_out])
 
 
-def test_what_cannot_be_split_is_told() -> None:
+def test_what_cannot_be_split_is_reported() -> None:
     with pytest.raises(UserError, match="fewer folds"):
         list(grouped_folds(table_of([3, 3]), 5))
     with pytest.raises(UserError, match="at least 2"):

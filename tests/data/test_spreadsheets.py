@@ -89,13 +89,13 @@ def test_an_excel_file_of_several_sheets_blank_rows_and_numbers_as_text(tmp_path
         (True, "yes or no"),
     ],
 )
-def test_what_a_spreadsheet_made_of_a_number_is_told(tmp_path: Path, cell: object, why: str) -> None:
+def test_what_a_spreadsheet_made_of_a_number_is_reported(tmp_path: Path, cell: object, why: str) -> None:
     path = excel(tmp_path / "t.xlsx", ("S", [["patient_id", "diameter_mm"], ["A", cell]]))
     with pytest.raises(UserError, match=why):
         read_table(path)
 
 
-def test_files_that_are_no_tables_are_told(tmp_path: Path) -> None:
+def test_files_that_are_no_tables_are_reported(tmp_path: Path) -> None:
     two = [["patient_id"], ["A"]]
     with pytest.raises(UserError, match="several sheets"):
         read_table(excel(tmp_path / "two.xlsx", ("a", two), ("b", two)))

@@ -118,7 +118,7 @@ def test_the_released_choice_of_labels_says_that_it_leaks(tiny_data: Path, tmp_p
     assert report["leaks"]
 
 
-def test_nothing_to_test_on_is_told(tiny_data: Path, tmp_path: Path) -> None:
+def test_nothing_to_test_on_is_reported(tiny_data: Path, tmp_path: Path) -> None:
     data = SliceSet.open(tiny_data)
     run = run_with({"rounds": 1, "round_epochs": 1}, data, tmp_path / "run")
     table, codes = run.latents()

@@ -98,7 +98,7 @@ def test_classify_judges_its_own_scores_and_home_says_it_in_a_sentence(
     assert any("Opinion is not diagnosis" in element.value for element in app.markdown)
 
 
-def test_patients_who_are_not_in_the_data_are_told_before_anything_is_trained() -> None:
+def test_patients_who_are_not_in_the_data_are_reported_before_anything_is_trained() -> None:
     table, nodules, diagnoses = made()
     strangers = table.assign(patient_id="X-" + table["patient_id"])
     with pytest.raises(UserError, match="0 benign and 0 malignant"):

@@ -212,7 +212,7 @@ def test_held_out_patients_whose_labels_fitted_the_classifier_are_known(run: Run
     assert seen_patients(run, data).patients == {run.info.held_out[0]}
 
 
-def test_what_is_missing_is_told(run: Run, tmp_path: Path) -> None:
+def test_what_is_missing_is_reported(run: Run, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="lacks lesions of both classes"):
         validate(run, others(malignancy=3))
     copy = copytree(run.folder, tmp_path / "copy")

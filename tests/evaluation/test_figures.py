@@ -45,13 +45,13 @@ def frame() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def found(frame: pd.DataFrame) -> dict[str, Any]:
+def figures(frame: pd.DataFrame) -> dict[str, Any]:
     return unit_figures(frame)
 
 
-def test_values_are_scikit_learns(frame: pd.DataFrame, found: dict[str, Any]) -> None:
+def test_values_are_scikit_learns(frame: pd.DataFrame, figures: dict[str, Any]) -> None:
     label, called, probability = (frame[name] for name in ("label", "called", "probability"))
-    assert {name: found[name]["value"] for name in FIGURES} == pytest.approx(
+    assert {name: figures[name]["value"] for name in FIGURES} == pytest.approx(
         {
             "auc": theirs.roc_auc_score(label, frame["logit"]),
             "accuracy": theirs.accuracy_score(label, called),
@@ -66,8 +66,8 @@ def test_values_are_scikit_learns(frame: pd.DataFrame, found: dict[str, Any]) ->
         }
     )
     tn, fp, fn, tp = theirs.confusion_matrix(label, called).ravel().tolist()
-    assert found["confusion"] == {"tp": tp, "fp": fp, "tn": tn, "fn": fn}
-    assert (found["count"], found["malignant"], found["patients"]) == (360, int(label.sum()), 120)
+    assert figures["confusion"] == {"tp": tp, "fp": fp, "tn": tn, "fn": fn}
+    assert (figures["count"], figures["malignant"], figures["patients"]) == (360, int(label.sum()), 120)
 
 
 def test_precision_and_recall_are_not_swapped() -> None:
@@ -75,18 +75,18 @@ def test_precision_and_recall_are_not_swapped() -> None:
     label = np.repeat([1, 0], [4, 16])
     called = np.r_[1, 1, 1, 0, np.repeat([1, 0], [5, 11])]
     frame = judged(20, 1).assign(label=label, called=called)
-    found = unit_figures(frame, resamples=50)
-    assert found["sensitivity"]["value"] == 3 / 4
-    assert found["precision"]["value"] == 3 / 8
-    assert found["specificity"]["value"] == 11 / 16  # the negative predictive value would be 11/12
+    figures = unit_figures(frame, resamples=50)
+    assert figures["sensitivity"]["value"] == 3 / 4
+    assert figures["precision"]["value"] == 3 / 8
+    assert figures["specificity"]["value"] == 11 / 16  # the negative predictive value would be 11/12
 
 
-def test_intervals_are_those_of_drawing_patients(frame: pd.DataFrame, found: dict[str, Any]) -> None:
+def test_intervals_are_those_of_drawing_patients(frame: pd.DataFrame, figures: dict[str, Any]) -> None:
     for name in FIGURES:
-        assert found[name]["low"] <= found[name]["value"] <= found[name]["high"], name
-        assert 0 <= found[name]["low"] < found[name]["high"] <= 1
+        assert figures[name]["low"] <= figures[name]["value"] <= figures[name]["high"], name
+        assert 0 <= figures[name]["low"] < figures[name]["high"] <= 1
     columns = [frame[name].to_numpy() for name in ("label", "logit", "patient_id")]
-    assert found["auc"] == auc_interval(*columns)
+    assert figures["auc"] == auc_interval(*columns)
     # The same by drawing rows, which is slow.
     generator = np.random.default_rng(1)
     rows = list(frame.groupby("patient_id").indices.values())
@@ -103,16 +103,16 @@ def test_intervals_are_those_of_drawing_patients(frame: pd.DataFrame, found: dic
         )
     for name, values in zip(("precision", "sensitivity", "brier"), np.array(drawn).T, strict=True):
         slow = np.percentile(values, [2.5, 97.5])
-        assert (found[name]["low"], found[name]["high"]) == pytest.approx(slow, abs=0.015), name
+        assert (figures[name]["low"], figures[name]["high"]) == pytest.approx(slow, abs=0.015), name
 
 
 def test_repeated_units_of_a_patient_do_not_narrow_an_interval(
-    frame: pd.DataFrame, found: dict[str, Any]
+    frame: pd.DataFrame, figures: dict[str, Any]
 ) -> None:
     ten = pd.concat([frame.assign(slice=number) for number in range(10)], ignore_index=True)
     again = unit_figures(ten)
     for name in FIGURES:
-        assert again[name] == pytest.approx(found[name], abs=0.01), name
+        assert again[name] == pytest.approx(figures[name], abs=0.01), name
 
 
 def test_the_seed_decides_and_the_order_of_units_does_not(frame: pd.DataFrame) -> None:
@@ -124,58 +124,58 @@ def test_the_seed_decides_and_the_order_of_units_does_not(frame: pd.DataFrame) -
         assert turned[name]["value"] == pytest.approx(one[name]["value"])
 
 
-def test_folds_have_their_own_auc(frame: pd.DataFrame, found: dict[str, Any]) -> None:
+def test_folds_have_their_own_auc(frame: pd.DataFrame, figures: dict[str, Any]) -> None:
     expected = [auc(part["label"].to_numpy(), part["logit"].to_numpy()) for _, part in frame.groupby("fold")]
-    assert found["auc_by_fold"] == expected
+    assert figures["auc_by_fold"] == expected
     assert len(expected) == 5
     assert unit_figures(frame.drop(columns="fold"), resamples=10)["auc_by_fold"] == []
 
 
 def test_curves_are_thin_and_true() -> None:
     large = judged(1500, 2, seed=4)
-    found = unit_figures(large, resamples=20)
-    roc, pr = found["curves"]["roc"], found["curves"]["pr"]
+    figures = unit_figures(large, resamples=20)
+    roc, pr = figures["curves"]["roc"], figures["curves"]["pr"]
     assert len(roc["fpr"]) == len(roc["tpr"]) <= POINTS
     assert len(pr["recall"]) == len(pr["precision"]) <= POINTS
     assert (roc["fpr"][0], roc["tpr"][0], roc["fpr"][-1], roc["tpr"][-1]) == (0, 0, 1, 1)
-    assert np.trapezoid(roc["tpr"], roc["fpr"]) == pytest.approx(found["auc"]["value"], abs=0.003)
+    assert np.trapezoid(roc["tpr"], roc["fpr"]) == pytest.approx(figures["auc"]["value"], abs=0.003)
     assert (pr["recall"][0], pr["recall"][-1]) == (0, 1)
     assert pr["recall"] == sorted(pr["recall"])
     assert pr["precision"][-1] == pytest.approx(large["label"].mean(), abs=0.03)
     assert np.trapezoid(pr["precision"], pr["recall"]) == pytest.approx(
-        found["average_precision"]["value"], abs=0.01
+        figures["average_precision"]["value"], abs=0.01
     )
-    assert sum(one["count"] for one in found["curves"]["reliability"]) == len(large)
+    assert sum(one["count"] for one in figures["curves"]["reliability"]) == len(large)
 
 
 def test_a_share_of_one_is_not_called_certain() -> None:
     frame = judged(30, 2).assign(called=1)
-    found = unit_figures(frame, resamples=50)
+    figures = unit_figures(frame, resamples=50)
     ill = frame.loc[frame["label"] == 1, "patient_id"].nunique()
-    assert found["sensitivity"]["value"] == found["sensitivity"]["high"] == 1
-    assert found["sensitivity"]["low"] == pytest.approx(1 - 3.84 / (ill + 3.84), abs=1e-3)  # Wilson's
-    assert found["specificity"]["value"] == found["specificity"]["low"] == 0
-    assert found["specificity"]["high"] > 0.05
+    assert figures["sensitivity"]["value"] == figures["sensitivity"]["high"] == 1
+    assert figures["sensitivity"]["low"] == pytest.approx(1 - 3.84 / (ill + 3.84), abs=1e-3)  # Wilson's
+    assert figures["specificity"]["value"] == figures["specificity"]["low"] == 0
+    assert figures["specificity"]["high"] > 0.05
 
 
 def test_labels_that_are_random_by_patient_say_nothing() -> None:
     frame = judged(300, 4, seed=6)
     chance = np.repeat(np.random.default_rng(0).integers(0, 2, 300), 4)
-    found = unit_figures(frame.assign(label=chance), resamples=400)
-    assert abs(found["auc"]["value"] - 0.5) < 0.05
-    assert found["auc"]["low"] < 0.5 < found["auc"]["high"]
-    assert found["balanced_accuracy"]["low"] < 0.5 < found["balanced_accuracy"]["high"]
+    figures = unit_figures(frame.assign(label=chance), resamples=400)
+    assert abs(figures["auc"]["value"] - 0.5) < 0.05
+    assert figures["auc"]["low"] < 0.5 < figures["auc"]["high"]
+    assert figures["balanced_accuracy"]["low"] < 0.5 < figures["balanced_accuracy"]["high"]
 
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_a_single_class_has_the_figures_that_it_can_have(label: int) -> None:
-    found = unit_figures(judged(10, 2).assign(label=label), resamples=50)
-    assert np.isnan(found["auc"]["value"])
-    assert np.isnan(found["auc"]["low"])
-    assert np.isnan(found["sensitivity" if label == 0 else "specificity"]["value"])
-    assert 0 <= found["accuracy"]["low"] <= found["accuracy"]["value"] <= found["accuracy"]["high"] <= 1
-    assert found["curves"]["roc"] == {"fpr": [], "tpr": []}
-    assert report.UnitFigures.model_validate(report.plain(found)).auc.value is None
+    figures = unit_figures(judged(10, 2).assign(label=label), resamples=50)
+    assert np.isnan(figures["auc"]["value"])
+    assert np.isnan(figures["auc"]["low"])
+    assert np.isnan(figures["sensitivity" if label == 0 else "specificity"]["value"])
+    assert 0 <= figures["accuracy"]["low"] <= figures["accuracy"]["value"] <= figures["accuracy"]["high"] <= 1
+    assert figures["curves"]["roc"] == {"fpr": [], "tpr": []}
+    assert report.UnitFigures.model_validate(report.plain(figures)).auc.value is None
 
 
 def test_no_units_and_all_ties() -> None:
@@ -188,11 +188,11 @@ def test_no_units_and_all_ties() -> None:
     assert ties["average_precision"]["value"] == pytest.approx(ties["precision"]["value"])
 
 
-def test_they_are_what_a_report_takes(found: dict[str, Any]) -> None:
+def test_they_are_what_a_report_takes(figures: dict[str, Any]) -> None:
     assert FIGURES == report.FIGURES
-    kept = report.UnitFigures.model_validate(report.plain(found))
+    kept = report.UnitFigures.model_validate(report.plain(figures))
     assert kept.curves is not None
-    assert kept.model_dump(mode="json")["auc"] == found["auc"]
+    assert kept.model_dump(mode="json")["auc"] == figures["auc"]
 
 
 @pytest.mark.parametrize(

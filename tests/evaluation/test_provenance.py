@@ -39,7 +39,7 @@ def test_the_command_is_the_one_that_runs_unless_it_is_given(monkeypatch: pytest
     assert provenance(0, "lungvae validate")["command"] == "lungvae validate"
 
 
-def test_the_hardware_is_told_also_where_the_processor_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hardware_is_named_also_where_the_processor_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     assert " cores (" in hardware()
     assert f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB" in hardware()
 

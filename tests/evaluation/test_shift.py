@@ -29,7 +29,7 @@ def shift(new: np.ndarray, new_table: pd.DataFrame, **settings: Any) -> dict[str
     return code_shift(own, table, new, new_table, simplex=False, trained=trained, resamples=100, **settings)
 
 
-def test_data_of_the_same_kind_cannot_be_told_apart() -> None:
+def test_data_of_the_same_kind_cannot_be_distinguished() -> None:
     found = shift(*made_up(400, 1, "NEW"))
     assert found["auc_of_origin"]["low"] < 0.55
     assert abs(found["auc_of_origin"]["value"] - 0.5) < 0.08
@@ -49,7 +49,7 @@ def test_a_shifted_dimension_is_named_with_its_size() -> None:
     assert found["auc_of_origin"]["low"] > 0.8
 
 
-def test_codes_that_spread_more_about_the_same_mean_are_told_apart() -> None:
+def test_codes_that_spread_more_about_the_same_mean_are_distinguished() -> None:
     codes, table = made_up(400, 1, "NEW")
     found = shift(codes * np.float32(2), table)
     assert found["mean_difference"] < 0.15

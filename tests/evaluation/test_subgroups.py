@@ -22,7 +22,7 @@ def judged(count: int = 400) -> pd.DataFrame:
     return nodules(patients=count // 2, each=2)
 
 
-def told(column: pd.Series) -> list[str]:
+def names_of(column: pd.Series) -> list[str]:
     return column.astype(object).where(column.notna(), "-").tolist()
 
 
@@ -130,17 +130,17 @@ def test_attributes_of_nodules_at_the_edges() -> None:
     found.index = frame.index
     found = found.sort_index()
 
-    def said(name: str) -> list[str]:
-        return told(found[name])
+    def bands(name: str) -> list[str]:
+        return names_of(found[name])
 
     small, six, eight, large = "under 6 mm", "6 to under 8 mm", "8 to under 15 mm", "15 mm and over"
-    assert said("size_band") == [small, six, six, eight, eight, large, large, "-"]
-    assert said("readers") == ["1", "2", "3", "4+", "4+", "1", "1", "-"]
+    assert bands("size_band") == [small, six, six, eight, eight, large, large, "-"]
+    assert bands("readers") == ["1", "2", "3", "4+", "4+", "1", "1", "-"]
     glass, part, solid = "ground glass", "part solid", "solid"
-    assert said("texture") == [glass, glass, part, part, solid, solid, "-", solid]
+    assert bands("texture") == [glass, glass, part, part, solid, solid, "-", solid]
     thin, two, three, thick = "1 mm or less", "over 1 to 2 mm", "over 2 to 3 mm", "over 3 mm"
-    assert said("slice_thickness") == [thin, thin, two, two, three, three, thick, "-"]
-    assert said("manufacturer") == ["A", "B", "A", "-", "-", "B", "A", "A"]
+    assert bands("slice_thickness") == [thin, thin, two, two, three, three, thick, "-"]
+    assert bands("manufacturer") == ["A", "B", "A", "-", "-", "B", "A", "A"]
     groups = subgroups(frame, attributes_of(table, frame, "nodule"), resamples=10)
     assert [one["group"] for one in groups["size_band"]] == [small, six, eight, large, UNKNOWN]
 
@@ -150,7 +150,7 @@ def test_attributes_of_slices_and_patients() -> None:
     table = table_of(frame, diameter_mm=[5, 20, 7, 6, np.nan, 9]).assign(n_readers=2)
     slices = table[["patient_id", "nodule", "slice"]].assign(label=0)
     of_slices = attributes_of(table, slices, "slice")
-    assert told(of_slices["size_band"]) == [
+    assert names_of(of_slices["size_band"]) == [
         "under 6 mm"
         if size < 6
         else "6 to under 8 mm"
@@ -171,6 +171,6 @@ def test_attributes_need_only_the_columns_that_are_there() -> None:
     frame = judged(4)
     assert list(attributes_of(table_of(frame), frame, "nodule")) == []
     counted = attributes_of(table_of(frame, malignancy_all=["3|4", "2", "1|1|1|1|1", ""]), frame, "nodule")
-    assert told(counted["readers"]) == ["2", "1", "4+", "-"]
+    assert names_of(counted["readers"]) == ["2", "1", "4+", "-"]
     with pytest.raises(UserError, match="no unit"):
         attributes_of(table_of(frame), frame, "lobe")

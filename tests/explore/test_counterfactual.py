@@ -192,7 +192,7 @@ def test_one_takes_seconds_not_minutes_on_ten_thousand_lesions_of_64_dimensions(
     assert time.process_time() - start < 10  # CPU seconds, of all threads; a quiet machine takes under one
 
 
-def test_what_changed_is_told_in_measured_terms() -> None:
+def test_what_changed_is_put_in_measured_terms() -> None:
     y, x = np.mgrid[:64, :64] - 31.75
     away = np.hypot(y, x)
 

@@ -78,7 +78,7 @@ def test_neighbours_lead_around_where_there_is_nothing():
     assert np.linalg.norm(way[:, :2], axis=1).min() > 4  # the straight way goes through 0
 
 
-def test_a_way_leaves_out_what_it_is_told_to():
+def test_a_way_leaves_out_what_it_should():
     lesions = codes("gaussian")
     without = np.arange(60) % 2 == 0
     passed = Graph(lesions, "gaussian").way(lesions[0], lesions[2], without=without)

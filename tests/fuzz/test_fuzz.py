@@ -56,11 +56,11 @@ def fuzz(tmp_path: Path) -> Callable[[Target, int], Outcome]:
         def make(seed: int) -> bytes:
             return whole[seed] if seed < len(whole) else mutated(whole[seed % len(whole)], whole, seed)
 
-        found = attempt(target.run, make, range(count + len(whole)), tmp_path)
-        print(found.told())
-        assert found.findings == [], found.told() + "\n" + found.findings[0][1]
-        assert found.results + found.sentences == count + len(whole)
-        return found
+        outcome = attempt(target.run, make, range(count + len(whole)), tmp_path)
+        print(outcome.report())
+        assert outcome.findings == [], outcome.report() + "\n" + outcome.findings[0][1]
+        assert outcome.results + outcome.sentences == count + len(whole)
+        return outcome
 
     return go
 

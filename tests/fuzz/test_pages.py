@@ -117,7 +117,7 @@ def test_a_page_reads_no_parameter_that_is_not_tried(page, open_page, monkeypatc
 
 
 @pytest.mark.parametrize("value", [*hostile.FEW, ["1", "2"], ["tiny-gvae"] * 3])
-def test_what_an_address_holds_is_told_and_passed_over(value, open_page):
+def test_what_an_address_holds_is_reported_and_passed_over(value, open_page):
     app = open_page("predict/predict.py", {"row": value})
     assert not app.exception
     assert app.toast

@@ -48,7 +48,7 @@ class Outcome:
             self.findings + other.findings,
         )
 
-    def told(self) -> str:
+    def report(self) -> str:
         """In a line or a few."""
         text = f"{self.results} results, {self.sentences} sentences, {len(self.findings)} findings"
         kinds = Counter(what.splitlines()[-1] for _, what in self.findings)

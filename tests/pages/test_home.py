@@ -71,7 +71,7 @@ def test_each_figure_stands_with_its_protocol_unit_interval_and_label_rule(model
 
 
 @pytest.mark.parametrize(
-    ("model", "size", "told"),
+    ("model", "size", "sentence"),
     [
         (0.70, 0.92, "Size alone is clearly better"),
         (0.90, 0.92, "Size alone is better"),
@@ -79,11 +79,11 @@ def test_each_figure_stands_with_its_protocol_unit_interval_and_label_rule(model
         (0.95, 0.70, "The model is ahead of size alone"),
     ],
 )
-def test_it_says_plainly_whether_size_is_better(models, model, size, told):
+def test_it_says_plainly_whether_size_is_better(models, model, size, sentence):
     shutil.rmtree(models / "tiny-dirvae")
     change(models / "tiny-gvae", model, size)
     said = text(opened())
-    assert told in said
+    assert sentence in said
     assert f"{size:.2f} ({size - 0.02:.2f} to {size + 0.02:.2f})" in said
 
 

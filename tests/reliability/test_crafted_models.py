@@ -291,7 +291,7 @@ base = Path(sys.argv[1])
 none = base / "none"
 Registry(Settings(models=none, runs=base / "good", data=none, workspace=none)).load("tiny-gvae")
 registry = Registry(Settings(models=none, runs=base / "bad", data=none, workspace=none))
-told = {}
+outcomes = {}
 for folder in sorted((base / "bad").iterdir()):
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
     try:
@@ -300,8 +300,8 @@ for folder in sorted((base / "bad").iterdir()):
     except UserError as error:
         reason = str(error)
     more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    told[folder.name] = (reason, more, time.monotonic() - began)
-print(json.dumps(told))
+    outcomes[folder.name] = (reason, more, time.monotonic() - began)
+print(json.dumps(outcomes))
 """
 
 
@@ -313,8 +313,8 @@ def test_crafted_models_take_little_memory_and_time(tiny_models: Path, tmp_path:
         shutil.copytree(tiny_models / "tiny-gvae", folder)
         craft(folder)
     command = [sys.executable, "-c", _TRY, str(tmp_path)]
-    told = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
-    for name, (reason, megabytes, seconds) in told.items():
+    outcomes = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    for name, (reason, megabytes, seconds) in outcomes.items():
         assert reason, name
         assert megabytes < MEGABYTES, name
         assert seconds < SECONDS, name

@@ -67,7 +67,7 @@ def own_copies(world: World, folder: Path) -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_damaged_input_is_told(name: str, kind: str, forks: Forks, world: World, tmp_path: Path):
+def test_a_damaged_input_is_reported(name: str, kind: str, forks: Forks, world: World, tmp_path: Path):
     own_copies(world, tmp_path / "own")
     database = Path(world.environment["LUNGVAE_WORKSPACE"]) / "workspace.db"
     database.parent.mkdir(parents=True, exist_ok=True)

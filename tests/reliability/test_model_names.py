@@ -90,9 +90,9 @@ def test_the_registry_says_in_a_sentence_that_there_is_none(folder: Path, kind: 
     name = NAMES[kind].format(path=folder / "here")
     with pytest.raises(UserError, match="There is no model") as refused:
         registry().load(name)
-    told = str(refused.value)
-    assert len(told) < 500
-    assert told.isprintable()
+    sentence = str(refused.value)
+    assert len(sentence) < 500
+    assert sentence.isprintable()
     if kind not in ("a folder here", "a hidden folder", "the whole path"):  # a path, which opens
         with pytest.raises(UserError, match="There is no model"):
             registry().load_from(name)

@@ -1,7 +1,7 @@
 """Tables that an earlier version let in: every column of every type, on every page, route and command.
 
 Earlier versions checked a run's and a data set's key alone. What is beside it can be of any type that parquet
-has; what the product cannot use counts as not known, and is told.
+has; what the product cannot use counts as not known, and is reported.
 """
 
 from __future__ import annotations

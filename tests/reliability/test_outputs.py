@@ -52,7 +52,7 @@ def test_every_command_can_be_called_by_the_walk(name: str, inputs, tmp_path):
     "leave", [0, *(pytest.param(room, marks=pytest.mark.exhaustive) for room in (40_000, 400_000))]
 )
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_full_disk_is_told_and_leaves_what_was_there(
+def test_a_full_disk_is_reported_and_leaves_what_was_there(
     name, leave, forks, inputs, small_disk, tiny_models, tmp_path
 ):
     (tmp_path / "temporary").mkdir()
@@ -78,7 +78,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_disk_that_is_read_only_is_told(name, forks, inputs, small_disk, tiny_models, tmp_path):
+def test_a_disk_that_is_read_only_is_reported(name, forks, inputs, small_disk, tiny_models, tmp_path):
     (tmp_path / "temporary").mkdir()
     world = World(small_disk, tiny_models, inputs, tmp_path / "temporary")
     words = world.words(name)
@@ -136,7 +136,7 @@ SOME_OUTS = ("pipe", "below a file")  # for continuous integration
     [kind if kind in SOME_OUTS else pytest.param(kind, marks=pytest.mark.exhaustive) for kind in OUTS],
 )
 @pytest.mark.parametrize("name", [name for name in COMMANDS if "out" in commands()[name].__annotations__])
-def test_an_output_that_cannot_be_one_is_told(name, kind, forks, world):
+def test_an_output_that_cannot_be_one_is_reported(name, kind, forks, world):
     words = world.words(name, out=OUTS[kind](world.out))
     before, device = world.tree(), Path("/dev/full").lstat().st_mode
     ended = forks.run(

@@ -258,7 +258,7 @@ def test_only_a_trainings_own_leftovers_are_cleaned_away(few: Path, tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_a_full_disk_is_told_and_loses_nothing(
+def test_a_full_disk_is_reported_and_loses_nothing(
     unbroken: Callable[[str], Path], few: Path, tmp_path: Path
 ) -> None:
     words = ["--preset", "gvae", "--data", few]
@@ -283,7 +283,7 @@ def test_a_full_disk_is_told_and_loses_nothing(
 
 
 @pytest.mark.parametrize("broken", ["fsync", "save_file", "mkstemp", "replace"])
-def test_no_space_left_is_told_wherever_it_is_noticed(
+def test_no_space_left_is_reported_wherever_it_is_noticed(
     broken: str, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, out = SliceSet.open(few), tmp_path / "a"
@@ -308,7 +308,7 @@ def test_no_space_left_is_told_wherever_it_is_noticed(
 
 
 @pytest.mark.long
-def test_folders_that_cannot_be_written_are_told(few: Path, tmp_path: Path) -> None:
+def test_folders_that_cannot_be_written_are_reported(few: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     for out in (tmp_path / "file" / "run", Path("/proc/run")):  # root may write everywhere else
         words = ["--data", few, "--out", out, "--epochs", 1, *SETTINGS[:6]]
@@ -357,7 +357,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch_and_the_last_good_checkp
     steps = explode(
         monkeypatch, lambda fit: (fit.at.epoch, fit.at.batch) == (1, 2) and fit._rate() > 0.06 * once
     )
-    with pytest.raises(UserError, match=r"epoch 2, batch 3 \(slices TEST-.*on_nonfinite=halve") as told:
+    with pytest.raises(UserError, match=r"epoch 2, batch 3 \(slices TEST-.*on_nonfinite=halve") as raised:
         fit(config, data, tmp_path / "a", device="cpu")
     report = json.loads((tmp_path / "a" / "not-finite.json").read_text())
     assert (report["epoch"], report["batch"]) == (2, 3)
@@ -367,8 +367,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch_and_the_last_good_checkp
     rows = data.table.iloc[trained[order[18:27]]]
     keys = [f"{row.patient_id}/{row.nodule}/{row.slice}" for row in rows.itertuples()]
     assert report["slices"] == keys
-    assert ", ".join(keys[:4]) in str(told.value)
-    assert "\n" not in str(told.value)
+    assert ", ".join(keys[:4]) in str(raised.value)
+    assert "\n" not in str(raised.value)
     assert finite(tmp_path / "a")
     assert load_tensors(tmp_path / "a" / "last.safetensors")[1]["epoch"] == 1
 
@@ -524,7 +524,7 @@ def test_splits_that_share_patients_or_lack_a_side_are_refused(few: Path, tmp_pa
     ],
     ids=["runtime", "torch", "cpu", "python"],
 )
-def test_a_device_without_memory_is_told_with_the_batch_to_try(
+def test_a_device_without_memory_is_reported_with_the_batch_to_try(
     error: Exception, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:

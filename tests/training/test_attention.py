@@ -199,7 +199,9 @@ def test_one_class_and_torn_nodules_are_refused() -> None:
 
 
 @pytest.mark.parametrize("simplex", [False, True])
-def test_it_is_kept_in_the_run_and_told_to_be_damaged(tiny_data: Path, tmp_path: Path, simplex: bool) -> None:
+def test_it_is_kept_in_the_run_and_reported_as_damaged(
+    tiny_data: Path, tmp_path: Path, simplex: bool
+) -> None:
     run = Run.create(
         tmp_path, preset("dirvae" if simplex else "gvae"), SliceSet.open(tiny_data), device="cpu"
     )

@@ -52,9 +52,9 @@ def test_a_compiler_that_fails_is_done_without(monkeypatch: pytest.MonkeyPatch) 
     assert compiles(tiny, CPU)
 
 
-def test_only_exhausted_memory_is_told_as_such() -> None:
-    told = memory_error(RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), CPU, 64)
-    assert told is not None
-    assert "batch_size=32" in str(told)
+def test_only_exhausted_memory_is_reported_as_such() -> None:
+    error = memory_error(RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), CPU, 64)
+    assert error is not None
+    assert "batch_size=32" in str(error)
     assert memory_error(RuntimeError("shapes do not match"), CPU, 64) is None
     assert "narrower" in str(memory_error(MemoryError(), CPU, 1))

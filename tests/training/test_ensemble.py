@@ -101,7 +101,7 @@ def test_a_handful_of_patients_gives_no_band():
     assert few is None or few.unseen("P000").sum() == 0 or few.band(codes, patient="P000") is None
 
 
-def test_a_damaged_file_is_told_what_to_do(ensemble, tiny_run):
+def test_a_damaged_file_says_what_to_do(ensemble, tiny_run):
     save_ensemble(tiny_run, ensemble)
     whole = (tiny_run.folder / FILE).read_bytes()
     (tiny_run.folder / FILE).write_bytes(whole[: len(whole) // 2])

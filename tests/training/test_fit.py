@@ -296,7 +296,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_slices(tiny_data: Path, tmp_pa
         fit(config, SliceSet.open(tiny_data), tmp_path / "a", device="cpu")
 
 
-def test_damaged_models_are_told(tiny_models: Path, tmp_path: Path) -> None:
+def test_damaged_models_are_reported(tiny_models: Path, tmp_path: Path) -> None:
     import shutil
 
     def copy(name: str) -> Path:
@@ -327,7 +327,7 @@ def test_damaged_models_are_told(tiny_models: Path, tmp_path: Path) -> None:
         Run.open(tmp_path)
 
 
-def test_devices_that_are_not_there_are_told() -> None:
+def test_devices_that_are_not_there_are_reported() -> None:
     assert pick_device("cpu").type == "cpu"
     with pytest.raises(UserError, match="no device 'tpu'"):
         pick_device("tpu")
@@ -336,7 +336,7 @@ def test_devices_that_are_not_there_are_told() -> None:
             pick_device("cuda")
 
 
-def test_no_room_for_the_network_is_told(
+def test_no_room_for_the_network_is_reported(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:

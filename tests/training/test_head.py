@@ -167,7 +167,7 @@ def test_ratings_without_a_head_are_refused() -> None:
         override(preset("gvae"), {"ratings_weight": 1.0})
 
 
-def test_data_without_any_rating_are_told_so(tmp_path: Path) -> None:
+def test_data_without_any_rating_are_reported_so(tmp_path: Path) -> None:
     table = blobs(80)[2]
     few = table.drop(columns=["texture_all", "spiculation_all", "diameter_mm"])
     with pytest.raises(UserError, match="ratings_weight=0"):

@@ -226,7 +226,7 @@ def test_two_processes_stop_together_and_go_on(jobs: dict[str, Job], results: li
 
 
 @pytest.mark.long
-def test_a_problem_of_one_is_told_by_both(jobs: dict[str, Job], results: list[dict]) -> None:
+def test_a_problem_of_one_is_reported_by_both(jobs: dict[str, Job], results: list[dict]) -> None:
     for found in results:
         assert "already holds a run" in found["refused"]["error"]
         assert "not a finite number in epoch 1, batch 2" in found["exploded-for-good"]["error"]

@@ -77,7 +77,7 @@ def test_dead_columns_are_counted() -> None:
     assert [number for number, norm in enumerate(units["column_norm"]) if norm < DEAD] == [1, 4]
 
 
-def test_collapse_is_told_in_words_by_its_two_faces() -> None:
+def test_collapse_is_put_in_words_by_its_two_faces() -> None:
     config = small("gvae")
     assert signs_of_collapse(config, {"active_units": 6, "dead_columns": 0}) == []
     assert signs_of_collapse(config, {"active_units": 3, "dead_columns": 0}) == []

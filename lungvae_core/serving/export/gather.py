@@ -148,10 +148,10 @@ def _traversals(
     """For each start, a sheet with one line of STEPS images per traversal, and the scores along it."""
     dimensions = [int(at) for at in model.order[:DIMENSIONS]]
     labels, directions = paths.names(model), _directions(model)
-    walked = [{"name": f"towards {name}", "told": ""} for name in directions]
+    walked = [{"name": f"towards {name}", "help": ""} for name in directions]
     for at in dimensions:
         label = labels.get(at)
-        walked.append({"name": paths.named(model, at), "told": label.sentence if label else ""})
+        walked.append({"name": paths.named(model, at), "help": label.sentence if label else ""})
     sheets = []
     for name, code, patient in starts:
         lines = [walk(space, direction, code, STEPS)[1] for space, direction in directions.values()]

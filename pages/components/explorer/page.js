@@ -335,11 +335,11 @@ async function decode() {
 }
 
 function sliders() {
-  const rows = walks.map(({ name, told }, number) => {
+  const rows = walks.map(({ name, help }, number) => {
     const label = element("label");
     const input = element("input");
     Object.assign(input, { type: "range", min: 0, max: steps - 1, step: 1, value: starts[start].near[number] });
-    label.title = told;
+    label.title = help;
     input.oninput = () => {
       [line, step] = [number, Number(input.value)];
       // One dimension at a time was decoded: the others go back to the start.

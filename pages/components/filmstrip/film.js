@@ -55,8 +55,8 @@ class Film {
     this.data = null;
     this.root.removeAttribute("data-frame");
     this.find(".play").disabled = this.slider.disabled = true;
-    this.find(".words").textContent = "";
-    this.nearing.unobserve(this.root); // what is observed anew is told of at once
+    this.find(".caption").textContent = "";
+    this.nearing.unobserve(this.root); // what is observed anew is reported at once
     this.nearing.observe(this.root);
   }
 
@@ -67,7 +67,7 @@ class Film {
     const answer = await ask(given.source, readJson).catch(({ message }) => ({ error: message }));
     if (given.source !== this.given.source) return; // another film was asked for meanwhile
     this.root.removeAttribute("aria-busy");
-    this.find(".words").textContent = answer.error ?? "";
+    this.find(".caption").textContent = answer.error ?? "";
     if (answer.error) return;
     this.data = { ...answer, ...this.given };
     this.find(".warning").textContent = answer.warning;
@@ -86,11 +86,11 @@ class Film {
       head.append(element("span", "", curve.name), value);
       const canvas = element("canvas");
       canvas.setAttribute("role", "img");
-      const known = curve.values.filter((each) => each !== null);
-      const told = known.length
+      const measured = curve.values.filter((each) => each !== null);
+      const range = measured.length
         ? `from ${curve.values[0]?.toFixed(curve.digits) ?? "unknown"} to ${curve.values.at(-1)?.toFixed(curve.digits) ?? "unknown"}`
         : "not measured: no lesion was found";
-      canvas.setAttribute("aria-label", `${curve.name} along the way, ${told}`);
+      canvas.setAttribute("aria-label", `${curve.name} along the way, ${range}`);
       box.append(head, canvas);
       return { curve, box, value, canvas };
     });
@@ -146,10 +146,10 @@ class Film {
     const first = this.frames.subarray(0, PIXELS);
     paintGrey(this.now, image);
     paintImage(this.change, (place) => differencePixel((image[place] - first[place]) / data.fullGrey));
-    const words = this.find(".words");
-    words.classList.toggle("far", data.far[at]);
-    words.setAttribute("aria-live", playing ? "off" : "polite");
-    words.textContent = data.words[at];
+    const caption = this.find(".caption");
+    caption.classList.toggle("far", data.far[at]);
+    caption.setAttribute("aria-live", playing ? "off" : "polite");
+    caption.textContent = data.words[at];
     this.root.dataset.frame = String(at);
     this.draw();
     if (data.places) announcePlace(data.model, data.places[at]);

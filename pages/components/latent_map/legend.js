@@ -94,8 +94,8 @@ export class Legend {
       ramp.onpointerup = ramp.onpointercancel = () => (ramp.onpointermove = null);
     };
     ramp.title = "Drag to show only a range.";
-    this.said = element("span", "count");
-    scale.append(element("span", "", low), ramp, element("span", "", high), this.said);
+    this.rangeLabel = element("span", "count");
+    scale.append(element("span", "", low), ramp, element("span", "", high), this.rangeLabel);
     return scale;
   }
 
@@ -155,6 +155,6 @@ export class Legend {
     });
     ramp.style.setProperty("--from", `${(100 * this.range[0]) / last}%`);
     ramp.style.setProperty("--to", `${(100 * this.range[1]) / last}%`);
-    this.said.textContent = this.whole() ? "" : `${this.value(this.range[0])} to ${this.value(this.range[1])}`;
+    this.rangeLabel.textContent = this.whole() ? "" : `${this.value(this.range[0])} to ${this.value(this.range[1])}`;
   }
 }

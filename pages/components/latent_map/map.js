@@ -227,7 +227,7 @@ class MapView {
 
   // For those who do not see the map: politely, and not at every move of a pointer.
   tell(text) {
-    this.find(".told").textContent = text;
+    this.find(".announcement").textContent = text;
   }
 
   describe() {

@@ -138,10 +138,10 @@ export class PointPainter {
     );
     const each = (shape, alpha, more = 0) => sizes.map((size) => this.stamp(shape, size + more, alpha, ratio));
     const ghost = this.stamp("disc", 0.8, ALPHA.ghost, ratio);
-    const known = [null, each("disc", ALPHA.dim), each("disc", ALPHA.plain), each("disc", 1)];
+    const discs = [null, each("disc", ALPHA.dim), each("disc", ALPHA.plain), each("disc", 1)];
     const unknown = [null, each("ring", ALPHA.dim), each("ring", ALPHA.unknown), each("ring", 1)];
     const behind = each("disc", 1, edge);
-    const full = known[CHOSEN];
+    const full = discs[CHOSEN];
     const order = deep ? this.byDepth(depth) : this.order;
     const [inSight, late] = [[], []];
     const slack = margin >> 1;
@@ -163,14 +163,14 @@ export class PointPainter {
         continue;
       }
       const colour = (deep ? level : LEVELS - 1) * count + index[i] + 1;
-      this.put((index[i] < 0 ? unknown : known)[now][level], centre, this.rb[colour], this.g[colour]);
+      this.put((index[i] < 0 ? unknown : discs)[now][level], centre, this.rb[colour], this.g[colour]);
     }
     for (let n = 0; n < late.length; n += 3) {
       const [i, centre, level] = [late[n], late[n + 1], late[n + 2]];
       const colour = (LEVELS - 1) * count + index[i] + 1;
       this.put(behind[level], centre, this.text[0], this.text[1]);
       if (index[i] < 0) this.put(full[level], centre, this.under[0], this.under[1]);
-      this.put((index[i] < 0 ? unknown : known)[CHOSEN][level], centre, this.rb[colour], this.g[colour]);
+      this.put((index[i] < 0 ? unknown : discs)[CHOSEN][level], centre, this.rb[colour], this.g[colour]);
     }
     this.context.putImageData(this.picture, -margin, -margin, margin, margin, w, h);
     return inSight;

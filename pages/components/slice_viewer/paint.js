@@ -49,9 +49,9 @@ export class SlicePainter {
     }
     const target = this.image.getContext("2d", { alpha: false });
     const pixels = target.createImageData(columns, rows);
-    const words = new Uint32Array(pixels.data.buffer);
+    const pixels32 = new Uint32Array(pixels.data.buffer);
     const { hu } = slice;
-    for (let at = 0; at < words.length; at += 1) words[at] = this.greys[hu[at] + 32768];
+    for (let at = 0; at < pixels32.length; at += 1) pixels32[at] = this.greys[hu[at] + 32768];
     target.putImageData(pixels, 0, 0);
     this.drawn = slice;
   }

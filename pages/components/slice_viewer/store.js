@@ -16,7 +16,7 @@ export class SliceStore {
     this.bytes = 0;
     this.masks = new Map(); // slice -> Uint8Array, or null where there is none
     this.version = "";
-    this.wanted = null;
+    this.next = null;
     this.busy = false;
   }
 
@@ -26,18 +26,18 @@ export class SliceStore {
 
   // Ask for a slice; it is given at once when it is here, else `arrived` is called when it is.
   want(at) {
-    this.wanted = at;
+    this.next = at;
     this.work();
     return this.slice(at);
   }
 
   slice(at) {
-    const found = this.kept.get(at);
-    if (found) {
+    const slice = this.kept.get(at);
+    if (slice) {
       this.kept.delete(at);
-      this.kept.set(at, found);
+      this.kept.set(at, slice);
     }
-    return found;
+    return slice;
   }
 
   mask(at) {
@@ -52,13 +52,13 @@ export class SliceStore {
   }
 
   async work() {
-    if (this.busy || this.closed || this.wanted === null) return;
+    if (this.busy || this.closed || this.next === null) return;
     this.busy = true;
     try {
       for (let next = this.missing(); next && !this.closed; next = this.missing()) await this.fetch(next);
     } catch (error) {
       if (!this.closed) this.failed(error.message);
-      this.wanted = null; // until somebody asks again
+      this.next = null; // until somebody asks again
     } finally {
       this.busy = false;
     }
@@ -66,7 +66,7 @@ export class SliceStore {
 
   // What is to be fetched next: what is waited for, then what lies next to it.
   missing() {
-    const near = [0, ...AHEAD].map((step) => this.wanted + step).filter((at) => at >= 0 && at < this.count);
+    const near = [0, ...AHEAD].map((step) => this.next + step).filter((at) => at >= 0 && at < this.count);
     for (const at of near) {
       if (!this.kept.has(at)) return { at, kind: "hu" };
       if (this.version && !this.masks.has(at)) return { at, kind: "mask" };
@@ -93,7 +93,7 @@ export class SliceStore {
     this.kept.set(at, slice);
     this.bytes += slice.hu.byteLength;
     for (const [other, old] of this.kept) {
-      if (this.bytes <= KEPT_BYTES || Math.abs(other - this.wanted) <= AHEAD.length) break;
+      if (this.bytes <= KEPT_BYTES || Math.abs(other - this.next) <= AHEAD.length) break;
       this.kept.delete(other);
       this.bytes -= old.hu.byteLength;
     }

@@ -1,4 +1,4 @@
-// The viewer itself: pointer, wheel and keys; what Python gives and what it is told.
+// The viewer itself: pointer, wheel and keys; what Python gives, and what is reported to it.
 
 import { component } from "../lib/component.js";
 import { element } from "../lib/elements.js";
@@ -22,7 +22,7 @@ class Viewer {
     this.positions = {};
     this.view = { x: 0, y: 0, zoom: 1 };
     this.given = {}; // what Python gave last
-    this.said = new Set(); // what Python was told since, so that its echo is not taken for an order
+    this.reported = new Set(); // what was reported to Python since, so that its echo is not taken for an order
     this.turned = 0;
     this.sizes = new ResizeObserver(() => this.resize());
     this.sizes.observe(this.frame);
@@ -48,12 +48,12 @@ class Viewer {
       this.store = new SliceStore(data.source, data.count, () => this.paint(), (text) => this.fail(text));
       this.view = { x: 0, y: 0, zoom: 1 };
     }
-    if (turned) this.said.clear();
+    if (turned) this.reported.clear();
     const given = { at: data.at, position: data.position };
     for (const name of ["at", "position"]) {
       const text = name + JSON.stringify(given[name]);
       const changed = turned || text !== name + JSON.stringify(this.given[name]);
-      if (changed && !this.said.has(text)) this[name] = given[name];
+      if (changed && !this.reported.has(text)) this[name] = given[name];
     }
     this.given = given;
     this.positions = data.positions; // boxes of single slices
@@ -129,9 +129,9 @@ class Viewer {
 
   // Once a screen's frame, however often it is asked for.
   paint() {
-    if (this.asked) return;
-    this.asked = requestAnimationFrame(() => {
-      this.asked = 0;
+    if (this.frameRequest) return;
+    this.frameRequest = requestAnimationFrame(() => {
+      this.frameRequest = 0;
       this.draw();
     });
   }
@@ -230,13 +230,13 @@ class Viewer {
     this.paint();
   }
 
-  // ---- what Python is told ----
+  // ---- what is reported to Python ----
 
   report() {
     clearTimeout(this.timer);
     const [row, column] = this.box() ?? [null, null];
-    this.said.add(`at${JSON.stringify(this.at)}`);
-    this.said.add(`position${JSON.stringify(this.position)}`);
+    this.reported.add(`at${JSON.stringify(this.at)}`);
+    this.reported.add(`position${JSON.stringify(this.position)}`);
     this.tell({ slice: this.at, row, column });
   }
 

@@ -272,8 +272,8 @@ class View {
     this.find(".nearness i").style.left = `${100 * facts.familiarity}%`;
     const colour = getComputedStyle(this.root).color;
     for (const [name, value] of Object.entries(facts.measured)) {
-      const { told, curve } = this.fact(name);
-      write(told, value === null ? "no lesion found" : formatNumber(value, name.endsWith("HU") ? 0 : 1));
+      const { reading, curve } = this.fact(name);
+      write(reading, value === null ? "no lesion found" : formatNumber(value, name.endsWith("HU") ? 0 : 1));
       spark(curve, this.history.map((each) => each.measured[name] ?? null), colour);
     }
     this.map.show(this.history.map((each) => each.place).filter(Boolean));
@@ -286,14 +286,14 @@ class View {
   fact(name) {
     if (!this.facts.has(name)) {
       const line = element("div", "fact");
-      const told = element("b", "");
+      const reading = element("b", "");
       const curve = element("canvas");
       curve.width = 96;
       curve.height = 22;
       curve.setAttribute("aria-hidden", "true");
-      line.append(element("span", "", name[0].toUpperCase() + name.slice(1)), told, curve);
+      line.append(element("span", "", name[0].toUpperCase() + name.slice(1)), reading, curve);
       this.find("#measured").append(line);
-      this.facts.set(name, { told, curve });
+      this.facts.set(name, { reading, curve });
     }
     return this.facts.get(name);
   }
@@ -405,10 +405,10 @@ class View {
 
   score(score) {
     const from = this.data.startScore;
-    const known = !Number.isNaN(score);
-    write(this.find(".score .value"), known ? score.toFixed(2) : "none");
-    this.find(".meter").hidden = !known;
-    if (!known) {
+    const hasScore = !Number.isNaN(score);
+    write(this.find(".score .value"), hasScore ? score.toFixed(2) : "none");
+    this.find(".meter").hidden = !hasScore;
+    if (!hasScore) {
       this.find(".score .change").textContent = "This model has no classifier.";
       return;
     }

@@ -151,7 +151,7 @@ def test_bad_options_are_refused_and_leave_nothing(tmp_path, options, sentence):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_existing_set_is_kept_unless_told(tmp_path):
+def test_an_existing_set_is_kept_unless_forced(tmp_path):
     first = make_phantom(tmp_path / "set", factors="independent", count=4, workers=1)
     with pytest.raises(UserError, match="already exists"):
         make_phantom(tmp_path / "set", factors="independent", count=8, workers=1)

@@ -94,7 +94,9 @@ def test_two_stacks_of_one_series_never_mix(elements: dict, says: str) -> None:
 
 
 @pytest.mark.parametrize("number", [lambda n: n + 7, lambda n: 2 * n + 2], ids=["one by one", "by turns"])
-def test_repeats_that_no_header_tells_apart_are_told_by_their_numbers(number: Callable[[int], int]) -> None:
+def test_repeats_that_no_header_distinguishes_follow_their_numbers(
+    number: Callable[[int], int],
+) -> None:
     first = series(InstanceNumber=lambda n: number(n) - (6 if number(0) == 7 else 1))
     stack = read_series([*first, *series(STACK + np.int16(80), prefix="other", InstanceNumber=number)])
     np.testing.assert_array_equal(stack.hu, STACK)

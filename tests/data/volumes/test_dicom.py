@@ -189,5 +189,7 @@ def test_real_slices(lidc: Path):
         ({}, ()),
     ],
 )
-def test_what_seems_to_name_a_patient_is_told_without_its_value(tmp_path, write_ct, make_image, own, hints):
+def test_what_seems_to_name_a_patient_is_reported_without_its_value(
+    tmp_path, write_ct, make_image, own, hints
+):
     assert read_header(write_ct(tmp_path / "one", make_image(1), **own)).naming == hints

@@ -32,6 +32,6 @@ def test_what_is_packed_is_inflated_no_further_than_its_header_allows(name: str,
     assert peak < 150 * 2**20 if name.endswith("dcm.gz") else peak < 10 * 2**20
 
 
-def test_an_empty_stream_is_told() -> None:
+def test_an_empty_stream_is_reported() -> None:
     with pytest.raises(UserError, match="empty"):
         read_series([("a.nii", io.BytesIO(b""))])

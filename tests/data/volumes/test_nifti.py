@@ -35,7 +35,7 @@ def test_the_place_is_dicoms_in_mm() -> None:
     np.testing.assert_allclose(metres.grid.corners_mm, volume.grid.corners_mm, rtol=1e-4)
 
 
-def test_without_a_place_the_pixels_side_and_the_way_of_rows_are_told() -> None:
+def test_without_a_place_the_pixels_side_and_the_way_of_rows_are_reported() -> None:
     content = nifti(HU)
     without_codes = content[:252] + bytes(4) + content[256:]  # of qform and sform
     volume = read_nifti(without_codes, "a.nii")

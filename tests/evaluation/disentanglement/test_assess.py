@@ -35,7 +35,7 @@ def test_a_part_of_aligned_and_of_random_codes_with_their_null():
     assert over.tolist() == np.eye(3, dtype=bool).tolist()
 
 
-def test_what_is_random_by_patient_is_not_told():
+def test_what_is_random_by_patient_is_not_reported():
     # Codes and factors that patients have in common, and that have nothing to do with each other: folds that
     # put a patient on both sides, or a null that shuffles nodules, would find something.
     generator = np.random.default_rng(0)
@@ -97,7 +97,7 @@ def test_a_joint_runs_report_says_that_it_leaks(tiny_models, tmp_path):
     assert assess.assess(Run.open(folder), effort=effort)["seen"].startswith("LEAK")
 
 
-def test_a_missing_and_a_strange_report_are_told(tmp_path):
+def test_a_missing_and_a_strange_report_are_reported(tmp_path):
     with pytest.raises(UserError, match="lungvae disentanglement"):
         assess.load(tmp_path)
     (tmp_path / assess.FILE).write_text('{"format": 99}')

@@ -35,10 +35,10 @@ def test_size_is_taken_out():
     values = np.c_[size, size**2 + 0.1 * generator.normal(size=600), generator.normal(size=600)]
     factors = as_factors(values, size=size)
     kinds = [Factor("log_diameter", "", size=True), *factors.kinds[1:]]
-    rest, told = without_size(Factors(kinds, values, factors.nodules, size, 0))
+    rest, by_size = without_size(Factors(kinds, values, factors.nodules, size, 0))
     assert rest.names == ["f1", "f2"]
-    assert told["f1"] > 0.95
-    assert told["f2"] < 0.05
+    assert by_size["f1"] > 0.95
+    assert by_size["f2"] < 0.05
     assert np.corrcoef(rest.values[:, 0], size**2)[0, 1] ** 2 < 0.05
     with pytest.raises(UserError, match="diameter"):
         without_size(as_factors(made()))

@@ -20,21 +20,21 @@ def groups(aligned: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_factor_and_beta_scores_of_codes_that_are_factors_and_of_rotated_ones():
     for score in (phantom_scores.factor_vae, phantom_scores.beta_vae):
-        told, true = score(*groups(aligned=True))
+        predicted, true = score(*groups(aligned=True))
         mixed, _ = score(*groups(aligned=False))
-        assert (told == true).mean() > 0.97
+        assert (predicted == true).mean() > 0.97
         assert (mixed == true).mean() < 0.8
         codes, factor, test = groups(aligned=True)
         noise = np.random.default_rng(1).normal(size=codes.shape)
-        told, true = score(noise, factor, test)
-        assert (told == true).mean() < 0.25  # chance is 0.11
+        predicted, true = score(noise, factor, test)
+        assert (predicted == true).mean() < 0.25  # chance is 0.11
 
 
 def test_an_unused_dimension_has_no_vote():
     codes, factor, test = groups(aligned=True)
     flat = np.concatenate([codes, 1e-6 * np.random.default_rng(0).normal(size=(*codes.shape[:2], 3))], axis=2)
-    told, true = phantom_scores.factor_vae(flat, factor, test)
-    assert (told == true).mean() > 0.97
+    predicted, true = phantom_scores.factor_vae(flat, factor, test)
+    assert (predicted == true).mean() > 0.97
 
 
 def test_groups_of_phantoms_share_one_factor_and_their_surroundings(monkeypatch):

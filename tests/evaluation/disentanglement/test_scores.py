@@ -11,8 +11,8 @@ from tests.evaluation.disentanglement.made import made, rotation
 
 def mig_of(codes: np.ndarray, factors: np.ndarray) -> float:
     binned = scores.Binned.of(factors)
-    told = scores.information(scores.Binned.of(codes), binned)
-    return float(scores.mig(told, binned.entropies()).mean())
+    information = scores.information(scores.Binned.of(codes), binned)
+    return float(scores.mig(information, binned.entropies()).mean())
 
 
 def test_bins_have_equal_mass_and_keep_ties_together():
@@ -29,18 +29,18 @@ def test_information_is_scikit_learns():
 
     values = made(300, 4)
     codes, factors = values[:, :2], values[:, 2:] + 0.3 * values[:, :2]
-    told = scores.information(scores.Binned.of(codes), scores.Binned.of(factors))
+    information = scores.information(scores.Binned.of(codes), scores.Binned.of(factors))
     for i in range(2):
         for j in range(2):
             expected = mutual_info_score(scores.binned(codes[:, i]), scores.binned(factors[:, j]))
-            assert told[i, j] == pytest.approx(expected, abs=1e-9)
+            assert information[i, j] == pytest.approx(expected, abs=1e-9)
 
 
 def test_hand_computed_scores():
     # Two factors; the first dimension tells of both, the second of the second alone.
-    told = np.array([[0.6, 0.3], [0.0, 0.5]])
-    assert scores.mig(told, np.array([1.0, 2.0])) == pytest.approx([0.6, 0.1])
-    assert scores.modularity(told) == pytest.approx([1 - 0.3**2 / 0.6**2, 1.0])
+    information = np.array([[0.6, 0.3], [0.0, 0.5]])
+    assert scores.mig(information, np.array([1.0, 2.0])) == pytest.approx([0.6, 0.1])
+    assert scores.modularity(information) == pytest.approx([1 - 0.3**2 / 0.6**2, 1.0])
     importance = np.array([[1.0, 0.5], [0.0, 0.5]])
     disentangled, complete, mean = scores.dci(importance)
     entropy = -(2 / 3 * np.log2(2 / 3) + 1 / 3 * np.log2(1 / 3))
@@ -53,10 +53,10 @@ def test_hand_computed_scores():
 
 
 def test_what_tells_of_nothing_is_not_a_number_and_breaks_nothing():
-    told = np.array([[0.0, 0.0], [0.2, 0.0]])
-    assert np.isnan(scores.modularity(told)[0])
-    assert scores.modularity(told)[1] == 1
-    disentangled, complete, mean = scores.dci(told)
+    information = np.array([[0.0, 0.0], [0.2, 0.0]])
+    assert np.isnan(scores.modularity(information)[0])
+    assert scores.modularity(information)[1] == 1
+    disentangled, complete, mean = scores.dci(information)
     assert np.isnan(disentangled[0])
     assert np.isnan(complete[1])
     assert mean == 1

@@ -59,7 +59,7 @@ def chance(tmp_path_factory: pytest.TempPathFactory) -> SliceSet:
 
 
 @pytest.fixture
-def asked() -> Callable[..., EvaluationConfig]:
+def make_config() -> Callable[..., EvaluationConfig]:
     def of(
         protocol: str = "nested", *, preset: str = "gvae", changes: dict | None = None, **more: object
     ) -> EvaluationConfig:

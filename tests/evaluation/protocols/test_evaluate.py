@@ -18,7 +18,7 @@ from lungvae_core.evaluation.protocols.folded import PROGRESS
 from lungvae_core.evaluation.protocols.plan import EvaluationConfig
 from lungvae_core.evaluation.report import load_report
 
-Asked = Callable[..., EvaluationConfig]
+Make = Callable[..., EvaluationConfig]
 # Enough to learn the labels of 60 patients by heart.
 BY_HEART = {
     "soft_labels": False,
@@ -36,8 +36,8 @@ def nested(discs: SliceSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.evaluation.protocols.conftest import TINY
 
     out = tmp_path_factory.mktemp("nested") / "report.json"
-    asked = EvaluationConfig(preset="dirvae", folds=3, quick=True, seeds=2, changes=TINY)
-    assert evaluate(asked, discs, out, workers=1) is not None
+    config = EvaluationConfig(preset="dirvae", folds=3, quick=True, seeds=2, changes=TINY)
+    assert evaluate(config, discs, out, workers=1) is not None
     return out
 
 
@@ -78,19 +78,19 @@ def test_other_tasks_and_rules_share_the_trainings(
         raise AssertionError("trained again")
 
     monkeypatch.setattr(members, "fit", trained)
-    asked = EvaluationConfig(
+    config = EvaluationConfig(
         preset="dirvae", folds=3, quick=True, seeds=2, changes=TINY, task="mvr", label_rule="mean"
     )
-    report = evaluate(asked, discs, tmp_path / "mvr.json", work=work_folder(nested), workers=1)
+    report = evaluate(config, discs, tmp_path / "mvr.json", work=work_folder(nested), workers=1)
     assert report is not None
     assert report["units"]["slice"]["count"] == len(discs)
     assert report["data"]["labelled"]["slices"] == len(discs)
 
 
 @pytest.mark.long
-def test_two_presets_are_averaged(nested: Path, discs: SliceSet, asked: Asked, tmp_path: Path) -> None:
+def test_two_presets_are_averaged(nested: Path, discs: SliceSet, make_config: Make, tmp_path: Path) -> None:
     """The DirVAEs of another report and two GVAEs beside them: each seed has one of both."""
-    both = asked(preset="dirvae+gvae", seeds=2)
+    both = make_config(preset="dirvae+gvae", seeds=2)
     report = evaluate(both, discs, tmp_path / "both.json", work=work_folder(nested), workers=1)
     assert report is not None
     assert report["model"]["preset"] == "dirvae-joint+gvae-joint"
@@ -103,45 +103,48 @@ def test_two_presets_are_averaged(nested: Path, discs: SliceSet, asked: Asked, t
     ]
     assert [row["seed"] for row in report["per_seed"]] == [0, 1]
     with pytest.raises(UserError, match="stands twice"):
-        evaluate(asked(preset="gvae+gvae"), discs, tmp_path / "twice.json")
+        evaluate(make_config(preset="gvae+gvae"), discs, tmp_path / "twice.json")
 
 
 @pytest.mark.long
-def test_stopped_it_goes_on_to_the_same_report(discs: SliceSet, asked: Asked, tmp_path: Path) -> None:
-    whole = evaluate(asked("frozen"), discs, tmp_path / "whole.json", workers=1)
+def test_stopped_it_goes_on_to_the_same_report(discs: SliceSet, make_config: Make, tmp_path: Path) -> None:
+    whole = evaluate(make_config("frozen"), discs, tmp_path / "whole.json", workers=1)
     calls = iter(range(10_000))
-    told: list[str] = []
+    stages: list[str] = []
     stopped = evaluate(
-        asked("frozen"),
+        make_config("frozen"),
         discs,
         tmp_path / "parts.json",
         workers=1,
-        on_progress=lambda done, total, what: told.append(what),
+        on_progress=lambda done, total, what: stages.append(what),
         should_stop=lambda: next(calls) > 2,
     )
     assert stopped is None
     assert not (tmp_path / "parts.json").exists()
-    parts = evaluate(asked("frozen"), discs, tmp_path / "parts.json", workers=1)
+    parts = evaluate(make_config("frozen"), discs, tmp_path / "parts.json", workers=1)
     assert whole is not None
     assert parts is not None
     for name in ("units", "baselines", "nodule_rules", "reconstruction", "comparisons"):
         assert json.dumps(parts[name]) == json.dumps(whole[name]), name
     progress = json.loads((work_folder(tmp_path / "parts.json") / PROGRESS).read_text())
     assert progress["what"] == "done"
-    assert set(told) <= {"training", "baselines", "classifiers", "figures", "done"}
+    assert set(stages) <= {"training", "baselines", "classifiers", "figures", "done"}
 
 
 @pytest.mark.long
 def test_labels_random_by_patient_are_chance_when_honest_and_good_when_leaking(
-    chance: SliceSet, asked: Asked, tmp_path: Path
+    chance: SliceSet, make_config: Make, tmp_path: Path
 ) -> None:
     """The planted leak: nothing can be known, the honest protocol knows nothing, the paper's says it does."""
-    nested = evaluate(asked(changes=BY_HEART), chance, tmp_path / "nested.json")
+    nested = evaluate(make_config(changes=BY_HEART), chance, tmp_path / "nested.json")
     assert nested is not None
     area = nested["units"]["nodule"]["auc"]
     assert area["low"] < 0.5 < area["high"]
     paper = evaluate(
-        asked("paper", changes=BY_HEART), chance, tmp_path / "paper.json", nested=tmp_path / "nested.json"
+        make_config("paper", changes=BY_HEART),
+        chance,
+        tmp_path / "paper.json",
+        nested=tmp_path / "nested.json",
     )
     assert paper is not None
     steps = {step["step"]: step for step in paper["leak"]["steps"]}
@@ -154,12 +157,12 @@ def test_labels_random_by_patient_are_chance_when_honest_and_good_when_leaking(
 
 @pytest.mark.long
 def test_what_cannot_be_evaluated_is_said(
-    discs: SliceSet, asked: Asked, nested: Path, tmp_path: Path
+    discs: SliceSet, make_config: Make, nested: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match="--nested belongs to the protocol paper"):
-        evaluate(asked(), discs, tmp_path / "a.json", nested=nested)
+        evaluate(make_config(), discs, tmp_path / "a.json", nested=nested)
     with pytest.raises(UserError, match="its seeds, preset differ"):
-        evaluate(asked("paper"), discs, tmp_path / "a.json", nested=nested)
+        evaluate(make_config("paper"), discs, tmp_path / "a.json", nested=nested)
     unsure = replace(discs, table=discs.table.assign(malignancy=3))
     with pytest.raises(UserError, match="lacks lesions of both classes"):
-        evaluate(asked(), unsure, tmp_path / "a")
+        evaluate(make_config(), unsure, tmp_path / "a")

@@ -35,9 +35,9 @@ def planned(kind: type[Folded], data: SliceSet, evaluation: EvaluationConfig, wo
     )
 
 
-def test_progress_is_told_and_written(tmp_path: Path) -> None:
-    told: list[tuple[float, float, str]] = []
-    progress = Progress(tmp_path, lambda *values: told.append(values))
+def test_progress_is_reported_and_written(tmp_path: Path) -> None:
+    calls: list[tuple[float, float, str]] = []
+    progress = Progress(tmp_path, lambda *values: calls.append(values))
     progress("training", 1, 4)
     assert json.loads((tmp_path / PROGRESS).read_text()) == {
         "what": "training",
@@ -47,31 +47,31 @@ def test_progress_is_told_and_written(tmp_path: Path) -> None:
     }
     progress("training", 2, 4)
     assert json.loads((tmp_path / PROGRESS).read_text())["seconds_left"] >= 0
-    assert told == [(1, 4, "training"), (2, 4, "training")]
+    assert calls == [(1, 4, "training"), (2, 4, "training")]
 
 
 def test_each_fold_and_seed_is_trained_on_its_own(
-    tiny_data: Path, asked: Callable[..., EvaluationConfig], tmp_path: Path
+    tiny_data: Path, make_config: Callable[..., EvaluationConfig], tmp_path: Path
 ) -> None:
     data = SliceSet.open(tiny_data)
-    frozen = planned(Frozen, data, asked("frozen", seeds=2), tmp_path)
+    frozen = planned(Frozen, data, make_config("frozen", seeds=2), tmp_path)
     assert [(one.fold, one.seed) for one in frozen.members] == [(f, s) for s in (0, 1) for f in (0, 1, 2)]
     assert len({one.folder for one in frozen.members}) == 6
     assert all(np.intersect1d(one.fit, one.calibration).size == 0 for one in frozen.members)
     assert not frozen.transductive
     assert frozen.model()["preset"] == "gvae"
-    paper = planned(Paper, data, asked("paper"), tmp_path)
+    paper = planned(Paper, data, make_config("paper"), tmp_path)
     assert [(one.fold, one.fit) for one in paper.members] == [(0, None)]
     assert paper.transductive
 
 
 def test_trainings_are_shared_by_what_they_do_not_depend_on(
-    tiny_data: Path, asked: Callable[..., EvaluationConfig], tmp_path: Path
+    tiny_data: Path, make_config: Callable[..., EvaluationConfig], tmp_path: Path
 ) -> None:
     data = SliceSet.open(tiny_data)
 
     def folder(**more: object) -> str:
-        return planned(Frozen, data, asked("frozen", **more), tmp_path).members[0].folder
+        return planned(Frozen, data, make_config("frozen", **more), tmp_path).members[0].folder
 
     assert folder() == folder(task="mvr") == folder(label_rule="mean") == folder(nodule_rule="max")
     assert len({folder(), folder(folds=4), folder(calibration_share=0.2), folder(preset="dirvae")}) == 4

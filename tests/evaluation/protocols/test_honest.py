@@ -35,12 +35,12 @@ def test_neither_has_one_vae_for_all_folds() -> None:
 
 def test_a_size_is_judged_once_on_the_test_patients(
     discs: SliceSet,
-    asked: Callable[..., EvaluationConfig],
+    make_config: Callable[..., EvaluationConfig],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fold = plan_folds(discs.table, asked())[1]
-    task = BaselineTask("diameter", fold, asked(), str(discs.folder), str(tmp_path))
+    fold = plan_folds(discs.table, make_config())[1]
+    task = BaselineTask("diameter", fold, make_config(), str(discs.folder), str(tmp_path))
     frames = baseline_scores(task)
     tested = set(discs.table["patient_id"].iloc[fold.test])
     for unit in ("slice", "nodule"):

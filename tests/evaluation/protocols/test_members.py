@@ -69,15 +69,15 @@ def test_nothing_is_trained_when_all_are_done_or_a_stop_was_asked(tiny_data: Pat
     assert not Path(one.folder).exists()
     Path(one.folder).mkdir()
     np.save(codes_file(Path(one.folder), VAE_STAGE), np.zeros((120, VIEWS, 4), np.float32))
-    told: list[tuple[float, float]] = []
+    calls: list[tuple[float, float]] = []
     assert train_all(
         [one],
         workers=1,
         ray=None,
-        on_progress=lambda *values: told.append(values),
+        on_progress=lambda *values: calls.append(values),
         should_stop=lambda: pytest.fail("there is nothing to stop"),
     )
-    assert told == [(2.0, 2.0)]
+    assert calls == [(2.0, 2.0)]
 
 
 @pytest.mark.parametrize("name", ["gvae-joint", "dirvae"])

@@ -41,9 +41,9 @@ def test_the_table_begins_with_the_honest_report() -> None:
 
 
 def test_only_a_report_of_the_same_kind_stands_beside_it(
-    tiny_data: Path, asked: Callable[..., EvaluationConfig], tmp_path: Path
+    tiny_data: Path, make_config: Callable[..., EvaluationConfig], tmp_path: Path
 ) -> None:
-    data, evaluation = SliceSet.open(tiny_data), asked("paper", seeds=3)
+    data, evaluation = SliceSet.open(tiny_data), make_config("paper", seeds=3)
     report = made_up()
     report["model"]["preset"] = "gvae-joint"
     report["data"]["content_hash"] = data.info.content_hash

@@ -50,7 +50,7 @@ def test_labels_of_tested_units_change_nothing() -> None:
     np.testing.assert_array_equal(one["called"], other["called"])
 
 
-def test_a_part_of_one_class_is_refused(asked: Callable[..., EvaluationConfig]) -> None:
+def test_a_part_of_one_class_is_refused(make_config: Callable[..., EvaluationConfig]) -> None:
     table = pd.DataFrame(
         {
             "patient_id": list("ABCDEF"),
@@ -62,4 +62,4 @@ def test_a_part_of_one_class_is_refused(asked: Callable[..., EvaluationConfig]) 
     )
     fold = Fold(1, *(np.array(rows) for rows in ([0, 1], [2, 3], [4, 5])))
     with pytest.raises(UserError, match="The calibration patients of fold 2 lack lesions of both classes"):
-        score_fold(table, fold, [], VAE_STAGE, asked())
+        score_fold(table, fold, [], VAE_STAGE, make_config())

@@ -9,7 +9,7 @@ from lungvae_core.explore.clusters.words import LIKE_THE_REST, cluster_words, de
 from tests.explore.clusters.conftest import lesions, planted
 
 
-def test_clusters_are_told_in_words() -> None:
+def test_clusters_are_put_in_words() -> None:
     points, truth = planted()
     frame = lesions(truth)
     described = describe(frame, points, truth)

@@ -78,8 +78,8 @@ def test_progress_is_shown(models, monkeypatch, tiny_data):
     job = Jobs().start(Evaluation.of, "slow", tiny_data, "dirvae", device="cpu")
     work = Path(job.folder) / "report.work"
     work.mkdir(parents=True)
-    told = {"what": "training", "done": 2, "total": 5, "seconds_left": 600}
-    (work / "progress.json").write_text(json.dumps(told))
+    progress = {"what": "training", "done": 2, "total": 5, "seconds_left": 600}
+    (work / "progress.json").write_text(json.dumps(progress))
     app = open_page("evaluation/evaluation.py")
     assert "waiting for its turn" in text(app)
     assert app.get("progress")[0].text.startswith("Training the folds' models: 2 of 5")

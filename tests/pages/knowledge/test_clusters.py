@@ -86,12 +86,12 @@ def test_another_method_and_measure_can_be_picked(models, clustered):
     assert "NMI between clusters" in text(app)
 
 
-def test_without_clusters_the_command_is_told(models):
+def test_without_clusters_the_command_is_named(models):
     said = text(opened(model="tiny-gvae"))
     assert "lungvae clusters" in said
 
 
-def test_damaged_clusters_are_told_of(models, clustered):
+def test_damaged_clusters_are_reported(models, clustered):
     write_json(clustered / "tiny-gvae" / FILE, {"format": 1})
     assert "damaged" in text(opened(model="tiny-gvae"))
 

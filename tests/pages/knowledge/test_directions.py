@@ -75,7 +75,7 @@ def test_a_walk_and_its_held_out_score_are_shown(models, fitted, name):
     assert app.query_params["row"] == "12"
 
 
-def test_the_lesions_score_is_flipped_and_told(models, fitted, scored):
+def test_the_lesions_score_is_flipped_and_shown(models, fitted, scored):
     app = opened(model="tiny-gvae", row="12")
     said = text(app)
     assert "the score from" in said
@@ -94,7 +94,7 @@ def test_a_lesion_already_there_says_so(models, fitted, scored):
     assert "already" in text(app)
 
 
-def test_without_directions_the_command_is_told_and_the_score_still_flips(models, scored):
+def test_without_directions_the_command_is_named_and_the_score_still_flips(models, scored):
     app = opened(model="tiny-gvae", row="12")
     assert "lungvae directions" in text(app)
     assert "the score from" in text(app)
@@ -107,12 +107,12 @@ def test_without_a_classifier_a_sentence_says_so(models, fitted, monkeypatch):
     assert "lungvae classify" in text(app)
 
 
-def test_damaged_directions_are_told_of(models, fitted):
+def test_damaged_directions_are_reported(models, fitted):
     write_json(fitted / "tiny-gvae" / FILE, {"format": 1})
     assert "damaged" in text(opened(model="tiny-gvae"))
 
 
-def test_a_row_that_is_not_there_is_told_of(models, fitted):
+def test_a_row_that_is_not_there_is_reported(models, fitted):
     app = opened(model="tiny-gvae", row="9999")
     assert "row is '9999'" in app.toast[0].value.replace("\\", "")
 

@@ -57,7 +57,7 @@ def test_log_ratios_and_phantoms_are_in_the_address(assessed):
     assert "chance 1 in 9" in text(app)
 
 
-def test_a_damaged_report_is_told(assessed):
+def test_a_damaged_report_is_reported(assessed):
     (assessed / "disentanglement.json").write_text("{}")
     assert "Make it again" in text(opened(model="tiny-dirvae"))
 

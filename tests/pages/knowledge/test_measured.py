@@ -33,7 +33,7 @@ def test_without_measurements_the_page_says_how_to_make_them(models):
     assert not app.get("plotly_chart")
 
 
-def test_damaged_measurements_are_told_in_a_sentence(models, tmp_path):
+def test_damaged_measurements_are_reported_in_a_sentence(models, tmp_path):
     (models / "tiny-gvae" / "measured.json").write_text("[]")
     try:
         app = opened(model="tiny-gvae")

@@ -43,7 +43,7 @@ def test_the_gallery_pages_through_the_whole_group_in_the_order_asked_for(models
     assert sizes.is_monotonic_decreasing
 
 
-def test_what_is_typical_is_told_with_its_limits(models):
+def test_what_is_typical_is_shown_with_its_limits(models):
     app = opened(list(range(60)), group_part="typical")
     assert len(app.get("plotly_chart")) == 2
     assert "is not a test" in text(app)

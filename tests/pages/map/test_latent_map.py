@@ -33,9 +33,9 @@ def test_the_page_says_what_it_shows_and_what_that_does_not_mean(models):
 
 def test_the_address_carries_the_view(models):
     app = opened(model="tiny-dirvae", unit="nodule", method="pca", colour="rating-texture")
-    told = map_component(app)
-    assert told["api"].endswith("/tiny-dirvae")
-    assert (told["unit"], told["method"], told["by"]) == ("nodule", "pca", "rating-texture")
+    payload = map_component(app)
+    assert payload["api"].endswith("/tiny-dirvae")
+    assert (payload["unit"], payload["method"], payload["by"]) == ("nodule", "pca", "rating-texture")
     app.selectbox(key="map_colour").set_value("size").run()
     assert app.query_params["colour"] == "size"
     assert app.query_params["unit"] == "nodule"
@@ -43,9 +43,9 @@ def test_the_address_carries_the_view(models):
 
 def test_a_nonsense_address_falls_back(models):
     app = opened(unit="planet", method="magic", colour="<script>", row="-1", model="none")
-    told = map_component(app)
-    assert (told["unit"], told["method"], told["by"]) == ("slice", "umap", "malignancy")
-    assert told["selection"]["rows"] == []
+    payload = map_component(app)
+    assert (payload["unit"], payload["method"], payload["by"]) == ("slice", "umap", "malignancy")
+    assert payload["selection"]["rows"] == []
 
 
 def test_a_row_in_the_address_is_selected_and_listed(models):

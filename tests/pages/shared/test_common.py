@@ -83,7 +83,7 @@ def test_a_fault_takes_its_part_of_a_page_and_tells_no_trace(tmp_path, monkeypat
     assert app.text[0].value == "the rest"
 
 
-def test_few_of_many_refused_jobs_are_told_in_full(models, monkeypatch):
+def test_few_of_many_refused_jobs_are_listed_in_full(models, monkeypatch):
     reasons = [f"Job {number} cannot be used." for number in range(7)]
     table = SimpleNamespace(all=list, refused=lambda: reasons)
     monkeypatch.setattr(common, "Jobs", lambda: table)

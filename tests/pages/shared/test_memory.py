@@ -14,7 +14,7 @@ from tests.pages.conftest import open_page, run
 def test_widgets_of_lesions_looked_at_before_are_forgotten(models, page):
     app = open_page(page, model="tiny-gvae", row="0")
 
-    def known() -> int:
+    def remembered() -> int:
         state = app.session_state
         while not isinstance(state, SessionState):  # the tester's view of it, and a lock
             state = state._state
@@ -24,5 +24,5 @@ def test_widgets_of_lesions_looked_at_before_are_forgotten(models, page):
     for row in range(5, 60, 5):
         app.query_params["row"] = str(row)
         run(app)
-        counts.append(known())
+        counts.append(remembered())
     assert max(counts[5:]) <= max(counts[1:4])

@@ -132,7 +132,7 @@ def joint_run(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path
     return folder
 
 
-def test_joint_rounds_are_told_and_marked(folders, joint_run, stillborn):
+def test_joint_rounds_are_named_and_marked(folders, joint_run, stillborn):
     job = stillborn("joint", "dirvae", JOINT)
     shutil.copytree(joint_run, job.folder)
     said = text(watch())

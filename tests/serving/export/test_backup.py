@@ -226,7 +226,7 @@ ARCHIVES: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("kind", ARCHIVES)
-def test_an_archive_of_another_kind_is_told_and_nothing_is_written(kind: str, tmp_path: Path):
+def test_an_archive_of_another_kind_is_reported_and_nothing_is_written(kind: str, tmp_path: Path):
     archive = tmp_path / "b.tar"
     archive.write_bytes(ARCHIVES[kind]())
     new = folders(tmp_path / "new")

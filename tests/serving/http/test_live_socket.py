@@ -122,7 +122,7 @@ def test_without_a_classifier_the_score_is_not_a_number(client, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("message", "told"),
+    ("message", "sentence"),
     [
         ("no json", "cannot be read"),
         ("[]", "not understood"),
@@ -145,10 +145,10 @@ def test_without_a_classifier_the_score_is_not_a_number(client, monkeypatch):
         (b"\x00", "moderate length"),
     ],
 )
-def test_a_bad_wish_is_refused_with_a_reason(client, message, told):
+def test_a_bad_wish_is_refused_with_a_reason(client, message, sentence):
     code, reason = refused(client, "/api/live/tiny-gvae", message)
     assert code == 1008
-    assert told in reason
+    assert sentence in reason
     assert len(reason.encode()) <= 123
 
 

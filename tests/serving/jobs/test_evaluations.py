@@ -63,7 +63,7 @@ def test_reports_are_found_where_they_lie(folders):
     assert [report.name for report in found if "LEAKS" in report.title] == ["dirvae-paper"]
 
 
-def test_a_damaged_report_is_told_and_hides_no_other(folders):
+def test_a_damaged_report_is_reported_and_hides_no_other(folders):
     save_report(default_report("good"), made_up())
     bad = default_report("bad")
     bad.parent.mkdir()
@@ -85,8 +85,8 @@ def test_progress_is_read_beside_the_report(tmp_path):
     assert read_progress(out) is None
     work = tmp_path / "report.work"
     work.mkdir()
-    told = {"what": "training", "done": 2.5, "total": 10, "seconds_left": 90}
-    (work / "progress.json").write_text(json.dumps(told))
+    progress = {"what": "training", "done": 2.5, "total": 10, "seconds_left": 90}
+    (work / "progress.json").write_text(json.dumps(progress))
     progress = read_progress(out)
     assert progress is not None
     assert (progress.what, progress.fraction, progress.seconds_left) == ("training", 0.25, 90)

@@ -33,7 +33,7 @@ def test_closing_it_does_not_free_it_while_another_handle_is_open(locks):
     assert not locks.alive(1)
 
 
-def test_who_waits_for_a_lock_in_vain_is_told(locks, monkeypatch):
+def test_who_waits_for_a_lock_in_vain_gets_a_message(locks, monkeypatch):
     moments = iter((0.0, 1.0, 9.0))
     with locks.hold(1):
         monkeypatch.setattr(time, "monotonic", lambda: next(moments))

@@ -32,7 +32,7 @@ def test_slices_follow_the_body_and_not_their_numbers(with_data):
         lesion.slices(model, 120)
 
 
-def test_ct_is_told_in_its_own_hu_with_the_readers_outline(with_data, tiny_data):
+def test_ct_is_given_in_its_own_hu_with_the_readers_outline(with_data, tiny_data):
     client, data = client_of(with_data), SliceSet.open(tiny_data)
     answer = client.get(f"{NODULE}/3.hu")
     assert (answer.headers["x-generated"], answer.headers["cache-control"]) == ("0", "no-store")

@@ -13,11 +13,11 @@ from lungvae_core.serving.lesions import selection
 
 
 def test_cards_keep_the_order_and_tell_the_readers(model):
-    told = selection.cards(model, [30, 2], readers=True)
-    assert [card["row"] for card in told] == [30, 2]
+    payload = selection.cards(model, [30, 2], readers=True)
+    assert [card["row"] for card in payload] == [30, 2]
     rating = model.table["malignancy_all"].iloc[30].replace("|", ", ")
-    assert f"malignancy {rating}" in told[0]["lines"]
-    assert all(card["real"] for card in told)
+    assert f"malignancy {rating}" in payload[0]["lines"]
+    assert all(card["real"] for card in payload)
     assert selection.cards(model, [30]) == [selection.card(model, 30)]
     assert selection.cards(model, []) == []
 
@@ -38,6 +38,6 @@ def test_rows_in_an_address_and_back(model, rows, text):
 
 
 @pytest.mark.parametrize("text", ["", "a", "1-", "-1", "1,,2", "1;2", "٣", "0-120", "999999999", "1" * 10])
-def test_a_selection_from_elsewhere_is_read_or_told(model, text):
+def test_a_selection_from_elsewhere_is_read_or_refused(model, text):
     with pytest.raises(UserError, match="address"):
         selection.of_ranges(model, text)

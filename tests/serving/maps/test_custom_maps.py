@@ -55,7 +55,7 @@ def test_a_map_that_is_stopped_leaves_nothing(model):
 
 @pytest.mark.long
 @pytest.mark.slow
-def test_a_failure_is_told_in_words(tiny_models, tmp_path):
+def test_a_failure_is_put_in_words(tiny_models, tmp_path):
     copied = shutil.copytree(tiny_models / "tiny-gvae", tmp_path / "models" / "tiny-gvae").parent
     folders = {"models": copied, "runs": tmp_path / "runs", "data": tmp_path / "data"}
     model = Registry(Settings(**folders, workspace=tmp_path / "workspace")).load("tiny-gvae")

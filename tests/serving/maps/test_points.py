@@ -50,25 +50,25 @@ def test_points_are_the_map_as_little_endian_floats(with_data, name, unit, metho
 @pytest.mark.parametrize("unit", ["slice", "nodule"])
 def test_lesions_have_a_value_a_point(with_data, unit):
     model = with_data.load("tiny-gvae")
-    told = client_of(with_data).get("/api/models/tiny-gvae/lesions", params={"unit": unit}).json()
+    payload = client_of(with_data).get("/api/models/tiny-gvae/lesions", params={"unit": unit}).json()
     count = len(model.map(unit, "pca"))
     for column in ("row", "patient", "nodule", "slice", "malignancy", "diameter", "score", "real"):
-        assert len(told[column]) == count
-    assert all(told["real"])
-    names = [told["patients"][patient] for patient in told["patient"]]
-    assert names == model.table["patient_id"].iloc[told["row"]].tolist()
+        assert len(payload[column]) == count
+    assert all(payload["real"])
+    names = [payload["patients"][patient] for patient in payload["patient"]]
+    assert names == model.table["patient_id"].iloc[payload["row"]].tolist()
 
 
 def test_every_slice_knows_its_nodule(with_data):
     model = with_data.load("tiny-gvae")
-    told = points.lesions(model, "nodule")
-    for row, point in enumerate(told["point_of_row"]):
-        shown = model.table.iloc[told["row"][point]]
+    payload = points.lesions(model, "nodule")
+    for row, point in enumerate(payload["point_of_row"]):
+        shown = model.table.iloc[payload["row"][point]]
         assert (shown["patient_id"], shown["nodule"]) == tuple(
             model.table.iloc[row][["patient_id", "nodule"]]
         )
     mean = model.table.groupby(["patient_id", "nodule"], sort=False)["score"].mean()
-    np.testing.assert_allclose(told["score"], mean, atol=0.001)
+    np.testing.assert_allclose(payload["score"], mean, atol=0.001)
 
 
 def test_three_dimensions_are_there_where_they_were_made_and_pca_always(with_data):
@@ -119,9 +119,9 @@ def test_a_filter_is_a_byte_a_point(with_data):
 
 def test_a_cluster_s_outline_tells_what_it_is(with_data):
     client = client_of(with_data)
-    told = client.get("/api/models/tiny-gvae/outlines?unit=slice&method=pca&clusters=kmeans").json()
-    assert told
-    for each in told:
+    payload = client.get("/api/models/tiny-gvae/outlines?unit=slice&method=pca&clusters=kmeans").json()
+    assert payload
+    for each in payload:
         assert "patients" in each["words"]
         assert each["lines"]
         assert len(each["centre"]) == 2
@@ -138,8 +138,8 @@ def test_clusters_of_nodules_reach_their_slices(with_data):
 
 
 def test_density_has_a_region_for_each_share(with_data):
-    told = client_of(with_data).get("/api/models/tiny-gvae/contours?method=pca").json()
-    assert [level["share"] for level in told["levels"]] == [0.95, 0.75, 0.5, 0.25]
+    payload = client_of(with_data).get("/api/models/tiny-gvae/contours?method=pca").json()
+    assert [level["share"] for level in payload["levels"]] == [0.95, 0.75, 0.5, 0.25]
 
 
 @pytest.mark.parametrize(

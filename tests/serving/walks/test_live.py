@@ -83,10 +83,10 @@ def test_no_way_along_a_direction_is_the_start_itself(model):
 
 
 def test_facts_are_json_with_the_place_on_the_map(model):
-    told = json.loads(live.Session(model).facts(request(facts=True)))
-    assert told["id"] == 1
-    assert 0 <= told["familiarity"] <= 1
-    assert told["far"] is False
-    np.testing.assert_allclose(told["place"], model.place(model.codes[12], "slice", "umap"), atol=1e-4)
-    assert told["band"][0] < told["band"][1]
-    assert "diameter, mm" not in told["measured"]  # pixels of many sizes have no common scale
+    payload = json.loads(live.Session(model).facts(request(facts=True)))
+    assert payload["id"] == 1
+    assert 0 <= payload["familiarity"] <= 1
+    assert payload["far"] is False
+    np.testing.assert_allclose(payload["place"], model.place(model.codes[12], "slice", "umap"), atol=1e-4)
+    assert payload["band"][0] < payload["band"][1]
+    assert "diameter, mm" not in payload["measured"]  # pixels of many sizes have no common scale

@@ -51,7 +51,7 @@ class Person:
         return f"{question.request.id}: {image[5, 5]:.0f}".encode()
 
 
-def asked(decoder: Decoder, model: Any, number: int, **more: Any) -> Any:
+def submit(decoder: Decoder, model: Any, number: int, **more: Any) -> Any:
     return decoder.ask(Person(model), json.dumps({"id": number, **more}))  # type: ignore[arg-type]
 
 
@@ -62,24 +62,24 @@ def busy() -> Any:
     for _ in range(500):
         if len(model.batches) >= decoder.threads:
             break
-        asked(decoder, model, 0)
+        submit(decoder, model, 0)
         threading.Event().wait(0.02)
     model.batches.clear()
     return SimpleNamespace(decoder=decoder, model=model)
 
 
 def test_what_gathers_is_decoded_in_batches_and_answered_to_whom_it_belongs(busy: Any) -> None:
-    futures = [asked(busy.decoder, busy.model, number) for number in range(100, 120)]
+    futures = [submit(busy.decoder, busy.model, number) for number in range(100, 120)]
     busy.model.may.set()
     assert [future.result(20).decode() for future in futures] == [f"{n}: {n}" for n in range(100, 120)]
     sizes = [size for size, _ in busy.model.batches]
     assert max(sizes) > 1
     assert max(sizes) <= MOST
-    assert len(sizes) <= 4  # of twenty wishes, and some that were asked to keep the threads busy
+    assert len(sizes) <= 4  # of twenty requests, and some that were asked to keep the threads busy
 
 
 def test_a_bad_wish_fails_alone(busy: Any) -> None:
-    good, bad, other = (asked(busy.decoder, busy.model, number) for number in (1, 13, 2))
+    good, bad, other = (submit(busy.decoder, busy.model, number) for number in (1, 13, 2))
     busy.model.may.set()
     with pytest.raises(UserError, match="no 13"):
         bad.result(20)
@@ -87,22 +87,22 @@ def test_a_bad_wish_fails_alone(busy: Any) -> None:
     assert other.result(20) == b"2: 2"
 
 
-def test_trouble_in_a_batch_is_told_to_all_of_it_and_the_next_one_is_answered(busy: Any) -> None:
-    futures = [asked(busy.decoder, busy.model, 901), asked(busy.decoder, busy.model, 902)]
+def test_trouble_in_a_batch_is_reported_to_all_of_it_and_the_next_one_is_answered(busy: Any) -> None:
+    futures = [submit(busy.decoder, busy.model, 901), submit(busy.decoder, busy.model, 902)]
     busy.model.may.set()
     wait(futures, 20)
     assert all(isinstance(future.exception(0), RuntimeError) for future in futures)
     for _ in range(busy.decoder.threads + 1):
-        assert asked(busy.decoder, busy.model, 7).result(20) == b"7: 7"
+        assert submit(busy.decoder, busy.model, 7).result(20) == b"7: 7"
 
 
 def test_models_and_precisions_are_not_mixed(busy: Any) -> None:
     other = SlowModel()
     other.may.set()
     futures = [
-        asked(busy.decoder, busy.model, 1, quick=True),
-        asked(busy.decoder, busy.model, 2),
-        asked(busy.decoder, other, 3),
+        submit(busy.decoder, busy.model, 1, quick=True),
+        submit(busy.decoder, busy.model, 2),
+        submit(busy.decoder, other, 3),
     ]
     busy.model.may.set()
     assert [future.result(20).decode() for future in futures] == ["1: 1", "2: 2", "3: 3"]
@@ -111,7 +111,7 @@ def test_models_and_precisions_are_not_mixed(busy: Any) -> None:
 
 
 def test_who_has_gone_is_not_answered(busy: Any) -> None:
-    gone, here = asked(busy.decoder, busy.model, 5), asked(busy.decoder, busy.model, 6)
+    gone, here = submit(busy.decoder, busy.model, 5), submit(busy.decoder, busy.model, 6)
     assert gone.cancel()
     busy.model.may.set()
     assert here.result(20) == b"6: 6"

@@ -74,7 +74,7 @@ def test_the_words_decide_what_everybody_may_do():
 
 
 def test_streamlits_own_file_is_found_and_the_environment_wins(tmp_path):
-    told = write(tmp_path, 'researchers = ["A@b.org"]\nsession_hours = 3')
+    settings = write(tmp_path, 'researchers = ["A@b.org"]\nsession_hours = 3')
     (tmp_path / ".streamlit").mkdir()
     (tmp_path / "sign-in.toml").rename(tmp_path / ".streamlit" / "secrets.toml")
     access = read_access({})
@@ -85,11 +85,11 @@ def test_streamlits_own_file_is_found_and_the_environment_wins(tmp_path):
     assert access.rules.researchers == ("c@d.org", "@e.org")
     assert access.rules.session_hours == 0.5
     with pytest.raises(UserError, match="cannot be read"):
-        read_access(told)  # the file that is named is gone: not another one instead
+        read_access(settings)  # the file that is named is gone: not another one instead
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "sentence"),
     [
         ({"redirect_uri": '"http://lungs.example.org/oauth2callback"'}, "https"),
         ({"redirect_uri": '"https://lungs.example.org/"'}, "oauth2callback"),
@@ -101,8 +101,8 @@ def test_streamlits_own_file_is_found_and_the_environment_wins(tmp_path):
         ({"client_id": '"'}, "not TOML"),
     ],
 )
-def test_bad_sign_ins_are_sentences_without_secrets(tmp_path, changes, told):
-    with pytest.raises(UserError, match=told) as failed:
+def test_bad_sign_ins_are_sentences_without_secrets(tmp_path, changes, sentence):
+    with pytest.raises(UserError, match=sentence) as failed:
         read_access(write(tmp_path, **changes))
     assert SECRET not in str(failed.value)
 

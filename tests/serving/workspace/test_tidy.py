@@ -43,7 +43,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
-def test_what_a_killed_process_left_is_told_and_removed(settings: Settings, way: str):
+def test_what_a_killed_process_left_is_reported_and_removed(settings: Settings, way: str):
     places = {name: str(getattr(settings, name)) for name in ("models", "runs", "data", "workspace")}
     killed(way.format(**places), settings)
     [left] = tidy.leftovers(tidy.default_folders(settings))
@@ -68,7 +68,7 @@ def test_what_a_living_process_makes_stays(settings: Settings):
         assert two.exists()
 
 
-def test_work_that_can_go_on_is_told_and_removed_only_when_asked(settings: Settings):
+def test_work_that_can_go_on_is_reported_and_removed_only_when_asked(settings: Settings):
     work = settings.data / ".lidc.preparing"
     work.mkdir()
     (work / "headers.jsonl").write_text("{}")
@@ -116,7 +116,7 @@ def test_what_others_wrote_is_left_alone(settings: Settings):
     assert tidy.leftovers(tidy.default_folders(settings)) == []
 
 
-def test_the_command_tells_first_and_does_it_when_told_to(tmp_path: Path):
+def test_the_command_tells_first_and_does_it_when_asked_to(tmp_path: Path):
     left = tmp_path / "models" / ".ship.abcd1234.tmp"
     left.mkdir(parents=True)
     (left / "config.json").write_text("half")
