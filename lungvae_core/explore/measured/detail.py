@@ -32,10 +32,10 @@ def fine_share(hu: np.ndarray) -> np.ndarray:
     return (fine + floor) / (coarse + floor)
 
 
-def growth(walks: np.ndarray, starts: np.ndarray, steps: int) -> list[float]:
-    """[low, high] times the fine share of `starts` (S, 64, 64) at both ends of their walks (S * T, 64, 64).
+def growth(walks: np.ndarray, shares: np.ndarray, steps: int) -> list[float]:
+    """[low, high] times the starts' `shares` (S,) at both ends of their walks (S * T, 64, 64) in HU.
 
-    Medians over the starts; all in HU, of T `steps` each.
+    Medians over the starts; each walk has T `steps`.
     """
-    shares = fine_share(walks).reshape(-1, steps)[:, [0, -1]]
-    return [float(each) for each in np.median(shares / fine_share(starts)[:, None], axis=0)]
+    ends = [fine_share(walks[at::steps]) for at in (0, steps - 1)]
+    return [float(np.median(end / shares)) for end in ends]

@@ -21,7 +21,7 @@ from lungvae_core.data.slices import SliceSet
 from lungvae_core.data.splits import strata
 from lungvae_core.errors import UserError
 from lungvae_core.explore.colours import BANDS, BANDS_MM
-from lungvae_core.explore.measured.detail import growth
+from lungvae_core.explore.measured.detail import fine_share, growth
 from lungvae_core.explore.measured.judge import EPOCHS, Judge, judge_for
 from lungvae_core.explore.measured.name import RULE, Moved, name_of
 from lungvae_core.explore.measured.record import FORMAT, load, save
@@ -293,10 +293,10 @@ def measure_run(
     judge, about_judge = _judge(run, data, table, rows, judge_epochs, seed=seed, resamples=resamples)
     readings: list[np.ndarray] = []  # (S, T, R) of one dimension after the other
     detail: list[list[float]] = []
-    drawn = vae.decode_hu(codes[rows])
+    shares = fine_share(vae.decode_hu(codes[rows]))
 
     def read(slices: np.ndarray) -> None:
-        detail.append(growth(slices, drawn, steps))
+        detail.append(growth(slices, shares, steps))
         if judge is not None:
             readings.append(judge.read(slices).reshape(len(rows), steps, -1))
 

@@ -33,4 +33,4 @@ def test_growth_is_that_of_the_typical_start_at_both_ends() -> None:
     starts = np.concatenate([waves(50), waves(20), waves(30)])
     ends = np.concatenate([waves(100), waves(40), waves(30)])
     walks = np.stack([starts, starts, ends], axis=1).reshape(-1, 64, 64)
-    assert growth(walks, starts, 3) == pytest.approx([1, 4], rel=0.02)
+    assert growth(walks, fine_share(starts), 3) == pytest.approx([1, 4], rel=0.02)
