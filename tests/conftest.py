@@ -141,8 +141,8 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def wait(condition: Callable[[], object], seconds: float = 120) -> None:
-    """Return once the condition holds; fail after so many seconds."""
+def wait(condition: Callable[[], object], seconds: float = 600) -> None:
+    """Return once the condition holds; fail after so many seconds: many, for machines that are slow or busy."""
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it did not happen in time"

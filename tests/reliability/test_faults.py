@@ -173,7 +173,7 @@ def test_a_disk_that_fills_stops_with_a_sentence_and_the_last_state(small_disk, 
         workspace=tmp_path / "workspace",
     )
     jobs = Jobs(on_disk)
-    job = start(on_disk, tiny_data, "full", epochs=60, width=8)
+    job = start(on_disk, tiny_data, "full", epochs=30, width=8)
     wait(lambda: len(epochs(job)) >= 3)
     full = fill(small_disk)
     wait(lambda: not jobs.get(job.id).active)
@@ -187,8 +187,8 @@ def test_a_disk_that_fills_stops_with_a_sentence_and_the_last_state(small_disk, 
     jobs.resume(job.id)
     wait(lambda: not jobs.get(job.id).active)
     assert jobs.get(job.id).status == DONE
-    assert epochs(job) == list(range(1, 61))
-    print(f"disk full after {kept} epochs: {found.message!r}; resumed to all 60")
+    assert epochs(job) == list(range(1, 31))
+    print(f"disk full after {kept} epochs: {found.message!r}; resumed to all 30")
 
 
 def test_a_workspace_without_space_says_so_and_keeps_what_it_has(small_disk, tiny_data, tmp_path):
