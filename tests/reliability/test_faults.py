@@ -78,7 +78,7 @@ def server(settings: Settings, port: int) -> Iterator[subprocess.Popen]:
             return False
 
     try:
-        wait(answers, 90)
+        wait(answers)
         yield process
     finally:
         process.kill()
