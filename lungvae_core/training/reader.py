@@ -27,7 +27,7 @@ _EPOCHS = 10
 _MOST = 2.0  # normal scores: how far a step goes
 _SHIFT = 3  # pixels: how far a view is moved
 _SMOOTHER = 1.2  # pixels: how much smoother than by SMOOTHING a view is
-_CENTRE = 32  # pixels: the side of the part of a slice whose detail is compared
+MIDDLE = 32  # pixels: the side of the part of a slice whose detail is compared, where the lesion lies
 _OCTAVES = ((1 / 16, 1 / 8), (1 / 8, 1 / 4), (1 / 4, 1))  # cycles per pixel; the first is no fine detail
 _FREE = 1.5  # times: a growth in fine detail that costs nothing
 _FLOOR = 2e-3  # of the window: detail below this standard deviation is not seen
@@ -141,14 +141,22 @@ def detail_losses(before: Tensor, after: Tensor, weight: float) -> Tensor:
 
 def _detail(x: Tensor) -> Tensor:
     """(N, 2) power of the middle of images (N, 1, 64, 64) in the finer octaves over that in the first."""
-    start = (x.shape[-1] - _CENTRE) // 2
-    middle = x[:, 0, start : start + _CENTRE, start : start + _CENTRE].float()
-    hann = torch.hann_window(_CENTRE, periodic=False, device=x.device)
+    power = middle_power(x[:, 0], _OCTAVES) + _FLOOR**2 * MIDDLE**2
+    return power[:, 1:] / power[:, :1]
+
+
+def middle_power(x: Tensor, bands: tuple[tuple[float, float], ...]) -> Tensor:
+    """(N, B) Hann-windowed power of the middle of images (N, 64, 64), its mean left out, in each band.
+
+    A band is (from, below) in cycles per pixel.
+    """
+    start = (x.shape[-1] - MIDDLE) // 2
+    middle = x[:, start : start + MIDDLE, start : start + MIDDLE].float()
+    hann = torch.hann_window(MIDDLE, periodic=False, device=x.device)
     waves = torch.fft.fft2(
         (middle - middle.mean((1, 2), keepdim=True)) * torch.outer(hann, hann), norm="ortho"
     )
-    frequency = torch.fft.fftfreq(_CENTRE, device=x.device)
+    frequency = torch.fft.fftfreq(MIDDLE, device=x.device)
     away = torch.hypot(frequency[:, None], frequency[None])
-    octaves = torch.stack([(low <= away) & (away < high) for low, high in _OCTAVES]).float()
-    power = torch.einsum("nhw,ohw->no", waves.abs().square(), octaves) + _FLOOR**2 * _CENTRE**2
-    return power[:, 1:] / power[:, :1]
+    inside = torch.stack([(low <= away) & (away < high) for low, high in bands]).float()
+    return torch.einsum("nhw,bhw->nb", waves.abs().square(), inside)

@@ -7,13 +7,13 @@ which the judge, another network, may respond too. So this stands beside the jud
 from __future__ import annotations
 
 import numpy as np
+import torch
 
-from lungvae_core.data.slices import SIZE
+from lungvae_core.training.reader import middle_power
 
 FINE, COARSE = (1 / 4, 1), (1 / 16, 1 / 8)  # cycles per pixel: under 4 pixels, and 8 to 16
-MIDDLE = 32  # pixels: the side of the part of a slice that is looked at, where the lesion lies
 MUCH = 2.0  # times the starting lesions' share, above which it is said in words
-_FLOOR = 1.0  # HU²
+_FLOOR = 135.0  # HU², the Hann-windowed power of noise with a standard deviation of 1 HU
 
 
 def fine_share(hu: np.ndarray) -> np.ndarray:
@@ -21,15 +21,8 @@ def fine_share(hu: np.ndarray) -> np.ndarray:
 
     Relative, since both grow where a lesion becomes brighter.
     """
-    start = (SIZE - MIDDLE) // 2
-    middle = np.asarray(hu, np.float64)[:, start : start + MIDDLE, start : start + MIDDLE]
-    window = np.outer(np.hanning(MIDDLE), np.hanning(MIDDLE))
-    power = np.abs(np.fft.fft2((middle - middle.mean((1, 2), keepdims=True)) * window)) ** 2
-    frequency = np.fft.fftfreq(MIDDLE)
-    away = np.hypot(frequency[:, None], frequency[None])
-    fine, coarse = (power[:, (low <= away) & (away < high)].sum(1) for low, high in (FINE, COARSE))
-    floor = _FLOOR * (window**2).sum() * MIDDLE**2
-    return (fine + floor) / (coarse + floor)
+    fine, coarse = middle_power(torch.tensor(np.asarray(hu, np.float32)), (FINE, COARSE)).T.numpy() + _FLOOR
+    return fine / coarse
 
 
 def growth(walks: np.ndarray, shares: np.ndarray, steps: int) -> list[float]:
