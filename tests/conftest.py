@@ -142,7 +142,7 @@ def one_thread() -> Iterator[None]:
 
 
 def wait(condition: Callable[[], object], seconds: float = 600) -> None:
-    """Return once the condition holds; fail after so many seconds: many, for machines that are slow or busy."""
+    """Return once the condition holds; fail after so many seconds: enough for a slow, busy machine."""
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it did not happen in time"
