@@ -254,7 +254,7 @@ def check_same(one: Any, other: Any, where: str) -> None:
     assert type(one) is type(other), where
     if isinstance(one, float):  # there are millions of them, and NumPy's comparison takes 40 µs
         both_nan = math.isnan(one) and math.isnan(other)
-        assert both_nan or math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-5), where
+        assert both_nan or math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-5), f"{where}: {one} and {other}"
     elif isinstance(one, np.ndarray | torch.Tensor | np.floating):
         left, right = np.asarray(one), np.asarray(other)
         if left.dtype.kind == "f":

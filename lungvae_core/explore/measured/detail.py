@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from lungvae_core.training.reader import middle_power
+from lungvae_core.training.reader import MIDDLE, middle_power
 
 FINE, COARSE = (1 / 4, 1), (1 / 16, 1 / 8)  # cycles per pixel: under 4 pixels, and 8 to 16
 MUCH = 2.0  # times the starting lesions' share, above which it is said in words
-_FLOOR = 135.0  # HU², the Hann-windowed power of noise with a standard deviation of 1 HU
+_FLOOR = float((np.hanning(MIDDLE) ** 2).sum() ** 2)  # HU²: the windowed power of noise of 1 HU
 
 
 def fine_share(hu: np.ndarray) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from typing import get_args
 
 import pytest
@@ -20,18 +19,10 @@ from lungvae_core.serving.jobs.evaluations import (
     read_report,
 )
 from lungvae_core.serving.jobs.queue import Jobs
-from lungvae_core.serving.jobs.table import DONE, STOPPED, Job
+from lungvae_core.serving.jobs.table import DONE, STOPPED
+from tests.conftest import wait
 from tests.evaluation.made_up import made_up
-from tests.serving.jobs.conftest import start_evaluation
-
-
-def wait(job: Job, *statuses: str, seconds: float = 240) -> Job:
-    until = time.monotonic() + seconds
-    while (found := Jobs().get(job.id)).active and found.status not in statuses:
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.1)
-    assert found.status in statuses, (found.status, found.message, Jobs().output(found))
-    return found
+from tests.serving.jobs.conftest import start_evaluation, until_status
 
 
 def test_reports_are_found_where_they_lie(folders):
@@ -103,16 +94,13 @@ def test_the_protocols_offered_are_those_there_are():
 def test_stop_and_resume_to_the_report(folders, tiny_data):
     job = start_evaluation(tiny_data, quick=True)
     out = default_report("mine")
-    until = time.monotonic() + 120
-    while read_progress(out) is None:
-        assert Jobs().get(job.id).active, Jobs().output(Jobs().get(job.id))
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    wait(lambda: read_progress(out) is not None or not Jobs().get(job.id).active, seconds=120)
+    assert Jobs().get(job.id).active, Jobs().output(Jobs().get(job.id))
     Jobs().stop(job.id)
-    wait(job, STOPPED)
+    until_status(job, STOPPED)
     assert not out.exists()
     Jobs().resume(job.id)
-    wait(job, DONE)
+    until_status(job, DONE)
     assert read_report(out).quick
     found, broken = find_reports()
     assert [report.name for report in found] == ["mine"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from lungvae_core.serving.jobs.queue import Jobs
 from lungvae_core.serving.maps import custom_maps
 from lungvae_core.serving.models.registry import Registry
 from lungvae_core.serving.workspace.settings import Settings
+from tests.conftest import wait
 
 
 @pytest.fixture
@@ -21,12 +21,10 @@ def model(tiny_models, tmp_path):
     return Registry(settings).load("tiny-dirvae")
 
 
-def wait(model, key, seconds=90):
-    until = time.monotonic() + seconds
-    while (found := custom_maps.status(model, key)).state == custom_maps.MAKING:
-        assert time.monotonic() < until
-        time.sleep(0.1)
-    return found
+def made(model, key):
+    """The map's status once it is no longer being made."""
+    wait(lambda: custom_maps.status(model, key).state != custom_maps.MAKING, seconds=90)
+    return custom_maps.status(model, key)
 
 
 @pytest.mark.long
@@ -35,7 +33,7 @@ def test_a_map_is_made_once_and_kept(model):
     assert asked.state == custom_maps.MAKING
     assert "waiting" in asked.progress or "made for" in asked.progress
     assert custom_maps.request(model, "nodule", "tsne", 2, {"perplexity": 5.0}).key == asked.key
-    assert wait(model, asked.key).state == custom_maps.READY
+    assert made(model, asked.key).state == custom_maps.READY
     found = custom_maps.read(model, "nodule", asked.key)
     assert found.shape == (24, 2)
     assert np.abs(found).max() == pytest.approx(1)
@@ -48,7 +46,7 @@ def test_a_map_is_made_once_and_kept(model):
 def test_a_map_that_is_stopped_leaves_nothing(model):
     asked = custom_maps.request(model, "slice", "umap", 3, {"neighbours": 5})
     custom_maps.stop(model, asked.key)
-    assert wait(model, asked.key).state == custom_maps.ABSENT
+    assert made(model, asked.key).state == custom_maps.ABSENT
     with pytest.raises(UserError, match="not made"):
         custom_maps.read(model, "slice", asked.key)
 
@@ -62,14 +60,14 @@ def test_a_failure_is_put_in_words(tiny_models, tmp_path):
     assert len(model.codes)
     (copied / "tiny-gvae" / "latents.parquet").write_bytes(b"PAR1")
     asked = custom_maps.request(model, "nodule", "tsne", 2, {})
-    found = wait(model, asked.key)
+    found = made(model, asked.key)
     assert found.state == custom_maps.FAILED
     assert "damaged" in found.error
     (job,) = Jobs(model.settings).all()
     assert (job.kind, job.name, job.status) == ("map", asked.key, "failed")
     shutil.copy(tiny_models / "tiny-gvae" / "latents.parquet", copied / "tiny-gvae")
     assert custom_maps.request(model, "nodule", "tsne", 2, {}).state == custom_maps.MAKING
-    assert wait(model, asked.key).state == custom_maps.READY
+    assert made(model, asked.key).state == custom_maps.READY
 
 
 @pytest.mark.parametrize(
