@@ -7,23 +7,14 @@ import pandas as pd
 
 from lungvae_core.data.columns import numbers
 from lungvae_core.data.slices import malignant
-from lungvae_core.vae.latents import FAMILIES, Latent
+from lungvae_core.vae.latents import Latent
 
 ACTIVE = 0.01  # least variance of a dimension that is used, as a share
 
 
-def ranges(codes: np.ndarray, prior: str) -> np.ndarray:
-    """(K, 2) float32: the range of each dimension's slider, from the codes (N, K) of the data.
-
-    The 0.5th to 99.5th percentile, widened by a tenth, within the family's bounds; on the simplex from 0.
-    """
-    low, high = np.percentile(codes, [0.5, 99.5], axis=0)
-    margin = np.maximum(0.1 * (high - low), 1e-3)
-    least, most = FAMILIES[prior].bounds
-    low, high = np.maximum(low - margin, least), np.minimum(high + margin, most)
-    if FAMILIES[prior].simplex:
-        low = np.zeros_like(low)
-    return np.stack([low, high], axis=1).astype(np.float32)
+def ranges(codes: np.ndarray, latent: Latent) -> np.ndarray:
+    """(K, 2) float32: the range of each dimension's slider, from the codes (N, K) of the data."""
+    return np.array([latent.span(at, values) for at, values in enumerate(codes.T)], np.float32)
 
 
 def order(codes: np.ndarray) -> np.ndarray:
@@ -53,5 +44,5 @@ def strip(
     latent: Latent, code: np.ndarray, dimension: int, span: np.ndarray, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """(values (steps,), codes (steps, K)): the whole range of one dimension from `code` (K,)."""
-    values = np.linspace(span[0], span[1], steps, dtype=np.float32)
+    values = latent.spaced(dimension, span[0], span[1], steps)
     return values, latent.path(code, dimension, values)

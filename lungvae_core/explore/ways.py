@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from lungvae_core.errors import UserError
 from lungvae_core.explore.coordinates import Space
+from lungvae_core.explore.traversal import strip
 from lungvae_core.vae.latents import FAMILIES, Latent
 
 STRAIGHT, SIMPLEX, ROUND, NEIGHBOURS = "straight", "simplex", "round", "neighbours"
@@ -149,7 +150,10 @@ def grid(
     """
     if first == second:
         raise UserError("A grid needs two different dimensions.")
-    across, up = (np.linspace(low, high, steps, dtype=np.float32) for low, high in np.asarray(spans))
+    across, up = (
+        latent.spaced(at, low, high, steps)
+        for at, (low, high) in zip((first, second), np.asarray(spans), strict=True)
+    )
     codes = [[latent.edited(code, {first: float(x), second: float(y)}) for x in across] for y in up[::-1]]
     return np.array(codes, np.float32), across, up[::-1]
 
@@ -158,9 +162,14 @@ def sheet(
     latent: Latent, code: np.ndarray, dimensions: list[int], spans: np.ndarray, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """(codes (D, steps, K), values (D, steps)): each of D dimensions alone over its span (D, 2)."""
-    values = np.stack([np.linspace(low, high, steps, dtype=np.float32) for low, high in np.asarray(spans)])
-    codes = [latent.path(code, at, along_it) for at, along_it in zip(dimensions, values, strict=True)]
-    return np.stack(codes), values
+    values, codes = zip(
+        *(
+            strip(latent, code, at, span, steps)
+            for at, span in zip(dimensions, np.asarray(spans), strict=True)
+        ),
+        strict=True,
+    )
+    return np.stack(codes), np.stack(values)
 
 
 def _ends(codes: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 from torch.distributions.distribution import Distribution
@@ -67,7 +68,7 @@ from lungvae_core.training.reader import (
 from lungvae_core.training.validate import signs_of_collapse, validate
 from lungvae_core.training.weights_file import save_tensors
 from lungvae_core.vae.config import Config, override
-from lungvae_core.vae.lesion import LesionDecoder
+from lungvae_core.vae.lesion import PER_RATING, LesionDecoder, added_density, density_of
 from lungvae_core.vae.model import VAE
 from lungvae_core.vae.networks import RatingReader, ReadingEncoder, normalise, still_statistics
 from lungvae_core.vae.objective import Terms, beta_at, objective
@@ -187,7 +188,7 @@ def _created(
     team: Team,
 ) -> tuple[Run, VAE | None]:
     """(a new run, the VAE with whose weights it begins)."""
-    weights = None if start is None else start.load_model()
+    weights = None if start is None else _weights_of(start, config)
     team.first_does(
         lambda: Run.create(
             out,
@@ -214,9 +215,11 @@ def _is_ours(name: str) -> bool:
 def _continued(start: Run, config: Config, data: SliceSet) -> tuple[Config, tuple[np.ndarray, np.ndarray]]:
     """(configuration, split) of a training that begins with the weights of `start`.
 
-    Raises UserError where the model or the data are others.
+    Raises UserError where the model or the data are others. What ratings add to the density may change, and
+    their gain: the same images have other codes and other weights then.
     """
-    theirs, ours = start.config.model.model_dump(), config.model.model_dump()
+    may_change = {"rating_density", "rating_gain"}
+    theirs, ours = (each.model.model_dump(exclude=may_change) for each in (start.config, config))
     if others := [f"{name}={theirs[name]}" for name in ours if ours[name] != theirs[name]]:
         raise UserError(
             f"The model {start.folder} has other settings than this training: {', '.join(others)}. Choose "
@@ -235,6 +238,24 @@ def _continued(start: Run, config: Config, data: SliceSet) -> tuple[Config, tupl
     if not start.metrics():
         raise UserError(f"{start.folder} has not been trained for an epoch yet. Go on with it by --resume.")
     return override(config, {"pca_start": False}), start.split(data.table)
+
+
+def _weights_of(start: Run, config: Config) -> VAE:
+    """The VAE of `start` as this training has it: the same images, of other codes where settings changed."""
+    vae = VAE(config.model)
+    theirs = start.load_model().state_dict()
+    vae.load_state_dict(vae.state_dict() | {name: theirs[name] for name in theirs if PER_RATING not in name})
+    _set_density(vae, config)
+    if isinstance(vae.decoder, LesionDecoder):
+        vae.decoder.regain(start.config.model.rating_gain)
+    return vae.eval()
+
+
+def _set_density(vae: VAE, config: Config) -> None:
+    """Set what ratings add to the density, which encoder and decoder have to agree on."""
+    for part in (vae.encoder, vae.decoder):
+        if isinstance(part, ReadingEncoder | LesionDecoder) and part.per_rating is not None:
+            part.per_rating.copy_(density_of(config.objective.guided, config.model))
 
 
 def _shaped_unlike(start: Config, config: Config) -> list[str]:
@@ -408,6 +429,7 @@ class _Fit:
         if isinstance(vae.encoder, ReadingEncoder):
             assert self.reader is not None
             vae.encoder.reader.load_state_dict(self.reader.state_dict())
+        _set_density(vae, self.config)
         if start is not None:
             vae.load_state_dict(start.state_dict())
         elif training.pca_start and not self.run_.has(CHECKPOINT):
@@ -616,9 +638,13 @@ class _Fit:
         with sharing(batch.share):
             values = guides[batch.whole.to(self.device)]
             code = whole_batch(latent.code(posterior).to(self.device), batch.share)
-            coordinates = latent.coordinates(code, values.shape[1])
-            centre = latent.coordinate_centre(values.shape[1])
-            loss = guided_loss(coordinates, values, weights, centre=centre)
+            own, free = latent.coordinates(code, values.shape[1])
+            own = own - latent.coordinate_centre(values.shape[1])
+            if isinstance(self.vae.decoder, LesionDecoder) and self.vae.decoder.per_rating is not None:
+                # The slice's density is that of the guide and of the ratings together.
+                added = added_density(own, self.vae.decoder.per_rating)
+                own = own + F.pad(added, (0, own.shape[1] - added.shape[1]))
+            loss = guided_loss((own, free), values, weights)
         if lesions is not None:
             lesions = lesions.rows(batch.rows)
             inside = augment_masks(lesions.inside(), self.config.training, batch.draws)

@@ -71,13 +71,11 @@ def guides(
     return values, outlines
 
 
-def guided_loss(
-    coordinates: tuple[Tensor, Tensor], values: Tensor, weights: ObjectiveConfig, *, centre: float = 0.0
-) -> Tensor:
+def guided_loss(coordinates: tuple[Tensor, Tensor], values: Tensor, weights: ObjectiveConfig) -> Tensor:
     """What guidance adds to the loss, in nats: a scalar.
 
-    `coordinates` are those of the guided dimensions (B, G) and of the free ones (B, K - G), `values` (B, G)
-    the guides', NaN where there is none.
+    `coordinates` are those of the guided dimensions (B, G), 0 at the prior's mean, and of the free ones
+    (B, K - G), `values` (B, G) the guides', NaN where there is none.
     """
     own, free = coordinates
     has = ~torch.isnan(values)
@@ -87,7 +85,7 @@ def guided_loss(
     apart = torch.tanh(weights.guided_slope * (own[:, None] - own[None]))
     loss = weights.guided_weight * (torch.where(both, (apart - order).abs(), 0.0).mean((0, 1))).sum()
     if weights.guided_anchor:
-        off = torch.where(has, own - centre - filled, 0.0)
+        off = torch.where(has, own - filled, 0.0)
         loss = loss + weights.guided_anchor * off.square().mean(0).sum()
     if weights.guided_apart:
         loss = loss + weights.guided_apart * _correlation(filled, has, free).square().mean(1).sum()

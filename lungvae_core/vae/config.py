@@ -125,6 +125,23 @@ class ModelConfig(_Frozen):
         ge=1,
         le=8,
     )
+    rating_gain: float = _setting(
+        "Gain of the ratings",
+        "The decoder reads the ratings' coordinates times this. Higher: it learns their steps sooner. Needs "
+        "the ratings' separate network.",
+        default=1.0,
+        ge=1,
+        le=16,
+    )
+    rating_density: float = _setting(
+        "Density by ratings",
+        "By how many standard deviations of density one of texture makes the lesion denser, and half as many "
+        "for one of calcification, as readers see both in how dense it is. 0: its own guide alone. Needs "
+        "the ratings' separate network.",
+        default=0.0,
+        ge=0,
+        le=0.5,
+    )
     hu_low: float = _setting(
         "Black at (HU)", "The window's lower end; lower values are clipped to it.", default=-1000.0
     )
@@ -174,6 +191,11 @@ class ModelConfig(_Frozen):
 
         return FAMILIES[self.prior]
 
+    @property
+    def guided_dimensions(self) -> int:
+        """Of how many dimensions, the first ones, a decoder with a lesion layer reads coordinates."""
+        return len(get_args(Measured)) + self.rating_dimensions if self.lesion_layer else 0
+
     @model_validator(mode="after")
     def _consistent(self) -> ModelConfig:
         if self.hu_low >= self.hu_high:
@@ -184,6 +206,8 @@ class ModelConfig(_Frozen):
             raise ValueError("lesion_layer needs more dimensions than the four of its geometry")
         if self.rating_dimensions and not self.lesion_layer:
             raise ValueError("rating_dimensions needs lesion_layer=true")
+        if (self.rating_density or self.rating_gain != 1) and not self.rating_dimensions:
+            raise ValueError("rating_density and rating_gain need rating_dimensions")
         if self.linear_rank and not self.linear_path:
             raise ValueError("linear_rank needs linear_path=true")
         if self.linear_rank >= self.dimensions:
@@ -548,7 +572,8 @@ _OBJECTIVE = ObjectiveConfig(l1=0.0, mse=10, ssim=0.3, focus=1, tissue=0.5, beta
 _TRAINING = TrainingConfig(epochs=24, batch_size=32, learning_rate=1e-3, quarter_turns=True, pca_start=True)
 
 # The first nine dimensions are tied to properties of lesions, from training patients' masks and ratings.
-_LESION_APART = {"lesion_layer": True, "rating_dimensions": 5, "rating_networks": 3}
+_LESION_APART = {"lesion_layer": True, "rating_dimensions": 5, "rating_networks": 3, "rating_density": 0.25}
+_OF_RATINGS = {"rating_density": 0.0, "rating_gain": 1.0}  # settings of dimensions that are ratings: none
 _GUIDED_OBJECTIVE = _changed(
     _OBJECTIVE,
     guided=(*get_args(Measured), *get_args(Rated)[:5]),
@@ -580,7 +605,7 @@ PRESETS: dict[str, Config] = {
     "dirvae": Config(preset="dirvae", model=_DIRICHLET, objective=_OBJECTIVE, training=_TRAINING),
     "gvae-guided": Config(
         preset="gvae-guided",
-        model=_changed(_GAUSSIAN, **_LESION_APART),
+        model=_changed(_GAUSSIAN, **_LESION_APART, rating_gain=4),
         objective=_GUIDED_OBJECTIVE,
         training=_TRAINING,
     ),
@@ -652,7 +677,8 @@ def override(config: Config, changes: dict[str, Any]) -> Config:
     """A copy of `config` with flat setting names (as `epochs` or `beta`) changed; UserError on a bad one.
 
     Names of settings are unique over all parts, so forms and flags need no prefix. `rating_dimensions`
-    follows the guides, and `pca_start` ends with a full linear path, unless they are changed themselves.
+    follows the guides, the other settings of ratings end with the last of these, and `pca_start` ends with a
+    full linear path, unless they are changed themselves.
     """
     values = config.model_dump()
     for name, value in changes.items():
@@ -665,6 +691,8 @@ def override(config: Config, changes: dict[str, Any]) -> Config:
     if model["rating_dimensions"] and "rating_dimensions" not in changes:  # it follows the guides
         ratings = [name for name in _listed(values["objective"]["guided"]) if name not in get_args(Measured)]
         model["rating_dimensions"] = len(ratings) if model["lesion_layer"] else 0
+        if not model["rating_dimensions"]:
+            model |= {name: nothing for name, nothing in _OF_RATINGS.items() if name not in changes}
     if (not model["linear_path"] or model["linear_rank"]) and "pca_start" not in changes:
         values["training"]["pca_start"] = False
     return parse(values)

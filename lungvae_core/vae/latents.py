@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.special import expit, logit
 from torch import Tensor
 from torch.distributions import Beta, Dirichlet, Normal, kl_divergence
 from torch.distributions.distribution import Distribution
@@ -26,6 +27,7 @@ from lungvae_core.vae.sync import Share, gathered, processes
 
 LARGEST = 1000.0  # no latent value of any use is larger, and float32 stays finite
 _TINY = 1e-6  # of a component's mean: less is none
+_SHARES = (1e-6, 1 - 1e-6)  # between which a share has a log-ratio
 _MOST_RATIO = 8.0  # of signal to noise, with which a Dirichlet's component starts
 
 
@@ -152,6 +154,24 @@ class Latent(ABC):
     def path(self, code: np.ndarray, dimension: int, values: np.ndarray) -> np.ndarray:
         """(T, K) float32: `code` (K,) with `dimension` taking each of `values` (T,), the rest kept valid."""
 
+    def by_ratio(self, dimension: int) -> bool:
+        """Whether the decoder reads the log-ratio of a dimension, whose slider then moves evenly in that."""
+        return False
+
+    def spaced(self, dimension: int, low: float, high: float, steps: int) -> np.ndarray:
+        """(steps,) float32: `dimension` from `low` to `high`, in steps that are even for the decoder."""
+        return np.linspace(low, high, steps, dtype=np.float32)
+
+    def span(self, dimension: int, values: np.ndarray) -> tuple[float, float]:
+        """The ends of a dimension's slider, from its values (N,) in the data.
+
+        The 0.5th to 99.5th percentile, widened by a tenth, within the family's bounds.
+        """
+        low, high = np.percentile(values, [0.5, 99.5])
+        margin = max(0.1 * (high - low), 1e-3)
+        least, most = self.bounds
+        return max(low - margin, least), min(high + margin, most)
+
     def edited(self, start: np.ndarray, edits: Mapping[int, float]) -> np.ndarray:
         """(K,) float32: `start` (K,) with some dimensions set to other values, whatever their order."""
         code = self.valid(start)
@@ -238,8 +258,12 @@ class DirichletLatent(Latent):
     settings = frozenset({"prior_alpha", "alpha_floor", "alpha_scale", "reversed_kl", "sampler"})
     released_weight = 10.0
 
-    def __init__(self, dimensions: int, *, prior_alpha: float, floor: float, scale: float = 1.0) -> None:
+    def __init__(
+        self, dimensions: int, *, prior_alpha: float, floor: float, scale: float = 1.0, ratios: int = 0
+    ) -> None:
+        """`ratios`: of so many components, the first ones, the decoder reads the log-ratio."""
         super().__init__(dimensions)
+        self.ratios = ratios
         self.prior_alpha = prior_alpha
         self.floor = floor
         self.scale = scale
@@ -247,8 +271,13 @@ class DirichletLatent(Latent):
     @classmethod
     def of(cls, config: ModelConfig) -> DirichletLatent:
         family = LaplaceLatent if config.sampler == "laplace" else DirichletLatent
-        alphas = {"prior_alpha": config.prior_alpha, "floor": config.alpha_floor, "scale": config.alpha_scale}
-        return family(config.dimensions, **alphas)
+        return family(
+            config.dimensions,
+            prior_alpha=config.prior_alpha,
+            floor=config.alpha_floor,
+            scale=config.alpha_scale,
+            ratios=config.guided_dimensions,
+        )
 
     @property
     def prior_label(self) -> str:
@@ -348,6 +377,27 @@ class DirichletLatent(Latent):
         codes = (1 - t) * rest
         codes[:, dimension] = t[:, 0]
         return codes.astype(np.float32)
+
+    def by_ratio(self, dimension: int) -> bool:
+        return dimension < self.ratios
+
+    def spaced(self, dimension: int, low: float, high: float, steps: int) -> np.ndarray:
+        if not self.by_ratio(dimension):
+            return super().spaced(dimension, low, high, steps)
+        # Along a path the ratio to all others is a constant times that to the free ones, which is read.
+        ends = np.clip(np.array([low, high], np.float64), *_SHARES)
+        first, last = logit(ends)
+        values = expit(np.linspace(first, last, steps)).astype(np.float32)
+        values[[0, -1]] = ends
+        return values
+
+    def span(self, dimension: int, values: np.ndarray) -> tuple[float, float]:
+        if not self.by_ratio(dimension):
+            return 0.0, super().span(dimension, values)[1]
+        low, high = logit(np.clip(np.percentile(values, [0.5, 99.5]), *_SHARES))
+        margin = max(0.1 * (high - low), 1e-3)
+        low, high = expit([low - margin, high + margin]).tolist()
+        return low, high
 
     def edited(self, start: np.ndarray, edits: Mapping[int, float]) -> np.ndarray:
         # The other dimensions share what is left in the start's proportions, so moving one after another

@@ -10,13 +10,15 @@ the code and do not see them. So a step along one of them cannot change what the
   the area given by the diameter and the second moments given by the elongation, along a decoded axis.
 - The share is a logistic function of the distance from the outline, whose steepness the edge sets: its
   steepest fall over a pixel is 1 / width of the contrast, as `data.properties` measures it.
-- The offset sets the mean inside the outline, without its rim, to the density.
+- The offset sets the mean inside the outline, without its rim, to the density. With `rating_density`, the
+  coordinates of ratings that readers see in it, `BRIGHTER`, are added to that of the density.
 
 Layers in images: Wang and Adelson 1994, doi 10.1109/83.334981.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import pi
 from typing import get_args
 
@@ -29,9 +31,13 @@ from lungvae_core.vae.config import Measured, ModelConfig
 from lungvae_core.vae.latents import Latent
 
 KINDS = get_args(Measured)  # diameter, density, edge, elongation: the inputs of the geometry
+# Ratings that add to the density, and by what share of `rating_density`.
+BRIGHTER = {"calcification": 0.5, "texture": 1.0}
 RAYS = 64  # at which an outline is evaluated
 SCORES = 2.3  # the table's ends, about the 1st and the 99th percentile
 GRID = 101  # normal scores at which the guides' values are kept
+PER_RATING = "per_rating"  # the name of the buffers that hold what ratings add to the density
+_DENSITY = KINDS.index("density")
 _FAR = 3.5  # scores beyond which nothing changes
 _HIDDEN = 128
 _WAVES = 10  # around the outline
@@ -40,16 +46,34 @@ _SHARPEST = 1.1  # pixels of edge; 1 is a step
 _FAINT = 0.3  # mean share inside; below it no offset reaches the density, and it is not raised further
 
 
+def new_density(config: ModelConfig) -> Tensor | None:
+    """(R,) zeros, to be set to `density_of` a training's guides; None where no rating adds to the density."""
+    return torch.zeros(config.rating_dimensions) if config.rating_density else None
+
+
+def density_of(guided: Sequence[str], config: ModelConfig) -> Tensor:
+    """(R,) what each of the ratings among the guides adds to the density, a standard deviation of each."""
+    return config.rating_density * torch.tensor([BRIGHTER.get(name, 0.0) for name in guided[len(KINDS) :]])
+
+
+def added_density(scores: Tensor, per_rating: Tensor) -> Tensor:
+    """(N, 4) what the ratings among coordinates (N, 4 + R) add to the geometry's."""
+    added = scores[:, len(KINDS) :].clamp(-_FAR, _FAR) @ per_rating
+    return added[:, None] * F.one_hot(torch.tensor(_DENSITY), len(KINDS)).to(added)
+
+
 class LesionDecoder(nn.Module):
     """Networks that draw the layers from the free part of the code, and the geometry that combines them."""
 
     table: Tensor
+    per_rating: Tensor | None
 
     def __init__(self, network: nn.Module, path: nn.Module, config: ModelConfig, latent: Latent) -> None:
         """From free codes (N, K - 4), `network` gives logits (N, 2, 64, 64) and `path` (N, 2 * 4096)."""
         super().__init__()
         self.network, self.path, self._latent = network, path, latent
         free = config.dimensions - len(KINDS)
+        self._ratings, self._gain = config.rating_dimensions, config.rating_gain
         # Both start at 0, a circle.
         self.straight = nn.Linear(free, 2 * _WAVES + 2)
         last = nn.Linear(_HIDDEN, 2 * _WAVES + 2)
@@ -61,10 +85,16 @@ class LesionDecoder(nn.Module):
         # The guides' values at normal scores from -SCORES to SCORES: pixels, HU, -pixels, eccentricity.
         middle = torch.tensor([12.0, (config.hu_low + config.hu_high) / 2, -2.5, 0.6])
         self.register_buffer("table", middle[:, None].repeat(1, GRID))
+        self.register_buffer(PER_RATING, new_density(config))
 
     def forward(self, z: Tensor) -> Tensor:
         """(N, 4, 64, 64) in 0..1, picture and the three layers, from z (N, K) as the decoder takes it."""
         scores, free = self._latent.parted(z, len(KINDS))
+        if self.per_rating is not None:
+            ratings, _ = self._latent.parted(z, len(KINDS) + len(self.per_rating))
+            scores = scores + added_density(ratings, self.per_rating)
+        if self._gain != 1:
+            free = torch.cat((self._gain * free[:, : self._ratings], free[:, self._ratings :]), 1)
         maps = self.network(free)
         maps = maps + self.path(free).view_as(maps)
         shape = self.straight(free) + self.bent(free)
@@ -93,6 +123,13 @@ class LesionDecoder(nn.Module):
         offset = lack / (inner * share).sum((1, 2), keepdim=True).clamp(min=_FAINT)
         picture = (picture + offset * share).clamp(0, 1)
         return torch.stack((picture, background, lesion, share), dim=1)
+
+    @torch.no_grad()
+    def regain(self, before: float) -> None:
+        """Have weights that were learned with the ratings' gain `before` draw the same with this one's."""
+        for module in (self.network, self.path, self.straight, self.bent):
+            first = next(each for each in module.modules() if isinstance(each, nn.Linear))
+            first.weight[:, : self._ratings] *= before / self._gain
 
     def values(self, scores: Tensor) -> Tensor:
         """(N, 4) the guides' values at normal scores (N, 4), by linear interpolation in the table."""

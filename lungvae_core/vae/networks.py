@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lungvae_core.vae.config import ModelConfig
 from lungvae_core.vae.latents import Latent
-from lungvae_core.vae.lesion import KINDS, LesionDecoder
+from lungvae_core.vae.lesion import KINDS, PER_RATING, LesionDecoder, added_density, new_density
 from lungvae_core.vae.sync import processes, total
 
 _SIDE = 64  # pixels
@@ -229,17 +229,26 @@ class ReadingEncoder(nn.Module):
     """An encoder that gives its first dimensions as standard scores, whatever the latent family.
 
     The geometry's dimensions come first, from the encoder's own network, then the ratings, from a
-    `RatingReader`.
+    `RatingReader`. What these add to the density in the decoder is taken off it here.
     """
 
-    def __init__(self, network: nn.Module, reader: RatingReader, latent: Latent) -> None:
+    per_rating: Tensor | None
+
+    def __init__(
+        self, network: nn.Module, reader: RatingReader, latent: Latent, per_rating: Tensor | None
+    ) -> None:
+        """`per_rating` (R,) is what each rating adds to the density; None: nothing."""
         super().__init__()
         self.network, self.reader, self._latent = network, reader, latent
+        self.register_buffer(PER_RATING, per_rating)
 
     def forward(self, x: Tensor) -> Tensor:
         raw, ratings = self.network(x).float(), self.reader(x).float()
         with torch.autocast(x.device.type, enabled=False):
-            return self._latent.with_scores(raw, torch.cat((raw[:, : len(KINDS)], ratings), 1))
+            measured = raw[:, : len(KINDS)]
+            if self.per_rating is not None:
+                measured = measured - added_density(torch.cat((measured, ratings), 1), self.per_rating)
+            return self._latent.with_scores(raw, torch.cat((measured, ratings), 1))
 
 
 class _Up(nn.Sequential):
@@ -429,7 +438,10 @@ def make_networks(config: ModelConfig, latent: Latent) -> tuple[nn.Module, nn.Mo
         whole: nn.Module = LinearPathEncoder(encoder, k, rank)
         if config.rating_dimensions:
             whole = ReadingEncoder(
-                whole, RatingReader(config.rating_dimensions, config.rating_networks), latent
+                whole,
+                RatingReader(config.rating_dimensions, config.rating_networks),
+                latent,
+                new_density(config),
             )
         return whole, LesionDecoder(network, path, config, latent)
     if not config.linear_path:

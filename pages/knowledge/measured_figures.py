@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from lungvae_core.data.outlines import SIZE
-from lungvae_core.explore.measured.record import number
+from lungvae_core.explore.measured.record import number, values_along
 from lungvae_core.explore.measured.schema import JUDGED
 from lungvae_core.palette import BLUE, ORANGE, SKY, VERMILLION, grey
 from pages.shared.charts import NO_MARGIN, add_line, error_bars, panel
@@ -182,7 +182,8 @@ def curves(measured: dict[str, Any], dimension: int, count: int = 6) -> go.Figur
     """Draw the properties that a dimension changes most, along it: mean over the starts, 95 % interval."""
     one = measured["dimensions"][dimension]
     keys = strongest(measured, dimension)[:count]
-    values = np.linspace(one["low"], one["high"], measured["steps"])
+    values = values_along(measured, dimension)
+    even = np.allclose(np.diff(values), values[1] - values[0], rtol=1e-3, atol=1e-6)
     titles = [_title(measured["properties"][key]) for key in keys]
     across = min(3, max(len(keys), 1))
     rows = -(-len(keys) // across) or 1
@@ -208,6 +209,8 @@ def curves(measured: dict[str, Any], dimension: int, count: int = 6) -> go.Figur
         pad = max(0.08 * (top - bottom), (least - (top - bottom)) / 2)
         figure.update_yaxes(range=[bottom - pad, top + pad], **place)
     figure.update_annotations(font_size=12)
+    if not even:  # shares in steps of equal factors
+        figure.update_xaxes(type="log")
     figure.update_layout(height=170 * rows + 30, margin={**NO_MARGIN, "t": 28}, showlegend=False)
     return figure
 

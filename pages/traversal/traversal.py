@@ -96,7 +96,7 @@ def live(model: LoadedModel, start: starts.Start) -> Released:
     for dimension in used + unused:
         low, high = paths.span(model, dimension, where).tolist()
         low, high = min(low, float(code[dimension])), max(high, float(code[dimension]))
-        sliders.append((dimension, low, high, float(code[dimension])))
+        sliders.append((dimension, low, high, float(code[dimension]), model.latent.by_ratio(dimension)))
     return traversal_view(
         key="traversal",
         model=model.entry.name,
@@ -175,18 +175,19 @@ def pick_dimension(model: LoadedModel, released: Released) -> int:
 
 def score_chart(along: np.ndarray, scores: np.ndarray, value: float) -> charts.Chart:
     """Draw the classifier's score along the strip, its columns aligned with the strip's."""
-    values = along.tolist()
-    margin = (values[1] - values[0]) / 2
+    columns = list(range(len(along)))
     line = {
         "type": "scatter",
-        "x": values,
+        "x": columns,
         "y": scores.tolist(),
+        "customdata": along.tolist(),
         "mode": "lines+markers",
         "line": {"color": SKY, "width": 2},
-        "hovertemplate": "value %{x:.3f}<br>model score %{y:.2f}<extra></extra>",
+        "hovertemplate": "value %{customdata:.3g}<br>model score %{y:.2f}<extra></extra>",
     }
-    now = {"x0": value, "x1": value, "y0": 0, "y1": 1, "xref": "x", "yref": "y domain"}
-    here = {"x": value, "y": 0, "xref": "x", "yref": "y domain", "xanchor": "left", "yanchor": "bottom"}
+    place = float(np.interp(value, along, columns))
+    now = {"x0": place, "x1": place, "y0": 0, "y1": 1, "xref": "x", "yref": "y domain"}
+    here = {"x": place, "y": 0, "xref": "x", "yref": "y domain", "xanchor": "left", "yanchor": "bottom"}
     tick = {"xref": "paper", "x": 0, "xanchor": "left", "yanchor": "bottom", "showarrow": False}
     return charts.Chart(
         [line],
@@ -200,7 +201,9 @@ def score_chart(along: np.ndarray, scores: np.ndarray, value: float) -> charts.C
                 "x": 0,
             },
             "xaxis": {
-                "range": [values[0] - margin, values[-1] + margin],
+                "range": [-0.5, len(along) - 0.5],
+                "tickvals": columns,
+                "ticktext": [f"{each:.2g}".replace("-", "−") for each in along],
                 "showgrid": False,
                 "zeroline": False,
             },

@@ -13,7 +13,6 @@ from lungvae_core.errors import UserError
 from lungvae_core.explore.measured.detail import MUCH
 from lungvae_core.explore.measured.name import NOTHING
 from lungvae_core.explore.measured.schema import Measured
-from lungvae_core.explore.traversal import strip
 from lungvae_core.files import write_figures
 from lungvae_core.schema import read_as
 from lungvae_core.training.checkpoints import Run
@@ -157,10 +156,17 @@ def mean_walk(
 
     `codes` (N, K) are those of the model's table.
     """
-    one = measured["dimensions"][dimension]
+    values = values_along(measured, dimension)
     rows = [row for row in measured["starts"]["rows"] if row < len(codes)]
     start = latent.valid(codes[rows].mean(0) if rows else codes.mean(0))
-    return strip(latent, start, dimension, np.array([one["low"], one["high"]]), measured["steps"])
+    return values, latent.path(start, dimension, values)
+
+
+def values_along(measured: dict[str, Any], dimension: int) -> np.ndarray:
+    """(T,) float32: a dimension's values at each step of its walk."""
+    one = measured["dimensions"][dimension]
+    even = np.linspace(one["low"], one["high"], measured["steps"])
+    return np.asarray(one.get("values") or even, np.float32)
 
 
 def outlines(hu: np.ndarray) -> np.ndarray:

@@ -30,6 +30,7 @@ class Dimension(Part):
     dimension: Count
     low: _Value
     high: _Value
+    values: list[_Value] | None = None  # at each step; older measurements have none, and even steps
     name: str
     properties: list[str]  # that are in its name
     others: list[str]
@@ -141,4 +142,6 @@ class Measured(Part):
                 if key not in self.properties or not (self.properties[key].deviation or 0) > 0:
                     raise ValueError("a property without a deviation")
                 same_shape(one.walk[key], 3, self.steps)
+            if one.values is not None:
+                same_shape([one.values], 1, self.steps)
         return self

@@ -78,35 +78,34 @@ def _largest(table: pd.DataFrame) -> np.ndarray:
     return np.sort(ordered.groupby(NODULE)["at"].last().to_numpy())
 
 
-def spans(codes: np.ndarray) -> np.ndarray:
-    """(K, 2) the 1st and the 99th percentile of each dimension of codes (N, K)."""
-    return np.percentile(codes, [1, 99], axis=0).T
+def grids(codes: np.ndarray, latent: Latent, steps: int) -> np.ndarray:
+    """(K, steps) float32: each dimension's values from the 1st to the 99th percentile of codes (N, K)."""
+    ends = np.percentile(codes, [1, 99], axis=0).T
+    return np.stack([latent.spaced(at, low, high, steps) for at, (low, high) in enumerate(ends)])
 
 
 def traverse(
     decode: Decode,
     latent: Latent,
     starts: np.ndarray,
-    ranges: np.ndarray,
+    grids: np.ndarray,
     *,
-    steps: int = STEPS,
     on_decoded: Callable[[np.ndarray], None] = lambda _: None,
     on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(values (K, S, T, P), changes (K, S, 2)) of dimensions moved over `ranges` (K, 2) from `starts` (S, K).
+    """(values (K, S, T, P), changes (K, S, 2)) of dimensions moved over `grids` (K, T) from `starts` (S, K).
 
-    Values are `properties.measure` at each of T steps, NaN where no lesion could be outlined; changes are the
-    root mean square changes in HU, from the first step to the last, of the pixels in and around the lesion.
+    Values are `properties.measure` at each step, NaN where no lesion could be outlined; changes are the root
+    mean square changes in HU, from the first step to the last, of the pixels in and around the lesion.
     `on_decoded` is given the slices (S * T, 64, 64) in HU of one dimension after the other.
     """
-    values = np.empty((len(ranges), len(starts), steps, len(_KEYS)), np.float32)
-    changes = np.empty((len(ranges), len(starts), 2))
-    for dimension, (low, high) in enumerate(ranges):
-        grid = np.linspace(low, high, steps, dtype=np.float32)
+    values = np.empty((len(grids), len(starts), grids.shape[1], len(_KEYS)), np.float32)
+    changes = np.empty((len(grids), len(starts), 2))
+    for dimension, grid in enumerate(grids):
         slices = decode(np.concatenate([latent.path(start, dimension, grid) for start in starts]))
         on_decoded(slices)
-        values[dimension], changes[dimension] = measure_walks(slices, steps)
-        on_progress(dimension + 1, len(ranges))
+        values[dimension], changes[dimension] = measure_walks(slices, len(grid))
+        on_progress(dimension + 1, len(grids))
     return values, changes
 
 
@@ -286,7 +285,7 @@ def measure_run(
     rows, whose = _starting_rows(run, table, starts, seed)
     vae, model = run.load_model(), run.config.model
     trained = trained_rows(table)
-    ranges = spans(codes[trained] if trained.any() else codes)
+    over = grids(codes[trained] if trained.any() else codes, vae.latent, steps)
     reference = pick_reference(table, REFERENCE, seed)
     real = vae.decode_hu(codes[reference])
     deviations = deviations_of(measure(real, segment(real)))
@@ -301,9 +300,9 @@ def measure_run(
             readings.append(judge.read(slices).reshape(len(rows), steps, -1))
 
     values, changes = traverse(
-        vae.decode_hu, vae.latent, codes[rows], ranges, steps=steps, on_decoded=read, on_progress=on_progress
+        vae.decode_hu, vae.latent, codes[rows], over, on_decoded=read, on_progress=on_progress
     )
-    judged: list[dict[str, list[float]]] = [{}] * len(ranges)
+    judged: list[dict[str, list[float]]] = [{}] * len(over)
     if judge is not None:
         judged = judged_moves(np.stack(readings), judge.ratings, seed=seed, resamples=resamples)
     spacing = numbers(table, "pixel_spacing_mm")[rows]  # NaN where it is unknown
@@ -324,7 +323,7 @@ def measure_run(
         "outlined": np.isfinite(values[..., 0]).mean(),
         "properties": property_entries(deviations),
         "dimensions": _dimensions(
-            values, changes, ranges, deviations, spacing, judged, detail, seed=seed, resamples=resamples
+            values, changes, over, deviations, spacing, judged, detail, seed=seed, resamples=resamples
         ),
         "controls": controls(values, deviations, seed=seed, resamples=resamples),
         "judge": about_judge,
@@ -394,7 +393,7 @@ def _judge(
 def _dimensions(
     values: np.ndarray,
     changes: np.ndarray,
-    ranges: np.ndarray,
+    grids: np.ndarray,
     deviations: np.ndarray,
     spacing: np.ndarray,
     judged: list[dict[str, list[float]]],
@@ -403,15 +402,19 @@ def _dimensions(
     seed: int,
     resamples: int,
 ) -> list[dict[str, Any]]:
-    """The record of each dimension, of what `traverse` gave: values (K, S, T, P), changes (K, S, 2)."""
+    """The record of each dimension, walked over grids (K, T), of what `traverse` gave.
+
+    That is values (K, S, T, P) and changes (K, S, 2).
+    """
     moved, walks = summarise(values, deviations, seed=seed, resamples=resamples)
     in_mm = _millimetres(values, spacing, seed, resamples)
     outlined = np.isfinite(values[..., 0])
     return [
         {
             "dimension": at,
-            "low": ranges[at, 0],
-            "high": ranges[at, 1],
+            "low": grids[at, 0],
+            "high": grids[at, -1],
+            "values": grids[at],
             "name": name.pop("text"),
             **name,
             "inside_hu": changes[at, :, 0].mean(),

@@ -35,7 +35,7 @@ GROUPS = {
         "Latent space": "warmup free_bits sampler alpha_floor alpha_scale reversed_kl",
         GUIDED: "guided guided_weight guided_slope guided_apart guided_layers guided_ratings guided_anchor",
         "Network and image": "network width linear_path linear_rank lesion_layer rating_dimensions "
-        "rating_networks spacing_mm",
+        "rating_networks rating_density rating_gain spacing_mm",
         "Optimiser": "schedule weight_decay clip_norm pca_start ema on_nonfinite",
         "Augmentation": "flips quarter_turns rotate_degrees shift_px jitter_hu noise_hu",
         JOINT: "rounds round_epochs round_rate label_weight labels_of class_balanced task label_rule head "

@@ -169,7 +169,7 @@ class LoadedModel:
     @lazy
     def ranges(self) -> np.ndarray:
         """(K, 2) the range of each dimension's slider."""
-        return traversal.ranges(self.codes, self.entry.prior)
+        return traversal.ranges(self.codes, self.latent)
 
     @lazy
     def order(self) -> np.ndarray:

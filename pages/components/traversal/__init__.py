@@ -23,7 +23,8 @@ from pages.components.register import register
 _VIEW = register("lungvae_traversal", Path(__file__).parent / "view")
 
 
-Slider = tuple[int, float, float, float]  # a dimension, the ends of its slider, and its value at the start
+# A dimension, the ends of its slider, its value at the start, and whether its steps are even in log-ratios.
+Slider = tuple[int, float, float, float, bool]
 
 
 @dataclass(frozen=True)

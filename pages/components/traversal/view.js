@@ -19,6 +19,9 @@ import { MiniMap } from "./minimap.js";
 const SHOWN = 10; // sliders that are not folded away
 const FACTS_MS = 160; // between two questions for facts
 const TRAIL = 40; // facts that are remembered, for the curves and the trail on the map
+// Where a value lies on a slider, and back. A share that the decoder reads as a log-ratio moves evenly in that.
+const EVEN = { place: (value) => value, value: (place) => place };
+const RATIO = { place: logit, value: (place) => 1 / (1 + Math.exp(-place)) };
 const DIFFERENCES = Uint32Array.from({ length: 256 }, (_, at) => differencePixel((at - 128) / 127));
 
 class View {
@@ -106,13 +109,13 @@ class View {
     const names = this.data.names ?? {};
     this.root.classList.toggle("named", Object.values(names).some(([label]) => label));
     const { used } = this.data;
-    this.data.sliders.forEach(([dimension, ...range], position) => {
+    this.data.sliders.forEach(([dimension, low, high, value, ratio], position) => {
       const [label, sentence] = names[dimension] ?? ["", ""];
       const name = element("button", "name", label ? `z ${dimension} · ${label}` : `z ${dimension}`);
       name.type = "button";
       name.title = [sentence, "Show this dimension's whole range below"].filter(Boolean).join("\n");
       name.onclick = () => this.choose(dimension, true);
-      const row = this.buildRow(name, range, (value) => this.move(dimension, value));
+      const row = this.buildRow(name, [low, high, value], (moved) => this.move(dimension, moved), ratio ? RATIO : EVEN);
       row.input.setAttribute("aria-label", label ? `Dimension ${dimension}, ${label}` : `Dimension ${dimension}`);
       row.input.dataset.dimension = dimension;
       row.reset.setAttribute("aria-label", `Reset dimension ${dimension}`);
@@ -149,16 +152,18 @@ class View {
   }
 
   // A name, a slider over [low, high, value] that calls `move` with its values, its value, and a reset button.
-  buildRow(name, [low, high, value], move) {
+  // `scale` says what values its steps are even for.
+  buildRow(name, range, move, scale = EVEN) {
     const [row, input, output] = [element("div", "row"), element("input"), element("output")];
-    Object.assign(input, { type: "range", min: low, max: high, step: (high - low) / 250, value });
-    input.oninput = () => move(Number(input.value));
+    const [min, max, value] = range.map(scale.place);
+    Object.assign(input, { type: "range", min, max, step: (max - min) / 250, value });
+    input.oninput = () => move(scale.value(Number(input.value)));
     input.onchange = () => this.release();
     const reset = element("button", "reset", "↺");
     reset.type = "button";
     reset.title = "Back to the start";
     row.append(name, input, output, reset);
-    return { row, input, output, reset };
+    return { row, input, output, reset, scale };
   }
 
   choose(dimension, tell) {
@@ -386,14 +391,14 @@ class View {
       row.classList.toggle("edited", value !== 0);
       reset.disabled = value === 0;
     }
-    for (const [at, { row, input, output, reset, label, folded }] of this.rows) {
+    for (const [at, { row, input, output, reset, scale, label, folded }] of this.rows) {
       if (folded && !open) continue;
       const value = this.code[at];
       const edited = this.edits.has(at);
       // A slider in hand, or with a newer request under way, is ahead of this answer.
       if (at !== this.held && at !== this.sent?.move?.[0] && row.dataset.value !== String(value)) {
         row.dataset.value = value;
-        input.value = value;
+        input.value = scale.place(value);
         output.textContent = formatNumber(value);
         input.setAttribute("aria-valuetext", label ? `${formatNumber(value)}, ${label}` : formatNumber(value));
       }
@@ -441,6 +446,11 @@ class View {
   status(text) {
     this.find(".status").textContent = text;
   }
+}
+
+function logit(share) {
+  const inside = Math.min(Math.max(share, 1e-6), 1 - 1e-6);
+  return Math.log(inside / (1 - inside));
 }
 
 function spark(canvas, values, colour) {

@@ -96,8 +96,7 @@ def test_a_dimension_that_raises_a_rating_is_seen_to_in_every_start(judge):
         discs,
         GaussianLatent(3),
         starts,
-        np.array([[-1.0, 1.0], [-1.0, 1.0]]),
-        steps=5,
+        np.linspace([-1.0, -1.0], [1.0, 1.0], 5, axis=1),
         on_decoded=lambda hu: readings.append(judge.read(hu).reshape(10, 5, -1)),
     )
     stack = np.stack(readings)

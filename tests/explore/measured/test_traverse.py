@@ -21,10 +21,10 @@ from lungvae_core.explore.measured.traverse import (
     agreement,
     check_outlines,
     controls,
+    grids,
     measure_run,
     names,
     pick_starts,
-    spans,
     summarise,
     traverse,
 )
@@ -101,7 +101,7 @@ def lesions() -> np.ndarray:
 def measured() -> tuple[np.ndarray, np.ndarray]:
     latent = GaussianLatent(len(TRUTH) + 2)
     ranges = np.array([[-1.0, 1.0]] * (len(TRUTH) + 1))
-    return traverse(draw, latent, start_codes(), ranges, steps=STEPS)
+    return traverse(draw, latent, start_codes(), np.linspace(*ranges.T, STEPS, axis=1))
 
 
 def test_each_dimension_of_a_known_decoder_is_named_after_the_factor_that_it_moves(measured, lesions):
@@ -136,7 +136,7 @@ def test_changes_are_those_of_the_factor_in_pixels_and_hu(measured, lesions):
 
 def test_a_reversed_decoder_gives_the_opposite_names(lesions):
     latent = GaussianLatent(len(TRUTH) + 2)
-    values, changes = traverse(draw, latent, start_codes(6), np.array([[1.0, -1.0]]), steps=STEPS)
+    values, changes = traverse(draw, latent, start_codes(6), np.linspace(1.0, -1.0, STEPS)[None])
     moved, _ = summarise(values, lesions)
     assert names(moved, changes)[0]["text"].startswith("shrinks")
     assert moved[0]["diameter_px"].spearman < -0.9
@@ -222,7 +222,7 @@ def test_a_dirichlet_walk_stays_on_the_simplex():
         return np.full((len(codes), 64, 64), -850.0, np.float32)
 
     codes = np.random.default_rng(0).dirichlet(np.ones(4), 20).astype(np.float32)
-    values, changes = traverse(decode, latent, codes[:5], spans(codes), steps=3)
+    values, changes = traverse(decode, latent, codes[:5], grids(codes, latent, 3))
     assert values.shape == (4, 5, 3, len(KEYS))
     assert np.isnan(values).all()
     assert (changes == 0).all()
