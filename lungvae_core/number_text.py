@@ -17,6 +17,12 @@ def number(value: float | None, digits: int = 3, *, signed: bool = False) -> str
     return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
 
 
+def latent_value(value: float) -> str:
+    """The value of a latent dimension: two digits after the point, or as many as show two that are not 0."""
+    size = abs(value)
+    return number(value, 2 if size >= 0.0995 or size == 0 else 3 if size >= 0.00995 else 4)
+
+
 def with_interval(
     value: float | None, low: float | None, high: float | None, digits: int = 3, *, signed: bool = False
 ) -> str:

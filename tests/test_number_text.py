@@ -6,7 +6,15 @@ import math
 
 import pytest
 
-from lungvae_core.number_text import duration, first_few, interval, number, plural, with_interval
+from lungvae_core.number_text import (
+    duration,
+    first_few,
+    interval,
+    latent_value,
+    number,
+    plural,
+    with_interval,
+)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +31,14 @@ from lungvae_core.number_text import duration, first_few, interval, number, plur
 def test_number(value: float | None, text: str, signed: str) -> None:
     assert number(value) == text
     assert number(value, signed=True) == signed
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(-1.234, "−1.23"), (0.0, "0.00"), (0.0512, "0.051"), (0.00123, "0.0012"), (-0.00001, "0.0000")],
+)
+def test_a_latent_value_shows_two_digits_that_are_not_0(value: float, text: str) -> None:
+    assert latent_value(value) == text
 
 
 def test_a_figure_with_its_interval() -> None:

@@ -691,8 +691,8 @@ def override(config: Config, changes: dict[str, Any]) -> Config:
     if model["rating_dimensions"] and "rating_dimensions" not in changes:  # it follows the guides
         ratings = [name for name in _listed(values["objective"]["guided"]) if name not in get_args(Measured)]
         model["rating_dimensions"] = len(ratings) if model["lesion_layer"] else 0
-        if not model["rating_dimensions"]:
-            model |= {name: nothing for name, nothing in _OF_RATINGS.items() if name not in changes}
+    if not model["rating_dimensions"]:
+        model |= {name: nothing for name, nothing in _OF_RATINGS.items() if name not in changes}
     if (not model["linear_path"] or model["linear_rank"]) and "pca_start" not in changes:
         values["training"]["pca_start"] = False
     return parse(values)

@@ -59,7 +59,7 @@ def density_of(guided: Sequence[str], config: ModelConfig) -> Tensor:
 def added_density(scores: Tensor, per_rating: Tensor) -> Tensor:
     """(N, 4) what the ratings among coordinates (N, 4 + R) add to the geometry's."""
     added = scores[:, len(KINDS) :].clamp(-_FAR, _FAR) @ per_rating
-    return added[:, None] * F.one_hot(torch.tensor(_DENSITY), len(KINDS)).to(added)
+    return F.pad(added[:, None], (_DENSITY, len(KINDS) - 1 - _DENSITY))
 
 
 class LesionDecoder(nn.Module):
@@ -91,7 +91,7 @@ class LesionDecoder(nn.Module):
         """(N, 4, 64, 64) in 0..1, picture and the three layers, from z (N, K) as the decoder takes it."""
         scores, free = self._latent.parted(z, len(KINDS))
         if self.per_rating is not None:
-            ratings, _ = self._latent.parted(z, len(KINDS) + len(self.per_rating))
+            ratings, _ = self._latent.parted(z, len(KINDS) + self._ratings)
             scores = scores + added_density(ratings, self.per_rating)
         if self._gain != 1:
             free = torch.cat((self._gain * free[:, : self._ratings], free[:, self._ratings :]), 1)

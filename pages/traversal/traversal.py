@@ -9,6 +9,7 @@ import streamlit as st
 
 from lungvae_core.errors import UserError
 from lungvae_core.explore.traversal import strip
+from lungvae_core.number_text import latent_value
 from lungvae_core.palette import ORANGE, SKY
 from lungvae_core.parameters import choice, integer, number
 from lungvae_core.serving.models import scoring
@@ -203,7 +204,7 @@ def score_chart(along: np.ndarray, scores: np.ndarray, value: float) -> charts.C
             "xaxis": {
                 "range": [-0.5, len(along) - 0.5],
                 "tickvals": columns,
-                "ticktext": [f"{each:.2g}".replace("-", "−") for each in along],
+                "ticktext": list(map(latent_value, along.tolist())),
                 "showgrid": False,
                 "zeroline": False,
             },

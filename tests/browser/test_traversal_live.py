@@ -198,6 +198,27 @@ def test_keyboard_and_resets(open_page, errors):
 
 
 @pytest.mark.long
+def test_a_guided_share_moves_by_equal_factors(page, shipped_url, errors):
+    page.goto(f"{shipped_url}/traversal?model=dirvae-guided&start=prior", wait_until="domcontentloaded")
+    ready(page)
+    slider = slider_of(page, 0)
+    shown = page.locator(".row", has=slider).locator("output")
+
+    def share_at(place: str) -> float:
+        slider.evaluate(f"e => {{ e.value = {place}; e.oninput(); }}")
+        return float(shown.inner_text())
+
+    least, middle, most = (
+        share_at(place) for place in ("Number(e.min)", "(Number(e.min) + Number(e.max)) / 2", "Number(e.max)")
+    )
+    assert 0 < 20 * least < most < 0.2
+    assert middle == pytest.approx((least * most) ** 0.5, rel=0.2)  # of four digits
+    slider.evaluate("e => e.onchange()")
+    page.wait_for_url("**edits=0%3A*")
+    assert errors == []
+
+
+@pytest.mark.long
 def test_another_start_and_another_model_are_taken_up(open_page, settled_page, errors):
     page = open_page("/traversal?model=tiny-gvae&start=prior")
     ready(page)

@@ -11,7 +11,9 @@ import { decodeColours } from "../../pages/components/lib/places.js";
 test("numbers have a minus sign, and none where nothing is left of them", () => {
   assert.equal(formatNumber(-1.234), "−1.23");
   assert.equal(formatNumber(0.0512), "0.051");
-  assert.equal(formatNumber(-0.0001), "0.000");
+  assert.equal(formatNumber(0.00123), "0.0012");
+  assert.equal(formatNumber(0), "0.00");
+  assert.equal(formatNumber(-0.00001), "0.0000");
   assert.equal(formatNumber(-482.4, 0), "−482");
   assert.deepEqual([-0.16, 0.2, 0.004, -0.004].map(formatChange), ["−0.16", "+0.20", "±0.00", "±0.00"]);
   assert.equal(formatCount(14012), "14,012");

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import spearmanr
 
 from lungvae_core.data.slices import SliceSet
-from lungvae_core.training.checkpoints import READER, Run
+from lungvae_core.training.checkpoints import CHECKPOINT, READER, Run
 from lungvae_core.training.fit import fit
 from lungvae_core.training.lesions import normal_scores
 from lungvae_core.training.reader import (
@@ -22,7 +22,9 @@ from lungvae_core.training.reader import (
     rated,
     rating_losses,
 )
+from lungvae_core.training.weights_file import load_tensors
 from lungvae_core.vae.config import override, preset
+from lungvae_core.vae.model import VAE
 from lungvae_core.vae.networks import normalise
 from tests.conftest import blobs, few_guides
 
@@ -120,6 +122,16 @@ def test_the_encoder_reads_ratings_with_it_and_resumes_to_the_bit(
     read = reader(x).clamp(-2, 2)  # beyond, a concentration meets its floor
     score = (own[:, 4] - vae.latent.coordinate_centre(5)).clamp(-2, 2)
     torch.testing.assert_close(score, read[:, 0], atol=0.1, rtol=0)
+
+    other = override(config, {"rating_density": 0.1, "rating_gain": 2})
+    before, _ = fit(other, data, tmp_path / "on", device="cpu", start=run, should_stop=lambda: True)
+    begins = VAE(before.config.model).eval()
+    kept, _ = load_tensors(before.folder / CHECKPOINT)
+    begins.load_state_dict(
+        {key.removeprefix("model."): each for key, each in kept.items() if key.startswith("model.")}
+    )
+    drawn = [each.decode_hu(each.encode_hu(np.asarray(data.slices[:20]))) for each in (vae, begins)]
+    np.testing.assert_allclose(drawn[1], drawn[0], atol=0.5)  # HU
 
     fit(config, data, tmp_path / "parts", device="cpu", until=1)
     again, _ = fit(config, data, tmp_path / "parts", device="cpu", resume=True)

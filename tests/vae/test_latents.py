@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch.distributions import Dirichlet, Independent, Normal, kl_divergence
 
-from lungvae_core.vae.config import PRESETS, ModelConfig
+from lungvae_core.vae.config import PRESETS, ModelConfig, override, preset
 from lungvae_core.vae.latents import (
     FAMILIES,
     DirichletLatent,
@@ -154,6 +154,32 @@ def test_a_path_along_a_guided_dimension_moves_its_coordinate_alone(dimension: i
         assert (guided[1:, dimension] > guided[:-1, dimension]).all()
         others = torch.cat([guided, free], 1)[:, [at for at in range(K) if at != dimension]]
         torch.testing.assert_close(others, others[:1].expand_as(others), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gvae-guided", "dirvae-guided"])
+@pytest.mark.parametrize("dimension", [0, 8, 9])
+def test_steps_of_a_slider_are_even_for_the_decoder(name: str, dimension: int) -> None:
+    """Log-ratios of a Dirichlet's guided components, which are 0 to 8; else values."""
+    latent = make_latent(override(preset(name), {"dimensions": 12}).model)
+    values = latent.spaced(dimension, 0.01, 0.4, 6)
+    assert values[[0, -1]].tolist() == pytest.approx([0.01, 0.4])
+    path = torch.tensor(latent.path(latent.valid(np.full(12, 0.2)), dimension, values))
+    own = path if dimension == 9 else latent.coordinates(path, 9)[0]
+    steps = own[:, dimension].diff()
+    torch.testing.assert_close(steps, steps[:1].expand_as(steps), atol=1e-4, rtol=1e-4)
+    assert latent.by_ratio(dimension) == (name == "dirvae-guided" and dimension < 9)
+    assert np.isfinite(latent.spaced(dimension, *latent.bounds, 3)).all()
+
+
+@pytest.mark.parametrize("name", ["gvae-guided", "dirvae-guided"])
+@pytest.mark.parametrize("dimension", [0, 9])
+def test_a_slider_covers_the_codes_within_the_bounds(name: str, dimension: int) -> None:
+    latent = make_latent(override(preset(name), {"dimensions": 12}).model)
+    values = np.random.default_rng(0).dirichlet(np.full(12, 20.0), 400)[:, dimension]
+    low, high = latent.span(dimension, values)
+    assert latent.bounds[0] <= low < np.percentile(values, 0.5)
+    assert np.percentile(values, 99.5) < high <= latent.bounds[1]
+    assert low > 0 or not latent.by_ratio(dimension)  # 0 has no log-ratio
 
 
 @pytest.mark.parametrize("name", [name for name in LATENTS if not name.startswith("von")])

@@ -11,8 +11,9 @@ from lungvae_core.data.properties import PROPERTIES, measure
 from lungvae_core.errors import UserError
 from lungvae_core.vae.config import Config, override, preset
 from lungvae_core.vae.latents import make_latent
-from lungvae_core.vae.lesion import GRID, KINDS, SCORES, LesionDecoder, slope_of
+from lungvae_core.vae.lesion import GRID, KINDS, SCORES, LesionDecoder, density_of, slope_of
 from lungvae_core.vae.model import VAE
+from lungvae_core.vae.networks import ReadingEncoder
 from tests.conftest import few_guides
 
 KEYS = list(PROPERTIES)
@@ -137,6 +138,7 @@ def test_the_layers_make_the_picture_and_do_not_see_the_coordinates(name: str) -
         ({"dimensions": 4}, "more dimensions"),
         ({"guided": ["diameter", "edge"]}, "begin with diameter,density,edge,elongation"),
         ({"guided": ["malignancy", *KINDS]}, "begin with diameter,density,edge,elongation"),
+        ({"rating_dimensions": 0, "rating_density": 0.2}, "need rating_dimensions"),
     ],
 )
 def test_what_it_needs_is_said(changes: dict, message: str) -> None:
@@ -155,3 +157,46 @@ def test_a_step_moves_one_coordinate_by_its_size(name: str) -> None:
     moved_own, moved_free = latent.coordinates(latent.with_step(code, guide, size), 3)
     assert torch.allclose(moved_free, free, atol=1e-4)
     assert torch.allclose(moved_own - own, torch.nn.functional.one_hot(guide, 3) * size[:, None], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gvae-guided", "dirvae-guided"])
+def test_texture_and_calcification_make_the_lesion_denser_and_encoder_and_decoder_agree(name: str) -> None:
+    """A slice has the same image whatever they add; a step along texture changes its density by that much."""
+    guided = [*KINDS, "spiculation", "calcification", "texture"]
+    config = layered(name, guided=guided, dimensions=12, rating_density=0.4, rating_gain=1)
+    torch.manual_seed(0)
+    vae, without = VAE(config.model).eval(), VAE(override(config, {"rating_density": 0}).model).eval()
+    per_rating = density_of(guided, config.model)
+    assert per_rating.tolist() == pytest.approx([0, 0.2, 0.4])
+    for part in (vae.encoder, vae.decoder):
+        assert isinstance(part, ReadingEncoder | LesionDecoder)
+        assert part.per_rating is not None
+        part.per_rating.copy_(per_rating)
+    theirs = vae.state_dict()
+    without.load_state_dict({key: theirs[key] for key in without.state_dict()})
+    x = torch.rand(4, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        codes = [each.latent.code(each.posterior(x)) for each in (vae, without)]
+        before = vae.draw(codes[0])
+        torch.testing.assert_close(before, without.draw(codes[1]), atol=2e-4, rtol=0)
+        denser = [
+            vae.draw(vae.latent.with_step(codes[0], torch.full((4,), guide), torch.full((4,), size)))
+            for guide, size in ((len(KINDS) + 2, 1.0), (KINDS.index("density"), 0.4))
+        ]
+    if name == "gvae-guided":  # a Dirichlet's other components hardly count here, but they are normalised
+        moved = [each[:, 0].mean() - before[:, 0].mean() for each in denser]
+        assert float(moved[0]) == pytest.approx(float(moved[1]), rel=0.2, abs=1e-3)
+
+
+def test_a_gain_changes_weights_and_no_image() -> None:
+    decoders = [VAE(layered(rating_gain=gain).model).eval().decoder for gain in (1, 4)]
+    first, second = decoders
+    assert isinstance(first, LesionDecoder)
+    assert isinstance(second, LesionDecoder)
+    torch.nn.init.normal_(first.path.weight, std=0.01)  # type: ignore[arg-type]
+    second.load_state_dict(first.state_dict())
+    z = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert (first(z) - second(z)).abs().max() > 1e-3
+        second.regain(1)
+        torch.testing.assert_close(first(z), second(z), atol=1e-5, rtol=0)

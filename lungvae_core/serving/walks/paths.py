@@ -16,6 +16,7 @@ from lungvae_core.explore.directions import Directions, load_directions, walk
 from lungvae_core.explore.measured import record
 from lungvae_core.explore.measured.record import Label, labels
 from lungvae_core.explore.traversal import active
+from lungvae_core.number_text import latent_value
 from lungvae_core.serving.lesions.lesion import nodule_of
 from lungvae_core.serving.models.answers import kept
 from lungvae_core.serving.models.registry import LoadedModel
@@ -214,13 +215,13 @@ def grid(
         spans = np.stack([span(model, first, code), span(model, second, code)])
         codes, across, up = ways.grid(model.latent, code, first, second, spans, steps)
         images, scores = _tiles(model, codes, patient)
-        lines = [f"{value:.2f}" for value in up]
+        lines = [latent_value(value) for value in up.tolist()]
         lines[0] = f"{lines[0]}: {named(model, second)} ↑"
         return Sheet(
             heading=f"{model.entry.title} · from {start} · {named(model, first)} by {named(model, second)}",
             images=images,
             lines=tuple(lines),
-            columns=tuple(f"{value:.2f}" for value in across),
+            columns=tuple(map(latent_value, across.tolist())),
             scores=scores,
             outlined=(int(np.abs(up - code[second]).argmin()), int(np.abs(across - code[first]).argmin())),
         )

@@ -18,6 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from lungvae_core import ATTRIBUTION, NOTICE
 from lungvae_core.errors import UserError
+from lungvae_core.number_text import latent_value
 from lungvae_core.palette import LESS, MORE, diverging, grey
 from lungvae_core.serving.lesions.images import file_of
 
@@ -55,8 +56,7 @@ class Walk:
 
     def tick(self, step: int) -> str:
         """The text below a step."""
-        value = self.values[step]
-        return self.ticks[step] if self.ticks else f"{value:.{3 if 0 < abs(value) < 0.0995 else 2}f}"
+        return self.ticks[step] if self.ticks else latent_value(float(self.values[step]))
 
     @property
     def window_text(self) -> str:

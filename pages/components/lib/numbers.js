@@ -2,8 +2,10 @@
 
 const withMinus = (text) => text.replace(/^-(?=.*[1-9])/, "−").replace("-", "");
 
-export const formatNumber = (value, digits = Math.abs(value) < 0.0995 && value !== 0 ? 3 : 2) =>
-  withMinus(value.toFixed(digits));
+// Small numbers with more digits, at most four: shares of a Dirichlet are often below 0.01.
+const digitsOf = (size) => (size >= 0.0995 || size === 0 ? 2 : size >= 0.00995 ? 3 : 4);
+
+export const formatNumber = (value, digits = digitsOf(Math.abs(value))) => withMinus(value.toFixed(digits));
 
 // With its sign, which is ± where nothing of the change is left in two digits.
 export const formatChange = (change) =>
