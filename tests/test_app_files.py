@@ -6,7 +6,12 @@ import importlib.util
 import shutil
 from pathlib import Path
 
+import pytest
+
 from lungvae_core import app_files
+from lungvae_core.data.parquet import read_parquet
+from lungvae_core.explore.maps import DIMS, METHODS, UNITS, columns
+from lungvae_core.vae.config import PRESETS
 from tests.conftest import ROOT
 
 
@@ -27,3 +32,25 @@ def test_in_a_wheel_they_lie_in_the_package(tmp_path: Path):
     spec.loader.exec_module(installed)
     assert package / "_app" / "app.py" == installed.FRONT_DOOR
     assert package / "_app" / "models" == installed.SHIPPED_MODELS
+
+
+MB = 10**6
+FILES = ["README.md", "attention.safetensors", "classifier.safetensors", "clusters.json", "config.json", "directions.json", "disentanglement.json", "ensemble.safetensors", "evaluation.json", "fingerprints.parquet", "folds.safetensors", "latents.parquet", "map-nodule.parquet", "map-slice.parquet", "measured.json", "metrics.jsonl", "model.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["gvae", "dirvae", "gvae-guided", "dirvae-guided"])
+def test_a_shipped_model_has_all_that_the_pages_show(name: str) -> None:
+    folder = app_files.SHIPPED_MODELS / name
+    guided = {"reader.safetensors"} if PRESETS[name].model.rating_dimensions else set()
+    assert {each.name for each in folder.iterdir()} == {*FILES, *guided}
+    for unit in UNITS:
+        there = set(read_parquet(folder / f"map-{unit}.parquet").columns)
+        for method in METHODS:
+            for dims in DIMS:
+                assert set(columns(method, dims)) <= there, (unit, method, dims)
+
+
+def test_the_shipped_models_are_small() -> None:
+    sizes = [each.stat().st_size for each in app_files.SHIPPED_MODELS.rglob("*") if each.is_file()]
+    assert max(sizes) < 16 * MB
+    assert sum(sizes) < 80 * MB
