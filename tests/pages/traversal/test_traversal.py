@@ -29,8 +29,9 @@ def test_the_view_has_a_slider_for_every_dimension_around_its_start(models, name
     data = view(opened(model=name, start="malignant"))
     model = registry().load(name)
     assert [slider[0] for slider in data["sliders"]] == model.order.tolist()
-    for dimension, low, high, start in data["sliders"]:
+    for dimension, low, high, start, by_ratio in data["sliders"]:
         assert low <= start <= high
+        assert not by_ratio  # without a lesion layer
         assert start == pytest.approx(float(model.starts["malignant"][dimension]), abs=1e-6)
     assert (data["model"], data["start"], data["realImage"]) == (name, "malignant", None)
     assert data["window"] == "W 1400  L -300 HU"
