@@ -18,7 +18,7 @@ def number(value: float | None, digits: int = 3, *, signed: bool = False) -> str
 
 
 def latent_value(value: float) -> str:
-    """The value of a latent dimension: two digits after the point, or as many as show two that are not 0."""
+    """The value of a latent dimension: two digits after the point, of small values up to four."""
     size = abs(value)
     return number(value, 2 if size >= 0.0995 or size == 0 else 3 if size >= 0.00995 else 4)
 

@@ -46,7 +46,14 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("name", ["gvae", "dirvae", "gvae-guided", "dirvae-guided"])
+MODELS = sorted(each.parent.name for each in app_files.SHIPPED_MODELS.glob("*/config.json"))
+
+
+def test_four_models_ship() -> None:
+    assert MODELS == ["dirvae", "dirvae-guided", "gvae", "gvae-guided"]
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_a_shipped_model_has_all_that_the_pages_show(name: str) -> None:
     folder = app_files.SHIPPED_MODELS / name
     guided = {"reader.safetensors"} if PRESETS[name].model.rating_dimensions else set()

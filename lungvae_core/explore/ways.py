@@ -150,10 +150,8 @@ def grid(
     """
     if first == second:
         raise UserError("A grid needs two different dimensions.")
-    across, up = (
-        latent.spaced(at, low, high, steps)
-        for at, (low, high) in zip((first, second), np.asarray(spans), strict=True)
-    )
+    ends = zip((first, second), spans, strict=True)
+    across, up = (latent.spaced(at, low, high, steps) for at, (low, high) in ends)
     codes = [[latent.edited(code, {first: float(x), second: float(y)}) for x in across] for y in up[::-1]]
     return np.array(codes, np.float32), across, up[::-1]
 
@@ -162,14 +160,8 @@ def sheet(
     latent: Latent, code: np.ndarray, dimensions: list[int], spans: np.ndarray, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """(codes (D, steps, K), values (D, steps)): each of D dimensions alone over its span (D, 2)."""
-    values, codes = zip(
-        *(
-            strip(latent, code, at, span, steps)
-            for at, span in zip(dimensions, np.asarray(spans), strict=True)
-        ),
-        strict=True,
-    )
-    return np.stack(codes), np.stack(values)
+    walks = [strip(latent, code, at, span, steps) for at, span in zip(dimensions, spans, strict=True)]
+    return np.stack([codes for _, codes in walks]), np.stack([values for values, _ in walks])
 
 
 def _ends(codes: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:

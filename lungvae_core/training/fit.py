@@ -67,7 +67,7 @@ from lungvae_core.training.reader import (
 )
 from lungvae_core.training.validate import signs_of_collapse, validate
 from lungvae_core.training.weights_file import save_tensors
-from lungvae_core.vae.config import Config, override
+from lungvae_core.vae.config import OF_RATINGS, Config, override
 from lungvae_core.vae.lesion import PER_RATING, LesionDecoder, added_density, density_of
 from lungvae_core.vae.model import VAE
 from lungvae_core.vae.networks import RatingReader, ReadingEncoder, normalise, still_statistics
@@ -218,8 +218,7 @@ def _continued(start: Run, config: Config, data: SliceSet) -> tuple[Config, tupl
     Raises UserError where the model or the data are others. What ratings add to the density may change, and
     their gain: the same images have other codes and other weights then.
     """
-    may_change = {"rating_density", "rating_gain"}
-    theirs, ours = (each.model.model_dump(exclude=may_change) for each in (start.config, config))
+    theirs, ours = (each.model.model_dump(exclude=set(OF_RATINGS)) for each in (start.config, config))
     if others := [f"{name}={theirs[name]}" for name in ours if ours[name] != theirs[name]]:
         raise UserError(
             f"The model {start.folder} has other settings than this training: {', '.join(others)}. Choose "

@@ -550,6 +550,8 @@ class Config(_Frozen):
         return self.training.epochs + self.joint.rounds * self.joint.round_epochs
 
 
+# Settings of dimensions that are ratings, without which they are at their defaults.
+OF_RATINGS = ("rating_density", "rating_gain")
 PARTS: dict[str, type[BaseModel]] = {
     "model": ModelConfig,
     "objective": ObjectiveConfig,
@@ -573,7 +575,6 @@ _TRAINING = TrainingConfig(epochs=24, batch_size=32, learning_rate=1e-3, quarter
 
 # The first nine dimensions are tied to properties of lesions, from training patients' masks and ratings.
 _LESION_APART = {"lesion_layer": True, "rating_dimensions": 5, "rating_networks": 3, "rating_density": 0.25}
-_OF_RATINGS = {"rating_density": 0.0, "rating_gain": 1.0}  # settings of dimensions that are ratings: none
 _GUIDED_OBJECTIVE = _changed(
     _OBJECTIVE,
     guided=(*get_args(Measured), *get_args(Rated)[:5]),
@@ -692,7 +693,7 @@ def override(config: Config, changes: dict[str, Any]) -> Config:
         ratings = [name for name in _listed(values["objective"]["guided"]) if name not in get_args(Measured)]
         model["rating_dimensions"] = len(ratings) if model["lesion_layer"] else 0
     if not model["rating_dimensions"]:
-        model |= {name: nothing for name, nothing in _OF_RATINGS.items() if name not in changes}
+        model |= {name: ModelConfig.model_fields[name].default for name in OF_RATINGS if name not in changes}
     if (not model["linear_path"] or model["linear_rank"]) and "pca_start" not in changes:
         values["training"]["pca_start"] = False
     return parse(values)

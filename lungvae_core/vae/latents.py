@@ -158,19 +158,29 @@ class Latent(ABC):
         """Whether the decoder reads the log-ratio of a dimension, whose slider then moves evenly in that."""
         return False
 
+    def places(self, dimension: int, values: np.ndarray) -> np.ndarray:
+        """Where values (N,) of a dimension lie on its slider, whose steps are even for the decoder."""
+        return values
+
+    def values_at(self, dimension: int, places: np.ndarray) -> np.ndarray:
+        """The values (N,) at places on a dimension's slider."""
+        return places
+
     def spaced(self, dimension: int, low: float, high: float, steps: int) -> np.ndarray:
         """(steps,) float32: `dimension` from `low` to `high`, in steps that are even for the decoder."""
-        return np.linspace(low, high, steps, dtype=np.float32)
+        first, last = self.places(dimension, np.array([low, high], np.float64))
+        return self.values_at(dimension, np.linspace(first, last, steps)).astype(np.float32)
 
     def span(self, dimension: int, values: np.ndarray) -> tuple[float, float]:
         """The ends of a dimension's slider, from its values (N,) in the data.
 
         The 0.5th to 99.5th percentile, widened by a tenth, within the family's bounds.
         """
-        low, high = np.percentile(values, [0.5, 99.5])
+        low, high = self.places(dimension, np.percentile(values, [0.5, 99.5]))
         margin = max(0.1 * (high - low), 1e-3)
+        low, high = self.values_at(dimension, np.array([low - margin, high + margin]))
         least, most = self.bounds
-        return max(low - margin, least), min(high + margin, most)
+        return max(float(low), least), min(float(high), most)
 
     def edited(self, start: np.ndarray, edits: Mapping[int, float]) -> np.ndarray:
         """(K,) float32: `start` (K,) with some dimensions set to other values, whatever their order."""
@@ -381,23 +391,16 @@ class DirichletLatent(Latent):
     def by_ratio(self, dimension: int) -> bool:
         return dimension < self.ratios
 
-    def spaced(self, dimension: int, low: float, high: float, steps: int) -> np.ndarray:
-        if not self.by_ratio(dimension):
-            return super().spaced(dimension, low, high, steps)
+    def places(self, dimension: int, values: np.ndarray) -> np.ndarray:
         # Along a path the ratio to all others is a constant times that to the free ones, which is read.
-        ends = np.clip(np.array([low, high], np.float64), *_SHARES)
-        first, last = logit(ends)
-        values = expit(np.linspace(first, last, steps)).astype(np.float32)
-        values[[0, -1]] = ends
-        return values
+        return logit(np.clip(values, *_SHARES)) if self.by_ratio(dimension) else values
+
+    def values_at(self, dimension: int, places: np.ndarray) -> np.ndarray:
+        return expit(places) if self.by_ratio(dimension) else places
 
     def span(self, dimension: int, values: np.ndarray) -> tuple[float, float]:
-        if not self.by_ratio(dimension):
-            return 0.0, super().span(dimension, values)[1]
-        low, high = logit(np.clip(np.percentile(values, [0.5, 99.5]), *_SHARES))
-        margin = max(0.1 * (high - low), 1e-3)
-        low, high = expit([low - margin, high + margin]).tolist()
-        return low, high
+        low, high = super().span(dimension, values)
+        return (low if self.by_ratio(dimension) else 0.0), high
 
     def edited(self, start: np.ndarray, edits: Mapping[int, float]) -> np.ndarray:
         # The other dimensions share what is left in the start's proportions, so moving one after another

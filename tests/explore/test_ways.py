@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from lungvae_core.errors import UserError
 from lungvae_core.explore.coordinates import Space
+from lungvae_core.explore.measured.traverse import grids
+from lungvae_core.explore.traversal import strip
 from lungvae_core.explore.ways import Graph, along, along_map, along_simplex, grid, round_way, sheet, straight
 from lungvae_core.vae.latents import DirichletLatent, GaussianLatent
 
@@ -104,6 +106,19 @@ def test_a_line_drawn_over_a_lesion_is_that_lesion_there(prior):
 def test_a_line_that_is_none_is_a_sentence(points):
     with pytest.raises(UserError):
         along_map(np.zeros((5, 2)), codes("gaussian", 5), np.array(points, float), 5, GAUSSIAN)
+
+
+def test_strips_grids_sheets_and_measured_walks_step_by_equal_factors_where_shares_are_ratios():
+    latent = DirichletLatent(K, prior_alpha=0.6, floor=0.01, ratios=3)
+    code, spans = np.full(K, 1 / K), np.array([[0.01, 0.3], [0.02, 0.4]])
+    _, across, up = grid(latent, code, 0, 2, spans, 5)
+    _, rows = sheet(latent, code, [0, 2], spans, 5)
+    measured = grids(codes("dirichlet"), latent, 5)[:3]
+    for values in (strip(latent, code, 1, spans[0], 5)[0], across, up[::-1], *rows, *measured):
+        odds = np.log(values / (1 - values.astype(float)))
+        np.testing.assert_allclose(np.diff(odds), (odds[-1] - odds[0]) / 4, rtol=1e-3)
+    free = strip(latent, code, 3, spans[0], 5)[0]
+    np.testing.assert_allclose(np.diff(free), np.diff(free)[0], rtol=1e-5)
 
 
 @pytest.mark.parametrize("prior", ["gaussian", "dirichlet"])
